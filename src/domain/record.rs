@@ -1,0 +1,124 @@
+//! What became of the records of an import: counts and failures.
+
+use crate::domain::value::Value;
+
+/// What became of the records of one table. Each record has exactly one outcome, so that the five counts add up to the
+/// records received.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Outcome {
+    /// Records that became new rows.
+    pub created: u64,
+    /// Records that changed a row.
+    pub updated: u64,
+    /// Records whose row was already equal.
+    pub unchanged: u64,
+    /// Records that were left out because their row exists.
+    pub skipped: u64,
+    /// Records that could not be taken.
+    pub failed: u64,
+    /// The first failures, up to [`Limits::reported_failures`](crate::Limits::reported_failures).
+    pub failures: Vec<Failure>,
+}
+
+impl Outcome {
+    /// All records: the sum of the five counts.
+    pub fn total(&self) -> u64 {
+        self.created + self.updated + self.unchanged + self.skipped + self.failed
+    }
+
+    /// Adds another part of the same table; of its failures as many as fit under the bound.
+    pub fn add(&mut self, other: Outcome, reported_failures: usize) {
+        self.created += other.created;
+        self.updated += other.updated;
+        self.unchanged += other.unchanged;
+        self.skipped += other.skipped;
+        self.failed += other.failed;
+        let room = reported_failures.saturating_sub(self.failures.len());
+        self.failures.extend(other.failures.into_iter().take(room));
+    }
+}
+
+/// An [`Outcome`] in the making: it counts, and keeps the first failures.
+#[derive(Debug, Clone)]
+pub struct Tally {
+    /// What was counted so far.
+    pub outcome: Outcome,
+    reported_failures: usize,
+}
+
+impl Tally {
+    /// Nothing counted yet; at most this many failures are kept.
+    pub fn new(reported_failures: usize) -> Self {
+        Tally { outcome: Outcome::default(), reported_failures }
+    }
+
+    /// Counts a failure, and keeps it while there is room.
+    pub fn fail(&mut self, failure: Failure) {
+        self.outcome.failed += 1;
+        if self.outcome.failures.len() < self.reported_failures {
+            self.outcome.failures.push(failure);
+        }
+    }
+}
+
+/// A record that could not be taken. The others of its batch were.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    /// The record's key; empty if it has none.
+    pub key: Vec<Value>,
+    /// The column at fault, where that is known.
+    pub column: Option<String>,
+    /// Why, in a word that stays the same.
+    pub reason: Reason,
+    /// Why, as a sentence.
+    pub message: String,
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $code:literal,)*) => {
+        /// Why a record could not be taken.
+        #[non_exhaustive]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Reason { $($(#[$doc])* $name,)* }
+
+        impl Reason {
+            /// The stable reason code, in snake case.
+            pub fn code(self) -> &'static str {
+                match self { $(Reason::$name => $code,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Another row has the same values in a unique set.
+    UniqueConflict = "unique_conflict",
+    /// A row that it refers to is missing.
+    ForeignKey = "foreign_key",
+    /// NULL, or nothing, for a column that must have a value.
+    NotNull = "not_null",
+    /// A CHECK constraint of the local table.
+    Check = "check",
+    /// The record lacks its key.
+    MissingKey = "missing_key",
+    /// The record has a column that the sender's schema does not have.
+    UnknownColumn = "unknown_column",
+    /// The record has a column twice.
+    DuplicateColumn = "duplicate_column",
+    /// The record or a value in it is not of the form that the protocol gives it.
+    Malformed = "malformed",
+    /// Storing the value here would change it: the column's type rewrites it.
+    ValueWouldChange = "value_would_change",
+    /// The value is outside of what can be stored here.
+    ValueOutOfRange = "value_out_of_range",
+    /// The value is of a type that the column refuses (STRICT tables).
+    WrongType = "wrong_type",
+    /// The value or the row is larger than the database takes.
+    TooLarge = "too_large",
+    /// An append found no free key.
+    NoNewKey = "no_new_key",
+    /// A trigger of the local table refused it.
+    Trigger = "trigger",
+    /// The database refused it for another reason: see the message.
+    Refused = "refused",
+}

@@ -1,0 +1,305 @@
+//! What a table looks like: columns, key, unique sets, foreign keys.
+
+use crate::domain::value::Value;
+
+/// A table's structure, as a store reads it from its catalogue or a peer describes it. It never holds SQL that is run:
+/// tables are made from its names and types only.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TableSchema {
+    /// The table's name, as written at its creation.
+    pub name: String,
+    /// The columns in their order, generated ones included.
+    pub columns: Vec<Column>,
+    /// The primary key's columns in key order; empty if there is none.
+    pub primary_key: Vec<String>,
+    /// Unique sets beside the primary key.
+    pub unique: Vec<UniqueSet>,
+    /// References to other tables.
+    pub foreign_keys: Vec<ForeignKey>,
+    /// Plain indexes: not unique, not partial, over columns only.
+    pub indexes: Vec<Index>,
+    /// SQLite: a STRICT table.
+    pub strict: bool,
+    /// SQLite: a WITHOUT ROWID table.
+    pub without_rowid: bool,
+    /// SQLite: the key is AUTOINCREMENT.
+    pub autoincrement: bool,
+    /// SQLite: the key is the rowid itself, as `INTEGER PRIMARY KEY` makes it (and `INTEGER PRIMARY KEY DESC` does not).
+    /// It is never NULL, and SQLite finds the next one itself.
+    pub rowid_alias: bool,
+}
+
+/// One column.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Column {
+    /// The name, as written.
+    pub name: String,
+    /// The type as the store declares it; empty where SQLite has none.
+    pub declared_type: String,
+    /// What the values mean.
+    pub logical: LogicalType,
+    /// Whether NULL may stand in it. The columns of a SQLite rowid table's key are nullable unless they say NOT NULL.
+    pub nullable: bool,
+    /// The default as the store's expression text. Only literals and the current time are ever taken over: see
+    /// [`DefaultValue::parse`].
+    pub default: Option<String>,
+    /// Whether the store computes it.
+    pub generated: bool,
+    /// SQLite: the collation's name where it is not BINARY.
+    pub collation: Option<String>,
+    /// Longest text in characters, where the type says so.
+    pub max_length: Option<u32>,
+    /// Digits of a numeric, where the type says so.
+    pub precision: Option<u32>,
+    /// Digits after the point, where the type says so.
+    pub scale: Option<u32>,
+}
+
+/// What the values of a column mean, beyond their storage class.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub enum LogicalType {
+    /// True or false.
+    Boolean,
+    /// Whole numbers up to 64 bits.
+    Integer,
+    /// Doubles.
+    Real,
+    /// Decimal numbers of any precision.
+    Numeric,
+    /// Text.
+    Text,
+    /// Bytes.
+    Blob,
+    /// A UUID, as text or 16 bytes.
+    Uuid,
+    /// A date.
+    Date,
+    /// A time of day.
+    Time,
+    /// Date and time without a zone.
+    Timestamp,
+    /// A moment in time.
+    TimestampTz,
+    /// A JSON document.
+    Json,
+    /// Anything: SQLite columns without a type.
+    #[default]
+    Any,
+    /// A type of the peer's that has no counterpart here, by its name; its values are text.
+    Other(String),
+}
+
+/// A set of columns of which no two rows may have the same values.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UniqueSet {
+    /// The columns; empty for an index over expressions.
+    pub columns: Vec<String>,
+    /// What the index covers.
+    pub kind: UniqueKind,
+}
+
+/// What a unique index covers. Only a [`UniqueKind::Full`] one can identify rows or be made again elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UniqueKind {
+    /// Plain columns of all rows.
+    #[default]
+    Full,
+    /// Plain columns of the rows that satisfy a condition.
+    Partial,
+    /// At least one expression.
+    Expression,
+}
+
+/// A reference from columns of this table to columns of another.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ForeignKey {
+    /// The referring columns.
+    pub columns: Vec<String>,
+    /// The table referred to.
+    pub parent: String,
+    /// The columns referred to, one for each of `columns`; the parent's primary key where none was written.
+    pub parent_columns: Vec<String>,
+    /// What happens to this row when the parent is deleted.
+    pub on_delete: ForeignKeyAction,
+    /// What happens to this row when the parent's key changes.
+    pub on_update: ForeignKeyAction,
+}
+
+/// What a change of the parent does to the referring row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ForeignKeyAction {
+    /// Refuse, at the end of the statement or transaction.
+    #[default]
+    NoAction,
+    /// Refuse at once.
+    Restrict,
+    /// Set the columns to NULL.
+    SetNull,
+    /// Set the columns to their defaults.
+    SetDefault,
+    /// Delete or change this row too.
+    Cascade,
+}
+
+impl ForeignKeyAction {
+    /// The SQL words.
+    pub fn as_sql(self) -> &'static str {
+        match self {
+            ForeignKeyAction::NoAction => "NO ACTION",
+            ForeignKeyAction::Restrict => "RESTRICT",
+            ForeignKeyAction::SetNull => "SET NULL",
+            ForeignKeyAction::SetDefault => "SET DEFAULT",
+            ForeignKeyAction::Cascade => "CASCADE",
+        }
+    }
+
+    /// The action of these SQL words; `None` for any others.
+    pub fn from_sql(words: &str) -> Option<Self> {
+        [Self::NoAction, Self::Restrict, Self::SetNull, Self::SetDefault, Self::Cascade]
+            .into_iter()
+            .find(|action| action.as_sql().eq_ignore_ascii_case(words))
+    }
+}
+
+/// A plain index.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Index {
+    /// Its name.
+    pub name: String,
+    /// The columns, each with whether it is descending.
+    pub columns: Vec<(String, bool)>,
+}
+
+/// A default that may be taken over from a peer: a literal, or the current date or time. Anything else is code.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DefaultValue {
+    /// A literal.
+    Literal(Value),
+    /// CURRENT_DATE.
+    CurrentDate,
+    /// CURRENT_TIME.
+    CurrentTime,
+    /// CURRENT_TIMESTAMP.
+    CurrentTimestamp,
+}
+
+impl TableSchema {
+    /// The position of a column, by name as SQLite compares names: ASCII letters without case.
+    pub fn column_index(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name))
+    }
+
+    /// A column by name: see [`TableSchema::column_index`].
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.column_index(name).map(|index| &self.columns[index])
+    }
+
+    /// The positions of these columns; `None` if one is missing.
+    pub fn column_indexes(&self, names: &[String]) -> Option<Vec<usize>> {
+        names.iter().map(|name| self.column_index(name)).collect()
+    }
+}
+
+impl DefaultValue {
+    /// Reads a default's expression text, SQLite's or Postgres'. `None` if it is anything but a literal (a Postgres cast
+    /// behind it is allowed) or the current date or time: such a default is left out of tables that are made here.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut text = text.trim();
+        while let Some(inner) = text.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')) {
+            text = inner.trim();
+        }
+        if let Some((literal, cast)) = text.rsplit_once("::") {
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, ' ' | '_' | '(' | ')' | '[' | ']' | ',');
+            if !cast.is_empty() && cast.chars().all(plain) {
+                text = literal.trim();
+            }
+        }
+        let literal = |value| Some(DefaultValue::Literal(value));
+        match text.to_ascii_uppercase().as_str() {
+            "NULL" => return literal(Value::Null),
+            "TRUE" => return literal(Value::Integer(1)),
+            "FALSE" => return literal(Value::Integer(0)),
+            "CURRENT_DATE" => return Some(DefaultValue::CurrentDate),
+            "CURRENT_TIME" => return Some(DefaultValue::CurrentTime),
+            "CURRENT_TIMESTAMP" | "NOW()" => return Some(DefaultValue::CurrentTimestamp),
+            _ => {}
+        }
+        if let Some(inner) = quoted(text) {
+            return literal(Value::Text(inner.into_bytes()));
+        }
+        if let Some(hex) = text.strip_prefix(['x', 'X']).and_then(quoted) {
+            return unhex(&hex).and_then(|bytes| literal(Value::Blob(bytes)));
+        }
+        let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+        if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
+            return text.parse().ok().and_then(|v| literal(Value::Integer(v)));
+        }
+        let numeric = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+            && digits.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'));
+        match text.parse::<f64>() {
+            Ok(v) if numeric && v.is_finite() => literal(Value::Real(v)),
+            _ => None,
+        }
+    }
+}
+
+/// The content of a string in single quotes, quotes undoubled; `None` if that is not what the text is.
+fn quoted(text: &str) -> Option<String> {
+    let inner = text.strip_prefix('\'')?.strip_suffix('\'')?;
+    let mut content = String::with_capacity(inner.len());
+    let mut chars = inner.chars();
+    while let Some(c) = chars.next() {
+        if c == '\'' && chars.next() != Some('\'') {
+            return None;
+        }
+        content.push(c);
+    }
+    Some(content)
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    if text.len() % 2 != 0 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_literal_defaults_are_read() {
+        let literal = |value: Value| Some(DefaultValue::Literal(value));
+        assert_eq!(DefaultValue::parse("0"), literal(0.into()));
+        assert_eq!(DefaultValue::parse("-1.5e3"), literal(Value::Real(-1500.0)));
+        assert_eq!(DefaultValue::parse("'it''s'"), literal("it's".into()));
+        assert_eq!(DefaultValue::parse("('x')"), literal("x".into()));
+        assert_eq!(DefaultValue::parse("'new'::character varying(20)"), literal("new".into()));
+        assert_eq!(DefaultValue::parse("x'00ff'"), literal(Value::Blob(vec![0, 255])));
+        assert_eq!(DefaultValue::parse("true"), literal(1.into()));
+        assert_eq!(DefaultValue::parse("current_timestamp"), Some(DefaultValue::CurrentTimestamp));
+        for code in [
+            "nextval('a_seq'::regclass)",
+            "random()",
+            "(1+1)",
+            "'a' || 'b'",
+            "'a'); DROP TABLE t; --'",
+            "inf",
+            "nan",
+            "\"x\"",
+            "x'0'",
+            "",
+        ] {
+            assert_eq!(DefaultValue::parse(code), None, "{code}");
+        }
+    }
+
+    #[test]
+    fn columns_are_found_without_case() {
+        let column = Column { name: "Größe".into(), ..Column::default() };
+        let table = TableSchema { columns: vec![column], ..TableSchema::default() };
+        assert_eq!(table.column_index("GRößE"), Some(0));
+        assert_eq!(table.column_index("GRÖSSE"), None);
+    }
+}

@@ -1,0 +1,340 @@
+//! Values and runs of rows.
+//!
+//! A value is one of SQLite's storage classes. Text is bytes, because SQLite stores text that is not UTF-8 and rowferry
+//! moves it bit for bit. A page of rows is one [`Rows`]: one run of bytes and one of cells, so that a page costs two
+//! allocations and not one per value.
+
+use std::fmt;
+
+/// A value on its own.
+#[derive(Clone, PartialEq, Default)]
+pub enum Value {
+    /// SQL's NULL.
+    #[default]
+    Null,
+    /// A signed integer of 64 bits.
+    Integer(i64),
+    /// A double. SQLite has no NaN: it stores NULL instead.
+    Real(f64),
+    /// Text, usually UTF-8.
+    Text(Vec<u8>),
+    /// Bytes.
+    Blob(Vec<u8>),
+}
+
+/// A value that borrows its bytes.
+#[derive(Clone, Copy, PartialEq)]
+pub enum ValueRef<'a> {
+    /// SQL's NULL.
+    Null,
+    /// A signed integer of 64 bits.
+    Integer(i64),
+    /// A double.
+    Real(f64),
+    /// Text, usually UTF-8.
+    Text(&'a [u8]),
+    /// Bytes.
+    Blob(&'a [u8]),
+}
+
+impl Value {
+    /// The value, borrowed.
+    pub fn as_ref(&self) -> ValueRef<'_> {
+        match self {
+            Value::Null => ValueRef::Null,
+            Value::Integer(v) => ValueRef::Integer(*v),
+            Value::Real(v) => ValueRef::Real(*v),
+            Value::Text(v) => ValueRef::Text(v),
+            Value::Blob(v) => ValueRef::Blob(v),
+        }
+    }
+
+    /// Whether this is NULL.
+    pub fn is_null(&self) -> bool {
+        matches!(self, Value::Null)
+    }
+
+    /// The integer, if it is one.
+    pub fn as_integer(&self) -> Option<i64> {
+        match self {
+            Value::Integer(v) => Some(*v),
+            _ => None,
+        }
+    }
+
+    /// The text, if it is text and UTF-8.
+    pub fn as_str(&self) -> Option<&str> {
+        self.as_ref().as_str()
+    }
+}
+
+impl<'a> ValueRef<'a> {
+    /// The value with bytes of its own.
+    pub fn to_owned(self) -> Value {
+        match self {
+            ValueRef::Null => Value::Null,
+            ValueRef::Integer(v) => Value::Integer(v),
+            ValueRef::Real(v) => Value::Real(v),
+            ValueRef::Text(v) => Value::Text(v.to_vec()),
+            ValueRef::Blob(v) => Value::Blob(v.to_vec()),
+        }
+    }
+
+    /// The text, if it is text and UTF-8.
+    pub fn as_str(self) -> Option<&'a str> {
+        match self {
+            ValueRef::Text(v) => std::str::from_utf8(v).ok(),
+            _ => None,
+        }
+    }
+
+    /// Whether this is NULL.
+    pub fn is_null(self) -> bool {
+        matches!(self, ValueRef::Null)
+    }
+
+    /// Whether both are of the same storage class and of the same bits. Unlike `==` it tells `0.0` from `-0.0`.
+    pub fn same(self, other: ValueRef<'_>) -> bool {
+        match (self, other) {
+            (ValueRef::Real(a), ValueRef::Real(b)) => a.to_bits() == b.to_bits(),
+            (a, b) => a == b,
+        }
+    }
+
+    /// The name of the storage class, as SQLite's `typeof` says it.
+    pub fn class(self) -> &'static str {
+        match self {
+            ValueRef::Null => "null",
+            ValueRef::Integer(_) => "integer",
+            ValueRef::Real(_) => "real",
+            ValueRef::Text(_) => "text",
+            ValueRef::Blob(_) => "blob",
+        }
+    }
+}
+
+impl fmt::Debug for ValueRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ValueRef::Null => f.write_str("NULL"),
+            ValueRef::Integer(v) => write!(f, "{v}"),
+            ValueRef::Real(v) => write!(f, "{v:?}"),
+            ValueRef::Text(v) => write!(f, "{:?}", String::from_utf8_lossy(v)),
+            ValueRef::Blob(v) => write!(f, "blob of {} bytes", v.len()),
+        }
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_ref().fmt(f)
+    }
+}
+
+impl From<i64> for Value {
+    fn from(v: i64) -> Self {
+        Value::Integer(v)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(v: f64) -> Self {
+        Value::Real(v)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(v: &str) -> Self {
+        Value::Text(v.as_bytes().to_vec())
+    }
+}
+
+impl From<String> for Value {
+    fn from(v: String) -> Self {
+        Value::Text(v.into_bytes())
+    }
+}
+
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(v: Option<T>) -> Self {
+        v.map_or(Value::Null, Into::into)
+    }
+}
+
+/// A run of rows of one table, all of the same width, in one block of memory.
+///
+/// A cell may be absent: the record that it came from did not have that column.
+#[derive(Clone, Default)]
+pub struct Rows {
+    width: usize,
+    cells: Vec<Cell>,
+    bytes: Vec<u8>,
+}
+
+#[derive(Clone, Copy)]
+enum Cell {
+    Absent,
+    Null,
+    Integer(i64),
+    Real(f64),
+    Text { start: usize, length: usize },
+    Blob { start: usize, length: usize },
+}
+
+impl Rows {
+    /// No rows yet, of this many columns.
+    pub fn new(width: usize) -> Self {
+        Rows { width, cells: Vec::new(), bytes: Vec::new() }
+    }
+
+    /// How many columns a row has.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        if self.width == 0 { 0 } else { self.cells.len() / self.width }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.cells.is_empty()
+    }
+
+    /// About how much memory the rows take, in bytes.
+    pub fn size_bytes(&self) -> usize {
+        self.bytes.len() + self.cells.len() * size_of::<Cell>()
+    }
+
+    /// Removes all rows and keeps the memory; the width may change.
+    pub fn clear(&mut self, width: usize) {
+        self.width = width;
+        self.cells.clear();
+        self.bytes.clear();
+    }
+
+    /// Begins a row whose cells are all absent. [`Rows::set`] fills the last row.
+    pub fn start_row(&mut self) {
+        self.cells.resize(self.cells.len() + self.width, Cell::Absent);
+    }
+
+    /// Takes the last row away again.
+    pub fn drop_row(&mut self) {
+        let keep = self.cells.len().saturating_sub(self.width);
+        self.cells.truncate(keep);
+    }
+
+    /// Sets a cell of the last row.
+    ///
+    /// # Panics
+    /// If there is no row, or no such column.
+    pub fn set(&mut self, column: usize, value: ValueRef<'_>) {
+        assert!(column < self.width && !self.cells.is_empty(), "no such cell");
+        let at = self.cells.len() - self.width + column;
+        let start = self.bytes.len();
+        self.cells[at] = match value {
+            ValueRef::Null => Cell::Null,
+            ValueRef::Integer(v) => Cell::Integer(v),
+            ValueRef::Real(v) => Cell::Real(v),
+            ValueRef::Text(v) => {
+                self.bytes.extend_from_slice(v);
+                Cell::Text { start, length: v.len() }
+            }
+            ValueRef::Blob(v) => {
+                self.bytes.extend_from_slice(v);
+                Cell::Blob { start, length: v.len() }
+            }
+        };
+    }
+
+    /// Adds a whole row.
+    ///
+    /// # Panics
+    /// If the row has another width.
+    pub fn push<'v>(&mut self, row: impl IntoIterator<Item = ValueRef<'v>>) {
+        self.start_row();
+        let mut filled = 0;
+        for value in row {
+            self.set(filled, value);
+            filled += 1;
+        }
+        assert_eq!(filled, self.width, "a row of another width");
+    }
+
+    /// Adds a copy of a row of other rows, absent cells included; both have the same width.
+    ///
+    /// # Panics
+    /// If the widths differ.
+    pub fn push_from(&mut self, other: &Rows, row: usize) {
+        assert_eq!(self.width, other.width, "a row of another width");
+        self.start_row();
+        for column in 0..self.width {
+            if let Some(value) = other.get(row, column) {
+                self.set(column, value);
+            }
+        }
+    }
+
+    /// A cell; `None` if it is absent.
+    ///
+    /// # Panics
+    /// If there is no such row or column.
+    pub fn get(&self, row: usize, column: usize) -> Option<ValueRef<'_>> {
+        assert!(column < self.width, "no such column");
+        Some(match self.cells[row * self.width + column] {
+            Cell::Absent => return None,
+            Cell::Null => ValueRef::Null,
+            Cell::Integer(v) => ValueRef::Integer(v),
+            Cell::Real(v) => ValueRef::Real(v),
+            Cell::Text { start, length } => ValueRef::Text(&self.bytes[start..start + length]),
+            Cell::Blob { start, length } => ValueRef::Blob(&self.bytes[start..start + length]),
+        })
+    }
+
+    /// Whether the last row already has this column.
+    pub fn last_has(&self, column: usize) -> bool {
+        !self.is_empty() && !matches!(self.cells[self.cells.len() - self.width + column], Cell::Absent)
+    }
+
+    /// Whether each column of this row is there.
+    pub fn is_whole(&self, row: usize) -> bool {
+        self.cells[row * self.width..(row + 1) * self.width].iter().all(|cell| !matches!(cell, Cell::Absent))
+    }
+}
+
+impl fmt::Debug for Rows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows = (0..self.len()).map(|row| (0..self.width).map(|column| self.get(row, column)).collect::<Vec<_>>());
+        f.debug_list().entries(rows).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_give_back_what_was_put_in() {
+        let mut rows = Rows::new(3);
+        rows.push([ValueRef::Integer(1), ValueRef::Text(b"a"), ValueRef::Blob(b"")]);
+        rows.start_row();
+        rows.set(1, ValueRef::Real(-0.0));
+        assert_eq!(rows.len(), 2);
+        assert_eq!(rows.get(0, 1), Some(ValueRef::Text(b"a")));
+        assert_eq!(rows.get(0, 2), Some(ValueRef::Blob(b"")));
+        assert_eq!(rows.get(1, 0), None);
+        assert!(rows.is_whole(0) && !rows.is_whole(1));
+        assert!(rows.last_has(1) && !rows.last_has(2));
+        rows.drop_row();
+        assert_eq!(rows.len(), 1);
+    }
+
+    #[test]
+    fn sameness_is_of_class_and_bits() {
+        assert!(!ValueRef::Real(0.0).same(ValueRef::Real(-0.0)));
+        assert!(!ValueRef::Integer(1).same(ValueRef::Real(1.0)));
+        assert!(!ValueRef::Text(b"a").same(ValueRef::Blob(b"a")));
+        assert!(ValueRef::Null.same(ValueRef::Null));
+    }
+}

@@ -1,0 +1,214 @@
+//! The one error type of the crate.
+//!
+//! An error says what failed and why in one sentence, carries a hint on what to do where there is one, and has a
+//! [kind](ErrorKind) with a stable [code](ErrorKind::code) that programs and scripts may match on. A record that cannot be
+//! imported is no `Error`: it is a [`Failure`](crate::Failure) in the report, and its batch goes on without it.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// The result of every fallible call of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, why, and what to do about it. One word wide.
+pub struct Error(Box<Inner>);
+
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    hint: Option<String>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = $code:literal,)*) => {
+        /// The kinds of failure that a caller may want to tell apart.
+        #[non_exhaustive]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum ErrorKind { $($(#[$doc])* $name,)* }
+
+        impl ErrorKind {
+            /// The stable reason code, in snake case: for scripts, logs and reports.
+            pub fn code(self) -> &'static str {
+                match self { $(ErrorKind::$name => $code,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// An argument, option, URL or setting that cannot be used.
+    InvalidInput = "invalid_input",
+    /// The named table does not exist on the side that was asked, or is not offered.
+    TableNotFound = "table_not_found",
+    /// The named thing (a session, a setting) does not exist.
+    NotFound = "not_found",
+    /// A table name that belongs to the database or to rowferry itself.
+    ReservedName = "reserved_name",
+    /// The two tables do not fit together: see the message for the column.
+    SchemaMismatch = "schema_mismatch",
+    /// The database file cannot be opened or created.
+    CannotOpen = "cannot_open",
+    /// Another connection held the database's lock for longer than the time-out.
+    Locked = "database_locked",
+    /// The database or its folder may not be written.
+    ReadOnly = "database_read_only",
+    /// The database file is damaged.
+    Corrupt = "database_corrupt",
+    /// The file is something else than a database.
+    NotADatabase = "not_a_database",
+    /// No room on the disk.
+    DiskFull = "disk_full",
+    /// Any other failure of the database.
+    Database = "database",
+    /// A failure of a file that is no database: the site's key, a certificate.
+    File = "file",
+    /// The database was written by a newer version of rowferry.
+    NewerState = "newer_state",
+    /// The site's key is missing or is not the one that this database was used with.
+    SiteKey = "site_key",
+    /// No connection could be made.
+    Unreachable = "unreachable",
+    /// A time budget ran out; the message names the phase.
+    Timeout = "timeout",
+    /// The connection ended in the middle of something.
+    Disconnected = "disconnected",
+    /// The TLS handshake failed.
+    Tls = "tls",
+    /// The other side does not know the code.
+    InvalidCode = "invalid_code",
+    /// The code was used before.
+    CodeUsed = "code_used",
+    /// Too many wrong codes from this address.
+    TooManyAttempts = "too_many_attempts",
+    /// Sync is switched off on the other side.
+    Disabled = "disabled",
+    /// The other side refused, for another reason that it gives.
+    Refused = "refused",
+    /// The other side answered a request with an error.
+    Peer = "peer_error",
+    /// The other side sent something that the protocol does not allow.
+    Protocol = "protocol",
+    /// Something from outside was larger than its limit.
+    TooLarge = "too_large",
+    /// The caller asked for an end.
+    Cancelled = "cancelled",
+    /// Rows of the sender's table did not all arrive.
+    Incomplete = "incomplete",
+    /// Foreign keys that could not be satisfied.
+    ForeignKey = "foreign_key",
+}
+
+impl ErrorKind {
+    /// Whether the same call may well succeed when it is made again later, nothing else changed.
+    pub fn is_retryable(self) -> bool {
+        matches!(self, ErrorKind::Locked | ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::Disconnected)
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+impl Error {
+    /// An error of this kind; `message` is one sentence without a full stop: what failed, and why.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Error(Box::new(Inner { kind, message: message.into(), hint: None, source: None }))
+    }
+
+    /// Adds what the reader can do about it: one sentence with its full stop.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds the error underneath. Its text should already be part of the message.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// Puts what was being done before the message: `doing: message`.
+    #[must_use]
+    pub fn while_doing(mut self, doing: impl fmt::Display) -> Self {
+        self.0.message = format!("{doing}: {}", self.0.message);
+        self
+    }
+
+    /// What kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The stable reason code: [`ErrorKind::code`].
+    pub fn code(&self) -> &'static str {
+        self.0.kind.code()
+    }
+
+    /// What failed and why, without the hint.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// What to do about it, where that is known.
+    pub fn hint(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
+    /// Whether the same call may well succeed when it is made again: [`ErrorKind::is_retryable`].
+    pub fn is_retryable(&self) -> bool {
+        self.0.kind.is_retryable()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)?;
+        match &self.0.hint {
+            Some(hint) => write!(f, ". {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        StdError::source(&*self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_word_wide() {
+        assert_eq!(size_of::<Error>(), size_of::<usize>());
+        assert_eq!(size_of::<Result<()>>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn display_gives_message_and_hint() {
+        let error = Error::new(ErrorKind::Locked, "the database is locked").with_hint("Close the other program.");
+        assert_eq!(error.to_string(), "the database is locked. Close the other program.");
+        assert_eq!(error.while_doing("opening x").message(), "opening x: the database is locked");
+    }
+
+    #[test]
+    fn only_passing_troubles_are_retryable() {
+        assert!(Error::new(ErrorKind::Timeout, "late").is_retryable());
+        assert!(!Error::new(ErrorKind::InvalidCode, "wrong").is_retryable());
+    }
+}

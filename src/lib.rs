@@ -1,0 +1,17 @@
+//! rowferry
+pub mod clock;
+pub mod domain;
+pub mod error;
+pub mod limits;
+pub mod plan;
+pub mod store;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use domain::record::{Failure, Outcome, Reason};
+pub use domain::schema;
+pub use domain::session::{Direction, SessionInfo, SessionStatus};
+pub use domain::settings::{IncomingMode, SiteStatus};
+pub use domain::strategy::Strategy;
+pub use domain::value::{Rows, Value, ValueRef};
+pub use error::{Error, ErrorKind, Result};
+pub use limits::Limits;

@@ -1,0 +1,96 @@
+//! Every bound on bytes, rows, counts and time that the crate applies, in one place.
+
+use std::time::Duration;
+
+/// Bounds on what is read from outside, kept in memory, and waited for. Take [`Limits::default`] and change what you must;
+/// the unit is in each name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Largest WebSocket message that is accepted from a peer. A larger one ends the connection. Defaults to 64 MiB: a
+    /// reference sender does not cut its pages by bytes.
+    pub message_bytes: usize,
+    /// At about how many bytes a page of records that is sent is cut. Defaults to 900 kB: the reference's client takes time
+    /// quadratic in the size of a frame. A single larger row is sent alone.
+    pub page_bytes: usize,
+    /// Largest number of records put into one page, whatever was asked for. Defaults to 10,000.
+    pub page_rows: usize,
+    /// Largest HTTP head (request line and headers) that is accepted. Defaults to 16 KiB.
+    pub head_bytes: usize,
+    /// Largest number of headers in an HTTP head. Defaults to 64.
+    pub head_fields: usize,
+    /// Largest HTTP request body that is accepted. Defaults to 1 MiB.
+    pub body_bytes: usize,
+    /// Largest HTTP answer that the client reads. Defaults to 64 MiB.
+    pub answer_bytes: usize,
+    /// Connections that the server holds at the same time; more are answered 503 and closed. Defaults to 64.
+    pub connections: usize,
+    /// How long a peer may take to send a whole HTTP head, or a whole body. Defaults to 10 s.
+    pub request_time: Duration,
+    /// How long a kept-alive HTTP connection may wait for its next request. Defaults to 30 s.
+    pub keep_alive_time: Duration,
+    /// How long a peer may take to accept a write. Defaults to 60 s.
+    pub write_time: Duration,
+    /// How long a WebSocket peer may be silent before the server closes. Defaults to 60 s, as in the reference.
+    pub idle_time: Duration,
+    /// Rows buffered and written in one transaction. Defaults to 50,000.
+    pub commit_rows: usize,
+    /// Bytes of decoded rows buffered and written in one transaction. Defaults to 8 MiB. Up to three such batches are in
+    /// memory during a pull.
+    pub commit_bytes: usize,
+    /// SQLite's page cache of the writing connection. Defaults to 32 MiB.
+    pub write_cache_bytes: usize,
+    /// How long to wait for another connection's lock on the database. Defaults to 5 s.
+    pub lock_time: Duration,
+    /// How old a snapshot may become before a pull goes on in a new one. Defaults to 10 minutes.
+    pub snapshot_time: Duration,
+    /// How large the write-ahead log may grow while a snapshot pins it, before a pull goes on in a new one. Defaults to 1 GiB.
+    pub snapshot_wal_bytes: u64,
+    /// Failures that a report lists per table; the count goes on. Defaults to 1,000.
+    pub reported_failures: usize,
+    /// How long a session's code works. Defaults to 24 h.
+    pub session_time: Duration,
+    /// Wrong codes taken from one address per minute before it is told to wait. Defaults to 10.
+    pub code_attempts_per_minute: u32,
+    /// Addresses remembered for the bound above. Defaults to 4,096; the oldest is forgotten.
+    pub remembered_addresses: usize,
+    /// Tables that one channel session remembers its place in. Defaults to 64.
+    pub remembered_places: usize,
+    /// Tables accepted in a peer's list, and columns in a peer's schema. Defaults to 100,000 and, for columns, SQLite's own
+    /// 2,000 (see [`Limits::columns`]).
+    pub tables: usize,
+    /// Columns accepted in a peer's table. Defaults to 2,000, as in SQLite.
+    pub columns: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            message_bytes: 64 << 20,
+            page_bytes: 900_000,
+            page_rows: 10_000,
+            head_bytes: 16 << 10,
+            head_fields: 64,
+            body_bytes: 1 << 20,
+            answer_bytes: 64 << 20,
+            connections: 64,
+            request_time: Duration::from_secs(10),
+            keep_alive_time: Duration::from_secs(30),
+            write_time: Duration::from_secs(60),
+            idle_time: Duration::from_secs(60),
+            commit_rows: 50_000,
+            commit_bytes: 8 << 20,
+            write_cache_bytes: 32 << 20,
+            lock_time: Duration::from_secs(5),
+            snapshot_time: Duration::from_secs(600),
+            snapshot_wal_bytes: 1 << 30,
+            reported_failures: 1_000,
+            session_time: Duration::from_secs(24 * 3600),
+            code_attempts_per_minute: 10,
+            remembered_addresses: 4_096,
+            remembered_places: 64,
+            tables: 100_000,
+            columns: 2_000,
+        }
+    }
+}
