@@ -63,7 +63,10 @@ mod tests {
                 assert_eq!(digest(&[*a]) == digest(&[*b]), at == other);
             }
         }
-        assert_ne!(digest(&[ValueRef::Text(b"ab"), ValueRef::Text(b"c")]), digest(&[ValueRef::Text(b"a"), ValueRef::Text(b"bc")]));
+        assert_ne!(
+            digest(&[ValueRef::Text(b"ab"), ValueRef::Text(b"c")]),
+            digest(&[ValueRef::Text(b"a"), ValueRef::Text(b"bc")])
+        );
         assert_ne!(digest(&[ValueRef::Real(0.0)]), digest(&[ValueRef::Real(-0.0)]));
     }
 }

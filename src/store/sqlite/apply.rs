@@ -19,7 +19,7 @@ use crate::domain::record::{Failure, Reason, Tally};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::affinity::{Affinity, fit};
+use crate::plan::affinity::{Affinity, Fit, fit};
 use crate::plan::decide::{Decision, decide};
 use crate::plan::{Identity, TablePlan};
 
@@ -36,6 +36,7 @@ pub(super) struct Column {
     /// Its position in the local table.
     pub(super) local: usize,
     affinity: Affinity,
+    strict: bool,
 }
 
 /// What is the same for all records of a batch.
@@ -48,10 +49,11 @@ pub(super) struct Batch<'b> {
 
 impl<'b> Batch<'b> {
     pub(super) fn new(writer: &SqliteWriter, plan: &'b TablePlan, rows: &'b Rows) -> Self {
+        let affinities = Affinity::of_columns(&plan.table);
         let columns = plan.targets.iter().enumerate().filter_map(|(incoming, target)| {
             let local = (*target)?;
-            let affinity = Affinity::of(&plan.table.columns[local].declared_type, plan.table.strict);
-            Some(Column { incoming, local, affinity })
+            let (affinity, strict) = *affinities.get(local)?;
+            Some(Column { incoming, local, affinity, strict })
         });
         Batch { plan, rows, columns: columns.collect(), any_text: writer.any_text }
     }
@@ -80,7 +82,21 @@ impl<'b> Batch<'b> {
 
     /// Whether the local table can hold a value as it is.
     fn holds(&self, column: &Column, value: ValueRef<'_>) -> bool {
-        fit(value, column.affinity, self.plan.table.strict).is_kept() && (self.any_text || is_utf8(value))
+        matches!(fit(value, column.affinity, column.strict), Fit::Same | Fit::Converted(_))
+            && (self.any_text || is_utf8(value))
+    }
+
+    /// The value as the local column stores it.
+    pub(super) fn stored<'v>(&self, column: &Column, value: ValueRef<'v>) -> ValueRef<'v> {
+        match fit(value, column.affinity, column.strict) {
+            Fit::Converted(stored) => stored,
+            _ => value,
+        }
+    }
+
+    /// The failure of a record that a trigger kept from being written.
+    pub(super) fn left_out(&self, row: usize) -> Failure {
+        self.failure(row, Reason::Trigger, None, format!("a trigger of {:?} left the record out", self.plan.table.name))
     }
 
     /// Why the local table cannot hold one of the record's values as it is; `None` if it can hold them all.
@@ -92,9 +108,7 @@ impl<'b> Batch<'b> {
                 let message = format!("{name:?} holds text that is not UTF-8, which this database (UTF-16) cannot store");
                 return Some(self.failure(row, Reason::ValueOutOfRange, Some(name), message));
             }
-            let declared = &self.plan.table.columns[column.local].declared_type;
-            let (reason, message) =
-                fit(value, column.affinity, self.plan.table.strict).refusal(value, name, declared)?;
+            let (reason, message) = fit(value, column.affinity, column.strict).refusal(value, name)?;
             Some(self.failure(row, reason, Some(name), message))
         })
     }
@@ -102,7 +116,10 @@ impl<'b> Batch<'b> {
     /// Whether the record can go through the fast path: all its columns are there and fit, and its key has no NULL.
     fn is_plain(&self, row: usize, key: &[usize]) -> bool {
         key.iter().all(|at| self.rows.get(row, *at).is_some_and(|value| !value.is_null()))
-            && self.columns.iter().all(|column| self.rows.get(row, column.incoming).is_some_and(|value| self.holds(column, value)))
+            && self
+                .columns
+                .iter()
+                .all(|column| self.rows.get(row, column.incoming).is_some_and(|value| self.holds(column, value)))
     }
 
     /// What SQLite's refusal of a statement means for its one record; an error if it was no refusal.
@@ -164,9 +181,18 @@ pub(super) fn bound<'v>(values: impl IntoIterator<Item = ValueRef<'v>>) -> impl 
     rusqlite::params_from_iter(values.into_iter().map(Parameter).collect::<Vec<_>>())
 }
 
-pub(super) fn apply(writer: &mut SqliteWriter, plan: &TablePlan, rows: &Rows, range: Range<usize>, tally: &mut Tally) -> Result<()> {
+pub(super) fn apply(
+    writer: &mut SqliteWriter,
+    plan: &TablePlan,
+    rows: &Rows,
+    range: Range<usize>,
+    tally: &mut Tally,
+) -> Result<()> {
     let Identity::Key { columns: key, incoming, .. } = &plan.identity else {
-        return Err(Error::new(ErrorKind::InvalidInput, format!("the table {:?} has no key to apply records by", plan.table.name)));
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!("the table {:?} has no key to apply records by", plan.table.name),
+        ));
     };
     let batch = Batch::new(writer, plan, rows);
     let careful_only = inspect::has_triggers(&writer.connection.sqlite, &plan.table.name)?;
@@ -229,7 +255,7 @@ fn update_sql(batch: &Batch<'_>, key: &[usize], table: &str) -> String {
     // A column of the key can only differ where values that compare equal need not be the same.
     let may_differ = |column: &&Column| {
         !key.contains(&column.local)
-            || column.affinity == Affinity::Blob
+            || column.affinity.keeps_all()
             || batch.plan.table.columns[column.local].collation.is_some()
     };
     let changing: Vec<&Column> = batch.columns.iter().filter(may_differ).collect();
@@ -242,14 +268,19 @@ fn update_sql(batch: &Batch<'_>, key: &[usize], table: &str) -> String {
     }
     let set = changing.iter().map(|column| {
         let name = quote(batch.name(column));
-        if merge { format!("{name} = COALESCE(excluded.{name}, {table}.{name})") } else { format!("{name} = excluded.{name}") }
+        if merge {
+            format!("{name} = COALESCE(excluded.{name}, {table}.{name})")
+        } else {
+            format!("{name} = excluded.{name}")
+        }
     });
     let differs = changing.iter().map(|column| {
         let name = quote(batch.name(column));
         // Columns without affinity hold values of which `IS` says that they are equal when they are not the same.
-        let differs = match column.affinity {
-            Affinity::Blob => format!("NOT rowferry_same({table}.{name}, excluded.{name})"),
-            _ => format!("{table}.{name} COLLATE BINARY IS NOT excluded.{name}"),
+        let differs = if column.affinity.keeps_all() {
+            format!("NOT rowferry_same({table}.{name}, excluded.{name})")
+        } else {
+            format!("{table}.{name} COLLATE BINARY IS NOT excluded.{name}")
         };
         if merge { format!("(excluded.{name} IS NOT NULL AND {differs})") } else { differs }
     });
@@ -258,7 +289,13 @@ fn update_sql(batch: &Batch<'_>, key: &[usize], table: &str) -> String {
 }
 
 /// Applies plain records in as few statements as possible.
-fn fast(writer: &mut SqliteWriter, batch: &Batch<'_>, upsert: &Upsert, range: Range<usize>, tally: &mut Tally) -> Result<()> {
+fn fast(
+    writer: &mut SqliteWriter,
+    batch: &Batch<'_>,
+    upsert: &Upsert,
+    range: Range<usize>,
+    tally: &mut Tally,
+) -> Result<()> {
     let mut at = range.start;
     while at < range.end {
         let full = range.end - at >= upsert.chunk;
@@ -337,7 +374,7 @@ fn careful(writer: &mut SqliteWriter, batch: &Batch<'_>, row: usize, tally: &mut
         return Ok(());
     }
     let present: Vec<&Column> = batch.columns.iter().filter(|c| batch.rows.get(row, c.incoming).is_some()).collect();
-    let incoming_values: Vec<Option<ValueRef<'_>>> = present.iter().map(|c| batch.rows.get(row, c.incoming)).collect();
+    let values: Vec<ValueRef<'_>> = present.iter().filter_map(|c| batch.rows.get(row, c.incoming)).collect();
     let table = quote(&batch.plan.table.name);
     let condition = equals(key.iter().map(|at| batch.plan.table.columns[*at].name.as_str()));
     let names = quote_all(present.iter().map(|column| batch.name(column)));
@@ -348,15 +385,14 @@ fn careful(writer: &mut SqliteWriter, batch: &Batch<'_>, row: usize, tally: &mut
         match found.next().map_err(failed)? {
             None => None,
             Some(existing) => {
-                let existing = (0..present.len())
-                    .map(|at| existing.get_ref(at).map(borrowed))
-                    .collect::<rusqlite::Result<Vec<_>>>()
-                    .map_err(failed)?;
-                Some(decide(batch.plan.strategy, &existing, &stored(batch, &present, &incoming_values)))
+                let existing = (0..present.len()).map(|at| existing.get_ref(at).map(borrowed));
+                let existing = existing.collect::<rusqlite::Result<Vec<_>>>().map_err(failed)?;
+                let stored: Vec<_> = present.iter().zip(&values).map(|(column, v)| Some(batch.stored(column, *v))).collect();
+                Some(decide(batch.plan.strategy, &existing, &stored))
             }
         }
     };
-    let written = match decision {
+    let (written, counter) = match decision {
         Some(Decision::Skip) => {
             tally.outcome.skipped += 1;
             return Ok(());
@@ -365,30 +401,40 @@ fn careful(writer: &mut SqliteWriter, batch: &Batch<'_>, row: usize, tally: &mut
             tally.outcome.unchanged += 1;
             return Ok(());
         }
-        None => {
-            let marks = (1..=present.len()).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ");
-            let sql = format!("INSERT INTO {table}({names}) VALUES ({marks})");
-            run(writer, &sql, incoming_values.iter().map(|value| value.unwrap_or(ValueRef::Null)))
-        }
+        None => (insert(writer, batch, &present, &values), &mut tally.outcome.created),
         Some(Decision::Update(changed)) => {
             let first = key_values.len() + 1;
-            let set = changed.iter().enumerate().map(|(n, at)| format!("{} = ?{}", quote(batch.name(present[*at])), first + n));
+            let set =
+                changed.iter().enumerate().map(|(n, at)| format!("{} = ?{}", quote(batch.name(present[*at])), first + n));
             let sql = format!("UPDATE {table} SET {} WHERE {condition}", set.collect::<Vec<_>>().join(", "));
-            let new = changed.iter().map(|at| incoming_values[*at].unwrap_or(ValueRef::Null));
-            run(writer, &sql, key_values.iter().copied().chain(new))
+            let all = key_values.iter().copied().chain(changed.iter().map(|at| values[*at]));
+            (run(writer, &sql, all), &mut tally.outcome.updated)
         }
     };
     match written {
-        Ok(0) => {
-            let message = format!("a trigger of {:?} left the record out", batch.plan.table.name);
-            tally.fail(batch.failure(row, Reason::Trigger, None, message));
-        }
-        Ok(_) if decision_created(&batch.plan.strategy, &written, &key_values) => unreachable_created(tally),
-        Ok(_) => {}
-        Err(error) => {
-            let failure = batch.refused(writer, row, error)?;
-            tally.fail(failure);
-        }
+        Ok(0) => tally.fail(batch.left_out(row)),
+        Ok(_) => *counter += 1,
+        Err(error) => tally.fail(batch.refused(writer, row, error)?),
     }
     Ok(())
+}
+
+/// Inserts one row.
+pub(super) fn insert(
+    writer: &SqliteWriter,
+    batch: &Batch<'_>,
+    columns: &[&Column],
+    values: &[ValueRef<'_>],
+) -> rusqlite::Result<usize> {
+    let table = quote(&batch.plan.table.name);
+    if columns.is_empty() {
+        return run(writer, &format!("INSERT INTO {table} DEFAULT VALUES"), []);
+    }
+    let names = quote_all(columns.iter().map(|column| batch.name(column)));
+    let marks = (1..=columns.len()).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ");
+    run(writer, &format!("INSERT INTO {table}({names}) VALUES ({marks})"), values.iter().copied())
+}
+
+fn run<'v>(writer: &SqliteWriter, sql: &str, values: impl IntoIterator<Item = ValueRef<'v>>) -> rusqlite::Result<usize> {
+    writer.connection.sqlite.prepare_cached(sql)?.execute(bound(values))
 }

@@ -19,8 +19,11 @@ pub(super) fn create(sqlite: &Connection, table: &TableSchema) -> Result<()> {
             copy += 1;
             name = format!("{} {copy}", index.name);
         }
-        let columns: Vec<String> =
-            index.columns.iter().map(|(column, descending)| quote(column) + if *descending { " DESC" } else { "" }).collect();
+        let columns: Vec<String> = index
+            .columns
+            .iter()
+            .map(|(column, descending)| quote(column) + if *descending { " DESC" } else { "" })
+            .collect();
         let sql = format!("CREATE INDEX {} ON {}({})", quote(&name), quote(&table.name), columns.join(", "));
         sqlite.execute_batch(&sql).map_err(|e| failed(e).while_doing(doing()))?;
     }
@@ -130,7 +133,9 @@ mod tests {
     #[test]
     fn an_index_whose_name_is_taken_gets_another() {
         let sqlite = Connection::open_in_memory().unwrap();
-        sqlite.execute_batch("CREATE TABLE o(x); CREATE INDEX i ON o(x); CREATE TABLE t(x); CREATE INDEX j ON t(x);").unwrap();
+        sqlite
+            .execute_batch("CREATE TABLE o(x); CREATE INDEX i ON o(x); CREATE TABLE t(x); CREATE INDEX j ON t(x);")
+            .unwrap();
         let mut table = inspect::schema(&sqlite, "t").unwrap().unwrap();
         table.name = "u".into();
         table.indexes[0].name = "i".into();

@@ -7,8 +7,8 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::dialect::failed;
-use crate::domain::logical::logical_from_declared;
-use crate::domain::schema::{Column, ForeignKey, ForeignKeyAction, Index, TableSchema, UniqueKind, UniqueSet};
+
+use crate::domain::schema::{Column, ForeignKey, ForeignKeyAction, Index, LogicalType, TableSchema, UniqueKind, UniqueSet};
 use crate::error::Result;
 
 /// The names of the ordinary tables, sorted: no views, virtual tables or their shadows, no `sqlite_*`, none of rowferry's own.
@@ -26,9 +26,7 @@ pub(super) fn schema(sqlite: &Connection, name: &str) -> Result<Option<TableSche
                AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name NOT LIKE 'rowferry\\_%' ESCAPE '\\'";
     let found = sqlite
         .prepare_cached(sql)
-        .and_then(|mut statement| {
-            statement.query_row([name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()
-        })
+        .and_then(|mut statement| statement.query_row([name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional())
         .map_err(failed)?;
     let Some((name, without_rowid, strict)) = found else {
         return Ok(None);
@@ -54,8 +52,8 @@ pub(super) fn schema(sqlite: &Connection, name: &str) -> Result<Option<TableSche
 }
 
 fn columns(sqlite: &Connection, table: &mut TableSchema) -> rusqlite::Result<()> {
-    let mut statement =
-        sqlite.prepare_cached("SELECT name, type, \"notnull\", dflt_value, pk, hidden FROM pragma_table_xinfo(?1) ORDER BY cid")?;
+    let mut statement = sqlite
+        .prepare_cached("SELECT name, type, \"notnull\", dflt_value, pk, hidden FROM pragma_table_xinfo(?1) ORDER BY cid")?;
     let mut rows = statement.query([&table.name])?;
     let mut key = Vec::new();
     while let Some(row) = rows.next()? {
@@ -69,7 +67,7 @@ fn columns(sqlite: &Connection, table: &mut TableSchema) -> rusqlite::Result<()>
             key.push((place, name.clone()));
         }
         table.columns.push(Column {
-            logical: logical_from_declared(&declared_type),
+            logical: LogicalType::from_declared(&declared_type),
             name,
             declared_type,
             nullable: !row.get::<_, bool>(2)?,
@@ -100,7 +98,9 @@ fn indexes(sqlite: &Connection, table: &mut TableSchema) -> rusqlite::Result<boo
         let parts = index_parts(sqlite, &name)?;
         // An index that compares otherwise than its column does is like one over an expression: it cannot be written as a
         // set of columns.
-        let plain = parts.iter().all(|part| part.column.as_deref().is_some_and(|column| compares_alike(table, column, &part.collation)));
+        let plain = parts
+            .iter()
+            .all(|part| part.column.as_deref().is_some_and(|column| compares_alike(table, column, &part.collation)));
         let columns = || parts.iter().filter_map(|part| part.column.clone());
         match (unique, plain) {
             (true, true) => {
@@ -164,8 +164,7 @@ fn foreign_keys(sqlite: &Connection, table: &str) -> rusqlite::Result<Vec<Foreig
     for key in &mut keys {
         // A reference that names no columns means the parent's primary key.
         if key.parent_columns.is_empty() {
-            let mut statement =
-                sqlite.prepare_cached("SELECT name FROM pragma_table_xinfo(?1) WHERE pk > 0 ORDER BY pk")?;
+            let mut statement = sqlite.prepare_cached("SELECT name FROM pragma_table_xinfo(?1) WHERE pk > 0 ORDER BY pk")?;
             key.parent_columns = statement.query_map([&key.parent], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
         }
     }

@@ -37,7 +37,8 @@ impl SqliteStore {
     pub fn open(path: impl AsRef<Path>, limits: &Limits) -> Result<Self> {
         let path = path.as_ref();
         if path.as_os_str().is_empty() || path.as_os_str() == ":memory:" {
-            let message = format!("cannot open {path:?}: rowferry reads and writes over several connections, so it needs a file");
+            let message =
+                format!("cannot open {path:?}: rowferry reads and writes over several connections, so it needs a file");
             return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("Give the path of a file."));
         }
         Ok(SqliteStore { pools: pool::Pools::open(path, limits)? })

@@ -99,7 +99,10 @@ impl Pools {
             .map_err(|e| dialect::opening(path, e))?;
         drop(first);
         let threads = Arc::new(
-            scheduled_thread_pool::ScheduledThreadPool::builder().num_threads(1).thread_name_pattern("rowferry-pool").build(),
+            scheduled_thread_pool::ScheduledThreadPool::builder()
+                .num_threads(1)
+                .thread_name_pattern("rowferry-pool")
+                .build(),
         );
         let pool = |manager, size| {
             r2d2::Pool::builder()

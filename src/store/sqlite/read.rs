@@ -11,7 +11,6 @@ use super::pool::Pooled;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, Value};
 use crate::error::Result;
-use crate::plan::table::key_of;
 use crate::store::{Cursor, PageBounds, PageEnd, Snapshot};
 
 /// Rows by rowid: those with NULL in their key, or all of a table without one.
@@ -60,7 +59,14 @@ impl Snapshot for SqliteSnapshot {
         count(&self.connection.sqlite, table)
     }
 
-    fn page(&mut self, table: &TableSchema, after: Option<&Cursor>, skip: u64, bounds: PageBounds, rows: &mut Rows) -> Result<PageEnd> {
+    fn page(
+        &mut self,
+        table: &TableSchema,
+        after: Option<&Cursor>,
+        skip: u64,
+        bounds: PageBounds,
+        rows: &mut Rows,
+    ) -> Result<PageEnd> {
         page(&self.connection.sqlite, table, after, skip, bounds, rows)
     }
 
@@ -92,7 +98,12 @@ fn runs(table: &TableSchema) -> Vec<Run> {
     let key = key_of(table);
     if key.as_ref().is_none_or(|key| key.nullable) {
         let condition = match &key {
-            Some(key) => key.columns.iter().map(|at| format!("{} IS NULL", quote(&table.columns[*at].name))).collect::<Vec<_>>().join(" OR "),
+            Some(key) => key
+                .columns
+                .iter()
+                .map(|at| format!("{} IS NULL", quote(&table.columns[*at].name)))
+                .collect::<Vec<_>>()
+                .join(" OR "),
             None => "1".to_owned(),
         };
         runs.push(match inspect::rowid_name(table) {
@@ -244,4 +255,21 @@ fn read_run(sqlite: &Connection, table: &TableSchema, run: &Run, from: Option<&C
 /// The text with something before it; nothing if it is empty.
 fn prefixed(before: &str, text: &str) -> String {
     if text.is_empty() { String::new() } else { format!("{before}{text}") }
+}
+
+struct Key {
+    columns: Vec<usize>,
+    nullable: bool,
+}
+
+fn key_of(table: &TableSchema) -> Option<Key> {
+    use crate::domain::schema::UniqueKind;
+    let nullable = |columns: &[usize]| columns.iter().any(|at| table.columns[*at].nullable);
+    if !table.primary_key.is_empty() {
+        let columns = table.column_indexes(&table.primary_key)?;
+        return Some(Key { nullable: nullable(&columns), columns });
+    }
+    let full = table.unique.iter().filter(|set| set.kind == UniqueKind::Full);
+    let sets = full.filter_map(|set| table.column_indexes(&set.columns)).filter(|columns| !nullable(columns));
+    sets.min_by_key(Vec::len).map(|columns| Key { columns, nullable: false })
 }

@@ -72,16 +72,29 @@ impl Writer for SqliteWriter {
         create::create(&self.connection.sqlite, table)
     }
 
-    fn apply(&mut self, plan: &TablePlan, rows: &Rows, range: Range<usize>, tally: &mut Tally) -> Result<()> {
-        apply::apply(self, plan, rows, range, tally)
+    fn apply(&mut self, plan: &TablePlan, scope: &Scope, rows: &Rows, range: Range<usize>, tally: &mut Tally) -> Result<()> {
+        match append::followed_rows(self, plan, scope, rows, range.clone())? {
+            Some(followed) => apply::apply(self, plan, &followed, 0..followed.len(), tally),
+            None => apply::apply(self, plan, rows, range, tally),
+        }
     }
 
     fn count_whole(&mut self, plan: &TablePlan, scope: &Scope) -> Result<()> {
         whole::count(self, plan, scope)
     }
 
-    fn apply_whole(&mut self, plan: &TablePlan, scope: &Scope, rows: &Rows, range: Range<usize>, tally: &mut Tally) -> Result<()> {
-        whole::apply(self, plan, scope, rows, range, tally)
+    fn apply_whole(
+        &mut self,
+        plan: &TablePlan,
+        scope: &Scope,
+        rows: &Rows,
+        range: Range<usize>,
+        tally: &mut Tally,
+    ) -> Result<()> {
+        match append::followed_rows(self, plan, scope, rows, range.clone())? {
+            Some(followed) => whole::apply(self, plan, scope, &followed, 0..followed.len(), tally),
+            None => whole::apply(self, plan, scope, rows, range, tally),
+        }
     }
 
     fn stage_create(&mut self, stage: &Stage) -> Result<()> {
@@ -92,7 +105,14 @@ impl Writer for SqliteWriter {
         stage::append(self, stage, rows, range)
     }
 
-    fn stage_page(&mut self, stage: &Stage, after: i64, bounds: PageBounds, rows: &mut Rows, numbers: &mut Vec<i64>) -> Result<()> {
+    fn stage_page(
+        &mut self,
+        stage: &Stage,
+        after: i64,
+        bounds: PageBounds,
+        rows: &mut Rows,
+        numbers: &mut Vec<i64>,
+    ) -> Result<()> {
         stage::page(self, stage, after, bounds, rows, numbers)
     }
 
@@ -104,7 +124,15 @@ impl Writer for SqliteWriter {
         stage::orphans(self, plan, stage, limit)
     }
 
-    fn append(&mut self, plan: &TablePlan, scope: &Scope, keys: AppendKeys, rows: &Rows, range: Range<usize>, tally: &mut Tally) -> Result<()> {
+    fn append(
+        &mut self,
+        plan: &TablePlan,
+        scope: &Scope,
+        keys: AppendKeys,
+        rows: &Rows,
+        range: Range<usize>,
+        tally: &mut Tally,
+    ) -> Result<()> {
         append::append(self, plan, scope, keys, rows, range, tally)
     }
 
@@ -142,7 +170,11 @@ impl Writer for SqliteWriter {
             Err(error) => {
                 let broken_reference = error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation);
                 let error = failed(error).while_doing("cannot commit");
-                Err(if broken_reference { Error::new(ErrorKind::ForeignKey, error.message()).with_source(error) } else { error })
+                Err(if broken_reference {
+                    Error::new(ErrorKind::ForeignKey, error.message()).with_source(error)
+                } else {
+                    error
+                })
             }
         }
     }
