@@ -1,11 +1,15 @@
 //! rowferry
+pub mod cancel;
 pub mod clock;
 pub mod domain;
 pub mod error;
+mod import;
 pub mod limits;
 pub mod plan;
 pub mod store;
+pub mod sync;
 
+pub use cancel::CancelToken;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use domain::record::{Failure, Outcome, Reason};
 pub use domain::schema;
