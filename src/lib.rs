@@ -2,8 +2,10 @@
 pub mod clock;
 pub mod domain;
 pub mod error;
+mod export;
 pub mod limits;
 pub mod plan;
+mod secret;
 pub mod store;
 
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -14,4 +16,6 @@ pub use domain::settings::{IncomingMode, SiteStatus};
 pub use domain::strategy::Strategy;
 pub use domain::value::{Rows, Value, ValueRef};
 pub use error::{Error, ErrorKind, Result};
+pub use export::{Digest, TableInfo};
 pub use limits::Limits;
+pub use secret::{Code, SiteKey};

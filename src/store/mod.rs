@@ -43,6 +43,12 @@ pub trait Store: Debug + Send + Sync {
 
     /// Runs `work` on the store's own state in one transaction: all of it is kept when it returns `Ok`, nothing otherwise.
     fn state(&self, work: &mut dyn FnMut(&mut dyn Sql) -> Result<()>) -> Result<()>;
+
+    /// Runs `work`, which only queries, on the store's own state as it is at one moment. A store that can do this without
+    /// waiting for writers should; the default is [`Store::state`].
+    fn state_read(&self, work: &mut dyn FnMut(&mut dyn Sql) -> Result<()>) -> Result<()> {
+        self.state(work)
+    }
 }
 
 /// When the store checks foreign keys of rows that are written.
