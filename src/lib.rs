@@ -6,6 +6,7 @@ mod export;
 pub mod limits;
 pub mod plan;
 mod secret;
+mod site;
 pub mod store;
 
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -19,3 +20,4 @@ pub use error::{Error, ErrorKind, Result};
 pub use export::{Digest, TableInfo};
 pub use limits::Limits;
 pub use secret::{Code, SiteKey};
+pub use site::{Session, SessionGuard, Sessions, Settings, Site, SiteBuilder};

@@ -16,10 +16,6 @@ impl Offer {
         Offer { hidden: names.into_iter().map(Into::into).collect() }
     }
 
-    pub(crate) fn hide(&mut self, names: impl IntoIterator<Item = impl Into<String>>) {
-        self.hidden.extend(names.into_iter().map(Into::into));
-    }
-
     /// Whether a table of this name is offered, if there is one. Names are compared without case in ASCII, as SQLite does.
     pub(crate) fn allows(&self, table: &str) -> bool {
         !is_system(table) && !self.hidden.iter().any(|hidden| hidden.eq_ignore_ascii_case(table))

@@ -73,12 +73,10 @@ impl KeyRing {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let key = match &self.source {
             KeySource::Given(key) => key.clone(),
-            KeySource::File(path) => {
-                match std::fs::remove_file(path) {
-                    Err(error) if error.kind() != Io::NotFound => return Err(file_error("remove", path, &error)),
-                    _ => create(path)?,
-                }
-            }
+            KeySource::File(path) => match std::fs::remove_file(path) {
+                Err(error) if error.kind() != Io::NotFound => return Err(file_error("remove", path, &error)),
+                _ => create(path)?,
+            },
             KeySource::Nowhere => return Err(nowhere(store)),
         };
         records::write(store, |sql| {
