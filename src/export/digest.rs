@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use sha2::{Digest as _, Sha256};
-
+use crate::domain::digest::RowDigest;
 use crate::domain::schema::TableSchema;
-use crate::domain::value::{Rows, ValueRef};
+use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{PageBounds, Snapshot};
 
@@ -50,7 +49,7 @@ pub(crate) fn digest(snapshot: &mut dyn Snapshot, table: &TableSchema, bounds: P
 /// Hashes rows of one table, its columns in the order of their names.
 struct RowHasher {
     order: Vec<usize>,
-    names: Sha256,
+    names: RowDigest,
 }
 
 impl RowHasher {
@@ -58,44 +57,19 @@ impl RowHasher {
         let name = |column: &usize| table.columns[*column].name.to_ascii_lowercase();
         let mut order: Vec<usize> = (0..table.columns.len()).collect();
         order.sort_by_key(name);
-        let mut names = Sha256::new();
-        for column in &order {
-            bytes(&mut names, b'c', name(column).as_bytes());
-        }
+        let mut names = RowDigest::new();
+        order.iter().for_each(|column| names.name(&name(column)));
         RowHasher { order, names }
     }
 
     fn hash(&self, rows: &Rows, row: usize) -> Result<u128> {
         let mut hash = self.names.clone();
         for column in &self.order {
-            let value = rows
-                .get(row, *column)
-                .ok_or_else(|| Error::new(ErrorKind::Database, "the store gave a row without all of its columns"))?;
-            match value {
-                ValueRef::Null => hash.update(b"n"),
-                ValueRef::Integer(v) => {
-                    hash.update(b"i");
-                    hash.update(v.to_le_bytes());
-                }
-                ValueRef::Real(v) => {
-                    hash.update(b"r");
-                    hash.update(v.to_bits().to_le_bytes());
-                }
-                ValueRef::Text(v) => bytes(&mut hash, b't', v),
-                ValueRef::Blob(v) => bytes(&mut hash, b'b', v),
-            }
+            let missing = || Error::new(ErrorKind::Database, "the store gave a row without all of its columns");
+            hash.value(rows.get(row, *column).ok_or_else(missing)?);
         }
-        let digest = hash.finalize();
-        let half = digest.iter().take(16).fold(0, |sum: u128, byte| sum << 8 | u128::from(*byte));
-        Ok(half)
+        Ok(u128::from_be_bytes(hash.finish()))
     }
-}
-
-/// Their length goes before the bytes, so that no two rows run together into one text.
-fn bytes(hash: &mut Sha256, class: u8, content: &[u8]) {
-    hash.update([class]);
-    hash.update((content.len() as u64).to_le_bytes());
-    hash.update(content);
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use crate::domain::schema::{Column, TableSchema};
 use crate::domain::value::{Rows, Value};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{Cursor, ForeignKeyChecks, PageBounds, PageEnd, Snapshot, Sql, Store, Writer};
+use crate::store::{Cursor, PageBounds, PageEnd, Snapshot, Sql, Store, Writer};
 
 /// A table without a key.
 pub(crate) fn table(name: &str, columns: &[&str]) -> TableSchema {
@@ -42,12 +42,16 @@ impl Store for FakeStore {
         Ok(Box::new(FakeSnapshot { tables, pinned_bytes: self.pinned_bytes }))
     }
 
-    fn writer(&self, _: ForeignKeyChecks) -> Result<Box<dyn Writer>> {
+    fn writer(&self) -> Result<Box<dyn Writer>> {
         Err(Error::new(ErrorKind::ReadOnly, "vectors are not written"))
     }
 
     fn state(&self, _: &mut dyn FnMut(&mut dyn Sql) -> Result<()>) -> Result<()> {
         Err(Error::new(ErrorKind::ReadOnly, "vectors have no state"))
+    }
+
+    fn read_state(&self, work: &mut dyn FnMut(&mut dyn Sql) -> Result<()>) -> Result<()> {
+        self.state(work)
     }
 }
 

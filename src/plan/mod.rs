@@ -1,5 +1,9 @@
 //! What is to be done, decided before anything is done. Pure: no store, no socket, no clock.
 
+pub mod affinity;
+pub mod decide;
+pub mod order;
+
 use crate::domain::schema::TableSchema;
 use crate::domain::strategy::Strategy;
 

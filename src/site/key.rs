@@ -113,7 +113,7 @@ fn read(path: &Path) -> Result<Option<SiteKey>> {
         private(&file, path)?;
         let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(KEY_BYTES + 1));
         let limit = KEY_BYTES as u64 + 1;
-        file.by_ref().take(limit).read_to_end(&mut bytes).map_err(|error| file_error("read", path, &error))?;
+        Read::by_ref(&mut file).take(limit).read_to_end(&mut bytes).map_err(|error| file_error("read", path, &error))?;
         if let Ok(bytes) = <[u8; KEY_BYTES]>::try_from(&bytes[..]) {
             return Ok(Some(SiteKey::from_bytes(bytes)));
         }

@@ -4,7 +4,9 @@ mod key;
 mod sessions;
 mod settings;
 
-use std::path::{Path, PathBuf};
+#[cfg(feature = "sqlite")]
+use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use uuid::Uuid;
@@ -225,23 +227,30 @@ impl SiteBuilder {
         self
     }
 
-    /// Opens the site that lives in this store, which brings its own state up to date when it is opened.
+    /// Opens the site of a SQLite file, which is made if there is none.
     ///
     /// # Errors
-    /// None so far; stores that are asked more of at this point may give theirs.
-    pub fn with_store(self, store: Arc<dyn Store>) -> Result<Site> {
+    /// Those of [`SqliteStore::open`](crate::store::sqlite::SqliteStore::open).
+    #[cfg(feature = "sqlite")]
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Site> {
+        let store = crate::store::sqlite::SqliteStore::open(path, &self.limits)?;
+        Ok(self.with_store(Arc::new(store)))
+    }
+
+    /// Opens the site that lives in this store.
+    pub fn with_store(self, store: Arc<dyn Store>) -> Site {
         let source = match (self.key, self.key_file.or_else(|| store.key_path())) {
             (Some(key), _) => KeySource::Given(key),
             (None, Some(path)) => KeySource::File(path),
             (None, None) => KeySource::Nowhere,
         };
-        Ok(Site(Arc::new(Inner {
+        Site(Arc::new(Inner {
             store,
             offer: Arc::new(Offer::hiding(self.hidden)),
             limits: self.limits,
             clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
             keys: KeyRing::new(source),
             uuid: OnceLock::new(),
-        })))
+        }))
     }
 }

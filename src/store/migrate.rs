@@ -22,7 +22,7 @@ pub(crate) fn store(store: &dyn Store, scripts: &[Script], now: OffsetDateTime) 
     // A look that needs no write lock and no write permission. Whatever keeps it from an answer, the missing table of a new
     // database above all, shows again below if it is an error.
     let mut current = false;
-    let look = store.state_read(&mut |sql| {
+    let look = store.read_state(&mut |sql| {
         current = done(sql)? == newest(scripts);
         Ok(())
     });

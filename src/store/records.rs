@@ -22,7 +22,7 @@ pub(crate) fn write<T>(store: &dyn Store, mut work: impl FnMut(&mut dyn Sql) -> 
 /// The same for queries only; it need not wait for writers.
 pub(crate) fn read<T>(store: &dyn Store, mut work: impl FnMut(&mut dyn Sql) -> Result<T>) -> Result<T> {
     let mut answer = None;
-    store.state_read(&mut |sql| {
+    store.read_state(&mut |sql| {
         answer = Some(work(sql)?);
         Ok(())
     })?;

@@ -1,0 +1,77 @@
+//! What a strategy does to one row that exists here.
+//!
+//! The stores decide for thousands of rows with one statement where they can; this is the same decision for one row, for
+//! the paths that go row by row, and the model that their tests compare the fast paths with.
+
+use crate::domain::strategy::Strategy;
+use crate::domain::value::ValueRef;
+
+/// What is to be done with a row that exists here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// The row stays, and the record counts as skipped.
+    Skip,
+    /// The row is already as the record wants it.
+    Unchanged,
+    /// The columns at these positions, at least one, are set to the record's values.
+    Update(Vec<usize>),
+}
+
+/// What `strategy` does to the row `existing` when `incoming` has its key. Both hold the same columns in the same order;
+/// `incoming` has `None` for a column that the record lacks, and values as the column stores them (see
+/// [`fit`](crate::plan::affinity::fit)).
+///
+/// Equal means the same storage class and bits ([`ValueRef::same`]), not what a collation or affinity calls equal. An append
+/// never meets an existing key, because it makes its own; a row that it would clash with by another unique set stays: skip.
+pub fn decide(strategy: Strategy, existing: &[ValueRef<'_>], incoming: &[Option<ValueRef<'_>>]) -> Decision {
+    let takes_null = match strategy {
+        Strategy::Skip | Strategy::Append => return Decision::Skip,
+        Strategy::Overwrite => true,
+        Strategy::Merge => false,
+    };
+    let changed: Vec<usize> = existing
+        .iter()
+        .zip(incoming)
+        .enumerate()
+        .filter_map(|(position, (old, new))| {
+            new.is_some_and(|new| !new.same(*old) && (takes_null || !new.is_null())).then_some(position)
+        })
+        .collect();
+    if changed.is_empty() { Decision::Unchanged } else { Decision::Update(changed) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ValueRef::{Integer, Null, Real, Text};
+
+    const EXISTING: [ValueRef<'_>; 4] = [Integer(1), Text(b"a"), Null, Real(0.0)];
+
+    #[test]
+    fn skip_never_looks() {
+        assert_eq!(decide(Strategy::Skip, &EXISTING, &EXISTING.map(Some)), Decision::Skip);
+        assert_eq!(decide(Strategy::Skip, &EXISTING, &[None; 4]), Decision::Skip);
+    }
+
+    #[test]
+    fn overwrite_takes_nulls_and_merge_does_not() {
+        let incoming = [Some(Integer(1)), Some(Null), Some(Text(b"b")), None];
+        assert_eq!(decide(Strategy::Overwrite, &EXISTING, &incoming), Decision::Update(vec![1, 2]));
+        assert_eq!(decide(Strategy::Merge, &EXISTING, &incoming), Decision::Update(vec![2]));
+    }
+
+    #[test]
+    fn equal_is_of_class_and_bits() {
+        for strategy in [Strategy::Overwrite, Strategy::Merge] {
+            assert_eq!(decide(strategy, &EXISTING, &EXISTING.map(Some)), Decision::Unchanged);
+            assert_eq!(decide(strategy, &EXISTING, &[None; 4]), Decision::Unchanged);
+            let lookalikes = [Some(Real(1.0)), Some(Text(b"A")), None, Some(Real(-0.0))];
+            assert_eq!(decide(strategy, &EXISTING, &lookalikes), Decision::Update(vec![0, 1, 3]));
+        }
+    }
+
+    #[test]
+    fn merge_of_nothing_but_nulls_changes_nothing() {
+        assert_eq!(decide(Strategy::Merge, &EXISTING, &[Some(Null); 4]), Decision::Unchanged);
+    }
+}
