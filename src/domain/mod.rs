@@ -1,6 +1,7 @@
 //! The words of the field as types. Pure: nothing here reads a file, a socket or a clock.
 
 pub mod digest;
+pub mod logical;
 pub mod record;
 pub mod schema;
 pub mod session;

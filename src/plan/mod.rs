@@ -1,8 +1,11 @@
 //! What is to be done, decided before anything is done. Pure: no store, no socket, no clock.
 
 pub mod affinity;
+pub mod create;
 pub mod decide;
 pub mod order;
+pub mod table;
+pub mod types;
 
 use crate::domain::schema::TableSchema;
 use crate::domain::strategy::Strategy;
@@ -20,7 +23,7 @@ pub struct TablePlan {
     pub incoming: Vec<String>,
     /// What tells one row from another.
     pub identity: Identity,
-    /// For an append: which incoming columns follow a parent's new key.
+    /// Which incoming columns follow the new key of a parent that is appended in the same pull.
     pub follows: Vec<Follow>,
     /// For an append: whether others follow this table's new keys, so that they must be remembered.
     pub remember_keys: bool,

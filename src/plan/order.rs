@@ -209,7 +209,7 @@ mod tests {
                 })
                 .collect();
             let groups = order(&tables);
-            let mut place = vec![None; 12];
+            let mut place = [None; 12];
             for (number, group) in groups.iter().enumerate() {
                 for &table in group {
                     prop_assert_eq!(place[table].replace(number), None, "each table once");
@@ -217,7 +217,7 @@ mod tests {
             }
             prop_assert!(place.iter().all(Option::is_some));
             // What reaches what, the slow way.
-            let mut reaches = vec![[false; 12]; 12];
+            let mut reaches = [[false; 12]; 12];
             edges.iter().for_each(|&(from, to)| reaches[from][to] = true);
             for (via, from, to) in (0..12).flat_map(|v| (0..12).flat_map(move |f| (0..12).map(move |t| (v, f, t)))) {
                 reaches[from][to] |= reaches[from][via] && reaches[via][to];

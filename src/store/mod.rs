@@ -118,7 +118,14 @@ pub trait Writer {
 
     /// Applies records whose identity is a key without NULL in it, each with exactly one outcome. A record that fails takes
     /// no other one with it.
-    fn apply(&mut self, plan: &TablePlan, rows: &Rows, range: Range<usize>, outcome: &mut Tally) -> Result<()>;
+    fn apply(
+        &mut self,
+        plan: &TablePlan,
+        scope: &Scope,
+        rows: &Rows,
+        range: Range<usize>,
+        outcome: &mut Tally,
+    ) -> Result<()>;
 
     /// Prepares for [`Writer::apply_whole`]: counts the local rows of a table without a key (or, where the plan has one, those
     /// with NULL in it) by their content.

@@ -1,0 +1,278 @@
+//! What is made here for a table that is missing.
+//!
+//! A table is made from its structured description only: names, types and keys. What the description cannot carry over
+//! safely is left out, each time with a sentence for the report: defaults that are expressions, indexes over parts of a table
+//! or over expressions, unknown collations, foreign keys to nothing. Generated columns become plain ones. A table that can
+//! be made only as something essentially else is refused.
+//!
+//! From a rowferry sender the declared types are taken over, because SQLite derives from them how values are kept; a type
+//! is code when it is written into a statement, so it must be a plain one ([`is_plain_type`]). From a reference sender the
+//! type comes from what the values mean, so that each can be stored as it arrives: see [`type_of`].
+
+use std::collections::HashSet;
+
+use crate::domain::schema::{Column, DefaultValue, ForeignKey, Index, TableSchema, UniqueKind, UniqueSet};
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::affinity::Affinity;
+use crate::plan::types::{is_plain_type, is_strict_type, type_of, type_of_affinity};
+
+/// The most columns that a table may have: SQLite's own bound.
+pub const MOST_COLUMNS: usize = 2_000;
+
+/// Beginnings of the names of tables that belong to a database or to rowferry.
+const RESERVED: [&str; 3] = ["sqlite_", "rowferry_", "pg_"];
+
+/// Whether tables of this name belong to a database or to rowferry itself. They are neither offered nor made.
+pub fn is_reserved(table: &str) -> bool {
+    let begins = |prefix: &&str| table.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    RESERVED.iter().any(|prefix| begins(&prefix))
+}
+
+/// The table to make here for the sender's, and what of it could not be taken over, as sentences for the report.
+///
+/// `others` finds a table that foreign keys refer to: one that is here, or that is made in the same pull. In the answer every
+/// name of a key, index or foreign key is a column; every default is one that [`DefaultValue::parse`] reads; every declared
+/// type [is plain](is_plain_type) or empty; and `rowid_alias` is set for a single key column of the type INTEGER and not
+/// otherwise, unless the table is WITHOUT ROWID.
+///
+/// # Errors
+/// [`ReservedName`](ErrorKind::ReservedName): see [`is_reserved`]. [`TooLarge`](ErrorKind::TooLarge): more than
+/// [`MOST_COLUMNS`]. [`SchemaMismatch`](ErrorKind::SchemaMismatch): no columns, two columns of one name, a key without
+/// its column, a name with NUL in it.
+pub fn creatable(
+    sender: &TableSchema,
+    sender_is_rowferry: bool,
+    others: &dyn Fn(&str) -> Option<TableSchema>,
+) -> Result<(TableSchema, Vec<String>)> {
+    check(sender)?;
+    let mut notes = Notes { table: &sender.name, sentences: Vec::new() };
+    let mut made = TableSchema {
+        name: sender.name.clone(),
+        primary_key: sender.primary_key.clone(),
+        strict: sender_is_rowferry && sender.strict,
+        without_rowid: sender_is_rowferry && sender.without_rowid && !sender.primary_key.is_empty(),
+        ..TableSchema::default()
+    };
+    if made.strict && !sender.columns.iter().all(|column| is_strict_type(&column.declared_type)) {
+        made.strict = false;
+        notes.add("it is not made STRICT, because it has types that STRICT tables do not know");
+    }
+    for column in &sender.columns {
+        made.columns.push(create_column(column, sender, sender_is_rowferry, made.strict, &mut notes));
+    }
+    set_rowid(&mut made, sender, sender_is_rowferry, &mut notes);
+    for column in &mut made.columns {
+        take_default(column, made.rowid_alias && is_in(&made.primary_key, &column.name), &mut notes);
+    }
+    made.unique = unique_sets(sender, &mut notes);
+    made.indexes = indexes(sender, others, &mut notes);
+    made.foreign_keys = foreign_keys(sender, &made, others, &mut notes);
+    Ok((made, notes.sentences))
+}
+
+struct Notes<'a> {
+    table: &'a str,
+    sentences: Vec<String>,
+}
+
+impl Notes<'_> {
+    fn add(&mut self, what: impl std::fmt::Display) {
+        self.sentences.push(format!("Table {:?}: {what}.", self.table));
+    }
+}
+
+fn check(sender: &TableSchema) -> Result<()> {
+    let name = &sender.name;
+    if is_reserved(name) {
+        return Err(Error::new(ErrorKind::ReservedName, format!("a table named {name:?} is not made here"))
+            .with_hint("Names that begin with sqlite_, rowferry_ or pg_ are reserved; rename the table at the sender."));
+    }
+    let mismatch =
+        |what: String| Err(Error::new(ErrorKind::SchemaMismatch, format!("table {name:?} cannot be made: {what}")));
+    if name.contains('\0') || sender.columns.iter().any(|column| column.name.contains('\0')) {
+        return mismatch("a name has a NUL in it".into());
+    }
+    if sender.columns.is_empty() {
+        return mismatch("the sender says that it has no columns".into());
+    }
+    if sender.columns.len() > MOST_COLUMNS {
+        let what = format!("table {name:?} cannot be made: it has {} columns", sender.columns.len());
+        return Err(Error::new(ErrorKind::TooLarge, what).with_hint(format!("A table has at most {MOST_COLUMNS} columns.")));
+    }
+    let mut seen = HashSet::with_capacity(sender.columns.len());
+    for column in &sender.columns {
+        if !seen.insert(column.name.to_ascii_lowercase()) {
+            return mismatch(format!("it has the column {:?} twice", column.name));
+        }
+    }
+    if !are_columns(&sender.primary_key, sender) {
+        return mismatch("its primary key is not a list of its columns".into());
+    }
+    Ok(())
+}
+
+fn create_column(
+    column: &Column,
+    sender: &TableSchema,
+    sender_is_rowferry: bool,
+    strict: bool,
+    notes: &mut Notes<'_>,
+) -> Column {
+    let mut made = column.clone();
+    if sender_is_rowferry {
+        let declared = &column.declared_type;
+        // Outside of a STRICT table ANY would mean NUMERIC.
+        let any_no_more = sender.strict && !strict && declared.eq_ignore_ascii_case("ANY");
+        if any_no_more || !(declared.is_empty() || is_plain_type(declared)) {
+            made.declared_type = type_of_affinity(Affinity::of(declared, sender.strict)).into();
+            let (name, now) = (&column.name, &made.declared_type);
+            notes.add(format_args!("the type of column {name:?} is not taken over; it becomes {now:?}"));
+        }
+    } else {
+        made.declared_type = type_of(&column.logical).into();
+        if is_in(&sender.primary_key, &column.name) {
+            made.nullable = false;
+        }
+    }
+    if column.generated {
+        made.generated = false;
+        made.default = None;
+        notes.add(format_args!("column {:?} is computed by the sender and is a plain column here", column.name));
+    }
+    if let Some(collation) = &column.collation
+        && !["BINARY", "NOCASE", "RTRIM"].iter().any(|known| known.eq_ignore_ascii_case(collation))
+    {
+        made.collation = None;
+        notes.add(format_args!("the collation {collation:?} of column {:?} is left out", column.name));
+    }
+    made
+}
+
+/// Decides whether the key is the rowid. Only `INTEGER PRIMARY KEY` is one, and SQLite makes one of every such key: a key
+/// that is none at the sender (`INTEGER PRIMARY KEY DESC`) gets the type INT, which keeps the same values.
+fn set_rowid(made: &mut TableSchema, sender: &TableSchema, sender_is_rowferry: bool, notes: &mut Notes<'_>) {
+    let [key] = &made.primary_key[..] else { return };
+    let Some(at) = made.column_index(key) else { return };
+    let column = &mut made.columns[at];
+    if made.without_rowid || !column.declared_type.eq_ignore_ascii_case("INTEGER") {
+        return;
+    }
+    if sender_is_rowferry && !sender.rowid_alias {
+        column.declared_type = "INT".into();
+        notes.add(format_args!("the type of column {:?} becomes INT, because it is not the rowid", column.name));
+        return;
+    }
+    column.nullable = false;
+    made.rowid_alias = true;
+    made.autoincrement = sender_is_rowferry && sender.autoincrement;
+}
+
+/// Leaves a default out that cannot be read. The rowid needs none: it numbers itself, as the sender's sequence did.
+fn take_default(column: &mut Column, is_rowid: bool, notes: &mut Notes<'_>) {
+    let Some(text) = &column.default else { return };
+    if is_rowid {
+        column.default = None;
+    } else if DefaultValue::parse(text).is_none() {
+        column.default = None;
+        notes.add(format_args!("the default of column {:?} is an expression and is left out", column.name));
+    }
+}
+
+fn unique_sets(sender: &TableSchema, notes: &mut Notes<'_>) -> Vec<UniqueSet> {
+    let mut sets: Vec<UniqueSet> = Vec::new();
+    for set in &sender.unique {
+        match set.kind {
+            UniqueKind::Full if !set.columns.is_empty() && are_columns(&set.columns, sender) => {
+                if !sets.contains(set) {
+                    sets.push(set.clone());
+                }
+            }
+            UniqueKind::Full => notes.add("a unique set that is not a list of its columns is left out"),
+            UniqueKind::Partial => {
+                notes.add(format_args!("a unique index over some of the rows is left out ({})", list(&set.columns)));
+            }
+            UniqueKind::Expression => notes.add("a unique index over an expression is left out"),
+        }
+    }
+    sets
+}
+
+fn indexes(sender: &TableSchema, others: &dyn Fn(&str) -> Option<TableSchema>, notes: &mut Notes<'_>) -> Vec<Index> {
+    let mut indexes: Vec<Index> = Vec::new();
+    for index in &sender.indexes {
+        let name = &index.name;
+        let columns: Vec<String> = index.columns.iter().map(|(column, _)| column.clone()).collect();
+        // Tables and indexes share one room of names.
+        let taken = name.eq_ignore_ascii_case(&sender.name)
+            || indexes.iter().any(|other| other.name.eq_ignore_ascii_case(name))
+            || others(name).is_some();
+        if taken || is_reserved(name) || name.contains('\0') {
+            notes.add(format_args!("the index {name:?} is left out, because its name cannot be used here"));
+        } else if columns.is_empty() || !are_columns(&columns, sender) {
+            notes.add(format_args!("the index {name:?} is left out, because it is not over columns of the table"));
+        } else {
+            indexes.push(index.clone());
+        }
+    }
+    indexes
+}
+
+/// The foreign keys that can be satisfied here. SQLite refuses every row of a child whose parent's columns are not the
+/// parent's primary key or a unique set (<https://www.sqlite.org/foreignkeys.html>, 3).
+fn foreign_keys(
+    sender: &TableSchema,
+    made: &TableSchema,
+    others: &dyn Fn(&str) -> Option<TableSchema>,
+    notes: &mut Notes<'_>,
+) -> Vec<ForeignKey> {
+    let mut keys: Vec<ForeignKey> = Vec::new();
+    for key in &sender.foreign_keys {
+        let itself = key.parent.eq_ignore_ascii_case(&sender.name);
+        let parent = if itself { Some(made.clone()) } else { others(&key.parent).filter(|_| !is_reserved(&key.parent)) };
+        let left_out = |why: &str| {
+            let (columns, parent) = (list(&key.columns), &key.parent);
+            format!("the foreign key ({columns}) to {parent:?} is left out, because {why}")
+        };
+        let Some(parent) = parent else {
+            notes.add(left_out("that table is neither here nor pulled"));
+            continue;
+        };
+        let mut key = key.clone();
+        if key.parent_columns.is_empty() {
+            key.parent_columns = parent.primary_key.clone();
+        }
+        if key.columns.is_empty() || key.columns.len() != key.parent_columns.len() || !are_in(&key.columns, sender) {
+            notes.add(left_out("its columns do not match"));
+        } else if !is_unique(&key.parent_columns, &parent) {
+            notes.add(left_out("what it refers to is not unique there"));
+        } else if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    keys
+}
+
+/// Whether these columns are the table's primary key or one of its unique sets.
+fn is_unique(columns: &[String], table: &TableSchema) -> bool {
+    let same = |set: &[String]| set.len() == columns.len() && columns.iter().all(|column| is_in(set, column));
+    let full = table.unique.iter().filter(|set| set.kind == UniqueKind::Full);
+    are_columns(columns, table) && (same(&table.primary_key) || full.into_iter().any(|set| same(&set.columns)))
+}
+
+fn is_in(names: &[String], name: &str) -> bool {
+    names.iter().any(|other| other.eq_ignore_ascii_case(name))
+}
+
+fn are_in(names: &[String], table: &TableSchema) -> bool {
+    names.iter().all(|name| table.column_index(name).is_some())
+}
+
+/// Whether these are columns of the table, each once.
+fn are_columns(names: &[String], table: &TableSchema) -> bool {
+    let mut seen = HashSet::with_capacity(names.len());
+    names.iter().all(|name| table.column_index(name).is_some_and(|at| seen.insert(at)))
+}
+
+fn list(names: &[String]) -> String {
+    names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
+}
