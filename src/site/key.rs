@@ -226,4 +226,68 @@ mod tests {
         let error = read(&path).unwrap_err();
         assert!(error.message().contains("640") && error.hint().unwrap().contains("chmod 600"), "{error}");
     }
+
+    #[cfg(feature = "sqlite")]
+    mod with_a_site {
+        use super::*;
+        use crate::domain::session::Direction;
+        use crate::site::Site;
+
+        #[test]
+        fn a_lost_or_foreign_key_is_noticed_and_can_be_replaced() {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("a.db");
+            let key = folder.path().join("a.db.rowferry-key");
+            let site = Site::open(&path).unwrap();
+            assert!(!key.exists(), "made when first needed");
+            let old = site.sessions().create(Direction::Send).unwrap();
+            let saved = std::fs::read(&key).unwrap();
+
+            std::fs::remove_file(&key).unwrap();
+            let lost = Site::open(&path).unwrap();
+            let error = lost.sessions().validate(old.code()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::SiteKey);
+            assert!(error.hint().unwrap().contains("reset_key") && !key.exists());
+
+            create(&key).unwrap();
+            let foreign = Site::open(&path).unwrap();
+            assert_eq!(foreign.sessions().create(Direction::Send).unwrap_err().kind(), ErrorKind::SiteKey);
+
+            std::fs::write(&key, &saved).unwrap();
+            assert!(foreign.sessions().validate(old.code()).is_ok(), "put back");
+
+            foreign.reset_key().unwrap();
+            assert_ne!(std::fs::read(&key).unwrap(), saved);
+            assert_eq!(foreign.sessions().count().unwrap(), 0);
+            let new = foreign.sessions().create(Direction::Send).unwrap();
+            // A process that still holds the old key takes the new one.
+            assert!(site.sessions().validate(new.code()).is_ok());
+        }
+
+        #[test]
+        fn two_that_open_a_new_database_at_once_are_one_site() {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("a.db");
+            let open = || {
+                let site = Site::open(&path).unwrap();
+                (site.uuid().unwrap(), site.key().unwrap().fingerprint())
+            };
+            let found = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..4).map(|_| scope.spawn(open)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+            });
+            assert!(found.iter().all(|one| *one == found[0]), "{found:?}");
+            assert_eq!(open(), found[0]);
+        }
+
+        #[test]
+        fn a_newer_state_is_refused_and_left_alone() {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("a.db");
+            let site = Site::open(&path).unwrap();
+            let newer = "INSERT INTO rowferry_migrations (version, applied_at) VALUES (99, '')";
+            records::write(site.store_ref(), |sql| sql.execute(newer, &[])).unwrap();
+            assert_eq!(Site::open(&path).unwrap_err().kind(), ErrorKind::NewerState);
+        }
+    }
 }

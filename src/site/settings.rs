@@ -221,6 +221,56 @@ fn normal_url(url: &str) -> Result<String> {
 mod tests {
     use super::*;
 
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn settings_have_defaults_and_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let site = Site::open(&path).unwrap();
+        let settings = site.settings();
+        let all = |site: &Site| Settings::KEYS.map(|key| site.settings().get(key).unwrap());
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(all(&site), [text("true"), text("require_approval"), None, None, text("false")]);
+        assert_eq!(
+            settings.status().unwrap(),
+            SiteStatus { enabled: true, incoming_mode: "require_approval".into(), password_required: false }
+        );
+
+        settings.set("enabled", "false").unwrap();
+        settings.set("incoming_mode", "require_password").unwrap();
+        settings.set("incoming_password", "hunter2").unwrap();
+        settings.set("site_url", "https://Shop.example/").unwrap();
+        settings.set("allow_internal_urls", "true").unwrap();
+        let again = Site::open(&path).unwrap();
+        let kept = [text("false"), text("require_password"), text("set"), text("https://shop.example"), text("true")];
+        assert_eq!(all(&again), kept);
+        let status = SiteStatus { enabled: false, incoming_mode: "require_password".into(), password_required: true };
+        assert_eq!(again.settings().status().unwrap(), status);
+        assert!(settings.verify_incoming_password("hunter2").unwrap());
+        assert!(!settings.verify_incoming_password("hunter3").unwrap());
+
+        settings.set("incoming_password", "").unwrap();
+        settings.set("site_url", "").unwrap();
+        assert_eq!(all(&site)[2..4], [None, None]);
+        assert!(!settings.verify_incoming_password("").unwrap());
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn wrong_names_and_values_change_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let site = Site::open(folder.path().join("a.db")).unwrap();
+        let error = site.settings().set("colour", "red").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert!(error.hint().unwrap().contains("allow_internal_urls"));
+        assert_eq!(site.settings().get("site_uuid").unwrap_err().kind(), ErrorKind::NotFound);
+        for (key, value) in [("enabled", "yes"), ("incoming_mode", "open"), ("site_url", "nonsense"), ("enabled", "")] {
+            assert_eq!(site.settings().set(key, value).unwrap_err().kind(), ErrorKind::InvalidInput);
+        }
+        assert!(site.settings().enabled().unwrap());
+        assert_eq!(site.settings().set_incoming_password("").unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
+
     #[test]
     fn urls_have_one_spelling() {
         for (written, kept) in [
