@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
-use crate::store::{Snapshot, Sql, Store, Writer};
+use crate::store::{Snapshot, Sql, Store, Writer, migrate};
 
 mod append;
 mod apply;
@@ -33,6 +34,7 @@ impl SqliteStore {
     /// # Errors
     /// [`CannotOpen`](ErrorKind::CannotOpen), [`NotADatabase`](ErrorKind::NotADatabase), [`Corrupt`](ErrorKind::Corrupt),
     /// [`ReadOnly`](ErrorKind::ReadOnly) and [`Locked`](ErrorKind::Locked) say what is wrong with the file;
+    /// [`NewerState`](ErrorKind::NewerState) that a newer rowferry was used on it;
     /// [`InvalidInput`](ErrorKind::InvalidInput) is the answer to `:memory:` and to an empty path.
     pub fn open(path: impl AsRef<Path>, limits: &Limits) -> Result<Self> {
         let path = path.as_ref();
@@ -41,7 +43,9 @@ impl SqliteStore {
                 format!("cannot open {path:?}: rowferry reads and writes over several connections, so it needs a file");
             return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("Give the path of a file."));
         }
-        Ok(SqliteStore { pools: pool::Pools::open(path, limits)? })
+        let store = SqliteStore { pools: pool::Pools::open(path, limits)? };
+        migrate::store(&store, migrate::SQLITE, SystemClock.now())?;
+        Ok(store)
     }
 }
 
