@@ -24,8 +24,8 @@ const RESERVED: [&str; 3] = ["sqlite_", "rowferry_", "pg_"];
 
 /// Whether tables of this name belong to a database or to rowferry itself. They are neither offered nor made.
 pub fn is_reserved(table: &str) -> bool {
-    let begins = |prefix: &&str| table.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
-    RESERVED.iter().any(|prefix| begins(&prefix))
+    let begins = |prefix: &str| table.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    RESERVED.iter().any(|prefix| begins(prefix))
 }
 
 /// The table to make here for the sender's, and what of it could not be taken over, as sentences for the report.
