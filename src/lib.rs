@@ -1,23 +1,28 @@
 //! rowferry
+pub mod cancel;
 pub mod clock;
 pub mod domain;
 pub mod error;
-mod export;
+pub mod export;
+mod import;
 pub mod limits;
 pub mod plan;
 mod secret;
 mod site;
 pub mod store;
+pub mod sync;
 
+pub use cancel::CancelToken;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use domain::record::{Failure, Outcome, Reason};
 pub use domain::schema;
 pub use domain::session::{Direction, SessionInfo, SessionStatus};
 pub use domain::settings::{IncomingMode, SiteStatus};
 pub use domain::strategy::Strategy;
+pub use domain::table::TableInfo;
 pub use domain::value::{Rows, Value, ValueRef};
 pub use error::{Error, ErrorKind, Result};
-pub use export::{Digest, TableInfo};
+pub use export::Digest;
 pub use limits::Limits;
 pub use secret::{Code, SiteKey};
 pub use site::{Session, SessionGuard, Sessions, Settings, Site, SiteBuilder};

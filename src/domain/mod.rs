@@ -7,4 +7,5 @@ pub mod schema;
 pub mod session;
 pub mod settings;
 pub mod strategy;
+pub mod table;
 pub mod value;

@@ -16,6 +16,7 @@ pub(crate) use offer::Offer;
 use places::{Place, Places};
 
 use crate::domain::schema::TableSchema;
+use crate::domain::table::TableInfo;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
@@ -39,15 +40,6 @@ struct View {
     opened: Instant,
     schemas: HashMap<String, Arc<TableSchema>>,
     remembered: usize,
-}
-
-/// A table that a site offers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableInfo {
-    /// Its name.
-    pub name: String,
-    /// How many rows it has.
-    pub row_count: u64,
 }
 
 /// What came of a request for records; the rows themselves are in the caller's buffer.

@@ -18,7 +18,9 @@ pub(crate) struct Direct {
 impl Direct {
     pub(crate) fn new(import: &mut Import<'_>, plan: TablePlan) -> Result<Self> {
         let nulls = match &plan.identity {
-            Identity::Key { nullable: true, incoming, .. } if !incoming.is_empty() => Some(import.stage(plan.targets.len())?),
+            Identity::Key { nullable: true, incoming, .. } if !incoming.is_empty() => {
+                Some(import.stage(plan.targets.len())?)
+            }
             _ => None,
         };
         Ok(Direct { plan, nulls, tally: import.tally() })

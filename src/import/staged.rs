@@ -115,7 +115,9 @@ pub(crate) fn apply_group(
         }
         if orphans.iter().all(Vec::is_empty) {
             if let Some(error) = broken {
-                return Err(error.with_hint("Rows that were here before may refer to nothing: see PRAGMA foreign_key_check."));
+                return Err(
+                    error.with_hint("Rows that were here before may refer to nothing: see PRAGMA foreign_key_check.")
+                );
             }
             for (table, tally) in tables.iter_mut().zip(tallies) {
                 table.applied = tally.outcome;

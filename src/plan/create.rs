@@ -24,8 +24,8 @@ const RESERVED: [&str; 3] = ["sqlite_", "rowferry_", "pg_"];
 
 /// Whether tables of this name belong to a database or to rowferry itself. They are neither offered nor made.
 pub fn is_reserved(table: &str) -> bool {
-    let begins = |prefix: &&str| table.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
-    RESERVED.iter().any(|prefix| begins(&prefix))
+    let begins = |prefix: &str| table.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    RESERVED.iter().any(|prefix| begins(prefix))
 }
 
 /// The table to make here for the sender's, and what of it could not be taken over, as sentences for the report.
@@ -275,4 +275,209 @@ fn are_columns(names: &[String], table: &TableSchema) -> bool {
 
 fn list(names: &[String]) -> String {
     names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::schema::{ForeignKeyAction, LogicalType};
+
+    fn names(text: &str) -> Vec<String> {
+        text.split_whitespace().map(String::from).collect()
+    }
+
+    fn column(name: &str, declared: &str, logical: LogicalType) -> Column {
+        Column { name: name.into(), declared_type: declared.into(), logical, nullable: true, ..Column::default() }
+    }
+
+    /// A table of a rowferry sender: columns as `name:TYPE`.
+    fn table(name: &str, columns: &str, key: &str) -> TableSchema {
+        let column = |word: String| {
+            let (name, declared) = word.split_once(':').unwrap();
+            column(name, declared, LogicalType::Any)
+        };
+        TableSchema {
+            name: name.into(),
+            columns: names(columns).into_iter().map(column).collect(),
+            primary_key: names(key),
+            ..TableSchema::default()
+        }
+    }
+
+    fn nothing(_: &str) -> Option<TableSchema> {
+        None
+    }
+
+    fn made(sender: &TableSchema) -> (TableSchema, Vec<String>) {
+        creatable(sender, true, &nothing).unwrap()
+    }
+
+    fn types(table: &TableSchema) -> Vec<&str> {
+        table.columns.iter().map(|column| column.declared_type.as_str()).collect()
+    }
+
+    #[test]
+    fn a_rowferry_senders_table_is_made_as_it_is() {
+        let mut sender = table("Größe \"1\"", "id:INTEGER a:VARCHAR(3) b: c:TEXT", "id");
+        sender.rowid_alias = true;
+        sender.autoincrement = true;
+        sender.columns[0].nullable = false;
+        sender.columns[1].default = Some("'x'".into());
+        sender.columns[1].nullable = false;
+        sender.columns[3].collation = Some("nocase".into());
+        sender.unique = vec![UniqueSet { columns: names("a b"), kind: UniqueKind::Full }];
+        sender.indexes = vec![Index { name: "by c".into(), columns: vec![("c".into(), true)] }];
+        sender.foreign_keys = vec![ForeignKey {
+            columns: names("b"),
+            parent: "GRößE \"1\"".into(),
+            parent_columns: names("ID"),
+            on_delete: ForeignKeyAction::Cascade,
+            ..ForeignKey::default()
+        }];
+        assert_eq!(made(&sender), (sender.clone(), vec![]));
+    }
+
+    #[test]
+    fn a_reference_senders_types_come_from_their_meaning() {
+        let columns = [
+            column("id", "", LogicalType::Integer),
+            column("n", "hostile CHECK (1)", LogicalType::Numeric),
+            column("u", "", LogicalType::Uuid),
+            column("j", "", LogicalType::Json),
+            column("o", "", LogicalType::Other("interval".into())),
+        ];
+        let sender =
+            TableSchema { name: "t".into(), columns: columns.into(), primary_key: names("id"), ..TableSchema::default() };
+        let (table, notes) = creatable(&sender, false, &nothing).unwrap();
+        assert_eq!(types(&table), ["INTEGER", "NUMERIC TEXT", "UUID", "JSON TEXT", "TEXT"]);
+        assert!(table.rowid_alias && !table.autoincrement && !table.columns[0].nullable && notes.is_empty());
+        let composite = TableSchema { primary_key: names("id u"), ..sender };
+        let (table, _) = creatable(&composite, false, &nothing).unwrap();
+        assert!(!table.rowid_alias && !table.columns[0].nullable && !table.columns[2].nullable);
+    }
+
+    #[test]
+    fn a_sequence_is_the_rowid_and_no_expression_that_is_missed() {
+        let mut sender = table("t", "id: n:", "id");
+        sender.columns[0].logical = LogicalType::Integer;
+        for column in &mut sender.columns {
+            column.default = Some("nextval('t_id_seq'::regclass)".into());
+        }
+        let (table, notes) = creatable(&sender, false, &nothing).unwrap();
+        assert!(table.columns.iter().all(|column| column.default.is_none()));
+        assert_eq!(notes, ["Table \"t\": the default of column \"n\" is an expression and is left out."]);
+    }
+
+    #[test]
+    fn a_key_that_is_no_rowid_at_the_sender_is_none_here() {
+        let (made, notes) = made(&table("t", "id:INTEGER", "id"));
+        assert!(!made.rowid_alias && made.columns[0].nullable);
+        assert_eq!((types(&made), notes.len()), (vec!["INT"], 1));
+        let mut without_rowid = table("t", "id:INTEGER", "id");
+        without_rowid.without_rowid = true;
+        assert_eq!(creatable(&without_rowid, true, &nothing).unwrap(), (without_rowid, vec![]));
+    }
+
+    #[test]
+    fn types_that_are_code_are_replaced_by_their_affinity() {
+        let mut sender = table("t", "a: b: c: d:", "");
+        let hostile = ["INT CHECK (1)", "ГОД", "VARCHAR(1) UNIQUE", "REAL\0"];
+        sender.columns.iter_mut().zip(hostile).for_each(|(column, declared)| column.declared_type = declared.into());
+        let (table, notes) = made(&sender);
+        assert_eq!(types(&table), ["INT", "NUMERIC", "TEXT", "REAL"]);
+        assert_eq!(notes.len(), 4);
+    }
+
+    #[test]
+    fn strict_needs_strict_types() {
+        let mut sender = table("t", "a:int b:ANY", "");
+        sender.strict = true;
+        assert_eq!(made(&sender), (sender.clone(), vec![]));
+        sender.columns[0].declared_type = "VARCHAR".into();
+        let (table, notes) = made(&sender);
+        assert!(!table.strict);
+        assert_eq!((types(&table), notes.len()), (vec!["VARCHAR", ""], 2));
+    }
+
+    #[test]
+    fn what_cannot_be_taken_over_is_left_out_and_said() {
+        let mut sender = table("t", "a:TEXT b:INT c:INT", "");
+        sender.columns[0].collation = Some("german".into());
+        sender.columns[1].default = Some("random()".into());
+        sender.columns[2].generated = true;
+        sender.columns[2].default = Some("1".into());
+        sender.without_rowid = true;
+        let unique = |columns: &str, kind| UniqueSet { columns: names(columns), kind };
+        sender.unique = vec![
+            unique("a", UniqueKind::Partial),
+            unique("", UniqueKind::Expression),
+            unique("nowhere", UniqueKind::Full),
+            unique("a A", UniqueKind::Full),
+        ];
+        let index = |name: &str, column: &str| Index { name: name.into(), columns: vec![(column.into(), false)] };
+        sender.indexes =
+            vec![index("sqlite_x", "a"), index("T", "a"), index("i", "nowhere"), index("ok", "a"), index("OK", "b")];
+        let (table, notes) = made(&sender);
+        assert_eq!(table.columns[0].collation, None);
+        assert!(table.columns.iter().all(|column| column.default.is_none() && !column.generated));
+        assert!(table.unique.is_empty() && !table.without_rowid);
+        assert_eq!(table.indexes, [index("ok", "a")]);
+        assert_eq!(notes.len(), 3 + 4 + 4, "{notes:#?}");
+    }
+
+    #[test]
+    fn foreign_keys_need_a_parent_with_a_unique_key() {
+        let others = |name: &str| {
+            let mut parent = table("parent", "id:INT code:TEXT part:TEXT", "id");
+            parent.unique = vec![
+                UniqueSet { columns: names("part code"), kind: UniqueKind::Full },
+                UniqueSet { columns: names("code"), kind: UniqueKind::Partial },
+            ];
+            (name.eq_ignore_ascii_case("parent") || name == "sqlite_sequence").then_some(parent)
+        };
+        let key = |columns: &str, parent: &str, parent_columns: &str| ForeignKey {
+            columns: names(columns),
+            parent: parent.into(),
+            parent_columns: names(parent_columns),
+            ..ForeignKey::default()
+        };
+        let mut sender = table("t", "a:INT b:INT", "");
+        let good = [key("a", "PARENT", "ID"), key("a b", "parent", "code part")];
+        let bad = [
+            key("a", "nowhere", "id"),
+            key("a", "sqlite_sequence", "id"),
+            key("a", "parent", "code"),
+            key("a b", "parent", "id"),
+            key("", "parent", ""),
+            key("x", "parent", "id"),
+            key("a", "t", "a"),
+        ];
+        sender.foreign_keys = good.iter().chain(&bad).cloned().collect();
+        let (table, notes) = creatable(&sender, true, &others).unwrap();
+        assert_eq!(table.foreign_keys, good);
+        assert_eq!(notes.len(), bad.len(), "{notes:#?}");
+        // A reference without columns means the parent's primary key.
+        sender.foreign_keys = vec![key("a", "parent", "")];
+        let (table, _) = creatable(&sender, true, &others).unwrap();
+        assert_eq!(table.foreign_keys, [key("a", "parent", "id")]);
+    }
+
+    #[test]
+    fn what_cannot_be_a_table_is_refused() {
+        let kind = |sender: TableSchema| creatable(&sender, true, &nothing).unwrap_err().kind();
+        for name in ["sqlite_x", "SQLITE_", "rowferry_sessions", "PG_class"] {
+            assert_eq!(kind(table(name, "a:INT", "")), ErrorKind::ReservedName, "{name}");
+        }
+        assert!(!is_reserved("sqlite") && !is_reserved("pgé") && !is_reserved(""));
+        assert_eq!(kind(table("t\0", "a:INT", "")), ErrorKind::SchemaMismatch);
+        assert_eq!(kind(table("t", "a\0:INT", "")), ErrorKind::SchemaMismatch);
+        assert_eq!(kind(table("t", "", "")), ErrorKind::SchemaMismatch);
+        assert_eq!(kind(table("t", "a:INT A:INT", "")), ErrorKind::SchemaMismatch);
+        assert_eq!(kind(table("t", "a:INT", "b")), ErrorKind::SchemaMismatch);
+        assert_eq!(kind(table("t", "a:INT", "a a")), ErrorKind::SchemaMismatch);
+        let many: Vec<_> = (0..=MOST_COLUMNS).map(|number| format!("c{number}:INT")).collect();
+        assert_eq!(kind(table("t", &many.join(" "), "")), ErrorKind::TooLarge);
+        assert!(creatable(&table("t", &many[1..].join(" "), ""), true, &nothing).is_ok());
+        // SQLite allows these two, and the sender may have them.
+        assert!(creatable(&table("", ":INT", ""), true, &nothing).is_ok());
+    }
 }

@@ -97,6 +97,15 @@ fn identity(local: &TableSchema, targets: &[Option<usize>], strategy: Strategy) 
     .with_hint("Give both tables the same key, or choose the strategy append, which makes new keys."))
 }
 
+/// The key that tells the rows of a table apart: the positions of its columns, and whether NULL may stand in one of them.
+/// `None` if only their whole content does.
+///
+/// # Errors
+/// [`SchemaMismatch`](ErrorKind::SchemaMismatch) if the structure names a column that it does not have.
+pub fn key_of(table: &TableSchema) -> Result<Option<(Vec<usize>, bool)>> {
+    Ok(keys(table)?.into_iter().next())
+}
+
 /// The keys that may identify rows, best first, each with whether NULL may stand in it: the primary key alone, or else the
 /// unique sets.
 fn keys(local: &TableSchema) -> Result<Vec<(Vec<usize>, bool)>> {
@@ -184,4 +193,195 @@ fn follow(child: &TablePlan, key: &ForeignKey, parent_key: &[String]) -> Option<
 
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::schema::{Column, UniqueSet};
+
+    fn names(text: &str) -> Vec<String> {
+        text.split_whitespace().map(String::from).collect()
+    }
+
+    /// A table with these columns: `!` behind a name is NOT NULL, `=` is generated.
+    fn table(name: &str, columns: &str, key: &str) -> TableSchema {
+        let column = |word: String| Column {
+            name: word.trim_end_matches(['!', '=']).into(),
+            nullable: !word.ends_with('!'),
+            generated: word.ends_with('='),
+            ..Column::default()
+        };
+        TableSchema {
+            name: name.into(),
+            columns: names(columns).into_iter().map(column).collect(),
+            primary_key: names(key),
+            ..TableSchema::default()
+        }
+    }
+
+    fn unique(columns: &str, kind: UniqueKind) -> UniqueSet {
+        UniqueSet { columns: names(columns), kind }
+    }
+
+    fn reference(columns: &str, parent: &str, parent_columns: &str) -> ForeignKey {
+        ForeignKey {
+            columns: names(columns),
+            parent: parent.into(),
+            parent_columns: names(parent_columns),
+            ..ForeignKey::default()
+        }
+    }
+
+    fn plan(sender: &TableSchema, local: &TableSchema, strategy: Strategy) -> Result<TablePlan> {
+        plan_table(sender, local, strategy, ExtraColumns::Refuse)
+    }
+
+    fn key(columns: &[usize], incoming: &[usize], nullable: bool) -> Identity {
+        Identity::Key { columns: columns.into(), incoming: incoming.into(), nullable }
+    }
+
+    #[test]
+    fn columns_go_by_name_whatever_their_order() {
+        let plan = plan(&table("t", "B id A", ""), &table("t", "id a b more", "id"), Strategy::Skip).unwrap();
+        assert_eq!(plan.targets, [Some(2), Some(0), Some(1)]);
+        assert_eq!(plan.incoming, ["B", "id", "A"]);
+        assert_eq!(plan.identity, key(&[0], &[1], true));
+    }
+
+    #[test]
+    fn generated_columns_compute_themselves() {
+        let plan = plan(&table("t", "id sum gone=", ""), &table("t", "id sum=", "id"), Strategy::Skip).unwrap();
+        assert_eq!(plan.targets, [Some(0), None, None]);
+    }
+
+    #[test]
+    fn an_extra_column_is_refused_or_ignored() {
+        let (sender, local) = (table("t", "id \"x", "id"), table("t", "id", "id"));
+        let error = plan(&sender, &local, Strategy::Skip).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::SchemaMismatch);
+        assert!(error.message().contains("\\\"x"), "{error}");
+        assert!(error.hint().unwrap().contains(r#"ALTER TABLE "t" ADD COLUMN """x""#), "{error}");
+        let plan = plan_table(&sender, &local, Strategy::Skip, ExtraColumns::Ignore).unwrap();
+        assert_eq!(plan.targets, [Some(0), None]);
+    }
+
+    #[test]
+    fn tables_with_nothing_in_common_or_a_column_twice_are_refused() {
+        let local = table("t", "id g=", "id");
+        for sender in [table("t", "", ""), table("t", "g", ""), table("t", "id ID", "")] {
+            assert_eq!(plan(&sender, &local, Strategy::Append).unwrap_err().kind(), ErrorKind::SchemaMismatch, "{sender:?}");
+        }
+        let ignoring = plan_table(&table("t", "x", ""), &local, Strategy::Append, ExtraColumns::Ignore);
+        assert_eq!(ignoring.unwrap_err().kind(), ErrorKind::SchemaMismatch);
+    }
+
+    #[test]
+    fn a_key_is_nullable_where_sqlite_lets_null_in() {
+        let nullable = |change: fn(&mut TableSchema)| {
+            let mut local = table("t", "a! b", "b a");
+            change(&mut local);
+            plan(&local.clone(), &local, Strategy::Skip).unwrap().identity
+        };
+        assert_eq!(nullable(|_| ()), key(&[1, 0], &[1, 0], true));
+        assert_eq!(nullable(|t| t.columns[1].nullable = false), key(&[1, 0], &[1, 0], false));
+        assert_eq!(nullable(|t| t.strict = true), key(&[1, 0], &[1, 0], false));
+        assert_eq!(nullable(|t| t.without_rowid = true), key(&[1, 0], &[1, 0], false));
+        assert_eq!(nullable(|t| t.rowid_alias = true), key(&[1, 0], &[1, 0], false));
+    }
+
+    #[test]
+    fn without_a_primary_key_the_smallest_not_null_unique_set_identifies() {
+        let mut local = table("t", "a! b! c! n g=", "");
+        let full = |columns| unique(columns, UniqueKind::Full);
+        local.unique = vec![unique("a", UniqueKind::Partial), full("n"), full("g"), full("c a"), full("c"), full("b")];
+        assert_eq!(plan(&local.clone(), &local, Strategy::Skip).unwrap().identity, key(&[2], &[2], false));
+        // A set that the sender lacks cannot identify its rows; another can.
+        let sender = table("t", "a b", "");
+        assert_eq!(plan(&sender, &local, Strategy::Skip).unwrap().identity, key(&[1], &[1], false));
+        let sender = table("t", "n", "");
+        assert_eq!(plan(&sender, &local, Strategy::Skip).unwrap_err().kind(), ErrorKind::SchemaMismatch);
+        local.unique.truncate(3);
+        assert_eq!(plan(&sender, &local, Strategy::Skip).unwrap().identity, Identity::WholeRow);
+    }
+
+    #[test]
+    fn rows_without_their_key_can_only_be_appended() {
+        let (sender, local) = (table("t", "v", ""), table("t", "id v", "id"));
+        for strategy in [Strategy::Skip, Strategy::Overwrite, Strategy::Merge] {
+            let error = plan(&sender, &local, strategy).unwrap_err();
+            assert!(error.kind() == ErrorKind::SchemaMismatch && error.message().contains("\"id\""), "{error}");
+        }
+        assert_eq!(plan(&sender, &local, Strategy::Append).unwrap().identity, Identity::WholeRow);
+    }
+
+    fn linked(tables: &[(&TableSchema, Strategy)]) -> Vec<TablePlan> {
+        let senders: Vec<_> = tables.iter().map(|(table, _)| (*table).clone()).collect();
+        let mut plans: Vec<_> = tables.iter().map(|(table, strategy)| plan(table, table, *strategy).unwrap()).collect();
+        link_appends(&mut plans, &senders);
+        plans
+    }
+
+    #[test]
+    fn children_follow_appended_parents_whatever_their_own_strategy() {
+        let parent = table("Orders", "shop id", "shop id");
+        let mut child = table("items", "no order_id shop_id", "no");
+        child.foreign_keys.push(reference("ORDER_ID shop_id", "orders", "id shop"));
+        for strategy in Strategy::ALL {
+            let plans = linked(&[(&child, strategy), (&parent, Strategy::Append)]);
+            assert_eq!(plans[0].follows, [Follow { incoming: vec![2, 1], parent: "Orders".into() }]);
+            assert!(plans[1].remember_keys && !plans[0].remember_keys);
+        }
+        let plans = linked(&[(&child, Strategy::Append), (&parent, Strategy::Overwrite)]);
+        assert!(plans[0].follows.is_empty() && !plans[1].remember_keys);
+        assert!(linked(&[(&child, Strategy::Append)])[0].follows.is_empty());
+    }
+
+    #[test]
+    fn a_table_follows_itself() {
+        let mut node = table("node", "id up", "id");
+        node.foreign_keys.push(reference("up", "NODE", "id"));
+        let plans = linked(&[(&node, Strategy::Append)]);
+        assert_eq!(plans[0].follows, [Follow { incoming: vec![1], parent: "node".into() }]);
+        assert!(plans[0].remember_keys);
+    }
+
+    #[test]
+    fn references_to_anything_but_the_key_stay() {
+        let mut parent = table("p", "id mail!", "id");
+        parent.unique.push(unique("mail", UniqueKind::Full));
+        let mut child = table("c", "id mail", "id");
+        child.foreign_keys.push(reference("mail", "p", "mail"));
+        let plans = linked(&[(&parent, Strategy::Append), (&child, Strategy::Append)]);
+        assert!(plans[1].follows.is_empty() && !plans[0].remember_keys);
+    }
+
+    #[test]
+    fn the_senders_foreign_keys_count_too_and_once() {
+        let (parent, local) = (table("p", "id", "id"), table("c", "id p", "id"));
+        let mut sender = local.clone();
+        sender.foreign_keys = vec![reference("p", "p", "id"), reference("P", "P", "ID")];
+        let mut plans = [plan(&parent, &parent, Strategy::Append).unwrap(), plan(&sender, &local, Strategy::Skip).unwrap()];
+        link_appends(&mut plans, &[parent, sender]);
+        assert_eq!(plans[1].follows, [Follow { incoming: vec![1], parent: "p".into() }]);
+    }
+
+    /// The comment in `keys` says what SQLite does; here it does it.
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn sqlite_lets_null_into_ordinary_keys_only() {
+        let connection = rusqlite::Connection::open_in_memory().unwrap();
+        let takes_null = |definition: &str| {
+            connection.execute_batch(&format!("DROP TABLE IF EXISTS t; CREATE TABLE t{definition}")).unwrap();
+            connection.execute("INSERT INTO t(a) VALUES (NULL)", []).is_ok()
+                && connection.query_one("SELECT a IS NULL FROM t", [], |row| row.get(0)).unwrap()
+        };
+        assert!(takes_null("(a TEXT PRIMARY KEY)"));
+        assert!(takes_null("(a INTEGER PRIMARY KEY DESC)"));
+        assert!(takes_null("(a BIGINT PRIMARY KEY)"));
+        assert!(!takes_null("(a INTEGER PRIMARY KEY)"));
+        assert!(!takes_null("(a TEXT PRIMARY KEY) STRICT"));
+        assert!(!takes_null("(a TEXT, b TEXT DEFAULT 'x', PRIMARY KEY (b, a)) STRICT"));
+        assert!(!takes_null("(a TEXT PRIMARY KEY) WITHOUT ROWID"));
+    }
 }

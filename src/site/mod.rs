@@ -16,8 +16,9 @@ pub use settings::Settings;
 
 use crate::clock::{Clock, SystemClock};
 use crate::domain::schema::TableSchema;
+use crate::domain::table::TableInfo;
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::{Digest, Exporter, Offer, TableInfo};
+use crate::export::{Digest, Exporter, Offer};
 use crate::limits::Limits;
 use crate::secret::SiteKey;
 use crate::store::{Store, records};

@@ -11,6 +11,7 @@ use super::pool::Pooled;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, Value};
 use crate::error::Result;
+use crate::plan::table::key_of;
 use crate::store::{Cursor, PageBounds, PageEnd, Snapshot};
 
 /// Rows by rowid: those with NULL in their key, or all of a table without one.
@@ -93,13 +94,12 @@ struct Run {
     place_width: usize,
 }
 
-fn runs(table: &TableSchema) -> Vec<Run> {
+fn runs(table: &TableSchema) -> Result<Vec<Run>> {
     let mut runs = Vec::new();
-    let key = key_of(table);
-    if key.as_ref().is_none_or(|key| key.nullable) {
+    let key = key_of(table)?;
+    if key.as_ref().is_none_or(|(_, nullable)| *nullable) {
         let condition = match &key {
-            Some(key) => key
-                .columns
+            Some((columns, _)) => columns
                 .iter()
                 .map(|at| format!("{} IS NULL", quote(&table.columns[*at].name)))
                 .collect::<Vec<_>>()
@@ -125,11 +125,11 @@ fn runs(table: &TableSchema) -> Vec<Run> {
             },
         });
     }
-    if let Some(key) = key {
-        let names: Vec<String> = key.columns.iter().map(|at| quote(&table.columns[*at].name)).collect();
+    if let Some((columns, nullable)) = key {
+        let names: Vec<String> = columns.iter().map(|at| quote(&table.columns[*at].name)).collect();
         let list = names.join(", ");
         let marks = (2..2 + names.len()).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ");
-        let condition = match key.nullable {
+        let condition = match nullable {
             true => names.iter().map(|name| format!("{name} IS NOT NULL")).collect::<Vec<_>>().join(" AND "),
             false => "1".to_owned(),
         };
@@ -142,7 +142,7 @@ fn runs(table: &TableSchema) -> Vec<Run> {
             place_width: names.len(),
         });
     }
-    runs
+    Ok(runs)
 }
 
 pub(super) fn page(
@@ -156,7 +156,7 @@ pub(super) fn page(
     rows.clear(table.columns.len());
     let mut end = PageEnd { cursor: None, more: false };
     let mut left_to_skip = skip;
-    for run in runs(table) {
+    for run in runs(table)? {
         // The runs come in the order of their numbers, but for the counted one, which stands for the first.
         if after.is_some_and(|cursor| cursor.run == KEYED && run.id != KEYED) {
             continue;
@@ -255,21 +255,4 @@ fn read_run(sqlite: &Connection, table: &TableSchema, run: &Run, from: Option<&C
 /// The text with something before it; nothing if it is empty.
 fn prefixed(before: &str, text: &str) -> String {
     if text.is_empty() { String::new() } else { format!("{before}{text}") }
-}
-
-struct Key {
-    columns: Vec<usize>,
-    nullable: bool,
-}
-
-fn key_of(table: &TableSchema) -> Option<Key> {
-    use crate::domain::schema::UniqueKind;
-    let nullable = |columns: &[usize]| columns.iter().any(|at| table.columns[*at].nullable);
-    if !table.primary_key.is_empty() {
-        let columns = table.column_indexes(&table.primary_key)?;
-        return Some(Key { nullable: nullable(&columns), columns });
-    }
-    let full = table.unique.iter().filter(|set| set.kind == UniqueKind::Full);
-    let sets = full.filter_map(|set| table.column_indexes(&set.columns)).filter(|columns| !nullable(columns));
-    sets.min_by_key(Vec::len).map(|columns| Key { columns, nullable: false })
 }
