@@ -222,7 +222,8 @@ fn accept_key(headers: &HeaderMap) -> Option<HeaderValue> {
     let version = single(&SEC_WEBSOCKET_VERSION)?.as_bytes() == b"13";
     let key = single(&SEC_WEBSOCKET_KEY)?.as_bytes();
     // Sixteen bytes in base64.
-    let right = key.len() == 24 && key.ends_with(b"==") && base64::Engine::decode(&base64::prelude::BASE64_STANDARD, key).is_ok();
+    let right =
+        key.len() == 24 && key.ends_with(b"==") && base64::Engine::decode(&base64::prelude::BASE64_STANDARD, key).is_ok();
     if wants && version && right { HeaderValue::try_from(derive_accept_key(key)).ok() } else { None }
 }
 
