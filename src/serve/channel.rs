@@ -225,3 +225,254 @@ fn failed(doing: &str, error: &Error) -> Error {
     log::warn!("{doing} for a peer: {error}");
     Error::new(error.kind(), format!("{doing}: {}", error.code()))
 }
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+
+    const CODE: &str = "KW6Z6HB6";
+
+    fn site(limits: Limits) -> (tempfile::TempDir, Site) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let database = rusqlite::Connection::open(&path).unwrap();
+        database
+            .execute_batch(
+                "CREATE TABLE memberships (org TEXT NOT NULL, member INTEGER NOT NULL, role TEXT, PRIMARY KEY (org, member));
+                 INSERT INTO memberships VALUES ('acme', 1, 'owner'), ('acme', 2, 'member'), ('zeta', 1, NULL);
+                 CREATE TABLE many (id INTEGER PRIMARY KEY, v TEXT);
+                 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 250)
+                 INSERT INTO many SELECT i, 'row ' || i FROM n;
+                 CREATE TABLE secret (id INTEGER PRIMARY KEY);
+                 CREATE VIEW a_view AS SELECT 1;",
+            )
+            .unwrap();
+        let site = Site::builder().limits(limits).hide_tables(["secret"]).open(&path).unwrap();
+        (folder, site)
+    }
+
+    fn session(site: &Site) -> ChannelSession {
+        ChannelSession::new(site, Code::parse(CODE).unwrap())
+    }
+
+    fn joined(site: &Site) -> ChannelSession {
+        let mut session = session(site);
+        let join = r#"[null,"1","transfer:KW6Z6HB6","phx_join",{"receiver_info":{"project":"p"}}]"#;
+        let ok = r#"[null,"1","transfer:KW6Z6HB6","phx_reply",{"response":{},"status":"ok"}]"#;
+        assert_eq!(say(&mut session, join), [ok]);
+        session
+    }
+
+    fn say(session: &mut ChannelSession, text: &str) -> Vec<String> {
+        let reply = session.on_text(text);
+        assert_eq!(reply.close, None, "{text}");
+        reply.frames
+    }
+
+    /// Asks, and gives the answer's event and payload as text.
+    fn ask(session: &mut ChannelSession, event: &str, payload: &str) -> String {
+        let frames = say(session, &format!(r#"[null,"9","transfer:KW6Z6HB6","request:{event}",{payload}]"#));
+        assert_eq!(frames.len(), 1, "{event} {payload}");
+        let answer = frames[0].strip_prefix(r#"[null,null,"transfer:KW6Z6HB6","response:"#).unwrap();
+        answer.strip_suffix(']').unwrap().to_owned()
+    }
+
+    #[test]
+    fn heartbeats_and_joins() {
+        let (_folder, site) = site(Limits::default());
+        let mut session = session(&site);
+        let silence: [String; 0] = [];
+        assert_eq!(say(&mut session, r#"[null, "1", "transfer:KW6Z6HB6", "request:tables", {"ref": "1"}]"#), silence);
+        assert_eq!(
+            say(&mut session, r#"[null, "2", "phoenix", "heartbeat", {}]"#),
+            [r#"[null,"2","phoenix","phx_reply",{"response":{},"status":"ok"}]"#]
+        );
+        assert_eq!(
+            say(&mut session, r#"[null, "3", "transfer:XXXXXXXX", "phx_join", {}]"#),
+            [r#"[null,"3","transfer:XXXXXXXX","phx_reply",{"response":{"reason":"code_mismatch"},"status":"error"}]"#]
+        );
+        assert_eq!(say(&mut session, r#"[null, "10", "room:1", "phx_join", {}]"#), silence);
+        assert_eq!(
+            say(&mut session, r#"["7", 8, "transfer:KW6Z6HB6", "phx_join", "x"]"#),
+            [r#"[null,8,"transfer:KW6Z6HB6","phx_reply",{"response":{},"status":"ok"}]"#]
+        );
+        assert_eq!(say(&mut session, r#"[null, "11", "transfer:KW6Z6HB6", "phx_leave", {}]"#), silence);
+        assert_eq!(say(&mut session, r#"[null, "12", "transfer:KW6Z6HB6", "request:nothing", {"ref": "1"}]"#), silence);
+        assert_eq!(ask(&mut session, "count", r#"{"table":"many","ref":"1"}"#), r#"count",{"count":250,"ref":"1"}"#);
+        assert_eq!(session.on_binary(b"x"), Reply::default());
+    }
+
+    #[test]
+    fn answers_as_the_reference_gives_them() {
+        let (_folder, site) = site(Limits::default());
+        let mut session = joined(&site);
+        for (event, payload, answer) in [
+            (
+                "capabilities",
+                r#"{"ref":"12"}"#,
+                r#"capabilities",{"capabilities":{"features":["list_tables","get_schema","fetch_records"],"phoenix_kit_version":"0.1.6","version":"1.0.0"},"ref":"12"}"#,
+            ),
+            ("capabilities", r#"{"ref":{"a":[1]}}"#, ""),
+            (
+                "tables",
+                r#"{"ref":"13"}"#,
+                r#"tables",{"ref":"13","tables":[{"estimated_count":250,"name":"many"},{"estimated_count":3,"name":"memberships"}]}"#,
+            ),
+            ("schema", r#"{"ref":"20","table":"ghost"}"#, r#"error",{"error":"Table not found: ghost","ref":"20"}"#),
+            ("schema", r#"{"ref":"20","table":"a_view"}"#, r#"error",{"error":"Table not found: a_view","ref":"20"}"#),
+            ("schema", r#"{"ref":"20","table":"secret"}"#, r#"error",{"error":"Table not found: secret","ref":"20"}"#),
+            (
+                "count",
+                r#"{"ref":"23","table":"ghost"}"#,
+                r#"error",{"error":"Failed to get count: :table_not_found","ref":"23"}"#,
+            ),
+            (
+                "count",
+                r#"{"ref":"23","table":"rowferry_sessions"}"#,
+                r#"error",{"error":"Failed to get count: :table_not_found","ref":"23"}"#,
+            ),
+            (
+                "records",
+                r#"{"limit":100,"offset":0,"ref":"11","table":"ghost"}"#,
+                r#"error",{"error":"Failed to fetch records: :table_not_found","ref":"11"}"#,
+            ),
+            (
+                "records",
+                r#"{"limit":2,"offset":0,"ref":"8","table":"memberships"}"#,
+                r#"records",{"has_more":true,"offset":0,"records":[{"org":"acme","member":1,"role":"owner"},{"org":"acme","member":2,"role":"member"}],"ref":"8"}"#,
+            ),
+            (
+                "records",
+                r#"{"limit":2,"offset":2,"ref":"9","table":"memberships"}"#,
+                r#"records",{"has_more":false,"offset":2,"records":[{"org":"zeta","member":1,"role":null}],"ref":"9"}"#,
+            ),
+            (
+                "records",
+                r#"{"ref":"30","table":"memberships","limit":3,"offset":3}"#,
+                r#"records",{"has_more":false,"offset":3,"records":[],"ref":"30"}"#,
+            ),
+            (
+                "records",
+                r#"{"ref":"30","table":"memberships","limit":1,"offset":-5}"#,
+                r#"records",{"has_more":true,"offset":-5,"records":[{"org":"acme","member":1,"role":"owner"}],"ref":"30"}"#,
+            ),
+        ] {
+            let given = ask(&mut session, event, payload);
+            assert!(answer.is_empty() || given == answer, "{given}\n{answer}");
+        }
+        let schema = ask(&mut session, "schema", r#"{"ref":"12","table":"memberships"}"#);
+        let begins = r#"schema",{"ref":"12","schema":{"columns":[{"default":null,"max_length":null,"name":"org","nullable":false,"precision":null,"primary_key":true,"scale":null,"type":"text"}"#;
+        assert!(schema.starts_with(begins), "{schema}");
+        assert!(schema.ends_with(r#""primary_key":["org","member"],"schema":"public","table":"memberships"}}"#), "{schema}");
+        assert!(ask(&mut session, "records", r#"{"ref":"30","table":"many"}"#).contains(r#"{"id":100,"v":"row 100"}],"#));
+    }
+
+    #[test]
+    fn bad_requests_get_an_error_and_the_channel_goes_on() {
+        let (_folder, site) = site(Limits::default());
+        let mut session = joined(&site);
+        for (event, payload) in [
+            ("schema", r#"{"ref":"1"}"#),
+            ("schema", r#"{"ref":"1","table":5}"#),
+            ("count", r#"{"ref":"1","table":null}"#),
+            ("records", r#"{"ref":"1"}"#),
+            ("records", r#"{"ref":"1","table":"many","limit":0}"#),
+            ("records", r#"{"ref":"1","table":"many","limit":-1}"#),
+            ("records", r#"{"ref":"1","table":"many","limit":2.5}"#),
+            ("records", r#"{"ref":"1","table":"many","limit":"2"}"#),
+            ("records", r#"{"ref":"1","table":"many","offset":"5"}"#),
+            ("records", "null"),
+            ("records", "[1]"),
+        ] {
+            let answer = ask(&mut session, event, payload);
+            assert!(answer.starts_with(r#"error",{"error":"The "#), "{payload}: {answer}");
+        }
+        assert_eq!(say(&mut session, r#"[null,"1","phoenix","heartbeat",{}]"#).len(), 1);
+    }
+
+    #[test]
+    fn junk_ends_the_connection() {
+        let (_folder, site) = site(Limits::default());
+        let deep = "[".repeat(100_000);
+        for (text, close) in [
+            ("hello", CloseCode::InvalidData),
+            ("", CloseCode::InvalidData),
+            (deep.as_str(), CloseCode::InvalidData),
+            ("5", CloseCode::Protocol),
+            (r#"{"a":1}"#, CloseCode::Protocol),
+            (r#"[null,"1","t","e"]"#, CloseCode::Protocol),
+            (r#"[null,"1","t","e",{},1]"#, CloseCode::Protocol),
+        ] {
+            assert_eq!(joined(&site).on_text(text), Reply { frames: vec![], close: Some(close) }, "{text:.20}");
+        }
+    }
+
+    #[test]
+    fn pages_cut_by_bytes_lose_no_row_of_a_client_that_moves_by_its_limit() {
+        let (_folder, site) = site(Limits { page_bytes: 500, ..Limits::default() });
+        for by_limit in [true, false] {
+            let mut session = joined(&site);
+            let (mut offset, mut ids, mut pages) = (0, Vec::new(), 0);
+            loop {
+                let payload = format!(r#"{{"limit":100,"offset":{offset},"ref":"1","table":"many"}}"#);
+                let answer = ask(&mut session, "records", &payload);
+                assert!(answer.len() < 1000);
+                let payload: serde_json::Value = serde_json::from_str(answer.strip_prefix(r#"records","#).unwrap()).unwrap();
+                let page: Vec<_> =
+                    payload["records"].as_array().unwrap().iter().map(|r| r["id"].as_i64().unwrap()).collect();
+                assert_eq!(payload["offset"], offset);
+                offset += if by_limit { 100 } else { page.len() };
+                ids.extend(page);
+                pages += 1;
+                if payload["has_more"] == false {
+                    break;
+                }
+            }
+            assert_eq!(ids, (1..=250).collect::<Vec<_>>());
+            assert!(pages > 10);
+        }
+    }
+
+    #[test]
+    fn rowferry_gets_more_than_the_reference() {
+        let (folder, site) = site(Limits::default());
+        let mut session = session(&site);
+        let join = r#"[null,"1","transfer:KW6Z6HB6","phx_join",{"receiver_info":{"rowferry":{"version":1}}}]"#;
+        let reply = say(&mut session, join).remove(0);
+        assert!(reply.contains(&site.uuid().unwrap().to_string()), "{reply}");
+        let first = ask(&mut session, "records", r#"{"ref":"1","table":"many","limit":1}"#);
+        assert!(first.ends_with(r#""ref":"1","state":1}"#), "{first}");
+        let database = rusqlite::Connection::open(folder.path().join("a.db")).unwrap();
+        database.execute("DELETE FROM many WHERE id > 200", []).unwrap();
+        assert_eq!(ask(&mut session, "count", r#"{"ref":"1","table":"many"}"#), r#"count",{"count":250,"ref":"1"}"#);
+        session.idle();
+        assert_eq!(ask(&mut session, "count", r#"{"ref":"1","table":"many"}"#), r#"count",{"count":200,"ref":"1"}"#);
+        let next = ask(&mut session, "records", r#"{"ref":"1","table":"many","limit":1}"#);
+        assert!(next.ends_with(r#""state":2}"#), "{next}");
+    }
+
+    #[test]
+    fn switching_sync_off_holds_at_once() {
+        let (_folder, site) = site(Limits::default());
+        let mut session = joined(&site);
+        site.settings().set_enabled(false).unwrap();
+        for event in ["tables", "capabilities"] {
+            assert_eq!(ask(&mut session, event, r#"{"ref":"1"}"#), r#"error",{"error":"Module disabled","ref":"1"}"#);
+        }
+        site.settings().set_enabled(true).unwrap();
+        assert!(ask(&mut session, "tables", r#"{"ref":"1"}"#).starts_with("tables"));
+    }
+
+    #[test]
+    fn failures_of_the_store_reveal_nothing() {
+        let (folder, site) = site(Limits::default());
+        let mut session = joined(&site);
+        let database = rusqlite::Connection::open(folder.path().join("a.db")).unwrap();
+        database.execute("UPDATE rowferry_settings SET value = 'x'", []).unwrap();
+        database.execute("INSERT OR REPLACE INTO rowferry_settings VALUES ('enabled', 'perhaps')", []).unwrap();
+        let answer = ask(&mut session, "tables", r#"{"ref":"1"}"#);
+        assert_eq!(answer, r#"error",{"error":"Failed to read settings: invalid_input","ref":"1"}"#);
+        assert!(!format!("{session:?}").contains(CODE));
+    }
+}

@@ -272,3 +272,152 @@ fn broken(error: &Error) -> Response<Vec<u8>> {
     log::error!("a request failed: {error}");
     plain_error(if error.is_retryable() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::INTERNAL_SERVER_ERROR })
 }
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use super::*;
+
+    /// What a WebSocket request says beside its path.
+    const GOOD: [(&str, &str); 4] = [
+        ("connection", "keep-alive, Upgrade"),
+        ("upgrade", "WebSocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+
+    fn site() -> (tempfile::TempDir, Site) {
+        let folder = tempfile::tempdir().unwrap();
+        let site = Site::open(folder.path().join("a.db")).unwrap();
+        (folder, site)
+    }
+
+    fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Request<Vec<u8>> {
+        let request = Request::builder().method(method).uri(path);
+        headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).body(Vec::new()).unwrap()
+    }
+
+    fn get(handler: &Handler, method: &str, path: &str) -> (u16, String) {
+        let answer = handler.handle(&request(method, path, &[]), None);
+        (answer.status().as_u16(), String::from_utf8(answer.into_body()).unwrap())
+    }
+
+    fn refused(handler: &Handler, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+        let answer = handler.upgrade(&request("GET", path, headers), None).unwrap_err();
+        (answer.status().as_u16(), String::from_utf8(answer.into_body()).unwrap())
+    }
+
+    #[test]
+    fn status_is_told_everywhere_even_when_disabled() {
+        let (_folder, site) = site();
+        let handler = site.handler().with_prefix("/shop/").unwrap();
+        let body = r#"{"enabled":true,"incoming_mode":"require_approval","password_required":false}"#;
+        for prefix in ["", "/phoenix_kit", "/shop"] {
+            for rest in ["/sync/api/status", "/db-sync/api/status", "/sync/api/status/", "/sync/api/status?x=1"] {
+                assert_eq!(get(&handler, "GET", &format!("{prefix}{rest}")), (200, body.to_owned()));
+            }
+        }
+        site.settings().set_enabled(false).unwrap();
+        assert_eq!(get(&handler, "GET", "/sync/api/status"), (200, body.replacen("true", "false", 1)));
+        let head = handler.handle(&request("HEAD", "/sync/api/status", &[]), None);
+        assert_eq!((head.headers()["content-length"].as_bytes(), head.body().len()), (&b"78"[..], 0));
+        assert_eq!(head.headers()["content-type"], JSON);
+    }
+
+    #[test]
+    fn everything_else_is_not_found() {
+        let (_folder, site) = site();
+        let handler = site.handler();
+        let body = r#"{"errors":{"detail":"Not Found"}}"#.to_owned();
+        for (method, path) in [
+            ("POST", "/sync/api/status"),
+            ("POST", "/sync/api/list-tables"),
+            ("GET", "/sync/api/list-tables"),
+            ("GET", "/"),
+            ("GET", "/sync/api"),
+            ("GET", "/shop/sync/api/status"),
+            ("GET", "/sync/api/status//"),
+            ("GET", "/phoenix_kit/phoenix_kit/sync/api/status"),
+            ("POST", "/sync/websocket"),
+        ] {
+            assert_eq!(get(&handler, method, path), (404, body.clone()), "{method} {path}");
+        }
+        assert_eq!(get(&handler, "GET", "/sync/websocket").0, 400);
+        for wrong in ["shop", "/a b", "/a?b", "/%2f", "/ä"] {
+            assert!(site.handler().with_prefix(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_code_lets_one_peer_in() {
+        let (_folder, site) = site();
+        let session = site.sessions().create(Direction::Send).unwrap();
+        let handler = site.handler();
+        let path = format!("/phoenix_kit/sync/websocket?code={}&vsn=2.0.0", session.code());
+        let peer = Some("192.0.2.7".parse().unwrap());
+        let upgrade = handler.upgrade(&request("GET", &path, &GOOD), peer).unwrap();
+        assert_eq!(upgrade.response.status(), 101);
+        // The example of RFC 6455.
+        assert_eq!(upgrade.response.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(site.sessions().get(session.uuid()).unwrap().used_by.as_deref(), Some("192.0.2.7"));
+        assert_eq!(refused(&handler, &path, &GOOD), (403, "Code already used".into()));
+        assert!(!format!("{upgrade:?}{handler:?}").contains(session.code()));
+    }
+
+    #[test]
+    fn refusals_are_the_references_and_use_no_code_up() {
+        let (_folder, site) = site();
+        let session = site.sessions().create(Direction::Send).unwrap();
+        let handler = site.handler();
+        let good = format!("/sync/websocket?code={}", session.code());
+        for missing in 0..GOOD.len() {
+            let mut headers = GOOD.to_vec();
+            headers.remove(missing);
+            assert_eq!(refused(&handler, &good, &headers), (400, "Expected WebSocket upgrade".into()), "{missing}");
+        }
+        for (name, value) in [
+            ("upgrade", "h2c"),
+            ("connection", "close"),
+            ("sec-websocket-version", "8"),
+            ("sec-websocket-key", "short"),
+            ("sec-websocket-key", "!!!!!!!!!!!!!!!!!!!!!!=="),
+        ] {
+            let headers: Vec<_> = GOOD.iter().map(|field| if field.0 == name { (name, value) } else { *field }).collect();
+            assert_eq!(refused(&handler, &good, &headers).0, 400, "{name}: {value}");
+        }
+        for (path, why) in [
+            ("/sync/websocket", "Missing authentication"),
+            ("/sync/websocket?vsn=2.0.0", "Missing authentication"),
+            ("/sync/websocket?code=", "Invalid code"),
+            ("/sync/websocket?code=ZZZZZZZZ", "Invalid code"),
+            ("/sync/websocket?token=abc", "Invalid token"),
+            (&format!("{good}&token=abc"), "Invalid token"),
+            (&good.to_lowercase(), "Invalid code"),
+        ] {
+            assert_eq!(refused(&handler, path, &GOOD), (403, why.into()), "{path}");
+        }
+        let receiving = site.sessions().create(Direction::Receive).unwrap();
+        let path = format!("/sync/websocket?code={}", receiving.code());
+        assert_eq!(refused(&handler, &path, &GOOD), (403, "Invalid code".into()));
+        site.settings().set_enabled(false).unwrap();
+        assert_eq!(refused(&handler, &good, &GOOD), (403, "Module disabled".into()));
+        site.settings().set_enabled(true).unwrap();
+        assert!(handler.upgrade(&request("GET", &good, &GOOD), None).is_ok(), "never used up");
+    }
+
+    #[test]
+    fn guessing_is_slowed() {
+        let (_folder, site) = site();
+        let session = site.sessions().create(Direction::Send).unwrap();
+        let handler = site.handler();
+        for _ in 0..site.limits().code_attempts_per_minute {
+            assert_eq!(refused(&handler, "/sync/websocket?code=ZZZZZZZZ", &GOOD).0, 403);
+        }
+        let path = format!("/sync/websocket?code={}", session.code());
+        let answer = handler.clone().upgrade(&request("GET", &path, &GOOD), None).unwrap_err();
+        assert_eq!(answer.status(), 429);
+        let wait: u64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((1..=60).contains(&wait));
+        let other = Some("192.0.2.8".parse().unwrap());
+        assert!(handler.upgrade(&request("GET", &path, &GOOD), other).is_ok());
+    }
+}
