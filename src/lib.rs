@@ -8,9 +8,12 @@ mod import;
 pub mod limits;
 pub mod plan;
 mod secret;
+#[cfg(feature = "server")]
+pub mod serve;
 mod site;
 pub mod store;
 mod sync;
+pub mod wire;
 
 pub use cancel::CancelToken;
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -26,5 +29,8 @@ pub use export::Digest;
 pub use limits::Limits;
 pub use plan::table::ExtraColumns;
 pub use secret::{Code, SiteKey};
+#[cfg(feature = "server")]
+pub use serve::Handler;
 pub use site::{Session, SessionGuard, Sessions, Settings, Site, SiteBuilder};
 pub use sync::{Phase, Progress, Report, TableReport, TableStatus, TransferOptions};
+pub use wire::Capabilities;

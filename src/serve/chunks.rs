@@ -138,7 +138,16 @@ mod tests {
     #[test]
     fn anything_else_is_refused() {
         for input in [
-            "x\r\n", "\r\n", "-1\r\n", "+1\r\n", "0x1\r\n", " 1\r\n", "1\na\r\n", "1\r\nab\r\n", "1\r\na\n0\r\n\r\n", "fffffffff\r\n",
+            "x\r\n",
+            "\r\n",
+            "-1\r\n",
+            "+1\r\n",
+            "0x1\r\n",
+            " 1\r\n",
+            "1\na\r\n",
+            "1\r\nab\r\n",
+            "1\r\na\n0\r\n\r\n",
+            "fffffffff\r\n",
             "1\r;\r\n",
         ] {
             assert_eq!(read(input.as_bytes(), 100).map_err(|r| r.status.as_u16()), Err(400), "{input:?}");

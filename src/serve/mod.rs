@@ -1,0 +1,13 @@
+//! The sending end: what answers peers. [`Handler`] and [`ChannelSession`] know no sockets and can be mounted in any host;
+//! [`Server`] is a small blocking listener around them.
+
+pub mod channel;
+mod chunks;
+pub mod handler;
+#[doc(hidden)] // public for the fuzz target only
+pub mod head;
+mod query;
+mod rate;
+
+pub use channel::{ChannelSession, CloseCode, Reply};
+pub use handler::{Handler, Upgrade};
