@@ -29,6 +29,6 @@ pub use export::Digest;
 pub use limits::Limits;
 pub use secret::{Code, SiteKey};
 #[cfg(feature = "server")]
-pub use serve::Handler;
+pub use serve::{Handler, Server, ServerHandle};
 pub use site::{Session, SessionGuard, Sessions, Settings, Site, SiteBuilder};
 pub use wire::Capabilities;
