@@ -1,11 +1,15 @@
 //! rowferry
 pub mod cancel;
+#[cfg(feature = "client")]
+pub mod client;
 pub mod clock;
 pub mod domain;
 pub mod error;
 pub mod export;
 mod import;
 pub mod limits;
+#[cfg(feature = "client")]
+mod net;
 pub mod plan;
 mod secret;
 #[cfg(feature = "server")]
@@ -16,6 +20,8 @@ mod sync;
 pub mod wire;
 
 pub use cancel::CancelToken;
+#[cfg(feature = "client")]
+pub use client::{Auth, Client, ConnectOptions, FetchOptions, Records, remote_status};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use domain::record::{Failure, Outcome, Reason};
 pub use domain::schema;
