@@ -12,7 +12,7 @@ mod secret;
 pub mod serve;
 mod site;
 pub mod store;
-pub mod sync;
+mod sync;
 pub mod wire;
 
 pub use cancel::CancelToken;
@@ -23,12 +23,14 @@ pub use domain::session::{Direction, SessionInfo, SessionStatus};
 pub use domain::settings::{IncomingMode, SiteStatus};
 pub use domain::strategy::Strategy;
 pub use domain::table::TableInfo;
-pub use domain::value::{Rows, Value, ValueRef};
+pub use domain::value::{Records, Rows, Value, ValueRef};
 pub use error::{Error, ErrorKind, Result};
 pub use export::Digest;
 pub use limits::Limits;
+pub use plan::table::ExtraColumns;
 pub use secret::{Code, SiteKey};
 #[cfg(feature = "server")]
 pub use serve::{Handler, Server, ServerHandle};
 pub use site::{Session, SessionGuard, Sessions, Settings, Site, SiteBuilder};
+pub use sync::{Phase, Progress, Report, TableReport, TableStatus, TransferOptions};
 pub use wire::Capabilities;

@@ -1,6 +1,7 @@
 //! The pull: ask what there is, plan, fetch pages, import them, check that all arrived.
 
 mod fetch;
+mod local;
 mod options;
 mod order;
 mod prepare;

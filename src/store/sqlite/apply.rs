@@ -284,8 +284,20 @@ fn update_sql(batch: &Batch<'_>, key: &[usize], table: &str) -> String {
         };
         if merge { format!("(excluded.{name} IS NOT NULL AND {differs})") } else { differs }
     });
-    let (set, differs) = (set.collect::<Vec<_>>().join(", "), differs.collect::<Vec<_>>().join(" OR "));
+    let (set, differs) = (set.collect::<Vec<_>>().join(", "), any_of(&differs.collect::<Vec<_>>()));
     format!("UPDATE SET {set} WHERE rowferry_hit() AND ({differs})")
+}
+
+/// `a OR b OR ...`, nested in halves: SQLite allows expressions 1,000 deep, and a table may have 2,000 columns.
+fn any_of(terms: &[String]) -> String {
+    match terms {
+        [] => "0".to_owned(),
+        [term] => term.clone(),
+        _ => {
+            let (left, right) = terms.split_at(terms.len() / 2);
+            format!("({} OR {})", any_of(left), any_of(right))
+        }
+    }
 }
 
 /// Applies plain records in as few statements as possible.
