@@ -36,7 +36,7 @@ pub use limits::Limits;
 pub use plan::table::ExtraColumns;
 pub use secret::{Code, SiteKey};
 #[cfg(feature = "server")]
-pub use serve::Handler;
+pub use serve::{Handler, Server, ServerHandle};
 pub use site::{Session, SessionGuard, Sessions, Settings, Site, SiteBuilder};
 pub use sync::{Phase, Progress, Report, TableReport, TableStatus, TransferOptions};
 pub use wire::Capabilities;

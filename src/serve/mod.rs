@@ -3,11 +3,20 @@
 
 pub mod channel;
 mod chunks;
+mod connection;
 pub mod handler;
 #[doc(hidden)] // public for the fuzz target only
 pub mod head;
 mod query;
 mod rate;
+pub mod server;
+mod socket;
+#[cfg(feature = "tls")]
+mod tls;
+mod websocket;
 
 pub use channel::{ChannelSession, CloseCode, Reply};
 pub use handler::{Handler, Upgrade};
+pub use server::{Server, ServerBuilder, ServerHandle};
+#[cfg(feature = "tls")]
+pub use tls::ServerTls;
