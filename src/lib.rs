@@ -1,11 +1,14 @@
 //! rowferry
+pub mod cancel;
 pub mod clock;
 pub mod domain;
 pub mod error;
 pub mod limits;
 pub mod plan;
 pub mod store;
+pub mod wire;
 
+pub use cancel::CancelToken;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use domain::record::{Failure, Outcome, Reason};
 pub use domain::schema;
@@ -15,3 +18,4 @@ pub use domain::strategy::Strategy;
 pub use domain::value::{Rows, Value, ValueRef};
 pub use error::{Error, ErrorKind, Result};
 pub use limits::Limits;
+pub use wire::{Capabilities, TableInfo};

@@ -1,5 +1,6 @@
 //! The words of the field as types. Pure: nothing here reads a file, a socket or a clock.
 
+mod logical;
 pub mod record;
 pub mod schema;
 pub mod session;

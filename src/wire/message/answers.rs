@@ -1,0 +1,373 @@
+//! What a sender answers.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
+use crate::wire::channel::{self, REPLY};
+use crate::wire::{NAME_BYTES, excerpt};
+
+/// What a rowferry sender says of itself in the reply to a join that announced rowferry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerInfo {
+    /// What it can do beyond version 1.
+    #[serde(default)]
+    pub features: Vec<String>,
+    /// Its site.
+    #[serde(with = "uuid_text")]
+    pub site: Uuid,
+    /// The version that it speaks.
+    pub version: u32,
+}
+
+/// The crate `uuid` is built without serde.
+mod uuid_text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use uuid::Uuid;
+
+    pub fn serialize<S: Serializer>(uuid: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(uuid)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Uuid, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Uuid::try_parse(&text).map_err(D::Error::custom)
+    }
+}
+
+/// A table of a sender.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableInfo {
+    /// Its name.
+    pub name: String,
+    /// How many rows it has; of some senders an estimate.
+    pub row_count: u64,
+}
+
+/// What a sender says it can do.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Capabilities {
+    /// The version of the channel's protocol.
+    pub version: String,
+    /// The requests that it answers: `list_tables`, `get_schema`, `fetch_records`.
+    #[serde(default)]
+    pub features: Vec<String>,
+}
+
+/// The reply to a join or a heartbeat. Its `response` is `{}` unless the peer has announced rowferry: the reference's client
+/// never joins otherwise.
+pub fn answer_ok(topic: &str, reference: Option<&RawValue>, peer: Option<&PeerInfo>) -> String {
+    #[derive(Serialize)]
+    struct Response<'a> {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rowferry: Option<&'a PeerInfo>,
+    }
+    channel::encode(reference, topic, REPLY, &ReplyOf { response: Response { rowferry: peer }, status: "ok" })
+}
+
+/// The reply to a join that is refused; [`CODE_MISMATCH`](super::CODE_MISMATCH) is the reason that the reference knows.
+pub fn answer_join_refused(topic: &str, reference: Option<&RawValue>, reason: &str) -> String {
+    #[derive(Serialize)]
+    struct Response<'a> {
+        reason: &'a str,
+    }
+    channel::encode(reference, topic, REPLY, &ReplyOf { response: Response { reason }, status: "error" })
+}
+
+#[derive(Serialize)]
+struct ReplyOf<T> {
+    response: T,
+    status: &'static str,
+}
+
+/// The answer to [`Request::Capabilities`](super::Request::Capabilities).
+pub fn answer_capabilities(topic: &str, reference: Option<&RawValue>) -> String {
+    #[derive(Serialize)]
+    struct Payload<'a> {
+        capabilities: Capabilities,
+        #[serde(rename = "ref")]
+        reference: Option<&'a RawValue>,
+    }
+    #[derive(Serialize)]
+    struct Capabilities {
+        features: [&'static str; 3],
+        phoenix_kit_version: &'static str,
+        version: &'static str,
+    }
+    let capabilities = Capabilities {
+        features: ["list_tables", "get_schema", "fetch_records"],
+        // The version of the reference whose protocol this is.
+        phoenix_kit_version: "0.1.6",
+        version: "1.0.0",
+    };
+    channel::encode(None, topic, "response:capabilities", &Payload { capabilities, reference })
+}
+
+/// The answer to [`Request::Tables`](super::Request::Tables).
+pub fn answer_tables(topic: &str, reference: Option<&RawValue>, tables: &[TableInfo]) -> String {
+    #[derive(Serialize)]
+    struct Payload<'a> {
+        #[serde(rename = "ref")]
+        reference: Option<&'a RawValue>,
+        tables: Vec<Table<'a>>,
+    }
+    #[derive(Serialize)]
+    struct Table<'a> {
+        estimated_count: u64,
+        name: &'a str,
+    }
+    let tables = tables.iter().map(|t| Table { estimated_count: t.row_count, name: &t.name }).collect();
+    channel::encode(None, topic, "response:tables", &Payload { reference, tables })
+}
+
+/// The answer to [`Request::Schema`](super::Request::Schema), around what
+/// [`encode_schema`](crate::wire::schema::encode_schema) wrote.
+pub fn answer_schema(topic: &str, reference: Option<&RawValue>, schema: &RawValue) -> String {
+    #[derive(Serialize)]
+    struct Payload<'a> {
+        #[serde(rename = "ref")]
+        reference: Option<&'a RawValue>,
+        schema: &'a RawValue,
+    }
+    channel::encode(None, topic, "response:schema", &Payload { reference, schema })
+}
+
+/// The answer to [`Request::Count`](super::Request::Count).
+pub fn answer_count(topic: &str, reference: Option<&RawValue>, count: u64) -> String {
+    #[derive(Serialize)]
+    struct Payload<'a> {
+        count: u64,
+        #[serde(rename = "ref")]
+        reference: Option<&'a RawValue>,
+    }
+    channel::encode(None, topic, "response:count", &Payload { count, reference })
+}
+
+/// The answer to any request that is refused or has failed.
+pub fn answer_error(topic: &str, reference: Option<&RawValue>, error: &str) -> String {
+    #[derive(Serialize)]
+    struct Payload<'a> {
+        error: &'a str,
+        #[serde(rename = "ref")]
+        reference: Option<&'a RawValue>,
+    }
+    channel::encode(None, topic, "response:error", &Payload { error, reference })
+}
+
+/// The reply to a join, as the client reads it: what a rowferry sender says of itself, or nothing of another.
+///
+/// # Errors
+/// The reason of the refusal in the inner error; [`ErrorKind::Protocol`] for a reply that is none.
+pub fn decode_reply(payload: &str) -> Result<Result<Option<PeerInfo>, String>> {
+    #[derive(Deserialize)]
+    struct Reply<'a> {
+        status: String,
+        #[serde(borrow, default)]
+        response: Option<&'a RawValue>,
+    }
+    #[derive(Deserialize)]
+    struct Response<'a> {
+        #[serde(borrow, default)]
+        reason: Option<&'a RawValue>,
+        #[serde(default)]
+        rowferry: Option<PeerInfo>,
+    }
+    let reply: Reply<'_> = read(payload, "its reply to the join")?;
+    let response = reply.response.map_or("{}", RawValue::get);
+    if reply.status != "ok" {
+        let reason = serde_json::from_str::<Response<'_>>(response).ok().and_then(|response| response.reason);
+        let reason = reason.map_or(response, RawValue::get);
+        return Ok(Err(excerpt(&serde_json::from_str(reason).unwrap_or_else(|_| reason.to_owned()))));
+    }
+    Ok(Ok(read::<Response<'_>>(response, "its reply to the join")?.rowferry))
+}
+
+/// A payload of an answer, as the client reads it. Any of the fields may be missing.
+#[derive(Debug, Default, Deserialize)]
+pub struct Answer<'a> {
+    /// The request's ref.
+    #[serde(borrow, default, rename = "ref")]
+    pub reference: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    capabilities: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    tables: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    schema: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    count: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+impl<'a> Answer<'a> {
+    /// Reads a payload; `None` if it is no object of such fields.
+    pub fn read(payload: &'a str) -> Option<Self> {
+        serde_json::from_str(payload).ok()
+    }
+
+    /// What the sender can do.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Protocol`].
+    pub fn capabilities(&self) -> Result<Capabilities> {
+        read(field(self.capabilities, "capabilities")?, "its capabilities")
+    }
+
+    /// The tables.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Protocol`]; [`ErrorKind::TooLarge`] for more tables than the limit, or names that are too long.
+    pub fn tables(&self, limits: &Limits) -> Result<Vec<TableInfo>> {
+        #[derive(Deserialize)]
+        struct Table {
+            name: String,
+            // Postgres estimates -1 for a table that it has not looked at yet.
+            #[serde(default)]
+            estimated_count: Option<i64>,
+        }
+        let tables: Vec<Table> = read(field(self.tables, "tables")?, "its list of tables")?;
+        if tables.len() > limits.tables || tables.iter().any(|table| table.name.len() > NAME_BYTES) {
+            let most = limits.tables;
+            let why = format!("the other site lists more than {most} tables, or names longer than {NAME_BYTES} bytes");
+            return Err(Error::new(ErrorKind::TooLarge, why));
+        }
+        let count = |count: Option<i64>| count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
+        Ok(tables.into_iter().map(|t| TableInfo { name: t.name, row_count: count(t.estimated_count) }).collect())
+    }
+
+    /// The JSON of a table's structure, for [`decode_schema`](crate::wire::schema::decode_schema).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Protocol`].
+    pub fn schema(&self) -> Result<&'a str> {
+        field(self.schema, "schema")
+    }
+
+    /// The count.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Protocol`].
+    pub fn count(&self) -> Result<u64> {
+        read(field(self.count, "count")?, "its count")
+    }
+
+    /// The text of an error: short and printable, whatever the peer sent.
+    pub fn error(&self) -> String {
+        let raw = self.error.map_or("no reason given", RawValue::get);
+        excerpt(&serde_json::from_str(raw).unwrap_or_else(|_| raw.to_owned()))
+    }
+}
+
+fn field<'a>(raw: Option<&'a RawValue>, name: &str) -> Result<&'a str> {
+    raw.map(RawValue::get)
+        .ok_or_else(|| Error::new(ErrorKind::Protocol, format!("the other site's answer has no {name:?} in it")))
+}
+
+fn read<'a, T: Deserialize<'a>>(json: &'a str, what: &str) -> Result<T> {
+    serde_json::from_str(json).map_err(|error| {
+        let why = excerpt(&error.to_string());
+        Error::new(ErrorKind::Protocol, format!("the other site's answer cannot be read, {what}: {why}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::message::{CODE_MISMATCH, raw_ref};
+
+    fn raw(json: &str) -> Box<RawValue> {
+        RawValue::from_string(json.into()).unwrap()
+    }
+
+    #[test]
+    fn answers_are_written_as_the_reference_does() {
+        let one = raw_ref(1);
+        let topic = "transfer:AB";
+        let ok = r#"[null,"1","transfer:AB","phx_reply",{"response":{},"status":"ok"}]"#;
+        assert_eq!(answer_ok(topic, Some(&one), None), ok);
+        assert_eq!(
+            answer_ok("phoenix", Some(&raw("8")), None),
+            r#"[null,8,"phoenix","phx_reply",{"response":{},"status":"ok"}]"#
+        );
+        assert_eq!(
+            answer_join_refused("transfer:X", Some(&raw_ref(3)), CODE_MISMATCH),
+            r#"[null,"3","transfer:X","phx_reply",{"response":{"reason":"code_mismatch"},"status":"error"}]"#
+        );
+        assert_eq!(
+            answer_capabilities(topic, Some(&one)),
+            r#"[null,null,"transfer:AB","response:capabilities",{"capabilities":{"features":["list_tables","get_schema","fetch_records"],"phoenix_kit_version":"0.1.6","version":"1.0.0"},"ref":"1"}]"#
+        );
+        let tables = [TableInfo { name: "users".into(), row_count: 4 }];
+        assert_eq!(
+            answer_tables(topic, Some(&raw(r#"{"a":[1]}"#)), &tables),
+            r#"[null,null,"transfer:AB","response:tables",{"ref":{"a":[1]},"tables":[{"estimated_count":4,"name":"users"}]}]"#
+        );
+        assert_eq!(
+            answer_count(topic, Some(&one), 4),
+            r#"[null,null,"transfer:AB","response:count",{"count":4,"ref":"1"}]"#
+        );
+        assert_eq!(
+            answer_error(topic, Some(&one), "Table not found: ghost"),
+            r#"[null,null,"transfer:AB","response:error",{"error":"Table not found: ghost","ref":"1"}]"#
+        );
+        assert_eq!(
+            answer_schema(topic, Some(&one), &raw("{}")),
+            r#"[null,null,"transfer:AB","response:schema",{"ref":"1","schema":{}}]"#
+        );
+    }
+
+    #[test]
+    fn replies_to_a_join() {
+        assert_eq!(decode_reply(r#"{"response":{},"status":"ok"}"#).unwrap(), Ok(None));
+        assert_eq!(decode_reply(r#"{"status":"ok"}"#).unwrap(), Ok(None));
+        assert_eq!(
+            decode_reply(r#"{"response":{"reason":"code_mismatch"},"status":"error"}"#).unwrap(),
+            Err("code_mismatch".to_owned())
+        );
+        assert_eq!(decode_reply(r#"{"response":{"x":1},"status":"error"}"#).unwrap(), Err(r#"{"x":1}"#.to_owned()));
+        let peer = PeerInfo { features: vec!["snapshot".into()], site: Uuid::nil(), version: 1 };
+        let text = answer_ok("t", None, Some(&peer));
+        assert!(text.contains(r#"{"rowferry":{"features":["snapshot"],"site":"00000000-"#), "{text}");
+        let frame = channel::decode(&text).unwrap();
+        assert_eq!(decode_reply(frame.payload.get()).unwrap(), Ok(Some(peer)));
+        for junk in ["null", "[]", "5", r#"{"status":1}"#, r#"{"status":"ok","response":{"rowferry":{"version":"x"}}}"#] {
+            assert_eq!(decode_reply(junk).map_err(|error| error.kind()), Err(ErrorKind::Protocol), "{junk}");
+        }
+    }
+
+    #[test]
+    fn answers_of_the_reference_are_read() {
+        let limits = Limits::default();
+        let answer =
+            Answer::read(r#"{"ref":"13","tables":[{"estimated_count":1,"name":"a"},{"estimated_count":-1,"name":"b"}]}"#);
+        let answer = answer.unwrap();
+        assert_eq!(answer.reference.map(RawValue::get), Some("\"13\""));
+        let table = |name: &str, row_count| TableInfo { name: name.into(), row_count };
+        assert_eq!(answer.tables(&limits).unwrap(), [table("a", 1), table("b", 0)]);
+        assert_eq!(Answer::read(r#"{"count":2500,"ref":"6"}"#).unwrap().count().unwrap(), 2500);
+        assert_eq!(Answer::read(r#"{"error":"E\n","ref":"6"}"#).unwrap().error(), "E ");
+        assert_eq!(Answer::read(r#"{"error":{"a":1},"ref":"6"}"#).unwrap().error(), r#"{"a":1}"#);
+        let capabilities =
+            r#"{"capabilities":{"features":["list_tables"],"phoenix_kit_version":"0.1.6","version":"1.0.0"}}"#;
+        assert_eq!(Answer::read(capabilities).unwrap().capabilities().unwrap().version, "1.0.0");
+    }
+
+    #[test]
+    fn junk_answers_are_errors() {
+        let limits = Limits { tables: 1, ..Limits::default() };
+        assert!(Answer::read("null").is_none());
+        for (payload, kind) in [
+            (r#"{"tables":null}"#, ErrorKind::Protocol),
+            (r#"{}"#, ErrorKind::Protocol),
+            (r#"{"tables":[{"name":5}]}"#, ErrorKind::Protocol),
+            (r#"{"tables":[{"name":"a"},{"name":"b"}]}"#, ErrorKind::TooLarge),
+        ] {
+            assert_eq!(Answer::read(payload).unwrap().tables(&limits).map_err(|e| e.kind()), Err(kind), "{payload}");
+        }
+        assert!(Answer::read(r#"{"count":-1}"#).unwrap().count().is_err());
+        assert!(Answer::read(r#"{"count":"5"}"#).unwrap().count().is_err());
+    }
+}

@@ -1,0 +1,21 @@
+//! Requests and answers: what the frames say. Each is here in both directions, as both ends need them.
+
+mod answers;
+mod requests;
+
+pub use answers::{
+    Answer, Capabilities, PeerInfo, TableInfo, answer_capabilities, answer_count, answer_error, answer_join_refused,
+    answer_ok, answer_schema, answer_tables, decode_reply,
+};
+pub use requests::{
+    Ask, RecordsRequest, Request, answer_ref, decode_request, encode_heartbeat, encode_join, encode_request, raw_ref,
+};
+
+/// The version of what rowferry announces in a join.
+pub const ROWFERRY_VERSION: u32 = 1;
+/// Most records that the reference sends in one page, whatever it is asked for.
+pub const REFERENCE_PAGE_RECORDS: u64 = 1000;
+/// The feature of a sender that names the state its records are of.
+pub const FEATURE_SNAPSHOT: &str = "snapshot";
+/// The reason of a join that is refused because its topic has another code.
+pub const CODE_MISMATCH: &str = "code_mismatch";

@@ -1,0 +1,345 @@
+//! What a client asks: joins, heartbeats and requests.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::ROWFERRY_VERSION;
+use crate::error::{Error, ErrorKind, Result};
+use crate::wire::NAME_BYTES;
+use crate::wire::channel::{self, Frame, HEARTBEAT, HEARTBEAT_TOPIC, JOIN, LEAVE};
+
+/// A request, read by the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Enter the channel of the frame's topic.
+    Join {
+        /// Whether the peer says that it is rowferry, and of which version.
+        rowferry: Option<u32>,
+    },
+    /// Leave the channel. The reference answers nothing.
+    Leave,
+    /// Keep the connection open. May come before the join.
+    Heartbeat,
+    /// What the sender can do.
+    Capabilities,
+    /// The tables.
+    Tables,
+    /// A table's structure.
+    Schema {
+        /// The table's name.
+        table: String,
+    },
+    /// How many rows a table has.
+    Count {
+        /// The table's name.
+        table: String,
+    },
+    /// A page of records.
+    Records(RecordsRequest),
+    /// Some event that is no request; the reference answers nothing.
+    Unknown,
+}
+
+/// Which records are asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordsRequest {
+    /// The table's name.
+    pub table: String,
+    /// How many records to leave out. As it was sent, because the answer gives it back; a negative one counts as 0.
+    pub offset: i64,
+    /// At most how many records to send.
+    pub limit: u64,
+}
+
+impl RecordsRequest {
+    /// How many records to leave out.
+    pub fn skip(&self) -> u64 {
+        u64::try_from(self.offset).unwrap_or(0)
+    }
+}
+
+/// The ref that an answer to this frame carries: the payload's, whatever JSON it is, else the frame's own. Without either
+/// there is no way to answer.
+pub fn answer_ref<'a>(frame: &Frame<'a>) -> Option<&'a RawValue> {
+    #[derive(Deserialize)]
+    struct Payload<'a> {
+        #[serde(borrow, default, rename = "ref")]
+        reference: Option<&'a RawValue>,
+    }
+    let payload = serde_json::from_str::<Payload<'a>>(frame.payload.get()).ok();
+    payload.and_then(|payload| payload.reference).or(frame.head.reference)
+}
+
+/// Reads what a frame asks for.
+///
+/// `offset` and `limit` are 0 and 100 where they are absent or null. Where the reference dies of a wrong type, or takes a
+/// string for a limit of 1000, this is an error.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`] with what to answer in `response:error`.
+pub fn decode_request(frame: &Frame<'_>) -> Result<Request> {
+    let payload = frame.payload.get();
+    Ok(match &*frame.head.event {
+        HEARTBEAT if frame.head.topic == HEARTBEAT_TOPIC => Request::Heartbeat,
+        JOIN => Request::Join { rowferry: announced(payload) },
+        LEAVE => Request::Leave,
+        "request:capabilities" => Request::Capabilities,
+        "request:tables" => Request::Tables,
+        "request:schema" => Request::Schema { table: Fields::read(payload)?.table()? },
+        "request:count" => Request::Count { table: Fields::read(payload)?.table()? },
+        "request:records" => {
+            let fields = Fields::read(payload)?;
+            Request::Records(RecordsRequest {
+                table: fields.table()?,
+                offset: number(fields.offset, "offset", 0)?,
+                limit: number(fields.limit, "limit", 100)?,
+            })
+        }
+        _ => Request::Unknown,
+    })
+}
+
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow, default)]
+    table: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    offset: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    limit: Option<&'a RawValue>,
+}
+
+impl<'a> Fields<'a> {
+    fn read(payload: &'a str) -> Result<Self> {
+        serde_json::from_str(payload).map_err(|_| bad("The payload must be an object without a key twice"))
+    }
+
+    fn table(&self) -> Result<String> {
+        let raw = self.table.ok_or_else(|| bad("The table is missing"))?;
+        let table: String = serde_json::from_str(raw.get()).map_err(|_| bad("The table must be a string"))?;
+        match table.len() {
+            0..=NAME_BYTES => Ok(table),
+            _ => Err(bad("The table's name is too long")),
+        }
+    }
+}
+
+fn number<T: std::str::FromStr>(raw: Option<&RawValue>, name: &str, default: T) -> Result<T> {
+    raw.map_or(Ok(default), |raw| raw.get().parse().map_err(|_| bad(&format!("The {name} must be a whole number"))))
+}
+
+fn bad(text: &str) -> Error {
+    Error::new(ErrorKind::InvalidInput, text)
+}
+
+/// The version that a join's payload announces. The payload of a join may be anything; the reference minds none of it.
+fn announced(payload: &str) -> Option<u32> {
+    #[derive(Deserialize)]
+    struct Join {
+        receiver_info: Info,
+    }
+    #[derive(Deserialize)]
+    struct Info {
+        rowferry: Version,
+    }
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    serde_json::from_str::<Join>(payload).ok().map(|join| join.receiver_info.rowferry.version)
+}
+
+/// A heartbeat with this ref.
+pub fn encode_heartbeat(reference: u64) -> String {
+    channel::encode(Some(&raw_ref(reference)), HEARTBEAT_TOPIC, HEARTBEAT, &BTreeMap::<(), ()>::new())
+}
+
+/// A join with this ref, which tells the peer who asks and that rowferry does.
+pub fn encode_join(reference: u64, topic: &str, receiver_info: &BTreeMap<String, String>) -> String {
+    #[derive(Serialize)]
+    struct Join<'a> {
+        receiver_info: BTreeMap<&'a str, Info<'a>>,
+    }
+    #[derive(Serialize)]
+    #[serde(untagged)]
+    enum Info<'a> {
+        Text(&'a str),
+        Rowferry { version: u32 },
+    }
+    let mut info: BTreeMap<_, _> = receiver_info.iter().map(|(key, value)| (key.as_str(), Info::Text(value))).collect();
+    info.insert("rowferry", Info::Rowferry { version: ROWFERRY_VERSION });
+    channel::encode(Some(&raw_ref(reference)), topic, JOIN, &Join { receiver_info: info })
+}
+
+/// A request with this ref, in its frame and in its payload.
+pub fn encode_request(reference: u64, topic: &str, request: &Ask<'_>) -> String {
+    #[derive(Serialize)]
+    struct Payload<'a> {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        limit: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        offset: Option<u64>,
+        #[serde(rename = "ref")]
+        reference: &'a RawValue,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        table: Option<&'a str>,
+    }
+    let reference = raw_ref(reference);
+    let (limit, offset) = match request {
+        Ask::Records { offset, limit, .. } => (Some(*limit), Some(*offset)),
+        _ => (None, None),
+    };
+    let payload = Payload { limit, offset, reference: &reference, table: request.table() };
+    channel::encode(Some(&reference), topic, request.event(), &payload)
+}
+
+/// What a client asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask<'a> {
+    /// What the sender can do.
+    Capabilities,
+    /// The tables.
+    Tables,
+    /// This table's structure.
+    Schema(&'a str),
+    /// How many rows this table has.
+    Count(&'a str),
+    /// A page of records.
+    Records {
+        /// The table's name.
+        table: &'a str,
+        /// How many records to leave out.
+        offset: u64,
+        /// At most how many records to send.
+        limit: u64,
+    },
+}
+
+impl<'a> Ask<'a> {
+    /// The request's event.
+    pub fn event(&self) -> &'static str {
+        match self {
+            Ask::Capabilities => "request:capabilities",
+            Ask::Tables => "request:tables",
+            Ask::Schema(_) => "request:schema",
+            Ask::Count(_) => "request:count",
+            Ask::Records { .. } => "request:records",
+        }
+    }
+
+    /// The event of a good answer.
+    pub fn answer_event(&self) -> &'static str {
+        match self {
+            Ask::Capabilities => "response:capabilities",
+            Ask::Tables => "response:tables",
+            Ask::Schema(_) => "response:schema",
+            Ask::Count(_) => "response:count",
+            Ask::Records { .. } => "response:records",
+        }
+    }
+
+    /// The table that it is about.
+    pub fn table(&self) -> Option<&'a str> {
+        match self {
+            Ask::Capabilities | Ask::Tables => None,
+            Ask::Schema(table) | Ask::Count(table) | Ask::Records { table, .. } => Some(table),
+        }
+    }
+}
+
+/// A ref as the reference writes it: a number in a string.
+pub fn raw_ref(reference: u64) -> Box<RawValue> {
+    RawValue::from_string(format!("\"{reference}\"")).expect("digits in quotes are JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(event: &str, payload: &str) -> Result<Request, String> {
+        let text = format!(r#"[null,"7","transfer:AB","{event}",{payload}]"#);
+        decode_request(&channel::decode(&text).unwrap()).map_err(|error| error.message().to_owned())
+    }
+
+    fn records(offset: i64, limit: u64) -> Result<Request, String> {
+        Ok(Request::Records(RecordsRequest { table: "t".into(), offset, limit }))
+    }
+
+    #[test]
+    fn requests_as_the_reference_client_writes_them() {
+        assert_eq!(request("request:capabilities", r#"{"ref":"1"}"#), Ok(Request::Capabilities));
+        assert_eq!(request("request:tables", r#"{"ref":"2"}"#), Ok(Request::Tables));
+        assert_eq!(request("request:schema", r#"{"ref":"3","table":"t"}"#), Ok(Request::Schema { table: "t".into() }));
+        assert_eq!(request("request:count", r#"{"ref":"4","table":"t"}"#), Ok(Request::Count { table: "t".into() }));
+        assert_eq!(request("request:records", r#"{"limit":500,"offset":1000,"ref":"8","table":"t"}"#), records(1000, 500));
+        assert_eq!(request("phx_join", r#"{"receiver_info":{"project":"p"}}"#), Ok(Request::Join { rowferry: None }));
+        for payload in ["null", "{}", "\"x\"", "[1]", r#"{"receiver_info":{"rowferry":true}}"#] {
+            assert_eq!(request("phx_join", payload), Ok(Request::Join { rowferry: None }), "{payload}");
+        }
+        assert_eq!(request("phx_leave", "{}"), Ok(Request::Leave));
+        assert_eq!(request("request:nothing", r#"{"ref":"1"}"#), Ok(Request::Unknown));
+        assert_eq!(request("heartbeat", "{}"), Ok(Request::Unknown), "only on its own topic");
+    }
+
+    #[test]
+    fn offset_and_limit_have_defaults_and_must_be_whole_numbers() {
+        assert_eq!(request("request:records", r#"{"table":"t"}"#), records(0, 100));
+        assert_eq!(request("request:records", r#"{"table":"t","offset":null,"limit":null}"#), records(0, 100));
+        assert_eq!(request("request:records", r#"{"table":"t","offset":-5,"limit":1}"#), records(-5, 1));
+        assert_eq!(RecordsRequest { table: "t".into(), offset: -5, limit: 1 }.skip(), 0);
+        for (payload, why) in [
+            (r#"{"table":"t","offset":"5"}"#, "The offset must be a whole number"),
+            (r#"{"table":"t","limit":2.5}"#, "The limit must be a whole number"),
+            (r#"{"table":"t","limit":-1}"#, "The limit must be a whole number"),
+            (r#"{"table":"t","limit":"2"}"#, "The limit must be a whole number"),
+            (r#"{"table":"t","limit":99999999999999999999}"#, "The limit must be a whole number"),
+            (r#"{"table":5}"#, "The table must be a string"),
+            (r#"{"ref":"1"}"#, "The table is missing"),
+            (r#"{"table":"t","table":"u"}"#, "The payload must be an object without a key twice"),
+            ("null", "The payload must be an object without a key twice"),
+            ("[1]", "The table must be a string"),
+        ] {
+            assert_eq!(request("request:records", payload), Err(why.to_owned()), "{payload}");
+        }
+        assert!(request("request:count", &format!("{{\"table\":\"{}\"}}", "x".repeat(1025))).is_err());
+    }
+
+    #[test]
+    fn answers_carry_the_payloads_ref_else_the_frames() {
+        for (payload, expected) in [
+            (r#"{"ref":"other"}"#, r#""other""#),
+            (r#"{"ref":15}"#, "15"),
+            (r#"{"ref":{"a": [1]}}"#, r#"{"a": [1]}"#),
+            (r#"{"ref":null}"#, r#""7""#),
+            ("{}", r#""7""#),
+            ("null", r#""7""#),
+        ] {
+            let text = format!(r#"[null,"7","t","request:tables",{payload}]"#);
+            assert_eq!(answer_ref(&channel::decode(&text).unwrap()).map(RawValue::get), Some(expected), "{payload}");
+        }
+        assert!(answer_ref(&channel::decode(r#"[null,null,"t","e",{}]"#).unwrap()).is_none());
+    }
+
+    #[test]
+    fn requests_are_written_as_the_reference_client_does() {
+        assert_eq!(
+            encode_request(2, "transfer:AB", &Ask::Tables),
+            r#"[null,"2","transfer:AB","request:tables",{"ref":"2"}]"#
+        );
+        assert_eq!(
+            encode_request(3, "transfer:AB", &Ask::Schema("users")),
+            r#"[null,"3","transfer:AB","request:schema",{"ref":"3","table":"users"}]"#
+        );
+        assert_eq!(
+            encode_request(8, "transfer:AB", &Ask::Records { table: "t", offset: 0, limit: 2 }),
+            r#"[null,"8","transfer:AB","request:records",{"limit":2,"offset":0,"ref":"8","table":"t"}]"#
+        );
+        assert_eq!(encode_heartbeat(25), r#"[null,"25","phoenix","heartbeat",{}]"#);
+        let info = BTreeMap::from([("user".to_owned(), "u".to_owned())]);
+        let join = encode_join(1, "transfer:AB", &info);
+        assert_eq!(join, r#"[null,"1","transfer:AB","phx_join",{"receiver_info":{"rowferry":{"version":1},"user":"u"}}]"#);
+        assert_eq!(decode_request(&channel::decode(&join).unwrap()).unwrap(), Request::Join { rowferry: Some(1) });
+    }
+}

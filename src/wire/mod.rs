@@ -1,0 +1,41 @@
+//! Bytes to messages and back: the frames of the reference protocol, its JSON, and what rowferry adds to it.
+//!
+//! Nothing here knows a socket or a store. Both ends use it: the client encodes requests and decodes answers, the server
+//! decodes requests and encodes answers. What a peer sends is an error at worst, never a panic.
+
+pub mod channel;
+pub mod dialect;
+pub mod message;
+mod read;
+pub mod records;
+mod render;
+pub mod schema;
+
+pub use channel::{Frame, FrameError};
+pub use dialect::Dialect;
+pub use message::{Capabilities, TableInfo};
+
+/// Longest name (of a table, a column, a type) that is taken from a peer, in bytes.
+pub const NAME_BYTES: usize = 1024;
+
+/// A peer's text, cut to what fits in a message, without control characters.
+pub(crate) fn excerpt(text: &str) -> String {
+    const LONGEST: usize = 300;
+    let clean = |c: char| if c.is_control() { ' ' } else { c };
+    let mut cut: String = text.chars().take(LONGEST).map(clean).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        cut.push_str("...");
+    }
+    cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn excerpts_are_short_and_printable() {
+        assert_eq!(excerpt("a\nb\u{1b}[31m"), "a b [31m");
+        assert_eq!(excerpt(&"x".repeat(301)).len(), 303);
+    }
+}

@@ -1,0 +1,421 @@
+//! Pages of records: rows to JSON objects and back, straight between bytes and [`Rows`].
+
+use std::fmt;
+use std::ops::Range;
+
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::dialect::Dialect;
+use super::read::{self, Fault, Scratch};
+use super::{excerpt, render};
+use crate::domain::record::{Failure, Reason};
+use crate::domain::schema::TableSchema;
+use crate::domain::value::{Rows, ValueRef};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Appends rows as JSON objects with commas between them, until one has brought `out` to `bytes` or beyond, and gives how many
+/// it appended: at least one if there is one. Keys come in column order; absent cells are left out.
+///
+/// # Panics
+/// If the rows are of another width than the table, or the range is beyond them.
+pub fn encode_records(
+    out: &mut Vec<u8>,
+    table: &TableSchema,
+    rows: &Rows,
+    range: Range<usize>,
+    dialect: Dialect,
+    bytes: usize,
+) -> usize {
+    assert_eq!(table.columns.len(), rows.width(), "rows of another width");
+    let key = |name: &String| format!("{}:", serde_json::Value::from(name.as_str()));
+    let keys: Vec<String> = table.columns.iter().map(|column| key(&column.name)).collect();
+    let mut written = 0;
+    for row in range {
+        if written > 0 {
+            if out.len() >= bytes {
+                break;
+            }
+            out.push(b',');
+        }
+        out.push(b'{');
+        let mut first = true;
+        for (column, key) in keys.iter().enumerate() {
+            let Some(value) = rows.get(row, column) else { continue };
+            if !std::mem::take(&mut first) {
+                out.push(b',');
+            }
+            out.extend_from_slice(key.as_bytes());
+            render::value(out, dialect, &table.columns[column].logical, value);
+        }
+        out.push(b'}');
+        written += 1;
+    }
+    written
+}
+
+/// What a page of records says beside its records.
+#[derive(Debug, Clone, Copy)]
+pub struct PageHead<'a> {
+    /// The ref of the request.
+    pub reference: Option<&'a RawValue>,
+    /// The request's offset, as it was sent.
+    pub offset: i64,
+    /// Whether there is more behind this page. Never true with an empty page: the reference's client would loop.
+    pub has_more: bool,
+    /// Which state of the sender the records are of: only towards rowferry.
+    pub state: Option<u64>,
+}
+
+/// Writes the whole frame `response:records` around what [`encode_records`] wrote.
+pub fn encode_page(topic: &str, head: PageHead<'_>, records: &[u8]) -> String {
+    let mut out = Vec::with_capacity(records.len() + topic.len() + 128);
+    let json = serde_json::Value::from;
+    out.extend_from_slice(format!("[null,null,{},\"response:records\",", json(topic)).as_bytes());
+    out.extend_from_slice(format!("{{\"has_more\":{},\"offset\":{},\"records\":[", head.has_more, head.offset).as_bytes());
+    out.extend_from_slice(records);
+    let reference = head.reference.map_or("null", RawValue::get);
+    out.extend_from_slice(format!("],\"ref\":{reference}").as_bytes());
+    if let Some(state) = head.state {
+        out.extend_from_slice(format!(",\"state\":{state}").as_bytes());
+    }
+    out.extend_from_slice(b"}]");
+    String::from_utf8(out).expect("all parts are text, and what is not UTF-8 in records is in base64")
+}
+
+/// A page of records as it came, its rows apart.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordsPage {
+    /// Records in the answer: the rows, and the failures.
+    pub received: u64,
+    /// Records that are no rows: malformed, or with values that cannot be stored.
+    pub failures: Vec<Failure>,
+    /// The offset that the sender says; `None` if it says none.
+    pub offset: Option<i64>,
+    /// Whether the sender has more behind this page. The reference says so too when the last page happened to be full.
+    pub has_more: bool,
+    /// Which state of the sender's database the records are of, where it says so.
+    pub state: Option<u64>,
+    /// The request's ref, as JSON.
+    pub reference: Option<String>,
+}
+
+/// What bounds a page that is read.
+#[derive(Debug, Clone, Copy)]
+pub struct PageLimits {
+    /// Most records; a page with more is an error.
+    pub records: u64,
+    /// Most memory for the rows, in bytes: records may be far smaller on the wire than the rows they become.
+    pub bytes: usize,
+}
+
+/// Reads the payload of `response:records` into `rows`, which is cleared first: see [`PageDecoder`].
+///
+/// # Errors
+/// [`ErrorKind::Protocol`] if the payload as a whole is not what it should be, [`ErrorKind::TooLarge`].
+pub fn decode_records(
+    payload: &str,
+    table: &TableSchema,
+    dialect: Dialect,
+    limits: PageLimits,
+    rows: &mut Rows,
+) -> Result<RecordsPage> {
+    let mut deserializer = serde_json::Deserializer::from_str(payload);
+    let mut decoder = PageDecoder::new(table, dialect, limits, rows);
+    let read = decoder.deserialize(&mut deserializer).and_then(|()| deserializer.end());
+    decoder.finish(read)
+}
+
+/// Reads a page of records. As a seed it may read a frame's payload where it stands; [`PageDecoder::finish`] then gives the page.
+///
+/// A record that is not as it should be becomes a [`Failure`] and is no row; the rest of the page is read all the same.
+#[derive(Debug)]
+pub struct PageDecoder<'d> {
+    table: &'d TableSchema,
+    dialect: Dialect,
+    limits: PageLimits,
+    rows: &'d mut Rows,
+    /// The order of columns in the record before, which the next one most likely has too.
+    order: Vec<usize>,
+    /// The columns sorted by name, for keys that come in another order.
+    by_name: Vec<usize>,
+    scratch: Scratch,
+    page: RecordsPage,
+    seen: Seen,
+    beyond: Option<Error>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    records: bool,
+    has_more: bool,
+}
+
+impl<'d> PageDecoder<'d> {
+    /// A decoder for records of this table of the sender.
+    pub fn new(table: &'d TableSchema, dialect: Dialect, limits: PageLimits, rows: &'d mut Rows) -> Self {
+        rows.clear(table.columns.len());
+        let page =
+            RecordsPage { received: 0, failures: Vec::new(), offset: None, has_more: false, state: None, reference: None };
+        let order: Vec<usize> = (0..table.columns.len()).collect();
+        let mut by_name = order.clone();
+        by_name.sort_unstable_by_key(|&column| &table.columns[column].name);
+        let (scratch, seen) = (Scratch::default(), Seen::default());
+        PageDecoder { table, dialect, limits, rows, order, by_name, scratch, page, seen, beyond: None }
+    }
+
+    /// The page, after the payload was read with this outcome.
+    ///
+    /// # Errors
+    /// As [`decode_records`].
+    pub fn finish<E: fmt::Display>(self, read: Result<(), E>) -> Result<RecordsPage> {
+        let name = &self.table.name;
+        if let Some(error) = self.beyond {
+            return Err(error);
+        }
+        let why = match read {
+            Err(error) => excerpt(&error.to_string()),
+            Ok(()) if !self.seen.records => "it has no records".to_owned(),
+            Ok(()) if !self.seen.has_more => "it does not say whether there is more".to_owned(),
+            Ok(()) => return Ok(self.page),
+        };
+        Err(Error::new(ErrorKind::Protocol, format!("the other site's page of table {name:?} cannot be read: {why}")))
+    }
+
+    /// The column that a key stands for; `at` is the key's place in its record.
+    fn column(&mut self, at: usize, key: &str) -> Option<usize> {
+        let columns = &self.table.columns;
+        if let Some(&guess) = self.order.get(at)
+            && columns[guess].name == key
+        {
+            return Some(guess);
+        }
+        let found = self.by_name.binary_search_by_key(&key, |&column| &columns[column].name).ok()?;
+        let found = self.by_name[found];
+        if let Some(place) = self.order.get_mut(at) {
+            *place = found;
+        }
+        Some(found)
+    }
+
+    /// Ends the last row's record.
+    fn end_record(&mut self, fault: Option<(Option<String>, Fault)>) {
+        let Some((column, fault)) = fault else { return };
+        let last = self.rows.len().saturating_sub(1);
+        let value = |column: usize| self.rows.get(last, column).map(ValueRef::to_owned);
+        let key = self.table.column_indexes(&self.table.primary_key).unwrap_or_default();
+        let key: Option<Vec<_>> = key.into_iter().map(value).collect();
+        self.rows.drop_row();
+        let failure = Failure { key: key.unwrap_or_default(), column, reason: fault.reason, message: fault.message };
+        self.page.failures.push(failure);
+    }
+
+    /// Counts a record; an error if the page is now beyond its bounds.
+    fn begin_record(&mut self) -> bool {
+        let (limits, name) = (&self.limits, &self.table.name);
+        self.page.received += 1;
+        let message = if self.page.received > limits.records {
+            let kind = ErrorKind::Protocol;
+            (kind, format!("the other site sent more than the {} records of table {name:?} asked for", limits.records))
+        } else if self.rows.size_bytes() > limits.bytes {
+            (ErrorKind::TooLarge, format!("a page of table {name:?} takes more than {} bytes of memory", limits.bytes))
+        } else {
+            return true;
+        };
+        let error = Error::new(message.0, message.1);
+        self.beyond = Some(match message.0 {
+            ErrorKind::TooLarge => error.with_hint("Ask for fewer records at a time, or raise the limit `message_bytes`."),
+            _ => error,
+        });
+        false
+    }
+}
+
+/// The payload: an object.
+impl<'de> DeserializeSeed<'de> for &mut PageDecoder<'_> {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for &mut PageDecoder<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with records")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+            match &*key {
+                "records" if self.seen.records => return Err(serde::de::Error::duplicate_field("records")),
+                "records" => {
+                    self.seen.records = true;
+                    map.next_value_seed(Records(self))?;
+                }
+                "has_more" => {
+                    self.page.has_more = map.next_value()?;
+                    self.seen.has_more = true;
+                }
+                // The reference gives back whatever it was sent.
+                "offset" => self.page.offset = map.next_value::<&RawValue>()?.get().parse().ok(),
+                "state" => self.page.state = map.next_value()?,
+                "ref" => self.page.reference = Some(map.next_value::<&RawValue>()?.get().to_owned()),
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The array of records.
+struct Records<'p, 'd>(&'p mut PageDecoder<'d>);
+
+impl<'de> DeserializeSeed<'de> for Records<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Records<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of records")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element_seed(Record(self.0))?.is_some() {}
+        Ok(())
+    }
+}
+
+/// One record. It never fails for what the record says, only for broken JSON and for the page's bounds.
+struct Record<'p, 'd>(&'p mut PageDecoder<'d>);
+
+impl Record<'_, '_> {
+    fn no_object<E: serde::de::Error>(self) -> Result<(), E> {
+        if !self.0.begin_record() {
+            return Err(E::custom("beyond the page's bounds"));
+        }
+        self.0.rows.start_row();
+        self.0.end_record(Some((None, Fault::new(Reason::Malformed, "the record is no object"))));
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Record<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Record<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a record")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let page = self.0;
+        if !page.begin_record() {
+            return Err(serde::de::Error::custom("beyond the page's bounds"));
+        }
+        page.rows.start_row();
+        let mut fault = None;
+        let mut at = 0;
+        while let Some(key) = map.next_key_seed(Key { page, at })? {
+            at += 1;
+            let raw: &'de RawValue = map.next_value()?;
+            let column = match key {
+                Ok(column) => column,
+                Err(name) => {
+                    let message = "the sender's schema has no such column";
+                    fault.get_or_insert_with(|| (Some(name), Fault::new(Reason::UnknownColumn, message)));
+                    continue;
+                }
+            };
+            let described = &page.table.columns[column];
+            let read = match page.rows.last_has(column) {
+                true => Err(Fault::new(Reason::DuplicateColumn, "the record has the column twice")),
+                false => read::value(raw.get(), page.dialect, &described.logical, &mut page.scratch),
+            };
+            match read {
+                Ok(value) => page.rows.set(column, value),
+                Err(why) => {
+                    fault.get_or_insert_with(|| (Some(described.name.clone()), why));
+                }
+            }
+        }
+        page.end_record(fault);
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        self.no_object()
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<(), E> {
+        self.no_object()
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<(), E> {
+        self.no_object()
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<(), E> {
+        self.no_object()
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<(), E> {
+        self.no_object()
+    }
+
+    fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<(), E> {
+        self.no_object()
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+        self.no_object()
+    }
+}
+
+/// A record's key: the column, or the name of one that does not exist.
+struct Key<'p, 'd> {
+    page: &'p mut PageDecoder<'d>,
+    at: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Key<'_, '_> {
+    type Value = Result<usize, String>;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Key<'_, '_> {
+    type Value = Result<usize, String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a column's name")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<Self::Value, E> {
+        Ok(self.page.column(self.at, key).ok_or_else(|| excerpt(key)))
+    }
+}
+
+#[cfg(test)]
+#[path = "records_tests.rs"]
+mod tests;

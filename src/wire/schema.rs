@@ -1,0 +1,391 @@
+//! A table's structure as JSON, in the form of the reference's `response:schema`.
+//!
+//! The reference makes missing tables from the type names that it is told, so those are names of Postgres that work without a
+//! length: never `character varying` (it becomes 255 there), never an array. A `uuid` is declared `text`, because its socket
+//! cannot carry most uuids into a uuid column; a SQLite column without a type is declared `jsonb`, which takes numbers and
+//! strings as what they are. Towards rowferry the same answer has fields beside these that say all that SQLite knows.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::dialect::Dialect;
+use super::{NAME_BYTES, excerpt};
+use crate::domain::schema::{
+    Column, DefaultValue, ForeignKey, ForeignKeyAction, Index, LogicalType, TableSchema, UniqueKind, UniqueSet,
+};
+use crate::domain::value::Value;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
+
+/// Writes a table's structure for this reader.
+pub fn encode_schema(table: &TableSchema, dialect: Dialect) -> Box<RawValue> {
+    let exact = dialect == Dialect::Rowferry;
+    let wire = WireTable {
+        columns: table.columns.iter().map(|column| wire_column(table, column, exact)).collect(),
+        primary_key: table.primary_key.clone(),
+        rowferry: exact.then(|| wire_extras(table)),
+        schema: Some("public".to_owned()),
+        table: table.name.clone(),
+    };
+    serde_json::value::to_raw_value(&wire).expect("structures of strings and numbers are always JSON")
+}
+
+/// Reads a table's structure as a peer describes it. What SQLite knows beside the reference's fields is there only if the
+/// peer is rowferry; otherwise the declared types are the peer's own type names.
+///
+/// # Errors
+/// [`ErrorKind::Protocol`] for anything that is no such description: columns that do not exist, names twice (SQLite does
+/// not tell ASCII letters by case, so neither may a table's columns), names with a NUL in them.
+/// [`ErrorKind::TooLarge`] for more columns than the limit, or names that are too long.
+pub fn decode_schema(json: &str, limits: &Limits) -> Result<TableSchema> {
+    let wire: WireTable = serde_json::from_str(json).map_err(|error| {
+        let why = excerpt(&error.to_string());
+        Error::new(ErrorKind::Protocol, format!("the other site's description of a table cannot be read: {why}"))
+    })?;
+    let name = excerpt(&wire.table);
+    let table = table_from(wire).and_then(|table| check(&table, limits).map(|()| table));
+    table.map_err(|error| error.while_doing(format!("the other site's description of table {name:?}")))
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireTable {
+    columns: Vec<WireColumn>,
+    #[serde(default)]
+    primary_key: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rowferry: Option<WireExtras>,
+    #[serde(default)]
+    schema: Option<String>,
+    table: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireColumn {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    collation: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    declared_type: Option<String>,
+    #[serde(default)]
+    default: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    generated: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    logical: Option<String>,
+    #[serde(default)]
+    max_length: Option<i64>,
+    name: String,
+    nullable: bool,
+    #[serde(default)]
+    precision: Option<i64>,
+    #[serde(default)]
+    primary_key: bool,
+    #[serde(default)]
+    scale: Option<i64>,
+    #[serde(rename = "type")]
+    type_name: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireExtras {
+    #[serde(default)]
+    autoincrement: bool,
+    #[serde(default)]
+    foreign_keys: Vec<WireForeignKey>,
+    #[serde(default)]
+    indexes: Vec<WireIndex>,
+    #[serde(default)]
+    rowid_alias: bool,
+    #[serde(default)]
+    strict: bool,
+    #[serde(default)]
+    unique: Vec<WireUnique>,
+    #[serde(default)]
+    without_rowid: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireForeignKey {
+    columns: Vec<String>,
+    on_delete: String,
+    on_update: String,
+    parent: String,
+    parent_columns: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireIndex {
+    columns: Vec<WireIndexColumn>,
+    name: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireIndexColumn {
+    #[serde(default)]
+    descending: bool,
+    name: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireUnique {
+    columns: Vec<String>,
+    kind: WireUniqueKind,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum WireUniqueKind {
+    Full,
+    Partial,
+    Expression,
+}
+
+fn wire_column(table: &TableSchema, column: &Column, exact: bool) -> WireColumn {
+    let primary_key = table.primary_key.iter().any(|name| name.eq_ignore_ascii_case(&column.name));
+    let type_name = postgres_name(&column.logical).to_owned();
+    let numbers = |a: Option<u32>| a.map(i64::from);
+    // SQLite enforces neither lengths nor digits, so a peer that did would refuse or round what is stored: it is not told.
+    let (max_length, precision, scale) = match (exact, type_name.as_str()) {
+        (true, _) => (numbers(column.max_length), numbers(column.precision), numbers(column.scale)),
+        (false, "bigint") => (None, Some(64), Some(0)),
+        (false, "double precision") => (None, Some(53), None),
+        (false, _) => (None, None, None),
+    };
+    WireColumn {
+        collation: if exact { column.collation.clone() } else { None },
+        declared_type: exact.then(|| column.declared_type.clone()),
+        default: if exact { column.default.clone() } else { portable_default(column) },
+        generated: exact.then_some(column.generated),
+        logical: exact.then(|| logical_name(&column.logical)),
+        max_length,
+        name: column.name.clone(),
+        // SQLite lets NULL into most primary keys; Postgres has no such keys.
+        nullable: column.nullable && (exact || !primary_key),
+        precision,
+        primary_key,
+        scale,
+        type_name,
+    }
+}
+
+fn wire_extras(table: &TableSchema) -> WireExtras {
+    let foreign_key = |key: &ForeignKey| WireForeignKey {
+        columns: key.columns.clone(),
+        on_delete: key.on_delete.as_sql().to_owned(),
+        on_update: key.on_update.as_sql().to_owned(),
+        parent: key.parent.clone(),
+        parent_columns: key.parent_columns.clone(),
+    };
+    let index = |index: &Index| WireIndex {
+        columns: (index.columns.iter())
+            .map(|(name, descending)| WireIndexColumn { descending: *descending, name: name.clone() })
+            .collect(),
+        name: index.name.clone(),
+    };
+    let unique = |set: &UniqueSet| WireUnique {
+        columns: set.columns.clone(),
+        kind: match set.kind {
+            UniqueKind::Full => WireUniqueKind::Full,
+            UniqueKind::Partial => WireUniqueKind::Partial,
+            UniqueKind::Expression => WireUniqueKind::Expression,
+        },
+    };
+    WireExtras {
+        autoincrement: table.autoincrement,
+        foreign_keys: table.foreign_keys.iter().map(foreign_key).collect(),
+        indexes: table.indexes.iter().map(index).collect(),
+        rowid_alias: table.rowid_alias,
+        strict: table.strict,
+        unique: table.unique.iter().map(unique).collect(),
+        without_rowid: table.without_rowid,
+    }
+}
+
+fn table_from(wire: WireTable) -> Result<TableSchema> {
+    let mut table = TableSchema {
+        name: wire.table,
+        columns: wire.columns.into_iter().map(column_from).collect(),
+        primary_key: wire.primary_key,
+        ..TableSchema::default()
+    };
+    let Some(extras) = wire.rowferry else { return Ok(table) };
+    table.autoincrement = extras.autoincrement;
+    table.rowid_alias = extras.rowid_alias;
+    table.strict = extras.strict;
+    table.without_rowid = extras.without_rowid;
+    for key in extras.foreign_keys {
+        let action = |words: &str| {
+            ForeignKeyAction::from_sql(words).ok_or_else(|| refused(format!("{:?} is no action", excerpt(words))))
+        };
+        let (on_delete, on_update) = (action(&key.on_delete)?, action(&key.on_update)?);
+        let WireForeignKey { columns, parent, parent_columns, .. } = key;
+        table.foreign_keys.push(ForeignKey { columns, parent, parent_columns, on_delete, on_update });
+    }
+    let columns = |columns: Vec<WireIndexColumn>| columns.into_iter().map(|c| (c.name, c.descending)).collect();
+    table.indexes = extras.indexes.into_iter().map(|i| Index { name: i.name, columns: columns(i.columns) }).collect();
+    let kind = |kind| match kind {
+        WireUniqueKind::Full => UniqueKind::Full,
+        WireUniqueKind::Partial => UniqueKind::Partial,
+        WireUniqueKind::Expression => UniqueKind::Expression,
+    };
+    table.unique = extras.unique.into_iter().map(|set| UniqueSet { columns: set.columns, kind: kind(set.kind) }).collect();
+    Ok(table)
+}
+
+fn column_from(wire: WireColumn) -> Column {
+    // Numbers that make no sense as a length are none.
+    let number = |a: Option<i64>| a.and_then(|a| u32::try_from(a).ok());
+    Column {
+        logical: match &wire.logical {
+            Some(name) => logical_from_name(name),
+            None => LogicalType::from_postgres(&wire.type_name),
+        },
+        declared_type: wire.declared_type.unwrap_or(wire.type_name),
+        name: wire.name,
+        nullable: wire.nullable,
+        default: wire.default,
+        generated: wire.generated.unwrap_or(false),
+        collation: wire.collation,
+        max_length: number(wire.max_length),
+        precision: number(wire.precision),
+        scale: number(wire.scale),
+    }
+}
+
+fn refused(why: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Protocol, why)
+}
+
+/// What must hold before anyone looks names up in the structure.
+fn check(table: &TableSchema, limits: &Limits) -> Result<()> {
+    let too_large = |why: String| Error::new(ErrorKind::TooLarge, why);
+    if table.columns.is_empty() {
+        return Err(refused("it has no columns"));
+    }
+    let lists = [table.columns.len(), table.unique.len(), table.foreign_keys.len(), table.indexes.len()];
+    if lists.into_iter().any(|length| length > limits.columns) {
+        return Err(too_large(format!("it has more than {} columns, keys or indexes", limits.columns)));
+    }
+    let name = |name: &str| match name {
+        _ if name.len() > NAME_BYTES => Err(too_large(format!("a name is longer than {NAME_BYTES} bytes"))),
+        _ if name.contains('\0') => Err(refused("a name has a NUL in it")),
+        _ => Ok(()),
+    };
+    name(&table.name)?;
+    let mut known = HashSet::new();
+    for column in &table.columns {
+        name(&column.name)?;
+        name(&column.declared_type)?;
+        name(column.collation.as_deref().unwrap_or_default())?;
+        if !known.insert(column.name.to_ascii_lowercase()) {
+            let why = format!("it has more than one column {:?}, not counting case", excerpt(&column.name));
+            return Err(refused(why));
+        }
+    }
+    let set = |names: &mut dyn Iterator<Item = &String>| {
+        let mut seen = HashSet::new();
+        for name in names {
+            let folded = name.to_ascii_lowercase();
+            if !known.contains(&folded) || !seen.insert(folded) {
+                return Err(refused(format!("a key names {:?}, which is no column or is named twice", excerpt(name))));
+            }
+        }
+        Ok(())
+    };
+    set(&mut table.primary_key.iter())?;
+    for unique in &table.unique {
+        set(&mut unique.columns.iter())?;
+    }
+    for index in &table.indexes {
+        name(&index.name)?;
+        set(&mut index.columns.iter().map(|(column, _)| column))?;
+    }
+    for key in &table.foreign_keys {
+        set(&mut key.columns.iter())?;
+        name(&key.parent)?;
+        key.parent_columns.iter().try_for_each(|column| name(column))?;
+        if key.columns.is_empty() || key.columns.len() != key.parent_columns.len() {
+            return Err(refused("a foreign key has not as many columns as it refers to"));
+        }
+    }
+    Ok(())
+}
+
+/// The name of a type in Postgres that takes the values of such a column.
+pub fn postgres_name(logical: &LogicalType) -> &'static str {
+    match logical {
+        LogicalType::Boolean => "boolean",
+        LogicalType::Integer => "bigint",
+        LogicalType::Real => "double precision",
+        LogicalType::Numeric => "numeric",
+        LogicalType::Text | LogicalType::Uuid | LogicalType::Other(_) => "text",
+        LogicalType::Blob => "bytea",
+        LogicalType::Date => "date",
+        LogicalType::Time => "time without time zone",
+        LogicalType::Timestamp => "timestamp without time zone",
+        LogicalType::TimestampTz => "timestamp with time zone",
+        LogicalType::Json | LogicalType::Any => "jsonb",
+    }
+}
+
+const LOGICAL_NAMES: [(LogicalType, &str); 13] = [
+    (LogicalType::Boolean, "boolean"),
+    (LogicalType::Integer, "integer"),
+    (LogicalType::Real, "real"),
+    (LogicalType::Numeric, "numeric"),
+    (LogicalType::Text, "text"),
+    (LogicalType::Blob, "blob"),
+    (LogicalType::Uuid, "uuid"),
+    (LogicalType::Date, "date"),
+    (LogicalType::Time, "time"),
+    (LogicalType::Timestamp, "timestamp"),
+    (LogicalType::TimestampTz, "timestamptz"),
+    (LogicalType::Json, "json"),
+    (LogicalType::Any, "any"),
+];
+
+/// Stands before the name of a type that is none of the above.
+const OTHER: &str = "other:";
+
+fn logical_name(logical: &LogicalType) -> String {
+    match (logical, LOGICAL_NAMES.iter().find(|(known, _)| known == logical)) {
+        (_, Some((_, name))) => (*name).to_owned(),
+        (LogicalType::Other(name), None) => format!("{OTHER}{name}"),
+        // All that are not `Other` are in the list.
+        (_, None) => "any".to_owned(),
+    }
+}
+
+fn logical_from_name(name: &str) -> LogicalType {
+    match LOGICAL_NAMES.iter().find(|(_, known)| *known == name) {
+        Some((logical, _)) => logical.clone(),
+        // A name that a newer version may know is kept as it is.
+        None => LogicalType::Other(name.strip_prefix(OTHER).unwrap_or(name).to_owned()),
+    }
+}
+
+/// A default that means the same in a Postgres column of this type; `None` for any other. The peer may put it into SQL.
+fn portable_default(column: &Column) -> Option<String> {
+    let logical = &column.logical;
+    match (DefaultValue::parse(column.default.as_deref()?)?, logical) {
+        (DefaultValue::Literal(Value::Integer(v @ (0 | 1))), LogicalType::Boolean) => Some((v == 1).to_string()),
+        (DefaultValue::Literal(Value::Integer(v)), LogicalType::Integer | LogicalType::Numeric | LogicalType::Real) => {
+            Some(v.to_string())
+        }
+        (DefaultValue::Literal(Value::Real(v)), LogicalType::Numeric | LogicalType::Real) => Some(v.to_string()),
+        (DefaultValue::Literal(Value::Text(text)), LogicalType::Text) => {
+            let text = String::from_utf8(text).ok().filter(|text| !text.contains(['\0', '\\']))?;
+            Some(format!("'{}'", text.replace('\'', "''")))
+        }
+        (DefaultValue::CurrentTimestamp, LogicalType::Timestamp | LogicalType::TimestampTz) => {
+            Some("CURRENT_TIMESTAMP".to_owned())
+        }
+        (DefaultValue::CurrentDate, LogicalType::Date) => Some("CURRENT_DATE".to_owned()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[path = "schema_tests.rs"]
+mod tests;
