@@ -3,6 +3,9 @@ pub mod cancel;
 pub mod clock;
 pub mod domain;
 pub mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod limits;
 pub mod plan;
 pub mod store;
