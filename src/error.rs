@@ -141,6 +141,16 @@ impl Error {
         self
     }
 
+    /// The same error once more, without the one underneath: for reports that name it for several things.
+    pub(crate) fn copy(&self) -> Self {
+        Error(Box::new(Inner {
+            kind: self.0.kind,
+            message: self.0.message.clone(),
+            hint: self.0.hint.clone(),
+            source: None,
+        }))
+    }
+
     /// What kind of failure this is.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

@@ -35,6 +35,39 @@ pub fn channel_frame(bytes: &[u8]) {
     records(payload);
 }
 
+/// The head of an HTTP request, as it arrives piece by piece, and a chunked body behind it.
+#[cfg(feature = "server")]
+pub fn http_head(bytes: &[u8]) {
+    use crate::serve::head::{Framing, parse};
+    let limits = Limits::default();
+    let Ok(Some(head)) = parse(bytes, &limits) else { return };
+    assert!(head.bytes <= bytes.len());
+    // What is a head must not have been refused, nor taken for a whole one, when only part of it was there.
+    let part = bytes.first().map_or(0, |byte| usize::from(*byte) * 97 % head.bytes);
+    assert!(matches!(parse(&bytes[..part], &limits), Ok(None)));
+    let alone = parse(&bytes[..head.bytes], &limits).expect("it was read before").expect("it is whole");
+    assert_eq!((alone.bytes, alone.framing, alone.keep_alive), (head.bytes, head.framing, head.keep_alive));
+    if head.framing == Framing::Chunked {
+        let body = &bytes[head.bytes..];
+        assert_eq!(chunked(body, body.len()), chunked(body, 1));
+    }
+}
+
+/// A chunked body that arrives in pieces of this size: its content, how many bytes it took, and whether it was all there.
+#[cfg(feature = "server")]
+fn chunked(input: &[u8], piece: usize) -> Result<(Vec<u8>, usize, bool), crate::serve::head::Refusal> {
+    let mut chunks = crate::serve::chunks::Chunks::new();
+    let (mut body, mut waiting, mut used) = (Vec::new(), Vec::new(), 0);
+    for piece in input.chunks(piece.max(1)) {
+        waiting.extend_from_slice(piece);
+        let taken = chunks.take(&waiting, &mut body, Limits::default().body_bytes)?;
+        waiting.drain(..taken);
+        used += taken;
+    }
+    assert!(body.len() <= input.len());
+    Ok((body, used, chunks.is_done()))
+}
+
 fn answers(payload: &str) {
     let _ = message::decode_reply(payload);
     if let Some(answer) = message::Answer::read(payload) {

@@ -3,12 +3,19 @@ pub mod cancel;
 pub mod clock;
 pub mod domain;
 pub mod error;
+pub mod export;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod import;
 pub mod limits;
 pub mod plan;
+mod secret;
+#[cfg(feature = "server")]
+pub mod serve;
+mod site;
 pub mod store;
+mod sync;
 pub mod wire;
 
 pub use cancel::CancelToken;
@@ -18,7 +25,15 @@ pub use domain::schema;
 pub use domain::session::{Direction, SessionInfo, SessionStatus};
 pub use domain::settings::{IncomingMode, SiteStatus};
 pub use domain::strategy::Strategy;
-pub use domain::value::{Rows, Value, ValueRef};
+pub use domain::table::TableInfo;
+pub use domain::value::{Records, Rows, Value, ValueRef};
 pub use error::{Error, ErrorKind, Result};
+pub use export::Digest;
 pub use limits::Limits;
-pub use wire::{Capabilities, TableInfo};
+pub use plan::table::ExtraColumns;
+pub use secret::{Code, SiteKey};
+#[cfg(feature = "server")]
+pub use serve::Handler;
+pub use site::{Session, SessionGuard, Sessions, Settings, Site, SiteBuilder};
+pub use sync::{Phase, Progress, Report, TableReport, TableStatus, TransferOptions};
+pub use wire::Capabilities;

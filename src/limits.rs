@@ -35,9 +35,11 @@ pub struct Limits {
     pub idle_time: Duration,
     /// Rows buffered and written in one transaction. Defaults to 50,000.
     pub commit_rows: usize,
-    /// Bytes of decoded rows buffered and written in one transaction. Defaults to 8 MiB. Up to three such batches are in
-    /// memory during a pull.
+    /// Bytes of decoded rows buffered and written in one transaction. Defaults to 8 MiB. Two such batches are in
+    /// memory during a pull: one is filled while the other is written.
     pub commit_bytes: usize,
+    /// How long rows are buffered before they are written, however few they are. Defaults to 2 s.
+    pub commit_time: Duration,
     /// SQLite's page cache of the writing connection. Defaults to 32 MiB.
     pub write_cache_bytes: usize,
     /// How long to wait for another connection's lock on the database. Defaults to 5 s.
@@ -80,6 +82,7 @@ impl Default for Limits {
             idle_time: Duration::from_secs(60),
             commit_rows: 50_000,
             commit_bytes: 8 << 20,
+            commit_time: Duration::from_secs(2),
             write_cache_bytes: 32 << 20,
             lock_time: Duration::from_secs(5),
             snapshot_time: Duration::from_secs(600),

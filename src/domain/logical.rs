@@ -55,7 +55,8 @@ impl LogicalType {
     /// What the values of a Postgres column mean, by the type's name as its information schema writes it. An array is
     /// [`LogicalType::Json`], because its values come as JSON arrays.
     pub fn from_postgres(name: &str) -> LogicalType {
-        match without_arguments(name).trim().to_ascii_lowercase().as_str() {
+        let plain = without_arguments(name).to_ascii_lowercase();
+        match plain.split_whitespace().collect::<Vec<_>>().join(" ").as_str() {
             "bigint" | "integer" | "smallint" | "oid" | "int2" | "int4" | "int8" => LogicalType::Integer,
             "double precision" | "real" | "float4" | "float8" => LogicalType::Real,
             "numeric" | "decimal" => LogicalType::Numeric,

@@ -310,6 +310,32 @@ impl fmt::Debug for Rows {
     }
 }
 
+/// Rows with the names of their columns.
+#[derive(Debug, Clone, Default)]
+pub struct Records {
+    /// The names of the columns, in the order of the cells.
+    pub columns: Vec<String>,
+    /// The rows.
+    pub rows: Rows,
+}
+
+impl Records {
+    /// No rows yet, of these columns.
+    pub fn new<C: Into<String>>(columns: impl IntoIterator<Item = C>) -> Self {
+        let columns: Vec<String> = columns.into_iter().map(Into::into).collect();
+        Records { rows: Rows::new(columns.len()), columns }
+    }
+
+    /// Adds a row; the values stand in the order of the columns.
+    ///
+    /// # Panics
+    /// If the row has another width.
+    pub fn push<V: Into<Value>>(&mut self, values: impl IntoIterator<Item = V>) {
+        let values: Vec<Value> = values.into_iter().map(Into::into).collect();
+        self.rows.push(values.iter().map(Value::as_ref));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

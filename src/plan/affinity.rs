@@ -69,6 +69,11 @@ impl Affinity {
         }
     }
 
+    /// Whether the column stores numbers of both classes as they come, so that 1 and 1.0 stand in it side by side.
+    pub fn keeps_all(self) -> bool {
+        matches!(self, Affinity::Blob | Affinity::Any)
+    }
+
     /// The affinity of each column of a table, and whether the column refuses what does not suit it: what [`fit`] wants to
     /// know. Columns of STRICT tables refuse, and so does the rowid in every table.
     pub fn of_columns(table: &TableSchema) -> Vec<(Affinity, bool)> {

@@ -97,6 +97,15 @@ fn identity(local: &TableSchema, targets: &[Option<usize>], strategy: Strategy) 
     .with_hint("Give both tables the same key, or choose the strategy append, which makes new keys."))
 }
 
+/// The key that tells the rows of a table apart: the positions of its columns, and whether NULL may stand in one of them.
+/// `None` if only their whole content does.
+///
+/// # Errors
+/// [`SchemaMismatch`](ErrorKind::SchemaMismatch) if the structure names a column that it does not have.
+pub fn key_of(table: &TableSchema) -> Result<Option<(Vec<usize>, bool)>> {
+    Ok(keys(table)?.into_iter().next())
+}
+
 /// The keys that may identify rows, best first, each with whether NULL may stand in it: the primary key alone, or else the
 /// unique sets.
 fn keys(local: &TableSchema) -> Result<Vec<(Vec<usize>, bool)>> {

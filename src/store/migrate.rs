@@ -1,1 +1,122 @@
+//! Brings rowferry's own tables up to date: numbered scripts, each run once.
 
+use time::OffsetDateTime;
+
+use super::{Sql, Store};
+use crate::clock;
+use crate::domain::value::Value;
+use crate::error::{Error, ErrorKind, Result};
+
+/// A script: its number, counted from 1, and its SQL. A statement ends with a semicolon at the end of a line; a line that
+/// begins with `--` is a comment.
+pub(crate) type Script = (u32, &'static str);
+
+/// The scripts for stores that speak SQLite's dialect.
+pub(crate) const SQLITE: &[Script] = &[(1, include_str!("../../schema/sqlite/0001_state.sql"))];
+
+/// Brings a store up to date, if it is not: its state is then there, whoever else opened it at the same time.
+///
+/// # Errors
+/// [`NewerState`](ErrorKind::NewerState) when a newer rowferry has been here; what the store says otherwise.
+pub(crate) fn store(store: &dyn Store, scripts: &[Script], now: OffsetDateTime) -> Result<()> {
+    // A look that needs no write lock and no write permission. Whatever keeps it from an answer, the missing table of a new
+    // database above all, shows again below if it is an error.
+    let mut current = false;
+    let look = store.read_state(&mut |sql| {
+        current = done(sql)? == newest(scripts);
+        Ok(())
+    });
+    if look.is_ok() && current {
+        return Ok(());
+    }
+    store.state(&mut |sql| run(sql, scripts, now))
+}
+
+/// Runs the scripts that have not been run yet. The caller gives a write transaction, so that of two who begin at once the
+/// second finds everything done.
+///
+/// # Errors
+/// [`NewerState`](ErrorKind::NewerState) when a script has been run that is not known here.
+pub(crate) fn run(sql: &mut dyn Sql, scripts: &[Script], now: OffsetDateTime) -> Result<()> {
+    sql.execute(
+        "CREATE TABLE IF NOT EXISTS rowferry_migrations (version INTEGER PRIMARY KEY NOT NULL, applied_at TEXT NOT NULL)",
+        &[],
+    )?;
+    let done = done(sql)?;
+    if done > newest(scripts) {
+        return Err(Error::new(
+            ErrorKind::NewerState,
+            format!("this database was used with a newer rowferry (state {done}, known here up to {})", newest(scripts)),
+        )
+        .with_hint("Update this program, or use another database."));
+    }
+    for (version, script) in scripts.iter().filter(|(version, _)| i64::from(*version) > done) {
+        for statement in statements(script) {
+            sql.execute(&statement, &[]).map_err(|error| error.while_doing(format!("migration {version}")))?;
+        }
+        let row = [Value::Integer(i64::from(*version)), clock::to_text(now).into()];
+        sql.execute("INSERT INTO rowferry_migrations (version, applied_at) VALUES (?1, ?2)", &row)?;
+    }
+    Ok(())
+}
+
+fn newest(scripts: &[Script]) -> i64 {
+    scripts.iter().map(|(version, _)| i64::from(*version)).max().unwrap_or(0)
+}
+
+/// The newest script that has been run; 0 for none.
+fn done(sql: &mut dyn Sql) -> Result<i64> {
+    let rows = sql.query("SELECT max(version) FROM rowferry_migrations", &[])?;
+    Ok(rows.first().and_then(|row| row.first()).and_then(Value::as_integer).unwrap_or(0))
+}
+
+fn statements(script: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut statement = String::new();
+    for line in script.lines().filter(|line| !line.trim_start().starts_with("--") && !line.trim().is_empty()) {
+        statement.push_str(line);
+        if line.trim_end().ends_with(';') {
+            all.push(std::mem::take(&mut statement));
+        } else {
+            statement.push('\n');
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripts_are_numbered_and_cut_into_whole_statements() {
+        for (index, (version, script)) in SQLITE.iter().enumerate() {
+            assert_eq!(*version as usize, index + 1);
+            let found = statements(script);
+            let written = script.matches("CREATE ").count();
+            assert_eq!(found.len(), written);
+            assert!(found.iter().all(|statement| statement.starts_with("CREATE ") && statement.ends_with(';')), "{found:?}");
+        }
+    }
+
+    /// Pretends to have run scripts up to a version.
+    struct At(i64);
+
+    impl Sql for At {
+        fn execute(&mut self, _: &str, _: &[Value]) -> Result<usize> {
+            Ok(0)
+        }
+
+        fn query(&mut self, _: &str, _: &[Value]) -> Result<Vec<Vec<Value>>> {
+            Ok(vec![vec![Value::Integer(self.0)]])
+        }
+    }
+
+    #[test]
+    fn a_newer_state_is_refused() {
+        let error = run(&mut At(99), SQLITE, OffsetDateTime::UNIX_EPOCH).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NewerState);
+        assert!(error.hint().is_some());
+        assert!(run(&mut At(newest(SQLITE)), SQLITE, OffsetDateTime::UNIX_EPOCH).is_ok());
+    }
+}

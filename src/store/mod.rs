@@ -35,23 +35,18 @@ pub trait Store: Debug + Send + Sync {
     /// A consistent view of all tables as they are now. It stays as it is whatever others write, until dropped.
     fn snapshot(&self) -> Result<Box<dyn Snapshot>>;
 
-    /// Begins a write transaction. It waits for other writers for at most the store's time-out.
+    /// Begins a write transaction. It waits for other writers for at most the store's time-out. Foreign keys are checked with
+    /// each statement until [`Writer::defer_foreign_keys`] says otherwise.
     ///
     /// # Errors
     /// [`Locked`](crate::ErrorKind::Locked) when the time-out passes; [`ReadOnly`](crate::ErrorKind::ReadOnly).
-    fn writer(&self, foreign_keys: ForeignKeyChecks) -> Result<Box<dyn Writer>>;
+    fn writer(&self) -> Result<Box<dyn Writer>>;
 
-    /// Runs `work` on the store's own state in one transaction: all of it is kept when it returns `Ok`, nothing otherwise.
+    /// Runs `work` on the store's own state in one write transaction: all of it is kept when it returns `Ok`, nothing otherwise.
     fn state(&self, work: &mut dyn FnMut(&mut dyn Sql) -> Result<()>) -> Result<()>;
-}
 
-/// When the store checks foreign keys of rows that are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ForeignKeyChecks {
-    /// With each statement: a row whose parent is missing fails.
-    Immediate,
-    /// At commit, whatever the constraints say; [`Writer::orphans`] finds what would fail there.
-    Deferred,
+    /// Runs `work`, which only reads the store's own state, without waiting for a writer.
+    fn read_state(&self, work: &mut dyn FnMut(&mut dyn Sql) -> Result<()>) -> Result<()>;
 }
 
 /// A consistent read view. Dropping it releases it.
@@ -123,7 +118,14 @@ pub trait Writer {
 
     /// Applies records whose identity is a key without NULL in it, each with exactly one outcome. A record that fails takes
     /// no other one with it.
-    fn apply(&mut self, plan: &TablePlan, rows: &Rows, range: Range<usize>, outcome: &mut Tally) -> Result<()>;
+    fn apply(
+        &mut self,
+        plan: &TablePlan,
+        scope: &Scope,
+        rows: &Rows,
+        range: Range<usize>,
+        outcome: &mut Tally,
+    ) -> Result<()>;
 
     /// Prepares for [`Writer::apply_whole`]: counts the local rows of a table without a key (or, where the plan has one, those
     /// with NULL in it) by their content.
@@ -181,11 +183,24 @@ pub trait Writer {
     /// Forgets the keys and counts of a scope, and drops its stages.
     fn end_scope(&mut self, scope: &Scope) -> Result<()>;
 
+    /// Puts the checks of foreign keys off until the commit, whatever the constraints say, or ends that.
+    fn defer_foreign_keys(&mut self, deferred: bool) -> Result<()>;
+
+    /// Marks the place that [`Writer::undo`] goes back to. There is one mark: a new one replaces it.
+    fn mark(&mut self) -> Result<()>;
+
+    /// Undoes everything since [`Writer::mark`].
+    fn undo(&mut self) -> Result<()>;
+
     /// rowferry's own tables, within this transaction.
     fn state(&mut self) -> &mut dyn Sql;
 
-    /// Keeps everything.
-    fn commit(self: Box<Self>) -> Result<()>;
+    /// Keeps everything; nothing can be written after it.
+    ///
+    /// # Errors
+    /// [`ForeignKey`](crate::ErrorKind::ForeignKey) when deferred checks fail: then nothing is kept yet, and the transaction is
+    /// still open, so that [`Writer::orphans`] can name the rows and [`Writer::undo`] take them back.
+    fn commit(&mut self) -> Result<()>;
 }
 
 /// Whether an append makes keys as it goes.

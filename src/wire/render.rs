@@ -118,7 +118,9 @@ fn moment(text: &str, zone: bool) -> std::borrow::Cow<'_, str> {
 
 /// Whether a reader that takes JSON numbers with a point as doubles gets the same number from this text.
 fn exact_as_number(text: &str) -> bool {
-    if !text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) || serde_json::from_str::<f64>(text).is_err() {
+    // The parser would take space around it.
+    let bare = text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) && text.ends_with(|c: char| c.is_ascii_digit());
+    if !bare || serde_json::from_str::<f64>(text).is_err() {
         return false;
     }
     if !text.contains(['.', 'e', 'E']) {

@@ -101,23 +101,26 @@ fn logical() -> impl Strategy<Value = LogicalType> {
 
 fn columns() -> impl Strategy<Value = Vec<Column>> {
     let column = (
-        (".{0,8}", logical(), any::<bool>(), proptest::option::of(".{0,12}")),
-        (any::<bool>(), proptest::option::of("[A-Z]{1,8}"), any::<[Option<u32>; 3]>()),
+        ("[^\0]{0,8}", logical(), any::<bool>(), proptest::option::of(".{0,12}")),
+        (any::<bool>(), proptest::option::of("[A-Z]{1,8}"), any::<(Option<u32>, Option<u32>, Option<u32>)>()),
     );
     proptest::collection::vec(column, 1..8).prop_map(|drawn| {
-        let column = |(at, ((declared_type, logical, nullable, default), (generated, collation, numbers)))| Column {
-            // A number in front keeps names apart.
-            name: format!("{at}{declared_type}").replace('\0', ""),
-            declared_type: declared_type.replace('\0', ""),
-            logical,
-            nullable,
-            default,
-            generated,
-            collation,
-            max_length: numbers[0],
-            precision: numbers[1],
-            scale: numbers[2],
-        };
+        let column =
+            |(at, ((declared_type, logical, nullable, default), (generated, collation, (max_length, precision, scale))))| {
+                Column {
+                    // A number in front keeps names apart.
+                    name: format!("{at}{declared_type}"),
+                    declared_type,
+                    logical,
+                    nullable,
+                    default,
+                    generated,
+                    collation,
+                    max_length,
+                    precision,
+                    scale,
+                }
+            };
         drawn.into_iter().enumerate().map(column).collect()
     })
 }

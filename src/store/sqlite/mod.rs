@@ -1,1 +1,80 @@
+//! The SQLite store: the data and rowferry's state in one file, in WAL mode.
 
+use std::path::{Path, PathBuf};
+
+use crate::clock::{Clock, SystemClock};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
+use crate::store::{Snapshot, Sql, Store, Writer, migrate};
+
+mod append;
+mod apply;
+mod create;
+mod dialect;
+mod functions;
+mod inspect;
+mod pool;
+mod read;
+mod stage;
+mod whole;
+mod write;
+
+/// A SQLite database file.
+///
+/// Opening it switches the file to WAL mode, which stays, and makes rowferry's own `rowferry_*` tables; nothing else in it
+/// is changed. Programs that have the file open go on working.
+#[derive(Debug)]
+pub struct SqliteStore {
+    pools: pool::Pools,
+}
+
+impl SqliteStore {
+    /// Opens a database file; makes it if it is missing.
+    ///
+    /// # Errors
+    /// [`CannotOpen`](ErrorKind::CannotOpen), [`NotADatabase`](ErrorKind::NotADatabase), [`Corrupt`](ErrorKind::Corrupt),
+    /// [`ReadOnly`](ErrorKind::ReadOnly) and [`Locked`](ErrorKind::Locked) say what is wrong with the file;
+    /// [`NewerState`](ErrorKind::NewerState) that a newer rowferry was used on it;
+    /// [`InvalidInput`](ErrorKind::InvalidInput) is the answer to `:memory:` and to an empty path.
+    pub fn open(path: impl AsRef<Path>, limits: &Limits) -> Result<Self> {
+        let path = path.as_ref();
+        if path.as_os_str().is_empty() || path.as_os_str() == ":memory:" {
+            let message =
+                format!("cannot open {path:?}: rowferry reads and writes over several connections, so it needs a file");
+            return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("Give the path of a file."));
+        }
+        let store = SqliteStore { pools: pool::Pools::open(path, limits)? };
+        migrate::store(&store, migrate::SQLITE, SystemClock.now())?;
+        Ok(store)
+    }
+}
+
+impl Store for SqliteStore {
+    fn name(&self) -> String {
+        self.pools.path().display().to_string()
+    }
+
+    fn key_path(&self) -> Option<PathBuf> {
+        let mut path = self.pools.path().as_os_str().to_owned();
+        path.push(".rowferry-key");
+        Some(path.into())
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
+        Ok(Box::new(read::SqliteSnapshot::begin(self.pools.reader()?, self.pools.path())?))
+    }
+
+    fn writer(&self) -> Result<Box<dyn Writer>> {
+        Ok(Box::new(write::SqliteWriter::begin(self.pools.writer()?)?))
+    }
+
+    fn state(&self, work: &mut dyn FnMut(&mut dyn Sql) -> Result<()>) -> Result<()> {
+        let mut writer = write::SqliteWriter::begin(self.pools.writer()?)?;
+        work(&mut writer)?;
+        writer.commit()
+    }
+
+    fn read_state(&self, work: &mut dyn FnMut(&mut dyn Sql) -> Result<()>) -> Result<()> {
+        work(&mut write::Reading(self.pools.reader()?))
+    }
+}

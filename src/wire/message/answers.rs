@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::domain::table::TableInfo;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::wire::channel::{self, REPLY};
@@ -35,15 +36,6 @@ mod uuid_text {
         let text = String::deserialize(deserializer)?;
         Uuid::try_parse(&text).map_err(D::Error::custom)
     }
-}
-
-/// A table of a sender.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableInfo {
-    /// Its name.
-    pub name: String,
-    /// How many rows it has; of some senders an estimate.
-    pub row_count: u64,
 }
 
 /// What a sender says it can do.

@@ -4,8 +4,8 @@ mod answers;
 mod requests;
 
 pub use answers::{
-    Answer, Capabilities, PeerInfo, TableInfo, answer_capabilities, answer_count, answer_error, answer_join_refused,
-    answer_ok, answer_schema, answer_tables, decode_reply,
+    Answer, Capabilities, PeerInfo, answer_capabilities, answer_count, answer_error, answer_join_refused, answer_ok,
+    answer_schema, answer_tables, decode_reply,
 };
 pub use requests::{
     Ask, RecordsRequest, Request, answer_ref, decode_request, encode_heartbeat, encode_join, encode_request, raw_ref,

@@ -1,0 +1,363 @@
+//! What a site gives away: tables, counts, pages of records and digests, out of snapshots.
+
+mod digest;
+#[cfg(test)]
+pub(crate) mod fake;
+mod offer;
+mod places;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+pub use digest::Digest;
+pub(crate) use digest::digest;
+pub(crate) use offer::Offer;
+use places::{Place, Places};
+
+use crate::domain::schema::TableSchema;
+use crate::domain::table::TableInfo;
+use crate::domain::value::Rows;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
+use crate::store::{PageBounds, Snapshot, Store};
+
+/// Reads a store for one peer: it holds at most one snapshot, and remembers where the last pages ended, so that a pull by
+/// offset and limit takes time in proportion to the table.
+#[derive(Debug)]
+pub(crate) struct Exporter {
+    store: Arc<dyn Store>,
+    offer: Arc<Offer>,
+    limits: Limits,
+    view: Option<View>,
+    state: u64,
+    places: Places,
+}
+
+/// A snapshot and what was read of its catalogue.
+struct View {
+    snapshot: Box<dyn Snapshot>,
+    opened: Instant,
+    schemas: HashMap<String, Arc<TableSchema>>,
+    remembered: usize,
+}
+
+/// What came of a request for records; the rows themselves are in the caller's buffer.
+#[derive(Debug)]
+pub(crate) struct Page {
+    /// The table: its columns are those of the rows.
+    pub(crate) table: Arc<TableSchema>,
+    /// Whether there are rows behind these. Never with an empty page.
+    pub(crate) more: bool,
+    /// The number of the snapshot that the rows are from: two pages of the same number are of one state.
+    pub(crate) state: u64,
+}
+
+impl Exporter {
+    pub(crate) fn new(store: Arc<dyn Store>, offer: Arc<Offer>, limits: Limits) -> Self {
+        let places = Places::new(limits.remembered_places);
+        Exporter { store, offer, limits, view: None, state: 0, places }
+    }
+
+    /// The tables that the site offers, sorted by name, with their exact numbers of rows.
+    pub(crate) fn tables(&mut self) -> Result<Vec<TableInfo>> {
+        let offer = Arc::clone(&self.offer);
+        let view = self.view()?;
+        let names = view.snapshot.tables()?;
+        let mut tables = Vec::with_capacity(names.len());
+        for name in names.into_iter().filter(|name| offer.allows(name)) {
+            let table = view.schema(&name, &offer)?;
+            let row_count = view.snapshot.count(&table)?;
+            tables.push(TableInfo { name, row_count });
+        }
+        Ok(tables)
+    }
+
+    /// The structure of a table.
+    ///
+    /// # Errors
+    /// [`TableNotFound`](ErrorKind::TableNotFound) if there is none of this name, or the site does not offer it.
+    pub(crate) fn schema(&mut self, table: &str) -> Result<Arc<TableSchema>> {
+        let offer = Arc::clone(&self.offer);
+        self.view()?.schema(table, &offer)
+    }
+
+    /// How many rows a table has.
+    ///
+    /// # Errors
+    /// Those of [`Exporter::schema`].
+    pub(crate) fn count(&mut self, table: &str) -> Result<u64> {
+        let offer = Arc::clone(&self.offer);
+        let view = self.view()?;
+        let table = view.schema(table, &offer)?;
+        view.snapshot.count(&table)
+    }
+
+    /// The digest of a table's content.
+    ///
+    /// # Errors
+    /// Those of [`Exporter::schema`].
+    pub(crate) fn digest(&mut self, table: &str) -> Result<Digest> {
+        let offer = Arc::clone(&self.offer);
+        let bounds = PageBounds { rows: self.limits.page_rows, bytes: self.limits.page_bytes };
+        let view = self.view()?;
+        let table = view.schema(table, &offer)?;
+        digest(&mut *view.snapshot, &table, bounds)
+    }
+
+    /// Reads records into `rows`, which is cleared first: at most `limit`, fewer where the page's bounds cut it.
+    ///
+    /// The request that follows one for the same table, with the same limit and its offset moved on by that limit, goes on
+    /// behind the last row of it, even if the page was cut short: that is how the reference's client moves. So does an offset
+    /// that is moved on by the rows that came. Any other offset is counted off.
+    ///
+    /// # Errors
+    /// Those of [`Exporter::schema`]; [`InvalidInput`](ErrorKind::InvalidInput) for a limit of 0.
+    pub(crate) fn records(&mut self, table: &str, offset: u64, limit: u64, rows: &mut Rows) -> Result<Page> {
+        if limit == 0 {
+            return Err(Error::new(ErrorKind::InvalidInput, "a page has at least one record"));
+        }
+        let most = usize::try_from(limit).unwrap_or(usize::MAX).min(self.limits.page_rows).max(1);
+        let bounds = PageBounds { rows: most, bytes: self.limits.page_bytes };
+        let offer = Arc::clone(&self.offer);
+        let view = self.view()?;
+        let table = view.schema(table, &offer)?;
+        let from = self.places.find(&table, offset, limit);
+        // The places are apart from the view, which was just opened.
+        let Some(view) = &mut self.view else { return Err(not_found(&table.name)) };
+        let end = view.snapshot.page(&table, from.cursor.as_ref(), from.skip, bounds, rows)?;
+        let more = end.more && !rows.is_empty();
+        if let Some(cursor) = end.cursor {
+            let position = from.position().saturating_add(rows.len() as u64);
+            self.places.remember(&table, offset, limit, from, Place::behind(cursor, position));
+        }
+        Ok(Page { table, more, state: self.state })
+    }
+
+    /// Takes back the end of the last page: only so many of its rows were sent, because their encoded form had reached its
+    /// bound. The next request goes on behind those.
+    pub(crate) fn sent_only(&mut self, rows: u64) {
+        self.places.shorten_last(rows);
+    }
+
+    /// Lets go of the snapshot: nothing came for a while. What comes next is answered from a new one.
+    pub(crate) fn idle(&mut self) {
+        self.view = None;
+    }
+
+    /// The snapshot in use, or a new one if there is none, or if it is too old or holds back too much.
+    fn view(&mut self) -> Result<&mut View> {
+        let spent = |view: &View| {
+            view.opened.elapsed() >= self.limits.snapshot_time
+                || view.snapshot.pinned_bytes() > self.limits.snapshot_wal_bytes
+        };
+        if self.view.as_ref().is_some_and(spent) {
+            // The old one goes first: both together would hold back what the old one does.
+            self.view = None;
+        }
+        match &mut self.view {
+            Some(view) => Ok(view),
+            empty => {
+                let snapshot = self.store.snapshot()?;
+                self.state += 1;
+                Ok(empty.insert(View {
+                    snapshot,
+                    opened: Instant::now(),
+                    schemas: HashMap::new(),
+                    remembered: self.limits.remembered_places,
+                }))
+            }
+        }
+    }
+}
+
+impl View {
+    fn schema(&mut self, name: &str, offer: &Offer) -> Result<Arc<TableSchema>> {
+        if let Some(known) = self.schemas.get(name) {
+            return Ok(Arc::clone(known));
+        }
+        // Checked before and after: the store may know the table by another spelling than the one that was asked for.
+        let found = if offer.allows(name) { self.snapshot.schema(name)? } else { None };
+        let schema = found.filter(|schema| offer.allows(&schema.name)).ok_or_else(|| not_found(name))?;
+        if self.schemas.len() >= self.remembered {
+            self.schemas.clear();
+        }
+        let schema = Arc::new(schema);
+        self.schemas.insert(name.to_owned(), Arc::clone(&schema));
+        Ok(schema)
+    }
+}
+
+impl std::fmt::Debug for View {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("View").field("opened", &self.opened).finish_non_exhaustive()
+    }
+}
+
+fn not_found(table: &str) -> Error {
+    Error::new(ErrorKind::TableNotFound, format!("there is no table {table:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::fake::{FakeStore, table};
+    use super::*;
+    use crate::domain::value::Value;
+
+    fn numbers(count: usize) -> Vec<Vec<Value>> {
+        (0..count).map(|n| vec![Value::Integer(n as i64)]).collect()
+    }
+
+    fn exporter(store: &FakeStore, limits: Limits) -> Exporter {
+        Exporter::new(Arc::new(store.clone()), Arc::new(Offer::hiding(["secret"])), limits)
+    }
+
+    fn limits(page_rows: usize, page_bytes: usize) -> Limits {
+        Limits { page_rows, page_bytes, ..Limits::default() }
+    }
+
+    fn ask(exporter: &mut Exporter, table: &str, offset: u64, limit: u64) -> (Vec<i64>, bool) {
+        let mut rows = Rows::default();
+        let page = exporter.records(table, offset, limit, &mut rows).unwrap();
+        let numbers = (0..rows.len()).map(|row| rows.get(row, 0).unwrap().to_owned().as_integer().unwrap()).collect();
+        (numbers, page.more)
+    }
+
+    #[test]
+    fn hidden_tables_are_like_absent_ones() {
+        let names = ["a", "secret", "rowferry_x", "b"];
+        let store = FakeStore::of(names.iter().map(|name| (table(name, &["n"]), numbers(2))).collect());
+        let mut exporter = exporter(&store, Limits::default());
+        let tables = exporter.tables().unwrap();
+        assert_eq!(tables.iter().map(|t| (t.name.as_str(), t.row_count)).collect::<Vec<_>>(), [("a", 2), ("b", 2)]);
+        for name in ["secret", "SECRET", "rowferry_x", "ghost"] {
+            let kinds = [
+                exporter.schema(name).map(|_| ()).unwrap_err().kind(),
+                exporter.count(name).unwrap_err().kind(),
+                exporter.digest(name).unwrap_err().kind(),
+                exporter.records(name, 0, 1, &mut Rows::default()).unwrap_err().kind(),
+            ];
+            assert_eq!(kinds, [ErrorKind::TableNotFound; 4], "{name}");
+        }
+    }
+
+    #[test]
+    fn one_snapshot_serves_until_it_is_let_go_or_too_old_or_too_large() {
+        let mut store = FakeStore::of(vec![(table("t", &["n"]), numbers(3))]);
+        let mut first = exporter(&store, Limits::default());
+        assert_eq!(ask(&mut first, "t", 0, 1), (vec![0], true));
+        store.tables.lock().unwrap()[0].1.pop();
+        assert_eq!(first.count("t").unwrap(), 3);
+        first.idle();
+        assert_eq!(first.count("t").unwrap(), 2);
+        let page = first.records("t", 1, 1, &mut Rows::default()).unwrap();
+        assert_eq!((page.state, page.more), (2, false));
+
+        let states = |store: &FakeStore, limits: Limits| {
+            let mut exporter = exporter(store, limits);
+            (0..3).map(|_| exporter.records("t", 0, 1, &mut Rows::default()).unwrap().state).collect::<Vec<_>>()
+        };
+        assert_eq!(states(&store, Limits::default()), [1, 1, 1]);
+        assert_eq!(states(&store, Limits { snapshot_time: Duration::ZERO, ..Limits::default() }), [1, 2, 3]);
+        store.pinned_bytes = 11;
+        assert_eq!(states(&store, Limits { snapshot_wal_bytes: 10, ..Limits::default() }), [1, 2, 3]);
+        assert_eq!(states(&store, Limits { snapshot_wal_bytes: 11, ..Limits::default() }), [1, 1, 1]);
+    }
+
+    #[test]
+    fn a_limit_of_nothing_is_refused() {
+        let store = FakeStore::of(vec![(table("t", &["n"]), numbers(3))]);
+        let error = exporter(&store, Limits::default()).records("t", 0, 0, &mut Rows::default()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn a_repeated_request_gets_the_same_page() {
+        let store = FakeStore::of(vec![(table("t", &["n"]), numbers(100))]);
+        let mut exporter = exporter(&store, limits(3, 1 << 20));
+        assert_eq!(ask(&mut exporter, "t", 0, 10).0, [0, 1, 2]);
+        assert_eq!(ask(&mut exporter, "t", 10, 10).0, [3, 4, 5]);
+        assert_eq!(ask(&mut exporter, "t", 10, 10).0, [3, 4, 5]);
+        assert_eq!(ask(&mut exporter, "t", 20, 10).0, [6, 7, 8]);
+        assert_eq!(ask(&mut exporter, "t", 9, 10).0, [9, 10, 11], "the true position");
+        assert_eq!(ask(&mut exporter, "t", 50, 7).0, [50, 51, 52]);
+        assert_eq!(ask(&mut exporter, "t", 1, 7).0, [1, 2, 3]);
+    }
+
+    #[test]
+    fn places_of_few_tables_are_remembered() {
+        let names = ["a", "b", "c"];
+        let store = FakeStore::of(names.iter().map(|name| (table(name, &["n"]), numbers(50))).collect());
+        let mut exporter = exporter(&store, Limits { remembered_places: 2, ..limits(3, 1 << 20) });
+        for name in names {
+            ask(&mut exporter, name, 0, 10);
+        }
+        assert_eq!(ask(&mut exporter, "c", 10, 10).0, [3, 4, 5]);
+        assert_eq!(ask(&mut exporter, "b", 10, 10).0, [3, 4, 5]);
+        assert_eq!(ask(&mut exporter, "a", 10, 10).0, [10, 11, 12], "forgotten, so counted off");
+    }
+
+    #[test]
+    fn a_table_of_another_structure_is_counted_anew() {
+        let store = FakeStore::of(vec![(table("t", &["n"]), numbers(50))]);
+        let mut exporter = exporter(&store, limits(3, 1 << 20));
+        ask(&mut exporter, "t", 0, 10);
+        store.tables.lock().unwrap()[0].0 = table("t", &["m"]);
+        exporter.idle();
+        assert_eq!(ask(&mut exporter, "t", 10, 10).0, [10, 11, 12]);
+    }
+
+    proptest! {
+        /// A client that moves by its limit, one that moves by what came, and one that jumps: each gets what it must,
+        /// however pages are cut by rows, by bytes, or by what their encoded form took.
+        #[test]
+        fn every_row_arrives_once(
+            count in 0usize..60,
+            limit in 1u64..20,
+            page_rows in 1usize..12,
+            page_bytes in 1usize..200,
+            sent_rows in 1u64..12,
+            by_limit: bool,
+            fresh: bool,
+            jumps in proptest::collection::vec((0u64..80, 1u64..20), 0..6),
+        ) {
+            let store = FakeStore::of(vec![(table("t", &["n"]), numbers(count)), (table("u", &["n"]), numbers(count))]);
+            let mut limits = limits(page_rows, page_bytes);
+            if fresh {
+                limits.snapshot_time = Duration::ZERO;
+            }
+            let mut exporter = exporter(&store, limits);
+            let (mut got, mut offset) = (Vec::new(), 0);
+            loop {
+                let (mut rows, mut more) = ask(&mut exporter, "t", offset, limit);
+                prop_assert!(rows.len() as u64 <= limit && rows.len() <= page_rows);
+                if rows.len() as u64 > sent_rows {
+                    rows.truncate(sent_rows as usize);
+                    exporter.sent_only(sent_rows);
+                    more = true;
+                }
+                prop_assert!(!more || !rows.is_empty());
+                offset += if by_limit { limit } else { rows.len() as u64 };
+                got.extend(rows);
+                // Others ask for other tables meanwhile.
+                ask(&mut exporter, "u", offset, limit);
+                if !more { break }
+            }
+            prop_assert_eq!(got, (0..count as i64).collect::<Vec<_>>());
+            for (offset, limit) in jumps {
+                // Apart from the offsets that mean "go on", an offset is a count of rows.
+                let mut fresh = Exporter::new(Arc::new(store.clone()), Arc::new(Offer::default()), Limits::default());
+                let warm = limit + 1000;
+                ask(&mut fresh, "t", offset / 2, warm);
+                let (rows, more) = ask(&mut fresh, "t", offset, limit);
+                let expected: Vec<i64> = (0..count as i64).skip(offset as usize).take(limit as usize).collect();
+                prop_assert_eq!(more, offset as usize + expected.len() < count && !expected.is_empty());
+                prop_assert_eq!(rows, expected);
+            }
+        }
+    }
+}

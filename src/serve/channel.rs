@@ -1,0 +1,478 @@
+//! One peer's channel: frames in, frames out, no sockets.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+
+use crate::domain::value::Rows;
+use crate::error::{Error, ErrorKind, Result};
+use crate::export::Exporter;
+use crate::secret::Code;
+use crate::site::Site;
+use crate::wire::channel::{self as frames, Frame, HEARTBEAT_TOPIC};
+use crate::wire::message::{self, PeerInfo, RecordsRequest, Request};
+use crate::wire::{Dialect, records, schema};
+
+/// How long a host waits for the next message before it calls [`ChannelSession::idle`].
+pub const IDLE_AFTER: Duration = Duration::from_secs(10);
+
+/// What begins the topic of every channel.
+const TOPIC: &str = "transfer:";
+
+/// The channel of a peer that was let in: it reads the peer's frames and gives the frames to send back.
+///
+/// It holds one snapshot of the tables, opened when first needed, from which all answers come; it is let go when the peer is
+/// [idle](ChannelSession::idle), and replaced when it is too old or holds back too much
+/// ([`Limits::snapshot_time`](crate::Limits::snapshot_time), [`Limits::snapshot_wal_bytes`](crate::Limits::snapshot_wal_bytes)).
+pub struct ChannelSession {
+    site: Site,
+    code: Code,
+    /// How values are written, once the peer has joined.
+    joined: Option<Dialect>,
+    exporter: Exporter,
+    rows: Rows,
+    encoded: Vec<u8>,
+}
+
+/// What to send to the peer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reply {
+    /// Text messages, in this order.
+    pub frames: Vec<String>,
+    /// The connection is to be closed with this code, after the frames.
+    pub close: Option<CloseCode>,
+}
+
+/// Why a WebSocket is closed by this end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseCode {
+    /// The server stops.
+    GoingAway,
+    /// The peer broke the protocol, or was silent for too long.
+    Protocol,
+    /// A message was not of the form that its type says.
+    InvalidData,
+    /// A message was too large.
+    TooLarge,
+}
+
+impl CloseCode {
+    /// The number that stands in the close frame.
+    pub fn number(self) -> u16 {
+        match self {
+            CloseCode::GoingAway => 1001,
+            CloseCode::Protocol => 1002,
+            CloseCode::InvalidData => 1007,
+            CloseCode::TooLarge => 1009,
+        }
+    }
+}
+
+impl ChannelSession {
+    /// The channel of a peer whose code was just used up.
+    pub(crate) fn new(site: &Site, code: Code) -> Self {
+        ChannelSession {
+            site: site.clone(),
+            code,
+            joined: None,
+            exporter: site.exporter(),
+            rows: Rows::default(),
+            encoded: Vec::new(),
+        }
+    }
+
+    /// Takes a text message and gives what to send back. What is no frame ends the connection; a request that cannot be
+    /// answered gets `response:error` and the channel goes on.
+    pub fn on_text(&mut self, text: &str) -> Reply {
+        match frames::decode(text) {
+            Ok(frame) => Reply { frames: self.answer(&frame).into_iter().collect(), close: None },
+            Err(error) => {
+                log::debug!("a peer is sent away: {error}");
+                let close = if error.close_code() == 1007 { CloseCode::InvalidData } else { CloseCode::Protocol };
+                Reply { frames: Vec::new(), close: Some(close) }
+            }
+        }
+    }
+
+    /// Takes a binary message. Nothing in this protocol is binary: it is ignored, as in the reference.
+    pub fn on_binary(&mut self, _message: &[u8]) -> Reply {
+        Reply::default()
+    }
+
+    /// Nothing came for a while ([`IDLE_AFTER`]): lets go of the snapshot and of memory. The next request is answered from
+    /// a new snapshot.
+    pub fn idle(&mut self) {
+        self.exporter.idle();
+        self.rows = Rows::default();
+        self.encoded = Vec::new();
+    }
+
+    fn answer(&mut self, frame: &Frame<'_>) -> Option<String> {
+        let request = message::decode_request(frame);
+        match (request, self.joined) {
+            (Ok(Request::Heartbeat), _) => Some(message::answer_ok(HEARTBEAT_TOPIC, frame.head.reference, None)),
+            (Ok(Request::Join { rowferry }), _) => self.join(frame, rowferry),
+            // The reference goes on serving a peer that left, and says nothing before a join.
+            (Ok(Request::Leave | Request::Unknown), _) | (_, None) => None,
+            (request, Some(dialect)) => {
+                let reference = message::answer_ref(frame)?;
+                let answer = request.and_then(|request| self.serve(&request, reference, dialect));
+                Some(answer.unwrap_or_else(|error| message::answer_error(&self.topic(), Some(reference), error.message())))
+            }
+        }
+    }
+
+    fn join(&mut self, frame: &Frame<'_>, rowferry: Option<u32>) -> Option<String> {
+        let (topic, reference) = (&*frame.head.topic, frame.head.reference);
+        // The reference does not answer joins of topics that are none of its own.
+        let code = topic.strip_prefix(TOPIC)?;
+        if !self.code.matches(code) {
+            return Some(message::answer_join_refused(topic, reference, message::CODE_MISMATCH));
+        }
+        let peer = match rowferry.map(|_| self.site.uuid()) {
+            None => None,
+            Some(Ok(site)) => {
+                let features = vec![message::FEATURE_SNAPSHOT.to_owned()];
+                Some(PeerInfo { features, site, version: message::ROWFERRY_VERSION })
+            }
+            Some(Err(error)) => {
+                let refused = failed("Failed to join", &error);
+                return Some(message::answer_join_refused(topic, reference, refused.message()));
+            }
+        };
+        self.joined = Some(if peer.is_some() { Dialect::Rowferry } else { Dialect::ReferenceSocket });
+        Some(message::answer_ok(topic, reference, peer.as_ref()))
+    }
+
+    /// # Errors
+    /// With the text for `response:error`, which says nothing of this machine.
+    fn serve(&mut self, request: &Request, reference: &RawValue, dialect: Dialect) -> Result<String> {
+        if !self.site.settings().enabled().map_err(|error| failed("Failed to read settings", &error))? {
+            return Err(Error::new(ErrorKind::Disabled, "Module disabled"));
+        }
+        let (topic, reference) = (self.topic(), Some(reference));
+        match request {
+            Request::Tables => {
+                let tables = self.exporter.tables().map_err(|error| failed("Failed to list tables", &error))?;
+                Ok(message::answer_tables(&topic, reference, &tables))
+            }
+            Request::Schema { table } => {
+                let found = self.exporter.schema(table).map_err(|error| match error.kind() {
+                    ErrorKind::TableNotFound => Error::new(error.kind(), format!("Table not found: {table}")),
+                    _ => failed("Failed to get schema", &error),
+                })?;
+                Ok(message::answer_schema(&topic, reference, &schema::encode_schema(&found, dialect)))
+            }
+            Request::Count { table } => {
+                let count = self.exporter.count(table).map_err(|error| failed("Failed to get count", &error))?;
+                Ok(message::answer_count(&topic, reference, count))
+            }
+            Request::Records(request) => self.page(request, &topic, reference, dialect),
+            Request::Capabilities => Ok(message::answer_capabilities(&topic, reference)),
+            Request::Join { .. } | Request::Leave | Request::Heartbeat | Request::Unknown => {
+                Err(Error::new(ErrorKind::InvalidInput, "This is no request"))
+            }
+        }
+    }
+
+    fn page(
+        &mut self,
+        request: &RecordsRequest,
+        topic: &str,
+        reference: Option<&RawValue>,
+        dialect: Dialect,
+    ) -> Result<String> {
+        if request.limit == 0 {
+            return Err(Error::new(ErrorKind::InvalidInput, "The limit must be at least 1"));
+        }
+        let page = self
+            .exporter
+            .records(&request.table, request.skip(), request.limit, &mut self.rows)
+            .map_err(|error| failed("Failed to fetch records", &error))?;
+        self.encoded.clear();
+        let all = self.rows.len();
+        let most = self.site.limits().page_bytes;
+        let sent = records::encode_records(&mut self.encoded, &page.table, &self.rows, 0..all, dialect, most);
+        if sent < all {
+            self.exporter.sent_only(sent as u64);
+        }
+        let head = records::PageHead {
+            reference,
+            offset: request.offset,
+            has_more: page.more || sent < all,
+            state: (dialect == Dialect::Rowferry).then_some(page.state),
+        };
+        Ok(records::encode_page(topic, head, &self.encoded))
+    }
+
+    fn topic(&self) -> String {
+        frames::topic(self.code.as_str())
+    }
+}
+
+impl fmt::Debug for ChannelSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChannelSession").field("joined", &self.joined).finish_non_exhaustive()
+    }
+}
+
+/// What a peer is told of a failure: a code, in the reference's spelling where it has one. The details stay here.
+fn failed(doing: &str, error: &Error) -> Error {
+    if error.kind() == ErrorKind::TableNotFound {
+        return Error::new(error.kind(), format!("{doing}: :table_not_found"));
+    }
+    log::warn!("{doing} for a peer: {error}");
+    Error::new(error.kind(), format!("{doing}: {}", error.code()))
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+
+    const CODE: &str = "KW6Z6HB6";
+
+    fn site(limits: Limits) -> (tempfile::TempDir, Site) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let database = rusqlite::Connection::open(&path).unwrap();
+        database
+            .execute_batch(
+                "CREATE TABLE memberships (org TEXT NOT NULL, member INTEGER NOT NULL, role TEXT, PRIMARY KEY (org, member));
+                 INSERT INTO memberships VALUES ('acme', 1, 'owner'), ('acme', 2, 'member'), ('zeta', 1, NULL);
+                 CREATE TABLE many (id INTEGER PRIMARY KEY, v TEXT);
+                 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 250)
+                 INSERT INTO many SELECT i, 'row ' || i FROM n;
+                 CREATE TABLE secret (id INTEGER PRIMARY KEY);
+                 CREATE VIEW a_view AS SELECT 1;",
+            )
+            .unwrap();
+        let site = Site::builder().limits(limits).hide_tables(["secret"]).open(&path).unwrap();
+        (folder, site)
+    }
+
+    fn session(site: &Site) -> ChannelSession {
+        ChannelSession::new(site, Code::parse(CODE).unwrap())
+    }
+
+    fn joined(site: &Site) -> ChannelSession {
+        let mut session = session(site);
+        let join = r#"[null,"1","transfer:KW6Z6HB6","phx_join",{"receiver_info":{"project":"p"}}]"#;
+        let ok = r#"[null,"1","transfer:KW6Z6HB6","phx_reply",{"response":{},"status":"ok"}]"#;
+        assert_eq!(say(&mut session, join), [ok]);
+        session
+    }
+
+    fn say(session: &mut ChannelSession, text: &str) -> Vec<String> {
+        let reply = session.on_text(text);
+        assert_eq!(reply.close, None, "{text}");
+        reply.frames
+    }
+
+    /// Asks, and gives the answer's event and payload as text.
+    fn ask(session: &mut ChannelSession, event: &str, payload: &str) -> String {
+        let frames = say(session, &format!(r#"[null,"9","transfer:KW6Z6HB6","request:{event}",{payload}]"#));
+        assert_eq!(frames.len(), 1, "{event} {payload}");
+        let answer = frames[0].strip_prefix(r#"[null,null,"transfer:KW6Z6HB6","response:"#).unwrap();
+        answer.strip_suffix(']').unwrap().to_owned()
+    }
+
+    #[test]
+    fn heartbeats_and_joins() {
+        let (_folder, site) = site(Limits::default());
+        let mut session = session(&site);
+        let silence: [String; 0] = [];
+        assert_eq!(say(&mut session, r#"[null, "1", "transfer:KW6Z6HB6", "request:tables", {"ref": "1"}]"#), silence);
+        assert_eq!(
+            say(&mut session, r#"[null, "2", "phoenix", "heartbeat", {}]"#),
+            [r#"[null,"2","phoenix","phx_reply",{"response":{},"status":"ok"}]"#]
+        );
+        assert_eq!(
+            say(&mut session, r#"[null, "3", "transfer:XXXXXXXX", "phx_join", {}]"#),
+            [r#"[null,"3","transfer:XXXXXXXX","phx_reply",{"response":{"reason":"code_mismatch"},"status":"error"}]"#]
+        );
+        assert_eq!(say(&mut session, r#"[null, "10", "room:1", "phx_join", {}]"#), silence);
+        assert_eq!(
+            say(&mut session, r#"["7", 8, "transfer:KW6Z6HB6", "phx_join", "x"]"#),
+            [r#"[null,8,"transfer:KW6Z6HB6","phx_reply",{"response":{},"status":"ok"}]"#]
+        );
+        assert_eq!(say(&mut session, r#"[null, "11", "transfer:KW6Z6HB6", "phx_leave", {}]"#), silence);
+        assert_eq!(say(&mut session, r#"[null, "12", "transfer:KW6Z6HB6", "request:nothing", {"ref": "1"}]"#), silence);
+        assert_eq!(ask(&mut session, "count", r#"{"table":"many","ref":"1"}"#), r#"count",{"count":250,"ref":"1"}"#);
+        assert_eq!(session.on_binary(b"x"), Reply::default());
+    }
+
+    #[test]
+    fn answers_as_the_reference_gives_them() {
+        let (_folder, site) = site(Limits::default());
+        let mut session = joined(&site);
+        for (event, payload, answer) in [
+            (
+                "capabilities",
+                r#"{"ref":"12"}"#,
+                r#"capabilities",{"capabilities":{"features":["list_tables","get_schema","fetch_records"],"phoenix_kit_version":"0.1.6","version":"1.0.0"},"ref":"12"}"#,
+            ),
+            ("capabilities", r#"{"ref":{"a":[1]}}"#, ""),
+            (
+                "tables",
+                r#"{"ref":"13"}"#,
+                r#"tables",{"ref":"13","tables":[{"estimated_count":250,"name":"many"},{"estimated_count":3,"name":"memberships"}]}"#,
+            ),
+            ("schema", r#"{"ref":"20","table":"ghost"}"#, r#"error",{"error":"Table not found: ghost","ref":"20"}"#),
+            ("schema", r#"{"ref":"20","table":"a_view"}"#, r#"error",{"error":"Table not found: a_view","ref":"20"}"#),
+            ("schema", r#"{"ref":"20","table":"secret"}"#, r#"error",{"error":"Table not found: secret","ref":"20"}"#),
+            (
+                "count",
+                r#"{"ref":"23","table":"ghost"}"#,
+                r#"error",{"error":"Failed to get count: :table_not_found","ref":"23"}"#,
+            ),
+            (
+                "count",
+                r#"{"ref":"23","table":"rowferry_sessions"}"#,
+                r#"error",{"error":"Failed to get count: :table_not_found","ref":"23"}"#,
+            ),
+            (
+                "records",
+                r#"{"limit":100,"offset":0,"ref":"11","table":"ghost"}"#,
+                r#"error",{"error":"Failed to fetch records: :table_not_found","ref":"11"}"#,
+            ),
+            (
+                "records",
+                r#"{"limit":2,"offset":0,"ref":"8","table":"memberships"}"#,
+                r#"records",{"has_more":true,"offset":0,"records":[{"org":"acme","member":1,"role":"owner"},{"org":"acme","member":2,"role":"member"}],"ref":"8"}"#,
+            ),
+            (
+                "records",
+                r#"{"limit":2,"offset":2,"ref":"9","table":"memberships"}"#,
+                r#"records",{"has_more":false,"offset":2,"records":[{"org":"zeta","member":1,"role":null}],"ref":"9"}"#,
+            ),
+            (
+                "records",
+                r#"{"ref":"30","table":"memberships","limit":3,"offset":3}"#,
+                r#"records",{"has_more":false,"offset":3,"records":[],"ref":"30"}"#,
+            ),
+            (
+                "records",
+                r#"{"ref":"30","table":"memberships","limit":1,"offset":-5}"#,
+                r#"records",{"has_more":true,"offset":-5,"records":[{"org":"acme","member":1,"role":"owner"}],"ref":"30"}"#,
+            ),
+        ] {
+            let given = ask(&mut session, event, payload);
+            assert!(answer.is_empty() || given == answer, "{given}\n{answer}");
+        }
+        let schema = ask(&mut session, "schema", r#"{"ref":"12","table":"memberships"}"#);
+        let begins = r#"schema",{"ref":"12","schema":{"columns":[{"default":null,"max_length":null,"name":"org","nullable":false,"precision":null,"primary_key":true,"scale":null,"type":"text"}"#;
+        assert!(schema.starts_with(begins), "{schema}");
+        assert!(schema.ends_with(r#""primary_key":["org","member"],"schema":"public","table":"memberships"}}"#), "{schema}");
+        assert!(ask(&mut session, "records", r#"{"ref":"30","table":"many"}"#).contains(r#"{"id":100,"v":"row 100"}],"#));
+    }
+
+    #[test]
+    fn bad_requests_get_an_error_and_the_channel_goes_on() {
+        let (_folder, site) = site(Limits::default());
+        let mut session = joined(&site);
+        for (event, payload) in [
+            ("schema", r#"{"ref":"1"}"#),
+            ("schema", r#"{"ref":"1","table":5}"#),
+            ("count", r#"{"ref":"1","table":null}"#),
+            ("records", r#"{"ref":"1"}"#),
+            ("records", r#"{"ref":"1","table":"many","limit":0}"#),
+            ("records", r#"{"ref":"1","table":"many","limit":-1}"#),
+            ("records", r#"{"ref":"1","table":"many","limit":2.5}"#),
+            ("records", r#"{"ref":"1","table":"many","limit":"2"}"#),
+            ("records", r#"{"ref":"1","table":"many","offset":"5"}"#),
+            ("records", "null"),
+            ("records", "[1]"),
+        ] {
+            let answer = ask(&mut session, event, payload);
+            assert!(answer.starts_with(r#"error",{"error":"The "#), "{payload}: {answer}");
+        }
+        assert_eq!(say(&mut session, r#"[null,"1","phoenix","heartbeat",{}]"#).len(), 1);
+    }
+
+    #[test]
+    fn junk_ends_the_connection() {
+        let (_folder, site) = site(Limits::default());
+        let deep = "[".repeat(100_000);
+        for (text, close) in [
+            ("hello", CloseCode::InvalidData),
+            ("", CloseCode::InvalidData),
+            (deep.as_str(), CloseCode::InvalidData),
+            ("5", CloseCode::Protocol),
+            (r#"{"a":1}"#, CloseCode::Protocol),
+            (r#"[null,"1","t","e"]"#, CloseCode::Protocol),
+            (r#"[null,"1","t","e",{},1]"#, CloseCode::Protocol),
+        ] {
+            assert_eq!(joined(&site).on_text(text), Reply { frames: vec![], close: Some(close) }, "{text:.20}");
+        }
+    }
+
+    #[test]
+    fn pages_cut_by_bytes_lose_no_row_of_a_client_that_moves_by_its_limit() {
+        let (_folder, site) = site(Limits { page_bytes: 500, ..Limits::default() });
+        for by_limit in [true, false] {
+            let mut session = joined(&site);
+            let (mut offset, mut ids, mut pages) = (0, Vec::new(), 0);
+            loop {
+                let payload = format!(r#"{{"limit":100,"offset":{offset},"ref":"1","table":"many"}}"#);
+                let answer = ask(&mut session, "records", &payload);
+                assert!(answer.len() < 1000);
+                let payload: serde_json::Value = serde_json::from_str(answer.strip_prefix(r#"records","#).unwrap()).unwrap();
+                let page: Vec<_> =
+                    payload["records"].as_array().unwrap().iter().map(|r| r["id"].as_i64().unwrap()).collect();
+                assert_eq!(payload["offset"], offset);
+                offset += if by_limit { 100 } else { page.len() };
+                ids.extend(page);
+                pages += 1;
+                if payload["has_more"] == false {
+                    break;
+                }
+            }
+            assert_eq!(ids, (1..=250).collect::<Vec<_>>());
+            assert!(pages > 10);
+        }
+    }
+
+    #[test]
+    fn rowferry_gets_more_than_the_reference() {
+        let (folder, site) = site(Limits::default());
+        let mut session = session(&site);
+        let join = r#"[null,"1","transfer:KW6Z6HB6","phx_join",{"receiver_info":{"rowferry":{"version":1}}}]"#;
+        let reply = say(&mut session, join).remove(0);
+        assert!(reply.contains(&site.uuid().unwrap().to_string()), "{reply}");
+        let first = ask(&mut session, "records", r#"{"ref":"1","table":"many","limit":1}"#);
+        assert!(first.ends_with(r#""ref":"1","state":1}"#), "{first}");
+        let database = rusqlite::Connection::open(folder.path().join("a.db")).unwrap();
+        database.execute("DELETE FROM many WHERE id > 200", []).unwrap();
+        assert_eq!(ask(&mut session, "count", r#"{"ref":"1","table":"many"}"#), r#"count",{"count":250,"ref":"1"}"#);
+        session.idle();
+        assert_eq!(ask(&mut session, "count", r#"{"ref":"1","table":"many"}"#), r#"count",{"count":200,"ref":"1"}"#);
+        let next = ask(&mut session, "records", r#"{"ref":"1","table":"many","limit":1}"#);
+        assert!(next.ends_with(r#""state":2}"#), "{next}");
+    }
+
+    #[test]
+    fn switching_sync_off_holds_at_once() {
+        let (_folder, site) = site(Limits::default());
+        let mut session = joined(&site);
+        site.settings().set_enabled(false).unwrap();
+        for event in ["tables", "capabilities"] {
+            assert_eq!(ask(&mut session, event, r#"{"ref":"1"}"#), r#"error",{"error":"Module disabled","ref":"1"}"#);
+        }
+        site.settings().set_enabled(true).unwrap();
+        assert!(ask(&mut session, "tables", r#"{"ref":"1"}"#).starts_with("tables"));
+    }
+
+    #[test]
+    fn failures_of_the_store_reveal_nothing() {
+        let (folder, site) = site(Limits::default());
+        let mut session = joined(&site);
+        let database = rusqlite::Connection::open(folder.path().join("a.db")).unwrap();
+        database.execute("UPDATE rowferry_settings SET value = 'x'", []).unwrap();
+        database.execute("INSERT OR REPLACE INTO rowferry_settings VALUES ('enabled', 'perhaps')", []).unwrap();
+        let answer = ask(&mut session, "tables", r#"{"ref":"1"}"#);
+        assert_eq!(answer, r#"error",{"error":"Failed to read settings: invalid_input","ref":"1"}"#);
+        assert!(!format!("{session:?}").contains(CODE));
+    }
+}

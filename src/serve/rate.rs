@@ -1,0 +1,122 @@
+//! Slows guessing: wrong codes are counted per address and minute.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// Attempts at codes, counted per address. The time is monotonic and comes from the caller.
+#[derive(Debug)]
+pub(crate) struct Attempts {
+    /// When the address's minute began, and the attempts since.
+    addresses: HashMap<Option<IpAddr>, (Duration, u32)>,
+    per_minute: u32,
+    remembered: usize,
+}
+
+impl Attempts {
+    pub(crate) fn new(per_minute: u32, remembered: usize) -> Self {
+        Attempts { addresses: HashMap::new(), per_minute, remembered: remembered.max(1) }
+    }
+
+    /// Counts an attempt before it is made, so that many at once cannot pass; or says how long to wait.
+    pub(crate) fn take(&mut self, address: Option<IpAddr>, now: Duration) -> Result<(), Duration> {
+        let network = address.map(network);
+        let over = |began: Duration| now.saturating_sub(began) >= WINDOW;
+        if let Some((began, count)) = self.addresses.get_mut(&network) {
+            if over(*began) {
+                (*began, *count) = (now, 0);
+            }
+            if *count >= self.per_minute {
+                return Err(WINDOW.saturating_sub(now.saturating_sub(*began)));
+            }
+            *count += 1;
+            return Ok(());
+        }
+        if self.per_minute == 0 {
+            return Err(WINDOW);
+        }
+        if self.addresses.len() >= self.remembered {
+            self.addresses.retain(|_, (began, _)| !over(*began));
+        }
+        if self.addresses.len() >= self.remembered {
+            let oldest = self.addresses.iter().min_by_key(|(_, (began, _))| *began).map(|(address, _)| *address);
+            oldest.map(|address| self.addresses.remove(&address));
+        }
+        self.addresses.insert(network, (now, 1));
+        Ok(())
+    }
+
+    /// Takes an attempt back: the code was right.
+    pub(crate) fn give_back(&mut self, address: Option<IpAddr>) {
+        if let Some((_, count)) = self.addresses.get_mut(&address.map(network)) {
+            *count = count.saturating_sub(1);
+        }
+    }
+}
+
+/// Who has one address of an IPv6 network of 64 bits has them all.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> Option<IpAddr> {
+        Some(text.parse().unwrap())
+    }
+
+    const fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn an_address_has_so_many_attempts_per_minute() {
+        let mut attempts = Attempts::new(2, 10);
+        let (one, other) = (address("192.0.2.1"), address("192.0.2.2"));
+        assert_eq!(attempts.take(one, seconds(0)), Ok(()));
+        assert_eq!(attempts.take(one, seconds(10)), Ok(()));
+        assert_eq!(attempts.take(one, seconds(20)), Err(seconds(40)));
+        assert_eq!(attempts.take(other, seconds(20)), Ok(()));
+        assert_eq!(attempts.take(one, seconds(59)), Err(seconds(1)));
+        assert_eq!(attempts.take(one, seconds(60)), Ok(()));
+    }
+
+    #[test]
+    fn right_codes_do_not_count() {
+        let mut attempts = Attempts::new(1, 10);
+        for _ in 0..3 {
+            assert_eq!(attempts.take(None, seconds(0)), Ok(()));
+            attempts.give_back(None);
+        }
+        assert_eq!(attempts.take(None, seconds(0)), Ok(()));
+        assert!(attempts.take(None, seconds(0)).is_err());
+    }
+
+    #[test]
+    fn spellings_and_networks_of_one_peer_are_one() {
+        let mut attempts = Attempts::new(1, 10);
+        assert!(attempts.take(address("192.0.2.1"), seconds(0)).is_ok());
+        assert!(attempts.take(address("::ffff:192.0.2.1"), seconds(0)).is_err());
+        assert!(attempts.take(address("2001:db8::1"), seconds(0)).is_ok());
+        assert!(attempts.take(address("2001:db8::ffff:1"), seconds(0)).is_err());
+        assert!(attempts.take(address("2001:db8:0:1::1"), seconds(0)).is_ok());
+    }
+
+    #[test]
+    fn only_so_many_addresses_are_remembered() {
+        let mut attempts = Attempts::new(1, 3);
+        for n in 0..100u8 {
+            assert!(attempts.take(address(&format!("192.0.2.{n}")), seconds(u64::from(n))).is_ok());
+            assert!(attempts.addresses.len() <= 3);
+        }
+        assert!(attempts.take(address("192.0.2.99"), seconds(99)).is_err());
+        assert!(attempts.take(address("192.0.2.0"), seconds(99)).is_ok(), "forgotten");
+    }
+}

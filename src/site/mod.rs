@@ -1,0 +1,257 @@
+//! A site: one installation, a store plus its settings.
+
+mod key;
+mod sessions;
+mod settings;
+
+#[cfg(feature = "sqlite")]
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use uuid::Uuid;
+
+pub use sessions::{Session, SessionGuard, Sessions};
+pub use settings::Settings;
+
+use crate::clock::{Clock, SystemClock};
+use crate::domain::schema::TableSchema;
+use crate::domain::table::TableInfo;
+use crate::error::{Error, ErrorKind, Result};
+use crate::export::{Digest, Exporter, Offer};
+use crate::limits::Limits;
+use crate::secret::SiteKey;
+use crate::store::{Store, records};
+use key::{KeyRing, KeySource};
+
+/// The setting that holds the site's id.
+const SITE_UUID: &str = "site_uuid";
+
+/// One installation: a store plus its settings. A clone is the same site.
+///
+/// Opening a site makes rowferry's own tables (`rowferry_*`) in the database if they are not there, and changes nothing else.
+#[derive(Debug, Clone)]
+pub struct Site(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: Arc<dyn Store>,
+    offer: Arc<Offer>,
+    limits: Limits,
+    clock: Arc<dyn Clock>,
+    keys: KeyRing,
+    uuid: OnceLock<Uuid>,
+}
+
+impl Site {
+    /// Opens the site of a SQLite file, which is made if there is none, with [`SiteBuilder`]'s defaults.
+    ///
+    /// # Errors
+    /// Those of [`SiteBuilder::open`].
+    #[cfg(feature = "sqlite")]
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Site::builder().open(path)
+    }
+
+    /// What can be chosen when a site is opened.
+    pub fn builder() -> SiteBuilder {
+        SiteBuilder::default()
+    }
+
+    /// Where the site keeps its tables and its state.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.0.store
+    }
+
+    /// The bounds that apply to everything that this site reads and sends.
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// Where the site's time comes from.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
+    }
+
+    /// The site's id: a random uuid that it made for itself when it was first asked for. It tells a peer whose rows it gets,
+    /// whatever the URL.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn uuid(&self) -> Result<Uuid> {
+        if let Some(uuid) = self.0.uuid.get() {
+            return Ok(*uuid);
+        }
+        let stored = records::read(self.store_ref(), |sql| records::settings::get(sql, SITE_UUID))?;
+        let text = match stored {
+            Some(text) => text,
+            None => {
+                let new = Uuid::new_v4().to_string();
+                records::write(self.store_ref(), |sql| records::settings::settle(sql, SITE_UUID, &new))?
+            }
+        };
+        let uuid = text.parse().map_err(|_| {
+            Error::new(ErrorKind::Corrupt, "the site's uuid in rowferry_settings cannot be read")
+                .with_hint("Restore the database from a backup.")
+        })?;
+        Ok(*self.0.uuid.get_or_init(|| uuid))
+    }
+
+    /// The settings that are kept in the store.
+    pub fn settings(&self) -> Settings<'_> {
+        Settings::new(self)
+    }
+
+    /// One-off pairings by a code.
+    pub fn sessions(&self) -> Sessions<'_> {
+        Sessions::new(self)
+    }
+
+    /// Whether a table of this name is offered to peers, if there is one: not rowferry's own (`rowferry_*`), not the
+    /// database's own (`sqlite_*`, `pg_*`), and none that [`SiteBuilder::hide_tables`] names.
+    pub fn offers(&self, table: &str) -> bool {
+        self.0.offer.allows(table)
+    }
+
+    /// The tables that this site offers, sorted by name, with their exact numbers of rows.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn list_tables(&self) -> Result<Vec<TableInfo>> {
+        self.exporter().tables()
+    }
+
+    /// What a table looks like.
+    ///
+    /// # Errors
+    /// [`TableNotFound`](ErrorKind::TableNotFound) if there is none of this name, or it is not offered.
+    pub fn get_schema(&self, table: &str) -> Result<TableSchema> {
+        Ok(Arc::unwrap_or_clone(self.exporter().schema(table)?))
+    }
+
+    /// How many rows a table has.
+    ///
+    /// # Errors
+    /// Those of [`Site::get_schema`].
+    pub fn get_count(&self, table: &str) -> Result<u64> {
+        self.exporter().count(table)
+    }
+
+    /// Whether there is such a table, and it is offered.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn table_exists(&self, table: &str) -> Result<bool> {
+        match self.exporter().schema(table) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::TableNotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The digest of a table's content: equal where two sites have the same rows. It reads the whole table.
+    ///
+    /// # Errors
+    /// Those of [`Site::get_schema`].
+    pub fn table_checksum(&self, table: &str) -> Result<Digest> {
+        self.exporter().digest(table)
+    }
+
+    /// Starts anew with a new key after the old one was lost: a new key file is made (a key that the host gave is taken as
+    /// the new one), and all sessions are deleted, because only the old key knew their codes.
+    ///
+    /// # Errors
+    /// [`File`](ErrorKind::File) when the key's file cannot be written; what the store says.
+    pub fn reset_key(&self) -> Result<()> {
+        self.0.keys.reset(self.store_ref())
+    }
+
+    /// What reads this site for one peer.
+    pub(crate) fn exporter(&self) -> Exporter {
+        Exporter::new(Arc::clone(&self.0.store), Arc::clone(&self.0.offer), self.0.limits.clone())
+    }
+
+    pub(crate) fn store_ref(&self) -> &dyn Store {
+        &*self.0.store
+    }
+
+    pub(crate) fn key(&self) -> Result<SiteKey> {
+        self.0.keys.key(self.store_ref())
+    }
+
+    pub(crate) fn now(&self) -> time::OffsetDateTime {
+        self.0.clock.now()
+    }
+}
+
+/// What can be chosen when a site is opened.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct SiteBuilder {
+    limits: Limits,
+    clock: Option<Arc<dyn Clock>>,
+    key: Option<SiteKey>,
+    key_file: Option<PathBuf>,
+    hidden: Vec<String>,
+}
+
+impl SiteBuilder {
+    /// The bounds on what is read, sent, kept and waited for. Defaults to [`Limits::default`].
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Where the time comes from that codes expire by. Defaults to [`SystemClock`].
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// The site's key, when the host keeps it itself. Defaults to one in a file: see [`SiteBuilder::key_file`].
+    pub fn key(mut self, key: SiteKey) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// The file that holds the site's key: 32 bytes that only the owner may read, made when first needed. Defaults to
+    /// `<database>.rowferry-key` beside a SQLite file. Ignored where [`SiteBuilder::key`] gives the key itself.
+    pub fn key_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.key_file = Some(path.into());
+        self
+    }
+
+    /// Tables that are never offered to a peer, by name without case. May be called again. Defaults to none beyond
+    /// those of [`Site::offers`].
+    pub fn hide_tables(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.hidden.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Opens the site of a SQLite file, which is made if there is none.
+    ///
+    /// # Errors
+    /// Those of [`SqliteStore::open`](crate::store::sqlite::SqliteStore::open).
+    #[cfg(feature = "sqlite")]
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Site> {
+        let store = crate::store::sqlite::SqliteStore::open(path, &self.limits)?;
+        Ok(self.with_store(Arc::new(store)))
+    }
+
+    /// Opens the site that lives in this store.
+    pub fn with_store(self, store: Arc<dyn Store>) -> Site {
+        let source = match (self.key, self.key_file.or_else(|| store.key_path())) {
+            (Some(key), _) => KeySource::Given(key),
+            (None, Some(path)) => KeySource::File(path),
+            (None, None) => KeySource::Nowhere,
+        };
+        Site(Arc::new(Inner {
+            store,
+            offer: Arc::new(Offer::hiding(self.hidden)),
+            limits: self.limits,
+            clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
+            keys: KeyRing::new(source),
+            uuid: OnceLock::new(),
+        }))
+    }
+}

@@ -1,0 +1,143 @@
+//! SQLite's SQL and SQLite's errors.
+
+use std::path::Path;
+
+use rusqlite::ErrorCode;
+use rusqlite::types::ValueRef as SqliteRef;
+
+use crate::domain::record::Reason;
+use crate::domain::value::{Value, ValueRef};
+use crate::error::{Error, ErrorKind};
+
+/// A name as an identifier: in double quotes, doubled inside.
+pub(super) fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Names as a list of identifiers.
+pub(super) fn quote_all<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
+    names.into_iter().map(quote).collect::<Vec<_>>().join(", ")
+}
+
+/// SQLite's value as ours.
+pub(super) fn borrowed(value: SqliteRef<'_>) -> ValueRef<'_> {
+    match value {
+        SqliteRef::Null => ValueRef::Null,
+        SqliteRef::Integer(v) => ValueRef::Integer(v),
+        SqliteRef::Real(v) => ValueRef::Real(v),
+        SqliteRef::Text(v) => ValueRef::Text(v),
+        SqliteRef::Blob(v) => ValueRef::Blob(v),
+    }
+}
+
+/// Our value as a parameter that borrows it.
+pub(super) struct Parameter<'v>(pub(super) ValueRef<'v>);
+
+impl rusqlite::ToSql for Parameter<'_> {
+    fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
+        Ok(rusqlite::types::ToSqlOutput::Borrowed(match self.0 {
+            ValueRef::Null => SqliteRef::Null,
+            ValueRef::Integer(v) => SqliteRef::Integer(v),
+            ValueRef::Real(v) => SqliteRef::Real(v),
+            ValueRef::Text(v) => SqliteRef::Text(v),
+            ValueRef::Blob(v) => SqliteRef::Blob(v),
+        }))
+    }
+}
+
+/// Values as parameters.
+pub(super) fn parameters(values: &[Value]) -> impl rusqlite::Params + '_ {
+    rusqlite::params_from_iter(values.iter().map(|value| Parameter(value.as_ref())))
+}
+
+/// The error of opening this file.
+pub(super) fn opening(path: &Path, error: rusqlite::Error) -> Error {
+    let error = failed(error).while_doing(format_args!("cannot open {}", path.display()));
+    match error.kind() {
+        ErrorKind::Database => error.with_hint("Check the path and the file's permissions."),
+        _ => error,
+    }
+}
+
+/// SQLite's error as ours.
+pub(super) fn failed(error: rusqlite::Error) -> Error {
+    let (kind, hint) = match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            (ErrorKind::Locked, Some("Another program is writing to this database: wait for it to finish, then try again."))
+        }
+        Some(ErrorCode::ReadOnly) => {
+            (ErrorKind::ReadOnly, Some("rowferry keeps its state in the database: make the file and its folder writable."))
+        }
+        Some(ErrorCode::DatabaseCorrupt) => {
+            (ErrorKind::Corrupt, Some("The file is damaged: restore it from a backup, or try SQLite's .recover command."))
+        }
+        Some(ErrorCode::NotADatabase) => {
+            (ErrorKind::NotADatabase, Some("Check the path: the file is no SQLite database, or it is encrypted."))
+        }
+        Some(ErrorCode::DiskFull) => (ErrorKind::DiskFull, Some("Free some room; nothing half-done was kept.")),
+        Some(ErrorCode::CannotOpen) => {
+            (ErrorKind::CannotOpen, Some("Check that the folder exists and that you may write to it."))
+        }
+        Some(ErrorCode::TooBig) => (ErrorKind::TooLarge, None),
+        _ => (ErrorKind::Database, None),
+    };
+    let text = match &error {
+        rusqlite::Error::SqliteFailure(_, Some(message)) => message.clone(),
+        other => other.to_string(),
+    };
+    let error = Error::new(kind, text).with_source(error);
+    match hint {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
+}
+
+/// Why SQLite refused one row, when it refused it for the row's own sake; `None` for a failure of another kind.
+pub(super) fn refusal(error: &rusqlite::Error) -> Option<Reason> {
+    use rusqlite::ffi;
+    let rusqlite::Error::SqliteFailure(failure, _) = error else {
+        return None;
+    };
+    match failure.code {
+        ErrorCode::ConstraintViolation => Some(match failure.extended_code {
+            ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_ROWID => {
+                Reason::UniqueConflict
+            }
+            ffi::SQLITE_CONSTRAINT_FOREIGNKEY => Reason::ForeignKey,
+            ffi::SQLITE_CONSTRAINT_NOTNULL => Reason::NotNull,
+            ffi::SQLITE_CONSTRAINT_CHECK => Reason::Check,
+            ffi::SQLITE_CONSTRAINT_TRIGGER => Reason::Trigger,
+            ffi::SQLITE_CONSTRAINT_DATATYPE => Reason::WrongType,
+            _ => Reason::Refused,
+        }),
+        ErrorCode::TypeMismatch => Some(Reason::WrongType),
+        ErrorCode::TooBig => Some(Reason::TooLarge),
+        _ => None,
+    }
+}
+
+/// The column that a constraint's message names: `UNIQUE constraint failed: t.email`.
+pub(super) fn column_of(message: &str, table: &str) -> Option<String> {
+    let (_, names) = message.split_once(": ")?;
+    let first = names.split(", ").next()?;
+    first.strip_prefix(table)?.strip_prefix('.').map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_quoted_whatever_they_hold() {
+        assert_eq!(quote("order"), "\"order\"");
+        assert_eq!(quote("a\"b; --"), "\"a\"\"b; --\"");
+        assert_eq!(quote_all(["a", "b c"]), "\"a\", \"b c\"");
+    }
+
+    #[test]
+    fn a_constraint_names_its_column() {
+        assert_eq!(column_of("UNIQUE constraint failed: users.email", "users"), Some("email".into()));
+        assert_eq!(column_of("UNIQUE constraint failed: a.b.x, a.b.y", "a.b"), Some("x".into()));
+        assert_eq!(column_of("FOREIGN KEY constraint failed", "users"), None);
+    }
+}

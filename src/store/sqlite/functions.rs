@@ -1,0 +1,40 @@
+//! SQL functions that rowferry's own statements use on its own connections. They can be called from no trigger or view.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rusqlite::functions::{Context, FunctionFlags};
+use rusqlite::types::ValueRef as SqliteRef;
+
+use super::dialect::borrowed;
+use crate::domain::digest::RowDigest;
+
+/// Registers:
+///
+/// - `rowferry_hit()`: true, and counts its calls. In the condition of an upsert it counts the conflicts, which makes exact
+///   counts of created and updated rows possible without a query per row. It is not declared deterministic, so that SQLite
+///   calls it for each row.
+/// - `rowferry_same(a, b)`: whether both are of the same storage class and the same bytes, which SQL's `IS` does not say
+///   (`1 IS 1.0`, `0.0 IS -0.0`).
+/// - `rowferry_digest(...)`: 16 bytes that stand for the values, see [`RowDigest`].
+pub(super) fn register(sqlite: &rusqlite::Connection, hits: Arc<AtomicU64>) -> rusqlite::Result<()> {
+    let private = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DIRECTONLY;
+    let pure = private | FunctionFlags::SQLITE_DETERMINISTIC;
+    sqlite.create_scalar_function("rowferry_hit", 0, private, move |_| {
+        hits.fetch_add(1, Ordering::Relaxed);
+        Ok(true)
+    })?;
+    sqlite.create_scalar_function("rowferry_same", 2, pure, |context| {
+        Ok(borrowed(context.get_raw(0)).same(borrowed(context.get_raw(1))))
+    })?;
+    sqlite.create_scalar_function("rowferry_digest", -1, pure, |context| Ok(digest(context).to_vec()))
+}
+
+fn digest(context: &Context<'_>) -> [u8; 16] {
+    let mut digest = RowDigest::new();
+    for index in 0..context.len() {
+        let value: SqliteRef<'_> = context.get_raw(index);
+        digest.value(borrowed(value));
+    }
+    digest.finish()
+}

@@ -1,0 +1,271 @@
+//! Reads SQLite's catalogue: which tables there are, and what they look like.
+//!
+//! Sources: `pragma_table_list`, `pragma_table_xinfo` (which, unlike `table_info`, shows generated columns),
+//! `pragma_index_list`, `pragma_index_xinfo`, `pragma_foreign_key_list`, and `sqlite3_table_column_metadata` for what no
+//! pragma tells: a column's collation and AUTOINCREMENT.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::dialect::failed;
+
+use crate::domain::schema::{Column, ForeignKey, ForeignKeyAction, Index, LogicalType, TableSchema, UniqueKind, UniqueSet};
+use crate::error::Result;
+
+/// The names of the ordinary tables, sorted: no views, virtual tables or their shadows, no `sqlite_*`, none of rowferry's own.
+pub(super) fn tables(sqlite: &Connection) -> Result<Vec<String>> {
+    let sql = "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table'
+               AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name NOT LIKE 'rowferry\\_%' ESCAPE '\\' ORDER BY name";
+    let mut statement = sqlite.prepare_cached(sql).map_err(failed)?;
+    let names = statement.query_map([], |row| row.get(0)).map_err(failed)?;
+    names.collect::<rusqlite::Result<_>>().map_err(failed)
+}
+
+/// The structure of an ordinary table; `None` if [`tables`] has none of this name.
+pub(super) fn schema(sqlite: &Connection, name: &str) -> Result<Option<TableSchema>> {
+    let sql = "SELECT name, wr, strict FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name = ?1 COLLATE NOCASE
+               AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name NOT LIKE 'rowferry\\_%' ESCAPE '\\'";
+    let found = sqlite
+        .prepare_cached(sql)
+        .and_then(|mut statement| statement.query_row([name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional())
+        .map_err(failed)?;
+    let Some((name, without_rowid, strict)) = found else {
+        return Ok(None);
+    };
+    let mut table = TableSchema { name, without_rowid, strict, ..TableSchema::default() };
+    columns(sqlite, &mut table).map_err(failed)?;
+    let has_key_index = indexes(sqlite, &mut table).map_err(failed)?;
+    table.rowid_alias = !table.without_rowid
+        && !has_key_index
+        && table.primary_key.len() == 1
+        && table.column(&table.primary_key[0]).is_some_and(|c| c.declared_type.eq_ignore_ascii_case("INTEGER"));
+    // What SQLite never lets be NULL although `table_xinfo` may not say so: the rowid, and the key of a STRICT or WITHOUT
+    // ROWID table.
+    if table.rowid_alias || table.without_rowid || table.strict {
+        for key in table.primary_key.clone() {
+            if let Some(at) = table.column_index(&key) {
+                table.columns[at].nullable = false;
+            }
+        }
+    }
+    table.foreign_keys = foreign_keys(sqlite, &table.name).map_err(failed)?;
+    Ok(Some(table))
+}
+
+fn columns(sqlite: &Connection, table: &mut TableSchema) -> rusqlite::Result<()> {
+    let mut statement = sqlite
+        .prepare_cached("SELECT name, type, \"notnull\", dflt_value, pk, hidden FROM pragma_table_xinfo(?1) ORDER BY cid")?;
+    let mut rows = statement.query([&table.name])?;
+    let mut key = Vec::new();
+    while let Some(row) = rows.next()? {
+        let name: String = row.get(0)?;
+        let declared_type: String = row.get(1)?;
+        let (_, collation, _, _, autoincrement) = sqlite.column_metadata(None, table.name.as_str(), name.as_str())?;
+        let collation = collation.map(|c| c.to_string_lossy().into_owned()).filter(|c| !c.eq_ignore_ascii_case("BINARY"));
+        table.autoincrement |= autoincrement;
+        let place: i64 = row.get(4)?;
+        if place > 0 {
+            key.push((place, name.clone()));
+        }
+        table.columns.push(Column {
+            logical: LogicalType::from_declared(&declared_type),
+            name,
+            declared_type,
+            nullable: !row.get::<_, bool>(2)?,
+            default: row.get(3)?,
+            generated: matches!(row.get::<_, i64>(5)?, 2 | 3),
+            collation,
+            ..Column::default()
+        });
+    }
+    key.sort();
+    table.primary_key = key.into_iter().map(|(_, name)| name).collect();
+    Ok(())
+}
+
+/// Fills the unique sets and plain indexes; tells whether the primary key has an index of its own.
+fn indexes(sqlite: &Connection, table: &mut TableSchema) -> rusqlite::Result<bool> {
+    let mut statement =
+        sqlite.prepare_cached("SELECT name, \"unique\", origin, partial FROM pragma_index_list(?1) ORDER BY seq DESC")?;
+    let list = statement
+        .query_map([&table.name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
+        .collect::<rusqlite::Result<Vec<(String, bool, String, bool)>>>()?;
+    let mut has_key_index = false;
+    for (name, unique, origin, partial) in list {
+        if origin == "pk" {
+            has_key_index = true;
+            continue;
+        }
+        let parts = index_parts(sqlite, &name)?;
+        // An index that compares otherwise than its column does is like one over an expression: it cannot be written as a
+        // set of columns.
+        let plain = parts
+            .iter()
+            .all(|part| part.column.as_deref().is_some_and(|column| compares_alike(table, column, &part.collation)));
+        let columns = || parts.iter().filter_map(|part| part.column.clone());
+        match (unique, plain) {
+            (true, true) => {
+                let kind = if partial { UniqueKind::Partial } else { UniqueKind::Full };
+                table.unique.push(UniqueSet { columns: columns().collect(), kind });
+            }
+            (true, false) => table.unique.push(UniqueSet { columns: Vec::new(), kind: UniqueKind::Expression }),
+            (false, true) if !partial => {
+                let columns = parts.iter().filter_map(|part| Some((part.column.clone()?, part.descending))).collect();
+                table.indexes.push(Index { name, columns });
+            }
+            (false, _) => {}
+        }
+    }
+    Ok(has_key_index)
+}
+
+struct IndexPart {
+    column: Option<String>,
+    descending: bool,
+    collation: String,
+}
+
+fn index_parts(sqlite: &Connection, index: &str) -> rusqlite::Result<Vec<IndexPart>> {
+    let mut statement =
+        sqlite.prepare_cached("SELECT name, \"desc\", coll FROM pragma_index_xinfo(?1) WHERE key = 1 ORDER BY seqno")?;
+    statement
+        .query_map([index], |row| Ok(IndexPart { column: row.get(0)?, descending: row.get(1)?, collation: row.get(2)? }))?
+        .collect()
+}
+
+fn compares_alike(table: &TableSchema, column: &str, collation: &str) -> bool {
+    table.column(column).is_some_and(|c| c.collation.as_deref().unwrap_or("BINARY").eq_ignore_ascii_case(collation))
+}
+
+fn foreign_keys(sqlite: &Connection, table: &str) -> rusqlite::Result<Vec<ForeignKey>> {
+    let sql = "SELECT id, \"table\", \"from\", \"to\", on_update, on_delete FROM pragma_foreign_key_list(?1) ORDER BY id DESC, seq";
+    let mut statement = sqlite.prepare_cached(sql)?;
+    let mut rows = statement.query([table])?;
+    let mut keys: Vec<(i64, ForeignKey)> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id: i64 = row.get(0)?;
+        let (column, parent_column): (String, Option<String>) = (row.get(2)?, row.get(3)?);
+        if keys.last().is_none_or(|(last, _)| *last != id) {
+            let (on_update, on_delete): (String, String) = (row.get(4)?, row.get(5)?);
+            let key = ForeignKey {
+                parent: row.get(1)?,
+                on_update: ForeignKeyAction::from_sql(&on_update).unwrap_or_default(),
+                on_delete: ForeignKeyAction::from_sql(&on_delete).unwrap_or_default(),
+                ..ForeignKey::default()
+            };
+            keys.push((id, key));
+        }
+        if let Some((_, key)) = keys.last_mut() {
+            key.columns.push(column);
+            key.parent_columns.extend(parent_column);
+        }
+    }
+    drop(rows);
+    let mut keys: Vec<ForeignKey> = keys.into_iter().map(|(_, key)| key).collect();
+    for key in &mut keys {
+        // A reference that names no columns means the parent's primary key.
+        if key.parent_columns.is_empty() {
+            let mut statement = sqlite.prepare_cached("SELECT name FROM pragma_table_xinfo(?1) WHERE pk > 0 ORDER BY pk")?;
+            key.parent_columns = statement.query_map([&key.parent], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+        }
+    }
+    Ok(keys)
+}
+
+/// Whether anything of the host's runs when this table is written.
+pub(super) fn has_triggers(sqlite: &Connection, table: &str) -> Result<bool> {
+    let sql = "SELECT EXISTS(SELECT 1 FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ?1 COLLATE NOCASE)";
+    sqlite.prepare_cached(sql).and_then(|mut statement| statement.query_row([table], |row| row.get(0))).map_err(failed)
+}
+
+/// A name under which the rowid of this table can be reached: none if it has none, or if columns have taken all three names.
+pub(super) fn rowid_name(table: &TableSchema) -> Option<&'static str> {
+    if table.without_rowid {
+        return None;
+    }
+    ["rowid", "_rowid_", "oid"].into_iter().find(|name| table.column_index(name).is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::schema::UniqueKind;
+
+    fn inspect(sql: &str, table: &str) -> TableSchema {
+        let sqlite = Connection::open_in_memory().unwrap();
+        sqlite.execute_batch(sql).unwrap();
+        schema(&sqlite, table).unwrap().unwrap()
+    }
+
+    #[test]
+    fn reads_columns_key_and_sets() {
+        let table = inspect(
+            "CREATE TABLE t(id INTEGER PRIMARY KEY AUTOINCREMENT, email TEXT NOT NULL COLLATE NOCASE UNIQUE, a INT DEFAULT 5,
+                b INT, c AS (a + b) VIRTUAL, d INT AS (a * 2) STORED);
+             CREATE UNIQUE INDEX part ON t(a) WHERE a > 0;
+             CREATE UNIQUE INDEX expr ON t(lower(email));
+             CREATE UNIQUE INDEX other ON t(email COLLATE BINARY);
+             CREATE INDEX plain ON t(b, a DESC);
+             CREATE INDEX partial_plain ON t(b) WHERE b > 0;",
+            "T",
+        );
+        assert_eq!(table.name, "t");
+        assert!(table.rowid_alias && table.autoincrement && !table.strict && !table.without_rowid);
+        assert_eq!(table.primary_key, ["id"]);
+        let generated: Vec<bool> = table.columns.iter().map(|c| c.generated).collect();
+        assert_eq!(generated, [false, false, false, false, true, true]);
+        assert_eq!(table.columns[1].collation.as_deref(), Some("NOCASE"));
+        assert!(!table.columns[0].nullable && !table.columns[1].nullable && table.columns[2].nullable);
+        assert_eq!(table.columns[2].default.as_deref(), Some("5"));
+        let kinds: Vec<UniqueKind> = table.unique.iter().map(|set| set.kind).collect();
+        assert_eq!(kinds, [UniqueKind::Full, UniqueKind::Partial, UniqueKind::Expression, UniqueKind::Expression]);
+        assert_eq!(table.indexes, [Index { name: "plain".into(), columns: vec![("b".into(), false), ("a".into(), true)] }]);
+    }
+
+    #[test]
+    fn tells_the_rowid_from_keys_that_look_like_it() {
+        assert!(inspect("CREATE TABLE t(id INTEGER PRIMARY KEY)", "t").rowid_alias);
+        for sql in [
+            "CREATE TABLE t(id INTEGER PRIMARY KEY DESC)",
+            "CREATE TABLE t(id INT PRIMARY KEY)",
+            "CREATE TABLE t(id BIGINT PRIMARY KEY)",
+        ] {
+            let table = inspect(sql, "t");
+            assert!(!table.rowid_alias, "{sql}");
+            assert!(table.columns[0].nullable, "{sql}");
+        }
+        for sql in ["CREATE TABLE t(id INTEGER PRIMARY KEY) WITHOUT ROWID", "CREATE TABLE t(id INT PRIMARY KEY) STRICT"] {
+            let table = inspect(sql, "t");
+            assert!(!table.rowid_alias && !table.columns[0].nullable, "{sql}");
+        }
+    }
+
+    #[test]
+    fn reads_foreign_keys_in_order_and_fills_in_the_parents_key() {
+        let table = inspect(
+            "CREATE TABLE p(a INT, b INT, PRIMARY KEY(b, a));
+             CREATE TABLE q(id INTEGER PRIMARY KEY);
+             CREATE TABLE t(x INT, y INT, z INT REFERENCES q(id) ON DELETE CASCADE, FOREIGN KEY(x, y) REFERENCES p);",
+            "t",
+        );
+        assert_eq!(table.foreign_keys.len(), 2);
+        assert_eq!(table.foreign_keys[0].parent, "q");
+        assert_eq!(table.foreign_keys[0].on_delete, ForeignKeyAction::Cascade);
+        assert_eq!(table.foreign_keys[1].columns, ["x", "y"]);
+        assert_eq!(table.foreign_keys[1].parent_columns, ["b", "a"]);
+    }
+
+    #[test]
+    fn only_ordinary_tables_are_tables() {
+        let sqlite = Connection::open_in_memory().unwrap();
+        sqlite
+            .execute_batch(
+                "CREATE TABLE b(x); CREATE TABLE a(x); CREATE VIEW v AS SELECT 1; CREATE TABLE rowferry_x(x);
+                 CREATE TABLE rowferryx(x); CREATE VIRTUAL TABLE f USING fts5(x); CREATE TABLE \"we\"\"ird \"(x);",
+            )
+            .unwrap();
+        assert_eq!(tables(&sqlite).unwrap(), ["a", "b", "rowferryx", "we\"ird "]);
+        for hidden in ["v", "f", "f_data", "rowferry_x", "sqlite_schema", "nope"] {
+            assert_eq!(schema(&sqlite, hidden).unwrap(), None, "{hidden}");
+        }
+    }
+}

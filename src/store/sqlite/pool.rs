@@ -1,0 +1,157 @@
+//! Connections to one SQLite file: how each is opened and set up, and the pools that hand them out.
+//!
+//! There are two pools. Readers only read (`query_only`), with a small page cache. There is one writer, with a large cache:
+//! SQLite has one writer at a time anyway, and so the program's own writers queue here and not on the file's lock.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rusqlite::OpenFlags;
+
+use super::{dialect, functions};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
+
+/// Page cache of a reading connection.
+const READ_CACHE_BYTES: usize = 2 << 20;
+
+/// Prepared statements kept by a connection.
+const STATEMENTS: usize = 64;
+
+pub(super) type Pooled = r2d2::PooledConnection<Manager>;
+
+/// A connection with the counter that its SQL function `rowferry_hit` raises.
+pub struct Connection {
+    pub(super) sqlite: rusqlite::Connection,
+    hits: Arc<AtomicU64>,
+}
+
+impl Connection {
+    /// How often `rowferry_hit()` was called so far.
+    pub(super) fn hits(&self) -> u64 {
+        self.hits.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Reader,
+    Writer,
+}
+
+/// Opens connections for r2d2.
+#[derive(Debug)]
+pub struct Manager {
+    path: PathBuf,
+    role: Role,
+    cache_bytes: usize,
+    lock_time: Duration,
+}
+
+impl r2d2::ManageConnection for Manager {
+    type Connection = Connection;
+    type Error = rusqlite::Error;
+
+    fn connect(&self) -> std::result::Result<Connection, rusqlite::Error> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let sqlite = rusqlite::Connection::open_with_flags(&self.path, flags)?;
+        sqlite.busy_timeout(self.lock_time)?;
+        sqlite.set_prepared_statement_cache_capacity(STATEMENTS);
+        // Each pragma is set explicitly: SQLite's defaults differ between builds.
+        sqlite.pragma_update(None, "foreign_keys", true)?;
+        sqlite.pragma_update(None, "synchronous", "NORMAL")?;
+        sqlite.pragma_update(None, "cache_size", -((self.cache_bytes >> 10) as i64))?;
+        sqlite.pragma_update(None, "query_only", self.role == Role::Reader)?;
+        let hits = Arc::new(AtomicU64::new(0));
+        functions::register(&sqlite, Arc::clone(&hits))?;
+        Ok(Connection { sqlite, hits })
+    }
+
+    fn is_valid(&self, connection: &mut Connection) -> std::result::Result<(), rusqlite::Error> {
+        connection.sqlite.execute_batch("SELECT 1")
+    }
+
+    fn has_broken(&self, _connection: &mut Connection) -> bool {
+        false
+    }
+}
+
+/// The connections of one store.
+#[derive(Debug)]
+pub(super) struct Pools {
+    path: PathBuf,
+    readers: r2d2::Pool<Manager>,
+    writers: r2d2::Pool<Manager>,
+}
+
+impl Pools {
+    /// Opens the file, making it if it is missing, and checks that it is a database that can be written.
+    pub(super) fn open(path: &Path, limits: &Limits) -> Result<Self> {
+        let manager = |role, cache_bytes| Manager { path: path.to_owned(), role, cache_bytes, lock_time: limits.lock_time };
+        let writer = manager(Role::Writer, limits.write_cache_bytes);
+        // The first connection is made outside of the pool, which would try again and again and then only say "timed out".
+        let first = r2d2::ManageConnection::connect(&writer).map_err(|e| dialect::opening(path, e))?;
+        first
+            .sqlite
+            .pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
+            .map_err(|e| dialect::opening(path, e))?;
+        drop(first);
+        let threads = Arc::new(
+            scheduled_thread_pool::ScheduledThreadPool::builder()
+                .num_threads(1)
+                .thread_name_pattern("rowferry-pool")
+                .build(),
+        );
+        let pool = |manager, size| {
+            r2d2::Pool::builder()
+                .max_size(size)
+                .min_idle(Some(0))
+                .idle_timeout(None)
+                .max_lifetime(None)
+                .test_on_check_out(false)
+                .connection_timeout(limits.lock_time)
+                .thread_pool(Arc::clone(&threads))
+                .build_unchecked(manager)
+        };
+        let readers = u32::try_from(limits.connections).unwrap_or(u32::MAX).saturating_add(8);
+        Ok(Pools {
+            path: path.to_owned(),
+            readers: pool(manager(Role::Reader, READ_CACHE_BYTES), readers),
+            writers: pool(writer, 1),
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn reader(&self) -> Result<Pooled> {
+        self.readers.get().map_err(|e| self.exhausted("reading", &e))
+    }
+
+    pub(super) fn writer(&self) -> Result<Pooled> {
+        self.writers.get().map_err(|e| self.exhausted("writing", &e))
+    }
+
+    /// Why the pool gave no connection: none can be made, or all are in use.
+    fn exhausted(&self, doing: &str, error: &r2d2::Error) -> Error {
+        match r2d2::ManageConnection::connect(self.readers_manager().as_ref()) {
+            Err(e) => dialect::opening(&self.path, e),
+            Ok(_) => {
+                let message = format!("all connections for {doing} {} are in use: {error}", self.path.display());
+                Error::new(ErrorKind::Locked, message).with_hint("Try again when other work on this database is done.")
+            }
+        }
+    }
+
+    fn readers_manager(&self) -> Box<Manager> {
+        Box::new(Manager {
+            path: self.path.clone(),
+            role: Role::Reader,
+            cache_bytes: READ_CACHE_BYTES,
+            lock_time: Duration::from_millis(100),
+        })
+    }
+}

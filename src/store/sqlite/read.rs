@@ -1,0 +1,258 @@
+//! A snapshot of a SQLite database: a connection with a read transaction.
+//!
+//! Pages are cut by key and not by offset, so that the last page costs what the first does. Rows with NULL in their key have
+//! no place in that order and come first, in the order of their rowids; so do all rows of a table without a key.
+
+use rusqlite::Connection;
+
+use super::dialect::{borrowed, failed, parameters, quote, quote_all};
+use super::inspect;
+use super::pool::Pooled;
+use crate::domain::schema::TableSchema;
+use crate::domain::value::{Rows, Value};
+use crate::error::Result;
+use crate::plan::table::key_of;
+use crate::store::{Cursor, PageBounds, PageEnd, Snapshot};
+
+/// Rows by rowid: those with NULL in their key, or all of a table without one.
+const UNKEYED: u8 = 0;
+/// Rows by key.
+const KEYED: u8 = 1;
+/// Rows by position: a table without key and without a name for its rowid.
+const COUNTED: u8 = 2;
+
+/// A read transaction on a connection of its own.
+pub(super) struct SqliteSnapshot {
+    connection: Pooled,
+    wal: std::path::PathBuf,
+}
+
+impl SqliteSnapshot {
+    pub(super) fn begin(connection: Pooled, database: &std::path::Path) -> Result<Self> {
+        connection.sqlite.execute_batch("BEGIN").map_err(failed)?;
+        let mut wal = database.as_os_str().to_owned();
+        wal.push("-wal");
+        let snapshot = SqliteSnapshot { connection, wal: wal.into() };
+        // BEGIN alone takes no snapshot: the first read does.
+        snapshot.connection.sqlite.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(failed)?;
+        Ok(snapshot)
+    }
+}
+
+impl Drop for SqliteSnapshot {
+    fn drop(&mut self) {
+        if let Err(error) = self.connection.sqlite.execute_batch("ROLLBACK") {
+            log::warn!("ending a read transaction failed: {error}");
+        }
+    }
+}
+
+impl Snapshot for SqliteSnapshot {
+    fn tables(&mut self) -> Result<Vec<String>> {
+        inspect::tables(&self.connection.sqlite)
+    }
+
+    fn schema(&mut self, table: &str) -> Result<Option<TableSchema>> {
+        inspect::schema(&self.connection.sqlite, table)
+    }
+
+    fn count(&mut self, table: &TableSchema) -> Result<u64> {
+        count(&self.connection.sqlite, table)
+    }
+
+    fn page(
+        &mut self,
+        table: &TableSchema,
+        after: Option<&Cursor>,
+        skip: u64,
+        bounds: PageBounds,
+        rows: &mut Rows,
+    ) -> Result<PageEnd> {
+        page(&self.connection.sqlite, table, after, skip, bounds, rows)
+    }
+
+    fn pinned_bytes(&self) -> u64 {
+        std::fs::metadata(&self.wal).map_or(0, |wal| wal.len())
+    }
+}
+
+pub(super) fn count(sqlite: &Connection, table: &TableSchema) -> Result<u64> {
+    let sql = format!("SELECT count(*) FROM {}", quote(&table.name));
+    let count: i64 = sqlite.query_row(&sql, [], |row| row.get(0)).map_err(failed)?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
+/// One run of the order that the rows of a table come in.
+struct Run {
+    id: u8,
+    condition: String,
+    order: String,
+    /// `(a, b) > (?2, ?3)`, to go on behind a row.
+    behind: String,
+    /// The expressions whose values make up the cursor.
+    place: String,
+    place_width: usize,
+}
+
+fn runs(table: &TableSchema) -> Result<Vec<Run>> {
+    let mut runs = Vec::new();
+    let key = key_of(table)?;
+    if key.as_ref().is_none_or(|(_, nullable)| *nullable) {
+        let condition = match &key {
+            Some((columns, _)) => columns
+                .iter()
+                .map(|at| format!("{} IS NULL", quote(&table.columns[*at].name)))
+                .collect::<Vec<_>>()
+                .join(" OR "),
+            None => "1".to_owned(),
+        };
+        runs.push(match inspect::rowid_name(table) {
+            Some(rowid) => Run {
+                id: UNKEYED,
+                condition,
+                order: rowid.to_owned(),
+                behind: format!("{rowid} > ?2"),
+                place: rowid.to_owned(),
+                place_width: 1,
+            },
+            None => Run {
+                id: COUNTED,
+                condition,
+                order: String::new(),
+                behind: String::new(),
+                place: String::new(),
+                place_width: 0,
+            },
+        });
+    }
+    if let Some((columns, nullable)) = key {
+        let names: Vec<String> = columns.iter().map(|at| quote(&table.columns[*at].name)).collect();
+        let list = names.join(", ");
+        let marks = (2..2 + names.len()).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ");
+        let condition = match nullable {
+            true => names.iter().map(|name| format!("{name} IS NOT NULL")).collect::<Vec<_>>().join(" AND "),
+            false => "1".to_owned(),
+        };
+        runs.push(Run {
+            id: KEYED,
+            condition,
+            behind: if names.len() == 1 { format!("{list} > {marks}") } else { format!("({list}) > ({marks})") },
+            order: list.clone(),
+            place: list,
+            place_width: names.len(),
+        });
+    }
+    Ok(runs)
+}
+
+pub(super) fn page(
+    sqlite: &Connection,
+    table: &TableSchema,
+    after: Option<&Cursor>,
+    skip: u64,
+    bounds: PageBounds,
+    rows: &mut Rows,
+) -> Result<PageEnd> {
+    rows.clear(table.columns.len());
+    let mut end = PageEnd { cursor: None, more: false };
+    let mut left_to_skip = skip;
+    for run in runs(table)? {
+        // The runs come in the order of their numbers, but for the counted one, which stands for the first.
+        if after.is_some_and(|cursor| cursor.run == KEYED && run.id != KEYED) {
+            continue;
+        }
+        let from = after.filter(|cursor| cursor.run == run.id);
+        let mut fill = Fill { rows, end: &mut end, bounds, left_to_skip: &mut left_to_skip };
+        if fill.is_full() {
+            end.more = has_row(sqlite, table, &run)?;
+        } else {
+            read_run(sqlite, table, &run, from, &mut fill)?;
+        }
+        if end.more {
+            break;
+        }
+    }
+    Ok(end)
+}
+
+fn has_row(sqlite: &Connection, table: &TableSchema, run: &Run) -> Result<bool> {
+    let sql = format!("SELECT EXISTS(SELECT 1 FROM {} WHERE {})", quote(&table.name), run.condition);
+    sqlite.prepare_cached(&sql).and_then(|mut statement| statement.query_row([], |row| row.get(0))).map_err(failed)
+}
+
+struct Fill<'r> {
+    rows: &'r mut Rows,
+    end: &'r mut PageEnd,
+    bounds: PageBounds,
+    left_to_skip: &'r mut u64,
+}
+
+impl Fill<'_> {
+    fn is_full(&self) -> bool {
+        self.rows.len() >= self.bounds.rows || (self.rows.size_bytes() >= self.bounds.bytes && !self.rows.is_empty())
+    }
+}
+
+fn read_run(sqlite: &Connection, table: &TableSchema, run: &Run, from: Option<&Cursor>, fill: &mut Fill<'_>) -> Result<()> {
+    let width = table.columns.len();
+    // A counted run's place is how many of its rows lie behind.
+    let counted = from.filter(|_| run.id == COUNTED).and_then(|cursor| cursor.values.first()).and_then(Value::as_integer);
+    let counted = counted.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
+    let mut left_behind = counted;
+    let limit = (fill.bounds.rows.saturating_sub(fill.rows.len()) as u64)
+        .saturating_add(1)
+        .saturating_add(counted)
+        .saturating_add(*fill.left_to_skip);
+    let mut values = vec![Value::Integer(i64::try_from(limit).unwrap_or(i64::MAX))];
+    let keyed_from = from.filter(|_| run.id != COUNTED);
+    values.extend(keyed_from.iter().flat_map(|cursor| cursor.values.iter().cloned()));
+    let sql = format!(
+        "SELECT {}{} FROM {} WHERE ({}){}{} LIMIT ?1",
+        quote_all(table.columns.iter().map(|column| column.name.as_str())),
+        prefixed(", ", &run.place),
+        quote(&table.name),
+        run.condition,
+        if keyed_from.is_some() { prefixed(" AND ", &run.behind) } else { String::new() },
+        prefixed(" ORDER BY ", &run.order),
+    );
+    let mut statement = sqlite.prepare_cached(&sql).map_err(failed)?;
+    let mut found = statement.query(parameters(&values)).map_err(failed)?;
+    let mut position = counted;
+    let mut place = Vec::new();
+    let before = fill.rows.len();
+    while let Some(row) = found.next().map_err(failed)? {
+        if left_behind > 0 {
+            left_behind -= 1;
+            continue;
+        }
+        if fill.is_full() {
+            fill.end.more = true;
+            break;
+        }
+        position += 1;
+        if *fill.left_to_skip > 0 {
+            *fill.left_to_skip -= 1;
+            continue;
+        }
+        fill.rows.start_row();
+        for column in 0..width {
+            fill.rows.set(column, borrowed(row.get_ref(column).map_err(failed)?));
+        }
+        place.clear();
+        for at in 0..run.place_width {
+            place.push(borrowed(row.get_ref(width + at).map_err(failed)?).to_owned());
+        }
+    }
+    if fill.rows.len() > before {
+        if run.id == COUNTED {
+            place.push(Value::Integer(i64::try_from(position).unwrap_or(i64::MAX)));
+        }
+        fill.end.cursor = Some(Cursor { run: run.id, values: place });
+    }
+    Ok(())
+}
+
+/// The text with something before it; nothing if it is empty.
+fn prefixed(before: &str, text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!("{before}{text}") }
+}

@@ -1,0 +1,107 @@
+//! Imports from memory: the same way in as a pull, without a sender.
+
+use super::source::{Page, Source};
+use super::{Report, TableReport, TransferOptions, pull};
+use crate::domain::schema::TableSchema;
+use crate::domain::table::TableInfo;
+use crate::domain::value::{Records, Rows};
+use crate::error::{Error, ErrorKind, Result};
+use crate::site::Site;
+
+impl Site {
+    /// Imports records into a local table, as a pull does with the records of a sender: the strategy, counts and failures are
+    /// the same. Columns are matched by name; the table must exist.
+    ///
+    /// # Errors
+    /// [`TableNotFound`](ErrorKind::TableNotFound), [`SchemaMismatch`](ErrorKind::SchemaMismatch) for columns that the table
+    /// does not have, and what the database says. A record that cannot be taken is no error: see
+    /// [`Outcome::failures`](crate::Outcome::failures).
+    pub fn import_records(&self, table: &str, records: &Records, options: TransferOptions<'_>) -> Result<TableReport> {
+        let report = self.import_multiple(&[(table, records)], options)?;
+        let mut tables = report.tables;
+        match tables.pop() {
+            Some((_, report)) => report.into_result(),
+            None => Err(Error::new(ErrorKind::TableNotFound, format!("there is no table {table:?} here"))),
+        }
+    }
+
+    /// Imports records into several local tables, in the order of their foreign keys: see [`Site::import_records`].
+    pub fn import_multiple(&self, tables: &[(&str, &Records)], options: TransferOptions<'_>) -> Result<Report> {
+        let mut memory = Vec::with_capacity(tables.len());
+        for (name, records) in tables {
+            memory.push((self.described(name, records)?, &records.rows));
+        }
+        pull(&Memory(memory), &**self.store(), self.limits(), options.create_missing_tables(false))
+    }
+
+    /// Makes a table of this structure. Names and types only are taken from it; what cannot be made is left out and told, in
+    /// whole sentences.
+    ///
+    /// # Errors
+    /// [`ReservedName`](ErrorKind::ReservedName), [`SchemaMismatch`](ErrorKind::SchemaMismatch),
+    /// [`TooLarge`](ErrorKind::TooLarge), and what the database says, for example that the table exists.
+    pub fn create_table(&self, table: &TableSchema) -> Result<Vec<String>> {
+        let mut writer = self.store().writer()?;
+        let mut parents = std::collections::HashMap::new();
+        for key in &table.foreign_keys {
+            parents.insert(key.parent.to_ascii_lowercase(), writer.schema(&key.parent)?);
+        }
+        let parent = |name: &str| parents.get(&name.to_ascii_lowercase()).cloned().flatten();
+        let (table, notes) = crate::plan::create::creatable(table, true, &parent)?;
+        writer.create_table(&table)?;
+        writer.commit()?;
+        Ok(notes)
+    }
+
+    /// The structure that records of these columns have, as the local table says it.
+    fn described(&self, table: &str, records: &Records) -> Result<TableSchema> {
+        let mut schema = self.get_schema(table)?;
+        let columns = records.columns.iter().map(|name| {
+            schema.column(name).cloned().ok_or_else(|| {
+                let message = format!("the table {:?} has no column {name:?}", schema.name);
+                Error::new(ErrorKind::SchemaMismatch, message)
+            })
+        });
+        schema.columns = columns.collect::<Result<_>>()?;
+        Ok(schema)
+    }
+}
+
+/// Records in memory, as something to pull from.
+struct Memory<'m>(Vec<(TableSchema, &'m Rows)>);
+
+impl Memory<'_> {
+    fn table(&self, name: &str) -> Result<&(TableSchema, &Rows)> {
+        let missing = || Error::new(ErrorKind::TableNotFound, format!("there is no table {name:?}"));
+        self.0.iter().find(|(schema, _)| schema.name == name).ok_or_else(missing)
+    }
+}
+
+impl Source for Memory<'_> {
+    fn is_rowferry(&self) -> bool {
+        true
+    }
+
+    fn tables(&self) -> Result<Vec<TableInfo>> {
+        let info =
+            |(schema, rows): &(TableSchema, &Rows)| TableInfo { name: schema.name.clone(), row_count: rows.len() as u64 };
+        Ok(self.0.iter().map(info).collect())
+    }
+
+    fn schema(&self, table: &str) -> Result<TableSchema> {
+        Ok(self.table(table)?.0.clone())
+    }
+
+    fn count(&self, table: &str) -> Result<u64> {
+        Ok(self.table(table)?.1.len() as u64)
+    }
+
+    fn page(&self, table: &TableSchema, offset: u64, limit: u32, rows: &mut Rows) -> Result<Page> {
+        let all = self.table(&table.name)?.1;
+        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(all.len());
+        let to = from.saturating_add(limit as usize).min(all.len());
+        (from..to).for_each(|row| rows.push_from(all, row));
+        let state = Some(1);
+        Ok(Page { received: (to - from) as u64, has_more: to < all.len(), state, ..Page::default() })
+    }
+}

@@ -1,0 +1,19 @@
+//! The pull: ask what there is, plan, fetch pages, import them, check that all arrived.
+
+mod fetch;
+mod local;
+mod options;
+mod order;
+mod prepare;
+mod progress;
+mod pull;
+mod report;
+mod run;
+mod source;
+
+pub use options::TransferOptions;
+pub use progress::Phase;
+pub use progress::Progress;
+pub(crate) use pull::pull;
+pub use report::{Report, TableReport, TableStatus};
+pub(crate) use source::Source;

@@ -1,0 +1,136 @@
+//! What a caller may choose about a pull.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use crate::cancel::CancelToken;
+use crate::domain::strategy::Strategy;
+use crate::plan::table::ExtraColumns;
+use crate::sync::Progress;
+
+/// How tables are pulled. Each setter says its default.
+#[derive(Default)]
+pub struct TransferOptions<'p> {
+    pub(super) strategy: Strategy,
+    pub(super) table_strategies: BTreeMap<String, Strategy>,
+    pub(super) tables: Option<Vec<String>>,
+    pub(super) batch_size: Option<u32>,
+    pub(super) keep_missing_tables: bool,
+    pub(super) extra_columns: ExtraColumns,
+    pub(super) dry_run: bool,
+    pub(super) timeout: Option<Duration>,
+    pub(super) cancel: CancelToken,
+    pub(super) progress: Option<Box<dyn FnMut(&Progress<'_>) + 'p>>,
+}
+
+/// Records asked for at a time, where nothing else is said.
+const BATCH_SIZE: u32 = 500;
+
+/// The most records asked for at a time.
+const MOST_RECORDS: u32 = 10_000;
+
+impl<'p> TransferOptions<'p> {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What to do with a record whose key exists here. Defaults to [`Strategy::Skip`].
+    #[must_use]
+    pub fn strategy(mut self, strategy: Strategy) -> Self {
+        self.strategy = strategy;
+        self
+    }
+
+    /// Another strategy for one table, by the sender's name for it. A name that the sender does not have is an error of the
+    /// pull.
+    #[must_use]
+    pub fn table_strategy(mut self, table: impl Into<String>, strategy: Strategy) -> Self {
+        self.table_strategies.insert(table.into(), strategy);
+        self
+    }
+
+    /// Which tables `transfer_all` pulls. Defaults to all that the sender offers, but for the reference's own state.
+    #[must_use]
+    pub fn tables<T: Into<String>>(mut self, tables: impl IntoIterator<Item = T>) -> Self {
+        self.tables = Some(tables.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// How many records are asked for at a time, from 1 to 10,000. Defaults to 500. A reference sender is never asked for more
+    /// than 1,000. How many rows are written in one transaction is another matter: see
+    /// [`Limits::commit_rows`](crate::Limits::commit_rows).
+    #[must_use]
+    pub fn batch_size(mut self, records: u32) -> Self {
+        self.batch_size = Some(records);
+        self
+    }
+
+    /// Whether tables that are missing here are made. Defaults to true; otherwise a missing table fails.
+    #[must_use]
+    pub fn create_missing_tables(mut self, create: bool) -> Self {
+        self.keep_missing_tables = !create;
+        self
+    }
+
+    /// What to do with columns of the sender's that the local table lacks. Defaults to [`ExtraColumns::Refuse`]: the table
+    /// fails before a row is moved.
+    #[must_use]
+    pub fn extra_columns(mut self, extra: ExtraColumns) -> Self {
+        self.extra_columns = extra;
+        self
+    }
+
+    /// Whether everything is tried and reported but nothing is kept. Defaults to false.
+    #[must_use]
+    pub fn dry_run(mut self, dry_run: bool) -> Self {
+        self.dry_run = dry_run;
+        self
+    }
+
+    /// How long the whole pull may take. Defaults to no bound; each single request has its own
+    /// ([`ConnectOptions`](crate::client::ConnectOptions)).
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Ends the pull when the token is cancelled: what was written before stays.
+    #[must_use]
+    pub fn cancel(mut self, token: CancelToken) -> Self {
+        self.cancel = token;
+        self
+    }
+
+    /// Is called on the calling thread after each batch, and at the beginning and end of each table.
+    #[must_use]
+    pub fn on_progress(mut self, progress: impl FnMut(&Progress<'_>) + 'p) -> Self {
+        self.progress = Some(Box::new(progress));
+        self
+    }
+
+    pub(super) fn strategy_of(&self, table: &str) -> Strategy {
+        self.table_strategies.get(table).copied().unwrap_or(self.strategy)
+    }
+
+    pub(super) fn page_records(&self, most: u32) -> u32 {
+        self.batch_size.unwrap_or(BATCH_SIZE).clamp(1, MOST_RECORDS).min(most)
+    }
+}
+
+impl fmt::Debug for TransferOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TransferOptions")
+            .field("strategy", &self.strategy)
+            .field("table_strategies", &self.table_strategies)
+            .field("tables", &self.tables)
+            .field("batch_size", &self.page_records(MOST_RECORDS))
+            .field("create_missing_tables", &!self.keep_missing_tables)
+            .field("extra_columns", &self.extra_columns)
+            .field("dry_run", &self.dry_run)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}

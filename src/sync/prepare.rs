@@ -1,0 +1,165 @@
+//! What a pull does before the first row is asked for: which tables, what they look like, what is made of them here.
+
+use std::collections::HashMap;
+
+use super::order::groups;
+use super::pull::{Job, Pull};
+use super::{TableReport, TableStatus};
+use crate::domain::schema::TableSchema;
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::TablePlan;
+use crate::plan::create::{creatable, is_reserved};
+use crate::plan::table::{link_appends, plan_table};
+use crate::store::Writer;
+
+/// The reference system's own state: its server offers these tables, hashes of secrets included. They are pulled only when
+/// they are named.
+const REFERENCE_STATE: [&str; 2] = ["phoenix_kit_sync_connections", "phoenix_kit_sync_transfers"];
+
+impl Pull<'_, '_> {
+    /// Finds out which tables to pull and what they look like. Gives those that cannot be pulled.
+    pub(super) fn inspect(&mut self) -> Result<Vec<(String, TableReport)>> {
+        let offered = self.source.tables()?;
+        let mut failed = Vec::new();
+        let wanted: Vec<String> = match &self.options.tables {
+            Some(names) => names.clone(),
+            None => {
+                let own_state = |name: &str| REFERENCE_STATE.contains(&name) && !self.source.is_rowferry();
+                offered.iter().map(|table| table.name.clone()).filter(|name| !own_state(name)).collect()
+            }
+        };
+        let known = |name: &str| offered.iter().find(|table| table.name == name);
+        if let Some(name) = self.options.table_strategies.keys().find(|name| !wanted.contains(name)) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("a strategy is given for {name:?}, which is not pulled"),
+            )
+            .with_hint("Strategies per table go by the sender's names of the tables that are pulled."));
+        }
+        for name in wanted {
+            if self.jobs.iter().any(|job| job.name == name) {
+                continue;
+            }
+            let Some(info) = known(&name) else {
+                let error = Error::new(ErrorKind::TableNotFound, format!("the other site offers no table {name:?}"))
+                    .with_hint("Names are compared exactly: see the list of tables.");
+                failed.push((name, TableReport::failed(error)));
+                continue;
+            };
+            if is_reserved(&name) {
+                let error = Error::new(ErrorKind::ReservedName, format!("a table named {name:?} is not pulled"))
+                    .with_hint("Names that begin with sqlite_, rowferry_ or pg_ are reserved.");
+                failed.push((name, TableReport::failed(error)));
+                continue;
+            }
+            match self.ask(|source| source.schema(&name)) {
+                Ok(sender) => self.jobs.push(Job {
+                    name,
+                    sender,
+                    announced: info.row_count,
+                    plan: None,
+                    create: None,
+                    received: 0,
+                    report: TableReport::default(),
+                }),
+                Err(error) => failed.push((name, TableReport::failed(error))),
+            }
+        }
+        Ok(failed)
+    }
+
+    /// Makes missing tables and plans each one. Gives the groups in the order in which they are pulled.
+    pub(super) fn prepare(&mut self) -> Vec<Vec<usize>> {
+        let senders: Vec<TableSchema> = self.jobs.iter().map(|job| job.sender.clone()).collect();
+        if let Err(error) = self.plan_tables(&senders) {
+            // The database cannot be read or written: it fails for all of them.
+            for job in &mut self.jobs {
+                job.plan = None;
+                job.report = TableReport::failed(error.copy());
+            }
+        }
+        groups(&self.references(), self.source.is_rowferry())
+    }
+
+    /// The tables with what decides their order: the sender's columns, and the foreign keys that are enforced here.
+    pub(super) fn references(&self) -> Vec<TableSchema> {
+        let table = |job: &Job| {
+            let enforced = job.plan.as_ref().map_or(&job.sender.foreign_keys, |plan| &plan.table.foreign_keys);
+            TableSchema { foreign_keys: enforced.clone(), ..job.sender.clone() }
+        };
+        self.jobs.iter().map(table).collect()
+    }
+
+    fn plan_tables(&mut self, senders: &[TableSchema]) -> Result<()> {
+        let mut writer = self.store.writer()?;
+        for at in 0..self.jobs.len() {
+            if self.jobs[at].report.status == TableStatus::Failed {
+                continue;
+            }
+            let (sender, name) = (&senders[at], self.jobs[at].name.clone());
+            let local = match writer.schema(&name)? {
+                Some(local) => Ok(local),
+                None => self.create(&mut *writer, at, sender, senders)?,
+            };
+            let plan = local
+                .and_then(|local| plan_table(sender, &local, self.options.strategy_of(&name), self.options.extra_columns));
+            match plan {
+                Ok(plan) => self.jobs[at].plan = Some(plan),
+                Err(error) => self.jobs[at].report = TableReport::failed(error),
+            }
+        }
+        // A dry run makes the tables again, inside of the transaction that it does not commit.
+        if !self.options.dry_run {
+            writer.commit()?;
+        }
+        let (jobs, mut plans): (Vec<usize>, Vec<TablePlan>) =
+            self.jobs.iter_mut().enumerate().filter_map(|(at, job)| Some((at, job.plan.take()?))).unzip();
+        let planned: Vec<TableSchema> = jobs.iter().map(|at| senders[*at].clone()).collect();
+        link_appends(&mut plans, &planned);
+        for (at, plan) in jobs.into_iter().zip(plans) {
+            self.jobs[at].plan = Some(plan);
+        }
+        Ok(())
+    }
+
+    /// Makes a missing table. The outer error is the database's, the inner one this table's.
+    fn create(
+        &mut self,
+        writer: &mut dyn Writer,
+        at: usize,
+        sender: &TableSchema,
+        senders: &[TableSchema],
+    ) -> Result<Result<TableSchema>> {
+        if self.options.keep_missing_tables {
+            let error = Error::new(ErrorKind::TableNotFound, format!("there is no table {:?} here", sender.name));
+            return Ok(Err(error.with_hint("Make it first, or let missing tables be created.")));
+        }
+        let mut here = HashMap::new();
+        for key in &sender.foreign_keys {
+            here.insert(key.parent.to_ascii_lowercase(), writer.schema(&key.parent)?);
+        }
+        let parent = |name: &str| {
+            let found = here.get(&name.to_ascii_lowercase()).cloned().flatten();
+            found.or_else(|| senders.iter().find(|sender| sender.name.eq_ignore_ascii_case(name)).cloned())
+        };
+        let (table, notes) = match creatable(sender, self.source.is_rowferry(), &parent) {
+            Ok(made) => made,
+            Err(error) => return Ok(Err(error)),
+        };
+        writer.mark()?;
+        if let Err(error) = writer.create_table(&table) {
+            writer.undo()?;
+            return Ok(Err(error));
+        }
+        let report = &mut self.jobs[at].report;
+        report.created_table = true;
+        report.notes = notes;
+        self.jobs[at].create = Some(table.clone());
+        match writer.schema(&table.name)? {
+            Some(made) => Ok(Ok(made)),
+            None => {
+                Ok(Err(Error::new(ErrorKind::Database, format!("the table {:?} was made but is not there", table.name))))
+            }
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! How far a pull is.
+
+/// How far a pull is, for a progress bar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress<'t> {
+    /// The table that is being pulled.
+    pub table: &'t str,
+    /// Its place among the tables of the pull, from 0.
+    pub table_index: usize,
+    /// How many tables the pull has.
+    pub tables: usize,
+    /// Records of this table that were received.
+    pub records: u64,
+    /// How many records of this table the sender announced.
+    pub announced: u64,
+    /// Bytes received in this pull.
+    pub bytes: u64,
+    /// What is being done.
+    pub phase: Phase,
+}
+
+/// What a pull is doing with a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Phase {
+    /// It is about to ask for the first page.
+    Started,
+    /// Pages arrive.
+    Receiving,
+    /// All records are here, and those that had to wait are applied.
+    Applying,
+    /// It is done with the table.
+    Finished,
+}

@@ -1,0 +1,196 @@
+//! Moves the rows: fetches each table on a thread of its own and imports it on the caller's.
+
+use std::sync::mpsc::sync_channel;
+
+use super::fetch::{Batch, Fetch, Fetched};
+use super::progress::Phase;
+use super::pull::Pull;
+use crate::error::{Error, ErrorKind, Result};
+use crate::import::{Direct, Finish, Import, Staged, apply_group};
+use crate::plan::order::needs_stage;
+use crate::plan::{Identity, TablePlan};
+
+/// The most records that a reference sender is asked for: it sends no more than this, but counts on from what was asked.
+const REFERENCE_RECORDS: u32 = 1_000;
+
+impl Pull<'_, '_> {
+    /// Pulls the tables of a group. What goes wrong stands in their reports.
+    pub(super) fn run_group(&mut self, group: &[usize]) {
+        let deferred = needs_stage(group, &self.references());
+        let group = self.planned(group);
+        let needs_all = |plan: &TablePlan| plan.identity == Identity::WholeRow;
+        if !deferred && !group.iter().any(|at| self.jobs[*at].plan.as_ref().is_some_and(needs_all)) {
+            for at in group {
+                if let Err(error) = self.run_direct(at) {
+                    self.jobs[at].report.cut_off(error);
+                }
+                self.progress(at, Phase::Finished);
+            }
+            return;
+        }
+        let (jobs, mut tables): (Vec<usize>, Vec<Staged>) = self.stage(&group).into_iter().unzip();
+        let applied = self
+            .store
+            .writer()
+            .and_then(|mut writer| apply_group(&self.import, &mut *writer, &mut tables, deferred, Finish::Commit));
+        self.report_staged(&jobs, &tables, &applied);
+    }
+
+    /// Tries everything in one transaction that is not committed.
+    pub(super) fn run_dry(&mut self, groups: &[Vec<usize>]) {
+        let references = self.references();
+        let mut staged: Vec<(Vec<usize>, Vec<Staged>, bool)> = Vec::new();
+        for group in groups {
+            let deferred = needs_stage(group, &references);
+            let planned = self.planned(group);
+            let (jobs, tables) = self.stage(&planned).into_iter().unzip();
+            staged.push((jobs, tables, deferred));
+        }
+        let mut writer = match self.store.writer() {
+            Ok(writer) => writer,
+            Err(error) => {
+                for (jobs, tables, _) in &staged {
+                    self.report_staged(jobs, tables, &Err(error.copy()));
+                }
+                return;
+            }
+        };
+        let missing: Vec<_> = self.jobs.iter().filter_map(|job| job.create.clone()).collect();
+        let created = missing.iter().try_for_each(|table| writer.create_table(table));
+        for (jobs, tables, deferred) in &mut staged {
+            let applied = match &created {
+                Ok(()) => apply_group(&self.import, &mut *writer, tables, *deferred, Finish::Keep),
+                Err(error) => Err(error.copy()),
+            };
+            self.report_staged(jobs, tables, &applied);
+        }
+    }
+
+    fn planned(&self, group: &[usize]) -> Vec<usize> {
+        group.iter().copied().filter(|at| self.jobs[*at].plan.is_some()).collect()
+    }
+
+    fn run_direct(&mut self, at: usize) -> Result<()> {
+        let plan = self.plan_of(at)?;
+        let mut direct = Direct::new(&mut self.import, plan)?;
+        let fetched = self.receive(at, &mut |import, batch| {
+            batch.failures.into_iter().for_each(|failure| direct.fail(failure));
+            direct.push(import, &batch.rows)
+        });
+        let fetched = fetched.and_then(|fetched| {
+            direct.finish(&self.import)?;
+            Ok(fetched)
+        });
+        self.jobs[at].report.outcome = direct.outcome().clone();
+        self.check_count(at, &fetched?)
+    }
+
+    /// Fetches the tables of a group into stages. Those that fail are left out.
+    fn stage(&mut self, group: &[usize]) -> Vec<(usize, Staged)> {
+        let mut staged = Vec::new();
+        for at in group {
+            match self.stage_one(*at) {
+                Ok(table) => {
+                    self.progress(*at, Phase::Applying);
+                    staged.push((*at, table));
+                }
+                Err(error) => {
+                    self.jobs[*at].report.cut_off(error);
+                    self.progress(*at, Phase::Finished);
+                }
+            }
+        }
+        staged
+    }
+
+    fn stage_one(&mut self, at: usize) -> Result<Staged> {
+        let plan = self.plan_of(at)?;
+        let mut staged = Staged::new(&mut self.import, plan)?;
+        let fetched = self.receive(at, &mut |import, batch| {
+            batch.failures.into_iter().for_each(|failure| staged.fail(failure));
+            staged.push(import, &batch.rows)
+        })?;
+        self.check_count(at, &fetched)?;
+        Ok(staged)
+    }
+
+    fn report_staged(&mut self, jobs: &[usize], tables: &[Staged], applied: &Result<()>) {
+        for (at, table) in jobs.iter().zip(tables) {
+            match applied {
+                Ok(()) => self.jobs[*at].report.outcome = table.outcome(),
+                Err(error) => self.jobs[*at].report.cut_off(error.copy()),
+            }
+            self.progress(*at, Phase::Finished);
+        }
+    }
+
+    fn plan_of(&self, at: usize) -> Result<TablePlan> {
+        let missing = || Error::new(ErrorKind::InvalidInput, "a table without a plan is not pulled");
+        self.jobs[at].plan.clone().ok_or_else(missing)
+    }
+
+    /// Fetches all pages of a table and gives each batch to `take`, while the next one is fetched.
+    fn receive(&mut self, at: usize, take: &mut dyn FnMut(&Import<'_>, Batch) -> Result<()>) -> Result<Fetched> {
+        self.ask(|_| Ok(()))?;
+        self.progress(at, Phase::Started);
+        let sender = self.jobs[at].sender.clone();
+        let cancel = self.options.cancel.clone();
+        let most = if self.source.is_rowferry() { u32::MAX } else { REFERENCE_RECORDS };
+        let fetch = Fetch {
+            source: self.source,
+            table: &sender,
+            limits: self.limits,
+            page_records: self.options.page_records(most),
+            cancel: &cancel,
+            deadline: self.deadline,
+        };
+        let bytes_before = self.bytes;
+        // A channel without room: while one batch is written, the next one is filled and then waits.
+        let (batches, arriving) = sync_channel::<Batch>(0);
+        let (fetched, taken) = std::thread::scope(|threads| {
+            let fetching = threads.spawn(move || fetch.run(&batches));
+            let mut taken = Ok(());
+            for batch in arriving {
+                self.jobs[at].received = batch.received;
+                self.bytes = bytes_before + batch.bytes;
+                taken = take(&self.import, batch);
+                if taken.is_err() {
+                    break;
+                }
+                self.progress(at, Phase::Receiving);
+            }
+            let fetched =
+                fetching.join().unwrap_or_else(|_| Err(Error::new(ErrorKind::Protocol, "reading a page panicked")));
+            (fetched, taken)
+        });
+        taken?;
+        let fetched = fetched.inspect_err(|error| self.note_loss(error))?;
+        self.pages += fetched.pages;
+        for state in &fetched.states {
+            if !self.states.contains(state) {
+                self.states.push(*state);
+            }
+        }
+        Ok(fetched)
+    }
+
+    /// Compares what arrived with what the sender announced. A table may well change between two questions, so a sender
+    /// without snapshots is asked again before it is held against it.
+    fn check_count(&mut self, at: usize, fetched: &Fetched) -> Result<()> {
+        let announced = self.jobs[at].announced;
+        if fetched.received >= announced {
+            return Ok(());
+        }
+        let name = self.jobs[at].name.clone();
+        let expected = if self.source.is_rowferry() && fetched.states.len() == 1 && self.states.len() == 1 {
+            announced
+        } else {
+            self.ask(|source| source.count(&name))?
+        };
+        if fetched.received >= expected {
+            return Ok(());
+        }
+        let message = format!("the other site has {expected} rows in {name:?} and sent {}", fetched.received);
+        Err(Error::new(ErrorKind::Incomplete, message).with_hint("Pull the table again."))
+    }
+}

@@ -1,0 +1,40 @@
+//! What a pull reads from.
+
+use crate::domain::record::Failure;
+use crate::domain::schema::TableSchema;
+use crate::domain::table::TableInfo;
+use crate::domain::value::Rows;
+use crate::error::Result;
+
+/// The sending side as a pull sees it. Calls come from one thread at a time.
+pub(crate) trait Source: Sync {
+    /// Whether the other side is rowferry: then its schemas are whole, and its pages come from numbered snapshots.
+    fn is_rowferry(&self) -> bool;
+
+    /// The tables it offers.
+    fn tables(&self) -> Result<Vec<TableInfo>>;
+
+    /// The structure of a table.
+    fn schema(&self, table: &str) -> Result<TableSchema>;
+
+    /// How many rows a table has now.
+    fn count(&self, table: &str) -> Result<u64>;
+
+    /// Fetches the page at `offset` and adds its rows to `rows`, which has the columns of `table`.
+    fn page(&self, table: &TableSchema, offset: u64, limit: u32, rows: &mut Rows) -> Result<Page>;
+}
+
+/// What came beside the rows of a page.
+#[derive(Debug, Default)]
+pub(crate) struct Page {
+    /// Records received, those that failed included.
+    pub(crate) received: u64,
+    /// Records that are no rows.
+    pub(crate) failures: Vec<Failure>,
+    /// Whether there are more behind them.
+    pub(crate) has_more: bool,
+    /// The number of the sender's snapshot, if it says one.
+    pub(crate) state: Option<u64>,
+    /// The page's size on the wire.
+    pub(crate) bytes: u64,
+}
