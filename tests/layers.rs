@@ -168,8 +168,7 @@ fn table(markdown: &str) -> Edges {
 
 #[test]
 fn tables_and_paths_are_read() {
-    let text =
-        "x\n| module | may use | what |\n|---|---|---|\n| `a`, `b` | `c`, `d` | e `f` |\n| `c` | - | |\n\n| `g` | `h` | |";
+    let text = "x\n| module | may use | what |\n|---|---|---|\n| `c`, `d` | - | |\n| `a`, `b` | `c`, `d` | e `f` |\n\n| `g` | `h` | |";
     let set = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<BTreeSet<_>>();
     let uses = [("a", set(&["c", "d"])), ("b", set(&["c", "d"])), ("c", set(&[])), ("d", set(&[]))];
     let expected: Edges = uses.map(|(name, uses)| (name.to_owned(), uses)).into();
