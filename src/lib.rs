@@ -6,6 +6,9 @@ pub mod clock;
 pub mod domain;
 pub mod error;
 pub mod export;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod import;
 pub mod limits;
 #[cfg(feature = "client")]
@@ -21,7 +24,7 @@ pub mod wire;
 
 pub use cancel::CancelToken;
 #[cfg(feature = "client")]
-pub use client::{Auth, Client, ConnectOptions, FetchOptions, Records, remote_status};
+pub use client::{Auth, Client, ConnectOptions, FetchOptions, FetchedRecords, remote_status};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use domain::record::{Failure, Outcome, Reason};
 pub use domain::schema;

@@ -147,7 +147,10 @@ impl Channel {
     ) -> Outcome<RecordsPage> {
         let (reference, late) = self.send_request(ask, budget)?;
         let topic = self.topic.clone();
+        let before = rows.len();
         self.wait(budget, &late, &mut |text| {
+            // What a message before this one added belonged to another request.
+            rows.truncate(before);
             let mut decoder = PageDecoder::new(table, dialect, limits, rows);
             let mut is_page = false;
             let read = frames::decode_with(text, |head| {
@@ -156,7 +159,9 @@ impl Channel {
             });
             if is_page {
                 return match decoder.finish(read.map(|_| ())) {
-                    Ok(page) if is_ref(page.reference.as_deref(), reference) => Ok(Some(page)),
+                    Ok(page) if is_ref(page.reference.as_deref(), reference) => {
+                        Ok(Some(RecordsPage { bytes: text.len() as u64, ..page }))
+                    }
                     Ok(_) => Ok(None),
                     // It may be a late answer to a request that was given up.
                     Err(_) if is_of_another(text, reference) => Ok(None),

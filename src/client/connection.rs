@@ -15,12 +15,13 @@ use super::upgrade::{Upgrade, upgrade};
 use crate::cancel::CancelToken;
 use crate::domain::record::Failure;
 use crate::domain::schema::TableSchema;
+use crate::domain::table::TableInfo;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::stream::refuse_without_tls;
 use crate::net::{BaseUrl, Budget, Stream};
 use crate::wire::Dialect;
-use crate::wire::message::{Answer, Ask, Capabilities, PeerInfo, REFERENCE_PAGE_RECORDS, TableInfo};
+use crate::wire::message::{Answer, Ask, Capabilities, PeerInfo, REFERENCE_PAGE_RECORDS};
 use crate::wire::records::{PageLimits, RecordsPage};
 use crate::wire::schema::decode_schema;
 
@@ -94,7 +95,7 @@ impl FetchOptions {
 /// Records of a table.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Records {
+pub struct FetchedRecords {
     /// The table's structure: the names and types of the columns of `rows`.
     pub table: TableSchema,
     /// The records.
@@ -209,7 +210,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::get_schema`]; [`ErrorKind::InvalidInput`] for a limit of 0.
-    pub fn fetch_records(&self, table: &str, options: FetchOptions) -> Result<Records> {
+    pub fn fetch_records(&self, table: &str, options: FetchOptions) -> Result<FetchedRecords> {
         if options.limit == 0 {
             return Err(
                 Error::new(ErrorKind::InvalidInput, "no records at all cannot be fetched").with_hint("Give a limit.")
@@ -218,10 +219,10 @@ impl Client {
         let table = self.get_schema(table)?;
         let mut rows = Rows::default();
         let page = self.fetch_page(&table, options.offset, options.limit, &mut rows, &self.options.cancel)?;
-        Ok(Records { table, rows, failures: page.failures, offset: options.offset, has_more: page.has_more })
+        Ok(FetchedRecords { table, rows, failures: page.failures, offset: options.offset, has_more: page.has_more })
     }
 
-    /// A page of at most `limit` records of a table behind the first `offset`, for the pull. `rows` is cleared first. A page
+    /// A page of at most `limit` records of a table behind the first `offset`, for the pull. They are added to `rows`. A page
     /// may be shorter than asked for and not be the last: the next one begins behind what was received.
     pub(crate) fn fetch_page(
         &self,

@@ -8,5 +8,5 @@ mod options;
 mod upgrade;
 
 pub use api::remote_status;
-pub use connection::{Client, FetchOptions, Records};
+pub use connection::{Client, FetchOptions, FetchedRecords};
 pub use options::{Auth, ConnectOptions};

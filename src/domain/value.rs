@@ -249,6 +249,11 @@ impl Rows {
         };
     }
 
+    /// Keeps only this many rows.
+    pub fn truncate(&mut self, rows: usize) {
+        self.cells.truncate(rows * self.width);
+    }
+
     /// Adds a whole row.
     ///
     /// # Panics
