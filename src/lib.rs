@@ -24,4 +24,4 @@ pub use domain::strategy::Strategy;
 pub use domain::value::{Rows, Value, ValueRef};
 pub use error::{Error, ErrorKind, Result};
 pub use limits::Limits;
-pub use wire::{Capabilities, TableInfo};
+pub use wire::{Capabilities, PeerInfo, TableInfo};
