@@ -42,4 +42,4 @@ pub use secret::{Code, SiteKey};
 pub use serve::{Handler, Server, ServerHandle};
 pub use site::{Session, SessionGuard, Sessions, Settings, Site, SiteBuilder};
 pub use sync::{Phase, Progress, Report, TableReport, TableStatus, TransferOptions};
-pub use wire::Capabilities;
+pub use wire::{Capabilities, PeerInfo};

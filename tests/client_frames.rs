@@ -347,6 +347,23 @@ fn an_answer_of_another_kind_is_an_error_at_once() {
 }
 
 #[test]
+fn a_page_that_leads_nowhere_is_an_error() {
+    let pages = [r#""has_more":true,"offset":0,"records":[]"#, r#""has_more":false,"offset":100,"records":[{"id":1}]"#];
+    for page in pages {
+        let fake = Fake::joined(move |peer| {
+            asked_for_schema(peer, "2");
+            peer.hears(
+                r#"[null,"3","transfer:A7X9K2M4","request:records",{"limit":100,"offset":0,"ref":"3","table":"users"}]"#,
+            );
+            peer.says(&format!(r#"[null,null,"transfer:A7X9K2M4","response:records",{{{page},"ref":"3"}}]"#));
+        });
+        let error = fake.connect().fetch_records("users", FetchOptions::default()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+        fake.end();
+    }
+}
+
+#[test]
 fn a_silent_sender_is_given_up_and_its_late_answer_ignored() {
     let fake = Fake::joined(|peer| {
         asked_for_schema(peer, "2");

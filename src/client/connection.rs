@@ -245,16 +245,18 @@ impl Client {
         let dialect = self.dialect();
         let page =
             self.call(&described(&ask), cancel, |channel, budget| channel.page(&ask, budget, table, dialect, bounds, rows))?;
-        match page.offset {
-            Some(said) if u64::try_from(said) != Ok(offset) => Err(Error::new(
-                ErrorKind::Protocol,
-                format!(
-                    "the other site was asked for records of {:?} behind {offset} and sent those behind {said}",
-                    table.name
-                ),
-            )),
-            _ => Ok(page),
-        }
+        let name = &table.name;
+        let why = match page.offset {
+            Some(said) if u64::try_from(said) != Ok(offset) => {
+                format!("the other site was asked for records of {name:?} behind {offset} and sent those behind {said}")
+            }
+            // Whoever asked on would ask for ever.
+            _ if page.has_more && page.received == 0 => {
+                format!("the other site says that {name:?} has more records behind {offset}, and sent none")
+            }
+            _ => return Ok(page),
+        };
+        Err(Error::new(ErrorKind::Protocol, why))
     }
 
     /// How the sender writes values.

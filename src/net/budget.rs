@@ -37,7 +37,7 @@ impl<'a> Budget<'a> {
     /// [`ErrorKind::Cancelled`], [`ErrorKind::Timeout`].
     pub(crate) fn slice(&self, late: &dyn Fn() -> String) -> Result<Instant> {
         if self.cancel.iter().any(|token| token.is_cancelled()) {
-            return Err(Error::new(ErrorKind::Cancelled, format!("cancelled before this: {}", late())));
+            return Err(Error::new(ErrorKind::Cancelled, format!("cancelled; until then {}", late())));
         }
         let now = Instant::now();
         match now < self.ends {
