@@ -1,5 +1,7 @@
 //! rowferry
 pub mod cancel;
+#[cfg(feature = "client")]
+pub mod client;
 pub mod clock;
 pub mod domain;
 pub mod error;
@@ -9,6 +11,8 @@ pub mod export;
 pub mod fuzzing;
 mod import;
 pub mod limits;
+#[cfg(feature = "client")]
+mod net;
 pub mod plan;
 mod secret;
 #[cfg(feature = "server")]
@@ -19,6 +23,8 @@ mod sync;
 pub mod wire;
 
 pub use cancel::CancelToken;
+#[cfg(feature = "client")]
+pub use client::{Auth, Client, ConnectOptions, FetchOptions, FetchedRecords, remote_status};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use domain::record::{Failure, Outcome, Reason};
 pub use domain::schema;
@@ -33,7 +39,7 @@ pub use limits::Limits;
 pub use plan::table::ExtraColumns;
 pub use secret::{Code, SiteKey};
 #[cfg(feature = "server")]
-pub use serve::Handler;
+pub use serve::{Handler, Server, ServerHandle};
 pub use site::{Session, SessionGuard, Sessions, Settings, Site, SiteBuilder};
 pub use sync::{Phase, Progress, Report, TableReport, TableStatus, TransferOptions};
 pub use wire::Capabilities;

@@ -7,7 +7,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Largest WebSocket message that is accepted from a peer. A larger one ends the connection. Defaults to 64 MiB: a
+    /// Largest WebSocket message that the client accepts. A larger one ends the connection. Defaults to 64 MiB: a
     /// reference sender does not cut its pages by bytes.
     pub message_bytes: usize,
     /// At about how many bytes a page of records that is sent is cut. Defaults to 900 kB: the reference's client takes time
@@ -19,7 +19,7 @@ pub struct Limits {
     pub head_bytes: usize,
     /// Largest number of headers in an HTTP head. Defaults to 64.
     pub head_fields: usize,
-    /// Largest HTTP request body that is accepted. Defaults to 1 MiB.
+    /// Largest HTTP request body, and largest WebSocket message, that the server accepts. Defaults to 1 MiB.
     pub body_bytes: usize,
     /// Largest HTTP answer that the client reads. Defaults to 64 MiB.
     pub answer_bytes: usize,

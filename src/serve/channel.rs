@@ -469,10 +469,9 @@ mod tests {
         let (folder, site) = site(Limits::default());
         let mut session = joined(&site);
         let database = rusqlite::Connection::open(folder.path().join("a.db")).unwrap();
-        database.execute("UPDATE rowferry_settings SET value = 'x'", []).unwrap();
         database.execute("INSERT OR REPLACE INTO rowferry_settings VALUES ('enabled', 'perhaps')", []).unwrap();
         let answer = ask(&mut session, "tables", r#"{"ref":"1"}"#);
-        assert_eq!(answer, r#"error",{"error":"Failed to read settings: invalid_input","ref":"1"}"#);
+        assert_eq!(answer, r#"error",{"error":"Failed to read settings: database_corrupt","ref":"1"}"#);
         assert!(!format!("{session:?}").contains(CODE));
     }
 }

@@ -9,7 +9,7 @@ use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT,
     SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use tungstenite::handshake::derive_accept_key;
 
 use super::channel::ChannelSession;
@@ -135,7 +135,8 @@ impl Handler {
         if !site.settings().enabled().map_err(|error| broken(&error))? {
             return Err(forbidden("Module disabled"));
         }
-        let accept = accept_key(request.headers()).ok_or_else(expected_upgrade)?;
+        let spoken = request.version() == Version::HTTP_11;
+        let accept = accept_key(request.headers()).filter(|_| spoken).ok_or_else(expected_upgrade)?;
         let query = request.uri().query();
         // A token wins over a code. Nobody has a token yet, so none is right.
         if parameter(query, "token").is_some() {

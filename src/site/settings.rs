@@ -42,7 +42,8 @@ impl<'s> Settings<'s> {
 
     /// What becomes of sites that ask to be connected for good. Defaults to [`IncomingMode::RequireApproval`].
     pub fn incoming_mode(&self) -> Result<IncomingMode> {
-        self.read(INCOMING_MODE)?.map_or(Ok(IncomingMode::default()), |text| text.parse())
+        self.read(INCOMING_MODE)?
+            .map_or(Ok(IncomingMode::default()), |text| text.parse().map_err(|error| unreadable(INCOMING_MODE, error)))
     }
 
     /// Sets what becomes of sites that ask to be connected for good.
@@ -162,7 +163,7 @@ impl<'s> Settings<'s> {
     }
 
     fn flag(&self, key: &str, default: bool) -> Result<bool> {
-        self.read(key)?.map_or(Ok(default), |text| parse_flag(&text))
+        self.read(key)?.map_or(Ok(default), |text| parse_flag(&text).map_err(|error| unreadable(key, error)))
     }
 }
 
@@ -177,6 +178,12 @@ fn parse_flag(text: &str) -> Result<bool> {
         _ => Err(Error::new(ErrorKind::InvalidInput, format!("{text:?} is neither true nor false"))
             .with_hint("Write true or false.")),
     }
+}
+
+/// A stored value that no setter writes.
+fn unreadable(key: &str, error: Error) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("the stored setting {key} cannot be read: {}", error.message()))
+        .with_hint("Set it again.")
 }
 
 fn unknown(key: &str) -> Error {

@@ -1,0 +1,87 @@
+//! A channel over a WebSocket.
+
+use std::io::ErrorKind;
+use std::time::Instant;
+
+use tungstenite::protocol::frame::CloseFrame;
+use tungstenite::protocol::{Role, WebSocketConfig};
+use tungstenite::{Error, Message, WebSocket};
+
+use super::channel::{ChannelSession, CloseCode, IDLE_AFTER, Reply};
+use super::socket::Transport;
+use crate::limits::Limits;
+
+/// Serves a channel to its end. `tail` is what has already arrived behind the request.
+pub(crate) fn serve(transport: Transport, tail: Vec<u8>, mut session: ChannelSession, limits: &Limits) {
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(limits.body_bytes))
+        .max_frame_size(Some(limits.body_bytes))
+        .read_buffer_size(8 << 10);
+    let mut socket = WebSocket::from_partially_read(transport, tail, Role::Server, Some(config));
+    match talk(&mut socket, &mut session, limits) {
+        Ok(Some(code)) => close(&mut socket, code, limits),
+        Ok(None) => {}
+        Err(error) => log::debug!("a channel ended: {error}"),
+    }
+    // The snapshot goes before the wait for the peer's goodbye.
+    drop(session);
+    socket.into_inner().finish();
+}
+
+/// Answers until the peer closes (`None`), or there is a reason to close.
+fn talk(
+    socket: &mut WebSocket<Transport>,
+    session: &mut ChannelSession,
+    limits: &Limits,
+) -> tungstenite::Result<Option<CloseCode>> {
+    let mut heard = Instant::now();
+    let mut idle = false;
+    loop {
+        let wait = if idle { limits.idle_time } else { limits.idle_time.min(IDLE_AFTER) };
+        socket.get_mut().read_by(heard + wait);
+        // Reading also answers pings and closes.
+        socket.get_mut().write_within(limits.write_time);
+        let reply = match socket.read() {
+            Ok(Message::Text(text)) => session.on_text(&text),
+            Ok(Message::Binary(bytes)) => session.on_binary(&bytes),
+            Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_)) => Reply::default(),
+            Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {
+                if heard.elapsed() >= limits.idle_time {
+                    return Ok(Some(CloseCode::Protocol));
+                }
+                session.idle();
+                idle = true;
+                continue;
+            }
+            Err(Error::Io(error)) if error.kind() == ErrorKind::ConnectionAborted => return Ok(Some(CloseCode::GoingAway)),
+            Err(Error::ConnectionClosed) => return Ok(None),
+            Err(Error::Capacity(error)) => {
+                log::debug!("a peer is sent away: {error}");
+                return Ok(Some(CloseCode::TooLarge));
+            }
+            Err(Error::Utf8(_)) => return Ok(Some(CloseCode::InvalidData)),
+            Err(Error::Protocol(error)) => {
+                log::debug!("a peer is sent away: {error}");
+                return Ok(Some(CloseCode::Protocol));
+            }
+            Err(error) => return Err(error),
+        };
+        for frame in reply.frames {
+            socket.get_mut().write_within(limits.write_time);
+            socket.send(Message::text(frame))?;
+        }
+        if reply.close.is_some() {
+            return Ok(reply.close);
+        }
+        // Counted from here: what took long to answer is no silence of the peer's.
+        (heard, idle) = (Instant::now(), false);
+    }
+}
+
+fn close(socket: &mut WebSocket<Transport>, code: CloseCode, limits: &Limits) {
+    socket.get_mut().write_within(limits.write_time);
+    let frame = CloseFrame { code: code.number().into(), reason: "".into() };
+    if let Err(error) = socket.close(Some(frame)).and_then(|()| socket.flush()) {
+        log::debug!("a peer does not hear that its channel is closed: {error}");
+    }
+}
