@@ -71,7 +71,13 @@ fn main() {
             ("skip all", Strategy::Skip, Before::SameRows),
         ] {
             if let Some((limit, ours)) = bench.measure(&mut criterion, case, strategy, before) {
-                ratios.push(format!("{:<8} {case:<24} {:>6} ms {:>6} ms {:>6.2}", bench.table.name, limit, ours, ours as f64 / limit as f64));
+                ratios.push(format!(
+                    "{:<8} {case:<24} {:>6} ms {:>6} ms {:>6.2}",
+                    bench.table.name,
+                    limit,
+                    ours,
+                    ours as f64 / limit as f64
+                ));
             }
         }
     }
@@ -95,7 +101,12 @@ impl Bench {
             sqlite.execute_batch("PRAGMA synchronous = OFF; PRAGMA journal_mode = WAL").expect("pragmas");
             sqlite.execute_batch(table.create).expect("a table");
             if file != "empty.db" {
-                sqlite.execute(&table.fill.replace("generate_series(1, ?1)", "numbers").replacen("INSERT", &numbers(), 1), [rows as i64]).expect("rows");
+                sqlite
+                    .execute(
+                        &table.fill.replace("generate_series(1, ?1)", "numbers").replacen("INSERT", &numbers(), 1),
+                        [rows as i64],
+                    )
+                    .expect("rows");
             }
             if changed {
                 sqlite.execute_batch(table.change).expect("changes");

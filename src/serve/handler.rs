@@ -1,5 +1,8 @@
 //! What is answered over HTTP, and who is let onto a channel. No sockets: a host may mount this in its own server.
 
+// A refusal is an answer to send, of the type that all answers have; it is made once for each connection.
+#![expect(clippy::result_large_err)]
+
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};

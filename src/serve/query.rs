@@ -4,8 +4,8 @@
 /// what does not decode to text is empty.
 pub(crate) fn parameter(query: Option<&str>, name: &str) -> Option<String> {
     let pairs = query?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    let values = pairs.filter(|(key, _)| decode(key).as_deref() == Some(name)).map(|(_, value)| value);
-    values.last().map(|value| decode(value).unwrap_or_default())
+    let mut values = pairs.filter(|(key, _)| decode(key).as_deref() == Some(name)).map(|(_, value)| value);
+    values.next_back().map(|value| decode(value).unwrap_or_default())
 }
 
 fn decode(text: &str) -> Option<String> {

@@ -17,6 +17,7 @@ pub use settings::Settings;
 use crate::clock::{Clock, SystemClock};
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
+use crate::domain::value::{Records, Rows};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{Digest, Exporter, Offer};
 use crate::limits::Limits;
@@ -137,6 +138,18 @@ impl Site {
         self.exporter().count(table)
     }
 
+    /// Records of a table in key order, `offset` of them left out: at most `limit`, fewer where
+    /// [`Limits::page_rows`] or [`Limits::page_bytes`] cut the page. Ask for what follows with the offset moved on by the rows
+    /// that came; there is nothing more when none come.
+    ///
+    /// # Errors
+    /// Those of [`Site::get_schema`]; [`InvalidInput`](ErrorKind::InvalidInput) for a limit of 0.
+    pub fn export_records(&self, table: &str, offset: u64, limit: u64) -> Result<Records> {
+        let mut rows = Rows::default();
+        let page = self.exporter().records(table, offset, limit, &mut rows)?;
+        Ok(Records { columns: page.table.columns.iter().map(|column| column.name.clone()).collect(), rows })
+    }
+
     /// Whether there is such a table, and it is offered.
     ///
     /// # Errors
@@ -253,5 +266,52 @@ impl SiteBuilder {
             keys: KeyRing::new(source),
             uuid: OnceLock::new(),
         }))
+    }
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use super::*;
+    use crate::domain::value::Value;
+
+    #[test]
+    fn a_site_tells_what_it_has_and_hides_what_it_must() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let database = rusqlite::Connection::open(&path).unwrap();
+        let tables = "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT);
+                      INSERT INTO users VALUES (2, 'b'), (1, 'a'), (3, 'c');
+                      CREATE TABLE copy (name TEXT, id INTEGER); INSERT INTO copy SELECT name, id FROM users;
+                      CREATE TABLE secret (id INTEGER PRIMARY KEY);";
+        database.execute_batch(tables).unwrap();
+        let before = schema(&database);
+        let site = Site::builder().hide_tables(["Secret"]).open(&path).unwrap();
+        assert_eq!(schema(&database), before, "nothing of the host's is changed");
+
+        let names: Vec<_> = site.list_tables().unwrap().into_iter().map(|table| (table.name, table.row_count)).collect();
+        assert_eq!(names, [("copy".to_owned(), 3), ("users".to_owned(), 3)]);
+        assert_eq!(site.get_schema("USERS").unwrap().primary_key, ["id"]);
+        assert_eq!(site.get_count("users").unwrap(), 3);
+        assert_eq!(site.table_checksum("users").unwrap(), site.table_checksum("copy").unwrap());
+        database.execute("UPDATE copy SET name = 'B' WHERE id = 2", []).unwrap();
+        assert_ne!(site.table_checksum("users").unwrap(), site.table_checksum("copy").unwrap());
+        let page = site.export_records("users", 1, 10).unwrap();
+        assert_eq!(page.columns, ["id", "name"]);
+        let ids: Vec<_> = (0..page.rows.len()).map(|row| page.rows.get(row, 0).unwrap().to_owned()).collect();
+        assert_eq!(ids, [Value::Integer(2), Value::Integer(3)]);
+        for table in ["secret", "rowferry_sessions", "ghost", "sqlite_schema"] {
+            assert!(!site.table_exists(table).unwrap());
+            assert_eq!(site.get_count(table).unwrap_err().kind(), ErrorKind::TableNotFound);
+        }
+        assert!(site.table_exists("users").unwrap() && site.offers("users") && !site.offers("secret"));
+        assert_eq!(site.uuid().unwrap(), Site::open(&path).unwrap().uuid().unwrap());
+    }
+
+    /// The SQL of all objects that are not rowferry's.
+    fn schema(database: &rusqlite::Connection) -> Vec<(String, Option<String>)> {
+        let select = "SELECT name, sql FROM sqlite_schema WHERE tbl_name NOT LIKE 'rowferry%' ORDER BY name";
+        let mut statement = database.prepare(select).unwrap();
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        rows.collect::<Result<_, _>>().unwrap()
     }
 }

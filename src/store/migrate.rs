@@ -1,4 +1,4 @@
-//! Brings rowferry's own tables up to date: numbered scripts, each run once.
+//! Brings rowferry's own tables up to date: numbered scripts, each run once. A [`Store`] does this when it is opened.
 
 use time::OffsetDateTime;
 
@@ -9,16 +9,16 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// A script: its number, counted from 1, and its SQL. A statement ends with a semicolon at the end of a line; a line that
 /// begins with `--` is a comment.
-pub(crate) type Script = (u32, &'static str);
+pub type Script = (u32, &'static str);
 
 /// The scripts for stores that speak SQLite's dialect.
-pub(crate) const SQLITE: &[Script] = &[(1, include_str!("../../schema/sqlite/0001_state.sql"))];
+pub const SQLITE: &[Script] = &[(1, include_str!("../../schema/sqlite/0001_state.sql"))];
 
 /// Brings a store up to date, if it is not: its state is then there, whoever else opened it at the same time.
 ///
 /// # Errors
 /// [`NewerState`](ErrorKind::NewerState) when a newer rowferry has been here; what the store says otherwise.
-pub(crate) fn store(store: &dyn Store, scripts: &[Script], now: OffsetDateTime) -> Result<()> {
+pub fn store(store: &dyn Store, scripts: &[Script], now: OffsetDateTime) -> Result<()> {
     // A look that needs no write lock and no write permission. Whatever keeps it from an answer, the missing table of a new
     // database above all, shows again below if it is an error.
     let mut current = false;
@@ -37,7 +37,7 @@ pub(crate) fn store(store: &dyn Store, scripts: &[Script], now: OffsetDateTime) 
 ///
 /// # Errors
 /// [`NewerState`](ErrorKind::NewerState) when a script has been run that is not known here.
-pub(crate) fn run(sql: &mut dyn Sql, scripts: &[Script], now: OffsetDateTime) -> Result<()> {
+pub fn run(sql: &mut dyn Sql, scripts: &[Script], now: OffsetDateTime) -> Result<()> {
     sql.execute(
         "CREATE TABLE IF NOT EXISTS rowferry_migrations (version INTEGER PRIMARY KEY NOT NULL, applied_at TEXT NOT NULL)",
         &[],

@@ -14,7 +14,7 @@ use crate::domain::value::{Rows, Value};
 use crate::error::Result;
 use crate::plan::TablePlan;
 
-pub(crate) mod migrate;
+pub mod migrate;
 pub(crate) mod records;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
