@@ -91,7 +91,7 @@ pub struct ServeArgs {
     pub db: Db,
 
     /// Address and port to listen on; port 0 picks a free one
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7171")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7171", value_parser = listen)]
     pub listen: String,
 
     /// A path to answer under too, besides the root and /phoenix_kit
@@ -372,6 +372,14 @@ fn table_strategy(text: &str) -> Result<(String, Strategy), String> {
     Ok((table.to_owned(), strategy.parse().map_err(|error: rowferry::Error| error.to_string())?))
 }
 
+/// A name or address with a port behind it; whether there is such an address shows when it is listened on.
+fn listen(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(text.to_owned()),
+        _ => Err("write it like 127.0.0.1:7171".to_owned()),
+    }
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     positive(text, 1.0)
 }
@@ -429,6 +437,7 @@ mod tests {
             "rowferry pull http://h --code C --db a.db --timeout 0",
             "rowferry pull http://h --code C --db a.db --token T",
             "rowferry serve --db a.db --tls-cert x.pem",
+            "rowferry serve --db a.db --listen 7171",
             "rowferry records users --limit 0 http://h --code C",
             "rowferry demo --json",
         ] {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use rowferry::{Error, ErrorKind};
 use serde_json::json;
 
-use crate::output::{Out, one_line};
+use crate::output::{Out, complain};
 
 /// A command that did what it was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,16 +52,18 @@ impl Failure {
 
     /// Says on stderr why, in one line, and in JSON on stdout too if the command was to answer in JSON.
     pub fn tell(self, out: &mut Out, json: bool) -> ExitCode {
-        eprintln!("rowferry: {}", one_line(&self.error.to_string()));
+        // The library names its call; here there is a command for it.
+        let said = |text: &str| text.replace("`reset_key`", "`rowferry sessions reset-key`");
+        complain(said(&self.error.to_string()));
         if json && !self.reported {
             let line = json!({
                 "event": "error",
                 "code": self.error.code(),
                 "message": self.error.message(),
-                "hint": self.error.hint(),
+                "hint": self.error.hint().map(said),
             });
             if let Err(failure) = out.json(&line) {
-                eprintln!("rowferry: {}", one_line(&failure.error.to_string()));
+                complain(failure.error.to_string());
             }
         }
         ExitCode::from(if self.usage { 2 } else { 1 })

@@ -64,6 +64,11 @@ impl Out {
     }
 }
 
+/// A line on stderr. Where even that cannot be written, there is nobody to be told.
+pub fn complain(text: impl AsRef<str>) {
+    let _ = writeln!(io::stderr(), "rowferry: {}", one_line(text.as_ref()));
+}
+
 /// A table for people.
 #[derive(Debug)]
 pub struct Table {
@@ -143,12 +148,17 @@ pub fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
     }
     text
+}
+
+/// A count and what is counted: `1 table`, `2 tables`.
+pub fn counted(count: u64, what: &str) -> String {
+    format!("{} {what}{}", grouped(count), if count == 1 { "" } else { "s" })
 }
 
 /// A value for people.
@@ -199,6 +209,7 @@ mod tests {
         for (count, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(grouped(count), text);
         }
+        assert_eq!([counted(1, "row"), counted(0, "row"), counted(2_000, "row")], ["1 row", "0 rows", "2,000 rows"]);
     }
 
     #[test]

@@ -6,13 +6,14 @@ use rowferry::wire::Dialect;
 use rowferry::wire::records::encode_records;
 use rowferry::wire::schema::encode_schema;
 use rowferry::{Error, ErrorKind};
+use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::{cancelled_by_signals, connect_options};
 use crate::args::{RecordsArgs, Remote, TableArgs, TablesArgs};
 use crate::failure::{Done, Failure};
-use crate::output::{Out, Table, grouped, printable, value_text};
+use crate::output::{Out, Table, complain, grouped, printable, value_text};
 
 fn connect(remote: &Remote) -> Result<Client, Failure> {
     let options = connect_options(&remote.network, &cancelled_by_signals()?)?;
@@ -58,12 +59,8 @@ pub fn records(args: &RecordsArgs, out: &mut Out) -> Result<Done, Failure> {
     let options = FetchOptions::default().offset(args.offset).limit(args.limit);
     let page = connect(&args.remote)?.fetch_records(&args.table, options)?;
     if args.format.json {
-        out.json(&json!({
-            "table": page.table.name,
-            "records": raw_records(&page.table, &page.rows)?,
-            "offset": page.offset,
-            "has_more": page.has_more,
-        }))?;
+        let records = raw_records(&page.table, &page.rows)?;
+        out.json(&Page { table: &page.table.name, records, offset: page.offset, has_more: page.has_more })?;
     } else {
         let mut lines = Table::new(page.table.columns.iter().map(|column| &column.name));
         for row in 0..page.rows.len() {
@@ -78,9 +75,18 @@ pub fn records(args: &RecordsArgs, out: &mut Out) -> Result<Done, Failure> {
         }
     }
     for failure in &page.failures {
-        eprintln!("rowferry: a record cannot be shown: {}", printable(&failure.message));
+        complain(format!("a record cannot be shown: {}", failure.message));
     }
     Ok(if page.failures.is_empty() { Done::Whole } else { Done::Partly })
+}
+
+/// The answer as JSON. The records stand in it as text, so that their columns keep their order.
+#[derive(Serialize)]
+struct Page<'p> {
+    table: &'p str,
+    records: Box<RawValue>,
+    offset: u64,
+    has_more: bool,
 }
 
 fn raw_records(table: &TableSchema, rows: &rowferry::Rows) -> Result<Box<RawValue>, Failure> {

@@ -73,11 +73,18 @@ pub fn cancelled_by_signals() -> Result<CancelToken, Failure> {
     let cancelled = token.clone();
     on_signal(move || {
         if cancelled.is_cancelled() {
-            std::process::exit(130);
+            end_now();
         }
         cancelled.cancel();
     })?;
     Ok(token)
+}
+
+/// Ends the program from the thread that gets signals, from where nothing can be returned to `main`.
+#[expect(clippy::disallowed_methods, reason = "who asks twice for the end does not want to wait for the answer of a peer")]
+fn end_now() -> ! {
+    // What a shell says of a program that SIGINT ended.
+    std::process::exit(130)
 }
 
 /// Calls this at SIGINT, SIGTERM and SIGHUP.

@@ -9,7 +9,7 @@ use super::{cancelled_by_signals, connect_options, report, sqlite_path};
 use crate::args::PullArgs;
 use crate::demo::scratch::Scratch;
 use crate::failure::{Done, Failure};
-use crate::output::{Out, one_line};
+use crate::output::{Out, complain, counted};
 use crate::progress::{Bar, Events};
 
 pub fn run(args: &PullArgs, out: &mut Out) -> Result<Done, Failure> {
@@ -100,8 +100,8 @@ fn verdict(report: Report) -> Result<Done, Failure> {
     {
         return Err(Failure::reported(error));
     }
-    let tables = format!("{incomplete} of {tables} tables and {records} records failed: see the report");
-    eprintln!("rowferry: {}", one_line(&tables));
+    let records = counted(records, "record");
+    complain(format!("{incomplete} of {} and {records} failed: see the report", counted(tables as u64, "table")));
     Ok(Done::Partly)
 }
 

@@ -5,7 +5,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::json;
 
 use crate::failure::Failure;
-use crate::output::{Out, Table, grouped, printable, value_json, value_text};
+use crate::output::{Out, Table, counted, grouped, printable, value_json, value_text};
 
 /// Failures that are listed for people, for each table.
 const LISTED: usize = 10;
@@ -79,8 +79,8 @@ pub fn print(report: &Report, dry_run: bool, out: &mut Out) -> Result<(), Failur
     out.table(&table)?;
     out.line("")?;
     let seconds = report.duration.as_secs_f64();
-    let (records, bytes) = (grouped(report.records), size(report.bytes));
-    out.line(format!("{} tables, {records} records, {bytes} in {seconds:.1} s.", report.tables.len()))?;
+    let (tables, records) = (counted(report.tables.len() as u64, "table"), counted(report.records, "record"));
+    out.line(format!("{tables}, {records}, {} in {seconds:.2} s.", size(report.bytes)))?;
     if !report.one_state {
         out.line("The rows come from more than one state of the other site: it may have changed during the pull.")?;
     }
@@ -103,7 +103,7 @@ fn print_details(name: &str, table: &TableReport, out: &mut Out) -> Result<(), F
     }
     let outcome = &table.outcome;
     if outcome.failed > 0 {
-        out.line(format!("{name}: {} records failed.", grouped(outcome.failed)))?;
+        out.line(format!("{name}: {} failed.", counted(outcome.failed, "record")))?;
     }
     for failure in outcome.failures.iter().take(LISTED) {
         let key = failure.key.iter().map(value_text).collect::<Vec<_>>().join(", ");

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{moment, on_signal, open_existing, read_file};
 use crate::args::ServeArgs;
 use crate::failure::{Done, Failure};
-use crate::output::{Out, grouped, printable};
+use crate::output::{Out, complain, counted, printable};
 
 pub fn run(args: &ServeArgs, out: &mut Out) -> Result<Done, Failure> {
     let site = open_existing(&args.db)?;
@@ -26,11 +26,11 @@ pub fn run(args: &ServeArgs, out: &mut Out) -> Result<Done, Failure> {
     }
     let server = builder.bind(args.listen.as_str()).map_err(|error| error.while_doing(&args.listen))?;
     if !server.local_addr().ip().is_loopback() && args.tls_cert.is_none() {
-        eprintln!(
-            "rowferry: warning: {} can be reached from other machines, and nothing is encrypted. Use --tls-cert and --tls-key, \
+        complain(format!(
+            "warning: {} can be reached from other machines, and nothing is encrypted. Use --tls-cert and --tls-key, \
              or a proxy that speaks https.",
             server.local_addr()
-        );
+        ));
     }
     let (signal, signalled) = mpsc::channel();
     on_signal(move || {
@@ -72,7 +72,8 @@ fn announce(args: &ServeArgs, site: &Site, url: &str, session: Option<&Session>,
     let tables = site.list_tables()?;
     let rows: u64 = tables.iter().map(|table| table.row_count).sum();
     let db = printable(&args.db.path);
-    out.line(format!("Serving {db} at {url}: {} tables, {} rows. Ctrl-C ends it.", tables.len(), grouped(rows)))?;
+    out.line(format!("Serving {db} ({}, {}) at {url}", counted(tables.len() as u64, "table"), counted(rows, "row")))?;
+    out.line("Ctrl-C ends it.")?;
     if !site.settings().enabled()? {
         out.line("Sync is switched off: nobody gets anything until `rowferry settings set enabled true`.")?;
     }

@@ -140,7 +140,7 @@ pub fn first(step: &Step, out: &mut Out) -> Result<(), Failure> {
 
 pub fn changes(out: &mut Out) -> Result<(), Failure> {
     out.line("2. Change both: rows are updated, added, emptied and deleted in the shop and in the backup,")?;
-    out.line("   some of them the same ones; two customers swap their e-mail addresses. Then pull again, with")?;
+    out.line("   some of them the same ones; two departments swap their heads. Then pull again, with")?;
     out.line("   each strategy into a copy of its own. \"right\" and \"equal\": what plain SQL on the files says.")?;
     out.line("")
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use rowferry::{Error, ErrorKind, Result};
 use uuid::Uuid;
 
+use crate::output::complain;
+
 /// A folder that only its owner can look into, deleted with all that is in it when this is dropped.
 #[derive(Debug)]
 pub struct Scratch {
@@ -48,7 +50,7 @@ impl Drop for Scratch {
             return;
         }
         if let Err(error) = std::fs::remove_dir_all(&self.folder) {
-            eprintln!("rowferry: the temporary folder {} stays behind: {error}", self.folder.display());
+            complain(format!("the temporary folder {} stays behind: {error}", self.folder.display()));
         }
     }
 }
