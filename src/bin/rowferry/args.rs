@@ -10,7 +10,7 @@ use rowferry::{Direction, Strategy};
 ///
 /// Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but some records or tables failed.
 #[derive(Debug, Parser)]
-#[command(name = "rowferry", version, propagate_version = true, arg_required_else_help = true)]
+#[command(name = "rowferry", version, arg_required_else_help = true)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -350,7 +350,7 @@ pub struct Remote {
 
 #[derive(Debug, Args)]
 pub struct Network {
-    /// What stands before /sync in the other site's paths; without it the root and /phoenix_kit are tried
+    /// What stands before /sync in the other site's paths; tried before the root and /phoenix_kit
     #[arg(long, value_name = "PATH")]
     pub prefix: Option<String>,
 
