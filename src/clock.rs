@@ -18,6 +18,7 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> OffsetDateTime {
+        #[expect(clippy::disallowed_methods, reason = "this is the clock that all others ask")]
         OffsetDateTime::now_utc()
     }
 }

@@ -1,11 +1,18 @@
 //! rowferry
 pub mod cancel;
+#[cfg(feature = "client")]
+pub mod client;
 pub mod clock;
 pub mod domain;
 pub mod error;
 pub mod export;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod import;
 pub mod limits;
+#[cfg(feature = "client")]
+mod net;
 pub mod plan;
 mod secret;
 #[cfg(feature = "server")]
@@ -16,6 +23,8 @@ mod sync;
 pub mod wire;
 
 pub use cancel::CancelToken;
+#[cfg(feature = "client")]
+pub use client::{Auth, Client, ConnectOptions, FetchOptions, FetchedRecords, remote_status};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use domain::record::{Failure, Outcome, Reason};
 pub use domain::schema;
@@ -35,4 +44,4 @@ pub use serve::ServerTls;
 pub use serve::{ChannelSession, Handler, Server, ServerBuilder, ServerHandle};
 pub use site::{Session, SessionGuard, Sessions, Settings, Site, SiteBuilder};
 pub use sync::{Phase, Progress, Report, TableReport, TableStatus, TransferOptions};
-pub use wire::Capabilities;
+pub use wire::{Capabilities, PeerInfo};

@@ -1,7 +1,8 @@
 //! The layers of the crate stay apart: a module uses only those that the table in README.md allows it.
 //!
 //! A module is a file or folder directly under `src`. What it uses is read from its `crate::` paths, tests at the foot of a
-//! file left out. The table is the README's one with the heading `| module | may use |`.
+//! file (or in a file `..tests.rs`) left out. The table is the README's one with the heading `| module | may use |`. Its rows go upwards: a module may
+//! use only those of rows above its own, so that no two can depend on each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -78,6 +79,9 @@ fn files() -> Vec<(String, PathBuf)> {
             let path = entry.expect("src can be read").path();
             let stem = path.file_stem().and_then(|stem| stem.to_str()).expect("names are UTF-8").to_owned();
             let module = module.unwrap_or(&stem);
+            if stem == "tests" || stem.ends_with("_tests") {
+                continue;
+            }
             if path.is_dir() {
                 walk(&path, Some(module), found);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
@@ -152,10 +156,11 @@ fn table(markdown: &str) -> Edges {
     let mut edges = Edges::new();
     for row in rows.take_while(|line| line.starts_with('|')) {
         let mut cells = row.split('|').skip(1);
-        let (modules, uses) = (cells.next().unwrap_or_default(), cells.next().unwrap_or_default());
-        for module in names(modules) {
-            edges.entry(module).or_default().extend(names(uses));
+        let (modules, uses) = (cells.next().unwrap_or_default(), names(cells.next().unwrap_or_default()));
+        for other in &uses {
+            assert!(edges.contains_key(other), "`{other}` must stand in a row above the one that uses it: {row}");
         }
+        edges.extend(names(modules).into_iter().map(|module| (module, uses.iter().cloned().collect())));
     }
     assert!(!edges.is_empty(), "README.md has no table under `| module | may use |`");
     edges
@@ -163,12 +168,10 @@ fn table(markdown: &str) -> Edges {
 
 #[test]
 fn tables_and_paths_are_read() {
-    let text =
-        "x\n| module | may use | what |\n|---|---|---|\n| `a`, `b` | `c`, `d` | e `f` |\n| `c` | - | |\n\n| `g` | `h` | |";
+    let text = "x\n| module | may use | what |\n|---|---|---|\n| `c`, `d` | - | |\n| `a`, `b` | `c`, `d` | e `f` |\n\n| `g` | `h` | |";
     let set = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<BTreeSet<_>>();
-    let expected: Edges = [("a", set(&["c", "d"])), ("b", set(&["c", "d"])), ("c", set(&[]))]
-        .map(|(name, uses)| (name.to_owned(), uses))
-        .into();
+    let uses = [("a", set(&["c", "d"])), ("b", set(&["c", "d"])), ("c", set(&[])), ("d", set(&[]))];
+    let expected: Edges = uses.map(|(name, uses)| (name.to_owned(), uses)).into();
     assert_eq!(table(text), expected);
 
     let code = code(

@@ -229,6 +229,7 @@ impl Rows {
     ///
     /// # Panics
     /// If there is no row, or no such column.
+    #[inline]
     pub fn set(&mut self, column: usize, value: ValueRef<'_>) {
         assert!(column < self.width && !self.cells.is_empty(), "no such cell");
         let at = self.cells.len() - self.width + column;
@@ -246,6 +247,11 @@ impl Rows {
                 Cell::Blob { start, length: v.len() }
             }
         };
+    }
+
+    /// Keeps only this many rows.
+    pub fn truncate(&mut self, rows: usize) {
+        self.cells.truncate(rows * self.width);
     }
 
     /// Adds a whole row.
@@ -280,6 +286,7 @@ impl Rows {
     ///
     /// # Panics
     /// If there is no such row or column.
+    #[inline]
     pub fn get(&self, row: usize, column: usize) -> Option<ValueRef<'_>> {
         assert!(column < self.width, "no such column");
         Some(match self.cells[row * self.width + column] {

@@ -33,10 +33,6 @@ impl<'s> Import<'s> {
         Import { store, limits, scope: Scope::new(), stages: 0 }
     }
 
-    pub(crate) fn store(&self) -> &'s dyn Store {
-        self.store
-    }
-
     fn tally(&self) -> Tally {
         Tally::new(self.limits.reported_failures)
     }

@@ -2,11 +2,10 @@
 //! [`Server`] is a small blocking listener around them.
 
 pub mod channel;
-mod chunks;
+pub(crate) mod chunks;
 mod connection;
 pub mod handler;
-#[doc(hidden)] // public for the fuzz target only
-pub mod head;
+pub(crate) mod head;
 mod query;
 mod rate;
 pub mod server;

@@ -51,8 +51,7 @@ impl Fetch<'_> {
         let mut since = Instant::now();
         loop {
             self.check_time()?;
-            let before = rows.len();
-            let page = self.source.page(self.table, offset, self.page_records, &mut rows)?;
+            let page = self.source.page(self.table, offset, self.page_records, &mut rows, self.cancel)?;
             let strange = |what: &str| Error::new(ErrorKind::Protocol, format!("{what} of {:?}", self.table.name));
             if page.received > u64::from(self.page_records) {
                 return Err(strange("the other site sent more records than were asked for"));
@@ -60,8 +59,7 @@ impl Fetch<'_> {
             if page.received == 0 && page.has_more {
                 return Err(strange("the other site sent an empty page and says that there is more"));
             }
-            debug_assert!(rows.len() - before <= page.received as usize);
-            offset += u64::from(self.page_records);
+            offset += page.received;
             bytes += page.bytes;
             fetched.received += page.received;
             fetched.pages += 1;

@@ -2,6 +2,7 @@
 
 use super::source::{Page, Source};
 use super::{Report, TableReport, TransferOptions, pull};
+use crate::cancel::CancelToken;
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
 use crate::domain::value::{Records, Rows};
@@ -96,7 +97,7 @@ impl Source for Memory<'_> {
         Ok(self.table(table)?.1.len() as u64)
     }
 
-    fn page(&self, table: &TableSchema, offset: u64, limit: u32, rows: &mut Rows) -> Result<Page> {
+    fn page(&self, table: &TableSchema, offset: u64, limit: u32, rows: &mut Rows, _cancel: &CancelToken) -> Result<Page> {
         let all = self.table(&table.name)?.1;
         let from = usize::try_from(offset).unwrap_or(usize::MAX).min(all.len());
         let to = from.saturating_add(limit as usize).min(all.len());

@@ -1,5 +1,7 @@
 //! The pull: ask what there is, plan, fetch pages, import them, check that all arrived.
 
+#[cfg(feature = "client")]
+mod client;
 mod fetch;
 mod local;
 mod options;

@@ -1,5 +1,6 @@
 //! What a pull reads from.
 
+use crate::cancel::CancelToken;
 use crate::domain::record::Failure;
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
@@ -20,8 +21,8 @@ pub(crate) trait Source: Sync {
     /// How many rows a table has now.
     fn count(&self, table: &str) -> Result<u64>;
 
-    /// Fetches the page at `offset` and adds its rows to `rows`, which has the columns of `table`.
-    fn page(&self, table: &TableSchema, offset: u64, limit: u32, rows: &mut Rows) -> Result<Page>;
+    /// Fetches the page behind the first `offset` records and adds its rows to `rows`, which has the columns of `table`.
+    fn page(&self, table: &TableSchema, offset: u64, limit: u32, rows: &mut Rows, cancel: &CancelToken) -> Result<Page>;
 }
 
 /// What came beside the rows of a page.

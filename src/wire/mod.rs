@@ -13,7 +13,7 @@ pub mod schema;
 
 pub use channel::{Frame, FrameError};
 pub use dialect::Dialect;
-pub use message::Capabilities;
+pub use message::{Capabilities, PeerInfo};
 
 /// Longest name (of a table, a column, a type) that is taken from a peer, in bytes.
 pub const NAME_BYTES: usize = 1024;

@@ -98,6 +98,8 @@ pub struct RecordsPage {
     pub state: Option<u64>,
     /// The request's ref, as JSON.
     pub reference: Option<String>,
+    /// The size of the message that it came in, which only who received it knows: 0 until then.
+    pub bytes: u64,
 }
 
 /// What bounds a page that is read.
@@ -109,7 +111,7 @@ pub struct PageLimits {
     pub bytes: usize,
 }
 
-/// Reads the payload of `response:records` into `rows`, which is cleared first: see [`PageDecoder`].
+/// Reads the payload of `response:records` and adds its records to `rows`: see [`PageDecoder`].
 ///
 /// # Errors
 /// [`ErrorKind::Protocol`] if the payload as a whole is not what it should be, [`ErrorKind::TooLarge`].
@@ -135,6 +137,7 @@ pub struct PageDecoder<'d> {
     dialect: Dialect,
     limits: PageLimits,
     rows: &'d mut Rows,
+    before_bytes: usize,
     /// The order of columns in the record before, which the next one most likely has too.
     order: Vec<usize>,
     /// The columns sorted by name, for keys that come in another order.
@@ -152,16 +155,26 @@ struct Seen {
 }
 
 impl<'d> PageDecoder<'d> {
-    /// A decoder for records of this table of the sender.
+    /// A decoder for records of this table of the sender, which adds to `rows`. Rows of another width are cleared first.
     pub fn new(table: &'d TableSchema, dialect: Dialect, limits: PageLimits, rows: &'d mut Rows) -> Self {
-        rows.clear(table.columns.len());
-        let page =
-            RecordsPage { received: 0, failures: Vec::new(), offset: None, has_more: false, state: None, reference: None };
+        if rows.width() != table.columns.len() {
+            rows.clear(table.columns.len());
+        }
+        let before_bytes = rows.size_bytes();
+        let page = RecordsPage {
+            received: 0,
+            failures: Vec::new(),
+            offset: None,
+            has_more: false,
+            state: None,
+            reference: None,
+            bytes: 0,
+        };
         let order: Vec<usize> = (0..table.columns.len()).collect();
         let mut by_name = order.clone();
         by_name.sort_unstable_by_key(|&column| &table.columns[column].name);
         let (scratch, seen) = (Scratch::default(), Seen::default());
-        PageDecoder { table, dialect, limits, rows, order, by_name, scratch, page, seen, beyond: None }
+        PageDecoder { table, dialect, limits, rows, before_bytes, order, by_name, scratch, page, seen, beyond: None }
     }
 
     /// The page, after the payload was read with this outcome.
@@ -217,7 +230,7 @@ impl<'d> PageDecoder<'d> {
         let message = if self.page.received > limits.records {
             let kind = ErrorKind::Protocol;
             (kind, format!("the other site sent more than the {} records of table {name:?} asked for", limits.records))
-        } else if self.rows.size_bytes() > limits.bytes {
+        } else if self.rows.size_bytes().saturating_sub(self.before_bytes) > limits.bytes {
             (ErrorKind::TooLarge, format!("a page of table {name:?} takes more than {} bytes of memory", limits.bytes))
         } else {
             return true;

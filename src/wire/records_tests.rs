@@ -42,6 +42,7 @@ fn a_page_as_the_reference_writes_it() {
         has_more: true,
         state: None,
         reference: Some("\"9\"".into()),
+        bytes: 0,
     };
     assert_eq!(page.unwrap(), expected);
     assert_eq!(rows.get(0, 1), Some(ValueRef::Text(b"row 1")));

@@ -12,6 +12,8 @@
 
 use std::ops::Range;
 
+use rusqlite::CachedStatement;
+
 use super::dialect::{Parameter, borrowed, column_of, failed, quote, quote_all, refusal};
 use super::inspect;
 use super::write::SqliteWriter;
@@ -182,7 +184,7 @@ pub(super) fn bound<'v>(values: impl IntoIterator<Item = ValueRef<'v>>) -> impl 
 }
 
 pub(super) fn apply(
-    writer: &mut SqliteWriter,
+    writer: &SqliteWriter,
     plan: &TablePlan,
     rows: &Rows,
     range: Range<usize>,
@@ -201,23 +203,24 @@ pub(super) fn apply(
     } else {
         1
     };
-    let upsert = Upsert { many: upsert_sql(&batch, key, chunk), one: upsert_sql(&batch, key, 1), chunk };
+    let prepare = |records| writer.connection.sqlite.prepare_cached(&upsert_sql(&batch, key, records)).map_err(failed);
+    let mut upsert = Upsert { many: prepare(chunk)?, one: prepare(1)?, chunk };
     // Records keep their order: the same key twice in a batch ends as the second one has it.
     let mut pending = range.start..range.start;
     for row in range {
         if !careful_only && batch.is_plain(row, incoming) {
             pending.end = row + 1;
             if pending.len() == upsert.chunk {
-                fast(writer, &batch, &upsert, pending.clone(), tally)?;
+                fast(writer, &batch, &mut upsert, pending.clone(), tally)?;
                 pending = row + 1..row + 1;
             }
         } else {
-            fast(writer, &batch, &upsert, pending, tally)?;
+            fast(writer, &batch, &mut upsert, pending, tally)?;
             careful(writer, &batch, row, tally)?;
             pending = row + 1..row + 1;
         }
     }
-    fast(writer, &batch, &upsert, pending, tally)
+    fast(writer, &batch, &mut upsert, pending, tally)
 }
 
 /// Whether the key is itself the only unique set (it is one where the table has no primary key).
@@ -227,9 +230,10 @@ fn only_key_is_unique(plan: &TablePlan, key: &[usize]) -> bool {
         && plan.table.column_indexes(&plan.table.unique[0].columns).as_deref() == Some(key)
 }
 
-struct Upsert {
-    many: String,
-    one: String,
+/// The statement of the fast path, for a whole chunk and for one record.
+struct Upsert<'c> {
+    many: CachedStatement<'c>,
+    one: CachedStatement<'c>,
     chunk: usize,
 }
 
@@ -302,9 +306,9 @@ fn any_of(terms: &[String]) -> String {
 
 /// Applies plain records in as few statements as possible.
 fn fast(
-    writer: &mut SqliteWriter,
+    writer: &SqliteWriter,
     batch: &Batch<'_>,
-    upsert: &Upsert,
+    upsert: &mut Upsert<'_>,
     range: Range<usize>,
     tally: &mut Tally,
 ) -> Result<()> {
@@ -312,9 +316,9 @@ fn fast(
     while at < range.end {
         let full = range.end - at >= upsert.chunk;
         let records = at..at + if full { upsert.chunk } else { 1 };
-        let sql = if full { &upsert.many } else { &upsert.one };
+        let statement = if full { &mut upsert.many } else { &mut upsert.one };
         let before = writer.connection.hits();
-        match execute(writer, batch, sql, records.clone()) {
+        match execute(statement, batch, records.clone()) {
             Ok(changes) => {
                 let hits = writer.connection.hits() - before;
                 count(batch.plan.strategy, records.len() as u64, hits, changes as u64, tally);
@@ -350,8 +354,7 @@ fn count(strategy: Strategy, records: u64, hits: u64, changes: u64, tally: &mut 
     }
 }
 
-fn execute(writer: &SqliteWriter, batch: &Batch<'_>, sql: &str, records: Range<usize>) -> rusqlite::Result<usize> {
-    let mut statement = writer.connection.sqlite.prepare_cached(sql)?;
+fn execute(statement: &mut CachedStatement<'_>, batch: &Batch<'_>, records: Range<usize>) -> rusqlite::Result<usize> {
     let mut parameter = 1;
     for row in records {
         for column in &batch.columns {
@@ -364,7 +367,7 @@ fn execute(writer: &SqliteWriter, batch: &Batch<'_>, sql: &str, records: Range<u
 }
 
 /// Applies one record by looking its row up first.
-fn careful(writer: &mut SqliteWriter, batch: &Batch<'_>, row: usize, tally: &mut Tally) -> Result<()> {
+fn careful(writer: &SqliteWriter, batch: &Batch<'_>, row: usize, tally: &mut Tally) -> Result<()> {
     let Identity::Key { columns: key, incoming, .. } = &batch.plan.identity else {
         return Err(Error::new(ErrorKind::InvalidInput, "a record without a key cannot be looked up"));
     };

@@ -1,0 +1,422 @@
+//! One joined channel over one WebSocket: a request goes out, its answer comes back, heartbeats in between.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use serde::de::{Deserialize, DeserializeSeed, Deserializer};
+use serde_json::value::RawValue;
+use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::{Message, Utf8Bytes, WebSocket};
+
+use crate::domain::schema::TableSchema;
+use crate::domain::value::Rows;
+use crate::error::{Error, ErrorKind, Result};
+use crate::net::{Budget, Stream};
+use crate::wire::channel::{self as frames, Head};
+use crate::wire::message::{
+    Answer, Ask, CODE_MISMATCH, PeerInfo, decode_reply, encode_heartbeat, encode_join, encode_request,
+};
+use crate::wire::records::{PageDecoder, PageLimits, RecordsPage};
+use crate::wire::{Dialect, excerpt};
+
+use super::options::ConnectOptions;
+
+/// How many messages are taken in one go from a connection that nobody waits on.
+const IDLE_MESSAGES: usize = 64;
+const INSTANT: Duration = Duration::from_millis(1);
+
+/// A joined channel.
+pub(super) struct Channel {
+    socket: WebSocket<Stream>,
+    topic: String,
+    next_ref: u64,
+    heartbeat: Option<Duration>,
+    last_sent: Instant,
+    /// Since when a heartbeat waits for any sign of life.
+    unanswered: Option<Instant>,
+    /// Whether something written still lies in the socket's buffer.
+    unflushed: bool,
+}
+
+/// Why a call has no result.
+pub(super) enum Trouble {
+    /// The call failed; the connection is as good as before.
+    Failed(Error),
+    /// The connection is lost.
+    Lost(Error),
+    /// The other site closed the connection.
+    Closed(Option<CloseFrame>),
+}
+
+impl Trouble {
+    /// Whether the connection is of no more use.
+    pub(super) fn is_final(&self) -> bool {
+        !matches!(self, Trouble::Failed(_))
+    }
+
+    /// The error, for a caller who was `doing` something.
+    pub(super) fn into_error(self, doing: &str) -> Error {
+        const AGAIN: &str = "Connect again; a code works once, so ask for a new one.";
+        match self {
+            Trouble::Failed(error) => error,
+            Trouble::Lost(error) => error.while_doing(doing),
+            Trouble::Closed(Some(frame)) if frame.code == CloseCode::Error => {
+                Error::new(ErrorKind::Peer, format!("the other site failed at {doing}: it closed the connection with 1011"))
+                    .with_hint(
+                        "The reference system cannot send all types over this connection (uuid, bytea, interval): \
+                         leave that table out, or pull it last. A code works once, so ask for a new one.",
+                    )
+            }
+            Trouble::Closed(frame) => {
+                let code = frame.map_or(String::new(), |frame| {
+                    let reason = excerpt(&frame.reason);
+                    let space = if reason.is_empty() { "" } else { " " };
+                    format!(" ({}{space}{reason})", u16::from(frame.code))
+                });
+                let why = format!("the other site closed the connection{code} at {doing}");
+                Error::new(ErrorKind::Disconnected, why).with_hint(AGAIN)
+            }
+        }
+    }
+}
+
+type Outcome<T> = std::result::Result<T, Trouble>;
+
+impl Channel {
+    /// Enters the channel of this code; gives what a rowferry sender says of itself.
+    pub(super) fn join(
+        socket: WebSocket<Stream>,
+        code: &str,
+        options: &ConnectOptions,
+    ) -> Result<(Channel, Option<PeerInfo>)> {
+        let topic = frames::topic(code);
+        let (heartbeat, last_sent) = (options.heartbeat, Instant::now());
+        let mut channel = Channel { socket, topic, next_ref: 1, heartbeat, last_sent, unanswered: None, unflushed: false };
+        let budget = Budget::new(options.join_timeout, vec![&options.cancel]);
+        let joined = channel.enter(options, &budget).map_err(|trouble| trouble.into_error("the join"))?;
+        Ok((channel, joined))
+    }
+
+    fn enter(&mut self, options: &ConnectOptions, budget: &Budget<'_>) -> Outcome<Option<PeerInfo>> {
+        let reference = self.new_ref();
+        let late = || "the other site did not answer the join".to_owned();
+        self.send(encode_join(reference, &self.topic, &options.receiver_info), budget, &late)?;
+        let topic = self.topic.clone();
+        self.wait(budget, &late, &mut |text| {
+            let Some(frame) = frame(text) else { return Ok(None) };
+            channel_event(&frame.head, &topic)?;
+            if frame.head.event != frames::REPLY || !is_ref(frame.head.reference.map(RawValue::get), reference) {
+                return Ok(None);
+            }
+            match decode_reply(frame.payload.get()).map_err(Trouble::Failed)? {
+                Ok(peer) => Ok(Some(peer)),
+                Err(reason) => Err(Trouble::Failed(join_refused(&reason))),
+            }
+        })
+    }
+
+    /// Asks, and reads the answer with `read`.
+    pub(super) fn ask<T>(
+        &mut self,
+        ask: &Ask<'_>,
+        budget: &Budget<'_>,
+        mut read: impl FnMut(&Answer<'_>) -> Result<T>,
+    ) -> Outcome<T> {
+        let (reference, late) = self.send_request(ask, budget)?;
+        let topic = self.topic.clone();
+        self.wait(budget, &late, &mut |text| {
+            let Some(frame) = frame(text) else { return Ok(None) };
+            channel_event(&frame.head, &topic)?;
+            match answer_to(ask, reference, &frame.head, frame.payload.get()).map_err(Trouble::Failed)? {
+                Some(answer) => read(&answer).map(Some).map_err(Trouble::Failed),
+                None => Ok(None),
+            }
+        })
+    }
+
+    /// Asks for a page of records, and reads it into `rows` straight from its message.
+    pub(super) fn page(
+        &mut self,
+        ask: &Ask<'_>,
+        budget: &Budget<'_>,
+        table: &TableSchema,
+        dialect: Dialect,
+        limits: PageLimits,
+        rows: &mut Rows,
+    ) -> Outcome<RecordsPage> {
+        let (reference, late) = self.send_request(ask, budget)?;
+        let topic = self.topic.clone();
+        let before = rows.len();
+        self.wait(budget, &late, &mut |text| {
+            // What a message before this one added belonged to another request.
+            rows.truncate(before);
+            let mut decoder = PageDecoder::new(table, dialect, limits, rows);
+            let mut is_page = false;
+            let read = frames::decode_with(text, |head| {
+                is_page = head.event == ask.answer_event();
+                Payload(is_page.then_some(&mut decoder))
+            });
+            if is_page {
+                return match decoder.finish(read.map(|_| ())) {
+                    Ok(page) if is_ref(page.reference.as_deref(), reference) => {
+                        Ok(Some(RecordsPage { bytes: text.len() as u64, ..page }))
+                    }
+                    Ok(_) => Ok(None),
+                    // It may be a late answer to a request that was given up.
+                    Err(_) if is_of_another(text, reference) => Ok(None),
+                    Err(error) => Err(Trouble::Failed(error)),
+                };
+            }
+            let (head, payload) = match read {
+                Ok((head, Some(payload))) => (head, payload),
+                Ok((_, None)) => return Ok(None),
+                Err(error) => {
+                    log::debug!("ignored: {error}");
+                    return Ok(None);
+                }
+            };
+            channel_event(&head, &topic)?;
+            // A good answer is a page and was read above; what is left is an error, or is not ours.
+            answer_to(ask, reference, &head, payload.get()).map(|_| None).map_err(Trouble::Failed)
+        })
+    }
+
+    /// Takes what arrived while nobody waits, and sends a heartbeat when it is due. `silence` is how long the other site may
+    /// leave a heartbeat without any sign of life.
+    pub(super) fn idle(&mut self, silence: Duration) -> Outcome<()> {
+        self.beat()?;
+        for _ in 0..IDLE_MESSAGES {
+            let Some(text) = self.receive(Instant::now() + INSTANT)? else { break };
+            if let Some(frame) = frame(&text) {
+                channel_event(&frame.head, &self.topic)?;
+            }
+        }
+        match self.unanswered {
+            Some(since) if since.elapsed() > silence => {
+                let why = format!("the other site has not answered for {} s", silence.as_secs_f64());
+                Err(Trouble::Lost(Error::new(ErrorKind::Disconnected, why)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Says goodbye and waits at most this long for the other site's own.
+    pub(super) fn close(mut self, patience: Duration) {
+        // Whatever goes wrong here, the connection ends all the same when it is dropped.
+        let end = Instant::now() + patience.max(INSTANT);
+        self.socket.get_mut().set_until(end);
+        if self.socket.close(None).is_err() {
+            return;
+        }
+        while Instant::now() < end {
+            if self.socket.read().is_err() {
+                return;
+            }
+        }
+    }
+
+    fn new_ref(&mut self) -> u64 {
+        let reference = self.next_ref;
+        self.next_ref += 1;
+        reference
+    }
+
+    fn send_request<'f>(&mut self, ask: &Ask<'f>, budget: &Budget<'_>) -> Outcome<(u64, impl Fn() -> String + use<'f>)> {
+        let (reference, ask) = (self.new_ref(), *ask);
+        let late = move || format!("the other site did not answer {}", described(&ask));
+        self.send(encode_request(reference, &self.topic, &ask), budget, &late)?;
+        Ok((reference, late))
+    }
+
+    fn send(&mut self, text: String, budget: &Budget<'_>, late: &dyn Fn() -> String) -> Outcome<()> {
+        self.write(text, budget.slice(late).map_err(Trouble::Failed)?)?;
+        while self.unflushed {
+            let slice = budget.slice(late).map_err(Trouble::Failed)?;
+            self.flush(slice)?;
+        }
+        Ok(())
+    }
+
+    /// Puts a message behind what is still to be sent.
+    fn write(&mut self, text: String, until: Instant) -> Outcome<()> {
+        self.socket.get_mut().set_until(until);
+        self.unflushed = true;
+        self.last_sent = Instant::now();
+        match self.socket.write(Message::text(text)) {
+            // Taken into the buffer all the same.
+            Err(error) if would_block(&error) => Ok(()),
+            Err(error) => Err(lost(error)),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn flush(&mut self, until: Instant) -> Outcome<()> {
+        self.socket.get_mut().set_until(until);
+        match self.socket.flush() {
+            Ok(()) => self.unflushed = false,
+            Err(error) if would_block(&error) => {}
+            Err(error) => return Err(lost(error)),
+        }
+        Ok(())
+    }
+
+    /// Sends a heartbeat if one is due.
+    fn beat(&mut self) -> Outcome<()> {
+        if self.heartbeat.is_some_and(|interval| self.last_sent.elapsed() >= interval) {
+            let reference = self.new_ref();
+            self.unanswered.get_or_insert_with(Instant::now);
+            self.write(encode_heartbeat(reference), Instant::now() + INSTANT)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until `take` makes something of a message. What it makes nothing of is ignored.
+    fn wait<T>(
+        &mut self,
+        budget: &Budget<'_>,
+        late: &dyn Fn() -> String,
+        take: &mut dyn FnMut(&str) -> Outcome<Option<T>>,
+    ) -> Outcome<T> {
+        loop {
+            let slice = budget.slice(late).map_err(Trouble::Failed)?;
+            self.beat()?;
+            if let Some(text) = self.receive(slice)?
+                && let Some(taken) = take(&text)?
+            {
+                return Ok(taken);
+            }
+        }
+    }
+
+    /// The next text message, if one comes until then.
+    fn receive(&mut self, until: Instant) -> Outcome<Option<Utf8Bytes>> {
+        if self.unflushed {
+            self.flush(Instant::now() + INSTANT)?;
+        }
+        self.socket.get_mut().set_until(until);
+        let message = match self.socket.read() {
+            Ok(message) => message,
+            Err(error) if would_block(&error) => return Ok(None),
+            Err(error) => return Err(lost(error)),
+        };
+        self.unanswered = None;
+        match message {
+            Message::Text(text) => Ok(Some(text)),
+            Message::Close(frame) => Err(Trouble::Closed(frame)),
+            // Pings are answered below; binary messages mean nothing here.
+            _ => Ok(None),
+        }
+    }
+}
+
+/// A request as messages name it.
+pub(super) fn described(ask: &Ask<'_>) -> String {
+    match ask.table() {
+        Some(table) => format!("{} for {table:?}", ask.event()),
+        None => ask.event().to_owned(),
+    }
+}
+
+/// A frame; what is none is ignored, as the reference's client does with most of it.
+fn frame(text: &str) -> Option<frames::Frame<'_>> {
+    frames::decode(text).map_err(|error| log::debug!("ignored: {error}")).ok()
+}
+
+/// An end of the channel, though not of the connection.
+fn channel_event(head: &Head<'_>, topic: &str) -> Outcome<()> {
+    match &*head.event {
+        event @ ("phx_close" | "phx_error") if head.topic == topic => {
+            let why = format!("the other site ended the channel ({event})");
+            Err(Trouble::Lost(Error::new(ErrorKind::Disconnected, why)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether this is our ref. Peers that make a number of it are forgiven.
+fn is_ref(raw: Option<&str>, reference: u64) -> bool {
+    raw.is_some_and(|raw| raw.trim_matches('"') == reference.to_string())
+}
+
+fn is_of_another(text: &str, reference: u64) -> bool {
+    let answer = frames::decode(text).ok().and_then(|frame| Answer::read(frame.payload.get()));
+    let raw = answer.and_then(|answer| answer.reference).map(RawValue::get);
+    raw.is_some() && !is_ref(raw, reference)
+}
+
+/// The answer, if the frame is the one to this request.
+fn answer_to<'a>(ask: &Ask<'_>, reference: u64, head: &Head<'_>, payload: &'a str) -> Result<Option<Answer<'a>>> {
+    if !head.event.starts_with("response:") {
+        return Ok(None);
+    }
+    let Some(answer) = Answer::read(payload) else { return Ok(None) };
+    if !is_ref(answer.reference.map(RawValue::get), reference) {
+        return Ok(None);
+    }
+    match &*head.event {
+        "response:error" => Err(refused(ask, &answer.error())),
+        event if event == ask.answer_event() => Ok(Some(answer)),
+        event => {
+            let why = format!("the other site answered {} with {:?}", described(ask), excerpt(event));
+            Err(Error::new(ErrorKind::Protocol, why))
+        }
+    }
+}
+
+/// The error for a request that was answered with `response:error`, by the texts of the reference.
+fn refused(ask: &Ask<'_>, text: &str) -> Error {
+    let why = format!("the other site answered {}: {text}", described(ask));
+    if text.starts_with("Table not found") || text.ends_with(":table_not_found") {
+        Error::new(ErrorKind::TableNotFound, why).with_hint("List the tables that the other site offers.")
+    } else if text.starts_with("Access denied") {
+        Error::new(ErrorKind::Refused, why).with_hint("Ask the other site's people to allow this table.")
+    } else {
+        Error::new(ErrorKind::Peer, why)
+    }
+}
+
+fn join_refused(reason: &str) -> Error {
+    match reason {
+        CODE_MISMATCH => Error::new(ErrorKind::InvalidCode, "the other site does not take this code for the join")
+            .with_hint("Ask the other site for a new code."),
+        _ => Error::new(ErrorKind::Refused, format!("the other site refused the join: {reason}")),
+    }
+}
+
+fn would_block(error: &tungstenite::Error) -> bool {
+    matches!(error, tungstenite::Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
+fn lost(error: tungstenite::Error) -> Trouble {
+    use tungstenite::error::{CapacityError, ProtocolError};
+    let why = format!("the connection to the other site is lost: {error}");
+    Trouble::Lost(match &error {
+        tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => return Trouble::Closed(None),
+        tungstenite::Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
+            let why = format!("the other site sent a message of {size} bytes; {max_size} are accepted");
+            Error::new(ErrorKind::TooLarge, why)
+                .with_hint("Ask for fewer records at a time, or raise the limit `message_bytes`.")
+        }
+        tungstenite::Error::Io(_) | tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            Error::new(ErrorKind::Disconnected, why)
+                .with_hint("Connect again; a code works once, so ask for a new one.")
+                .with_source(error)
+        }
+        _ => Error::new(ErrorKind::Protocol, why).with_source(error),
+    })
+}
+
+/// A frame's payload: the page that is waited for is read at once, anything else is only found.
+struct Payload<'p, 'd>(Option<&'p mut PageDecoder<'d>>);
+
+impl<'de> DeserializeSeed<'de> for Payload<'_, '_> {
+    type Value = Option<&'de RawValue>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> std::result::Result<Self::Value, D::Error> {
+        match self.0 {
+            Some(decoder) => decoder.deserialize(deserializer).map(|()| None),
+            None => <&RawValue>::deserialize(deserializer).map(Some),
+        }
+    }
+}

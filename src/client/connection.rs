@@ -1,0 +1,376 @@
+//! The client: one connection to another site, and the calls on it.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
+
+use tungstenite::WebSocket;
+use tungstenite::protocol::{Role, WebSocketConfig};
+
+use super::channel::{Channel, Trouble, described};
+use super::keeper::Keeper;
+use super::options::{Auth, ConnectOptions};
+use super::upgrade::{Upgrade, upgrade};
+use crate::cancel::CancelToken;
+use crate::domain::record::Failure;
+use crate::domain::schema::TableSchema;
+use crate::domain::table::TableInfo;
+use crate::domain::value::Rows;
+use crate::error::{Error, ErrorKind, Result};
+use crate::net::stream::refuse_without_tls;
+use crate::net::{BaseUrl, Budget, Stream};
+use crate::wire::Dialect;
+use crate::wire::message::{Answer, Ask, Capabilities, PeerInfo, REFERENCE_PAGE_RECORDS};
+use crate::wire::records::{PageLimits, RecordsPage};
+use crate::wire::schema::decode_schema;
+
+/// A connection to another site.
+///
+/// All calls block, and may be made from any thread; those of several threads wait for each other. Between calls a small
+/// thread keeps the connection open (see [`ConnectOptions::heartbeat`]). Dropping the client disconnects.
+///
+/// ```no_run
+/// use rowferry::{Auth, Client, ConnectOptions};
+///
+/// let client = Client::connect("https://shop.example", Auth::code("A7X9K2M4"), ConnectOptions::default())?;
+/// for table in client.list_tables()? {
+///     println!("{} {}", table.name, table.row_count);
+/// }
+/// # Ok::<(), rowferry::Error>(())
+/// ```
+pub struct Client {
+    // First, so that the thread has ended before the connection does.
+    keeper: Option<Keeper>,
+    shared: Arc<Shared>,
+    url: BaseUrl,
+    peer: Option<PeerInfo>,
+    options: ConnectOptions,
+}
+
+struct Shared {
+    line: Mutex<Line>,
+    connected: AtomicBool,
+    /// Ends a call that another thread is waiting in.
+    closing: CancelToken,
+}
+
+enum Line {
+    Open(Box<Channel>),
+    /// Why it is no more.
+    Gone(String),
+}
+
+/// Which records are fetched, for [`Client::fetch_records`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FetchOptions {
+    offset: u64,
+    limit: u64,
+}
+
+impl Default for FetchOptions {
+    fn default() -> Self {
+        FetchOptions { offset: 0, limit: 100 }
+    }
+}
+
+impl FetchOptions {
+    /// How many records to leave out. Defaults to 0.
+    #[must_use]
+    pub fn offset(mut self, records: u64) -> Self {
+        self.offset = records;
+        self
+    }
+
+    /// Most records to fetch. A sender may send fewer and say that there are more; a reference sender is never asked for more
+    /// than 1000. Defaults to 100.
+    #[must_use]
+    pub fn limit(mut self, records: u64) -> Self {
+        self.limit = records;
+        self
+    }
+}
+
+/// Records of a table.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct FetchedRecords {
+    /// The table's structure: the names and types of the columns of `rows`.
+    pub table: TableSchema,
+    /// The records.
+    pub rows: Rows,
+    /// Records that came and are not in `rows`, because they or a value in them cannot be used.
+    pub failures: Vec<Failure>,
+    /// How many records were left out before these.
+    pub offset: u64,
+    /// Whether the sender says that there are more behind these.
+    pub has_more: bool,
+}
+
+impl Client {
+    /// Connects to another site: `url` is what a person types, like `https://shop.example` or `http://127.0.0.1:7171`.
+    ///
+    /// A code is spent by this, also if the connection ends at once.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] for a URL, code or prefix that cannot be one. [`ErrorKind::Unreachable`],
+    /// [`ErrorKind::Timeout`] and [`ErrorKind::Tls`] where no connection comes about, [`ErrorKind::NotFound`] where nothing
+    /// takes it. [`ErrorKind::InvalidCode`], [`ErrorKind::CodeUsed`], [`ErrorKind::TooManyAttempts`],
+    /// [`ErrorKind::Disabled`] and [`ErrorKind::Refused`] where the other site does not want it.
+    pub fn connect(url: &str, auth: Auth, options: ConnectOptions) -> Result<Client> {
+        let url = BaseUrl::parse(url)?;
+        refuse_without_tls(&url)?;
+        let code = auth.checked()?;
+        let socket = open(&url, code, &options)?;
+        let (channel, peer) = Channel::join(socket, code, &options)?;
+        let shared = Arc::new(Shared {
+            line: Mutex::new(Line::Open(Box::new(channel))),
+            connected: AtomicBool::new(true),
+            closing: CancelToken::new(),
+        });
+        let keeper = match options.heartbeat {
+            Some(heartbeat) => {
+                let (shared, silence) = (Arc::clone(&shared), options.limits.idle_time);
+                Some(Keeper::start(heartbeat, move || shared.idle(silence))?)
+            }
+            None => None,
+        };
+        Ok(Client { keeper, shared, url, peer, options })
+    }
+
+    /// Whether the connection is there, as far as is known: a connection that broke without a word is found out by the next
+    /// call or heartbeat.
+    pub fn is_connected(&self) -> bool {
+        self.shared.connected.load(Ordering::SeqCst)
+    }
+
+    /// Ends the connection; a call that another thread is waiting in ends with [`ErrorKind::Cancelled`]. It cannot be taken up
+    /// again. Does nothing the second time.
+    pub fn disconnect(&self) {
+        self.shared.end(Duration::from_secs(1));
+    }
+
+    /// What a rowferry sender says of itself; `None` if the sender is of the reference system.
+    pub fn peer(&self) -> Option<&PeerInfo> {
+        self.peer.as_ref()
+    }
+
+    /// The other site's URL in its normal form: two spellings of one address have one.
+    pub fn url(&self) -> String {
+        self.url.to_string()
+    }
+
+    /// What the sender can do.
+    ///
+    /// # Errors
+    /// Of this and the other calls: [`ErrorKind::Timeout`] if no answer comes within
+    /// [`ConnectOptions::request_timeout`]; [`ErrorKind::Disconnected`] if the connection is or gets lost;
+    /// [`ErrorKind::Peer`] if the sender says that it failed; [`ErrorKind::Protocol`] or [`ErrorKind::TooLarge`] for an
+    /// answer that cannot be used; [`ErrorKind::Cancelled`].
+    pub fn capabilities(&self) -> Result<Capabilities> {
+        self.ask(Ask::Capabilities, |answer| answer.capabilities())
+    }
+
+    /// The sender's tables.
+    ///
+    /// # Errors
+    /// As [`Client::capabilities`].
+    pub fn list_tables(&self) -> Result<Vec<TableInfo>> {
+        self.ask(Ask::Tables, |answer| answer.tables(&self.options.limits))
+    }
+
+    /// A table's structure.
+    ///
+    /// # Errors
+    /// As [`Client::capabilities`]; [`ErrorKind::TableNotFound`], [`ErrorKind::Refused`].
+    pub fn get_schema(&self, table: &str) -> Result<TableSchema> {
+        let schema = self.ask(Ask::Schema(table), |answer| decode_schema(answer.schema()?, &self.options.limits))?;
+        match schema.name.eq_ignore_ascii_case(table) {
+            true => Ok(schema),
+            false => Err(Error::new(
+                ErrorKind::Protocol,
+                format!(
+                    "the other site was asked for table {table:?} and described {:?}",
+                    crate::wire::excerpt(&schema.name)
+                ),
+            )),
+        }
+    }
+
+    /// How many rows a table has.
+    ///
+    /// # Errors
+    /// As [`Client::get_schema`].
+    pub fn get_count(&self, table: &str) -> Result<u64> {
+        self.ask(Ask::Count(table), |answer| answer.count())
+    }
+
+    /// Records of a table, for people to look at.
+    ///
+    /// # Errors
+    /// As [`Client::get_schema`]; [`ErrorKind::InvalidInput`] for a limit of 0.
+    pub fn fetch_records(&self, table: &str, options: FetchOptions) -> Result<FetchedRecords> {
+        if options.limit == 0 {
+            return Err(
+                Error::new(ErrorKind::InvalidInput, "no records at all cannot be fetched").with_hint("Give a limit.")
+            );
+        }
+        let table = self.get_schema(table)?;
+        let mut rows = Rows::default();
+        let page = self.fetch_page(&table, options.offset, options.limit, &mut rows, &self.options.cancel)?;
+        Ok(FetchedRecords { table, rows, failures: page.failures, offset: options.offset, has_more: page.has_more })
+    }
+
+    /// A page of at most `limit` records of a table behind the first `offset`, for the pull. They are added to `rows`. A page
+    /// may be shorter than asked for and not be the last: the next one begins behind what was received.
+    pub(crate) fn fetch_page(
+        &self,
+        table: &TableSchema,
+        offset: u64,
+        limit: u64,
+        rows: &mut Rows,
+        cancel: &CancelToken,
+    ) -> Result<RecordsPage> {
+        let limits = &self.options.limits;
+        let most = match self.dialect() {
+            Dialect::Rowferry => u64::try_from(limits.page_rows).unwrap_or(u64::MAX),
+            // The reference computes `has_more` from the limit that it is asked for, and sends no more than this.
+            Dialect::ReferenceSocket | Dialect::ReferenceHttp => REFERENCE_PAGE_RECORDS,
+        };
+        let limit = limit.clamp(1, most.max(1));
+        let ask = Ask::Records { table: &table.name, offset, limit };
+        // Even a record of many short columns takes no more than a few times its JSON in memory.
+        let bounds = PageLimits { records: limit, bytes: limits.message_bytes.saturating_mul(4) };
+        let dialect = self.dialect();
+        let page =
+            self.call(&described(&ask), cancel, |channel, budget| channel.page(&ask, budget, table, dialect, bounds, rows))?;
+        let name = &table.name;
+        let why = match page.offset {
+            Some(said) if u64::try_from(said) != Ok(offset) => {
+                format!("the other site was asked for records of {name:?} behind {offset} and sent those behind {said}")
+            }
+            // Whoever asked on would ask for ever.
+            _ if page.has_more && page.received == 0 => {
+                format!("the other site says that {name:?} has more records behind {offset}, and sent none")
+            }
+            _ => return Ok(page),
+        };
+        Err(Error::new(ErrorKind::Protocol, why))
+    }
+
+    /// How the sender writes values.
+    pub(crate) fn dialect(&self) -> Dialect {
+        if self.peer.is_some() { Dialect::Rowferry } else { Dialect::ReferenceSocket }
+    }
+
+    fn ask<T>(&self, ask: Ask<'_>, mut read: impl FnMut(&Answer<'_>) -> Result<T>) -> Result<T> {
+        self.call(&described(&ask), &self.options.cancel, |channel, budget| channel.ask(&ask, budget, &mut read))
+    }
+
+    fn call<T>(
+        &self,
+        doing: &str,
+        cancel: &CancelToken,
+        work: impl FnOnce(&mut Channel, &Budget<'_>) -> std::result::Result<T, Trouble>,
+    ) -> Result<T> {
+        let mut line = self.shared.lock();
+        let channel = match &mut *line {
+            Line::Open(channel) => channel,
+            Line::Gone(why) => {
+                return Err(Error::new(ErrorKind::Disconnected, format!("not connected at {doing}: {why}"))
+                    .with_hint("Connect again; a code works once, so ask for a new one."));
+            }
+        };
+        let budget = Budget::new(self.options.request_timeout, vec![&self.options.cancel, &self.shared.closing, cancel]);
+        work(channel, &budget).map_err(|trouble| {
+            let is_final = trouble.is_final();
+            let error = trouble.into_error(doing);
+            if is_final {
+                self.shared.lose(&mut line, error.message());
+            }
+            error
+        })
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.keeper = None;
+        // The close frame is sent, and nothing is waited for.
+        self.shared.end(Duration::ZERO);
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("url", &self.url)
+            .field("peer", &self.peer)
+            .field("connected", &self.is_connected())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        // A panic in a call leaves at worst a connection whose next answer is not understood, which is an error then.
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lose(&self, line: &mut Line, why: &str) {
+        self.connected.store(false, Ordering::SeqCst);
+        *line = Line::Gone(why.to_owned());
+    }
+
+    fn end(&self, patience: Duration) {
+        self.closing.cancel();
+        let mut line = self.lock();
+        self.connected.store(false, Ordering::SeqCst);
+        if let Line::Open(channel) = std::mem::replace(&mut *line, Line::Gone("it was disconnected here".to_owned())) {
+            channel.close(patience);
+        }
+    }
+
+    /// What the keeper does; `false` when there is nothing more to keep.
+    fn idle(&self, silence: Duration) -> bool {
+        let mut line = match self.line.try_lock() {
+            Ok(line) => line,
+            Err(TryLockError::Poisoned(line)) => line.into_inner(),
+            // A call is running; it sends the heartbeats itself.
+            Err(TryLockError::WouldBlock) => return true,
+        };
+        let Line::Open(channel) = &mut *line else { return false };
+        match channel.idle(silence) {
+            Ok(()) => true,
+            Err(trouble) => {
+                let error = trouble.into_error("an idle connection");
+                log::debug!("{error}");
+                self.lose(&mut line, error.message());
+                false
+            }
+        }
+    }
+}
+
+/// Opens the WebSocket, under the first prefix that is not answered with 404. Only a 404 leads to the next one: any other
+/// refusal is meant, and a code may be spent.
+fn open(url: &BaseUrl, code: &str, options: &ConnectOptions) -> Result<WebSocket<Stream>> {
+    let budget = Budget::new(options.connect_timeout, vec![&options.cancel]);
+    let mut tried = Vec::new();
+    for prefix in options.prefixes()? {
+        let path = url.path(&prefix, "/sync/websocket");
+        let mut stream = Stream::connect(url, &options.tls, &budget)?;
+        let target = format!("{path}?code={code}&vsn=2.0.0");
+        match upgrade(&mut stream, &url.authority(), &target, &options.limits, &budget)? {
+            Upgrade::NotFound => tried.push(path),
+            Upgrade::Done(rest) => {
+                let bytes = Some(options.limits.message_bytes);
+                let config = WebSocketConfig::default().max_message_size(bytes).max_frame_size(bytes);
+                return Ok(WebSocket::from_partially_read(stream, rest, Role::Client, Some(config)));
+            }
+        }
+    }
+    let why = format!("{} has nothing to connect to at {}", url.authority(), tried.join(", "));
+    Err(Error::new(ErrorKind::NotFound, why).with_hint("Check the address; a path before /sync is given as the prefix."))
+}

@@ -1,0 +1,12 @@
+//! Asking another site, blocking: [`Client`] over a WebSocket, [`remote_status`] over HTTP.
+
+mod api;
+mod channel;
+mod connection;
+mod keeper;
+mod options;
+mod upgrade;
+
+pub use api::remote_status;
+pub use connection::{Client, FetchOptions, FetchedRecords};
+pub use options::{Auth, ConnectOptions};

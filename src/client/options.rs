@@ -1,0 +1,191 @@
+//! With what another site is asked.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use crate::cancel::CancelToken;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
+use crate::net::stream::TlsOptions;
+use crate::net::url::normal_prefix;
+
+/// What gives the right to ask. It is never shown by `Debug`.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Auth(Zeroizing<String>);
+
+impl Auth {
+    /// The code of a session: eight characters, given out by the other site, good for one connection. Space around it and the
+    /// case of its letters do not matter.
+    pub fn code(code: impl AsRef<str>) -> Self {
+        Auth(Zeroizing::new(code.as_ref().trim().to_ascii_uppercase()))
+    }
+
+    /// The code, known to be fit for a URL and a topic.
+    pub(super) fn checked(&self) -> Result<&str> {
+        let fits = (1..=64).contains(&self.0.len()) && self.0.bytes().all(|b| b.is_ascii_alphanumeric());
+        match fits {
+            true => Ok(&self.0),
+            false => Err(Error::new(ErrorKind::InvalidInput, "this can be no code: a code is letters and digits")
+                .with_hint("Give the code that the other site shows, like A7X9K2M4.")),
+        }
+    }
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Auth::code(..)")
+    }
+}
+
+/// How another site is asked.
+///
+/// ```
+/// use std::time::Duration;
+/// let options = rowferry::ConnectOptions::default()
+///     .connect_timeout(Duration::from_secs(5))
+///     .receiver_info("project", "nightly backup");
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ConnectOptions {
+    pub(super) connect_timeout: Duration,
+    pub(super) join_timeout: Duration,
+    pub(super) request_timeout: Duration,
+    pub(super) receiver_info: BTreeMap<String, String>,
+    pub(super) prefix: Option<String>,
+    pub(super) heartbeat: Option<Duration>,
+    pub(super) limits: Limits,
+    pub(super) cancel: CancelToken,
+    pub(super) tls: TlsOptions,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        ConnectOptions {
+            connect_timeout: Duration::from_secs(30),
+            join_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(60),
+            receiver_info: BTreeMap::new(),
+            prefix: None,
+            heartbeat: Some(Duration::from_secs(30)),
+            limits: Limits::default(),
+            cancel: CancelToken::new(),
+            tls: TlsOptions::default(),
+        }
+    }
+}
+
+impl ConnectOptions {
+    /// How long connecting may take: the address, TCP, TLS and the upgrade, all prefixes that are tried together. Resolving a
+    /// name takes as long as the operating system lets it. Defaults to 30 s.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long the other site may take to answer the join. Defaults to 10 s.
+    #[must_use]
+    pub fn join_timeout(mut self, timeout: Duration) -> Self {
+        self.join_timeout = timeout;
+        self
+    }
+
+    /// How long the other site may take to answer one request, to the last byte. Defaults to 60 s.
+    #[must_use]
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.request_timeout = timeout;
+        self
+    }
+
+    /// Tells the other site something about who asks; it may show it to its people. Defaults to nothing. The name `rowferry`
+    /// is taken: with it the client says what it is.
+    #[must_use]
+    pub fn receiver_info(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.receiver_info.insert(name.into(), value.into());
+        self
+    }
+
+    /// What stands before `/sync` in the other site's paths. It is tried first; after it, as long as the other site answers
+    /// 404, nothing and `/phoenix_kit`. Defaults to these two.
+    #[must_use]
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = Some(prefix.into());
+        self
+    }
+
+    /// How long the connection may be idle before a heartbeat is sent; a sender closes one that is idle for 60 s. For the time
+    /// between calls a small thread does this, which ends with the client. `None` sends none and starts no thread. Defaults
+    /// to 30 s.
+    #[must_use]
+    pub fn heartbeat(mut self, interval: Option<Duration>) -> Self {
+        self.heartbeat = interval;
+        self
+    }
+
+    /// Bounds on what the other site may send. Defaults to [`Limits::default`].
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// A token that ends whatever the client is waiting for. Connecting to one address is not interrupted in the middle.
+    /// Defaults to one that nobody cancels.
+    #[must_use]
+    pub fn cancel_token(mut self, token: CancelToken) -> Self {
+        self.cancel = token;
+        self
+    }
+
+    /// Trusts a certificate authority besides the usual ones: its certificate, PEM (one or several) or DER. It is read when
+    /// connecting. Defaults to none.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn root_certificate(mut self, certificate: impl Into<Vec<u8>>) -> Self {
+        self.tls.roots.push(certificate.into());
+        self
+    }
+
+    /// The prefixes to try, in order.
+    pub(super) fn prefixes(&self) -> Result<Vec<String>> {
+        let mut prefixes = Vec::new();
+        let configured = self.prefix.as_deref().map(normal_prefix).transpose()?;
+        for prefix in configured.into_iter().chain([String::new(), "/phoenix_kit".to_owned()]) {
+            if !prefixes.contains(&prefix) {
+                prefixes.push(prefix);
+            }
+        }
+        Ok(prefixes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_not_shown_and_not_sent_malformed() {
+        let auth = Auth::code(" a7x9k2m4\n");
+        assert_eq!(auth.checked().unwrap(), "A7X9K2M4");
+        assert_eq!(format!("{auth:?}"), "Auth::code(..)");
+        for bad in ["", "A&token=x", "A B", "Ř", &"A".repeat(65)] {
+            let error = Auth::code(bad).checked().map(str::len).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            assert!(!error.to_string().contains("token"));
+        }
+    }
+
+    #[test]
+    fn the_configured_prefix_comes_first_and_none_twice() {
+        let prefixes = |options: ConnectOptions| options.prefixes().unwrap();
+        assert_eq!(prefixes(ConnectOptions::default()), ["", "/phoenix_kit"]);
+        assert_eq!(prefixes(ConnectOptions::default().prefix("phoenix_kit/")), ["/phoenix_kit", ""]);
+        assert_eq!(prefixes(ConnectOptions::default().prefix("/app")), ["/app", "", "/phoenix_kit"]);
+        assert!(ConnectOptions::default().prefix("/a?b").prefixes().is_err());
+    }
+}

@@ -1,0 +1,255 @@
+//! The WebSocket's opening handshake.
+//!
+//! It is not left to tungstenite: that one logs the request line, and with it the code, at trace level, and of a refusal it
+//! gives only the text that came in the same packet as the head.
+
+use std::io::{self, Read, Write};
+use std::time::Duration;
+
+use http::StatusCode;
+use tungstenite::handshake::client::generate_key;
+use tungstenite::handshake::derive_accept_key;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
+use crate::net::{Budget, Stream};
+use crate::wire::excerpt;
+
+/// How much of a refusal's text is read.
+const REFUSAL_BYTES: usize = 4096;
+
+/// How an upgrade ended, if it did not fail.
+pub(super) enum Upgrade {
+    /// It is a WebSocket now; the bytes came behind the head.
+    Done(Vec<u8>),
+    /// There is nothing at this path: 404.
+    NotFound,
+}
+
+/// Asks for a WebSocket.
+///
+/// # Errors
+/// What the other site refuses with, by its text; [`ErrorKind::Timeout`], [`ErrorKind::Disconnected`],
+/// [`ErrorKind::Protocol`], [`ErrorKind::TooLarge`], [`ErrorKind::Cancelled`].
+pub(super) fn upgrade(
+    stream: &mut Stream,
+    host: &str,
+    target: &str,
+    limits: &Limits,
+    budget: &Budget<'_>,
+) -> Result<Upgrade> {
+    let key = generate_key();
+    let request = format!(
+        "GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nUser-Agent: rowferry/{}\r\n\r\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    write_all(stream, request.as_bytes(), budget)?;
+    let mut bytes = Vec::new();
+    let head = loop {
+        if let Some(head) = read_head(&bytes, limits)? {
+            break head;
+        }
+        if bytes.len() > limits.head_bytes {
+            let why = format!("the other site's answer has a head of more than {} bytes", limits.head_bytes);
+            return Err(Error::new(ErrorKind::TooLarge, why));
+        }
+        if read_more(stream, &mut bytes, budget)? == 0 {
+            return Err(lost("the other site closed the connection before it answered"));
+        }
+    };
+    let rest = bytes.split_off(head.length);
+    match head.status {
+        StatusCode::SWITCHING_PROTOCOLS => head.check(&key).map(|()| Upgrade::Done(rest)),
+        StatusCode::NOT_FOUND => Ok(Upgrade::NotFound),
+        _ => Err(head.refusal(&refusal_text(stream, rest, head.body_bytes, budget))),
+    }
+}
+
+/// What matters of an answer's head.
+struct Head {
+    length: usize,
+    status: StatusCode,
+    body_bytes: Option<usize>,
+    upgrade: bool,
+    connection: bool,
+    accept: Option<String>,
+    /// The answer claims an extension or sub-protocol, which was not asked for.
+    unasked: bool,
+    retry_after: Option<String>,
+}
+
+fn read_head(bytes: &[u8], limits: &Limits) -> Result<Option<Head>> {
+    let mut fields = vec![httparse::EMPTY_HEADER; limits.head_fields];
+    let mut response = httparse::Response::new(&mut fields);
+    let no_http = |why: &dyn std::fmt::Display| {
+        Error::new(ErrorKind::Protocol, format!("the other side does not answer in HTTP: {why}"))
+            .with_hint("Check the address and the port, and whether it should begin with https://.")
+    };
+    let length = match response.parse(bytes) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(error) => return Err(no_http(&error)),
+    };
+    let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
+    let text = |name: &str| {
+        let field = response.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(field.value).ok().map(str::trim)
+    };
+    let lists =
+        |name, token: &str| text(name).is_some_and(|all| all.split(',').any(|one| one.trim().eq_ignore_ascii_case(token)));
+    Ok(Some(Head {
+        length,
+        status: status.ok_or_else(|| no_http(&"it has no status"))?,
+        body_bytes: text("content-length").and_then(|length| length.parse().ok()),
+        upgrade: lists("upgrade", "websocket"),
+        connection: lists("connection", "upgrade"),
+        accept: text("sec-websocket-accept").map(str::to_owned),
+        unasked: text("sec-websocket-extensions").or(text("sec-websocket-protocol")).is_some_and(|text| !text.is_empty()),
+        retry_after: text("retry-after").map(excerpt),
+    }))
+}
+
+impl Head {
+    /// Whether this is the answer to our request for a WebSocket (RFC 6455, 4.1).
+    fn check(&self, key: &str) -> Result<()> {
+        let accepted = self.accept.as_deref() == Some(derive_accept_key(key.as_bytes()).as_str());
+        match self.upgrade && self.connection && accepted && !self.unasked {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::Protocol, "the other side's answer to the WebSocket upgrade is not valid")
+                .with_hint("A proxy in between may not let WebSockets through.")),
+        }
+    }
+
+    /// The error that a refusal is, by the texts of the reference.
+    fn refusal(&self, text: &str) -> Error {
+        const NEW_CODE: &str = "Ask the other site for a new code.";
+        let (kind, why, hint) = match (self.status.as_u16(), text) {
+            (403, "Invalid code") => (ErrorKind::InvalidCode, "the other site does not know this code".to_owned(), NEW_CODE),
+            (403, "Code already used") => (
+                ErrorKind::CodeUsed,
+                "this code was used already".to_owned(),
+                "A code works once: ask the other site for a new one.",
+            ),
+            (403, "Module disabled") | (503, "DB Sync module is disabled" | "Sync module is disabled") => {
+                (ErrorKind::Disabled, "sync is switched off on the other site".to_owned(), "Ask its people to switch it on.")
+            }
+            (429, _) => {
+                let when = self.retry_after.as_ref().map_or(String::new(), |when| format!("; it says to wait {when} s"));
+                let why = format!("the other site takes no more codes from this address for now{when}");
+                (ErrorKind::TooManyAttempts, why, "Wait, then try again with the right code.")
+            }
+            (503, _) => {
+                let why = format!("the other site is busy{}", behind(text));
+                (ErrorKind::Unreachable, why, "Try again later.")
+            }
+            (403, _) => (ErrorKind::Refused, format!("the other site refused{}", behind(text)), NEW_CODE),
+            (300..=399, _) => (
+                ErrorKind::Refused,
+                format!("the other site answered with a redirect ({}), which is not followed", self.status),
+                "Give the address that it leads to.",
+            ),
+            _ => (
+                ErrorKind::Refused,
+                format!("the other site answered {} to the connection{}", self.status, behind(text)),
+                "Check the address; the other site's log may say more.",
+            ),
+        };
+        Error::new(kind, why).with_hint(hint)
+    }
+}
+
+fn behind(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(": {text}") }
+}
+
+fn refusal_text(stream: &mut Stream, mut body: Vec<u8>, length: Option<usize>, budget: &Budget<'_>) -> String {
+    let wanted = length.unwrap_or(REFUSAL_BYTES).min(REFUSAL_BYTES);
+    // The status is the answer. Its text is worth a moment, and no second error when it does not come.
+    let moment = Budget::new(budget.left().min(Duration::from_secs(2)), Vec::new());
+    while body.len() < wanted && read_more(stream, &mut body, &moment).is_ok_and(|read| read > 0) {}
+    body.truncate(wanted);
+    excerpt(String::from_utf8_lossy(&body).trim())
+}
+
+fn late() -> String {
+    "the other site did not answer the connection".to_owned()
+}
+
+fn lost(why: &str) -> Error {
+    Error::new(ErrorKind::Disconnected, why).with_hint("Check the address and the port, and try again.")
+}
+
+fn read_more(stream: &mut Stream, bytes: &mut Vec<u8>, budget: &Budget<'_>) -> Result<usize> {
+    let mut buffer = [0; 4096];
+    loop {
+        stream.set_until(budget.slice(&late)?);
+        match stream.read(&mut buffer) {
+            Ok(read) => {
+                bytes.extend_from_slice(&buffer[..read]);
+                return Ok(read);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(lost(&format!("the connection was lost before an answer: {error}")).with_source(error)),
+        }
+    }
+}
+
+fn write_all(stream: &mut Stream, mut bytes: &[u8], budget: &Budget<'_>) -> Result<()> {
+    while !bytes.is_empty() {
+        stream.set_until(budget.slice(&late)?);
+        match stream.write(bytes) {
+            Ok(0) => return Err(lost("the other site closed the connection before it was asked")),
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(lost(&format!("the connection was lost: {error}")).with_source(error)),
+        }
+    }
+    loop {
+        stream.set_until(budget.slice(&late)?);
+        match stream.flush() {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(lost(&format!("the connection was lost: {error}")).with_source(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(text: &str) -> Head {
+        read_head(text.as_bytes(), &Limits::default()).unwrap().unwrap()
+    }
+
+    #[test]
+    fn an_answer_must_fit_the_question() {
+        let accept = derive_accept_key(b"key");
+        let good = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: WebSocket\r\nconnection: keep-alive, Upgrade\r\nsec-websocket-accept: {accept}\r\n\r\n"
+        );
+        assert!(head(&good).check("key").is_ok());
+        assert!(head(&good).check("other").is_err());
+        assert!(head(&good.replace("WebSocket", "h2c")).check("key").is_err());
+        assert!(head(&good.replace("upgrade:", "sec-websocket-extensions: x\r\nupgrade:")).check("key").is_err());
+        assert!(read_head(&good.as_bytes()[..good.len() - 1], &Limits::default()).unwrap().is_none());
+        assert!(read_head(b"SSH-2.0-OpenSSH\r\n\r\n", &Limits::default()).is_err());
+    }
+
+    #[test]
+    fn refusals_by_their_texts() {
+        let kind =
+            |status: u16, text: &str| head(&format!("HTTP/1.1 {status} X\r\nretry-after: 30\r\n\r\n")).refusal(text).kind();
+        assert_eq!(kind(403, "Invalid code"), ErrorKind::InvalidCode);
+        assert_eq!(kind(403, "Code already used"), ErrorKind::CodeUsed);
+        assert_eq!(kind(403, "Module disabled"), ErrorKind::Disabled);
+        assert_eq!(kind(403, "Missing authentication"), ErrorKind::Refused);
+        assert_eq!(kind(429, ""), ErrorKind::TooManyAttempts);
+        assert_eq!(kind(503, ""), ErrorKind::Unreachable);
+        assert_eq!(kind(301, ""), ErrorKind::Refused);
+        assert_eq!(kind(500, ""), ErrorKind::Refused);
+        let error = head("HTTP/1.1 429 X\r\nRetry-After: 30\r\n\r\n").refusal("");
+        assert!(error.message().contains("wait 30 s"), "{error}");
+    }
+}

@@ -1,0 +1,77 @@
+//! How long something may take.
+
+use std::time::{Duration, Instant};
+
+use crate::cancel::CancelToken;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How long a blocking call sleeps before it looks at its time budget and at cancellation again.
+const SLICE: Duration = Duration::from_millis(100);
+
+/// The time that one phase has, and who may end it sooner.
+#[derive(Debug, Clone)]
+pub(crate) struct Budget<'a> {
+    allowed: Duration,
+    ends: Instant,
+    cancel: Vec<&'a CancelToken>,
+}
+
+impl<'a> Budget<'a> {
+    /// A budget that begins now.
+    pub(crate) fn new(allowed: Duration, cancel: Vec<&'a CancelToken>) -> Self {
+        let now = Instant::now();
+        // A time that the clock cannot name is as good as none; a century is one that it can.
+        let century = Duration::from_secs(100 * 365 * 24 * 3600);
+        let ends = now.checked_add(allowed).unwrap_or_else(|| now + century);
+        Budget { allowed, ends, cancel }
+    }
+
+    /// What is left; zero when it is over.
+    pub(crate) fn left(&self) -> Duration {
+        self.ends.saturating_duration_since(Instant::now())
+    }
+
+    /// The end of the next slice of waiting. `late` is what has not happened, for the message.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Cancelled`], [`ErrorKind::Timeout`].
+    pub(crate) fn slice(&self, late: &dyn Fn() -> String) -> Result<Instant> {
+        if self.cancel.iter().any(|token| token.is_cancelled()) {
+            return Err(Error::new(ErrorKind::Cancelled, format!("cancelled; until then {}", late())));
+        }
+        let now = Instant::now();
+        match now < self.ends {
+            true => Ok((now + SLICE).min(self.ends)),
+            false => Err(Error::new(ErrorKind::Timeout, format!("{} within {}", late(), seconds(self.allowed)))
+                .with_hint("Try again later, or allow more time.")),
+        }
+    }
+}
+
+/// `60 s`, `0.5 s`.
+fn seconds(time: Duration) -> String {
+    format!("{} s", time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_names_the_phase_and_the_time() {
+        let budget = Budget::new(Duration::ZERO, Vec::new());
+        let error = budget.slice(&|| "nothing came".to_owned()).unwrap_err();
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Timeout, "nothing came within 0 s"));
+        assert_eq!(seconds(Duration::from_millis(1500)), "1.5 s");
+    }
+
+    #[test]
+    fn cancellation_comes_first_and_slices_are_short() {
+        let token = CancelToken::new();
+        let budget = Budget::new(Duration::MAX, vec![&token]);
+        let end = budget.slice(&String::new).unwrap();
+        assert!(end <= Instant::now() + SLICE);
+        token.cancel();
+        assert_eq!(budget.slice(&String::new).map_err(|error| error.kind()), Err(ErrorKind::Cancelled));
+    }
+}

@@ -1,0 +1,179 @@
+//! The address of another site, as a person types it.
+
+use std::fmt;
+
+use http::Uri;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Where another site is: `http`, `https`, `ws` or `wss`, a host, a port, and a path that its own paths begin with.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct BaseUrl {
+    tls: bool,
+    /// In lower case; an IPv6 address without its brackets.
+    host: String,
+    port: u16,
+    /// Without a slash at its end; empty for the root.
+    path: String,
+}
+
+impl BaseUrl {
+    /// Reads an address.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`]. The message never repeats the address, because it may hold a password or a code.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let bad = |why: &str, hint: &str| {
+            Err(Error::new(ErrorKind::InvalidInput, format!("the site's URL cannot be used: {why}")).with_hint(hint))
+        };
+        const FORM: &str = "Write it like https://shop.example or http://127.0.0.1:7171.";
+        let text = text.trim();
+        if text.contains('#') {
+            return bad("it has a fragment (#...)", FORM);
+        }
+        let Some((scheme, _)) = text.split_once("://") else {
+            return bad("it has no scheme", "Write http:// or https:// before it.");
+        };
+        let tls = match scheme.to_ascii_lowercase().as_str() {
+            "http" | "ws" => false,
+            "https" | "wss" => true,
+            _ => return bad("its scheme is neither http, https, ws nor wss", FORM),
+        };
+        let Ok(uri) = text.parse::<Uri>() else { return bad("it is malformed", FORM) };
+        let Some(authority) = uri.authority() else { return bad("it has no host", FORM) };
+        if authority.as_str().contains('@') {
+            return bad("it has a user name or password in it", "Leave them out: a site is asked with a code.");
+        }
+        if uri.query().is_some() {
+            return bad("it has a query (?...)", "Leave it out; a code is given apart from the URL.");
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        if host.is_empty() {
+            return bad("it has no host", FORM);
+        }
+        // The host's own parser takes any text for a port, and gives none for one that does not fit.
+        let written = authority.as_str().rsplit_once(':').map(|(_, port)| port).filter(|port| !port.contains(']'));
+        let port = match (written, authority.port_u16()) {
+            (_, Some(port)) if port > 0 => port,
+            (None | Some(""), None) => {
+                if tls {
+                    443
+                } else {
+                    80
+                }
+            }
+            _ => return bad("its port is none", FORM),
+        };
+        Ok(BaseUrl { tls, host, port, path: uri.path().trim_end_matches('/').to_owned() })
+    }
+
+    /// Whether the connection is to be encrypted.
+    pub(crate) fn tls(&self) -> bool {
+        self.tls
+    }
+
+    /// The host's name or address, without brackets.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Host and port, as the header `Host` has them and as messages name the other side: without the scheme's own port.
+    pub(crate) fn authority(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        match (self.tls, self.port) {
+            (true, 443) | (false, 80) => host,
+            (_, port) => format!("{host}:{port}"),
+        }
+    }
+
+    /// A path of the site under this prefix.
+    pub(crate) fn path(&self, prefix: &str, path: &str) -> String {
+        format!("{}{prefix}{path}", self.path)
+    }
+}
+
+/// The normal form, which two spellings of one address share.
+impl fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}{}", if self.tls { "https" } else { "http" }, self.authority(), self.path)
+    }
+}
+
+impl fmt::Debug for BaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A prefix as it stands in paths: empty, or with a slash before it and none behind.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`] for one that is no path.
+pub(crate) fn normal_prefix(prefix: &str) -> Result<String> {
+    let inner = prefix.trim().trim_matches('/');
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.' | '~');
+    match inner {
+        "" => Ok(String::new()),
+        inner if inner.chars().all(plain) => Ok(format!("/{inner}")),
+        _ => Err(Error::new(ErrorKind::InvalidInput, format!("{prefix:?} cannot be a prefix of paths"))
+            .with_hint("Use letters, digits and - _ . ~, like /phoenix_kit.")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_of_one_address_have_one_form() {
+        for (text, normal) in [
+            ("http://127.0.0.1:7171", "http://127.0.0.1:7171"),
+            ("HTTPS://Shop.Example:443/", "https://shop.example"),
+            ("wss://shop.example/app//", "https://shop.example/app"),
+            ("ws://[::1]:80", "http://[::1]"),
+            (" http://[2001:DB8::1]:8080/x ", "http://[2001:db8::1]:8080/x"),
+            ("http://shop.example:", "http://shop.example"),
+        ] {
+            assert_eq!(BaseUrl::parse(text).unwrap().to_string(), normal, "{text}");
+        }
+        let url = BaseUrl::parse("https://[::1]/app").unwrap();
+        assert_eq!((url.host(), url.port(), url.tls()), ("::1", 443, true));
+        assert_eq!(url.path("/phoenix_kit", "/sync/websocket"), "/app/phoenix_kit/sync/websocket");
+    }
+
+    #[test]
+    fn what_is_no_address_is_told_without_repeating_it() {
+        for (text, why) in [
+            ("shop.example", "no scheme"),
+            ("", "no scheme"),
+            ("ftp://shop.example", "scheme is neither"),
+            ("http://", "malformed"),
+            ("http:///x", "malformed"),
+            ("http://user:hunter2@shop.example", "user name"),
+            ("http://shop.example/?code=hunter2", "query"),
+            ("http://shop.example/#hunter2", "fragment"),
+            ("http://shop.example:99999", "port"),
+            ("http://shop.example:0", "port"),
+            ("http://a b", "malformed"),
+        ] {
+            let error = BaseUrl::parse(text).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            assert!(error.message().contains(why), "{text}: {error}");
+            assert!(error.hint().is_some() && !error.to_string().contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn prefixes() {
+        assert_eq!(normal_prefix("phoenix_kit/").unwrap(), "/phoenix_kit");
+        assert_eq!(normal_prefix("/").unwrap(), "");
+        for bad in ["/a?b", "/a b", "/a\r\nx", "/ř"] {
+            assert!(normal_prefix(bad).is_err(), "{bad}");
+        }
+    }
+}

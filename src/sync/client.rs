@@ -1,0 +1,69 @@
+//! Pulls from another site through its channel.
+
+use super::source::{Page, Source};
+use super::{Report, TableReport, TransferOptions, pull};
+use crate::cancel::CancelToken;
+use crate::client::Client;
+use crate::domain::schema::TableSchema;
+use crate::domain::table::TableInfo;
+use crate::domain::value::Rows;
+use crate::error::{Error, ErrorKind, Result};
+use crate::site::Site;
+use crate::wire::Dialect;
+
+impl Client {
+    /// Pulls one table into a site. Rows that are written before something goes wrong stay: pull again to go on.
+    ///
+    /// # Errors
+    /// Why the table was not pulled whole: the connection's errors (see [`Client::capabilities`]),
+    /// [`TableNotFound`](ErrorKind::TableNotFound), [`SchemaMismatch`](ErrorKind::SchemaMismatch),
+    /// [`Incomplete`](ErrorKind::Incomplete), and what the database says. A record that cannot be taken is no error: see
+    /// [`Outcome::failures`](crate::Outcome::failures).
+    pub fn transfer(&self, site: &Site, table: &str, options: TransferOptions<'_>) -> Result<TableReport> {
+        let report = self.transfer_all(site, options.tables([table]))?;
+        match report.tables.into_iter().next() {
+            Some((_, report)) => report.into_result(),
+            None => Err(Error::new(ErrorKind::TableNotFound, format!("the other site offers no table {table:?}"))),
+        }
+    }
+
+    /// Pulls tables into a site, all that the sender offers unless the options name some, in the order of their foreign keys.
+    /// What goes wrong with one table stands in the report and does not stop the others.
+    ///
+    /// While one batch of rows is written, the next one is fetched, on a thread of its own that ends with the call.
+    ///
+    /// # Errors
+    /// Why nothing could be pulled at all: the sender's list of tables could not be had.
+    pub fn transfer_all(&self, site: &Site, options: TransferOptions<'_>) -> Result<Report> {
+        pull(self, &**site.store(), site.limits(), options)
+    }
+}
+
+impl Source for Client {
+    fn is_rowferry(&self) -> bool {
+        self.dialect() == Dialect::Rowferry
+    }
+
+    fn tables(&self) -> Result<Vec<TableInfo>> {
+        self.list_tables()
+    }
+
+    fn schema(&self, table: &str) -> Result<TableSchema> {
+        self.get_schema(table)
+    }
+
+    fn count(&self, table: &str) -> Result<u64> {
+        self.get_count(table)
+    }
+
+    fn page(&self, table: &TableSchema, offset: u64, limit: u32, rows: &mut Rows, cancel: &CancelToken) -> Result<Page> {
+        let page = self.fetch_page(table, offset, u64::from(limit), rows, cancel)?;
+        Ok(Page {
+            received: page.received,
+            failures: page.failures,
+            has_more: page.has_more,
+            state: page.state,
+            bytes: page.bytes,
+        })
+    }
+}
