@@ -90,8 +90,8 @@ fn table(json: &str) {
 
 fn records(payload: &str) {
     let table = table_of_all_types();
-    let mut rows = Rows::new(0);
     for dialect in [Dialect::ReferenceSocket, Dialect::ReferenceHttp, Dialect::Rowferry] {
+        let mut rows = Rows::new(0);
         if let Ok(page) = decode_records(payload, &table, dialect, PAGE_LIMITS, &mut rows) {
             assert_eq!(page.received, (rows.len() + page.failures.len()) as u64);
             written_and_read_again(&table, &rows);

@@ -38,8 +38,10 @@ pub use export::Digest;
 pub use limits::Limits;
 pub use plan::table::ExtraColumns;
 pub use secret::{Code, SiteKey};
+#[cfg(all(feature = "server", feature = "tls"))]
+pub use serve::ServerTls;
 #[cfg(feature = "server")]
-pub use serve::{Handler, Server, ServerHandle};
+pub use serve::{ChannelSession, Handler, Server, ServerBuilder, ServerHandle};
 pub use site::{Session, SessionGuard, Sessions, Settings, Site, SiteBuilder};
 pub use sync::{Phase, Progress, Report, TableReport, TableStatus, TransferOptions};
 pub use wire::{Capabilities, PeerInfo};

@@ -25,7 +25,7 @@ impl Pair {
 
     fn client(&self) -> Client {
         let session = self.sender.site.sessions().create(Direction::Send).unwrap();
-        Client::connect(&self.server.url(), Auth::code(session.code()), ConnectOptions::default()).unwrap()
+        Client::connect(self.server.url(), Auth::code(session.code()), ConnectOptions::default()).unwrap()
     }
 
     fn pull(&self, options: TransferOptions<'_>) -> Report {
@@ -198,7 +198,7 @@ fn a_server_that_stops_in_the_middle_leaves_whole_batches_and_an_error_for_each_
     let receiver = Fixture::new("");
     let mut server = Some(Server::bind(&sender.site, "127.0.0.1:0").unwrap().spawn().unwrap());
     let session = sender.site.sessions().create(Direction::Send).unwrap();
-    let url = server.as_ref().unwrap().url();
+    let url = server.as_ref().unwrap().url().to_owned();
     let client = Client::connect(&url, Auth::code(session.code()), ConnectOptions::default()).unwrap();
     let mut limits = Limits::default();
     limits.commit_rows = 1_000;

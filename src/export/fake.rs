@@ -1,5 +1,6 @@
 //! A store made of vectors: the model that paging and digests are tested against.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::domain::schema::{Column, TableSchema};
@@ -19,12 +20,12 @@ type Tables = Vec<(TableSchema, Vec<Vec<Value>>)>;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FakeStore {
     pub(crate) tables: Arc<Mutex<Tables>>,
-    pub(crate) pinned_bytes: u64,
+    pub(crate) pinned_bytes: Arc<AtomicU64>,
 }
 
 impl FakeStore {
     pub(crate) fn of(tables: Tables) -> Self {
-        FakeStore { tables: Arc::new(Mutex::new(tables)), pinned_bytes: 0 }
+        FakeStore { tables: Arc::new(Mutex::new(tables)), pinned_bytes: Arc::default() }
     }
 }
 
@@ -39,7 +40,7 @@ impl Store for FakeStore {
 
     fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
         let tables = self.tables.lock().unwrap().clone();
-        Ok(Box::new(FakeSnapshot { tables, pinned_bytes: self.pinned_bytes }))
+        Ok(Box::new(FakeSnapshot { tables, pinned_bytes: Arc::clone(&self.pinned_bytes) }))
     }
 
     fn writer(&self) -> Result<Box<dyn Writer>> {
@@ -57,12 +58,12 @@ impl Store for FakeStore {
 
 pub(crate) struct FakeSnapshot {
     tables: Tables,
-    pinned_bytes: u64,
+    pinned_bytes: Arc<AtomicU64>,
 }
 
 impl FakeSnapshot {
     pub(crate) fn new(schema: TableSchema, rows: Vec<Vec<Value>>) -> Self {
-        FakeSnapshot { tables: vec![(schema, rows)], pinned_bytes: 0 }
+        FakeSnapshot { tables: vec![(schema, rows)], pinned_bytes: Arc::default() }
     }
 }
 
@@ -106,7 +107,7 @@ impl Snapshot for FakeSnapshot {
     }
 
     fn pinned_bytes(&self) -> u64 {
-        self.pinned_bytes
+        self.pinned_bytes.load(Ordering::SeqCst)
     }
 }
 

@@ -1,5 +1,8 @@
 //! What a site gives away: tables, counts, pages of records and digests, out of snapshots.
 
+// Only the server cuts pages for peers.
+#![cfg_attr(not(feature = "server"), allow(dead_code))]
+
 mod digest;
 #[cfg(test)]
 pub(crate) mod fake;
@@ -26,18 +29,28 @@ use crate::store::{PageBounds, Snapshot, Store};
 /// offset and limit takes time in proportion to the table.
 #[derive(Debug)]
 pub(crate) struct Exporter {
+    source: Source,
+    places: Places,
+}
+
+/// A store and the snapshot of it that is in use.
+#[derive(Debug)]
+struct Source {
     store: Arc<dyn Store>,
     offer: Arc<Offer>,
     limits: Limits,
     view: Option<View>,
+    /// How many snapshots there were.
     state: u64,
-    places: Places,
 }
 
 /// A snapshot and what was read of its catalogue.
 struct View {
     snapshot: Box<dyn Snapshot>,
     opened: Instant,
+    pinned_before: u64,
+    state: u64,
+    offer: Arc<Offer>,
     schemas: HashMap<String, Arc<TableSchema>>,
     remembered: usize,
 }
@@ -56,19 +69,20 @@ pub(crate) struct Page {
 impl Exporter {
     pub(crate) fn new(store: Arc<dyn Store>, offer: Arc<Offer>, limits: Limits) -> Self {
         let places = Places::new(limits.remembered_places);
-        Exporter { store, offer, limits, view: None, state: 0, places }
+        Exporter { source: Source { store, offer, limits, view: None, state: 0 }, places }
     }
 
     /// The tables that the site offers, sorted by name, with their exact numbers of rows.
     pub(crate) fn tables(&mut self) -> Result<Vec<TableInfo>> {
-        let offer = Arc::clone(&self.offer);
-        let view = self.view()?;
+        let view = self.source.view()?;
         let names = view.snapshot.tables()?;
         let mut tables = Vec::with_capacity(names.len());
-        for name in names.into_iter().filter(|name| offer.allows(name)) {
-            let table = view.schema(&name, &offer)?;
-            let row_count = view.snapshot.count(&table)?;
-            tables.push(TableInfo { name, row_count });
+        for name in names {
+            if view.offer.allows(&name) {
+                let table = view.schema(&name)?;
+                let row_count = view.snapshot.count(&table)?;
+                tables.push(TableInfo { name, row_count });
+            }
         }
         Ok(tables)
     }
@@ -78,8 +92,7 @@ impl Exporter {
     /// # Errors
     /// [`TableNotFound`](ErrorKind::TableNotFound) if there is none of this name, or the site does not offer it.
     pub(crate) fn schema(&mut self, table: &str) -> Result<Arc<TableSchema>> {
-        let offer = Arc::clone(&self.offer);
-        self.view()?.schema(table, &offer)
+        self.source.view()?.schema(table)
     }
 
     /// How many rows a table has.
@@ -87,9 +100,8 @@ impl Exporter {
     /// # Errors
     /// Those of [`Exporter::schema`].
     pub(crate) fn count(&mut self, table: &str) -> Result<u64> {
-        let offer = Arc::clone(&self.offer);
-        let view = self.view()?;
-        let table = view.schema(table, &offer)?;
+        let view = self.source.view()?;
+        let table = view.schema(table)?;
         view.snapshot.count(&table)
     }
 
@@ -98,10 +110,9 @@ impl Exporter {
     /// # Errors
     /// Those of [`Exporter::schema`].
     pub(crate) fn digest(&mut self, table: &str) -> Result<Digest> {
-        let offer = Arc::clone(&self.offer);
-        let bounds = PageBounds { rows: self.limits.page_rows, bytes: self.limits.page_bytes };
-        let view = self.view()?;
-        let table = view.schema(table, &offer)?;
+        let bounds = PageBounds { rows: self.source.limits.page_rows, bytes: self.source.limits.page_bytes };
+        let view = self.source.view()?;
+        let table = view.schema(table)?;
         digest(&mut *view.snapshot, &table, bounds)
     }
 
@@ -117,21 +128,19 @@ impl Exporter {
         if limit == 0 {
             return Err(Error::new(ErrorKind::InvalidInput, "a page has at least one record"));
         }
-        let most = usize::try_from(limit).unwrap_or(usize::MAX).min(self.limits.page_rows).max(1);
-        let bounds = PageBounds { rows: most, bytes: self.limits.page_bytes };
-        let offer = Arc::clone(&self.offer);
-        let view = self.view()?;
-        let table = view.schema(table, &offer)?;
+        let limits = &self.source.limits;
+        let most = usize::try_from(limit).unwrap_or(usize::MAX).min(limits.page_rows).max(1);
+        let bounds = PageBounds { rows: most, bytes: limits.page_bytes };
+        let view = self.source.view()?;
+        let table = view.schema(table)?;
         let from = self.places.find(&table, offset, limit);
-        // The places are apart from the view, which was just opened.
-        let Some(view) = &mut self.view else { return Err(not_found(&table.name)) };
         let end = view.snapshot.page(&table, from.cursor.as_ref(), from.skip, bounds, rows)?;
         let more = end.more && !rows.is_empty();
         if let Some(cursor) = end.cursor {
             let position = from.position().saturating_add(rows.len() as u64);
             self.places.remember(&table, offset, limit, from, Place::behind(cursor, position));
         }
-        Ok(Page { table, more, state: self.state })
+        Ok(Page { table, more, state: view.state })
     }
 
     /// Takes back the end of the last page: only so many of its rows were sent, because their encoded form had reached its
@@ -142,27 +151,43 @@ impl Exporter {
 
     /// Lets go of the snapshot: nothing came for a while. What comes next is answered from a new one.
     pub(crate) fn idle(&mut self) {
-        self.view = None;
+        self.source.view = None;
+    }
+
+    /// Lets go of the snapshot only if it is too old or holds back too much.
+    pub(crate) fn let_go_if_spent(&mut self) {
+        self.source.let_go_if_spent();
+    }
+}
+
+impl Source {
+    fn let_go_if_spent(&mut self) {
+        let limits = &self.limits;
+        let spent = |view: &View| {
+            // What was there before is not this snapshot's doing: a write-ahead log keeps its size when it is reused.
+            let held = view.snapshot.pinned_bytes().saturating_sub(view.pinned_before);
+            view.opened.elapsed() >= limits.snapshot_time || held > limits.snapshot_wal_bytes
+        };
+        if self.view.as_ref().is_some_and(spent) {
+            self.view = None;
+        }
     }
 
     /// The snapshot in use, or a new one if there is none, or if it is too old or holds back too much.
     fn view(&mut self) -> Result<&mut View> {
-        let spent = |view: &View| {
-            view.opened.elapsed() >= self.limits.snapshot_time
-                || view.snapshot.pinned_bytes() > self.limits.snapshot_wal_bytes
-        };
-        if self.view.as_ref().is_some_and(spent) {
-            // The old one goes first: both together would hold back what the old one does.
-            self.view = None;
-        }
+        // The old one goes first: both together would hold back what the old one does.
+        self.let_go_if_spent();
         match &mut self.view {
             Some(view) => Ok(view),
             empty => {
                 let snapshot = self.store.snapshot()?;
                 self.state += 1;
                 Ok(empty.insert(View {
+                    pinned_before: snapshot.pinned_bytes(),
                     snapshot,
                     opened: Instant::now(),
+                    state: self.state,
+                    offer: Arc::clone(&self.offer),
                     schemas: HashMap::new(),
                     remembered: self.limits.remembered_places,
                 }))
@@ -172,13 +197,13 @@ impl Exporter {
 }
 
 impl View {
-    fn schema(&mut self, name: &str, offer: &Offer) -> Result<Arc<TableSchema>> {
+    fn schema(&mut self, name: &str) -> Result<Arc<TableSchema>> {
         if let Some(known) = self.schemas.get(name) {
             return Ok(Arc::clone(known));
         }
         // Checked before and after: the store may know the table by another spelling than the one that was asked for.
-        let found = if offer.allows(name) { self.snapshot.schema(name)? } else { None };
-        let schema = found.filter(|schema| offer.allows(&schema.name)).ok_or_else(|| not_found(name))?;
+        let found = if self.offer.allows(name) { self.snapshot.schema(name)? } else { None };
+        let schema = found.filter(|schema| self.offer.allows(&schema.name)).ok_or_else(|| not_found(name))?;
         if self.schemas.len() >= self.remembered {
             self.schemas.clear();
         }
@@ -200,6 +225,7 @@ fn not_found(table: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
     use std::time::Duration;
 
     use proptest::prelude::*;
@@ -247,7 +273,7 @@ mod tests {
 
     #[test]
     fn one_snapshot_serves_until_it_is_let_go_or_too_old_or_too_large() {
-        let mut store = FakeStore::of(vec![(table("t", &["n"]), numbers(3))]);
+        let store = FakeStore::of(vec![(table("t", &["n"]), numbers(3))]);
         let mut first = exporter(&store, Limits::default());
         assert_eq!(ask(&mut first, "t", 0, 1), (vec![0], true));
         store.tables.lock().unwrap()[0].1.pop();
@@ -257,15 +283,19 @@ mod tests {
         let page = first.records("t", 1, 1, &mut Rows::default()).unwrap();
         assert_eq!((page.state, page.more), (2, false));
 
-        let states = |store: &FakeStore, limits: Limits| {
-            let mut exporter = exporter(store, limits);
-            (0..3).map(|_| exporter.records("t", 0, 1, &mut Rows::default()).unwrap().state).collect::<Vec<_>>()
+        // The log grows by ten bytes with each page.
+        let states = |limits: Limits| {
+            let mut exporter = exporter(&store, limits);
+            let mut state = || {
+                store.pinned_bytes.fetch_add(10, Ordering::SeqCst);
+                exporter.records("t", 0, 1, &mut Rows::default()).unwrap().state
+            };
+            [state(), state(), state(), state()]
         };
-        assert_eq!(states(&store, Limits::default()), [1, 1, 1]);
-        assert_eq!(states(&store, Limits { snapshot_time: Duration::ZERO, ..Limits::default() }), [1, 2, 3]);
-        store.pinned_bytes = 11;
-        assert_eq!(states(&store, Limits { snapshot_wal_bytes: 10, ..Limits::default() }), [1, 2, 3]);
-        assert_eq!(states(&store, Limits { snapshot_wal_bytes: 11, ..Limits::default() }), [1, 1, 1]);
+        assert_eq!(states(Limits::default()), [1, 1, 1, 1]);
+        assert_eq!(states(Limits { snapshot_time: Duration::ZERO, ..Limits::default() }), [1, 2, 3, 4]);
+        assert_eq!(states(Limits { snapshot_wal_bytes: 9, ..Limits::default() }), [1, 2, 3, 4]);
+        assert_eq!(states(Limits { snapshot_wal_bytes: 10, ..Limits::default() }), [1, 1, 2, 2]);
     }
 
     #[test]

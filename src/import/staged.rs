@@ -22,7 +22,6 @@ pub(crate) struct Staged {
     /// What failed before anything was applied, or had to be left out.
     failed: Tally,
     applied: Outcome,
-    received: u64,
     reported_failures: usize,
 }
 
@@ -43,13 +42,8 @@ impl Staged {
             stage,
             failed: import.tally(),
             applied: Outcome::default(),
-            received: 0,
             reported_failures: import.limits.reported_failures,
         })
-    }
-
-    pub(crate) fn plan(&self) -> &TablePlan {
-        &self.plan
     }
 
     /// Counts a record that failed before it came here.
@@ -62,13 +56,7 @@ impl Staged {
         let mut writer = import.store.writer()?;
         writer.stage_append(&self.stage, rows, 0..rows.len())?;
         writer.commit()?;
-        self.received += rows.len() as u64;
         Ok(())
-    }
-
-    /// How many records are staged, failed ones included.
-    pub(crate) fn received(&self) -> u64 {
-        self.received + self.failed.outcome.failed
     }
 
     /// What became of the records.

@@ -146,7 +146,10 @@ impl Transport {
         #[cfg(feature = "tls")]
         if let Transport::Tls(stream) = self {
             stream.conn.send_close_notify();
-            stream.flush()?;
+            // Not `flush`: that would go on with a handshake that has failed, and wait for the peer.
+            while stream.conn.wants_write() {
+                stream.conn.write_tls(&mut stream.sock)?;
+            }
         }
         self.socket().tcp.shutdown(Shutdown::Write)
     }

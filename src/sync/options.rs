@@ -9,6 +9,8 @@ use crate::domain::strategy::Strategy;
 use crate::plan::table::ExtraColumns;
 use crate::sync::Progress;
 
+type OnProgress<'p> = Box<dyn FnMut(&Progress<'_>) + 'p>;
+
 /// How tables are pulled. Each setter says its default.
 #[derive(Default)]
 pub struct TransferOptions<'p> {
@@ -21,7 +23,7 @@ pub struct TransferOptions<'p> {
     pub(super) dry_run: bool,
     pub(super) timeout: Option<Duration>,
     pub(super) cancel: CancelToken,
-    pub(super) progress: Option<Box<dyn FnMut(&Progress<'_>) + 'p>>,
+    pub(super) progress: Option<OnProgress<'p>>,
 }
 
 /// Records asked for at a time, where nothing else is said.

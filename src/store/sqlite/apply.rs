@@ -4,6 +4,8 @@
 //! condition counts the conflicts, so that created = records - hits, updated = changes - created, unchanged = hits - updated.
 //! This holds for keys without NULL and tables without triggers (a BEFORE trigger may make SQLite leave a row out).
 //!
+//! Before either, what changes nothing is found by reading: see [`settle`](super::settle).
+//!
 //! The careful path looks the row up, decides, and writes: for tables with triggers, for records that lack a column, and for
 //! each record of a statement that SQLite refused, so that each of them gets its own outcome.
 //!
@@ -16,6 +18,7 @@ use rusqlite::CachedStatement;
 
 use super::dialect::{Parameter, borrowed, column_of, failed, quote, quote_all, refusal};
 use super::inspect;
+use super::settle::settle;
 use super::write::SqliteWriter;
 use crate::domain::record::{Failure, Reason, Tally};
 use crate::domain::strategy::Strategy;
@@ -205,22 +208,43 @@ pub(super) fn apply(
     };
     let prepare = |records| writer.connection.sqlite.prepare_cached(&upsert_sql(&batch, key, records)).map_err(failed);
     let mut upsert = Upsert { many: prepare(chunk)?, one: prepare(1)?, chunk };
+    let key_columns = key_columns(&batch, key);
     // Records keep their order: the same key twice in a batch ends as the second one has it.
-    let mut pending = range.start..range.start;
+    let mut plain = Vec::new();
     for row in range {
-        if !careful_only && batch.is_plain(row, incoming) {
-            pending.end = row + 1;
-            if pending.len() == upsert.chunk {
-                fast(writer, &batch, &mut upsert, pending.clone(), tally)?;
-                pending = row + 1..row + 1;
-            }
+        if batch.is_plain(row, incoming) {
+            plain.push(row);
         } else {
-            fast(writer, &batch, &mut upsert, pending, tally)?;
+            write(writer, &batch, &key_columns, &mut upsert, careful_only, &mut plain, tally)?;
             careful(writer, &batch, row, tally)?;
-            pending = row + 1..row + 1;
         }
     }
-    fast(writer, &batch, &mut upsert, pending, tally)
+    write(writer, &batch, &key_columns, &mut upsert, careful_only, &mut plain, tally)
+}
+
+/// The columns of the key, as they are written.
+fn key_columns<'b>(batch: &'b Batch<'_>, key: &[usize]) -> Vec<&'b Column> {
+    key.iter().filter_map(|at| batch.columns.iter().find(|column| column.local == *at)).collect()
+}
+
+/// Applies whole records that fit, and empties the list of them.
+fn write(
+    writer: &SqliteWriter,
+    batch: &Batch<'_>,
+    key: &[&Column],
+    upsert: &mut Upsert<'_>,
+    careful_only: bool,
+    rows: &mut Vec<usize>,
+    tally: &mut Tally,
+) -> Result<()> {
+    settle(writer, batch, key, rows, tally)?;
+    if careful_only {
+        rows.iter().try_for_each(|row| careful(writer, batch, *row, tally))?;
+    } else {
+        fast(writer, batch, upsert, rows, tally)?;
+    }
+    rows.clear();
+    Ok(())
 }
 
 /// Whether the key is itself the only unique set (it is one where the table has no primary key).
@@ -304,21 +328,13 @@ fn any_of(terms: &[String]) -> String {
     }
 }
 
-/// Applies plain records in as few statements as possible.
-fn fast(
-    writer: &SqliteWriter,
-    batch: &Batch<'_>,
-    upsert: &mut Upsert<'_>,
-    range: Range<usize>,
-    tally: &mut Tally,
-) -> Result<()> {
-    let mut at = range.start;
-    while at < range.end {
-        let full = range.end - at >= upsert.chunk;
-        let records = at..at + if full { upsert.chunk } else { 1 };
-        let statement = if full { &mut upsert.many } else { &mut upsert.one };
+/// Applies records in as few statements as possible.
+fn fast(writer: &SqliteWriter, batch: &Batch<'_>, upsert: &mut Upsert<'_>, rows: &[usize], tally: &mut Tally) -> Result<()> {
+    let (whole, rest) = rows.split_at(rows.len() - rows.len() % upsert.chunk);
+    for records in whole.chunks(upsert.chunk).chain(rest.chunks(1)) {
+        let statement = if records.len() == upsert.chunk { &mut upsert.many } else { &mut upsert.one };
         let before = writer.connection.hits();
-        match execute(statement, batch, records.clone()) {
+        match execute(statement, batch, records) {
             Ok(changes) => {
                 let hits = writer.connection.hits() - before;
                 count(batch.plan.strategy, records.len() as u64, hits, changes as u64, tally);
@@ -326,13 +342,10 @@ fn fast(
             Err(error) if refusal(&error).is_some() => {
                 // The statement did nothing: find out for each of its records what is to be said of it.
                 writer.still_open()?;
-                for row in records.clone() {
-                    careful(writer, batch, row, tally)?;
-                }
+                records.iter().try_for_each(|row| careful(writer, batch, *row, tally))?;
             }
             Err(error) => return Err(failed(error).while_doing(format_args!("writing to {:?}", batch.plan.table.name))),
         }
-        at = records.end;
     }
     Ok(())
 }
@@ -354,11 +367,11 @@ fn count(strategy: Strategy, records: u64, hits: u64, changes: u64, tally: &mut 
     }
 }
 
-fn execute(statement: &mut CachedStatement<'_>, batch: &Batch<'_>, records: Range<usize>) -> rusqlite::Result<usize> {
+fn execute(statement: &mut CachedStatement<'_>, batch: &Batch<'_>, records: &[usize]) -> rusqlite::Result<usize> {
     let mut parameter = 1;
     for row in records {
         for column in &batch.columns {
-            let value = batch.rows.get(row, column.incoming).unwrap_or(ValueRef::Null);
+            let value = batch.rows.get(*row, column.incoming).unwrap_or(ValueRef::Null);
             statement.raw_bind_parameter(parameter, Parameter(value))?;
             parameter += 1;
         }

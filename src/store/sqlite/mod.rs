@@ -15,6 +15,7 @@ mod functions;
 mod inspect;
 mod pool;
 mod read;
+mod settle;
 mod stage;
 mod whole;
 mod write;

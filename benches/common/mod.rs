@@ -1,0 +1,107 @@
+//! What the benchmarks share: the tables that are measured, and SQLite's own limit on them.
+#![allow(dead_code)] // Each benchmark uses a part of it.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rowferry::Strategy;
+use rusqlite::Connection;
+
+/// A table to measure with.
+pub struct Table {
+    pub name: &'static str,
+    pub rows: u64,
+    create: &'static str,
+    fill: &'static str,
+    change: &'static str,
+    upsert: &'static str,
+    merge: &'static str,
+}
+
+/// Four short columns.
+pub const NARROW: Table = Table {
+    name: "narrow",
+    rows: 1_000_000,
+    create: "CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT, age INT, score REAL)",
+    fill: "INSERT INTO t SELECT value, printf('name %07d', value), value % 90, value * 0.37 FROM numbers",
+    change: "UPDATE t SET name = name || '!', age = age + 1, score = score + 1",
+    upsert: "DO UPDATE SET name = excluded.name, age = excluded.age, score = excluded.score",
+    merge: "DO UPDATE SET name = COALESCE(excluded.name, t.name), age = COALESCE(excluded.age, t.age), score = COALESCE(excluded.score, t.score)",
+};
+
+/// Eight columns, a text key and a unique column.
+pub const WIDE: Table = Table {
+    name: "wide",
+    rows: 300_000,
+    create: "CREATE TABLE t(id TEXT PRIMARY KEY, email TEXT UNIQUE, name TEXT, bio TEXT, balance REAL, active INT,
+        created_at TEXT, updated_at TEXT)",
+    fill: "INSERT INTO t SELECT printf('%08x-0000-7000-8000-%012x', value, value * 7919), printf('user%d@example.com', value * 7919 % 1000003),
+        printf('User %d', value), printf('%.*c', 200, 'b'), value * 1.01, value % 2, '2026-01-01T00:00:00Z', '2026-01-02T00:00:00Z'
+        FROM numbers",
+    change: "UPDATE t SET name = name || '!', balance = balance + 1, updated_at = 'x'",
+    upsert: "DO UPDATE SET email = excluded.email, name = excluded.name, bio = excluded.bio, balance = excluded.balance,
+        active = excluded.active, created_at = excluded.created_at, updated_at = excluded.updated_at",
+    merge: "DO UPDATE SET email = COALESCE(excluded.email, t.email), name = COALESCE(excluded.name, t.name),
+        bio = COALESCE(excluded.bio, t.bio), balance = COALESCE(excluded.balance, t.balance),
+        active = COALESCE(excluded.active, t.active), created_at = COALESCE(excluded.created_at, t.created_at),
+        updated_at = COALESCE(excluded.updated_at, t.updated_at)",
+};
+
+/// How a made database differs from the source.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Content {
+    /// The table is empty.
+    Empty,
+    /// The rows of the source.
+    Source,
+    /// The same keys with other values.
+    Changed,
+}
+
+impl Table {
+    /// Makes a database file with this many rows.
+    pub fn make(&self, path: &Path, rows: u64, content: Content) {
+        let sqlite = Connection::open(path).expect("a database");
+        sqlite.execute_batch("PRAGMA synchronous = OFF; PRAGMA journal_mode = WAL").expect("pragmas");
+        sqlite.execute_batch(self.create).expect("a table");
+        if content != Content::Empty {
+            let numbers =
+                "WITH RECURSIVE numbers(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM numbers WHERE value < ?1)";
+            sqlite.execute(&format!("{numbers} {}", self.fill), [rows as i64]).expect("rows");
+        }
+        if content == Content::Changed {
+            sqlite.execute_batch(self.change).expect("changes");
+        }
+    }
+
+    /// SQLite's limit: one statement between two attached files.
+    pub fn limit(&self, source: &Path, target: &Path, strategy: Strategy) -> Duration {
+        let sqlite = Connection::open(target).expect("a database");
+        sqlite
+            .execute_batch(
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY",
+            )
+            .expect("pragmas");
+        sqlite.execute("ATTACH ?1 AS src", [source.to_string_lossy()]).expect("the source");
+        let action = match strategy {
+            Strategy::Skip | Strategy::Append => "DO NOTHING",
+            Strategy::Overwrite => self.upsert,
+            Strategy::Merge => self.merge,
+        };
+        let statement = format!("INSERT INTO main.t SELECT * FROM src.t WHERE true ON CONFLICT(id) {action}");
+        let began = Instant::now();
+        sqlite.execute(&statement, []).expect("the limit's statement");
+        began.elapsed()
+    }
+}
+
+/// The middle one of these times, in milliseconds.
+pub fn median(mut times: Vec<Duration>) -> Option<u64> {
+    times.sort();
+    times.get(times.len() / 2).map(|time| time.as_millis() as u64)
+}
+
+/// `ROWFERRY_BENCH_SCALE=10` measures a tenth of the rows.
+pub fn scale() -> u64 {
+    std::env::var("ROWFERRY_BENCH_SCALE").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+}
