@@ -63,8 +63,14 @@ impl Direct {
         let full = open.rows >= limits.commit_rows
             || open.bytes >= limits.commit_bytes
             || open.since.elapsed() >= limits.commit_time;
+        let since = open.since;
         self.open = Some(open);
-        if full { self.commit() } else { Ok(()) }
+        if full {
+            self.commit()?;
+            // The next transaction would follow at once, and nobody else would ever find the lock free.
+            std::thread::sleep(since.elapsed() * limits.lock_pause_percent / 100);
+        }
+        Ok(())
     }
 
     /// Keeps what was applied, and lets go of the database's lock.
