@@ -1,10 +1,7 @@
 //! `rowferry tables`, `schema`, `count` and `records`: a look at another site.
 
-use rowferry::client::{Auth, Client, FetchOptions};
 use rowferry::schema::{ForeignKey, TableSchema};
-use rowferry::wire::Dialect;
-use rowferry::wire::records::encode_records;
-use rowferry::wire::schema::encode_schema;
+use rowferry::{Auth, Client, FetchOptions};
 use rowferry::{Error, ErrorKind};
 use serde::Serialize;
 use serde_json::json;
@@ -40,7 +37,7 @@ pub fn tables(args: &TablesArgs, out: &mut Out) -> Result<Done, Failure> {
 pub fn schema(args: &TableArgs, out: &mut Out) -> Result<Done, Failure> {
     let table = connect(&args.remote)?.get_schema(&args.table)?;
     match args.format.json {
-        true => out.json(&encode_schema(&table, Dialect::Rowferry))?,
+        true => out.json(&raw(table.to_json())?)?,
         false => print_schema(&table, out)?,
     }
     Ok(Done::Whole)
@@ -59,7 +56,7 @@ pub fn records(args: &RecordsArgs, out: &mut Out) -> Result<Done, Failure> {
     let options = FetchOptions::default().offset(args.offset).limit(args.limit);
     let page = connect(&args.remote)?.fetch_records(&args.table, options)?;
     if args.format.json {
-        let records = raw_records(&page.table, &page.rows)?;
+        let records = raw(page.to_json())?;
         out.json(&Page { table: &page.table.name, records, offset: page.offset, has_more: page.has_more })?;
     } else {
         let mut lines = Table::new(page.table.columns.iter().map(|column| &column.name));
@@ -89,12 +86,10 @@ struct Page<'p> {
     has_more: bool,
 }
 
-fn raw_records(table: &TableSchema, rows: &rowferry::Rows) -> Result<Box<RawValue>, Failure> {
-    let mut text = b"[".to_vec();
-    encode_records(&mut text, table, rows, 0..rows.len(), Dialect::Rowferry, usize::MAX);
-    text.push(b']');
-    serde_json::from_slice(&text).map_err(|error| {
-        Error::new(ErrorKind::Protocol, format!("the records cannot be shown as JSON: {error}")).with_source(error).into()
+/// JSON that is written already, to be put into an answer as it is.
+fn raw(json: String) -> Result<Box<RawValue>, Failure> {
+    RawValue::from_string(json).map_err(|error| {
+        Error::new(ErrorKind::Protocol, format!("the answer cannot be shown as JSON: {error}")).with_source(error).into()
     })
 }
 

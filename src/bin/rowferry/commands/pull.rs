@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rowferry::client::{Auth, Client};
+use rowferry::{Auth, Client};
 use rowferry::{Error, ErrorKind, ExtraColumns, Report, Site, TableStatus, TransferOptions};
 
 use super::{cancelled_by_signals, connect_options, report, sqlite_path};

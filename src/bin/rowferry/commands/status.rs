@@ -1,6 +1,6 @@
 //! `rowferry status`
 
-use rowferry::client::remote_status;
+use rowferry::remote_status;
 use serde_json::json;
 
 use super::{cancelled_by_signals, connect_options};

@@ -8,8 +8,8 @@ pub mod scratch;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use rowferry::client::{Auth, Client};
 use rowferry::serve::{Server, ServerHandle};
+use rowferry::{Auth, Client};
 use rowferry::{CancelToken, ConnectOptions, Direction, Error, ErrorKind, Report, Result, Site, Strategy, TransferOptions};
 
 use self::check::{AFTER, Check, Counts, SHOP};
