@@ -181,7 +181,8 @@ fn a_pull_reports_what_it_did() {
     assert_eq!((counts(&merged, "users"), counts(&merged, "posts")), ([1, 1, 2, 0, 0], [0, 0, 0, 1500, 0]));
     assert_eq!(folder.number("backup.db", "SELECT length(photo) FROM users WHERE name = 'new'"), 2);
 
-    let people = folder.run(&format!("pull {} --code {} --db new.db --batch-size 7", served.url, folder.code())).ok();
+    let people =
+        folder.run(&format!("pull {} --code {} --db new.db --batch-size 7 --timeout 1e18", served.url, folder.code())).ok();
     assert!(people.stdout.contains("completed, new table") && people.stdout.contains("1,506 records"), "{}", people.stdout);
     assert_eq!(served.signal("-TERM"), 0);
 }
@@ -415,4 +416,40 @@ fn a_reader_that_goes_away_is_no_failure() {
     let mut child = folder.command(&line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     Ran::of(child.wait_with_output().unwrap()).ok();
+}
+
+#[test]
+fn a_pull_that_is_cut_off_is_reported_and_can_be_made_again() {
+    let folder = Folder::new();
+    let rows = "WITH RECURSIVE s(n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM s WHERE n < 100000) INSERT INTO many SELECT n FROM s";
+    folder.sql("shop.db", &format!("CREATE TABLE many (id INTEGER PRIMARY KEY); {rows}"));
+    let begun = |served: &Served, code: &str| {
+        // One record at a time, so that it lasts.
+        let line = format!("pull {} --code {code} --db backup.db --table many --batch-size 1 --json", served.url);
+        let mut child = folder.command(&line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut first = String::new();
+        stdout.read_line(&mut first).unwrap();
+        assert!(first.contains(r#""event":"progress""#), "{first}");
+        (child, stdout)
+    };
+    let ended = |child: Child, stdout: BufReader<std::process::ChildStdout>, says: &[&str]| {
+        let last = stdout.lines().last().unwrap().unwrap();
+        Ran::of(child.wait_with_output().unwrap()).failed(1, says);
+        let report: Value = serde_json::from_str(&last).unwrap();
+        assert_eq!(report["event"], "report");
+        report["tables"]["many"].clone()
+    };
+    let served = folder.serve();
+    let (child, stdout) = begun(&served, &served.code);
+    kill(&child, "-INT");
+    assert_eq!(ended(child, stdout, &["cancelled"])["error_code"], "cancelled");
+
+    let (child, stdout) = begun(&served, &folder.code());
+    kill(&served.child, "-KILL");
+    assert_eq!(ended(child, stdout, &["lost"])["error_code"], "disconnected");
+
+    let served = folder.serve();
+    folder.run(&format!("pull {} --code {} --db backup.db", served.url, served.code)).ok();
+    assert_eq!(folder.number("backup.db", "SELECT count(*) FROM many"), 100_000);
 }

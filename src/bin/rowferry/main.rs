@@ -7,6 +7,7 @@ mod demo;
 mod failure;
 mod output;
 mod progress;
+mod values;
 
 use std::process::ExitCode;
 

@@ -21,10 +21,10 @@ impl Bar {
     }
 
     pub fn show(&self, progress: &Progress<'_>) {
-        self.0.set_prefix(format!("{}/{}", progress.table_index + 1, progress.tables));
-        // The sender may have only estimated how many there are.
-        self.0.set_length(progress.announced.max(progress.records));
+        // The position first: the bar may be drawn at any of these calls. The sender may have only estimated how many there are.
         self.0.set_position(progress.records);
+        self.0.set_length(progress.announced.max(progress.records));
+        self.0.set_prefix(format!("{}/{}", progress.table_index + 1, progress.tables));
         let doing = if progress.phase == Phase::Applying { " (applying)" } else { "" };
         self.0.set_message(format!("{}{doing}", printable(progress.table)));
     }
