@@ -14,6 +14,8 @@ use crate::domain::value::{Rows, Value};
 use crate::error::Result;
 use crate::plan::TablePlan;
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 pub mod migrate;
 pub(crate) mod records;
 #[cfg(feature = "sqlite")]
