@@ -145,6 +145,7 @@ cases! {
         children_follow_their_parents,
         children_follow_over_transactions_in_one_scope_only,
         children_of_any_strategy_follow,
+        a_record_whose_parent_was_not_appended_fails,
         a_row_with_the_same_unique_values_is_the_same,
         uuids_are_made_anew,
         other_keys_are_kept_if_free,
