@@ -40,6 +40,9 @@ pub struct Limits {
     pub commit_bytes: usize,
     /// How long rows are buffered before they are written, however few they are. Defaults to 2 s.
     pub commit_time: Duration,
+    /// After how long without a write a pull is taken for dead: then the next pull into the same database drops what it kept
+    /// there for itself. Defaults to 1 h.
+    pub abandoned_time: Duration,
     /// SQLite's page cache of the writing connection. Defaults to 32 MiB.
     pub write_cache_bytes: usize,
     /// How long to wait for another connection's lock on the database. Defaults to 5 s.
@@ -83,6 +86,7 @@ impl Default for Limits {
             commit_rows: 50_000,
             commit_bytes: 8 << 20,
             commit_time: Duration::from_secs(2),
+            abandoned_time: Duration::from_secs(3600),
             write_cache_bytes: 32 << 20,
             lock_time: Duration::from_secs(5),
             snapshot_time: Duration::from_secs(600),

@@ -38,12 +38,12 @@ impl Direct {
 
     /// Applies a batch in one transaction: all of it, or (on an error) nothing.
     pub(crate) fn push(&mut self, import: &Import<'_>, rows: &Rows) -> Result<()> {
-        let mut writer = import.store.writer()?;
+        let mut writer = import.writer()?;
         // The counts of a batch that is rolled back do not count.
         let mut tally = self.tally.clone();
         let nulls = self.nulls.as_ref().map_or(NullKeys::Apply, NullKeys::Stage);
         route(&mut *writer, &self.plan, &import.scope, AppendKeys::Make, nulls, rows, &mut tally)?;
-        writer.commit()?;
+        import.commit(&mut *writer)?;
         self.tally = tally;
         Ok(())
     }
@@ -53,7 +53,7 @@ impl Direct {
         let Some(stage) = &self.nulls else {
             return Ok(());
         };
-        let mut writer = import.store.writer()?;
+        let mut writer = import.writer()?;
         let mut tally = self.tally.clone();
         let (mut rows, mut numbers, mut after, mut counted) = (Rows::default(), Vec::new(), 0, false);
         loop {
@@ -68,7 +68,7 @@ impl Direct {
             }
             writer.apply_whole(&self.plan, &import.scope, &rows, 0..rows.len(), &mut tally)?;
         }
-        writer.commit()?;
+        import.commit(&mut *writer)?;
         self.tally = tally;
         Ok(())
     }
