@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::sync_channel;
 
-use super::fetch::{Batch, Fetch, Fetched};
+use super::fetch::{Batch, Fetch, Fetched, note_state};
 use super::progress::Phase;
 use super::pull::Pull;
 use crate::error::{Error, ErrorKind, Result};
@@ -30,7 +30,7 @@ impl Pull<'_, '_> {
         }
         let (jobs, mut tables): (Vec<usize>, Vec<Staged>) = self.stage(&group).into_iter().unzip();
         let applied = self
-            .store
+            .import
             .writer()
             .and_then(|mut writer| apply_group(&self.import, &mut *writer, &mut tables, deferred, Finish::Commit));
         self.report_staged(&jobs, &tables, &applied);
@@ -46,7 +46,7 @@ impl Pull<'_, '_> {
             let (jobs, tables) = self.stage(&planned).into_iter().unzip();
             staged.push((jobs, tables, deferred));
         }
-        let mut writer = match self.store.writer() {
+        let mut writer = match self.import.writer() {
             Ok(writer) => writer,
             Err(error) => {
                 for (jobs, tables, _) in &staged {
@@ -131,18 +131,18 @@ impl Pull<'_, '_> {
 
     /// Fetches all pages of a table and gives each batch to `take`, while the next one is fetched.
     fn receive(&mut self, at: usize, take: &mut dyn FnMut(&Import<'_>, Batch) -> Result<()>) -> Result<Fetched> {
-        self.ask(|_| Ok(()))?;
+        self.ask(|_, _| Ok(()))?;
         self.progress(at, Phase::Started);
         let sender = self.jobs[at].sender.clone();
-        let cancel = self.options.cancel.clone();
+        let patience = self.patience.clone();
         let most = if self.source.is_rowferry() { u32::MAX } else { REFERENCE_RECORDS };
         let fetch = Fetch {
             source: self.source,
             table: &sender,
             limits: self.limits,
             page_records: self.options.page_records(most),
-            cancel: &cancel,
-            deadline: self.deadline,
+            announced: self.jobs[at].announced,
+            patience: &patience,
         };
         let bytes_before = self.bytes;
         // A channel without room: while one batch is written, the next one is filled and then waits.
@@ -166,11 +166,7 @@ impl Pull<'_, '_> {
         taken?;
         let fetched = fetched.inspect_err(|error| self.note_loss(error))?;
         self.pages += fetched.pages;
-        for state in &fetched.states {
-            if !self.states.contains(state) {
-                self.states.push(*state);
-            }
-        }
+        fetched.states.iter().for_each(|state| note_state(&mut self.states, *state));
         Ok(fetched)
     }
 
@@ -185,7 +181,7 @@ impl Pull<'_, '_> {
         let expected = if self.source.is_rowferry() && fetched.states.len() == 1 && self.states.len() == 1 {
             announced
         } else {
-            self.ask(|source| source.count(&name))?
+            self.ask(|source, patience| source.count(&name, patience))?
         };
         if fetched.received >= expected {
             return Ok(());
