@@ -24,12 +24,14 @@ pub(super) struct SqliteWriter {
     /// Whether text that is not UTF-8 can be stored: not where the database's encoding is UTF-16.
     pub(super) any_text: bool,
     open: bool,
+    /// Whether there is a mark to go back to.
+    marked: bool,
 }
 
 impl SqliteWriter {
     pub(super) fn begin(connection: Pooled) -> Result<Self> {
         connection.sqlite.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
-        let mut writer = SqliteWriter { connection, last_keys: HashMap::new(), any_text: true, open: true };
+        let mut writer = SqliteWriter { connection, last_keys: HashMap::new(), any_text: true, open: true, marked: false };
         let encoding: String =
             writer.connection.sqlite.query_row("PRAGMA encoding", [], |row| row.get(0)).map_err(failed)?;
         writer.any_text = encoding == "UTF-8";
@@ -149,11 +151,16 @@ impl Writer for SqliteWriter {
     }
 
     fn mark(&mut self) -> Result<()> {
-        self.connection.sqlite.execute_batch("SAVEPOINT rowferry_mark").map_err(failed)
+        // Savepoints pile up: each write is noted in all of them.
+        let sql = if self.marked { "RELEASE rowferry_mark; SAVEPOINT rowferry_mark" } else { "SAVEPOINT rowferry_mark" };
+        self.connection.sqlite.execute_batch(sql).map_err(failed)?;
+        self.marked = true;
+        Ok(())
     }
 
     fn undo(&mut self) -> Result<()> {
         self.last_keys.clear();
+        self.marked = false;
         self.connection.sqlite.execute_batch("ROLLBACK TO rowferry_mark; RELEASE rowferry_mark").map_err(failed)
     }
 
