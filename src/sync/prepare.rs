@@ -1,6 +1,6 @@
 //! What a pull does before the first row is asked for: which tables, what they look like, what is made of them here.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::order::groups;
 use super::pull::{Job, Pull};
@@ -19,7 +19,7 @@ const REFERENCE_STATE: [&str; 2] = ["phoenix_kit_sync_connections", "phoenix_kit
 impl Pull<'_, '_> {
     /// Finds out which tables to pull and what they look like. Gives those that cannot be pulled.
     pub(super) fn inspect(&mut self) -> Result<Vec<(String, TableReport)>> {
-        let offered = self.source.tables()?;
+        let offered = self.ask(|source, patience| source.tables(patience))?;
         let mut failed = Vec::new();
         let wanted: Vec<String> = match &self.options.tables {
             Some(names) => names.clone(),
@@ -28,7 +28,7 @@ impl Pull<'_, '_> {
                 offered.iter().map(|table| table.name.clone()).filter(|name| !own_state(name)).collect()
             }
         };
-        let known = |name: &str| offered.iter().find(|table| table.name == name);
+        let counts: HashMap<&str, u64> = offered.iter().map(|table| (table.name.as_str(), table.row_count)).collect();
         if let Some(name) = self.options.table_strategies.keys().find(|name| !wanted.contains(name)) {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
@@ -36,11 +36,13 @@ impl Pull<'_, '_> {
             )
             .with_hint("Strategies per table go by the sender's names of the tables that are pulled."));
         }
+        // Names as they are written, and as they are compared here.
+        let (mut seen, mut taken) = (HashSet::new(), HashSet::new());
         for name in wanted {
-            if self.jobs.iter().any(|job| job.name == name) {
+            if !seen.insert(name.clone()) {
                 continue;
             }
-            let Some(info) = known(&name) else {
+            let Some(announced) = counts.get(name.as_str()).copied() else {
                 let error = Error::new(ErrorKind::TableNotFound, format!("the other site offers no table {name:?}"))
                     .with_hint("Names are compared exactly: see the list of tables.");
                 failed.push((name, TableReport::failed(error)));
@@ -52,11 +54,18 @@ impl Pull<'_, '_> {
                 failed.push((name, TableReport::failed(error)));
                 continue;
             }
-            match self.ask(|source| source.schema(&name)) {
+            if !taken.insert(name.to_ascii_lowercase()) {
+                let message = format!("the other site has two tables named like {name:?}, which are one name here");
+                let error = Error::new(ErrorKind::SchemaMismatch, message)
+                    .with_hint("Names are compared without case here: pull only one of them, or rename one there.");
+                failed.push((name, TableReport::failed(error)));
+                continue;
+            }
+            match self.ask(|source, patience| source.schema(&name, patience)) {
                 Ok(sender) => self.jobs.push(Job {
                     name,
                     sender,
-                    announced: info.row_count,
+                    announced,
                     plan: None,
                     create: None,
                     received: 0,
@@ -93,7 +102,8 @@ impl Pull<'_, '_> {
     }
 
     fn plan_tables(&mut self, senders: &[TableSchema]) -> Result<()> {
-        let mut writer = self.store.writer()?;
+        self.import.begin()?;
+        let mut writer = self.import.writer()?;
         for at in 0..self.jobs.len() {
             if self.jobs[at].report.status == TableStatus::Failed {
                 continue;
@@ -153,15 +163,17 @@ impl Pull<'_, '_> {
             writer.undo()?;
             return Ok(Err(error));
         }
+        let Some(made) = writer.schema(&table.name)? else {
+            // SQLite takes a table for part of a virtual one by its name alone.
+            writer.undo()?;
+            let message = format!("a table named {:?} would be part of a virtual table here", table.name);
+            let error = Error::new(ErrorKind::SchemaMismatch, message).with_hint("Rename one of the two, or leave it out.");
+            return Ok(Err(error));
+        };
         let report = &mut self.jobs[at].report;
         report.created_table = true;
         report.notes = notes;
-        self.jobs[at].create = Some(table.clone());
-        match writer.schema(&table.name)? {
-            Some(made) => Ok(Ok(made)),
-            None => {
-                Ok(Err(Error::new(ErrorKind::Database, format!("the table {:?} was made but is not there", table.name))))
-            }
-        }
+        self.jobs[at].create = Some(table);
+        Ok(Ok(made))
     }
 }

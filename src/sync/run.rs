@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel, sync_channel};
 
-use super::fetch::{Batch, Fetch, Fetched};
+use super::fetch::{Batch, Fetch, Fetched, note_state};
 use super::progress::Phase;
 use super::pull::Pull;
 use crate::domain::value::Rows;
@@ -39,7 +39,7 @@ impl Pull<'_, '_> {
         }
         let (jobs, mut tables): (Vec<usize>, Vec<Staged>) = self.stage(&group).into_iter().unzip();
         let applied = self
-            .store
+            .import
             .writer()
             .and_then(|mut writer| apply_group(&self.import, &mut *writer, &mut tables, deferred, Finish::Commit));
         self.report_staged(&jobs, &tables, &applied);
@@ -55,7 +55,7 @@ impl Pull<'_, '_> {
             let (jobs, tables) = self.stage(&planned).into_iter().unzip();
             staged.push((jobs, tables, deferred));
         }
-        let mut writer = match self.store.writer() {
+        let mut writer = match self.import.writer() {
             Ok(writer) => writer,
             Err(error) => {
                 for (jobs, tables, _) in &staged {
@@ -84,12 +84,12 @@ impl Pull<'_, '_> {
         let mut direct = Direct::new(&mut self.import, plan)?;
         let fetched = self.receive(at, &mut |import, step| match step {
             Step::Batch(batch) => direct.push(import, &batch.rows, &batch.failures),
-            Step::Wait => direct.commit(),
+            Step::Wait => direct.commit(import),
         });
         let fetched = match fetched {
             Ok(fetched) => direct.finish(&self.import).map(|()| fetched),
             // What was applied before the connection was lost stays.
-            Err(error) => direct.commit().and(Err(error)),
+            Err(error) => direct.commit(&self.import).and(Err(error)),
         };
         self.jobs[at].report.outcome = direct.outcome().clone();
         self.check_count(at, &fetched?)
@@ -141,18 +141,18 @@ impl Pull<'_, '_> {
 
     /// Fetches all pages of a table and gives each batch to `take`, while the next one is fetched.
     fn receive(&mut self, at: usize, take: &mut dyn FnMut(&Import<'_>, Step<'_>) -> Result<()>) -> Result<Fetched> {
-        self.ask(|_| Ok(()))?;
+        self.ask(|_, _| Ok(()))?;
         self.progress(at, Phase::Started);
         let sender = self.jobs[at].sender.clone();
-        let cancel = self.options.cancel.clone();
+        let patience = self.patience.clone();
         let most = if self.source.is_rowferry() { u32::MAX } else { REFERENCE_RECORDS };
         let fetch = Fetch {
             source: self.source,
             table: &sender,
             limits: self.limits,
             page_records: self.options.page_records(most),
-            cancel: &cancel,
-            deadline: self.deadline,
+            announced: self.jobs[at].announced,
+            patience: &patience,
         };
         // A channel without room: while one batch is written, the next one is filled and then waits. The memory of a written
         // batch goes back to be filled again.
@@ -170,11 +170,7 @@ impl Pull<'_, '_> {
         taken?;
         let fetched = fetched.inspect_err(|error| self.note_loss(error))?;
         self.pages += fetched.pages;
-        for state in &fetched.states {
-            if !self.states.contains(state) {
-                self.states.push(*state);
-            }
-        }
+        fetched.states.iter().for_each(|state| note_state(&mut self.states, *state));
         Ok(fetched)
     }
 
@@ -218,7 +214,7 @@ impl Pull<'_, '_> {
         let expected = if self.source.is_rowferry() && fetched.states.len() == 1 && self.states.len() == 1 {
             announced
         } else {
-            self.ask(|source| source.count(&name))?
+            self.ask(|source, patience| source.count(&name, patience))?
         };
         if fetched.received >= expected {
             return Ok(());
