@@ -41,7 +41,7 @@ impl Direct {
         let mut writer = import.store.writer()?;
         // The counts of a batch that is rolled back do not count.
         let mut tally = self.tally.clone();
-        let nulls = self.nulls.as_ref().map_or(NullKeys::Apply, NullKeys::Stage);
+        let nulls = self.nulls.as_ref().map_or(NullKeys::Leave, NullKeys::Stage);
         route(&mut *writer, &self.plan, &import.scope, AppendKeys::Make, nulls, rows, &mut tally)?;
         writer.commit()?;
         self.tally = tally;

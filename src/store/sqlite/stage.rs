@@ -1,7 +1,8 @@
 //! Stages: rows that wait in a table of rowferry's own.
 //!
-//! A stage's columns have no type, so that they keep each value as it is. A column that a record lacks is noted in the
-//! row's `absent`: the positions, two bytes each.
+//! A stage's columns have no type, so that they keep each value as it is. What a column cannot hold is noted in the row's
+//! `absent`, two bytes each: the positions of the columns that the record lacks, and with the highest bit set those of NaNs,
+//! of which SQLite would make NULL, so that they are refused when the row is applied.
 
 use std::ops::Range;
 
@@ -14,6 +15,9 @@ use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Identity, TablePlan};
 use crate::store::{PageBounds, Scope, Sql, Stage};
+
+/// Set in a position in `absent`: the record has a NaN there. A table has far fewer columns.
+const NAN: u16 = 1 << 15;
 
 fn table_name(stage: &Stage) -> String {
     quote(&format!("rowferry_stage_{}_{}", stage.scope.as_str(), stage.number))
@@ -36,10 +40,15 @@ pub(super) fn append(writer: &mut SqliteWriter, stage: &Stage, rows: &Rows, rang
     let sql = format!("INSERT INTO {} VALUES (NULL, ?1{marks})", table_name(stage));
     let mut statement = writer.connection.sqlite.prepare_cached(&sql).map_err(failed)?;
     for row in range {
-        let absent: Vec<u8> = (0..stage.width)
-            .filter(|at| rows.get(row, *at).is_none())
-            .flat_map(|at| u16::try_from(at).unwrap_or(u16::MAX).to_be_bytes())
-            .collect();
+        let absent = (0..stage.width).filter_map(|at| {
+            let position = u16::try_from(at).unwrap_or(u16::MAX);
+            match rows.get(row, at) {
+                None => Some(position),
+                Some(ValueRef::Real(v)) if v.is_nan() => Some(position | NAN),
+                Some(_) => None,
+            }
+        });
+        let absent: Vec<u8> = absent.flat_map(u16::to_be_bytes).collect();
         let absent = if absent.is_empty() { ValueRef::Null } else { ValueRef::Blob(&absent) };
         let values = (0..stage.width).map(|at| rows.get(row, at).unwrap_or(ValueRef::Null));
         statement.execute(bound(std::iter::once(absent).chain(values))).map_err(failed)?;
@@ -67,9 +76,11 @@ pub(super) fn page(
         let absent = absent.unwrap_or_default();
         rows.start_row();
         for at in 0..stage.width {
-            let is_absent = absent.chunks_exact(2).any(|pair| usize::from(u16::from_be_bytes([pair[0], pair[1]])) == at);
-            if !is_absent {
-                rows.set(at, borrowed(row.get_ref(at + 2).map_err(failed)?));
+            let mut marks = absent.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
+            match marks.find(|mark| usize::from(mark & !NAN) == at) {
+                None => rows.set(at, borrowed(row.get_ref(at + 2).map_err(failed)?)),
+                Some(mark) if mark & NAN != 0 => rows.set(at, ValueRef::Real(f64::NAN)),
+                Some(_) => {}
             }
         }
         if rows.size_bytes() >= bounds.bytes {
