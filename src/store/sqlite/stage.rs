@@ -1,8 +1,7 @@
 //! Stages: rows that wait in a table of rowferry's own.
 //!
-//! A stage's columns have no type, so that they keep each value as it is. What a column cannot hold is noted in the row's
-//! `absent`, two bytes each: the positions of the columns that the record lacks, and with the highest bit set those of NaNs,
-//! of which SQLite would make NULL, so that they are refused when the row is applied.
+//! A stage's columns have no type, so that they keep each value as it is. A column that a record lacks, and one that holds
+//! NaN, which SQLite would store as NULL, is noted in the row's `absent`: the positions, two bytes each.
 
 use std::ops::Range;
 
@@ -10,14 +9,15 @@ use super::append;
 use super::apply::{Batch, bound, equals, row_exists};
 use super::dialect::{borrowed, failed, quote, quote_all};
 use super::write::SqliteWriter;
+use crate::domain::record::Tally;
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Identity, TablePlan};
 use crate::store::{PageBounds, Scope, Sql, Stage};
 
-/// Set in a position in `absent`: the record has a NaN there. A table has far fewer columns.
-const NAN: u16 = 1 << 15;
+/// Set in a position where the value is NaN and not absent. A table has at most 2,000 columns.
+const NAN: u16 = 0x8000;
 
 fn table_name(stage: &Stage) -> String {
     quote(&format!("rowferry_stage_{}_{}", stage.scope.as_str(), stage.number))
@@ -40,15 +40,12 @@ pub(super) fn append(writer: &mut SqliteWriter, stage: &Stage, rows: &Rows, rang
     let sql = format!("INSERT INTO {} VALUES (NULL, ?1{marks})", table_name(stage));
     let mut statement = writer.connection.sqlite.prepare_cached(&sql).map_err(failed)?;
     for row in range {
-        let absent = (0..stage.width).filter_map(|at| {
-            let position = u16::try_from(at).unwrap_or(u16::MAX);
-            match rows.get(row, at) {
-                None => Some(position),
-                Some(ValueRef::Real(v)) if v.is_nan() => Some(position | NAN),
-                Some(_) => None,
-            }
+        let noted = (0_u16..).zip(0..stage.width).filter_map(|(position, at)| match rows.get(row, at) {
+            None => Some(position),
+            Some(ValueRef::Real(real)) if real.is_nan() => Some(position | NAN),
+            Some(_) => None,
         });
-        let absent: Vec<u8> = absent.flat_map(u16::to_be_bytes).collect();
+        let absent: Vec<u8> = noted.flat_map(u16::to_be_bytes).collect();
         let absent = if absent.is_empty() { ValueRef::Null } else { ValueRef::Blob(&absent) };
         let values = (0..stage.width).map(|at| rows.get(row, at).unwrap_or(ValueRef::Null));
         statement.execute(bound(std::iter::once(absent).chain(values))).map_err(failed)?;
@@ -74,13 +71,13 @@ pub(super) fn page(
         numbers.push(row.get(0).map_err(failed)?);
         let absent: Option<Vec<u8>> = row.get(1).map_err(failed)?;
         let absent = absent.unwrap_or_default();
+        let noted = |position: u16| absent.chunks_exact(2).any(|pair| pair == position.to_be_bytes());
         rows.start_row();
-        for at in 0..stage.width {
-            let mut marks = absent.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
-            match marks.find(|mark| usize::from(mark & !NAN) == at) {
-                None => rows.set(at, borrowed(row.get_ref(at + 2).map_err(failed)?)),
-                Some(mark) if mark & NAN != 0 => rows.set(at, ValueRef::Real(f64::NAN)),
-                Some(_) => {}
+        for (position, at) in (0_u16..).zip(0..stage.width) {
+            if noted(position | NAN) {
+                rows.set(at, ValueRef::Real(f64::NAN));
+            } else if !noted(position) {
+                rows.set(at, borrowed(row.get_ref(at + 2).map_err(failed)?));
             }
         }
         if rows.size_bytes() >= bounds.bytes {
@@ -134,12 +131,28 @@ fn first_broken(
     rows: &Rows,
     row: usize,
 ) -> Result<Option<usize>> {
-    let batch = Batch::new(writer, plan, rows);
-    let key = local_key(writer, plan, scope, &batch, row)?;
+    // The local row has what the record's references became.
+    let followed = append::followed_rows(writer, plan, scope, rows, row..row + 1, &mut Tally::new(0))?;
+    let written = match &followed {
+        Some(written) if written.is_empty() => return Ok(None),
+        Some(written) => (Batch::new(writer, plan, written), 0),
+        None => (Batch::new(writer, plan, rows), row),
+    };
+    let received = Batch::new(writer, plan, rows);
+    let has_key = append::has_key(plan, &received, row);
+    let key = match plan.strategy {
+        _ if !has_key => None,
+        Strategy::Append => append::new_key_of(writer, scope, &plan.table.name, &received.key(row))?,
+        _ => Some(written.0.key(written.1)).filter(|key| is_whole(plan, key)),
+    };
+    if key.is_none() && has_key {
+        // A record that lacks its key, or could get none, has no local row.
+        return Ok(None);
+    }
     for (position, foreign_key) in plan.table.foreign_keys.iter().enumerate() {
         let values = match &key {
             Some(key) => local_values(writer, plan, key, &foreign_key.columns)?,
-            None => staged_values(&batch, row, &foreign_key.columns),
+            None => staged_values(&written.0, written.1, &foreign_key.columns),
         };
         let Some(values) = values.filter(|values| values.iter().all(|value| !value.is_null())) else {
             continue;
@@ -152,23 +165,8 @@ fn first_broken(
     Ok(None)
 }
 
-/// The key of the local row that a staged one became; `None` where its whole content is its identity.
-fn local_key(
-    writer: &mut SqliteWriter,
-    plan: &TablePlan,
-    scope: &Scope,
-    batch: &Batch<'_>,
-    row: usize,
-) -> Result<Option<Vec<Value>>> {
-    let Identity::Key { columns, .. } = &plan.identity else {
-        return Ok(None);
-    };
-    let key = batch.key(row);
-    if plan.strategy == Strategy::Append {
-        return append::new_key_of(writer, scope, &plan.table.name, &key);
-    }
-    let whole = key.len() == columns.len() && key.iter().all(|value| !value.is_null());
-    Ok(whole.then_some(key))
+fn is_whole(plan: &TablePlan, key: &[Value]) -> bool {
+    matches!(&plan.identity, Identity::Key { columns, .. } if columns.len() == key.len()) && !key.iter().any(Value::is_null)
 }
 
 /// The values of these columns in the local row of this key; `None` if there is no such row.
