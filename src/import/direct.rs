@@ -55,7 +55,7 @@ impl Direct {
             }
         };
         failures.iter().for_each(|failure| open.tally.fail(failure.clone()));
-        let nulls = self.nulls.as_ref().map_or(NullKeys::Apply, NullKeys::Stage);
+        let nulls = self.nulls.as_ref().map_or(NullKeys::Leave, NullKeys::Stage);
         route(&mut *open.writer, &self.plan, &import.scope, AppendKeys::Make, nulls, rows, &mut open.tally)?;
         open.rows += rows.len();
         open.bytes += rows.size_bytes();
