@@ -153,11 +153,15 @@ impl Exporter {
     pub(crate) fn idle(&mut self) {
         self.source.view = None;
     }
+
+    /// Lets go of the snapshot only if it is too old or holds back too much.
+    pub(crate) fn let_go_if_spent(&mut self) {
+        self.source.let_go_if_spent();
+    }
 }
 
 impl Source {
-    /// The snapshot in use, or a new one if there is none, or if it is too old or holds back too much.
-    fn view(&mut self) -> Result<&mut View> {
+    fn let_go_if_spent(&mut self) {
         let limits = &self.limits;
         let spent = |view: &View| {
             // What was there before is not this snapshot's doing: a write-ahead log keeps its size when it is reused.
@@ -165,9 +169,14 @@ impl Source {
             view.opened.elapsed() >= limits.snapshot_time || held > limits.snapshot_wal_bytes
         };
         if self.view.as_ref().is_some_and(spent) {
-            // The old one goes first: both together would hold back what the old one does.
             self.view = None;
         }
+    }
+
+    /// The snapshot in use, or a new one if there is none, or if it is too old or holds back too much.
+    fn view(&mut self) -> Result<&mut View> {
+        // The old one goes first: both together would hold back what the old one does.
+        self.let_go_if_spent();
         match &mut self.view {
             Some(view) => Ok(view),
             empty => {
@@ -180,7 +189,7 @@ impl Source {
                     state: self.state,
                     offer: Arc::clone(&self.offer),
                     schemas: HashMap::new(),
-                    remembered: limits.remembered_places,
+                    remembered: self.limits.remembered_places,
                 }))
             }
         }

@@ -49,7 +49,7 @@ impl<'s> Import<'s> {
 
     /// How much of a stage is read at a time.
     fn stage_bounds(&self) -> PageBounds {
-        PageBounds { rows: self.limits.commit_rows, bytes: self.limits.commit_bytes }
+        PageBounds { rows: self.limits.commit_rows, bytes: self.limits.batch_bytes }
     }
 
     /// Drops the stages and forgets the new keys.

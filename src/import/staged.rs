@@ -46,13 +46,9 @@ impl Staged {
         })
     }
 
-    /// Counts a record that failed before it came here.
-    pub(crate) fn fail(&mut self, failure: Failure) {
-        self.failed.fail(failure);
-    }
-
-    /// Stages a batch.
-    pub(crate) fn push(&mut self, import: &Import<'_>, rows: &Rows) -> Result<()> {
+    /// Stages a batch, in a transaction of its own. `failures` are records that failed before they came here.
+    pub(crate) fn push(&mut self, import: &Import<'_>, rows: &Rows, failures: &[Failure]) -> Result<()> {
+        failures.iter().for_each(|failure| self.failed.fail(failure.clone()));
         let mut writer = import.store.writer()?;
         writer.stage_append(&self.stage, rows, 0..rows.len())?;
         writer.commit()?;

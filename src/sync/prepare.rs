@@ -81,11 +81,13 @@ impl Pull<'_, '_> {
         groups(&self.references(), self.source.is_rowferry())
     }
 
-    /// The tables with what decides their order: the sender's columns, and the foreign keys that are enforced here.
+    /// The tables with what decides their order: the sender's columns, and the foreign keys of both sides. Those that are
+    /// enforced here say what must be there first; those of the sender say who follows whose new keys.
     pub(super) fn references(&self) -> Vec<TableSchema> {
         let table = |job: &Job| {
-            let enforced = job.plan.as_ref().map_or(&job.sender.foreign_keys, |plan| &plan.table.foreign_keys);
-            TableSchema { foreign_keys: enforced.clone(), ..job.sender.clone() }
+            let mut table = job.sender.clone();
+            table.foreign_keys.extend(job.plan.iter().flat_map(|plan| plan.table.foreign_keys.iter().cloned()));
+            table
         };
         self.jobs.iter().map(table).collect()
     }

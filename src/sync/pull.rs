@@ -44,7 +44,8 @@ pub(super) struct Pull<'a, 'p> {
 /// is in the report.
 pub(crate) fn pull(source: &dyn Source, store: &dyn Store, limits: &Limits, options: TransferOptions<'_>) -> Result<Report> {
     let began = Instant::now();
-    let deadline = options.timeout.map(|allowed| (began + allowed, allowed));
+    // A time that the clock cannot name is as good as none.
+    let deadline = options.timeout.and_then(|allowed| Some((began.checked_add(allowed)?, allowed)));
     let import = Import::new(store, limits);
     let mut pull = Pull {
         source,

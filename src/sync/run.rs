@@ -1,10 +1,11 @@
 //! Moves the rows: fetches each table on a thread of its own and imports it on the caller's.
 
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel, sync_channel};
 
 use super::fetch::{Batch, Fetch, Fetched};
 use super::progress::Phase;
 use super::pull::Pull;
+use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::import::{Direct, Finish, Import, Staged, apply_group};
 use crate::plan::order::needs_stage;
@@ -12,6 +13,14 @@ use crate::plan::{Identity, TablePlan};
 
 /// The most records that a reference sender is asked for: it sends no more than this, but counts on from what was asked.
 const REFERENCE_RECORDS: u32 = 1_000;
+
+/// What there is to do with a table that is being fetched.
+enum Step<'b> {
+    /// Take this batch.
+    Batch(&'b Batch),
+    /// The next batch is not there yet: nothing may be locked while waiting for it.
+    Wait,
+}
 
 impl Pull<'_, '_> {
     /// Pulls the tables of a group. What goes wrong stands in their reports.
@@ -73,14 +82,15 @@ impl Pull<'_, '_> {
     fn run_direct(&mut self, at: usize) -> Result<()> {
         let plan = self.plan_of(at)?;
         let mut direct = Direct::new(&mut self.import, plan)?;
-        let fetched = self.receive(at, &mut |import, batch| {
-            batch.failures.into_iter().for_each(|failure| direct.fail(failure));
-            direct.push(import, &batch.rows)
+        let fetched = self.receive(at, &mut |import, step| match step {
+            Step::Batch(batch) => direct.push(import, &batch.rows, &batch.failures),
+            Step::Wait => direct.commit(),
         });
-        let fetched = fetched.and_then(|fetched| {
-            direct.finish(&self.import)?;
-            Ok(fetched)
-        });
+        let fetched = match fetched {
+            Ok(fetched) => direct.finish(&self.import).map(|()| fetched),
+            // What was applied before the connection was lost stays.
+            Err(error) => direct.commit().and(Err(error)),
+        };
         self.jobs[at].report.outcome = direct.outcome().clone();
         self.check_count(at, &fetched?)
     }
@@ -106,9 +116,9 @@ impl Pull<'_, '_> {
     fn stage_one(&mut self, at: usize) -> Result<Staged> {
         let plan = self.plan_of(at)?;
         let mut staged = Staged::new(&mut self.import, plan)?;
-        let fetched = self.receive(at, &mut |import, batch| {
-            batch.failures.into_iter().for_each(|failure| staged.fail(failure));
-            staged.push(import, &batch.rows)
+        let fetched = self.receive(at, &mut |import, step| match step {
+            Step::Batch(batch) => staged.push(import, &batch.rows, &batch.failures),
+            Step::Wait => Ok(()),
         })?;
         self.check_count(at, &fetched)?;
         Ok(staged)
@@ -130,7 +140,7 @@ impl Pull<'_, '_> {
     }
 
     /// Fetches all pages of a table and gives each batch to `take`, while the next one is fetched.
-    fn receive(&mut self, at: usize, take: &mut dyn FnMut(&Import<'_>, Batch) -> Result<()>) -> Result<Fetched> {
+    fn receive(&mut self, at: usize, take: &mut dyn FnMut(&Import<'_>, Step<'_>) -> Result<()>) -> Result<Fetched> {
         self.ask(|_| Ok(()))?;
         self.progress(at, Phase::Started);
         let sender = self.jobs[at].sender.clone();
@@ -144,21 +154,15 @@ impl Pull<'_, '_> {
             cancel: &cancel,
             deadline: self.deadline,
         };
-        let bytes_before = self.bytes;
-        // A channel without room: while one batch is written, the next one is filled and then waits.
+        // A channel without room: while one batch is written, the next one is filled and then waits. The memory of a written
+        // batch goes back to be filled again.
         let (batches, arriving) = sync_channel::<Batch>(0);
+        let (spent, to_fill) = channel::<Rows>();
         let (fetched, taken) = std::thread::scope(|threads| {
-            let fetching = threads.spawn(move || fetch.run(&batches));
-            let mut taken = Ok(());
-            for batch in arriving {
-                self.jobs[at].received = batch.received;
-                self.bytes = bytes_before + batch.bytes;
-                taken = take(&self.import, batch);
-                if taken.is_err() {
-                    break;
-                }
-                self.progress(at, Phase::Receiving);
-            }
+            let fetching = threads.spawn(move || fetch.run(&batches, &to_fill));
+            let taken = self.take_all(at, &arriving, &spent, take);
+            // That nobody listens any more is what ends the other thread.
+            drop(arriving);
             let fetched =
                 fetching.join().unwrap_or_else(|_| Err(Error::new(ErrorKind::Protocol, "reading a page panicked")));
             (fetched, taken)
@@ -172,6 +176,35 @@ impl Pull<'_, '_> {
             }
         }
         Ok(fetched)
+    }
+
+    /// Gives each batch to `take` as it arrives.
+    fn take_all(
+        &mut self,
+        at: usize,
+        arriving: &Receiver<Batch>,
+        spent: &Sender<Rows>,
+        take: &mut dyn FnMut(&Import<'_>, Step<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let bytes_before = self.bytes;
+        let mut next = arriving.recv().ok();
+        while let Some(batch) = next {
+            self.jobs[at].received = batch.received;
+            self.bytes = bytes_before + batch.bytes;
+            take(&self.import, Step::Batch(&batch))?;
+            // The other end is gone when the last page was fetched.
+            let _ = spent.send(batch.rows);
+            self.progress(at, Phase::Receiving);
+            next = match arriving.try_recv() {
+                Ok(batch) => Some(batch),
+                Err(TryRecvError::Disconnected) => None,
+                Err(TryRecvError::Empty) => {
+                    take(&self.import, Step::Wait)?;
+                    arriving.recv().ok()
+                }
+            };
+        }
+        Ok(())
     }
 
     /// Compares what arrived with what the sender announced. A table may well change between two questions, so a sender

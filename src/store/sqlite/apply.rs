@@ -292,7 +292,7 @@ fn update_sql(batch: &Batch<'_>, key: &[usize], table: &str) -> String {
     };
     if changing.is_empty() {
         let name = quote(&batch.plan.table.columns[*first_key].name);
-        return format!("UPDATE SET {name} = excluded.{name} WHERE rowferry_hit() AND 0");
+        return format!("UPDATE SET {name} = excluded.{name} WHERE NOT rowferry_hit()");
     }
     let set = changing.iter().map(|column| {
         let name = quote(batch.name(column));
