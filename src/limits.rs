@@ -51,7 +51,7 @@ pub struct Limits {
     /// After how long without a write a pull is taken for dead: then the next pull into the same database drops what it kept
     /// there for itself. Defaults to 1 h.
     pub abandoned_time: Duration,
-    /// SQLite's page cache of the writing connection. Defaults to 32 MiB.
+    /// SQLite's page cache of the writing connection. Defaults to 48 MiB.
     pub write_cache_bytes: usize,
     /// How long to wait for another connection's lock on the database. Defaults to 5 s.
     pub lock_time: Duration,
@@ -97,7 +97,7 @@ impl Default for Limits {
             commit_time: Duration::from_secs(1),
             lock_pause_percent: 5,
             abandoned_time: Duration::from_secs(3600),
-            write_cache_bytes: 32 << 20,
+            write_cache_bytes: 48 << 20,
             lock_time: Duration::from_secs(5),
             snapshot_time: Duration::from_secs(600),
             snapshot_wal_bytes: 1 << 30,
