@@ -3,12 +3,12 @@
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel, sync_channel};
 
 use super::fetch::{Batch, Fetch, Fetched, note_state};
+use super::prepare::Group;
 use super::progress::Phase;
 use super::pull::Pull;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::import::{Direct, Finish, Import, Staged, apply_group};
-use crate::plan::order::needs_stage;
 use crate::plan::{Identity, TablePlan};
 
 /// The most records that a reference sender is asked for: it sends no more than this, but counts on from what was asked.
@@ -24,8 +24,8 @@ enum Step<'b> {
 
 impl Pull<'_, '_> {
     /// Pulls the tables of a group. What goes wrong stands in their reports.
-    pub(super) fn run_group(&mut self, group: &[usize]) {
-        let deferred = needs_stage(group, &self.references());
+    pub(super) fn run_group(&mut self, group: &Group) {
+        let deferred = group.deferred;
         let group = self.planned(group);
         let needs_all = |plan: &TablePlan| plan.identity == Identity::WholeRow;
         if !deferred && !group.iter().any(|at| self.jobs[*at].plan.as_ref().is_some_and(needs_all)) {
@@ -46,14 +46,12 @@ impl Pull<'_, '_> {
     }
 
     /// Tries everything in one transaction that is not committed.
-    pub(super) fn run_dry(&mut self, groups: &[Vec<usize>]) {
-        let references = self.references();
+    pub(super) fn run_dry(&mut self, groups: &[Group]) {
         let mut staged: Vec<(Vec<usize>, Vec<Staged>, bool)> = Vec::new();
         for group in groups {
-            let deferred = needs_stage(group, &references);
             let planned = self.planned(group);
             let (jobs, tables) = self.stage(&planned).into_iter().unzip();
-            staged.push((jobs, tables, deferred));
+            staged.push((jobs, tables, group.deferred));
         }
         let mut writer = match self.import.writer() {
             Ok(writer) => writer,
@@ -75,8 +73,8 @@ impl Pull<'_, '_> {
         }
     }
 
-    fn planned(&self, group: &[usize]) -> Vec<usize> {
-        group.iter().copied().filter(|at| self.jobs[*at].plan.is_some()).collect()
+    fn planned(&self, group: &Group) -> Vec<usize> {
+        group.jobs.iter().copied().filter(|at| self.jobs[*at].plan.is_some()).collect()
     }
 
     fn run_direct(&mut self, at: usize) -> Result<()> {
@@ -159,12 +157,19 @@ impl Pull<'_, '_> {
         let (batches, arriving) = sync_channel::<Batch>(0);
         let (spent, to_fill) = channel::<Rows>();
         let (fetched, taken) = std::thread::scope(|threads| {
-            let fetching = threads.spawn(move || fetch.run(&batches, &to_fill));
+            let fetching = std::thread::Builder::new()
+                .name("rowferry-fetch".to_owned())
+                .spawn_scoped(threads, move || fetch.run(&batches, &to_fill));
             let taken = self.take_all(at, &arriving, &spent, take);
             // That nobody listens any more is what ends the other thread.
             drop(arriving);
-            let fetched =
-                fetching.join().unwrap_or_else(|_| Err(Error::new(ErrorKind::Protocol, "reading a page panicked")));
+            let fetched = match fetching.map(|thread| thread.join()) {
+                Ok(Ok(fetched)) => fetched,
+                Ok(Err(_)) => Err(Error::new(ErrorKind::Protocol, "reading a page panicked")),
+                Err(error) => Err(Error::new(ErrorKind::Unreachable, format!("no thread to fetch pages on: {error}"))
+                    .with_hint("The system is out of threads or memory; try again later.")
+                    .with_source(error)),
+            };
             (fetched, taken)
         });
         taken?;
