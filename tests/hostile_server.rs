@@ -176,9 +176,9 @@ fn the_wrong_answer() {
 /// The sender ends the connection, or makes it useless, in the middle of the second of three tables.
 #[test]
 fn connections_that_end() {
-    type Ending = fn(&mut Peer);
+    type Ending = Arc<dyn Fn(&mut Peer) + Send + Sync>;
     let header = |bytes: u64| [&[0x81, 127][..], &bytes.to_be_bytes()].concat();
-    let cases: Vec<(&str, ErrorKind, Arc<dyn Fn(&mut Peer) + Send + Sync>)> = vec![
+    let cases: Vec<(&str, ErrorKind, Ending)> = vec![
         ("1011", ErrorKind::Peer, Arc::new(|peer| peer.close(1011))),
         ("1002", ErrorKind::Disconnected, Arc::new(|peer| peer.close(1002))),
         ("cut", ErrorKind::Disconnected, Arc::new(|peer| peer.cut())),
@@ -213,15 +213,20 @@ fn connections_that_end() {
                 peer.text(r#"[null,null,"transfer:A7X9K2M4","phx_error",{}]"#);
             }),
         ),
-        ("silence", ErrorKind::Timeout, Arc::new((|_| ()) as Ending)),
+        ("silence", ErrorKind::Timeout, Arc::new(|_| ())),
         ("silence in a frame", ErrorKind::Timeout, Arc::new(move |peer| peer.raw(&header(1000)))),
     ];
-    for (name, kind, ending) in cases {
+    for ((name, kind, ending), keyless) in cases.into_iter().flat_map(|case| [(case.clone(), false), (case, true)]) {
         let mut limits = Limits::default();
         limits.message_bytes = 64 << 10;
         let connecting = quick().limits(limits).request_timeout(Duration::from_millis(500));
+        let mut tables = three();
+        if keyless {
+            // Its rows are staged: none is applied before all are there.
+            tables[1].schema["primary_key"] = json!([]);
+        }
         let began = Instant::now();
-        let pulled = pull_with(three(), connecting, TransferOptions::new().batch_size(1), move |ask, peer| {
+        let pulled = pull_with(tables, connecting, TransferOptions::new().batch_size(1), move |ask, peer| {
             let hit = ask.is("records", "evil") && ask.offset > 0;
             if hit {
                 ending(peer);
@@ -234,6 +239,8 @@ fn connections_that_end() {
         let last = pulled.report.table("zebras").unwrap();
         assert_eq!(last.status, TableStatus::Failed, "{name}");
         assert!(last.error.as_ref().unwrap().message().contains(pulled.error().message()), "{name}: {last:?}");
-        assert_eq!(pulled.here.rows("SELECT * FROM evil").len() as u64, pulled.evil().outcome.created, "{name}");
+        let kept = pulled.here.rows("SELECT * FROM evil").len() as u64;
+        assert_eq!(kept, pulled.evil().outcome.created, "{name}");
+        assert!(!keyless || kept == 0, "{name}");
     }
 }
