@@ -1,6 +1,6 @@
 //! Databases that are broken, locked, full, or just unlike most: opening one says what is wrong, a pull of one damaged table
 //! fails for that table alone, and nothing of the host's is changed.
-#![cfg(all(feature = "client", feature = "server"))]
+#![cfg(all(feature = "client", feature = "server", feature = "sqlite"))]
 
 mod common;
 

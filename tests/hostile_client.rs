@@ -1,6 +1,6 @@
 //! Our server against clients that are broken or mean harm, over real sockets: each is refused, slowed or sent away, the
 //! others are served meanwhile, and the server stops when it is told to.
-#![cfg(feature = "server")]
+#![cfg(all(feature = "server", feature = "sqlite"))]
 
 mod common;
 

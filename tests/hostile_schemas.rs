@@ -1,6 +1,6 @@
 //! A pull from a sender that is broken or means harm, in what it says of its tables: their names, their number, their
 //! structure. See `hostile_server.rs` for what must hold.
-#![cfg(feature = "client")]
+#![cfg(all(feature = "client", feature = "sqlite"))]
 
 mod common;
 mod fake;

@@ -1,7 +1,7 @@
 //! A pull from a sender that is broken or means harm, in what it says of records and in how it says it. Whatever it sends: an
 //! error that says what is wrong, no panic, no hang, no half batch; the other tables arrive where the connection survives; and
 //! nothing of the host's is touched.
-#![cfg(feature = "client")]
+#![cfg(all(feature = "client", feature = "sqlite"))]
 
 mod common;
 mod fake;
