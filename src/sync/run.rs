@@ -208,19 +208,15 @@ impl Pull<'_, '_> {
         Ok(())
     }
 
-    /// Compares what arrived with what the sender announced. A table may well change between two questions, so a sender
-    /// without snapshots is asked again before it is held against it.
+    /// Compares what arrived with what the sender announced. A table may well change between the two, so the sender
+    /// is asked again before it is held against it.
     fn check_count(&mut self, at: usize, fetched: &Fetched) -> Result<()> {
         let announced = self.jobs[at].announced;
         if fetched.received >= announced {
             return Ok(());
         }
         let name = self.jobs[at].name.clone();
-        let expected = if self.source.is_rowferry() && fetched.states.len() == 1 && self.states.len() == 1 {
-            announced
-        } else {
-            self.ask(|source, patience| source.count(&name, patience))?
-        };
+        let expected = self.ask(|source, patience| source.count(&name, patience))?;
         if fetched.received >= expected {
             return Ok(());
         }
