@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -47,6 +48,42 @@ impl CancelToken {
     }
 }
 
+/// How long a call may go on: until it is cancelled, and for no longer than was allowed.
+#[derive(Debug, Clone)]
+pub(crate) struct Patience {
+    pub(crate) cancel: CancelToken,
+    /// When the time is over, and how long it was.
+    deadline: Option<(Instant, Duration)>,
+}
+
+impl Patience {
+    /// Patience that begins now; without a time it ends only by the token.
+    pub(crate) fn new(cancel: CancelToken, allowed: Option<Duration>) -> Self {
+        let began = Instant::now();
+        // A time that the clock cannot name is as good as none.
+        let deadline = allowed.and_then(|allowed| Some((began.checked_add(allowed)?, allowed)));
+        Patience { cancel, deadline }
+    }
+
+    /// An error if it is over; `doing` says in the message what was going on.
+    pub(crate) fn check(&self, doing: &str) -> Result<()> {
+        self.cancel.check(doing)?;
+        match self.deadline {
+            Some((at, allowed)) if Instant::now() >= at => {
+                let message = format!("{doing} did not end within the {} s of the whole call", allowed.as_secs_f64());
+                Err(Error::new(ErrorKind::Timeout, message).with_hint("What was done stays; call again to go on."))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How long one step may take that has this time on its own.
+    #[cfg(feature = "client")]
+    pub(crate) fn within(&self, time: Duration) -> Duration {
+        self.deadline.map_or(time, |(at, _)| at.saturating_duration_since(Instant::now()).min(time))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,5 +96,18 @@ mod tests {
         clone.cancel();
         assert_eq!(token.check("waiting").map_err(|error| error.kind()), Err(ErrorKind::Cancelled));
         assert!(!CancelToken::new().is_cancelled());
+    }
+
+    #[test]
+    fn patience_ends() {
+        let kind = |patience: &Patience| patience.check("waiting").map_err(|error| error.kind());
+        let token = CancelToken::new();
+        for endless in [None, Some(Duration::MAX)] {
+            assert_eq!(kind(&Patience::new(token.clone(), endless)), Ok(()));
+        }
+        let over = Patience::new(token.clone(), Some(Duration::ZERO));
+        assert_eq!(kind(&over), Err(ErrorKind::Timeout));
+        token.cancel();
+        assert_eq!(kind(&over), Err(ErrorKind::Cancelled));
     }
 }

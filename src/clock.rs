@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -44,6 +45,12 @@ impl Clock for ManualClock {
         // A moment outside of what the type can hold cannot be made through this clock's public face.
         OffsetDateTime::from_unix_timestamp(self.0.load(Ordering::SeqCst)).unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
+}
+
+/// The moment that is this much later. A time that the clock cannot name is as good as none: it ends in a century.
+pub(crate) fn later(from: Instant, time: Duration) -> Instant {
+    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    from.checked_add(time).unwrap_or_else(|| from + CENTURY)
 }
 
 /// A moment as it is kept in the store: RFC 3339 in UTC with whole seconds, which sorts as text.

@@ -48,7 +48,10 @@ pub struct Limits {
     /// of the time that it took. Defaults to 5. A program that waits for the lock as SQLite does looks again every tenth of
     /// a second: with 5 it gets its turn within a few seconds.
     pub lock_pause_percent: u32,
-    /// SQLite's page cache of the writing connection. Defaults to 32 MiB.
+    /// After how long without a write a pull is taken for dead: then the next pull into the same database drops what it kept
+    /// there for itself. Defaults to 1 h.
+    pub abandoned_time: Duration,
+    /// SQLite's page cache of the writing connection. Defaults to 48 MiB.
     pub write_cache_bytes: usize,
     /// How long to wait for another connection's lock on the database. Defaults to 5 s.
     pub lock_time: Duration,
@@ -93,7 +96,8 @@ impl Default for Limits {
             commit_bytes: 64 << 20,
             commit_time: Duration::from_secs(1),
             lock_pause_percent: 5,
-            write_cache_bytes: 32 << 20,
+            abandoned_time: Duration::from_secs(3600),
+            write_cache_bytes: 48 << 20,
             lock_time: Duration::from_secs(5),
             snapshot_time: Duration::from_secs(600),
             snapshot_wal_bytes: 1 << 30,

@@ -16,6 +16,13 @@ CREATE TABLE rowferry_sessions (
   used_by TEXT
 );
 
+-- Pulls that have begun and not ended, each with when it last wrote. One that has not for long was killed: what it kept
+-- under its scope in the tables below is dropped then.
+CREATE TABLE rowferry_pulls (
+  scope TEXT PRIMARY KEY NOT NULL,
+  touched_at TEXT NOT NULL
+);
+
 -- What one pull keeps while it runs (scope): the keys that appended rows got.
 CREATE TABLE rowferry_key_map (
   scope TEXT NOT NULL,

@@ -12,7 +12,7 @@ use super::channel::{Channel, Trouble, described};
 use super::keeper::Keeper;
 use super::options::{Auth, ConnectOptions};
 use super::upgrade::{Upgrade, upgrade};
-use crate::cancel::CancelToken;
+use crate::cancel::{CancelToken, Patience};
 use crate::domain::record::Failure;
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
@@ -181,7 +181,7 @@ impl Client {
     /// [`ErrorKind::Peer`] if the sender says that it failed; [`ErrorKind::Protocol`] or [`ErrorKind::TooLarge`] for an
     /// answer that cannot be used; [`ErrorKind::Cancelled`].
     pub fn capabilities(&self) -> Result<Capabilities> {
-        self.ask(Ask::Capabilities, |answer| answer.capabilities())
+        self.ask(Ask::Capabilities, &self.patience(), |answer| answer.capabilities())
     }
 
     /// The sender's tables.
@@ -189,7 +189,7 @@ impl Client {
     /// # Errors
     /// As [`Client::capabilities`].
     pub fn list_tables(&self) -> Result<Vec<TableInfo>> {
-        self.ask(Ask::Tables, |answer| answer.tables(&self.options.limits))
+        self.ask_tables(&self.patience())
     }
 
     /// A table's structure.
@@ -197,17 +197,7 @@ impl Client {
     /// # Errors
     /// As [`Client::capabilities`]; [`ErrorKind::TableNotFound`], [`ErrorKind::Refused`].
     pub fn get_schema(&self, table: &str) -> Result<TableSchema> {
-        let schema = self.ask(Ask::Schema(table), |answer| decode_schema(answer.schema()?, &self.options.limits))?;
-        match schema.name.eq_ignore_ascii_case(table) {
-            true => Ok(schema),
-            false => Err(Error::new(
-                ErrorKind::Protocol,
-                format!(
-                    "the other site was asked for table {table:?} and described {:?}",
-                    crate::wire::excerpt(&schema.name)
-                ),
-            )),
-        }
+        self.ask_schema(table, &self.patience())
     }
 
     /// How many rows a table has.
@@ -215,7 +205,7 @@ impl Client {
     /// # Errors
     /// As [`Client::get_schema`].
     pub fn get_count(&self, table: &str) -> Result<u64> {
-        self.ask(Ask::Count(table), |answer| answer.count())
+        self.ask_count(table, &self.patience())
     }
 
     /// Records of a table, for people to look at.
@@ -230,7 +220,7 @@ impl Client {
         }
         let table = self.get_schema(table)?;
         let mut rows = Rows::default();
-        let page = self.fetch_page(&table, options.offset, options.limit, &mut rows, &self.options.cancel)?;
+        let page = self.fetch_page(&table, options.offset, options.limit, &mut rows, &self.patience())?;
         Ok(FetchedRecords { table, rows, failures: page.failures, offset: options.offset, has_more: page.has_more })
     }
 
@@ -242,7 +232,7 @@ impl Client {
         offset: u64,
         limit: u64,
         rows: &mut Rows,
-        cancel: &CancelToken,
+        patience: &Patience,
     ) -> Result<RecordsPage> {
         let limits = &self.options.limits;
         let most = match self.dialect() {
@@ -255,8 +245,8 @@ impl Client {
         // Even a record of many short columns takes no more than a few times its JSON in memory.
         let bounds = PageLimits { records: limit, bytes: limits.message_bytes.saturating_mul(4) };
         let dialect = self.dialect();
-        let page =
-            self.call(&described(&ask), cancel, |channel, budget| channel.page(&ask, budget, table, dialect, bounds, rows))?;
+        let page = self
+            .call(&described(&ask), patience, |channel, budget| channel.page(&ask, budget, table, dialect, bounds, rows))?;
         let name = &table.name;
         let why = match page.offset {
             Some(said) if u64::try_from(said) != Ok(offset) => {
@@ -276,14 +266,41 @@ impl Client {
         if self.peer.is_some() { Dialect::Rowferry } else { Dialect::ReferenceSocket }
     }
 
-    fn ask<T>(&self, ask: Ask<'_>, mut read: impl FnMut(&Answer<'_>) -> Result<T>) -> Result<T> {
-        self.call(&described(&ask), &self.options.cancel, |channel, budget| channel.ask(&ask, budget, &mut read))
+    /// [`Client::list_tables`] for a pull.
+    pub(crate) fn ask_tables(&self, patience: &Patience) -> Result<Vec<TableInfo>> {
+        self.ask(Ask::Tables, patience, |answer| answer.tables(&self.options.limits))
+    }
+
+    /// [`Client::get_schema`] for a pull.
+    pub(crate) fn ask_schema(&self, table: &str, patience: &Patience) -> Result<TableSchema> {
+        let read = |answer: &Answer<'_>| decode_schema(answer.schema()?, &self.options.limits);
+        let schema = self.ask(Ask::Schema(table), patience, read)?;
+        if schema.name.eq_ignore_ascii_case(table) {
+            return Ok(schema);
+        }
+        let described = crate::wire::excerpt(&schema.name);
+        let why = format!("the other site was asked for table {table:?} and described {described:?}");
+        Err(Error::new(ErrorKind::Protocol, why))
+    }
+
+    /// [`Client::get_count`] for a pull.
+    pub(crate) fn ask_count(&self, table: &str, patience: &Patience) -> Result<u64> {
+        self.ask(Ask::Count(table), patience, |answer| answer.count())
+    }
+
+    /// That of a call on its own: the request's time-out is its only bound.
+    fn patience(&self) -> Patience {
+        Patience::new(CancelToken::new(), None)
+    }
+
+    fn ask<T>(&self, ask: Ask<'_>, patience: &Patience, mut read: impl FnMut(&Answer<'_>) -> Result<T>) -> Result<T> {
+        self.call(&described(&ask), patience, |channel, budget| channel.ask(&ask, budget, &mut read))
     }
 
     fn call<T>(
         &self,
         doing: &str,
-        cancel: &CancelToken,
+        patience: &Patience,
         work: impl FnOnce(&mut Channel, &Budget<'_>) -> std::result::Result<T, Trouble>,
     ) -> Result<T> {
         let mut line = self.shared.lock();
@@ -294,7 +311,8 @@ impl Client {
                     .with_hint("Connect again; a code works once, so ask for a new one."));
             }
         };
-        let budget = Budget::new(self.options.request_timeout, vec![&self.options.cancel, &self.shared.closing, cancel]);
+        let cancel = vec![&self.options.cancel, &self.shared.closing, &patience.cancel];
+        let budget = Budget::new(patience.within(self.options.request_timeout), cancel);
         work(channel, &budget).map_err(|trouble| {
             let is_final = trouble.is_final();
             let error = trouble.into_error(doing);

@@ -56,7 +56,7 @@ impl Tally {
     pub fn fail(&mut self, failure: Failure) {
         self.outcome.failed += 1;
         if self.outcome.failures.len() < self.reported_failures {
-            self.outcome.failures.push(failure);
+            self.outcome.failures.push(failure.shortened());
         }
     }
 }
@@ -64,7 +64,7 @@ impl Tally {
 /// A record that could not be taken. The others of its batch were.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failure {
-    /// The record's key; empty if it has none.
+    /// The record's key; empty if it has none. Long values in it are cut.
     pub key: Vec<Value>,
     /// The column at fault, where that is known.
     pub column: Option<String>,
@@ -72,6 +72,41 @@ pub struct Failure {
     pub reason: Reason,
     /// Why, as a sentence.
     pub message: String,
+}
+
+/// The most bytes of a value in a failure's key, and of its message. Records come from outside, and failures are kept.
+const FAILURE_BYTES: usize = 500;
+
+impl Failure {
+    /// The same failure with what is long in it cut.
+    pub(crate) fn shortened(mut self) -> Self {
+        for value in &mut self.key {
+            match value {
+                Value::Text(bytes) if bytes.len() > FAILURE_BYTES => {
+                    bytes.truncate(cut(bytes));
+                    bytes.extend_from_slice(b"...");
+                    bytes.shrink_to_fit();
+                }
+                Value::Blob(bytes) if bytes.len() > FAILURE_BYTES => {
+                    bytes.truncate(FAILURE_BYTES);
+                    bytes.shrink_to_fit();
+                }
+                _ => {}
+            }
+        }
+        if self.message.len() > FAILURE_BYTES {
+            self.message.truncate(cut(self.message.as_bytes()));
+            self.message.push_str("...");
+            self.message.shrink_to_fit();
+        }
+        self
+    }
+}
+
+/// Where a text that is too long is cut: not in the middle of a character.
+fn cut(text: &[u8]) -> usize {
+    let is_inside = |at: &usize| text.get(*at).is_some_and(|byte| byte & 0xc0 == 0x80);
+    (0..=FAILURE_BYTES).rev().find(|at| !is_inside(at)).unwrap_or(0)
 }
 
 macro_rules! reasons {

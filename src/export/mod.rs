@@ -72,15 +72,22 @@ impl Exporter {
         Exporter { source: Source { store, offer, limits, view: None, state: 0 }, places }
     }
 
-    /// The tables that the site offers, sorted by name, with their exact numbers of rows.
+    /// The tables that the site offers, sorted by name, with their exact numbers of rows. One that cannot be read is listed with
+    /// none: that of one table hides the others is worse, and whoever asks for its records learns what is wrong.
     pub(crate) fn tables(&mut self) -> Result<Vec<TableInfo>> {
         let view = self.source.view()?;
         let names = view.snapshot.tables()?;
         let mut tables = Vec::with_capacity(names.len());
         for name in names {
             if view.offer.allows(&name) {
-                let table = view.schema(&name)?;
-                let row_count = view.snapshot.count(&table)?;
+                let row_count = match view.schema(&name).and_then(|table| view.snapshot.count(&table)) {
+                    Ok(count) => count,
+                    Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Database) => {
+                        log::warn!("the rows of {name:?} cannot be counted: {error}");
+                        0
+                    }
+                    Err(error) => return Err(error),
+                };
                 tables.push(TableInfo { name, row_count });
             }
         }
@@ -203,7 +210,9 @@ impl View {
         }
         // Checked before and after: the store may know the table by another spelling than the one that was asked for.
         let found = if self.offer.allows(name) { self.snapshot.schema(name)? } else { None };
-        let schema = found.filter(|schema| self.offer.allows(&schema.name)).ok_or_else(|| not_found(name))?;
+        let mut schema = found.filter(|schema| self.offer.allows(&schema.name)).ok_or_else(|| not_found(name))?;
+        // A reference would tell the name of a table that is hidden, and its key.
+        schema.foreign_keys.retain(|key| self.offer.allows(&key.parent));
         if self.schemas.len() >= self.remembered {
             self.schemas.clear();
         }

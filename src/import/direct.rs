@@ -50,7 +50,7 @@ impl Direct {
         let mut open = match self.open.take() {
             Some(open) => open,
             None => {
-                let (writer, tally) = (import.store.writer()?, self.kept.clone());
+                let (writer, tally) = (import.writer()?, self.kept.clone());
                 Open { writer, tally, since: Instant::now(), rows: 0, bytes: 0 }
             }
         };
@@ -66,7 +66,7 @@ impl Direct {
         let since = open.since;
         self.open = Some(open);
         if full {
-            self.commit()?;
+            self.commit(import)?;
             // The next transaction would follow at once, and nobody else would ever find the lock free.
             std::thread::sleep(since.elapsed() * limits.lock_pause_percent / 100);
         }
@@ -74,9 +74,9 @@ impl Direct {
     }
 
     /// Keeps what was applied, and lets go of the database's lock.
-    pub(crate) fn commit(&mut self) -> Result<()> {
+    pub(crate) fn commit(&mut self, import: &Import<'_>) -> Result<()> {
         if let Some(mut open) = self.open.take() {
-            open.writer.commit()?;
+            import.commit(&mut *open.writer)?;
             self.kept = open.tally;
         }
         Ok(())
@@ -84,11 +84,11 @@ impl Direct {
 
     /// Applies what had to wait, and keeps everything.
     pub(crate) fn finish(&mut self, import: &Import<'_>) -> Result<()> {
-        self.commit()?;
+        self.commit(import)?;
         let Some(stage) = &self.nulls else {
             return Ok(());
         };
-        let mut writer = import.store.writer()?;
+        let mut writer = import.writer()?;
         let mut tally = self.kept.clone();
         let (mut rows, mut numbers, mut after, mut counted) = (Rows::default(), Vec::new(), 0, false);
         loop {
@@ -103,7 +103,7 @@ impl Direct {
             }
             writer.apply_whole(&self.plan, &import.scope, &rows, 0..rows.len(), &mut tally)?;
         }
-        writer.commit()?;
+        import.commit(&mut *writer)?;
         self.kept = tally;
         Ok(())
     }

@@ -6,13 +6,15 @@
 
 use std::ops::Range;
 
+use crate::clock::Clock;
 use crate::domain::record::Tally;
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, ValueRef};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::plan::{Identity, TablePlan};
-use crate::store::{AppendKeys, PageBounds, Scope, Stage, Store, Writer};
+use crate::store::records::pulls;
+use crate::store::{AppendKeys, PageBounds, Scope, Stage, Store, Writer, records};
 
 mod direct;
 mod staged;
@@ -20,17 +22,72 @@ mod staged;
 pub(crate) use direct::Direct;
 pub(crate) use staged::{Finish, Staged, apply_group};
 
-/// What the imports of one pull share: the store, and the scope of their stages and new keys. Dropping it cleans up.
+/// What the imports of one pull share: the store, and the scope of their stages and new keys.
+///
+/// A pull that is killed leaves its scope behind. So each transaction notes that the pull is alive, and the next pull drops
+/// the scopes of those that have not for long. One that was only asleep learns of it in its next transaction, which then
+/// comes to nothing: the note is checked in the same transaction that relies on the scope.
 pub(crate) struct Import<'s> {
     store: &'s dyn Store,
     limits: &'s Limits,
+    clock: &'s dyn Clock,
     scope: Scope,
     stages: u32,
 }
 
 impl<'s> Import<'s> {
-    pub(crate) fn new(store: &'s dyn Store, limits: &'s Limits) -> Self {
-        Import { store, limits, scope: Scope::new(), stages: 0 }
+    pub(crate) fn new(store: &'s dyn Store, limits: &'s Limits, clock: &'s dyn Clock) -> Self {
+        Import { store, limits, clock, scope: Scope::new(), stages: 0 }
+    }
+
+    /// Begins: drops what dead pulls left behind, and notes that this one runs.
+    pub(crate) fn begin(&self) -> Result<()> {
+        // What others left behind is in nobody's way; that it stays is no reason not to pull.
+        if let Err(error) = self.drop_abandoned() {
+            log::warn!("what a dead pull left behind stays: {error}");
+        }
+        records::write(self.store, |sql| pulls::begin(sql, &self.scope, self.clock.now()))
+    }
+
+    /// Drops the scopes of dead pulls, each in a transaction of its own.
+    fn drop_abandoned(&self) -> Result<()> {
+        let age = time::Duration::try_from(self.limits.abandoned_time).ok();
+        let Some(before) = age.and_then(|age| self.clock.now().checked_sub(age)) else {
+            return Ok(());
+        };
+        // A look first, which needs no write lock.
+        while records::read(self.store, |sql| pulls::abandoned(sql, before))?.is_some() {
+            let mut writer = self.store.writer()?;
+            if let Some(scope) = pulls::abandoned(writer.state(), before)? {
+                log::info!("dropping what the dead pull {} left behind", scope.as_str());
+                writer.end_scope(&scope)?;
+                pulls::end(writer.state(), &scope)?;
+            }
+            writer.commit()?;
+        }
+        Ok(())
+    }
+
+    /// Begins a transaction of this pull.
+    pub(crate) fn writer(&self) -> Result<Box<dyn Writer>> {
+        let mut writer = self.store.writer()?;
+        self.touch(&mut *writer)?;
+        Ok(writer)
+    }
+
+    /// Commits a transaction of this pull. The pull is noted as alive again, because the transaction may have taken long.
+    fn commit(&self, writer: &mut dyn Writer) -> Result<()> {
+        self.touch(writer)?;
+        writer.commit()
+    }
+
+    fn touch(&self, writer: &mut dyn Writer) -> Result<()> {
+        if pulls::touch(writer.state(), &self.scope, self.clock.now())? {
+            return Ok(());
+        }
+        let seconds = self.limits.abandoned_time.as_secs_f64();
+        let message = format!("the pull wrote nothing for {seconds} s, and another one took it for dead");
+        Err(Error::new(ErrorKind::Timeout, message).with_hint("What was written stays; pull again to go on."))
     }
 
     fn tally(&self) -> Tally {
@@ -41,21 +98,22 @@ impl<'s> Import<'s> {
     fn stage(&mut self, width: usize) -> Result<Stage> {
         self.stages += 1;
         let stage = Stage { scope: self.scope.clone(), number: self.stages, width };
-        let mut writer = self.store.writer()?;
+        let mut writer = self.writer()?;
         writer.stage_create(&stage)?;
-        writer.commit()?;
+        self.commit(&mut *writer)?;
         Ok(stage)
     }
 
     /// How much of a stage is read at a time.
     fn stage_bounds(&self) -> PageBounds {
-        PageBounds { rows: self.limits.commit_rows, bytes: self.limits.batch_bytes }
+        PageBounds { rows: self.limits.commit_rows.max(1), bytes: self.limits.batch_bytes }
     }
 
     /// Drops the stages and forgets the new keys.
     pub(crate) fn clean_up(&mut self) -> Result<()> {
         let mut writer = self.store.writer()?;
         writer.end_scope(&self.scope)?;
+        pulls::end(writer.state(), &self.scope)?;
         writer.commit()
     }
 }

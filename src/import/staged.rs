@@ -49,10 +49,9 @@ impl Staged {
     /// Stages a batch, in a transaction of its own. `failures` are records that failed before they came here.
     pub(crate) fn push(&mut self, import: &Import<'_>, rows: &Rows, failures: &[Failure]) -> Result<()> {
         failures.iter().for_each(|failure| self.failed.fail(failure.clone()));
-        let mut writer = import.store.writer()?;
+        let mut writer = import.writer()?;
         writer.stage_append(&self.stage, rows, 0..rows.len())?;
-        writer.commit()?;
-        Ok(())
+        import.commit(&mut *writer)
     }
 
     /// What became of the records.
@@ -86,7 +85,7 @@ pub(crate) fn apply_group(
         writer.defer_foreign_keys(deferred)?;
         let tallies = apply_all(import, writer, tables, deferred)?;
         let broken = match finish {
-            Finish::Commit => match writer.commit() {
+            Finish::Commit => match import.commit(writer) {
                 Ok(()) => None,
                 Err(error) if error.kind() == ErrorKind::ForeignKey => Some(error),
                 Err(error) => return Err(error),

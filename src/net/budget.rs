@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::cancel::CancelToken;
+use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long a blocking call sleeps before it looks at its time budget and at cancellation again.
@@ -19,11 +20,7 @@ pub(crate) struct Budget<'a> {
 impl<'a> Budget<'a> {
     /// A budget that begins now.
     pub(crate) fn new(allowed: Duration, cancel: Vec<&'a CancelToken>) -> Self {
-        let now = Instant::now();
-        // A time that the clock cannot name is as good as none; a century is one that it can.
-        let century = Duration::from_secs(100 * 365 * 24 * 3600);
-        let ends = now.checked_add(allowed).unwrap_or_else(|| now + century);
-        Budget { allowed, ends, cancel }
+        Budget { allowed, ends: clock::later(Instant::now(), allowed), cancel }
     }
 
     /// What is left; zero when it is over.

@@ -14,6 +14,7 @@ use super::handler::Handler;
 use super::head::{self, Framing, Head, Refusal};
 use super::socket::Transport;
 use super::websocket;
+use crate::clock;
 use crate::limits::Limits;
 
 /// How many bytes are read at once.
@@ -102,7 +103,7 @@ impl Incoming<'_> {
             let told = transport.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").and_then(|()| transport.flush());
             told.map_err(|_| Ended::Quietly)?;
         }
-        transport.read_by(Instant::now() + self.limits.request_time);
+        transport.read_by(clock::later(Instant::now(), self.limits.request_time));
         let body = match head.framing {
             Framing::Empty => Vec::new(),
             Framing::Length(length) => {
@@ -131,7 +132,7 @@ impl Incoming<'_> {
         // Between requests a peer may be silent for longer than within one.
         let wait =
             if self.first || !self.buffer.is_empty() { self.limits.request_time } else { self.limits.keep_alive_time };
-        transport.read_by(Instant::now() + wait);
+        transport.read_by(clock::later(Instant::now(), wait));
         let mut waiting = !self.first && self.buffer.is_empty();
         self.first = false;
         loop {
@@ -141,7 +142,7 @@ impl Incoming<'_> {
             let begun = !self.buffer.is_empty();
             self.more(transport, begun)?;
             if std::mem::take(&mut waiting) {
-                transport.read_by(Instant::now() + self.limits.request_time);
+                transport.read_by(clock::later(Instant::now(), self.limits.request_time));
             }
         }
     }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::clock;
+
 /// How often a waiting thread looks whether the server stops.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -112,7 +114,7 @@ impl Transport {
 
     /// From now on writes fail after this time, all together.
     pub(crate) fn write_within(&mut self, time: Duration) {
-        self.socket().write_by = Instant::now() + time;
+        self.socket().write_by = clock::later(Instant::now(), time);
     }
 
     /// Whether the server stops.

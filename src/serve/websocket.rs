@@ -9,6 +9,7 @@ use tungstenite::{Error, Message, WebSocket};
 
 use super::channel::{ChannelSession, CloseCode, IDLE_AFTER, Reply};
 use super::socket::Transport;
+use crate::clock;
 use crate::limits::Limits;
 
 /// Serves a channel to its end. `tail` is what has already arrived behind the request.
@@ -38,7 +39,7 @@ fn talk(
     let mut idle = false;
     loop {
         let wait = if idle { limits.idle_time } else { limits.idle_time.min(IDLE_AFTER) };
-        socket.get_mut().read_by(heard + wait);
+        socket.get_mut().read_by(clock::later(heard, wait));
         // Reading also answers pings and closes.
         socket.get_mut().write_within(limits.write_time);
         let reply = match socket.read() {

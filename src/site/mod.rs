@@ -114,7 +114,7 @@ impl Site {
         self.0.offer.allows(table)
     }
 
-    /// The tables that this site offers, sorted by name, with their exact numbers of rows.
+    /// The tables that this site offers, sorted by name, with their exact numbers of rows; 0 for one that is damaged.
     ///
     /// # Errors
     /// What the store says.

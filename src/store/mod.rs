@@ -276,6 +276,11 @@ impl Scope {
         Scope(uuid::Uuid::now_v7().simple().to_string())
     }
 
+    /// A scope that was written down before.
+    pub(crate) fn named(name: String) -> Self {
+        Scope(name)
+    }
+
     /// Its name: letters and digits only.
     pub fn as_str(&self) -> &str {
         &self.0

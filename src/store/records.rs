@@ -1,9 +1,9 @@
-//! The site's own rows in any store: settings and sessions. The only place where their SQL stands.
+//! The site's own rows in any store: settings, sessions, running pulls. The only place where their SQL stands.
 
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Sql, Store};
+use super::{Scope, Sql, Store};
 use crate::clock;
 use crate::domain::session::{Direction, SessionInfo, SessionStatus};
 use crate::domain::value::Value;
@@ -57,6 +57,33 @@ pub(crate) mod settings {
 
     pub(crate) fn remove(sql: &mut dyn Sql, key: &str) -> Result<()> {
         sql.execute("DELETE FROM rowferry_settings WHERE key = ?1", &[key.into()]).map(|_| ())
+    }
+}
+
+/// Pulls that run, by their scope: so that what a killed one kept can be told from what a running one needs.
+pub(crate) mod pulls {
+    use super::*;
+
+    pub(crate) fn begin(sql: &mut dyn Sql, scope: &Scope, now: OffsetDateTime) -> Result<()> {
+        let insert = "INSERT INTO rowferry_pulls (scope, touched_at) VALUES (?1, ?2)";
+        sql.execute(insert, &[scope.as_str().into(), clock::to_text(now).into()]).map(|_| ())
+    }
+
+    /// Says that the pull is alive: `false` if it was taken for dead, and what it kept is gone.
+    pub(crate) fn touch(sql: &mut dyn Sql, scope: &Scope, now: OffsetDateTime) -> Result<bool> {
+        let update = "UPDATE rowferry_pulls SET touched_at = ?2 WHERE scope = ?1";
+        Ok(sql.execute(update, &[scope.as_str().into(), clock::to_text(now).into()])? == 1)
+    }
+
+    /// The pull that was untouched for longest, if that is since before this moment.
+    pub(crate) fn abandoned(sql: &mut dyn Sql, before: OffsetDateTime) -> Result<Option<Scope>> {
+        let select = "SELECT scope FROM rowferry_pulls WHERE touched_at < ?1 ORDER BY touched_at LIMIT 1";
+        let rows = sql.query(select, &[clock::to_text(before).into()])?;
+        Ok(rows.first().map(|row| text(row, 0)).transpose()?.map(Scope::named))
+    }
+
+    pub(crate) fn end(sql: &mut dyn Sql, scope: &Scope) -> Result<()> {
+        sql.execute("DELETE FROM rowferry_pulls WHERE scope = ?1", &[scope.as_str().into()]).map(|_| ())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::source::{Page, Source};
 use super::{Report, TableReport, TransferOptions, pull};
-use crate::cancel::CancelToken;
+use crate::cancel::Patience;
 use crate::client::Client;
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
@@ -35,7 +35,7 @@ impl Client {
     /// # Errors
     /// Why nothing could be pulled at all: the sender's list of tables could not be had.
     pub fn transfer_all(&self, site: &Site, options: TransferOptions<'_>) -> Result<Report> {
-        pull(self, &**site.store(), site.limits(), options)
+        pull(self, &**site.store(), site.limits(), &**site.clock(), options)
     }
 }
 
@@ -44,20 +44,20 @@ impl Source for Client {
         self.dialect() == Dialect::Rowferry
     }
 
-    fn tables(&self) -> Result<Vec<TableInfo>> {
-        self.list_tables()
+    fn tables(&self, patience: &Patience) -> Result<Vec<TableInfo>> {
+        self.ask_tables(patience)
     }
 
-    fn schema(&self, table: &str) -> Result<TableSchema> {
-        self.get_schema(table)
+    fn schema(&self, table: &str, patience: &Patience) -> Result<TableSchema> {
+        self.ask_schema(table, patience)
     }
 
-    fn count(&self, table: &str) -> Result<u64> {
-        self.get_count(table)
+    fn count(&self, table: &str, patience: &Patience) -> Result<u64> {
+        self.ask_count(table, patience)
     }
 
-    fn page(&self, table: &TableSchema, offset: u64, limit: u32, rows: &mut Rows, cancel: &CancelToken) -> Result<Page> {
-        let page = self.fetch_page(table, offset, u64::from(limit), rows, cancel)?;
+    fn page(&self, table: &TableSchema, offset: u64, limit: u32, rows: &mut Rows, patience: &Patience) -> Result<Page> {
+        let page = self.fetch_page(table, offset, u64::from(limit), rows, patience)?;
         Ok(Page {
             received: page.received,
             failures: page.failures,

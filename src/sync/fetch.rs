@@ -1,9 +1,9 @@
 //! Fetches the pages of one table and gives them on in batches.
 
 use std::sync::mpsc::{Receiver, SyncSender};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::cancel::CancelToken;
+use crate::cancel::Patience;
 use crate::domain::record::Failure;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::Rows;
@@ -26,7 +26,7 @@ pub(super) struct Batch {
 pub(super) struct Fetched {
     pub(super) received: u64,
     pub(super) pages: u64,
-    /// The numbers of the sender's snapshots that the pages came from; 0 stands for a page without one.
+    /// The numbers of the sender's snapshots that the pages came from, see [`note_state`]; 0 stands for a page without one.
     pub(super) states: Vec<u64>,
 }
 
@@ -35,9 +35,9 @@ pub(super) struct Fetch<'f> {
     pub(super) table: &'f TableSchema,
     pub(super) limits: &'f Limits,
     pub(super) page_records: u32,
-    pub(super) cancel: &'f CancelToken,
-    /// When the whole pull must be done, and how long that was.
-    pub(super) deadline: Option<(Instant, Duration)>,
+    /// How many rows the sender says there are.
+    pub(super) announced: u64,
+    pub(super) patience: &'f Patience,
 }
 
 impl Fetch<'_> {
@@ -46,12 +46,13 @@ impl Fetch<'_> {
     pub(super) fn run(&self, batches: &SyncSender<Batch>, spent: &Receiver<Rows>) -> Result<Fetched> {
         let mut fetched = Fetched::default();
         let (mut offset, mut bytes) = (0, 0);
+        let mut most = believable(self.announced);
         let mut rows = Rows::new(self.table.columns.len());
         let mut failures = Vec::new();
         let mut since = Instant::now();
         loop {
-            self.check_time()?;
-            let page = self.source.page(self.table, offset, self.page_records, &mut rows, self.cancel)?;
+            self.patience.check("fetching pages")?;
+            let page = self.source.page(self.table, offset, self.page_records, &mut rows, self.patience)?;
             let strange = |what: &str| Error::new(ErrorKind::Protocol, format!("{what} of {:?}", self.table.name));
             if page.received > u64::from(self.page_records) {
                 return Err(strange("the other site sent more records than were asked for"));
@@ -63,12 +64,16 @@ impl Fetch<'_> {
             bytes += page.bytes;
             fetched.received += page.received;
             fetched.pages += 1;
-            let state = page.state.unwrap_or(0);
-            if !fetched.states.contains(&state) {
-                fetched.states.push(state);
-            }
+            note_state(&mut fetched.states, page.state.unwrap_or(0));
             failures.extend(page.failures);
-            let full = rows.len() >= self.limits.commit_rows
+            if page.has_more && fetched.received > most {
+                // The table may have grown since.
+                most = believable(self.source.count(&self.table.name, self.patience)?);
+                if fetched.received > most {
+                    return Err(strange("the other site sends far more records than it says there are"));
+                }
+            }
+            let full = rows.len() + failures.len() >= self.limits.commit_rows
                 || rows.size_bytes() >= self.limits.batch_bytes
                 || since.elapsed() >= self.limits.commit_time;
             if full || !page.has_more {
@@ -90,15 +95,17 @@ impl Fetch<'_> {
             }
         }
     }
+}
 
-    fn check_time(&self) -> Result<()> {
-        self.cancel.check("fetching pages")?;
-        match self.deadline {
-            Some((at, allowed)) if Instant::now() >= at => {
-                let message = format!("the pull did not finish within {} s", allowed.as_secs_f64());
-                Err(Error::new(ErrorKind::Timeout, message).with_hint("What was written stays; pull again to go on."))
-            }
-            _ => Ok(()),
-        }
+/// How many records are taken of a table of so many rows, which may be an estimate, before the sender is asked again: one that
+/// never comes to an end must not be followed for ever.
+fn believable(rows: u64) -> u64 {
+    rows.saturating_mul(2).saturating_add(10_000)
+}
+
+/// Notes the number of a state. Whether there were none, one or several is all that matters: two are kept.
+pub(super) fn note_state(states: &mut Vec<u64>, state: u64) {
+    if states.len() < 2 && !states.contains(&state) {
+        states.push(state);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::source::{Page, Source};
 use super::{Report, TableReport, TransferOptions, pull};
-use crate::cancel::CancelToken;
+use crate::cancel::Patience;
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
 use crate::domain::value::{Records, Rows};
@@ -32,7 +32,8 @@ impl Site {
         for (name, records) in tables {
             memory.push((self.described(name, records)?, &records.rows));
         }
-        pull(&Memory(memory), &**self.store(), self.limits(), options.create_missing_tables(false))
+        let options = options.create_missing_tables(false);
+        pull(&Memory(memory), &**self.store(), self.limits(), &**self.clock(), options)
     }
 
     /// Makes a table of this structure. Names and types only are taken from it; what cannot be made is left out and told, in
@@ -83,21 +84,21 @@ impl Source for Memory<'_> {
         true
     }
 
-    fn tables(&self) -> Result<Vec<TableInfo>> {
+    fn tables(&self, _patience: &Patience) -> Result<Vec<TableInfo>> {
         let info =
             |(schema, rows): &(TableSchema, &Rows)| TableInfo { name: schema.name.clone(), row_count: rows.len() as u64 };
         Ok(self.0.iter().map(info).collect())
     }
 
-    fn schema(&self, table: &str) -> Result<TableSchema> {
+    fn schema(&self, table: &str, _patience: &Patience) -> Result<TableSchema> {
         Ok(self.table(table)?.0.clone())
     }
 
-    fn count(&self, table: &str) -> Result<u64> {
+    fn count(&self, table: &str, _patience: &Patience) -> Result<u64> {
         Ok(self.table(table)?.1.len() as u64)
     }
 
-    fn page(&self, table: &TableSchema, offset: u64, limit: u32, rows: &mut Rows, _cancel: &CancelToken) -> Result<Page> {
+    fn page(&self, table: &TableSchema, offset: u64, limit: u32, rows: &mut Rows, _patience: &Patience) -> Result<Page> {
         let all = self.table(&table.name)?.1;
         let from = usize::try_from(offset).unwrap_or(usize::MAX).min(all.len());
         let to = from.saturating_add(limit as usize).min(all.len());

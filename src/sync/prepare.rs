@@ -1,6 +1,6 @@
 //! What a pull does before the first row is asked for: which tables, what they look like, what is made of them here.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::order::groups;
 use super::pull::{Job, Pull};
@@ -9,6 +9,7 @@ use crate::domain::schema::TableSchema;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::TablePlan;
 use crate::plan::create::{creatable, is_reserved};
+use crate::plan::order::needs_stage;
 use crate::plan::table::{link_appends, plan_table};
 use crate::store::Writer;
 
@@ -16,10 +17,18 @@ use crate::store::Writer;
 /// they are named.
 const REFERENCE_STATE: [&str; 2] = ["phoenix_kit_sync_connections", "phoenix_kit_sync_transfers"];
 
+/// Tables that are pulled together.
+pub(super) struct Group {
+    /// Their positions among the jobs.
+    pub(super) jobs: Vec<usize>,
+    /// Whether they refer to each other or to themselves, so that references can be checked only when all rows are there.
+    pub(super) deferred: bool,
+}
+
 impl Pull<'_, '_> {
     /// Finds out which tables to pull and what they look like. Gives those that cannot be pulled.
     pub(super) fn inspect(&mut self) -> Result<Vec<(String, TableReport)>> {
-        let offered = self.source.tables()?;
+        let offered = self.ask(|source, patience| source.tables(patience))?;
         let mut failed = Vec::new();
         let wanted: Vec<String> = match &self.options.tables {
             Some(names) => names.clone(),
@@ -28,7 +37,7 @@ impl Pull<'_, '_> {
                 offered.iter().map(|table| table.name.clone()).filter(|name| !own_state(name)).collect()
             }
         };
-        let known = |name: &str| offered.iter().find(|table| table.name == name);
+        let counts: HashMap<&str, u64> = offered.iter().map(|table| (table.name.as_str(), table.row_count)).collect();
         if let Some(name) = self.options.table_strategies.keys().find(|name| !wanted.contains(name)) {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
@@ -36,11 +45,13 @@ impl Pull<'_, '_> {
             )
             .with_hint("Strategies per table go by the sender's names of the tables that are pulled."));
         }
+        // Names as they are written, and as they are compared here.
+        let (mut seen, mut taken) = (HashSet::new(), HashSet::new());
         for name in wanted {
-            if self.jobs.iter().any(|job| job.name == name) {
+            if !seen.insert(name.clone()) {
                 continue;
             }
-            let Some(info) = known(&name) else {
+            let Some(announced) = counts.get(name.as_str()).copied() else {
                 let error = Error::new(ErrorKind::TableNotFound, format!("the other site offers no table {name:?}"))
                     .with_hint("Names are compared exactly: see the list of tables.");
                 failed.push((name, TableReport::failed(error)));
@@ -52,11 +63,18 @@ impl Pull<'_, '_> {
                 failed.push((name, TableReport::failed(error)));
                 continue;
             }
-            match self.ask(|source| source.schema(&name)) {
+            if !taken.insert(name.to_ascii_lowercase()) {
+                let message = format!("the other site has two tables named like {name:?}, which are one name here");
+                let error = Error::new(ErrorKind::SchemaMismatch, message)
+                    .with_hint("Names are compared without case here: pull only one of them, or rename one there.");
+                failed.push((name, TableReport::failed(error)));
+                continue;
+            }
+            match self.ask(|source, patience| source.schema(&name, patience)) {
                 Ok(sender) => self.jobs.push(Job {
                     name,
                     sender,
-                    announced: info.row_count,
+                    announced,
                     plan: None,
                     create: None,
                     received: 0,
@@ -69,7 +87,7 @@ impl Pull<'_, '_> {
     }
 
     /// Makes missing tables and plans each one. Gives the groups in the order in which they are pulled.
-    pub(super) fn prepare(&mut self) -> Vec<Vec<usize>> {
+    pub(super) fn prepare(&mut self) -> Vec<Group> {
         let senders: Vec<TableSchema> = self.jobs.iter().map(|job| job.sender.clone()).collect();
         if let Err(error) = self.plan_tables(&senders) {
             // The database cannot be read or written: it fails for all of them.
@@ -78,12 +96,14 @@ impl Pull<'_, '_> {
                 job.report = TableReport::failed(error.copy());
             }
         }
-        groups(&self.references(), self.source.is_rowferry())
+        let references = self.references();
+        let groups = groups(&references, self.source.is_rowferry());
+        groups.into_iter().map(|jobs| Group { deferred: needs_stage(&jobs, &references), jobs }).collect()
     }
 
     /// The tables with what decides their order: the sender's columns, and the foreign keys of both sides. Those that are
     /// enforced here say what must be there first; those of the sender say who follows whose new keys.
-    pub(super) fn references(&self) -> Vec<TableSchema> {
+    fn references(&self) -> Vec<TableSchema> {
         let table = |job: &Job| {
             let mut table = job.sender.clone();
             table.foreign_keys.extend(job.plan.iter().flat_map(|plan| plan.table.foreign_keys.iter().cloned()));
@@ -93,7 +113,8 @@ impl Pull<'_, '_> {
     }
 
     fn plan_tables(&mut self, senders: &[TableSchema]) -> Result<()> {
-        let mut writer = self.store.writer()?;
+        self.import.begin()?;
+        let mut writer = self.import.writer()?;
         for at in 0..self.jobs.len() {
             if self.jobs[at].report.status == TableStatus::Failed {
                 continue;
@@ -153,15 +174,17 @@ impl Pull<'_, '_> {
             writer.undo()?;
             return Ok(Err(error));
         }
+        let Some(made) = writer.schema(&table.name)? else {
+            // SQLite takes a table for part of a virtual one by its name alone.
+            writer.undo()?;
+            let message = format!("a table named {:?} would be part of a virtual table here", table.name);
+            let error = Error::new(ErrorKind::SchemaMismatch, message).with_hint("Rename one of the two, or leave it out.");
+            return Ok(Err(error));
+        };
         let report = &mut self.jobs[at].report;
         report.created_table = true;
         report.notes = notes;
-        self.jobs[at].create = Some(table.clone());
-        match writer.schema(&table.name)? {
-            Some(made) => Ok(Ok(made)),
-            None => {
-                Ok(Err(Error::new(ErrorKind::Database, format!("the table {:?} was made but is not there", table.name))))
-            }
-        }
+        self.jobs[at].create = Some(table);
+        Ok(Ok(made))
     }
 }

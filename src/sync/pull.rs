@@ -1,9 +1,11 @@
 //! A pull from its first question to its report.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::progress::Phase;
 use super::{Progress, Report, Source, TableReport, TransferOptions};
+use crate::cancel::Patience;
+use crate::clock::Clock;
 use crate::domain::schema::TableSchema;
 use crate::error::{Error, ErrorKind, Result};
 use crate::import::Import;
@@ -26,10 +28,9 @@ pub(super) struct Job {
 
 pub(super) struct Pull<'a, 'p> {
     pub(super) source: &'a dyn Source,
-    pub(super) store: &'a dyn Store,
     pub(super) limits: &'a Limits,
     pub(super) options: TransferOptions<'p>,
-    pub(super) deadline: Option<(Instant, Duration)>,
+    pub(super) patience: Patience,
     pub(super) jobs: Vec<Job>,
     pub(super) import: Import<'a>,
     pub(super) states: Vec<u64>,
@@ -42,17 +43,21 @@ pub(super) struct Pull<'a, 'p> {
 
 /// Pulls tables from `source` into `store`. An error is the answer when no table could be tried; what becomes of each table
 /// is in the report.
-pub(crate) fn pull(source: &dyn Source, store: &dyn Store, limits: &Limits, options: TransferOptions<'_>) -> Result<Report> {
+pub(crate) fn pull(
+    source: &dyn Source,
+    store: &dyn Store,
+    limits: &Limits,
+    clock: &dyn Clock,
+    options: TransferOptions<'_>,
+) -> Result<Report> {
     let began = Instant::now();
-    // A time that the clock cannot name is as good as none.
-    let deadline = options.timeout.and_then(|allowed| Some((began.checked_add(allowed)?, allowed)));
-    let import = Import::new(store, limits);
+    let patience = Patience::new(options.cancel.clone(), options.timeout);
+    let import = Import::new(store, limits, clock);
     let mut pull = Pull {
         source,
-        store,
         limits,
         options,
-        deadline,
+        patience,
         jobs: Vec::new(),
         import,
         states: Vec::new(),
@@ -79,7 +84,7 @@ pub(crate) fn pull(source: &dyn Source, store: &dyn Store, limits: &Limits, opti
         duration: began.elapsed(),
         ..Report::default()
     };
-    let order: Vec<usize> = groups.into_iter().flatten().collect();
+    let order: Vec<usize> = groups.into_iter().flat_map(|group| group.jobs).collect();
     let mut jobs: Vec<Option<Job>> = pull.jobs.into_iter().map(Some).collect();
     report.tables.extend(order.into_iter().filter_map(|at| jobs[at].take()).map(|job| (job.name, job.report)));
     report.tables.append(&mut failed);
@@ -88,21 +93,18 @@ pub(crate) fn pull(source: &dyn Source, store: &dyn Store, limits: &Limits, opti
 
 impl Pull<'_, '_> {
     /// Asks the sender, unless the connection is lost: then every further question has the same answer.
-    pub(super) fn ask<T>(&mut self, question: impl FnOnce(&dyn Source) -> Result<T>) -> Result<T> {
+    pub(super) fn ask<T>(&mut self, question: impl FnOnce(&dyn Source, &Patience) -> Result<T>) -> Result<T> {
         if let Some((kind, message)) = &self.lost {
             return Err(Error::new(*kind, format!("not tried, because the pull was cut off: {message}")));
         }
-        question(self.source).inspect_err(|error| self.note_loss(error))
+        let answer = self.patience.check("the pull").and_then(|()| question(self.source, &self.patience));
+        answer.inspect_err(|error| self.note_loss(error))
     }
 
     pub(super) fn note_loss(&mut self, error: &Error) {
         let ends_the_pull = matches!(
             error.kind(),
-            ErrorKind::Disconnected
-                | ErrorKind::Timeout
-                | ErrorKind::Cancelled
-                | ErrorKind::Unreachable
-                | ErrorKind::TooLarge
+            ErrorKind::Disconnected | ErrorKind::Timeout | ErrorKind::Cancelled | ErrorKind::Unreachable
         );
         if ends_the_pull && self.lost.is_none() {
             self.lost = Some((error.kind(), error.message().to_owned()));

@@ -2,13 +2,13 @@
 
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel, sync_channel};
 
-use super::fetch::{Batch, Fetch, Fetched};
+use super::fetch::{Batch, Fetch, Fetched, note_state};
+use super::prepare::Group;
 use super::progress::Phase;
 use super::pull::Pull;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::import::{Direct, Finish, Import, Staged, apply_group};
-use crate::plan::order::needs_stage;
 use crate::plan::{Identity, TablePlan};
 
 /// The most records that a reference sender is asked for: it sends no more than this, but counts on from what was asked.
@@ -24,8 +24,8 @@ enum Step<'b> {
 
 impl Pull<'_, '_> {
     /// Pulls the tables of a group. What goes wrong stands in their reports.
-    pub(super) fn run_group(&mut self, group: &[usize]) {
-        let deferred = needs_stage(group, &self.references());
+    pub(super) fn run_group(&mut self, group: &Group) {
+        let deferred = group.deferred;
         let group = self.planned(group);
         let needs_all = |plan: &TablePlan| plan.identity == Identity::WholeRow;
         if !deferred && !group.iter().any(|at| self.jobs[*at].plan.as_ref().is_some_and(needs_all)) {
@@ -39,23 +39,21 @@ impl Pull<'_, '_> {
         }
         let (jobs, mut tables): (Vec<usize>, Vec<Staged>) = self.stage(&group).into_iter().unzip();
         let applied = self
-            .store
+            .import
             .writer()
             .and_then(|mut writer| apply_group(&self.import, &mut *writer, &mut tables, deferred, Finish::Commit));
         self.report_staged(&jobs, &tables, &applied);
     }
 
     /// Tries everything in one transaction that is not committed.
-    pub(super) fn run_dry(&mut self, groups: &[Vec<usize>]) {
-        let references = self.references();
+    pub(super) fn run_dry(&mut self, groups: &[Group]) {
         let mut staged: Vec<(Vec<usize>, Vec<Staged>, bool)> = Vec::new();
         for group in groups {
-            let deferred = needs_stage(group, &references);
             let planned = self.planned(group);
             let (jobs, tables) = self.stage(&planned).into_iter().unzip();
-            staged.push((jobs, tables, deferred));
+            staged.push((jobs, tables, group.deferred));
         }
-        let mut writer = match self.store.writer() {
+        let mut writer = match self.import.writer() {
             Ok(writer) => writer,
             Err(error) => {
                 for (jobs, tables, _) in &staged {
@@ -75,8 +73,8 @@ impl Pull<'_, '_> {
         }
     }
 
-    fn planned(&self, group: &[usize]) -> Vec<usize> {
-        group.iter().copied().filter(|at| self.jobs[*at].plan.is_some()).collect()
+    fn planned(&self, group: &Group) -> Vec<usize> {
+        group.jobs.iter().copied().filter(|at| self.jobs[*at].plan.is_some()).collect()
     }
 
     fn run_direct(&mut self, at: usize) -> Result<()> {
@@ -84,12 +82,12 @@ impl Pull<'_, '_> {
         let mut direct = Direct::new(&mut self.import, plan)?;
         let fetched = self.receive(at, &mut |import, step| match step {
             Step::Batch(batch) => direct.push(import, &batch.rows, &batch.failures),
-            Step::Wait => direct.commit(),
+            Step::Wait => direct.commit(import),
         });
         let fetched = match fetched {
             Ok(fetched) => direct.finish(&self.import).map(|()| fetched),
             // What was applied before the connection was lost stays.
-            Err(error) => direct.commit().and(Err(error)),
+            Err(error) => direct.commit(&self.import).and(Err(error)),
         };
         self.jobs[at].report.outcome = direct.outcome().clone();
         self.check_count(at, &fetched?)
@@ -141,40 +139,43 @@ impl Pull<'_, '_> {
 
     /// Fetches all pages of a table and gives each batch to `take`, while the next one is fetched.
     fn receive(&mut self, at: usize, take: &mut dyn FnMut(&Import<'_>, Step<'_>) -> Result<()>) -> Result<Fetched> {
-        self.ask(|_| Ok(()))?;
+        self.ask(|_, _| Ok(()))?;
         self.progress(at, Phase::Started);
         let sender = self.jobs[at].sender.clone();
-        let cancel = self.options.cancel.clone();
+        let patience = self.patience.clone();
         let most = if self.source.is_rowferry() { u32::MAX } else { REFERENCE_RECORDS };
         let fetch = Fetch {
             source: self.source,
             table: &sender,
             limits: self.limits,
             page_records: self.options.page_records(most),
-            cancel: &cancel,
-            deadline: self.deadline,
+            announced: self.jobs[at].announced,
+            patience: &patience,
         };
         // A channel without room: while one batch is written, the next one is filled and then waits. The memory of a written
         // batch goes back to be filled again.
         let (batches, arriving) = sync_channel::<Batch>(0);
         let (spent, to_fill) = channel::<Rows>();
         let (fetched, taken) = std::thread::scope(|threads| {
-            let fetching = threads.spawn(move || fetch.run(&batches, &to_fill));
+            let fetching = std::thread::Builder::new()
+                .name("rowferry-fetch".to_owned())
+                .spawn_scoped(threads, move || fetch.run(&batches, &to_fill));
             let taken = self.take_all(at, &arriving, &spent, take);
             // That nobody listens any more is what ends the other thread.
             drop(arriving);
-            let fetched =
-                fetching.join().unwrap_or_else(|_| Err(Error::new(ErrorKind::Protocol, "reading a page panicked")));
+            let fetched = match fetching.map(|thread| thread.join()) {
+                Ok(Ok(fetched)) => fetched,
+                Ok(Err(_)) => Err(Error::new(ErrorKind::Protocol, "reading a page panicked")),
+                Err(error) => Err(Error::new(ErrorKind::Unreachable, format!("no thread to fetch pages on: {error}"))
+                    .with_hint("The system is out of threads or memory; try again later.")
+                    .with_source(error)),
+            };
             (fetched, taken)
         });
         taken?;
         let fetched = fetched.inspect_err(|error| self.note_loss(error))?;
         self.pages += fetched.pages;
-        for state in &fetched.states {
-            if !self.states.contains(state) {
-                self.states.push(*state);
-            }
-        }
+        fetched.states.iter().for_each(|state| note_state(&mut self.states, *state));
         Ok(fetched)
     }
 
@@ -218,7 +219,7 @@ impl Pull<'_, '_> {
         let expected = if self.source.is_rowferry() && fetched.states.len() == 1 && self.states.len() == 1 {
             announced
         } else {
-            self.ask(|source| source.count(&name))?
+            self.ask(|source, patience| source.count(&name, patience))?
         };
         if fetched.received >= expected {
             return Ok(());

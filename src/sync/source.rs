@@ -1,28 +1,28 @@
 //! What a pull reads from.
 
-use crate::cancel::CancelToken;
+use crate::cancel::Patience;
 use crate::domain::record::Failure;
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
 use crate::domain::value::Rows;
 use crate::error::Result;
 
-/// The sending side as a pull sees it. Calls come from one thread at a time.
+/// The sending side as a pull sees it. Calls come from one thread at a time, and end when the pull's patience does.
 pub(crate) trait Source: Sync {
     /// Whether the other side is rowferry: then its schemas are whole, and its pages come from numbered snapshots.
     fn is_rowferry(&self) -> bool;
 
     /// The tables it offers.
-    fn tables(&self) -> Result<Vec<TableInfo>>;
+    fn tables(&self, patience: &Patience) -> Result<Vec<TableInfo>>;
 
     /// The structure of a table.
-    fn schema(&self, table: &str) -> Result<TableSchema>;
+    fn schema(&self, table: &str, patience: &Patience) -> Result<TableSchema>;
 
     /// How many rows a table has now.
-    fn count(&self, table: &str) -> Result<u64>;
+    fn count(&self, table: &str, patience: &Patience) -> Result<u64>;
 
     /// Fetches the page behind the first `offset` records and adds its rows to `rows`, which has the columns of `table`.
-    fn page(&self, table: &TableSchema, offset: u64, limit: u32, rows: &mut Rows, cancel: &CancelToken) -> Result<Page>;
+    fn page(&self, table: &TableSchema, offset: u64, limit: u32, rows: &mut Rows, patience: &Patience) -> Result<Page>;
 }
 
 /// What came beside the rows of a page.

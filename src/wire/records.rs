@@ -221,7 +221,7 @@ impl<'d> PageDecoder<'d> {
         let key: Option<Vec<_>> = key.into_iter().map(value).collect();
         self.rows.drop_row();
         let failure = Failure { key: key.unwrap_or_default(), column, reason: fault.reason, message: fault.message };
-        self.page.failures.push(failure);
+        self.page.failures.push(failure.shortened());
     }
 
     /// Counts a record; an error if the page is now beyond its bounds.

@@ -6,14 +6,19 @@
 //! database has is left out, or looked for first: a store whose keys are never NULL need not order rows without one.
 //!
 //! ```no_run
-//! # use std::sync::Arc;
-//! use rowferry::store::{Store, conformance};
+//! use std::sync::Arc;
+//! use rowferry::Limits;
+//! use rowferry::store::conformance;
+//! use rowferry::store::sqlite::SqliteStore;
 //!
-//! fn a_fresh_store() -> Arc<dyn Store> {
-//!     todo!("open a store without tables, of a short time-out for locks")
-//! }
-//!
-//! conformance::run(&mut a_fresh_store);
+//! let folder = tempfile::tempdir()?;
+//! let mut number = 0;
+//! conformance::run(&mut || {
+//!     number += 1;
+//!     let path = folder.path().join(format!("{number}.db"));
+//!     Arc::new(SqliteStore::open(path, &Limits::default()).expect("the folder can be written"))
+//! });
+//! # Ok::<(), std::io::Error>(())
 //! ```
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -11,6 +11,7 @@ use std::ops::Range;
 use uuid::Uuid;
 
 use super::apply::{Batch, Column, bound, equals, insert, row_exists};
+use super::cells;
 use super::dialect::{failed, quote, quote_all};
 use super::write::SqliteWriter;
 use crate::domain::record::{Failure, Reason, Tally};
@@ -364,42 +365,26 @@ fn map_entry(writer: &mut SqliteWriter, scope: &Scope, table: &str, old: &[Value
     Ok(Some((key, *existing != 0)))
 }
 
-/// A key as bytes: for each value its class, its length in four bytes, and its content. Numbers that are equal have the same
-/// bytes, because a reference may be stored as 1.0 where its parent's key is 1.
+/// A key as bytes. Numbers that are equal have the same bytes, because a reference may be stored as 1.0 where its parent's key
+/// is 1.
 fn encode(key: &[Value]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let mut put = |tag: u8, content: &[u8]| {
-        bytes.push(tag);
-        bytes.extend_from_slice(&u32::try_from(content.len()).unwrap_or(u32::MAX).to_be_bytes());
-        bytes.extend_from_slice(content);
-    };
     for value in key {
-        match value {
-            Value::Null => put(b'0', &[]),
-            Value::Integer(v) => put(b'i', &v.to_be_bytes()),
-            Value::Real(v) if *v == (*v as i64) as f64 => put(b'i', &(*v as i64).to_be_bytes()),
-            Value::Real(v) => put(b'r', &v.to_be_bytes()),
-            Value::Text(v) => put(b't', v),
-            Value::Blob(v) => put(b'b', v),
-        }
+        cells::put(
+            &mut bytes,
+            Some(match value {
+                Value::Real(v) if *v == (*v as i64) as f64 => ValueRef::Integer(*v as i64),
+                value => value.as_ref(),
+            }),
+        );
     }
     bytes
 }
 
 fn decode(mut bytes: &[u8]) -> Option<Vec<Value>> {
     let mut key = Vec::new();
-    while let Some((tag, rest)) = bytes.split_first() {
-        let (length, rest) = rest.split_first_chunk::<4>()?;
-        let (content, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
-        key.push(match tag {
-            b'0' => Value::Null,
-            b'i' => Value::Integer(i64::from_be_bytes(content.try_into().ok()?)),
-            b'r' => Value::Real(f64::from_be_bytes(content.try_into().ok()?)),
-            b't' => Value::Text(content.to_vec()),
-            b'b' => Value::Blob(content.to_vec()),
-            _ => return None,
-        });
-        bytes = rest;
+    while !bytes.is_empty() {
+        key.push(cells::take(&mut bytes)??.to_owned());
     }
     Some(key)
 }
@@ -414,6 +399,7 @@ mod tests {
         assert_eq!(decode(&encode(&key)), Some(key));
         assert_eq!(encode(&[Value::Real(7.0)]), encode(&[7.into()]));
         assert_eq!(decode(b"i\0\0\0\x08abc"), None);
+        assert_eq!(decode(b"-"), None);
     }
 
     #[test]

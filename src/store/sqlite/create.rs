@@ -6,10 +6,14 @@ use rusqlite::Connection;
 use super::dialect::{failed, quote, quote_all};
 use crate::domain::schema::{DefaultValue, TableSchema, UniqueKind};
 use crate::domain::value::Value;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 pub(super) fn create(sqlite: &Connection, table: &TableSchema) -> Result<()> {
     let doing = || format!("cannot create the table {:?}", table.name);
+    if name_taken(sqlite, &table.name)? {
+        let message = format!("{}: there is something of that name which is no ordinary table", doing());
+        return Err(Error::new(ErrorKind::SchemaMismatch, message).with_hint("Rename one of the two, or leave it out."));
+    }
     sqlite.execute_batch(&create_table(table)).map_err(|e| failed(e).while_doing(doing()))?;
     for index in &table.indexes {
         // Names of indexes are shared by all tables: where one is taken, this one goes without its name's wish.

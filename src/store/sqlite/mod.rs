@@ -9,6 +9,7 @@ use crate::store::{Snapshot, Sql, Store, Writer, migrate};
 
 mod append;
 mod apply;
+mod cells;
 mod create;
 mod dialect;
 mod functions;

@@ -17,6 +17,12 @@ use crate::limits::Limits;
 /// Page cache of a reading connection.
 const READ_CACHE_BYTES: usize = 2 << 20;
 
+/// SQLite counts milliseconds in 31 bits.
+const LONGEST_LOCK_TIME: Duration = Duration::from_millis(i32::MAX as u64);
+
+/// How long a connection is waited for at least: opening one takes a moment, though nothing is locked.
+const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+
 /// Prepared statements kept by a connection.
 const STATEMENTS: usize = 64;
 
@@ -89,7 +95,8 @@ pub(super) struct Pools {
 impl Pools {
     /// Opens the file, making it if it is missing, and checks that it is a database that can be written.
     pub(super) fn open(path: &Path, limits: &Limits) -> Result<Self> {
-        let manager = |role, cache_bytes| Manager { path: path.to_owned(), role, cache_bytes, lock_time: limits.lock_time };
+        let lock_time = limits.lock_time.min(LONGEST_LOCK_TIME);
+        let manager = |role, cache_bytes| Manager { path: path.to_owned(), role, cache_bytes, lock_time };
         let writer = manager(Role::Writer, limits.write_cache_bytes);
         // The first connection is made outside of the pool, which would try again and again and then only say "timed out".
         let first = r2d2::ManageConnection::connect(&writer).map_err(|e| dialect::opening(path, e))?;
@@ -111,7 +118,7 @@ impl Pools {
                 .idle_timeout(None)
                 .max_lifetime(None)
                 .test_on_check_out(false)
-                .connection_timeout(limits.lock_time)
+                .connection_timeout(lock_time.max(SHORTEST_WAIT))
                 .thread_pool(Arc::clone(&threads))
                 .build_unchecked(manager)
         };

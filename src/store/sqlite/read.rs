@@ -11,6 +11,7 @@ use super::pool::Pooled;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, Value};
 use crate::error::Result;
+use crate::plan::create::MOST_COLUMNS;
 use crate::plan::table::key_of;
 use crate::store::{Cursor, PageBounds, PageEnd, Snapshot};
 
@@ -18,7 +19,7 @@ use crate::store::{Cursor, PageBounds, PageEnd, Snapshot};
 const UNKEYED: u8 = 0;
 /// Rows by key.
 const KEYED: u8 = 1;
-/// Rows by position: a table without key and without a name for its rowid.
+/// Rows by position: a table without key and without a name or room for its rowid.
 const COUNTED: u8 = 2;
 
 /// A read transaction on a connection of its own.
@@ -89,9 +90,9 @@ struct Run {
     order: String,
     /// `(a, b) > (?2, ?3)`, to go on behind a row.
     behind: String,
-    /// The expressions whose values make up the cursor.
-    place: String,
-    place_width: usize,
+    /// What makes up the cursor: the values of these columns, or the rowid by this name.
+    place: Vec<usize>,
+    rowid: Option<&'static str>,
 }
 
 fn runs(table: &TableSchema) -> Result<Vec<Run>> {
@@ -106,23 +107,20 @@ fn runs(table: &TableSchema) -> Result<Vec<Run>> {
                 .join(" OR "),
             None => "1".to_owned(),
         };
-        runs.push(match inspect::rowid_name(table) {
+        // SQLite gives back no more columns than a table may have.
+        let room = table.columns.len() < MOST_COLUMNS;
+        runs.push(match inspect::rowid_name(table).filter(|_| room) {
             Some(rowid) => Run {
                 id: UNKEYED,
                 condition,
                 order: rowid.to_owned(),
                 behind: format!("{rowid} > ?2"),
-                place: rowid.to_owned(),
-                place_width: 1,
+                place: vec![table.columns.len()],
+                rowid: Some(rowid),
             },
-            None => Run {
-                id: COUNTED,
-                condition,
-                order: String::new(),
-                behind: String::new(),
-                place: String::new(),
-                place_width: 0,
-            },
+            None => {
+                Run { id: COUNTED, condition, order: String::new(), behind: String::new(), place: Vec::new(), rowid: None }
+            }
         });
     }
     if let Some((columns, nullable)) = key {
@@ -137,9 +135,9 @@ fn runs(table: &TableSchema) -> Result<Vec<Run>> {
             id: KEYED,
             condition,
             behind: if names.len() == 1 { format!("{list} > {marks}") } else { format!("({list}) > ({marks})") },
-            order: list.clone(),
-            place: list,
-            place_width: names.len(),
+            order: list,
+            place: columns,
+            rowid: None,
         });
     }
     Ok(runs)
@@ -209,7 +207,7 @@ fn read_run(sqlite: &Connection, table: &TableSchema, run: &Run, from: Option<&C
     let sql = format!(
         "SELECT {}{} FROM {} WHERE ({}){}{} LIMIT ?1",
         quote_all(table.columns.iter().map(|column| column.name.as_str())),
-        prefixed(", ", &run.place),
+        prefixed(", ", run.rowid.unwrap_or_default()),
         quote(&table.name),
         run.condition,
         if keyed_from.is_some() { prefixed(" AND ", &run.behind) } else { String::new() },
@@ -239,8 +237,8 @@ fn read_run(sqlite: &Connection, table: &TableSchema, run: &Run, from: Option<&C
             fill.rows.set(column, borrowed(row.get_ref(column).map_err(failed)?));
         }
         place.clear();
-        for at in 0..run.place_width {
-            place.push(borrowed(row.get_ref(width + at).map_err(failed)?).to_owned());
+        for at in &run.place {
+            place.push(borrowed(row.get_ref(*at).map_err(failed)?).to_owned());
         }
     }
     if fill.rows.len() > before {

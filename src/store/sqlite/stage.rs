@@ -1,14 +1,13 @@
 //! Stages: rows that wait in a table of rowferry's own.
 //!
-//! A stage's columns have no type, so that they keep each value as it is. A column that a record lacks, and one that holds
-//! NaN, which SQLite would store as NULL, is noted in the row's `absent`: the positions, two bytes each.
+//! Each row is one blob of [`cells`], so that it keeps each value as it is, and may have as many columns as a table can.
 
 use std::ops::Range;
 
-use super::append;
-use super::apply::{Batch, bound, equals, row_exists};
-use super::dialect::{borrowed, failed, quote, quote_all};
+use super::apply::{Batch, equals, row_exists};
+use super::dialect::{Parameter, failed, quote, quote_all};
 use super::write::SqliteWriter;
+use super::{append, cells};
 use crate::domain::record::Tally;
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value, ValueRef};
@@ -16,16 +15,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Identity, TablePlan};
 use crate::store::{PageBounds, Scope, Sql, Stage};
 
-/// Set in a position where the value is NaN and not absent. A table has at most 2,000 columns.
-const NAN: u16 = 0x8000;
-
 fn table_name(stage: &Stage) -> String {
     quote(&format!("rowferry_stage_{}_{}", stage.scope.as_str(), stage.number))
 }
 
 pub(super) fn create(writer: &mut SqliteWriter, stage: &Stage) -> Result<()> {
-    let columns: String = (0..stage.width).map(|at| format!(", c{at}")).collect();
-    let sql = format!("CREATE TABLE {}(row INTEGER PRIMARY KEY, absent BLOB{columns})", table_name(stage));
+    let sql = format!("CREATE TABLE {}(row INTEGER PRIMARY KEY, cells BLOB NOT NULL)", table_name(stage));
     writer.connection.sqlite.execute_batch(&sql).map_err(failed)?;
     let values = [stage.scope.as_str().into(), i64::from(stage.number).into(), (stage.width as i64).into()];
     writer.execute(
@@ -36,19 +31,13 @@ pub(super) fn create(writer: &mut SqliteWriter, stage: &Stage) -> Result<()> {
 }
 
 pub(super) fn append(writer: &mut SqliteWriter, stage: &Stage, rows: &Rows, range: Range<usize>) -> Result<()> {
-    let marks: String = (0..stage.width).map(|at| format!(", ?{}", at + 2)).collect();
-    let sql = format!("INSERT INTO {} VALUES (NULL, ?1{marks})", table_name(stage));
+    let sql = format!("INSERT INTO {}(cells) VALUES (?1)", table_name(stage));
     let mut statement = writer.connection.sqlite.prepare_cached(&sql).map_err(failed)?;
+    let mut bytes = Vec::new();
     for row in range {
-        let noted = (0_u16..).zip(0..stage.width).filter_map(|(position, at)| match rows.get(row, at) {
-            None => Some(position),
-            Some(ValueRef::Real(real)) if real.is_nan() => Some(position | NAN),
-            Some(_) => None,
-        });
-        let absent: Vec<u8> = noted.flat_map(u16::to_be_bytes).collect();
-        let absent = if absent.is_empty() { ValueRef::Null } else { ValueRef::Blob(&absent) };
-        let values = (0..stage.width).map(|at| rows.get(row, at).unwrap_or(ValueRef::Null));
-        statement.execute(bound(std::iter::once(absent).chain(values))).map_err(failed)?;
+        bytes.clear();
+        (0..stage.width).for_each(|at| cells::put(&mut bytes, rows.get(row, at)));
+        statement.execute([Parameter(ValueRef::Blob(&bytes))]).map_err(failed)?;
     }
     Ok(())
 }
@@ -63,21 +52,18 @@ pub(super) fn page(
 ) -> Result<()> {
     rows.clear(stage.width);
     numbers.clear();
-    let sql = format!("SELECT * FROM {} WHERE row > ?1 ORDER BY row LIMIT ?2", table_name(stage));
+    let sql = format!("SELECT row, cells FROM {} WHERE row > ?1 ORDER BY row LIMIT ?2", table_name(stage));
     let mut statement = writer.connection.sqlite.prepare_cached(&sql).map_err(failed)?;
     let limit = i64::try_from(bounds.rows).unwrap_or(i64::MAX);
     let mut found = statement.query([after, limit]).map_err(failed)?;
     while let Some(row) = found.next().map_err(failed)? {
         numbers.push(row.get(0).map_err(failed)?);
-        let absent: Option<Vec<u8>> = row.get(1).map_err(failed)?;
-        let absent = absent.unwrap_or_default();
-        let noted = |position: u16| absent.chunks_exact(2).any(|pair| pair == position.to_be_bytes());
+        let mut bytes = row.get_ref(1).and_then(|cell| Ok(cell.as_blob()?)).map_err(failed)?;
         rows.start_row();
-        for (position, at) in (0_u16..).zip(0..stage.width) {
-            if noted(position | NAN) {
-                rows.set(at, ValueRef::Real(f64::NAN));
-            } else if !noted(position) {
-                rows.set(at, borrowed(row.get_ref(at + 2).map_err(failed)?));
+        for at in 0..stage.width {
+            let cell = cells::take(&mut bytes).ok_or_else(foreign_row)?;
+            if let Some(value) = cell {
+                rows.set(at, value);
             }
         }
         if rows.size_bytes() >= bounds.bytes {
@@ -85,6 +71,10 @@ pub(super) fn page(
         }
     }
     Ok(())
+}
+
+fn foreign_row() -> Error {
+    Error::new(ErrorKind::Corrupt, "a stage holds a row that rowferry did not write")
 }
 
 pub(super) fn remove(writer: &SqliteWriter, stage: &Stage, numbers: &[i64]) -> Result<()> {

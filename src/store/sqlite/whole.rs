@@ -17,6 +17,9 @@ use crate::error::Result;
 use crate::plan::{Identity, TablePlan};
 use crate::store::{Scope, Sql};
 
+/// Values that are digested at once.
+const DIGESTED: usize = 500;
+
 pub(super) fn count(writer: &mut SqliteWriter, plan: &TablePlan, scope: &Scope) -> Result<()> {
     let of_table = [Value::from(scope.as_str()), Value::from(plan.table.name.as_str())];
     writer.execute("DELETE FROM rowferry_counts WHERE scope = ?1 AND parent = ?2", &of_table)?;
@@ -31,8 +34,8 @@ pub(super) fn count(writer: &mut SqliteWriter, plan: &TablePlan, scope: &Scope) 
     };
     let sql = format!(
         "INSERT INTO rowferry_counts(scope, parent, digest, copies)
-         SELECT ?1, ?2, rowferry_digest({}), count(*) FROM {} WHERE {condition} GROUP BY 3",
-        quote_all(batch.names()),
+         SELECT ?1, ?2, {}, count(*) FROM {} WHERE {condition} GROUP BY 3",
+        digest_sql(&batch.names().collect::<Vec<_>>()),
         quote(&plan.table.name)
     );
     writer.execute(&sql, &of_table)?;
@@ -71,19 +74,34 @@ pub(super) fn apply(
     Ok(())
 }
 
+/// `rowferry_digest("a", "b")`; of many columns the digest of their digests, because a function has at most 1,000 arguments.
+fn digest_sql(names: &[&str]) -> String {
+    match names.chunks(DIGESTED) {
+        chunks if chunks.len() <= 1 => format!("rowferry_digest({})", quote_all(names.iter().copied())),
+        chunks => format!("rowferry_digest({})", chunks.map(digest_sql).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// The same of values.
+fn digest(values: &[ValueRef<'_>]) -> [u8; 16] {
+    let mut digest = RowDigest::new();
+    match values.chunks(DIGESTED) {
+        chunks if chunks.len() <= 1 => values.iter().for_each(|value| digest.value(*value)),
+        chunks => chunks.for_each(|chunk| digest.value(ValueRef::Blob(&self::digest(chunk)))),
+    }
+    digest.finish()
+}
+
 /// Takes one of the local rows of the same content, if one is left. A record that lacks a column has no whole content to
 /// compare: it is new.
 fn take_copy(writer: &SqliteWriter, batch: &Batch<'_>, scope: &Scope, row: usize) -> Result<bool> {
-    let mut digest = RowDigest::new();
-    for column in &batch.columns {
-        let Some(value) = batch.rows.get(row, column.incoming) else {
-            return Ok(false);
-        };
-        digest.value(batch.stored(column, value));
-    }
+    let stored = batch.columns.iter().map(|column| Some(batch.stored(column, batch.rows.get(row, column.incoming)?)));
+    let Some(values) = stored.collect::<Option<Vec<_>>>() else {
+        return Ok(false);
+    };
     let sql =
         "UPDATE rowferry_counts SET copies = copies - 1 WHERE scope = ?1 AND parent = ?2 AND digest = ?3 AND copies > 0";
     let mut statement = writer.connection.sqlite.prepare_cached(sql).map_err(failed)?;
-    let taken = statement.execute((scope.as_str(), &batch.plan.table.name, digest.finish().as_slice())).map_err(failed)?;
+    let taken = statement.execute((scope.as_str(), &batch.plan.table.name, digest(&values).as_slice())).map_err(failed)?;
     Ok(taken > 0)
 }

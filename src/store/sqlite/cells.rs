@@ -1,0 +1,91 @@
+//! Rows and keys as bytes, for rowferry's own tables.
+//!
+//! Each cell is a tag for what it is, and its content: integers and reals in eight bytes, text and blobs behind their length in
+//! four.
+
+use crate::domain::value::ValueRef;
+
+const ABSENT: u8 = b'-';
+
+/// Adds a cell; `None` for one that is absent.
+pub(super) fn put(bytes: &mut Vec<u8>, cell: Option<ValueRef<'_>>) {
+    let mut put = |tag: u8, content: &[u8]| {
+        bytes.push(tag);
+        bytes.extend_from_slice(content);
+    };
+    match cell {
+        None => put(ABSENT, &[]),
+        Some(ValueRef::Null) => put(b'0', &[]),
+        Some(ValueRef::Integer(v)) => put(b'i', &v.to_be_bytes()),
+        Some(ValueRef::Real(v)) => put(b'r', &v.to_bits().to_be_bytes()),
+        Some(ValueRef::Text(v)) => {
+            put(b't', &length(v));
+            bytes.extend_from_slice(v);
+        }
+        Some(ValueRef::Blob(v)) => {
+            put(b'b', &length(v));
+            bytes.extend_from_slice(v);
+        }
+    }
+}
+
+/// SQLite's values are shorter than 2 GiB.
+fn length(content: &[u8]) -> [u8; 4] {
+    u32::try_from(content.len()).unwrap_or(u32::MAX).to_be_bytes()
+}
+
+/// Takes the first cell off; `None` if the bytes do not begin with one.
+pub(super) fn take<'b>(bytes: &mut &'b [u8]) -> Option<Option<ValueRef<'b>>> {
+    let (tag, rest) = bytes.split_first()?;
+    *bytes = rest;
+    Some(match tag {
+        &ABSENT => None,
+        b'0' => Some(ValueRef::Null),
+        b'i' => Some(ValueRef::Integer(i64::from_be_bytes(*fixed(bytes)?))),
+        b'r' => Some(ValueRef::Real(f64::from_bits(u64::from_be_bytes(*fixed(bytes)?)))),
+        b't' => Some(ValueRef::Text(sized(bytes)?)),
+        b'b' => Some(ValueRef::Blob(sized(bytes)?)),
+        _ => return None,
+    })
+}
+
+fn fixed<'b, const N: usize>(bytes: &mut &'b [u8]) -> Option<&'b [u8; N]> {
+    let (content, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(content)
+}
+
+fn sized<'b>(bytes: &mut &'b [u8]) -> Option<&'b [u8]> {
+    let length = usize::try_from(u32::from_be_bytes(*fixed(bytes)?)).ok()?;
+    let (content, rest) = bytes.split_at_checked(length)?;
+    *bytes = rest;
+    Some(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_taken_as_they_were_put() {
+        let cells = [
+            None,
+            Some(ValueRef::Null),
+            Some(ValueRef::Integer(i64::MIN)),
+            Some(ValueRef::Real(-0.0)),
+            Some(ValueRef::Text(b"a\xff")),
+            Some(ValueRef::Blob(b"")),
+        ];
+        let mut bytes = Vec::new();
+        cells.iter().for_each(|cell| put(&mut bytes, *cell));
+        let mut rest = &bytes[..];
+        for cell in cells {
+            let taken = take(&mut rest).unwrap();
+            assert!(taken == cell && taken.zip(cell).is_none_or(|(one, other)| one.same(other)), "{taken:?}");
+        }
+        assert!(rest.is_empty() && take(&mut rest).is_none());
+        for junk in [&b"x"[..], b"i\0\0", b"t\0\0\0\x05abc", b"b\0"] {
+            assert!(take(&mut &*junk).is_none(), "{junk:?}");
+        }
+    }
+}

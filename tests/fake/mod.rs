@@ -1,0 +1,166 @@
+//! A fake sender on loopback: honest about its tables, but for what a test makes it do.
+#![allow(dead_code)] // Each test file uses a part of it.
+
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rowferry::{Auth, Client, ConnectOptions};
+use serde_json::{Value as Json, json};
+use tungstenite::protocol::CloseFrame;
+use tungstenite::{Message, WebSocket};
+
+/// A request as it came.
+pub struct Ask {
+    /// `tables`, `schema`, `count`, `records`
+    pub what: String,
+    pub table: String,
+    pub offset: u64,
+    pub limit: u64,
+    pub reference: Json,
+}
+
+impl Ask {
+    pub fn is(&self, what: &str, table: &str) -> bool {
+        self.what == what && self.table == table
+    }
+}
+
+/// The other end of a connection, for whoever answers.
+pub struct Peer {
+    pub socket: WebSocket<TcpStream>,
+}
+
+impl Peer {
+    /// Sends a text message, whatever it may be. That the client has gone is the test's to find out.
+    pub fn text(&mut self, text: impl Into<String>) {
+        let _ = self.socket.send(Message::text(text.into()));
+    }
+
+    /// Sends bytes past the WebSocket.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        let _ = self.socket.flush();
+        let _ = self.socket.get_mut().write_all(bytes);
+    }
+
+    /// Answers a request with this event and payload, to which the ref is added.
+    pub fn answer(&mut self, ask: &Ask, event: &str, mut payload: Json) {
+        payload["ref"] = ask.reference.clone();
+        self.text(json!([null, null, "transfer:A7X9K2M4", event, payload]).to_string());
+    }
+
+    /// Answers with a payload as text, in which `REF` stands for the ref.
+    pub fn answer_text(&mut self, ask: &Ask, event: &str, payload: &str) {
+        let payload = payload.replace("REF", &ask.reference.to_string());
+        self.text(format!(r#"[null,null,"transfer:A7X9K2M4","{event}",{payload}]"#));
+    }
+
+    pub fn page(&mut self, ask: &Ask, records: Json, has_more: bool) {
+        let page = json!({"records": records, "offset": ask.offset, "has_more": has_more, "state": 1});
+        self.answer(ask, "response:records", page);
+    }
+
+    pub fn close(&mut self, code: u16) {
+        let _ = self.socket.close(Some(CloseFrame { code: code.into(), reason: "".into() }));
+        while self.socket.read().is_ok() {}
+    }
+
+    /// Ends the connection without a word.
+    pub fn cut(&mut self) {
+        let _ = self.socket.get_mut().shutdown(std::net::Shutdown::Both);
+    }
+}
+
+/// A table of the fake sender.
+#[derive(Clone)]
+pub struct FakeTable {
+    pub name: String,
+    /// What it announces.
+    pub count: Json,
+    pub schema: Json,
+    pub records: Vec<Json>,
+}
+
+impl FakeTable {
+    /// A table with a key and a text; one record for each text.
+    pub fn new(name: &str, texts: &[&str]) -> Self {
+        let columns = [("id", "INTEGER", "integer"), ("name", "TEXT", "text")];
+        let record = |(at, text): (usize, &&str)| json!({"id": at + 1, "name": text});
+        let records: Vec<Json> = texts.iter().enumerate().map(record).collect();
+        FakeTable { name: name.into(), count: records.len().into(), schema: schema(name, &columns), records }
+    }
+}
+
+/// A schema as rowferry describes it: columns with declared and logical types; the first one is the key.
+pub fn schema(name: &str, columns: &[(&str, &str, &str)]) -> Json {
+    let column = |(name, declared, logical): &(&str, &str, &str)| json!({"name": name, "type": "text", "nullable": true, "declared_type": declared, "logical": logical});
+    json!({
+        "table": name, "schema": "public", "primary_key": [columns[0].0],
+        "columns": columns.iter().map(column).collect::<Vec<_>>(),
+        "rowferry": {"rowid_alias": columns[0].1 == "INTEGER"},
+    })
+}
+
+/// What a test makes the sender do: `true` if it has answered.
+pub type Twist = Arc<dyn Fn(&Ask, &mut Peer) -> bool + Send + Sync>;
+
+/// Serves these tables to one client, who is told that this is rowferry, and gives the connection to the client.
+pub fn connect(tables: Vec<FakeTable>, options: ConnectOptions, twist: Twist) -> Client {
+    connect_as(true, tables, options, twist)
+}
+
+/// The same, as rowferry or as the reference.
+pub fn connect_as(rowferry: bool, tables: Vec<FakeTable>, options: ConnectOptions, twist: Twist) -> Client {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        // A test that goes wrong ends all the same.
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let mut peer = Peer { socket: tungstenite::accept(stream).unwrap() };
+        while let Ok(message) = peer.socket.read() {
+            if let Message::Text(text) = message {
+                serve(&mut peer, &text, rowferry, &tables, &twist);
+            }
+        }
+    });
+    Client::connect(&url, Auth::code("A7X9K2M4"), options).unwrap()
+}
+
+fn serve(peer: &mut Peer, text: &str, rowferry: bool, tables: &[FakeTable], twist: &Twist) {
+    let frame: Json = serde_json::from_str(text).unwrap();
+    let (reference, topic, event, payload) = (&frame[1], &frame[2], frame[3].as_str().unwrap(), &frame[4]);
+    let Some(what) = event.strip_prefix("request:") else {
+        let about = json!({"rowferry": {"version": 1, "site": "00000000-0000-0000-0000-000000000001", "features": []}});
+        let response = if event == "phx_join" && rowferry { about } else { json!({}) };
+        return peer.text(json!([null, reference, topic, "phx_reply", {"status": "ok", "response": response}]).to_string());
+    };
+    let number = |name: &str| payload[name].as_u64().unwrap_or_default();
+    let ask = Ask {
+        what: what.into(),
+        table: payload["table"].as_str().unwrap_or_default().into(),
+        offset: number("offset"),
+        limit: number("limit"),
+        reference: payload["ref"].clone(),
+    };
+    if twist(&ask, peer) {
+        return;
+    }
+    let list = tables.iter().map(|table| json!({"name": table.name, "estimated_count": table.count}));
+    let Some(table) = tables.iter().find(|table| table.name == ask.table) else {
+        return match what {
+            "tables" => peer.answer(&ask, "response:tables", json!({"tables": list.collect::<Vec<_>>()})),
+            _ => peer.answer(&ask, "response:error", json!({"error": format!("Table not found: {}", ask.table)})),
+        };
+    };
+    match what {
+        "schema" => peer.answer(&ask, "response:schema", json!({"schema": table.schema})),
+        "count" => peer.answer(&ask, "response:count", json!({"count": table.count})),
+        _ => {
+            let from = usize::try_from(ask.offset).unwrap().min(table.records.len());
+            let to = from.saturating_add(usize::try_from(ask.limit).unwrap()).min(table.records.len());
+            peer.page(&ask, table.records[from..to].into(), to < table.records.len());
+        }
+    }
+}
