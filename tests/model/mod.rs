@@ -145,6 +145,16 @@ impl Table {
         orders.fold(Ordering::Equal, Ordering::then)
     }
 
+    /// The rows in the order in which pages give them: those with NULL in their key first, as they were inserted, then by key.
+    pub fn ordered(&self, rows: &[Row]) -> Vec<Row> {
+        let mut rows = rows.to_vec();
+        rows.sort_by(|left, right| match (self.key_has_null(left), self.key_has_null(right)) {
+            (false, false) => self.key_order(left, right),
+            (left, right) => right.cmp(&left),
+        });
+        rows
+    }
+
     pub fn key_has_null(&self, row: &[Value]) -> bool {
         self.key.iter().any(|at| row[*at].is_null())
     }
