@@ -112,7 +112,7 @@ impl Table {
                 item.mail = item.mail.filter(|mail| !of_parent && !mails.contains(mail));
                 mails.extend(item.mail);
                 let key = (item.up.filter(|_| of_parent), item.key);
-                let is_new = !keys.contains(&key) && !(of_parent && item.up.is_none());
+                let is_new = !(keys.contains(&key) || of_parent && item.up.is_none());
                 keys.push(key);
                 is_new
             });

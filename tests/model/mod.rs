@@ -126,7 +126,7 @@ impl Table {
             (Affinity::Integer, Value::Real(v)) if v.fract() == 0.0 && v.abs() < 9e18 => Some((*v as i64).into()),
             (Affinity::Integer, Value::Real(_)) => unsuited(),
             (Affinity::Real, Value::Real(v)) => Some((if *v == 0.0 { 0.0 } else { *v }).into()),
-            (Affinity::Real, Value::Integer(v)) => (*v as f64 as i128 == i128::from(*v)).then(|| Value::Real(*v as f64)),
+            (Affinity::Real, Value::Integer(v)) => (*v as f64 as i128 == i128::from(*v)).then_some(Value::Real(*v as f64)),
         }
     }
 
