@@ -1,16 +1,83 @@
-//! rowferry
-pub mod cancel;
+//! **rowferry** ferries rows between databases. A program links it to share tables of its SQLite database with another
+//! site, and to pull another site's tables into its own: offline-capable backups, development copies of production, small
+//! tools without an async runtime.
+//!
+//! Everything is synchronous: plain threads, blocking calls, no runtime. The library reads no environment variable and no
+//! home directory, prints nothing, and logs through [`log`].
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let (shop_db, backup_db) = (folder.path().join("shop.db"), folder.path().join("backup.db"));
+//! # rusqlite::Connection::open(&shop_db)?.execute_batch(
+//! #     "CREATE TABLE users(id INTEGER PRIMARY KEY, email TEXT UNIQUE); INSERT INTO users VALUES (1, 'a@example.com');")?;
+//! use rowferry::{Auth, Client, ConnectOptions, Direction, Server, Site, Strategy, TransferOptions};
+//!
+//! // One site serves, and gives out a code that works once.
+//! let shop = Site::open(&shop_db)?;
+//! let server = Server::bind(&shop, "127.0.0.1:0")?.spawn()?;
+//! let session = shop.sessions().create(Direction::Send)?;
+//!
+//! // The other one pulls. Tables that it lacks are made.
+//! let backup = Site::open(&backup_db)?;
+//! let client = Client::connect(server.url(), Auth::code(session.code()), ConnectOptions::default())?;
+//! for table in client.list_tables()? {
+//!     println!("{} {}", table.name, table.row_count);
+//! }
+//! let report = client.transfer_all(&backup, TransferOptions::new().strategy(Strategy::Merge))?;
+//! assert!(report.is_clean());
+//! assert_eq!(shop.table_checksum("users")?, backup.table_checksum("users")?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Where to begin
+//!
+//! - [`Site`]: a database and what rowferry keeps beside its tables: [`sessions`](Site::sessions),
+//!   [`settings`](Site::settings). [`Site::import_records`] takes records from memory.
+//! - [`Client`]: asks another site, and pulls from it: [`Client::transfer_all`]. [`TransferOptions`] and [`Strategy`] say what
+//!   becomes of rows that are there; a [`Report`] says what became of each record.
+//! - [`Server`]: a small blocking listener. [`Handler`] and [`ChannelSession`] are the same without sockets, for a host that
+//!   has a server already.
+//! - [`store`]: the trait behind it all, for those who keep their rows elsewhere than in SQLite.
+//! - [`Error`]: what failed, why, and what to do; its [`kind`](Error::kind) has a stable code.
+//! - [`Limits`]: every bound on bytes, rows and time.
+//!
+//! # What arrives
+//!
+//! Between two rowferry sites each value arrives bit for bit, in its storage class: integers of 64 bits, doubles with -0.0
+//! and infinities, text with NUL or that is not UTF-8, empty blobs. Text that looks like a date or a number stays that text.
+//! A value that the local column would rewrite fails its record with a [reason](Reason); nothing is changed silently, but
+//! for numbers that stay the same number (5 in a REAL column is 5.0).
+//!
+//! A peer may also be the reference system, PhoenixKit's sync module, which speaks JSON over a Phoenix channel. What that JSON
+//! cannot carry: to it, a uuid or a blob that is not UTF-8 cannot be sent over the WebSocket (it stores the text of an object
+//! instead), nor infinities, and text that looks like an ISO date is refused by its text columns. From it, its connection dies
+//! on uuid and bytea values that are not UTF-8, so that tables with such columns are pulled last; NaN fails its record, since
+//! SQLite has none; JSON `null` and SQL NULL are one. Its pages are cut by offset without a snapshot: a row that
+//! moves meanwhile may be missed, and [`Report::one_state`] says so.
+//!
+//! # Features
+//!
+//! `sqlite`, `client`, `server` and `tls` are on by default. `cli` builds the `rowferry` command. `conformance` gives the
+//! test-suite for implementations of [`store::Store`]. Features only add.
+
+#![deny(missing_docs, unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]
+#![warn(rustdoc::broken_intra_doc_links)]
+
+mod cancel;
 #[cfg(feature = "client")]
-pub mod client;
-pub mod clock;
+mod client;
+mod clock;
 pub mod domain;
-pub mod error;
-pub mod export;
+mod error;
+mod export;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
 mod import;
-pub mod limits;
+mod limits;
 #[cfg(feature = "client")]
 mod net;
 pub mod plan;
@@ -20,7 +87,7 @@ pub mod serve;
 mod site;
 pub mod store;
 mod sync;
-pub mod wire;
+mod wire;
 
 pub use cancel::CancelToken;
 #[cfg(feature = "client")]
@@ -44,4 +111,10 @@ pub use serve::ServerTls;
 pub use serve::{ChannelSession, Handler, Server, ServerBuilder, ServerHandle};
 pub use site::{Session, SessionGuard, Sessions, Settings, Site, SiteBuilder};
 pub use sync::{Phase, Progress, Report, TableReport, TableStatus, TransferOptions};
+#[cfg(feature = "client")]
 pub use wire::{Capabilities, PeerInfo};
+
+/// The README's examples are tested.
+#[cfg(all(doctest, feature = "sqlite", feature = "client", feature = "server"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -33,17 +33,25 @@ pub struct Limits {
     pub write_time: Duration,
     /// How long a WebSocket peer may be silent before the server closes. Defaults to 60 s, as in the reference.
     pub idle_time: Duration,
-    /// Rows buffered and written in one transaction. Defaults to 50,000.
+    /// Memory for decoded rows of one batch. Defaults to 4 MiB. Two batches are in memory during a pull: one is filled while
+    /// the other is written.
+    pub batch_bytes: usize,
+    /// Rows written in one transaction. Defaults to 100,000. A transaction ends earlier when no further batch is there to be
+    /// written: it never waits for the network.
     pub commit_rows: usize,
-    /// Bytes of decoded rows buffered and written in one transaction. Defaults to 8 MiB. Two such batches are in
-    /// memory during a pull: one is filled while the other is written.
+    /// Bytes of decoded rows written in one transaction. Defaults to 64 MiB.
     pub commit_bytes: usize,
-    /// How long rows are buffered before they are written, however few they are. Defaults to 2 s.
+    /// How long a transaction takes in further batches, and how long rows are buffered before they are written, however few
+    /// they are. Defaults to 1 s.
     pub commit_time: Duration,
+    /// How long the database's lock is left to other writers after a transaction that another one follows at once, in percent
+    /// of the time that it took. Defaults to 5. A program that waits for the lock as SQLite does looks again every tenth of
+    /// a second: with 5 it gets its turn within a few seconds.
+    pub lock_pause_percent: u32,
     /// After how long without a write a pull is taken for dead: then the next pull into the same database drops what it kept
     /// there for itself. Defaults to 1 h.
     pub abandoned_time: Duration,
-    /// SQLite's page cache of the writing connection. Defaults to 32 MiB.
+    /// SQLite's page cache of the writing connection. Defaults to 48 MiB.
     pub write_cache_bytes: usize,
     /// How long to wait for another connection's lock on the database. Defaults to 5 s.
     pub lock_time: Duration,
@@ -83,11 +91,13 @@ impl Default for Limits {
             keep_alive_time: Duration::from_secs(30),
             write_time: Duration::from_secs(60),
             idle_time: Duration::from_secs(60),
-            commit_rows: 50_000,
-            commit_bytes: 8 << 20,
-            commit_time: Duration::from_secs(2),
+            batch_bytes: 4 << 20,
+            commit_rows: 100_000,
+            commit_bytes: 64 << 20,
+            commit_time: Duration::from_secs(1),
+            lock_pause_percent: 5,
             abandoned_time: Duration::from_secs(3600),
-            write_cache_bytes: 32 << 20,
+            write_cache_bytes: 48 << 20,
             lock_time: Duration::from_secs(5),
             snapshot_time: Duration::from_secs(600),
             snapshot_wal_bytes: 1 << 30,

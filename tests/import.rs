@@ -329,3 +329,15 @@ fn wide_tables_fit_into_a_statement() {
     assert_eq!(counts(&import(&fixture, "t", Strategy::Overwrite, &incoming)), "100/0/0/0/0");
     assert_eq!(counts(&import(&fixture, "t", Strategy::Overwrite, &incoming)), "0/0/100/0/0");
 }
+
+#[test]
+fn a_table_of_nothing_but_its_key_is_counted_exactly() {
+    for strategy in [Strategy::Overwrite, Strategy::Merge] {
+        let fixture = Fixture::new(
+            "CREATE TABLE t(a TEXT NOT NULL, b INTEGER NOT NULL, PRIMARY KEY (a, b)); INSERT INTO t VALUES ('k', 1), ('k', 3);",
+        );
+        // In no order, so that they are not found by one pass over the rows.
+        let incoming = records(&["a", "b"], &[&[v("k"), v(3)], &[v("k"), v(2)], &[v("k"), v(1)], &[v("a"), v(1)]]);
+        assert_eq!(counts(&import(&fixture, "t", strategy, &incoming)), "2/0/2/0/0", "{strategy}");
+    }
+}

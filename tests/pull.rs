@@ -3,6 +3,9 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use common::Fixture;
 use rowferry::{
     Auth, CancelToken, Client, ConnectOptions, Direction, ErrorKind, Limits, Report, Server, ServerHandle, Site, Strategy,
@@ -225,7 +228,7 @@ fn the_receiver_may_be_locked_by_another_program() {
         "CREATE TABLE t(id INTEGER PRIMARY KEY)",
     );
     let mut limits = Limits::default();
-    limits.lock_time = std::time::Duration::from_millis(50);
+    limits.lock_time = Duration::from_millis(50);
     let site = Site::builder().limits(limits).open(pair.receiver.path()).unwrap();
     pair.receiver.run("BEGIN IMMEDIATE");
     let report = pair.client().transfer_all(&site, TransferOptions::new()).unwrap();
@@ -234,4 +237,34 @@ fn the_receiver_may_be_locked_by_another_program() {
     assert!(error.is_retryable() && error.hint().is_some());
     pair.receiver.run("COMMIT");
     assert!(pair.pull(TransferOptions::new()).is_clean());
+}
+
+#[test]
+fn another_program_can_write_while_a_pull_runs() {
+    let pair = Pair::new(
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, s TEXT);
+         WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 60000) INSERT INTO t SELECT n, hex(randomblob(50)) FROM c;",
+        "CREATE TABLE own(n INT)",
+    );
+    let path = pair.receiver.path();
+    let stop = AtomicBool::new(false);
+    let written = std::thread::scope(|threads| {
+        let writer = threads.spawn(|| {
+            let own = rusqlite::Connection::open(&path).unwrap();
+            own.busy_timeout(Duration::from_secs(30)).unwrap();
+            let mut written = 0;
+            while !stop.load(Ordering::SeqCst) {
+                own.execute("INSERT INTO own VALUES (1)", []).unwrap();
+                written += 1;
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            written
+        });
+        let report = pair.pull(TransferOptions::new().tables(["t"]));
+        stop.store(true, Ordering::SeqCst);
+        assert!(report.is_clean(), "{report:?}");
+        writer.join().unwrap()
+    });
+    assert_eq!(pair.receiver.rows("SELECT count(*) FROM own"), [written.to_string()]);
+    pair.assert_equal("t");
 }

@@ -102,6 +102,7 @@ pub fn median(mut times: Vec<Duration>) -> Option<u64> {
 }
 
 /// `ROWFERRY_BENCH_SCALE=10` measures a tenth of the rows.
+#[allow(clippy::disallowed_methods)] // A benchmark is a program, and may read its environment.
 pub fn scale() -> u64 {
     std::env::var("ROWFERRY_BENCH_SCALE").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
 }

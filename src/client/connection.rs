@@ -22,7 +22,7 @@ use crate::net::stream::refuse_without_tls;
 use crate::net::{BaseUrl, Budget, Stream};
 use crate::wire::Dialect;
 use crate::wire::message::{Answer, Ask, Capabilities, PeerInfo, REFERENCE_PAGE_RECORDS};
-use crate::wire::records::{PageLimits, RecordsPage};
+use crate::wire::records::{PageLimits, RecordsPage, encode_records};
 use crate::wire::schema::decode_schema;
 
 /// A connection to another site.
@@ -106,6 +106,18 @@ pub struct FetchedRecords {
     pub offset: u64,
     /// Whether the sender says that there are more behind these.
     pub has_more: bool,
+}
+
+impl FetchedRecords {
+    /// The records as a JSON array of objects, as one rowferry site writes them to another: blobs are objects that hold their
+    /// base64.
+    pub fn to_json(&self) -> String {
+        let mut json = b"[".to_vec();
+        encode_records(&mut json, &self.table, &self.rows, 0..self.rows.len(), Dialect::Rowferry, usize::MAX);
+        json.push(b']');
+        // The encoder writes text that is no UTF-8 as base64.
+        String::from_utf8_lossy(&json).into_owned()
+    }
 }
 
 impl Client {

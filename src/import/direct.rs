@@ -1,18 +1,31 @@
-//! Rows that are applied as they come, a batch a transaction.
+//! Rows that are applied as they come, several batches a transaction while there are batches to be had.
+
+use std::time::Instant;
 
 use super::{Import, NullKeys, route};
 use crate::domain::record::{Failure, Outcome, Tally};
 use crate::domain::value::Rows;
 use crate::error::Result;
 use crate::plan::{Identity, TablePlan};
-use crate::store::{AppendKeys, Stage};
+use crate::store::{AppendKeys, Stage, Writer};
 
 /// The import of one table.
 pub(crate) struct Direct {
     plan: TablePlan,
     /// Where rows with NULL in their key wait: they are compared with all such rows here, so all must be known.
     nulls: Option<Stage>,
+    /// What was committed.
+    kept: Tally,
+    open: Option<Open>,
+}
+
+/// The transaction in progress, and what it adds.
+struct Open {
+    writer: Box<dyn Writer>,
     tally: Tally,
+    since: Instant,
+    rows: usize,
+    bytes: usize,
 }
 
 impl Direct {
@@ -23,38 +36,60 @@ impl Direct {
             }
             _ => None,
         };
-        Ok(Direct { plan, nulls, tally: import.tally() })
+        Ok(Direct { plan, nulls, kept: import.tally(), open: None })
     }
 
-    /// What was counted so far.
+    /// What became of the records, as far as it was committed.
     pub(crate) fn outcome(&self) -> &Outcome {
-        &self.tally.outcome
+        &self.kept.outcome
     }
 
-    /// Counts a record that failed before it came here.
-    pub(crate) fn fail(&mut self, failure: Failure) {
-        self.tally.fail(failure);
-    }
-
-    /// Applies a batch in one transaction: all of it, or (on an error) nothing.
-    pub(crate) fn push(&mut self, import: &Import<'_>, rows: &Rows) -> Result<()> {
-        let mut writer = import.writer()?;
-        // The counts of a batch that is rolled back do not count.
-        let mut tally = self.tally.clone();
-        let nulls = self.nulls.as_ref().map_or(NullKeys::Apply, NullKeys::Stage);
-        route(&mut *writer, &self.plan, &import.scope, AppendKeys::Make, nulls, rows, &mut tally)?;
-        import.commit(&mut *writer)?;
-        self.tally = tally;
+    /// Applies a batch, with records that failed before they came here. It is kept with the next [`Direct::commit`], or on its
+    /// own when the transaction has become large or old; on an error nothing since the last commit is kept.
+    pub(crate) fn push(&mut self, import: &Import<'_>, rows: &Rows, failures: &[Failure]) -> Result<()> {
+        let mut open = match self.open.take() {
+            Some(open) => open,
+            None => {
+                let (writer, tally) = (import.writer()?, self.kept.clone());
+                Open { writer, tally, since: Instant::now(), rows: 0, bytes: 0 }
+            }
+        };
+        failures.iter().for_each(|failure| open.tally.fail(failure.clone()));
+        let nulls = self.nulls.as_ref().map_or(NullKeys::Leave, NullKeys::Stage);
+        route(&mut *open.writer, &self.plan, &import.scope, AppendKeys::Make, nulls, rows, &mut open.tally)?;
+        open.rows += rows.len();
+        open.bytes += rows.size_bytes();
+        let limits = import.limits;
+        let full = open.rows >= limits.commit_rows
+            || open.bytes >= limits.commit_bytes
+            || open.since.elapsed() >= limits.commit_time;
+        let since = open.since;
+        self.open = Some(open);
+        if full {
+            self.commit(import)?;
+            // The next transaction would follow at once, and nobody else would ever find the lock free.
+            std::thread::sleep(since.elapsed() * limits.lock_pause_percent / 100);
+        }
         Ok(())
     }
 
-    /// Applies what had to wait.
+    /// Keeps what was applied, and lets go of the database's lock.
+    pub(crate) fn commit(&mut self, import: &Import<'_>) -> Result<()> {
+        if let Some(mut open) = self.open.take() {
+            import.commit(&mut *open.writer)?;
+            self.kept = open.tally;
+        }
+        Ok(())
+    }
+
+    /// Applies what had to wait, and keeps everything.
     pub(crate) fn finish(&mut self, import: &Import<'_>) -> Result<()> {
+        self.commit(import)?;
         let Some(stage) = &self.nulls else {
             return Ok(());
         };
         let mut writer = import.writer()?;
-        let mut tally = self.tally.clone();
+        let mut tally = self.kept.clone();
         let (mut rows, mut numbers, mut after, mut counted) = (Rows::default(), Vec::new(), 0, false);
         loop {
             writer.stage_page(stage, after, import.stage_bounds(), &mut rows, &mut numbers)?;
@@ -69,7 +104,7 @@ impl Direct {
             writer.apply_whole(&self.plan, &import.scope, &rows, 0..rows.len(), &mut tally)?;
         }
         import.commit(&mut *writer)?;
-        self.tally = tally;
+        self.kept = tally;
         Ok(())
     }
 }

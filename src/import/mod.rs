@@ -106,7 +106,7 @@ impl<'s> Import<'s> {
 
     /// How much of a stage is read at a time.
     fn stage_bounds(&self) -> PageBounds {
-        PageBounds { rows: self.limits.commit_rows.max(1), bytes: self.limits.commit_bytes }
+        PageBounds { rows: self.limits.commit_rows.max(1), bytes: self.limits.batch_bytes }
     }
 
     /// Drops the stages and forgets the new keys.
@@ -118,13 +118,15 @@ impl<'s> Import<'s> {
     }
 }
 
-/// Where rows of a keyed table go whose key has NULL in it.
+/// What is done with rows of a keyed table whose key has NULL in it. They are applied behind all others.
 #[derive(Clone, Copy)]
 enum NullKeys<'a> {
-    /// They are applied at once: the local ones were counted.
-    Apply,
     /// They wait in this stage.
     Stage(&'a Stage),
+    /// They are left out: another pass over the same rows applies them.
+    Leave,
+    /// Only they are applied: the local ones were counted.
+    Only,
 }
 
 /// Gives each row to what can apply it.
@@ -146,9 +148,10 @@ fn route(
         Identity::Key { incoming, .. } => {
             for (range, has_null) in runs(rows, incoming) {
                 match (has_null, nulls) {
-                    (false, _) => writer.apply(plan, scope, rows, range, tally)?,
-                    (true, NullKeys::Apply) => writer.apply_whole(plan, scope, rows, range, tally)?,
                     (true, NullKeys::Stage(stage)) => writer.stage_append(stage, rows, range)?,
+                    (true, NullKeys::Only) => writer.apply_whole(plan, scope, rows, range, tally)?,
+                    (true, NullKeys::Leave) | (false, NullKeys::Only) => {}
+                    (false, _) => writer.apply(plan, scope, rows, range, tally)?,
                 }
             }
             Ok(())
@@ -156,11 +159,12 @@ fn route(
     }
 }
 
-/// Runs of rows with and without NULL in these columns.
+/// Runs of rows with and without NULL in these columns. A row that lacks one of them counts as without: it has no key at all.
 fn runs(rows: &Rows, columns: &[usize]) -> Vec<(Range<usize>, bool)> {
     let mut runs: Vec<(Range<usize>, bool)> = Vec::new();
     for row in 0..rows.len() {
-        let has_null = columns.iter().any(|at| rows.get(row, *at).is_some_and(ValueRef::is_null));
+        let key = || columns.iter().map(|at| rows.get(row, *at));
+        let has_null = key().all(|cell| cell.is_some()) && key().flatten().any(ValueRef::is_null);
         match runs.last_mut() {
             Some((range, same)) if *same == has_null => range.end = row + 1,
             _ => runs.push((row..row + 1, has_null)),

@@ -46,13 +46,9 @@ impl Staged {
         })
     }
 
-    /// Counts a record that failed before it came here.
-    pub(crate) fn fail(&mut self, failure: Failure) {
-        self.failed.fail(failure);
-    }
-
-    /// Stages a batch.
-    pub(crate) fn push(&mut self, import: &Import<'_>, rows: &Rows) -> Result<()> {
+    /// Stages a batch, in a transaction of its own. `failures` are records that failed before they came here.
+    pub(crate) fn push(&mut self, import: &Import<'_>, rows: &Rows, failures: &[Failure]) -> Result<()> {
+        failures.iter().for_each(|failure| self.failed.fail(failure.clone()));
         let mut writer = import.writer()?;
         writer.stage_append(&self.stage, rows, 0..rows.len())?;
         import.commit(&mut *writer)
@@ -66,8 +62,11 @@ impl Staged {
     }
 
     fn has_whole_rows(&self) -> bool {
-        self.plan.strategy != Strategy::Append
-            && matches!(self.plan.identity, Identity::WholeRow | Identity::Key { nullable: true, .. })
+        self.has_null_keys() || (self.plan.strategy != Strategy::Append && self.plan.identity == Identity::WholeRow)
+    }
+
+    fn has_null_keys(&self) -> bool {
+        self.plan.strategy != Strategy::Append && matches!(self.plan.identity, Identity::Key { nullable: true, .. })
     }
 }
 
@@ -138,9 +137,13 @@ fn apply_all(import: &Import<'_>, writer: &mut dyn Writer, tables: &[Staged], de
         if table.has_whole_rows() {
             writer.count_whole(&table.plan, &import.scope)?;
         }
-        each_page(import, writer, &table.stage, &mut |writer, rows| {
-            route(writer, &table.plan, &import.scope, keys, NullKeys::Apply, rows, &mut tally)
-        })?;
+        let passes: &[NullKeys<'_>] =
+            if table.has_null_keys() { &[NullKeys::Leave, NullKeys::Only] } else { &[NullKeys::Leave] };
+        for nulls in passes {
+            each_page(import, writer, &table.stage, &mut |writer, rows| {
+                route(writer, &table.plan, &import.scope, keys, *nulls, rows, &mut tally)
+            })?;
+        }
         tallies.push(tally);
     }
     Ok(tallies)

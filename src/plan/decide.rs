@@ -24,20 +24,26 @@ pub enum Decision {
 /// Equal means the same storage class and bits ([`ValueRef::same`]), not what a collation or affinity calls equal. An append
 /// never meets an existing key, because it makes its own; a row that it would clash with by another unique set stays: skip.
 pub fn decide(strategy: Strategy, existing: &[ValueRef<'_>], incoming: &[Option<ValueRef<'_>>]) -> Decision {
-    let takes_null = match strategy {
-        Strategy::Skip | Strategy::Append => return Decision::Skip,
-        Strategy::Overwrite => true,
-        Strategy::Merge => false,
-    };
+    if matches!(strategy, Strategy::Skip | Strategy::Append) {
+        return Decision::Skip;
+    }
     let changed: Vec<usize> = existing
         .iter()
         .zip(incoming)
         .enumerate()
-        .filter_map(|(position, (old, new))| {
-            new.is_some_and(|new| !new.same(*old) && (takes_null || !new.is_null())).then_some(position)
-        })
+        .filter_map(|(position, (old, new))| new.is_some_and(|new| changes(strategy, *old, new)).then_some(position))
         .collect();
     if changed.is_empty() { Decision::Unchanged } else { Decision::Update(changed) }
+}
+
+/// Whether `strategy` replaces the value `old` by `new`.
+#[inline]
+pub fn changes(strategy: Strategy, old: ValueRef<'_>, new: ValueRef<'_>) -> bool {
+    match strategy {
+        Strategy::Skip | Strategy::Append => false,
+        Strategy::Overwrite => !new.same(old),
+        Strategy::Merge => !new.is_null() && !new.same(old),
+    }
 }
 
 #[cfg(test)]

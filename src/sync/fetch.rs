@@ -1,6 +1,6 @@
 //! Fetches the pages of one table and gives them on in batches.
 
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Instant;
 
 use crate::cancel::Patience;
@@ -42,8 +42,8 @@ pub(super) struct Fetch<'f> {
 
 impl Fetch<'_> {
     /// Fetches all pages. It waits for the other end of `batches` to take each batch, so that at most one is filled while
-    /// another is written; it ends when that end is gone.
-    pub(super) fn run(&self, batches: &SyncSender<Batch>) -> Result<Fetched> {
+    /// another is written; it ends when that end is gone. `spent` gives rows to fill again.
+    pub(super) fn run(&self, batches: &SyncSender<Batch>, spent: &Receiver<Rows>) -> Result<Fetched> {
         let mut fetched = Fetched::default();
         let (mut offset, mut bytes) = (0, 0);
         let mut most = believable(self.announced);
@@ -74,11 +74,13 @@ impl Fetch<'_> {
                 }
             }
             let full = rows.len() + failures.len() >= self.limits.commit_rows
-                || rows.size_bytes() >= self.limits.commit_bytes
+                || rows.size_bytes() >= self.limits.batch_bytes
                 || since.elapsed() >= self.limits.commit_time;
             if full || !page.has_more {
+                let mut next = spent.try_recv().unwrap_or_default();
+                next.clear(self.table.columns.len());
                 let batch = Batch {
-                    rows: std::mem::replace(&mut rows, Rows::new(self.table.columns.len())),
+                    rows: std::mem::replace(&mut rows, next),
                     failures: std::mem::take(&mut failures),
                     received: fetched.received,
                     bytes,

@@ -9,12 +9,21 @@ use crate::domain::schema::TableSchema;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::TablePlan;
 use crate::plan::create::{creatable, is_reserved};
+use crate::plan::order::needs_stage;
 use crate::plan::table::{link_appends, plan_table};
 use crate::store::Writer;
 
 /// The reference system's own state: its server offers these tables, hashes of secrets included. They are pulled only when
 /// they are named.
 const REFERENCE_STATE: [&str; 2] = ["phoenix_kit_sync_connections", "phoenix_kit_sync_transfers"];
+
+/// Tables that are pulled together.
+pub(super) struct Group {
+    /// Their positions among the jobs.
+    pub(super) jobs: Vec<usize>,
+    /// Whether they refer to each other or to themselves, so that references can be checked only when all rows are there.
+    pub(super) deferred: bool,
+}
 
 impl Pull<'_, '_> {
     /// Finds out which tables to pull and what they look like. Gives those that cannot be pulled.
@@ -78,7 +87,7 @@ impl Pull<'_, '_> {
     }
 
     /// Makes missing tables and plans each one. Gives the groups in the order in which they are pulled.
-    pub(super) fn prepare(&mut self) -> Vec<Vec<usize>> {
+    pub(super) fn prepare(&mut self) -> Vec<Group> {
         let senders: Vec<TableSchema> = self.jobs.iter().map(|job| job.sender.clone()).collect();
         if let Err(error) = self.plan_tables(&senders) {
             // The database cannot be read or written: it fails for all of them.
@@ -87,14 +96,18 @@ impl Pull<'_, '_> {
                 job.report = TableReport::failed(error.copy());
             }
         }
-        groups(&self.references(), self.source.is_rowferry())
+        let references = self.references();
+        let groups = groups(&references, self.source.is_rowferry());
+        groups.into_iter().map(|jobs| Group { deferred: needs_stage(&jobs, &references), jobs }).collect()
     }
 
-    /// The tables with what decides their order: the sender's columns, and the foreign keys that are enforced here.
-    pub(super) fn references(&self) -> Vec<TableSchema> {
+    /// The tables with what decides their order: the sender's columns, and the foreign keys of both sides. Those that are
+    /// enforced here say what must be there first; those of the sender say who follows whose new keys.
+    fn references(&self) -> Vec<TableSchema> {
         let table = |job: &Job| {
-            let enforced = job.plan.as_ref().map_or(&job.sender.foreign_keys, |plan| &plan.table.foreign_keys);
-            TableSchema { foreign_keys: enforced.clone(), ..job.sender.clone() }
+            let mut table = job.sender.clone();
+            table.foreign_keys.extend(job.plan.iter().flat_map(|plan| plan.table.foreign_keys.iter().cloned()));
+            table
         };
         self.jobs.iter().map(table).collect()
     }

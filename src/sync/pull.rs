@@ -84,7 +84,7 @@ pub(crate) fn pull(
         duration: began.elapsed(),
         ..Report::default()
     };
-    let order: Vec<usize> = groups.into_iter().flatten().collect();
+    let order: Vec<usize> = groups.into_iter().flat_map(|group| group.jobs).collect();
     let mut jobs: Vec<Option<Job>> = pull.jobs.into_iter().map(Some).collect();
     report.tables.extend(order.into_iter().filter_map(|at| jobs[at].take()).map(|job| (job.name, job.report)));
     report.tables.append(&mut failed);

@@ -1,22 +1,31 @@
 //! Moves the rows: fetches each table on a thread of its own and imports it on the caller's.
 
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel, sync_channel};
 
 use super::fetch::{Batch, Fetch, Fetched, note_state};
+use super::prepare::Group;
 use super::progress::Phase;
 use super::pull::Pull;
+use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::import::{Direct, Finish, Import, Staged, apply_group};
-use crate::plan::order::needs_stage;
 use crate::plan::{Identity, TablePlan};
 
 /// The most records that a reference sender is asked for: it sends no more than this, but counts on from what was asked.
 const REFERENCE_RECORDS: u32 = 1_000;
 
+/// What there is to do with a table that is being fetched.
+enum Step<'b> {
+    /// Take this batch.
+    Batch(&'b Batch),
+    /// The next batch is not there yet: nothing may be locked while waiting for it.
+    Wait,
+}
+
 impl Pull<'_, '_> {
     /// Pulls the tables of a group. What goes wrong stands in their reports.
-    pub(super) fn run_group(&mut self, group: &[usize]) {
-        let deferred = needs_stage(group, &self.references());
+    pub(super) fn run_group(&mut self, group: &Group) {
+        let deferred = group.deferred;
         let group = self.planned(group);
         let needs_all = |plan: &TablePlan| plan.identity == Identity::WholeRow;
         if !deferred && !group.iter().any(|at| self.jobs[*at].plan.as_ref().is_some_and(needs_all)) {
@@ -37,14 +46,12 @@ impl Pull<'_, '_> {
     }
 
     /// Tries everything in one transaction that is not committed.
-    pub(super) fn run_dry(&mut self, groups: &[Vec<usize>]) {
-        let references = self.references();
+    pub(super) fn run_dry(&mut self, groups: &[Group]) {
         let mut staged: Vec<(Vec<usize>, Vec<Staged>, bool)> = Vec::new();
         for group in groups {
-            let deferred = needs_stage(group, &references);
             let planned = self.planned(group);
             let (jobs, tables) = self.stage(&planned).into_iter().unzip();
-            staged.push((jobs, tables, deferred));
+            staged.push((jobs, tables, group.deferred));
         }
         let mut writer = match self.import.writer() {
             Ok(writer) => writer,
@@ -66,21 +73,22 @@ impl Pull<'_, '_> {
         }
     }
 
-    fn planned(&self, group: &[usize]) -> Vec<usize> {
-        group.iter().copied().filter(|at| self.jobs[*at].plan.is_some()).collect()
+    fn planned(&self, group: &Group) -> Vec<usize> {
+        group.jobs.iter().copied().filter(|at| self.jobs[*at].plan.is_some()).collect()
     }
 
     fn run_direct(&mut self, at: usize) -> Result<()> {
         let plan = self.plan_of(at)?;
         let mut direct = Direct::new(&mut self.import, plan)?;
-        let fetched = self.receive(at, &mut |import, batch| {
-            batch.failures.into_iter().for_each(|failure| direct.fail(failure));
-            direct.push(import, &batch.rows)
+        let fetched = self.receive(at, &mut |import, step| match step {
+            Step::Batch(batch) => direct.push(import, &batch.rows, &batch.failures),
+            Step::Wait => direct.commit(import),
         });
-        let fetched = fetched.and_then(|fetched| {
-            direct.finish(&self.import)?;
-            Ok(fetched)
-        });
+        let fetched = match fetched {
+            Ok(fetched) => direct.finish(&self.import).map(|()| fetched),
+            // What was applied before the connection was lost stays.
+            Err(error) => direct.commit(&self.import).and(Err(error)),
+        };
         self.jobs[at].report.outcome = direct.outcome().clone();
         self.check_count(at, &fetched?)
     }
@@ -106,9 +114,9 @@ impl Pull<'_, '_> {
     fn stage_one(&mut self, at: usize) -> Result<Staged> {
         let plan = self.plan_of(at)?;
         let mut staged = Staged::new(&mut self.import, plan)?;
-        let fetched = self.receive(at, &mut |import, batch| {
-            batch.failures.into_iter().for_each(|failure| staged.fail(failure));
-            staged.push(import, &batch.rows)
+        let fetched = self.receive(at, &mut |import, step| match step {
+            Step::Batch(batch) => staged.push(import, &batch.rows, &batch.failures),
+            Step::Wait => Ok(()),
         })?;
         self.check_count(at, &fetched)?;
         Ok(staged)
@@ -130,7 +138,7 @@ impl Pull<'_, '_> {
     }
 
     /// Fetches all pages of a table and gives each batch to `take`, while the next one is fetched.
-    fn receive(&mut self, at: usize, take: &mut dyn FnMut(&Import<'_>, Batch) -> Result<()>) -> Result<Fetched> {
+    fn receive(&mut self, at: usize, take: &mut dyn FnMut(&Import<'_>, Step<'_>) -> Result<()>) -> Result<Fetched> {
         self.ask(|_, _| Ok(()))?;
         self.progress(at, Phase::Started);
         let sender = self.jobs[at].sender.clone();
@@ -144,23 +152,24 @@ impl Pull<'_, '_> {
             announced: self.jobs[at].announced,
             patience: &patience,
         };
-        let bytes_before = self.bytes;
-        // A channel without room: while one batch is written, the next one is filled and then waits.
+        // A channel without room: while one batch is written, the next one is filled and then waits. The memory of a written
+        // batch goes back to be filled again.
         let (batches, arriving) = sync_channel::<Batch>(0);
+        let (spent, to_fill) = channel::<Rows>();
         let (fetched, taken) = std::thread::scope(|threads| {
-            let fetching = threads.spawn(move || fetch.run(&batches));
-            let mut taken = Ok(());
-            for batch in arriving {
-                self.jobs[at].received = batch.received;
-                self.bytes = bytes_before + batch.bytes;
-                taken = take(&self.import, batch);
-                if taken.is_err() {
-                    break;
-                }
-                self.progress(at, Phase::Receiving);
-            }
-            let fetched =
-                fetching.join().unwrap_or_else(|_| Err(Error::new(ErrorKind::Protocol, "reading a page panicked")));
+            let fetching = std::thread::Builder::new()
+                .name("rowferry-fetch".to_owned())
+                .spawn_scoped(threads, move || fetch.run(&batches, &to_fill));
+            let taken = self.take_all(at, &arriving, &spent, take);
+            // That nobody listens any more is what ends the other thread.
+            drop(arriving);
+            let fetched = match fetching.map(|thread| thread.join()) {
+                Ok(Ok(fetched)) => fetched,
+                Ok(Err(_)) => Err(Error::new(ErrorKind::Protocol, "reading a page panicked")),
+                Err(error) => Err(Error::new(ErrorKind::Unreachable, format!("no thread to fetch pages on: {error}"))
+                    .with_hint("The system is out of threads or memory; try again later.")
+                    .with_source(error)),
+            };
             (fetched, taken)
         });
         taken?;
@@ -168,6 +177,35 @@ impl Pull<'_, '_> {
         self.pages += fetched.pages;
         fetched.states.iter().for_each(|state| note_state(&mut self.states, *state));
         Ok(fetched)
+    }
+
+    /// Gives each batch to `take` as it arrives.
+    fn take_all(
+        &mut self,
+        at: usize,
+        arriving: &Receiver<Batch>,
+        spent: &Sender<Rows>,
+        take: &mut dyn FnMut(&Import<'_>, Step<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let bytes_before = self.bytes;
+        let mut next = arriving.recv().ok();
+        while let Some(batch) = next {
+            self.jobs[at].received = batch.received;
+            self.bytes = bytes_before + batch.bytes;
+            take(&self.import, Step::Batch(&batch))?;
+            // The other end is gone when the last page was fetched.
+            let _ = spent.send(batch.rows);
+            self.progress(at, Phase::Receiving);
+            next = match arriving.try_recv() {
+                Ok(batch) => Some(batch),
+                Err(TryRecvError::Disconnected) => None,
+                Err(TryRecvError::Empty) => {
+                    take(&self.import, Step::Wait)?;
+                    arriving.recv().ok()
+                }
+            };
+        }
+        Ok(())
     }
 
     /// Compares what arrived with what the sender announced. A table may well change between the two, so the sender

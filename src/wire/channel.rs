@@ -36,8 +36,6 @@ pub struct Frame<'a> {
 /// A frame without its payload.
 #[derive(Debug, Clone)]
 pub struct Head<'a> {
-    /// The ref of the join that this belongs to; the reference always writes null.
-    pub join_ref: Option<&'a RawValue>,
     /// The sender's number for this frame, or on a reply the number of what it answers. A string; a number is tolerated.
     pub reference: Option<&'a RawValue>,
     /// What the frame is about.
@@ -128,11 +126,12 @@ impl<'de, S: DeserializeSeed<'de>, F: FnOnce(&Head<'de>) -> S> Visitor<'de> for 
         fn next<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(seq: &mut A, at: usize) -> Result<T, A::Error> {
             seq.next_element()?.ok_or_else(|| A::Error::invalid_length(at, &"five elements"))
         }
-        let join_ref = frame_ref(next(&mut seq, 0)?)?;
+        // The ref of the join that this belongs to: of no use here, but it must be one.
+        frame_ref(next(&mut seq, 0)?)?;
         let reference = frame_ref(next(&mut seq, 1)?)?;
         let Text(topic) = next(&mut seq, 2)?;
         let Text(event) = next(&mut seq, 3)?;
-        let head = Head { join_ref, reference, topic, event };
+        let head = Head { reference, topic, event };
         let seed = (self.0)(&head);
         let payload = seq.next_element_seed(seed)?.ok_or_else(|| A::Error::invalid_length(4, &"five elements"))?;
         Ok((head, payload))
@@ -157,7 +156,6 @@ mod tests {
     #[test]
     fn frames_as_the_reference_writes_them() {
         let frame = decode(r#"[null,"1","transfer:KW6Z6HB6","phx_join",{"receiver_info":{"project":"p"}}]"#).unwrap();
-        assert!(frame.head.join_ref.is_none());
         assert_eq!(frame.head.reference.map(RawValue::get), Some(r#""1""#));
         assert_eq!((&*frame.head.topic, &*frame.head.event), ("transfer:KW6Z6HB6", "phx_join"));
         assert_eq!(frame.payload.get(), r#"{"receiver_info":{"project":"p"}}"#);
@@ -166,7 +164,6 @@ mod tests {
     #[test]
     fn refs_may_be_numbers() {
         let frame = decode(r#" ["7", 8, "t", "e", null] "#).unwrap();
-        assert_eq!(frame.head.join_ref.map(RawValue::get), Some(r#""7""#));
         assert_eq!(frame.head.reference.map(RawValue::get), Some("8"));
         assert_eq!(frame.payload.get(), "null");
     }

@@ -11,7 +11,6 @@ pub mod records;
 mod render;
 pub mod schema;
 
-pub use channel::{Frame, FrameError};
 pub use dialect::Dialect;
 pub use message::{Capabilities, PeerInfo};
 

@@ -115,6 +115,7 @@ pub struct PageLimits {
 ///
 /// # Errors
 /// [`ErrorKind::Protocol`] if the payload as a whole is not what it should be, [`ErrorKind::TooLarge`].
+#[cfg(any(test, fuzzing))]
 pub fn decode_records(
     payload: &str,
     table: &TableSchema,
@@ -180,7 +181,7 @@ impl<'d> PageDecoder<'d> {
     /// The page, after the payload was read with this outcome.
     ///
     /// # Errors
-    /// As [`decode_records`].
+    /// [`ErrorKind::Protocol`] if the payload as a whole is not what it should be, [`ErrorKind::TooLarge`].
     pub fn finish<E: fmt::Display>(self, read: Result<(), E>) -> Result<RecordsPage> {
         let name = &self.table.name;
         if let Some(error) = self.beyond {

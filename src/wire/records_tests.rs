@@ -4,7 +4,7 @@ use super::*;
 use crate::domain::schema::{Column, LogicalType};
 use crate::domain::value::Value;
 use crate::wire::channel;
-use crate::wire::message::raw_ref;
+use crate::wire::message::requests::raw_ref;
 
 const LIMITS: PageLimits = PageLimits { records: 1000, bytes: 1 << 20 };
 

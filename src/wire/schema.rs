@@ -19,6 +19,13 @@ use crate::domain::value::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 
+impl TableSchema {
+    /// The structure as JSON, as one rowferry site describes it to another.
+    pub fn to_json(&self) -> String {
+        encode_schema(self, Dialect::Rowferry).get().to_owned()
+    }
+}
+
 /// Writes a table's structure for this reader.
 pub fn encode_schema(table: &TableSchema, dialect: Dialect) -> Box<RawValue> {
     let exact = dialect == Dialect::Rowferry;

@@ -1,6 +1,6 @@
 //! Appends records as new rows with new keys.
 //!
-//! Which key a record gets: parts that refer to an appended parent follow it; then an integer key becomes the next one, a
+//! Which key a record gets: parts that refer to an appended parent follow it (without it the record fails); then an integer key becomes the next one, a
 //! UUID a new one of version 7 in the same form; any other key is kept if it is free. Where another unique set already has
 //! the record's values, the record is that row: nothing is written, and what refers to the record follows to that row.
 //!
@@ -14,7 +14,7 @@ use super::apply::{Batch, Column, bound, equals, insert, row_exists};
 use super::cells;
 use super::dialect::{failed, quote, quote_all};
 use super::write::SqliteWriter;
-use crate::domain::record::{Reason, Tally};
+use crate::domain::record::{Failure, Reason, Tally};
 use crate::domain::schema::UniqueKind;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
@@ -43,12 +43,17 @@ pub(super) fn append(
     tally: &mut Tally,
 ) -> Result<()> {
     let batch = Batch::new(writer, plan, rows);
+    let remembers = plan.remember_keys && keys == AppendKeys::Make;
     for row in range {
         if let Some(failure) = batch.misfit(row) {
             tally.fail(failure);
             continue;
         }
-        let mut values = followed(writer, &batch, scope, row)?;
+        let (mut values, lost) = followed(writer, &batch, scope, row)?;
+        if let Some(failure) = lost {
+            tally.fail(failure);
+            continue;
+        }
         let key = match keys {
             AppendKeys::Known => match map_entry(writer, scope, &plan.table.name, &batch.key(row))? {
                 Some((key, true)) => Key::Existing(key),
@@ -61,7 +66,9 @@ pub(super) fn append(
         let new = match key {
             Key::Existing(key) => {
                 tally.outcome.skipped += 1;
-                remember(writer, &batch, scope, keys, row, &key, true)?;
+                if remembers {
+                    remember(writer, &batch, scope, row, &key, true)?;
+                }
                 continue;
             }
             Key::Taken => {
@@ -84,8 +91,8 @@ pub(super) fn append(
             Ok(0) => tally.fail(batch.left_out(row)),
             Ok(_) => {
                 tally.outcome.created += 1;
-                if let Some(key) = &new {
-                    remember(writer, &batch, scope, keys, row, key, false)?;
+                if let Some(key) = new.as_ref().filter(|_| remembers) {
+                    remember(writer, &batch, scope, row, key, false)?;
                 }
             }
             Err(error) => tally.fail(batch.refused(writer, row, error)?),
@@ -103,23 +110,26 @@ pub(super) fn append_keys(
 ) -> Result<()> {
     let batch = Batch::new(writer, plan, rows);
     for row in range {
-        let values = followed(writer, &batch, scope, row)?;
+        // A parent that is missing so far may get its key later.
+        let (values, _) = followed(writer, &batch, scope, row)?;
         match find_key(writer, &batch, &values)? {
-            Key::New(key) => remember(writer, &batch, scope, AppendKeys::Make, row, &key, false)?,
-            Key::Existing(key) => remember(writer, &batch, scope, AppendKeys::Make, row, &key, true)?,
+            Key::New(key) => remember(writer, &batch, scope, row, &key, false)?,
+            Key::Existing(key) => remember(writer, &batch, scope, row, &key, true)?,
             Key::None | Key::Taken => {}
         }
     }
     Ok(())
 }
 
-/// The records with those values that refer to an appended parent following it; `None` where no column does.
+/// The records with those values that refer to an appended parent following it; `None` where no column does. Records whose
+/// parent is lost fail and are left out.
 pub(super) fn followed_rows(
     writer: &mut SqliteWriter,
     plan: &TablePlan,
     scope: &Scope,
     rows: &Rows,
     range: Range<usize>,
+    tally: &mut Tally,
 ) -> Result<Option<Rows>> {
     if plan.follows.is_empty() {
         return Ok(None);
@@ -127,7 +137,11 @@ pub(super) fn followed_rows(
     let batch = Batch::new(writer, plan, rows);
     let mut all = Rows::new(rows.width());
     for row in range {
-        let values = followed(writer, &batch, scope, row)?;
+        let (values, lost) = followed(writer, &batch, scope, row)?;
+        if let Some(failure) = lost {
+            tally.fail(failure);
+            continue;
+        }
         all.start_row();
         for (at, value) in values.iter().enumerate() {
             if let Some(value) = value {
@@ -138,26 +152,41 @@ pub(super) fn followed_rows(
     Ok(Some(all))
 }
 
-/// The record's values, with those that refer to an appended parent already following it.
-fn followed(writer: &mut SqliteWriter, batch: &Batch<'_>, scope: &Scope, row: usize) -> Result<Vec<Option<Value>>> {
+/// The record's values, with those that refer to an appended parent already following it; and the failure of a record whose
+/// parent was not appended. Its reference must not stay: the row here that happens to have that key is another one.
+fn followed(
+    writer: &mut SqliteWriter,
+    batch: &Batch<'_>,
+    scope: &Scope,
+    row: usize,
+) -> Result<(Vec<Option<Value>>, Option<Failure>)> {
     let mut values: Vec<Option<Value>> =
         (0..batch.rows.width()).map(|at| batch.rows.get(row, at).map(ValueRef::to_owned)).collect();
+    let mut lost = None;
     for follow in &batch.plan.follows {
         let old: Option<Vec<Value>> =
             follow.incoming.iter().map(|at| batch.rows.get(row, *at).map(ValueRef::to_owned)).collect();
         let Some(old) = old.filter(|old| old.iter().all(|value| !value.is_null())) else {
             continue;
         };
-        if let Some((new, _)) = map_entry(writer, scope, &follow.parent, &old)? {
-            for (at, value) in follow.incoming.iter().zip(new) {
-                values[*at] = Some(value);
+        match map_entry(writer, scope, &follow.parent, &old)? {
+            Some((new, _)) => {
+                for (at, value) in follow.incoming.iter().zip(new) {
+                    values[*at] = Some(value);
+                }
+            }
+            None => {
+                let column = batch.columns.iter().find(|column| follow.incoming.first() == Some(&column.incoming));
+                let column = column.map(|column| batch.name(column));
+                let message = format!("no row of {:?} with the key {old:?} was appended", follow.parent);
+                lost = Some(batch.failure(row, Reason::ForeignKey, column, message));
             }
         }
     }
-    Ok(values)
+    Ok((values, lost))
 }
 
-fn has_key(plan: &TablePlan, batch: &Batch<'_>, row: usize) -> bool {
+pub(super) fn has_key(plan: &TablePlan, batch: &Batch<'_>, row: usize) -> bool {
     match &plan.identity {
         Identity::WholeRow => false,
         Identity::Key { nullable, .. } => !(*nullable && batch.key(row).iter().any(Value::is_null)),
@@ -292,14 +321,12 @@ fn remember(
     writer: &mut SqliteWriter,
     batch: &Batch<'_>,
     scope: &Scope,
-    keys: AppendKeys,
     row: usize,
     new: &[Value],
     existing: bool,
 ) -> Result<()> {
-    let needed = batch.plan.remember_keys && keys == AppendKeys::Make;
     let old = batch.key(row);
-    if !needed || old.is_empty() {
+    if old.is_empty() {
         return Ok(());
     }
     let values = [

@@ -292,7 +292,8 @@ fn update_sql(batch: &Batch<'_>, key: &[usize], table: &str) -> String {
     };
     if changing.is_empty() {
         let name = quote(&batch.plan.table.columns[*first_key].name);
-        return format!("UPDATE SET {name} = excluded.{name} WHERE rowferry_hit() AND 0");
+        // Not `rowferry_hit() AND 0`: SQLite folds that into 0 and never calls the function.
+        return format!("UPDATE SET {name} = excluded.{name} WHERE NOT rowferry_hit()");
     }
     let set = changing.iter().map(|column| {
         let name = quote(batch.name(column));
@@ -398,6 +399,16 @@ fn careful(writer: &SqliteWriter, batch: &Batch<'_>, row: usize, tally: &mut Tal
         }
     }
     if let Some(failure) = batch.misfit(row) {
+        // What would not be written need not fit: only the key must.
+        let holds_key =
+            || key_columns(batch, key).iter().zip(&key_values).all(|(column, value)| batch.holds(column, *value));
+        if batch.plan.strategy == Strategy::Skip && holds_key() {
+            let names: Vec<String> = key.iter().map(|at| batch.plan.table.columns[*at].name.clone()).collect();
+            if row_exists(writer, &batch.plan.table.name, &names, &key_values)? {
+                tally.outcome.skipped += 1;
+                return Ok(());
+            }
+        }
         tally.fail(failure);
         return Ok(());
     }

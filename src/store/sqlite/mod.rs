@@ -80,3 +80,19 @@ impl Store for SqliteStore {
         work(&mut write::Reading(self.pools.reader()?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::conformance;
+
+    #[test]
+    fn keeps_the_contract_of_a_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut number = 0;
+        conformance::run(&mut || {
+            number += 1;
+            std::sync::Arc::new(SqliteStore::open(folder.path().join(format!("{number}.db")), &Limits::default()).unwrap())
+        });
+    }
+}

@@ -13,7 +13,7 @@ use crate::domain::record::Tally;
 use crate::domain::strategy::Strategy;
 use crate::domain::value::ValueRef;
 use crate::error::Result;
-use crate::plan::decide::{Decision, decide};
+use crate::plan::decide::changes;
 
 /// Local rows that are passed over before the place of the next record is looked up instead.
 const STEPS: usize = 32;
@@ -147,7 +147,7 @@ impl Pass<'_> {
     fn is_unchanged(&self, here: &rusqlite::Row<'_>, row: usize) -> Result<bool> {
         for (at, column) in self.read.iter().enumerate() {
             let existing = borrowed(here.get_ref(at).map_err(failed)?);
-            if decide(self.batch.plan.strategy, &[existing], &[Some(self.stored(column, row))]) != Decision::Unchanged {
+            if changes(self.batch.plan.strategy, existing, self.stored(column, row)) {
                 return Ok(false);
             }
         }

@@ -8,6 +8,7 @@ use super::apply::{Batch, equals, row_exists};
 use super::dialect::{Parameter, failed, quote, quote_all};
 use super::write::SqliteWriter;
 use super::{append, cells};
+use crate::domain::record::Tally;
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
@@ -120,12 +121,28 @@ fn first_broken(
     rows: &Rows,
     row: usize,
 ) -> Result<Option<usize>> {
-    let batch = Batch::new(writer, plan, rows);
-    let key = local_key(writer, plan, scope, &batch, row)?;
+    // The local row has what the record's references became.
+    let followed = append::followed_rows(writer, plan, scope, rows, row..row + 1, &mut Tally::new(0))?;
+    let written = match &followed {
+        Some(written) if written.is_empty() => return Ok(None),
+        Some(written) => (Batch::new(writer, plan, written), 0),
+        None => (Batch::new(writer, plan, rows), row),
+    };
+    let received = Batch::new(writer, plan, rows);
+    let has_key = append::has_key(plan, &received, row);
+    let key = match plan.strategy {
+        _ if !has_key => None,
+        Strategy::Append => append::new_key_of(writer, scope, &plan.table.name, &received.key(row))?,
+        _ => Some(written.0.key(written.1)).filter(|key| is_whole(plan, key)),
+    };
+    if key.is_none() && has_key {
+        // A record that lacks its key, or could get none, has no local row.
+        return Ok(None);
+    }
     for (position, foreign_key) in plan.table.foreign_keys.iter().enumerate() {
         let values = match &key {
             Some(key) => local_values(writer, plan, key, &foreign_key.columns)?,
-            None => staged_values(&batch, row, &foreign_key.columns),
+            None => staged_values(&written.0, written.1, &foreign_key.columns),
         };
         let Some(values) = values.filter(|values| values.iter().all(|value| !value.is_null())) else {
             continue;
@@ -138,23 +155,8 @@ fn first_broken(
     Ok(None)
 }
 
-/// The key of the local row that a staged one became; `None` where its whole content is its identity.
-fn local_key(
-    writer: &mut SqliteWriter,
-    plan: &TablePlan,
-    scope: &Scope,
-    batch: &Batch<'_>,
-    row: usize,
-) -> Result<Option<Vec<Value>>> {
-    let Identity::Key { columns, .. } = &plan.identity else {
-        return Ok(None);
-    };
-    let key = batch.key(row);
-    if plan.strategy == Strategy::Append {
-        return append::new_key_of(writer, scope, &plan.table.name, &key);
-    }
-    let whole = key.len() == columns.len() && key.iter().all(|value| !value.is_null());
-    Ok(whole.then_some(key))
+fn is_whole(plan: &TablePlan, key: &[Value]) -> bool {
+    matches!(&plan.identity, Identity::Key { columns, .. } if columns.len() == key.len()) && !key.iter().any(Value::is_null)
 }
 
 /// The values of these columns in the local row of this key; `None` if there is no such row.

@@ -24,14 +24,21 @@ pub(super) struct SqliteWriter {
     /// Whether text that is not UTF-8 can be stored: not where the database's encoding is UTF-16.
     pub(super) any_text: bool,
     open: bool,
-    /// Whether there is a mark to go back to.
     marked: bool,
+    deferred: bool,
 }
 
 impl SqliteWriter {
     pub(super) fn begin(connection: Pooled) -> Result<Self> {
         connection.sqlite.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
-        let mut writer = SqliteWriter { connection, last_keys: HashMap::new(), any_text: true, open: true, marked: false };
+        let mut writer = SqliteWriter {
+            connection,
+            last_keys: HashMap::new(),
+            any_text: true,
+            open: true,
+            marked: false,
+            deferred: false,
+        };
         let encoding: String =
             writer.connection.sqlite.query_row("PRAGMA encoding", [], |row| row.get(0)).map_err(failed)?;
         writer.any_text = encoding == "UTF-8";
@@ -58,6 +65,13 @@ impl Drop for SqliteWriter {
         {
             log::warn!("rolling back failed: {error}");
         }
+        // SQLite itself ends the deferral with the transaction, but not what statements that are kept prepared know of it:
+        // such a statement leaves a row behind that it refuses. The pragma has them prepared anew.
+        if self.deferred
+            && let Err(error) = sqlite.pragma_update(None, "defer_foreign_keys", false)
+        {
+            log::warn!("ending deferred foreign keys failed: {error}");
+        }
     }
 }
 
@@ -75,7 +89,7 @@ impl Writer for SqliteWriter {
     }
 
     fn apply(&mut self, plan: &TablePlan, scope: &Scope, rows: &Rows, range: Range<usize>, tally: &mut Tally) -> Result<()> {
-        match append::followed_rows(self, plan, scope, rows, range.clone())? {
+        match append::followed_rows(self, plan, scope, rows, range.clone(), tally)? {
             Some(followed) => apply::apply(self, plan, &followed, 0..followed.len(), tally),
             None => apply::apply(self, plan, rows, range, tally),
         }
@@ -93,7 +107,7 @@ impl Writer for SqliteWriter {
         range: Range<usize>,
         tally: &mut Tally,
     ) -> Result<()> {
-        match append::followed_rows(self, plan, scope, rows, range.clone())? {
+        match append::followed_rows(self, plan, scope, rows, range.clone(), tally)? {
             Some(followed) => whole::apply(self, plan, scope, &followed, 0..followed.len(), tally),
             None => whole::apply(self, plan, scope, rows, range, tally),
         }
@@ -147,15 +161,17 @@ impl Writer for SqliteWriter {
     }
 
     fn defer_foreign_keys(&mut self, deferred: bool) -> Result<()> {
+        self.deferred |= deferred;
         self.connection.sqlite.pragma_update(None, "defer_foreign_keys", deferred).map_err(failed)
     }
 
     fn mark(&mut self) -> Result<()> {
-        // Savepoints pile up: each write is noted in all of them.
-        let sql = if self.marked { "RELEASE rowferry_mark; SAVEPOINT rowferry_mark" } else { "SAVEPOINT rowferry_mark" };
-        self.connection.sqlite.execute_batch(sql).map_err(failed)?;
+        let sql = match self.marked {
+            true => "RELEASE rowferry_mark; SAVEPOINT rowferry_mark",
+            false => "SAVEPOINT rowferry_mark",
+        };
         self.marked = true;
-        Ok(())
+        self.connection.sqlite.execute_batch(sql).map_err(failed)
     }
 
     fn undo(&mut self) -> Result<()> {

@@ -268,7 +268,8 @@ fn read<'a, T: Deserialize<'a>>(json: &'a str, what: &str) -> Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::message::{CODE_MISMATCH, raw_ref};
+    use crate::wire::message::CODE_MISMATCH;
+    use crate::wire::message::requests::raw_ref;
 
     fn raw(json: &str) -> Box<RawValue> {
         RawValue::from_string(json.into()).unwrap()

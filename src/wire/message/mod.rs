@@ -1,14 +1,14 @@
 //! Requests and answers: what the frames say. Each is here in both directions, as both ends need them.
 
 mod answers;
-mod requests;
+pub(crate) mod requests;
 
 pub use answers::{
     Answer, Capabilities, PeerInfo, answer_capabilities, answer_count, answer_error, answer_join_refused, answer_ok,
     answer_schema, answer_tables, decode_reply,
 };
 pub use requests::{
-    Ask, RecordsRequest, Request, answer_ref, decode_request, encode_heartbeat, encode_join, encode_request, raw_ref,
+    Ask, RecordsRequest, Request, answer_ref, decode_request, encode_heartbeat, encode_join, encode_request,
 };
 
 /// The version of what rowferry announces in a join.

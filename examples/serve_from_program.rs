@@ -1,0 +1,54 @@
+//! Lets others pull from a program's own database, in two ways: with the small server that comes with rowferry, and with the
+//! handler, which knows no sockets and fits into any HTTP server.
+//!
+//! ```text
+//! cargo run --example serve_from_program -- shop.db
+//! ```
+//!
+//! It prints what to type elsewhere, and ends when Enter is pressed.
+
+use std::process::ExitCode;
+
+use rowferry::{Direction, Result, Server, Site};
+
+fn main() -> ExitCode {
+    let Some(path) = std::env::args().nth(1) else {
+        eprintln!("usage: serve_from_program DATABASE");
+        return ExitCode::from(2);
+    };
+    match serve(&path) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("serve_from_program: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(path: &str) -> Result<()> {
+    // The program's other connections to the file go on working meanwhile. Tables that nobody else should ever see are hidden.
+    let shop = Site::builder().hide_tables(["passwords"]).open(path)?;
+
+    // The handler turns a request into an answer; a host calls it from its own server, whatever that is. Requests for the
+    // WebSocket (`Handler::is_upgrade`) go to `Handler::upgrade`, and its frames to the session that this gives.
+    let handler = shop.handler();
+    if let Ok(request) = http::Request::get("/sync/api/status").body(Vec::new()) {
+        let answer = handler.handle(&request, None);
+        println!("{} {}", answer.status(), String::from_utf8_lossy(answer.body()));
+    }
+
+    // The small server does all of this on a thread of its own. Port 0 picks a free port.
+    let server = Server::bind(&shop, "127.0.0.1:0")?.spawn()?;
+
+    // Nobody gets a row without a code. This one lives until it is used, or until the guard is dropped.
+    let session = shop.sessions().create(Direction::Send)?;
+    println!("To pull it: rowferry pull {} --code {} --db backup.db", server.url(), session.code());
+    let _guard = session.guard();
+
+    println!("Press Enter to end.");
+    if let Err(error) = std::io::stdin().read_line(&mut String::new()) {
+        eprintln!("serve_from_program: cannot read from the terminal: {error}");
+    }
+    server.stop();
+    Ok(())
+}

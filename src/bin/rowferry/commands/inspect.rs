@@ -1,0 +1,128 @@
+//! `rowferry tables`, `schema`, `count` and `records`: a look at another site.
+
+use rowferry::schema::{ForeignKey, TableSchema};
+use rowferry::{Auth, Client, FetchOptions};
+use rowferry::{Error, ErrorKind};
+use serde::Serialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::{cancelled_by_signals, connect_options};
+use crate::args::{RecordsArgs, Remote, TableArgs, TablesArgs};
+use crate::failure::{Done, Failure};
+use crate::output::{Out, Table, complain, grouped, printable, value_text};
+
+fn connect(remote: &Remote) -> Result<Client, Failure> {
+    let options = connect_options(&remote.network, &cancelled_by_signals()?)?;
+    Client::connect(&remote.url, Auth::code(&remote.code.code), options).map_err(Failure::typed)
+}
+
+pub fn tables(args: &TablesArgs, out: &mut Out) -> Result<Done, Failure> {
+    let tables = connect(&args.remote)?.list_tables()?;
+    if args.format.json {
+        let tables: Vec<_> =
+            tables.iter().map(|table| json!({ "name": table.name, "row_count": table.row_count })).collect();
+        out.json(&json!({ "tables": tables }))?;
+        return Ok(Done::Whole);
+    }
+    let mut lines = Table::new(["table", ">rows"]);
+    tables.iter().for_each(|table| lines.row([table.name.clone(), grouped(table.row_count)]));
+    match lines.is_empty() {
+        true => out.line("The other site offers no tables.")?,
+        false => out.table(&lines)?,
+    }
+    Ok(Done::Whole)
+}
+
+pub fn schema(args: &TableArgs, out: &mut Out) -> Result<Done, Failure> {
+    let table = connect(&args.remote)?.get_schema(&args.table)?;
+    match args.format.json {
+        true => out.json(&raw(table.to_json())?)?,
+        false => print_schema(&table, out)?,
+    }
+    Ok(Done::Whole)
+}
+
+pub fn count(args: &TableArgs, out: &mut Out) -> Result<Done, Failure> {
+    let count = connect(&args.remote)?.get_count(&args.table)?;
+    match args.format.json {
+        true => out.json(&json!({ "table": args.table, "count": count }))?,
+        false => out.line(count.to_string())?,
+    }
+    Ok(Done::Whole)
+}
+
+pub fn records(args: &RecordsArgs, out: &mut Out) -> Result<Done, Failure> {
+    let options = FetchOptions::default().offset(args.offset).limit(args.limit);
+    let page = connect(&args.remote)?.fetch_records(&args.table, options)?;
+    if args.format.json {
+        let records = raw(page.to_json())?;
+        out.json(&Page { table: &page.table.name, records, offset: page.offset, has_more: page.has_more })?;
+    } else {
+        let mut lines = Table::new(page.table.columns.iter().map(|column| &column.name));
+        for row in 0..page.rows.len() {
+            let cell = |column| page.rows.get(row, column).map_or(String::new(), |value| value_text(&value.to_owned()));
+            lines.row((0..page.rows.width()).map(cell));
+        }
+        out.table(&lines)?;
+        if page.has_more {
+            let next = page.offset + page.rows.len() as u64 + page.failures.len() as u64;
+            out.line("")?;
+            out.line(format!("There are more behind these: --offset {next} shows them. That takes another code."))?;
+        }
+    }
+    for failure in &page.failures {
+        complain(format!("a record cannot be shown: {}", failure.message));
+    }
+    Ok(if page.failures.is_empty() { Done::Whole } else { Done::Partly })
+}
+
+/// The answer as JSON. The records stand in it as text, so that their columns keep their order.
+#[derive(Serialize)]
+struct Page<'p> {
+    table: &'p str,
+    records: Box<RawValue>,
+    offset: u64,
+    has_more: bool,
+}
+
+/// JSON that is written already, to be put into an answer as it is.
+fn raw(json: String) -> Result<Box<RawValue>, Failure> {
+    RawValue::from_string(json).map_err(|error| {
+        Error::new(ErrorKind::Protocol, format!("the answer cannot be shown as JSON: {error}")).with_source(error).into()
+    })
+}
+
+fn print_schema(table: &TableSchema, out: &mut Out) -> Result<(), Failure> {
+    let mut lines = Table::new(["column", "type", "null", "key", "default", ""]);
+    for column in &table.columns {
+        let key = table.primary_key.iter().position(|name| name.eq_ignore_ascii_case(&column.name));
+        let key = key.map_or(String::new(), |at| (at + 1).to_string());
+        let null = if column.nullable { "yes" } else { "no" };
+        let more = if column.generated { "generated" } else { "" };
+        let default = column.default.as_deref().unwrap_or_default();
+        lines.row([column.name.as_str(), column.declared_type.as_str(), null, key.as_str(), default, more]);
+    }
+    out.table(&lines)?;
+    let flags: Vec<&str> = [(table.without_rowid, "WITHOUT ROWID"), (table.strict, "STRICT")]
+        .into_iter()
+        .filter_map(|(set, name)| set.then_some(name))
+        .collect();
+    let mut more: Vec<String> = flags.into_iter().map(str::to_owned).collect();
+    more.extend(
+        table.unique.iter().filter(|set| !set.columns.is_empty()).map(|set| format!("unique: {}", list(&set.columns))),
+    );
+    more.extend(table.foreign_keys.iter().map(reference));
+    if !more.is_empty() {
+        out.line("")?;
+    }
+    more.iter().try_for_each(|line| out.line(format!("  {}", printable(line))))
+}
+
+fn reference(key: &ForeignKey) -> String {
+    format!("foreign key: {} -> {} ({})", list(&key.columns), key.parent, list(&key.parent_columns))
+}
+
+fn list(names: &[String]) -> String {
+    names.join(", ")
+}

@@ -1,0 +1,101 @@
+//! The commands, and what they share.
+
+pub mod inspect;
+pub mod pull;
+mod report;
+pub use report::size;
+pub mod serve;
+pub mod sessions;
+pub mod settings;
+pub mod status;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rowferry::{CancelToken, ConnectOptions, Error, ErrorKind, Site};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::args::{Db, Network};
+use crate::failure::Failure;
+
+/// Opens the site of a database that must be there: one that is misspelt must not become an empty one.
+pub fn open_existing(db: &Db) -> Result<Site, Failure> {
+    let path = sqlite_path(db)?;
+    match fs::metadata(path) {
+        Ok(_) => Ok(Site::open(path)?),
+        Err(error) => Err(Error::new(ErrorKind::CannotOpen, format!("cannot open the database {}: {error}", db.path))
+            .with_hint("Check the path; `rowferry pull` is what makes a new database.")
+            .with_source(error)
+            .into()),
+    }
+}
+
+/// The path of a SQLite file.
+pub fn sqlite_path(db: &Db) -> Result<&Path, Failure> {
+    let begins = |scheme: &str| db.path.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+    if begins("postgres://") || begins("postgresql://") {
+        // The URL may hold a password: it is not repeated.
+        let message = "a postgres:// database cannot be opened: this rowferry has no support for Postgres";
+        return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("Give the path of a SQLite file.").into());
+    }
+    Ok(Path::new(&db.path))
+}
+
+/// How the other site is to be asked.
+pub fn connect_options(network: &Network, cancel: &CancelToken) -> Result<ConnectOptions, Failure> {
+    let mut options = ConnectOptions::default().cancel_token(cancel.clone());
+    if let Some(prefix) = &network.prefix {
+        options = options.prefix(prefix);
+    }
+    if let Some(path) = &network.ca_cert {
+        options = options.root_certificate(read_file(path)?);
+    }
+    if let Some(all) = network.timeout {
+        let at_most = |seconds| all.min(Duration::from_secs(seconds));
+        options = options.connect_timeout(at_most(30)).join_timeout(at_most(10)).request_timeout(all);
+    }
+    Ok(options)
+}
+
+/// A small file that the user named.
+pub fn read_file(path: &PathBuf) -> Result<Vec<u8>, Failure> {
+    fs::read(path).map_err(|error| {
+        let message = format!("cannot read {}: {error}", path.display());
+        Error::new(ErrorKind::File, message).with_hint("Check the path.").with_source(error).into()
+    })
+}
+
+/// A token that the first SIGINT or SIGTERM cancels; the second one ends the program on the spot.
+pub fn cancelled_by_signals() -> Result<CancelToken, Failure> {
+    let token = CancelToken::new();
+    let cancelled = token.clone();
+    on_signal(move || {
+        if cancelled.is_cancelled() {
+            end_now();
+        }
+        cancelled.cancel();
+    })?;
+    Ok(token)
+}
+
+/// Ends the program from the thread that gets signals, from where nothing can be returned to `main`.
+#[expect(clippy::disallowed_methods, reason = "who asks twice for the end does not want to wait for the answer of a peer")]
+fn end_now() -> ! {
+    // What a shell says of a program that SIGINT ended.
+    std::process::exit(130)
+}
+
+/// Calls this at SIGINT, SIGTERM and SIGHUP.
+pub fn on_signal(call: impl FnMut() + Send + 'static) -> Result<(), Failure> {
+    ctrlc::set_handler(call).map_err(|error| {
+        Error::new(ErrorKind::InvalidInput, format!("cannot wait for signals: {error}")).with_source(error).into()
+    })
+}
+
+/// A moment as text.
+pub fn moment(moment: OffsetDateTime) -> String {
+    // What RFC 3339 cannot write (a year of five digits) is in no session.
+    moment.replace_nanosecond(0).unwrap_or(moment).format(&Rfc3339).unwrap_or_else(|_| moment.to_string())
+}

@@ -1,0 +1,110 @@
+//! `rowferry pull`
+
+use std::time::{Duration, Instant};
+
+use rowferry::{Auth, Client};
+use rowferry::{Error, ErrorKind, ExtraColumns, Report, Site, TableStatus, TransferOptions};
+
+use super::{cancelled_by_signals, connect_options, report, sqlite_path};
+use crate::args::PullArgs;
+use crate::demo::scratch::Scratch;
+use crate::failure::{Done, Failure};
+use crate::output::{Out, complain, counted};
+use crate::progress::{Bar, Events};
+
+pub fn run(args: &PullArgs, out: &mut Out) -> Result<Done, Failure> {
+    let began = Instant::now();
+    let cancel = cancelled_by_signals()?;
+    let connect = connect_options(&args.network, &cancel)?;
+    // Before the code is spent: a database that cannot be written is found out now.
+    let (backup, _scratch) = target(args)?;
+    let client = Client::connect(&args.url, Auth::code(&args.code.code), connect).map_err(Failure::typed)?;
+    let mut options = TransferOptions::new()
+        .strategy(args.strategy)
+        .batch_size(args.batch_size)
+        .create_missing_tables(!args.no_create_tables)
+        .dry_run(args.dry_run)
+        .cancel(cancel);
+    if args.ignore_extra_columns {
+        options = options.extra_columns(ExtraColumns::Ignore);
+    }
+    if !args.tables.is_empty() {
+        options = options.tables(&args.tables);
+    }
+    for (table, strategy) in &args.table_strategies {
+        options = options.table_strategy(table, *strategy);
+    }
+    if let Some(all) = args.network.timeout {
+        options = options.timeout(all.saturating_sub(began.elapsed()).max(Duration::from_millis(1)));
+    }
+    let pulled = match args.format.json {
+        true => with_events(&client, &backup, options, out)?,
+        false => {
+            let bar = Bar::new();
+            client.transfer_all(&backup, options.on_progress(|progress| bar.show(progress)))
+        }
+    };
+    let pulled = pulled.map_err(Failure::typed)?;
+    match args.format.json {
+        true => out.json(&report::Json(&pulled))?,
+        false => report::print(&pulled, args.dry_run, out)?,
+    }
+    verdict(pulled)
+}
+
+/// The database that is pulled into. A dry run makes none: where it is missing, one that is deleted at the end takes its place.
+fn target(args: &PullArgs) -> Result<(Site, Option<Scratch>), Failure> {
+    let path = sqlite_path(&args.db)?;
+    if args.dry_run && !path.exists() {
+        let scratch = Scratch::new()?;
+        return Ok((Site::open(scratch.path("dry-run.db"))?, Some(scratch)));
+    }
+    Ok((Site::open(path)?, None))
+}
+
+fn with_events(
+    client: &Client,
+    backup: &Site,
+    options: TransferOptions<'_>,
+    out: &mut Out,
+) -> Result<rowferry::Result<Report>, Failure> {
+    let (mut events, mut failed) = (Events::default(), None);
+    let options = options.on_progress(|progress| {
+        if let Some(event) = events.event(progress)
+            && let Err(failure) = out.json(&event)
+        {
+            failed.get_or_insert(failure);
+        }
+    });
+    let pulled = client.transfer_all(backup, options);
+    // That a line could not be printed must not end a pull half-way.
+    failed.map_or(Ok(pulled), Err)
+}
+
+/// How the command ends after this report.
+fn verdict(report: Report) -> Result<Done, Failure> {
+    if report.is_clean() {
+        return Ok(Done::Whole);
+    }
+    let tables = report.tables.len();
+    let failed = report.tables.iter().filter(|(_, table)| table.status == TableStatus::Failed).count();
+    let incomplete = report.tables.iter().filter(|(_, table)| table.status != TableStatus::Completed).count();
+    let records: u64 = report.tables.iter().map(|(_, table)| table.outcome.failed).sum();
+    let mut errors: Vec<Error> = report.tables.into_iter().filter_map(|(_, table)| table.error).collect();
+    let cut_off = errors.iter().position(ends_the_pull);
+    if let Some(at) = cut_off {
+        return Err(Failure::reported(errors.swap_remove(at)));
+    }
+    if failed == tables
+        && let Some(error) = errors.into_iter().next()
+    {
+        return Err(Failure::reported(error));
+    }
+    let records = counted(records, "record");
+    complain(format!("{incomplete} of {} and {records} failed: see the report", counted(tables as u64, "table")));
+    Ok(Done::Partly)
+}
+
+fn ends_the_pull(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Disconnected | ErrorKind::Timeout | ErrorKind::Unreachable)
+}

@@ -1,0 +1,88 @@
+//! `rowferry serve`
+
+use std::sync::mpsc;
+
+use rowferry::serve::{Server, ServerTls};
+use rowferry::{Direction, Session, Site};
+use serde_json::json;
+
+use super::{moment, on_signal, open_existing, read_file};
+use crate::args::ServeArgs;
+use crate::failure::{Done, Failure};
+use crate::output::{Out, complain, counted, printable};
+
+pub fn run(args: &ServeArgs, out: &mut Out) -> Result<Done, Failure> {
+    let site = open_existing(&args.db)?;
+    if let Some(url) = &args.site_url {
+        site.settings().set_site_url(url).map_err(Failure::typed)?;
+    }
+    let mut builder = Server::builder(&site);
+    if let Some(prefix) = &args.prefix {
+        builder = builder.prefix(prefix).map_err(Failure::typed)?;
+    }
+    // clap takes both or none.
+    if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {
+        builder = builder.tls(ServerTls::from_pem(&read_file(certificate)?, &read_file(key)?)?);
+    }
+    let server = builder.bind(args.listen.as_str()).map_err(|error| error.while_doing(&args.listen))?;
+    if !server.local_addr().ip().is_loopback() && args.tls_cert.is_none() {
+        complain(format!(
+            "warning: {} can be reached from other machines, and nothing is encrypted. Use --tls-cert and --tls-key, \
+             or a proxy that speaks https.",
+            server.local_addr()
+        ));
+    }
+    let (signal, signalled) = mpsc::channel();
+    on_signal(move || {
+        // The receiver is gone when the program is ending anyway.
+        let _ = signal.send(());
+    })?;
+    let server = server.spawn()?;
+    let session = match args.code {
+        true => Some(site.sessions().create(Direction::Send)?),
+        false => None,
+    };
+    match args.format.json {
+        true => announce_json(server.url(), session.as_ref(), out)?,
+        false => announce(args, &site, server.url(), session.as_ref(), out)?,
+    }
+    // An error means that there will never be a signal: the handler, which has the sender, stays until the program ends.
+    let _ = signalled.recv();
+    server.stop();
+    if !args.format.json {
+        out.line("Stopped.")?;
+    }
+    Ok(Done::Whole)
+}
+
+fn announce_json(url: &str, session: Option<&Session>, out: &mut Out) -> Result<(), Failure> {
+    out.json(&json!({ "event": "listening", "url": url }))?;
+    match session {
+        Some(session) => out.json(&json!({
+            "event": "session",
+            "code": session.code(),
+            "uuid": session.uuid().to_string(),
+            "expires_at": moment(session.expires_at()),
+        })),
+        None => Ok(()),
+    }
+}
+
+fn announce(args: &ServeArgs, site: &Site, url: &str, session: Option<&Session>, out: &mut Out) -> Result<(), Failure> {
+    let tables = site.list_tables()?;
+    let rows: u64 = tables.iter().map(|table| table.row_count).sum();
+    let db = printable(&args.db.path);
+    out.line(format!("Serving {db} ({}, {}) at {url}", counted(tables.len() as u64, "table"), counted(rows, "row")))?;
+    out.line("Ctrl-C ends it.")?;
+    if !site.settings().enabled()? {
+        out.line("Sync is switched off: nobody gets anything until `rowferry settings set enabled true`.")?;
+    }
+    out.line("")?;
+    let Some(session) = session else {
+        return out.line(format!("To let somebody pull, make a code: rowferry sessions create --db {db}"));
+    };
+    let theirs = site.settings().site_url()?.unwrap_or_else(|| url.to_owned());
+    out.line(format!("To pull it, run this elsewhere. The code works once, until {}:", moment(session.expires_at())))?;
+    out.line("")?;
+    out.line(format!("  rowferry pull {theirs} --code {} --db backup.db", session.code()))
+}

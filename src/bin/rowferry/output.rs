@@ -1,0 +1,234 @@
+//! What is printed on stdout: lines and tables for people, or a JSON object per line.
+
+use std::io::{self, Write};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rowferry::{Error, ErrorKind, Value};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::failure::Failure;
+
+/// The widest that a cell of a table for people gets, in characters.
+const CELL: usize = 48;
+
+/// Standard output. Once its reader has gone (`rowferry records ... | head -1`), nothing more is printed, and the command goes
+/// on to its end.
+#[derive(Debug)]
+pub struct Out {
+    closed: bool,
+}
+
+impl Out {
+    pub fn new() -> Self {
+        Out { closed: false }
+    }
+
+    /// A line for people.
+    pub fn line(&mut self, text: impl AsRef<str>) -> Result<(), Failure> {
+        self.write(text.as_ref().as_bytes())
+    }
+
+    /// A JSON object.
+    pub fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_vec(value).map_err(|error| {
+            Error::new(ErrorKind::TooLarge, format!("the answer cannot be written as JSON: {error}")).with_source(error)
+        })?;
+        self.write(&text)
+    }
+
+    /// A table for people.
+    pub fn table(&mut self, table: &Table) -> Result<(), Failure> {
+        table.lines().iter().try_for_each(|line| self.line(line))
+    }
+
+    /// Writes a line at once: whoever reads events must not wait for the next one.
+    fn write(&mut self, line: &[u8]) -> Result<(), Failure> {
+        if self.closed {
+            return Ok(());
+        }
+        let mut stdout = io::stdout().lock();
+        let written = stdout.write_all(line).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush());
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.closed = true;
+                Ok(())
+            }
+            Err(error) => {
+                let message = format!("cannot write to standard output: {error}");
+                Err(Error::new(ErrorKind::File, message).with_source(error).into())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+/// A line on stderr. Where even that cannot be written, there is nobody to be told.
+pub fn complain(text: impl AsRef<str>) {
+    let _ = writeln!(io::stderr(), "rowferry: {}", one_line(text.as_ref()));
+}
+
+/// A table for people.
+#[derive(Debug)]
+pub struct Table {
+    heads: Vec<String>,
+    /// Which columns hold numbers, and stand to the right.
+    right: Vec<bool>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table with these columns; one whose name begins with `>` stands to the right.
+    pub fn new<H: AsRef<str>>(heads: impl IntoIterator<Item = H>) -> Self {
+        let (heads, right) = heads
+            .into_iter()
+            .map(|head| match head.as_ref().strip_prefix('>') {
+                Some(head) => (printable(head), true),
+                None => (printable(head.as_ref()), false),
+            })
+            .unzip();
+        Table { heads, right, rows: Vec::new() }
+    }
+
+    /// Adds a row.
+    pub fn row<C: AsRef<str>>(&mut self, cells: impl IntoIterator<Item = C>) {
+        let cell = |cell: C| shortened(&printable(cell.as_ref()));
+        self.rows.push(cells.into_iter().map(cell).collect());
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column)).chain(self.heads.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..self.heads.len()).map(width).collect();
+        let line = |cells: &[String]| {
+            let padded = cells.iter().zip(&widths).zip(&self.right).map(|((cell, width), right)| match right {
+                true => format!("{cell:>width$}"),
+                false => format!("{cell:<width$}"),
+            });
+            format!("  {}", padded.collect::<Vec<_>>().join("  ")).trim_end().to_owned()
+        };
+        let rule: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
+        [line(&self.heads), line(&rule)].into_iter().chain(self.rows.iter().map(|row| line(row))).collect()
+    }
+}
+
+/// Text without control characters: what another site sends must not steer the terminal.
+pub fn printable(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for c in text.chars() {
+        // Marks that turn the direction of writing change what is read as well.
+        let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if c.is_control() || turns { clean.extend(c.escape_default()) } else { clean.push(c) }
+    }
+    clean
+}
+
+/// Text on one line.
+pub fn one_line(text: &str) -> String {
+    printable(&text.split(['\n', '\r']).map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" "))
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(CELL) {
+        Some(_) => text.chars().take(CELL - 3).chain("...".chars()).collect(),
+        None => text.to_owned(),
+    }
+}
+
+/// A count with its thousands apart: `12,345`.
+pub fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A count and what is counted: `1 table`, `2 tables`.
+pub fn counted(count: u64, what: &str) -> String {
+    format!("{} {what}{}", grouped(count), if count == 1 { "" } else { "s" })
+}
+
+/// A value for people.
+pub fn value_text(value: &Value) -> String {
+    match value {
+        Value::Null => "NULL".to_owned(),
+        Value::Integer(v) => v.to_string(),
+        Value::Real(v) => format!("{v:?}"),
+        Value::Text(v) => String::from_utf8_lossy(v).into_owned(),
+        Value::Blob(v) => format!("blob of {} bytes", v.len()),
+    }
+}
+
+/// A value as it goes between two rowferry sites: see [`rowferry::wire::Dialect`].
+pub fn value_json(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Null => json!(null),
+        Value::Integer(v) => json!(v),
+        Value::Real(v) if v.is_finite() => json!(v),
+        Value::Real(v) => json!({ "__rowferry_real__": v.to_string() }),
+        Value::Text(v) => match std::str::from_utf8(v) {
+            Ok(text) => json!(text),
+            Err(_) => json!({ "__rowferry_text__": STANDARD.encode(v) }),
+        },
+        Value::Blob(v) => json!({ "__phoenix_kit_binary__": STANDARD.encode(v) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_aligned_and_harmless() {
+        let mut table = Table::new(["name", ">rows"]);
+        table.row(["größe", "1,000"]);
+        table.row(["a\u{1b}[2Jb\u{202e}", "7"]);
+        table.row(["x".repeat(60), String::new()]);
+        let lines = table.lines();
+        assert_eq!(lines[0], format!("  name{}   rows", " ".repeat(44)));
+        assert_eq!(lines[2], format!("  größe{}  1,000", " ".repeat(43)));
+        assert!(lines[3].starts_with(r"  a\u{1b}[2Jb\u{202e} ") && lines[3].ends_with("      7"), "{}", lines[3]);
+        assert_eq!(lines[4], format!("  {}...", "x".repeat(45)));
+    }
+
+    #[test]
+    fn counts_are_grouped() {
+        for (count, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(grouped(count), text);
+        }
+        assert_eq!([counted(1, "row"), counted(0, "row"), counted(2_000, "row")], ["1 row", "0 rows", "2,000 rows"]);
+    }
+
+    #[test]
+    fn values_are_json_that_loses_nothing() {
+        for (value, text) in [
+            (Value::Null, "null"),
+            (Value::Integer(i64::MAX), "9223372036854775807"),
+            (Value::Real(1.0), "1.0"),
+            (Value::Real(f64::NEG_INFINITY), r#"{"__rowferry_real__":"-inf"}"#),
+            (Value::Text(b"a\"".to_vec()), r#""a\"""#),
+            (Value::Text(vec![0xff]), r#"{"__rowferry_text__":"/w=="}"#),
+            (Value::Blob(vec![0, 255]), r#"{"__phoenix_kit_binary__":"AP8="}"#),
+        ] {
+            assert_eq!(value_json(&value).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn messages_stay_on_one_line() {
+        assert_eq!(one_line("a\r\n  b\tc\n"), r"a b\tc");
+    }
+}

@@ -1,0 +1,288 @@
+//! What the cases share: tables described in a line, records, and a look at what became of them.
+
+use crate::domain::record::{Failure, Outcome, Reason, Tally};
+use crate::domain::schema::{Column, ForeignKey, LogicalType, TableSchema, UniqueKind, UniqueSet};
+use crate::domain::strategy::Strategy;
+use crate::domain::value::{Rows, Value, ValueRef};
+use crate::error::Result;
+use crate::plan::create::creatable;
+use crate::plan::table::{ExtraColumns, link_appends, plan_table};
+use crate::plan::{Identity, TablePlan};
+use crate::store::{AppendKeys, PageBounds, Scope, Snapshot, Store, Writer};
+
+/// More rows and bytes than any case has.
+pub(super) const ALL: PageBounds = PageBounds { rows: 100_000, bytes: 1 << 30 };
+
+/// A value of a record, or none.
+pub(super) type Cell = Option<Value>;
+
+/// NULL in a record.
+pub(super) const NULL: Cell = Some(Value::Null);
+
+/// A column that a record does not have.
+pub(super) const ABSENT: Cell = None;
+
+/// A value in a record.
+pub(super) fn v(value: impl Into<Value>) -> Cell {
+    Some(value.into())
+}
+
+/// Unwraps with a sentence.
+pub(super) trait Must<T> {
+    /// The value, or a panic that says what could not be done.
+    fn must(self, doing: &str) -> T;
+}
+
+impl<T> Must<T> for Result<T> {
+    #[track_caller]
+    fn must(self, doing: &str) -> T {
+        self.unwrap_or_else(|error| panic!("cannot {doing}: {error} ({})", error.code()))
+    }
+}
+
+pub(super) fn rows<const N: usize>(records: impl IntoIterator<Item = [Cell; N]>) -> Rows {
+    let mut rows = Rows::new(N);
+    for record in records {
+        rows.start_row();
+        for (at, cell) in record.iter().enumerate() {
+            if let Some(value) = cell {
+                rows.set(at, value.as_ref());
+            }
+        }
+    }
+    rows
+}
+
+fn names(text: &str) -> Vec<String> {
+    text.split_whitespace().map(String::from).collect()
+}
+
+/// A table as a sender describes it. `columns` is `id integer!, mail text`: names and what they mean, `!` for NOT NULL.
+pub(super) fn table(name: &str, columns: &str, key: &str) -> TableSchema {
+    let column = |text: &str| {
+        let (name, meaning) = text.trim().rsplit_once(' ').expect("a column has a name and a type");
+        let logical = match meaning.trim_end_matches('!') {
+            "integer" => LogicalType::Integer,
+            "real" => LogicalType::Real,
+            "text" => LogicalType::Text,
+            "blob" => LogicalType::Blob,
+            "uuid" => LogicalType::Uuid,
+            "any" => LogicalType::Any,
+            other => panic!("no case uses the type {other:?}"),
+        };
+        Column { name: name.into(), logical, nullable: !meaning.ends_with('!'), ..Column::default() }
+    };
+    TableSchema {
+        name: name.into(),
+        columns: columns.split(',').map(column).collect(),
+        primary_key: names(key),
+        ..TableSchema::default()
+    }
+}
+
+/// Adds to the description of a table.
+pub(super) trait Describe {
+    fn with_unique(self, columns: &str) -> Self;
+    fn with_parent(self, columns: &str, parent: &str, parent_columns: &str) -> Self;
+}
+
+impl Describe for TableSchema {
+    fn with_unique(mut self, columns: &str) -> Self {
+        self.unique.push(UniqueSet { columns: names(columns), kind: UniqueKind::Full });
+        self
+    }
+
+    fn with_parent(mut self, columns: &str, parent: &str, parent_columns: &str) -> Self {
+        let (columns, parent_columns) = (names(columns), names(parent_columns));
+        self.foreign_keys.push(ForeignKey { columns, parent: parent.into(), parent_columns, ..ForeignKey::default() });
+        self
+    }
+}
+
+/// What a store is asked to make for these tables, which may refer to each other.
+pub(super) fn made(tables: &[TableSchema]) -> Vec<TableSchema> {
+    let others = |name: &str| tables.iter().find(|table| table.name.eq_ignore_ascii_case(name)).cloned();
+    let make = |table| {
+        let (table, notes) = creatable(table, false, &others).must("plan a table");
+        assert!(notes.is_empty(), "a case describes a table that cannot be made: {notes:?}");
+        table
+    };
+    tables.iter().map(make).collect()
+}
+
+/// Makes tables, and gives them as the store describes them.
+#[track_caller]
+pub(super) fn create<const N: usize>(store: &dyn Store, tables: [TableSchema; N]) -> [TableSchema; N] {
+    let made = made(&tables);
+    write(store, |writer| made.iter().try_for_each(|table| writer.create_table(table)));
+    tables.map(|table| schema(store, &table.name))
+}
+
+/// Makes a table whose key, if the store has such keys, may hold NULL; `None` if it has none.
+#[track_caller]
+pub(super) fn create_nullable(store: &dyn Store, mut table: TableSchema) -> Option<TableSchema> {
+    for column in &mut table.columns {
+        column.declared_type = if column.logical == LogicalType::Integer { "BIGINT" } else { "TEXT" }.into();
+    }
+    let (made, _) = creatable(&table, true, &|_| None).must("plan a table");
+    write(store, |writer| writer.create_table(&made));
+    let found = schema(store, &table.name);
+    let nullable = matches!(plan(&found, Strategy::Skip).identity, Identity::Key { nullable: true, .. });
+    nullable.then_some(found)
+}
+
+#[track_caller]
+pub(super) fn schema(store: &dyn Store, table: &str) -> TableSchema {
+    let found = look(store).schema(table).must("read a schema");
+    found.unwrap_or_else(|| panic!("the table {table:?} is not there"))
+}
+
+#[track_caller]
+pub(super) fn look(store: &dyn Store) -> Box<dyn Snapshot> {
+    store.snapshot().must("take a snapshot")
+}
+
+#[track_caller]
+pub(super) fn begin(store: &dyn Store) -> Box<dyn Writer> {
+    store.writer().must("begin a transaction")
+}
+
+/// Runs `work` in one transaction, which is committed.
+#[track_caller]
+pub(super) fn write<T>(store: &dyn Store, work: impl FnOnce(&mut dyn Writer) -> Result<T>) -> T {
+    let mut writer = begin(store);
+    let done = work(&mut *writer).must("write");
+    writer.commit().must("commit");
+    done
+}
+
+/// The plan of taking records with the columns of `table` into it.
+pub(super) fn plan(table: &TableSchema, strategy: Strategy) -> TablePlan {
+    plan_table(table, table, strategy, ExtraColumns::Refuse).must("plan the import of a table")
+}
+
+/// Plans of tables that are pulled together.
+pub(super) fn plans<const N: usize>(tables: [(&TableSchema, Strategy); N]) -> [TablePlan; N] {
+    let mut plans = tables.map(|(table, strategy)| plan(table, strategy));
+    link_appends(&mut plans, &tables.map(|(table, _)| table.clone()));
+    plans
+}
+
+pub(super) fn tally() -> Tally {
+    Tally::new(1_000)
+}
+
+/// What becomes of records, by the method that is right for their plan.
+pub(super) fn apply_in(writer: &mut dyn Writer, plan: &TablePlan, scope: &Scope, rows: &Rows) -> Result<Outcome> {
+    let mut tally = tally();
+    let all = 0..rows.len();
+    match (plan.strategy, &plan.identity) {
+        (Strategy::Append, _) => writer.append(plan, scope, AppendKeys::Make, rows, all, &mut tally)?,
+        (_, Identity::Key { .. }) => writer.apply(plan, scope, rows, all, &mut tally)?,
+        (_, Identity::WholeRow) => {
+            writer.count_whole(plan, scope)?;
+            writer.apply_whole(plan, scope, rows, all, &mut tally)?;
+        }
+    }
+    Ok(tally.outcome)
+}
+
+/// The same in a transaction and a scope of its own.
+#[track_caller]
+pub(super) fn apply(store: &dyn Store, plan: &TablePlan, rows: &Rows) -> Outcome {
+    let scope = Scope::new();
+    write(store, |writer| {
+        let outcome = apply_in(writer, plan, &scope, rows)?;
+        writer.end_scope(&scope)?;
+        Ok(outcome)
+    })
+}
+
+/// Puts rows into a table, all of them new.
+#[track_caller]
+pub(super) fn fill(store: &dyn Store, table: &TableSchema, rows: &Rows) {
+    let outcome = apply(store, &plan(table, Strategy::Skip), rows);
+    expect_counts(&outcome, Counts { created: rows.len() as u64, ..NONE });
+}
+
+/// The five counts of an outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) created: u64,
+    pub(super) updated: u64,
+    pub(super) unchanged: u64,
+    pub(super) skipped: u64,
+    pub(super) failed: u64,
+}
+
+pub(super) const NONE: Counts = Counts { created: 0, updated: 0, unchanged: 0, skipped: 0, failed: 0 };
+
+#[track_caller]
+pub(super) fn expect_counts(outcome: &Outcome, expected: Counts) {
+    let Outcome { created, updated, unchanged, skipped, failed, failures } = outcome;
+    let (created, updated, unchanged, skipped, failed) = (*created, *updated, *unchanged, *skipped, *failed);
+    let found = Counts { created, updated, unchanged, skipped, failed };
+    assert!(found == expected, "the records count as {found:?} instead of {expected:?}; failures: {failures:?}");
+}
+
+/// Looks for the failure of the record with this key.
+#[track_caller]
+pub(super) fn expect_failure(outcome: &Outcome, key: &[Value], reason: Reason, column: Option<&str>) {
+    let failure = outcome.failures.iter().find(|failure| failure.key == key);
+    let Some(Failure { reason: found, column: at_fault, message, .. }) = failure else {
+        panic!("no failure has the key {key:?}: {:?}", outcome.failures);
+    };
+    assert!(*found == reason, "the record {key:?} failed for {found:?} ({message}) instead of {reason:?}");
+    assert!(!message.is_empty(), "the failure of the record {key:?} says nothing");
+    if let (Some(found), Some(column)) = (at_fault, column) {
+        assert!(found == column, "the record {key:?} failed for its column {found:?} instead of {column:?}");
+    }
+}
+
+/// All rows of a table, in the order of its pages.
+#[track_caller]
+pub(super) fn contents(store: &dyn Store, table: &TableSchema) -> Vec<Vec<Value>> {
+    let mut rows = Rows::default();
+    let end = look(store).page(table, None, 0, ALL, &mut rows).must("read a page");
+    assert!(!end.more, "a page without bounds leaves rows of {:?} out", table.name);
+    owned(&rows)
+}
+
+/// The rows as values; no cell may be absent.
+#[track_caller]
+pub(super) fn owned(rows: &Rows) -> Vec<Vec<Value>> {
+    let cell = |row, at| rows.get(row, at).map(ValueRef::to_owned).unwrap_or_else(|| panic!("a cell is absent"));
+    (0..rows.len()).map(|row| (0..rows.width()).map(|at| cell(row, at)).collect()).collect()
+}
+
+/// Whether these are the same rows, in the same order, each value of the same storage class and bits.
+pub(super) fn are_same(found: &[Vec<Value>], expected: &[Vec<Value>]) -> bool {
+    let same =
+        |a: &Vec<Value>, b: &Vec<Value>| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.as_ref().same(b.as_ref()));
+    found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| same(a, b))
+}
+
+/// Looks whether a table holds these rows, in key order.
+#[track_caller]
+pub(super) fn expect_rows(store: &dyn Store, table: &TableSchema, expected: &Rows) {
+    let (found, expected) = (contents(store, table), owned(expected));
+    assert!(are_same(&found, &expected), "the table {:?} holds {found:?} instead of {expected:?}", table.name);
+}
+
+/// Looks whether a table without a key holds these rows, in any order.
+#[track_caller]
+pub(super) fn expect_multiset(store: &dyn Store, table: &TableSchema, expected: &Rows) {
+    let sorted = |mut rows: Vec<Vec<Value>>| {
+        rows.sort_by_key(|row| format!("{row:?}"));
+        rows
+    };
+    let (found, expected) = (sorted(contents(store, table)), sorted(owned(expected)));
+    assert!(are_same(&found, &expected), "the table {:?} holds {found:?} instead of {expected:?}", table.name);
+}
+
+/// The first column of each row as an integer.
+#[track_caller]
+pub(super) fn integers(rows: &[Vec<Value>], column: usize) -> Vec<i64> {
+    let integer = |row: &Vec<Value>| row[column].as_integer().unwrap_or_else(|| panic!("{:?} is no integer", row[column]));
+    rows.iter().map(integer).collect()
+}

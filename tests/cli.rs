@@ -1,0 +1,455 @@
+//! The command line as scripts use it: exit codes, JSON lines, one line on stderr.
+#![cfg(feature = "cli")]
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use serde_json::Value;
+use tempfile::TempDir;
+
+const SHOP: &str = "
+    CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT NOT NULL, photo BLOB, score REAL);
+    INSERT INTO users VALUES (1, 'Zoë', x'00ff', 1.0), (2, 'b\u{1b}[2J', NULL, NULL), (3, 'c', x'', -1e300);
+    CREATE TABLE posts (id INTEGER PRIMARY KEY, user_id INTEGER NOT NULL REFERENCES users(id), body TEXT);
+    INSERT INTO posts SELECT value, value % 3 + 1, 'post ' || value FROM generate_series_here;
+    CREATE TABLE \"order by \"\"x\"\"\" (a TEXT NOT NULL, b INTEGER NOT NULL, PRIMARY KEY (a, b));
+    INSERT INTO \"order by \"\"x\"\"\" VALUES ('k', 1), ('k', 2);";
+
+/// A folder with a shop in it.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = Folder(tempfile::tempdir().unwrap());
+        let series = "(WITH RECURSIVE s(value) AS (VALUES (1) UNION ALL SELECT value + 1 FROM s WHERE value < 1500) SELECT value FROM s)";
+        folder.sql("shop.db", &SHOP.replace("generate_series_here", series));
+        folder
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn sql(&self, name: &str, sql: &str) {
+        Connection::open(self.path(name)).unwrap().execute_batch(sql).unwrap();
+    }
+
+    fn number(&self, name: &str, sql: &str) -> i64 {
+        Connection::open(self.path(name)).unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rowferry"));
+        command.args(line.split_whitespace()).current_dir(self.0.path()).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, line: &str) -> Ran {
+        Ran::of(self.command(line).output().unwrap())
+    }
+
+    /// A new code for the shop.
+    fn code(&self) -> String {
+        let made = self.run("sessions create --db shop.db --json").ok();
+        made.json()["code"].as_str().unwrap().to_owned()
+    }
+
+    fn serve(&self) -> Served {
+        self.serve_with("")
+    }
+
+    fn serve_with(&self, more: &str) -> Served {
+        let mut command = self.command(&format!("serve --db shop.db --listen 127.0.0.1:0 --code --json {more}"));
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut event = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+        let (listening, session) = (event(), event());
+        assert_eq!((&listening["event"], &session["event"]), (&"listening".into(), &"session".into()));
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        Served { child, url: text(&listening["url"]), code: text(&session["code"]) }
+    }
+}
+
+/// A running `rowferry serve`.
+struct Served {
+    child: Child,
+    url: String,
+    code: String,
+}
+
+impl Served {
+    fn signal(mut self, signal: &str) -> i32 {
+        kill(&self.child, signal);
+        self.child.wait().unwrap().code().unwrap()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn kill(child: &Child, signal: &str) {
+    assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+}
+
+/// A command that has ended.
+#[derive(Debug)]
+struct Ran {
+    status: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Ran {
+    fn of(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+        Ran { status: output.status.code().expect("no signal ended it"), stdout, stderr }
+    }
+
+    #[track_caller]
+    fn ok(self) -> Self {
+        assert_eq!((self.status, self.stderr.as_str()), (0, ""), "{:.2000}", self.stdout);
+        self
+    }
+
+    /// Failed with this status, and with one line on stderr that says each of these.
+    #[track_caller]
+    fn failed(self, status: i32, says: &[&str]) -> Self {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.stderr.lines().count(), 1, "{}", self.stderr);
+        assert!(says.iter().all(|text| self.stderr.contains(text)), "{says:?} in {}", self.stderr);
+        self
+    }
+
+    /// The last line of stdout; all lines must be JSON objects.
+    #[track_caller]
+    fn json(&self) -> Value {
+        let lines: Vec<Value> = self.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(lines.iter().all(Value::is_object), "{}", self.stdout);
+        lines.last().expect("a line").clone()
+    }
+}
+
+#[test]
+fn the_demo_is_as_it_should_be() {
+    let folder = Folder::new();
+    let ran = Ran::of(folder.command("demo --rows 1500").env("TMPDIR", folder.0.path()).output().unwrap()).ok();
+    assert!(ran.stdout.contains("Everything is as it should be: 5 pulls"), "{}", ran.stdout);
+    let left = || std::fs::read_dir(folder.0.path()).unwrap().filter(|e| e.as_ref().unwrap().path().is_dir()).count();
+    assert_eq!(left(), 0);
+    Ran::of(folder.command("demo --rows 100 --keep").env("TMPDIR", folder.0.path()).output().unwrap()).ok();
+    assert_eq!(left(), 1);
+}
+
+#[test]
+fn a_pull_reports_what_it_did() {
+    let folder = Folder::new();
+    let served = folder.serve();
+    let pull =
+        |code: &str, more: &str| folder.run(&format!("pull {} --code {code} --db backup.db --json {more}", served.url));
+    let report = pull(&served.code, "").ok().json();
+    assert_eq!(report["event"], "report");
+    assert_eq!((&report["records"], &report["one_state"]), (&1505.into(), &true.into()));
+    assert!(report["bytes"].as_u64().unwrap() > 1000 && report["seconds"].as_f64().unwrap() > 0.0);
+    let posts = &report["tables"]["posts"];
+    assert_eq!((&posts["status"], &posts["created"], &posts["error"]), (&"completed".into(), &1500.into(), &Value::Null));
+    assert_eq!((&posts["resumed"], &posts["errors"]), (&false.into(), &Value::Array(vec![])));
+    assert_eq!(report["tables"].as_object().unwrap().len(), 3);
+    assert_eq!(folder.number("backup.db", "SELECT count(*) FROM posts JOIN users ON users.id = user_id"), 1500);
+    assert_eq!(folder.number("backup.db", "SELECT length(photo) FROM users WHERE id = 1 AND score = 1.0"), 2);
+
+    folder.sql(
+        "shop.db",
+        "UPDATE users SET name = 'new', photo = NULL WHERE id = 1; INSERT INTO users (id, name) VALUES (9, 'n')",
+    );
+    let counts = |report: &Value, table: &str| {
+        ["created", "updated", "unchanged", "skipped", "failed"].map(|what| report["tables"][table][what].as_u64().unwrap())
+    };
+    let dry = pull(&folder.code(), "--strategy overwrite --dry-run").ok().json();
+    assert_eq!(counts(&dry, "users"), [1, 1, 2, 0, 0]);
+    assert_eq!(folder.number("backup.db", "SELECT count(*) FROM users"), 3);
+    let merged =
+        pull(&folder.code(), "--table users --table posts --strategy skip --table-strategy users=merge").ok().json();
+    assert_eq!((counts(&merged, "users"), counts(&merged, "posts")), ([1, 1, 2, 0, 0], [0, 0, 0, 1500, 0]));
+    assert_eq!(folder.number("backup.db", "SELECT length(photo) FROM users WHERE name = 'new'"), 2);
+
+    let people =
+        folder.run(&format!("pull {} --code {} --db new.db --batch-size 7 --timeout 1e18", served.url, folder.code())).ok();
+    assert!(people.stdout.contains("completed, new table") && people.stdout.contains("1,506 records"), "{}", people.stdout);
+    assert_eq!(served.signal("-TERM"), 0);
+}
+
+#[test]
+fn records_and_tables_that_fail_are_listed() {
+    let folder = Folder::new();
+    let served = folder.serve();
+    folder.sql(
+        "backup.db",
+        "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT CHECK (name <> 'c'), photo, score);
+         CREATE TABLE \"order by \"\"x\"\"\" (a TEXT NOT NULL, b INTEGER NOT NULL CHECK (b < 2), PRIMARY KEY (a, b));",
+    );
+    let pull = |more: &str| folder.run(&format!("pull {} --code {} --db backup.db {more}", served.url, folder.code()));
+    let report = pull("--json --table users --table ghost").failed(3, &["1 of 2 tables", "1 record failed"]).json();
+    let error = &report["tables"]["users"]["errors"][0];
+    assert_eq!((&error["key"], &error["code"]), (&3.into(), &"check".into()));
+    let ghost = &report["tables"]["ghost"];
+    assert_eq!((&ghost["status"], &ghost["error_code"]), (&"failed".into(), &"table_not_found".into()));
+    assert!(ghost["error"].as_str().unwrap().contains("ghost"));
+    let composite = pull("--json").failed(3, &["2 records"]).json();
+    assert_eq!(composite["tables"]["order by \"x\""]["errors"][0]["key"].to_string(), r#"["k",2]"#);
+    let people = pull("").failed(3, &["see the report"]);
+    assert!(people.stdout.contains("key k, 2") && people.stdout.contains("(check)"), "{}", people.stdout);
+    pull("--table ghost").failed(1, &["no table \"ghost\""]);
+    let missing = folder.run(&format!("pull {} --code {} --db empty.db --no-create-tables", served.url, folder.code()));
+    missing.failed(1, &["no table", "here"]);
+    pull("--table users --table-strategy posts=merge").failed(2, &["posts"]);
+}
+
+#[test]
+fn another_site_can_be_looked_at() {
+    let folder = Folder::new();
+    let served = folder.serve();
+    let look = |what: &str| folder.run(&format!("{what} {} --code {}", served.url, folder.code()));
+    let tables = look("tables --json").ok().json();
+    assert_eq!(tables["tables"][1], serde_json::json!({ "name": "posts", "row_count": 1500 }));
+    assert!(look("tables").ok().stdout.contains("  posts         1,500\n"));
+    let schema = look("schema users --json").ok().json();
+    assert_eq!((&schema["table"], &schema["primary_key"][0]), (&"users".into(), &"id".into()));
+    assert_eq!((&schema["columns"][1]["name"], &schema["columns"][1]["nullable"]), (&"name".into(), &false.into()));
+    assert!(look("schema posts").ok().stdout.contains("foreign key: user_id -> users (id)"));
+    assert_eq!(look("count posts --json").ok().json()["count"], 1500);
+    assert_eq!(look("count posts").ok().stdout, "1500\n");
+
+    let page = look("records users --limit 2 --offset 1 --json").ok();
+    assert!(
+        page.stdout.contains(r#"{"id":3,"name":"c","photo":{"__phoenix_kit_binary__":""},"score":-1e+300}"#),
+        "{}",
+        page.stdout
+    );
+    let page = page.json();
+    assert_eq!(
+        (page["records"].as_array().unwrap().len(), &page["offset"], &page["has_more"]),
+        (2, &1.into(), &false.into())
+    );
+    let people = look("records users --limit 2").ok().stdout;
+    assert!(people.contains("Zoë         blob of 2 bytes  1.0"), "{people}");
+    assert!(people.contains(r"b\u{1b}[2J") && !people.contains('\u{1b}') && people.contains("--offset 2"), "{people}");
+    look("records ghost").failed(1, &["ghost"]);
+
+    let status = folder.run(&format!("status {} --json", served.url)).ok().json();
+    assert_eq!((&status["enabled"], &status["password_required"]), (&true.into(), &false.into()));
+    folder.run("settings set enabled false --db shop.db").ok();
+    assert!(folder.run(&format!("status {}", served.url)).ok().stdout.contains("switched off"));
+    let disabled = look("tables --json").failed(1, &["switched off"]).json();
+    assert_eq!((&disabled["event"], &disabled["code"]), (&"error".into(), &"disabled".into()));
+}
+
+#[test]
+fn codes_work_once_and_only_while_they_should() {
+    let folder = Folder::new();
+    let served = folder.serve();
+    let count = |code: &str| folder.run(&format!("count users {} --code {code} --json", served.url));
+    count(&served.code).ok();
+    assert_eq!(count(&served.code).failed(1, &["used already"]).json()["code"], "code_used");
+    assert_eq!(count("AAAAAAAA").failed(1, &["does not know this code"]).json()["code"], "invalid_code");
+    count("A/B").failed(2, &["letters and digits"]);
+
+    let made = folder.run("sessions create --db shop.db --expires-in 0.5 --json").ok().json();
+    let code = made["code"].as_str().unwrap();
+    let listed = folder.run("sessions list --db shop.db --json").ok();
+    assert_eq!((listed.stdout.lines().count(), &listed.json()["uuid"]), (2, &made["uuid"]));
+    assert!(!listed.stdout.contains(code) && listed.stdout.contains(r#""status":"used""#));
+    folder.run(&format!("sessions delete {code} --db shop.db")).ok();
+    count(code).failed(1, &["does not know"]);
+    folder.run(&format!("sessions delete {code} --db shop.db")).failed(1, &["uuid"]);
+    let used = serde_json::from_str::<Value>(listed.stdout.lines().next().unwrap()).unwrap();
+    folder.run(&format!("sessions delete {} --db shop.db --json", used["uuid"].as_str().unwrap())).ok();
+    assert!(folder.run("sessions list --db shop.db").ok().stdout.contains("no sessions"));
+
+    std::fs::remove_file(folder.path("shop.db.rowferry-key")).unwrap();
+    folder.run("sessions create --db shop.db").failed(1, &["key is gone", "rowferry sessions reset-key"]);
+    folder.run("sessions reset-key --db shop.db").ok();
+    folder.run("sessions create --db shop.db").ok();
+}
+
+#[test]
+fn settings_are_read_and_set() {
+    let folder = Folder::new();
+    let get = |key: &str| folder.run(&format!("settings get {key} --db shop.db --json")).ok().json()["value"].clone();
+    assert_eq!((get("enabled"), get("site_url")), ("true".into(), Value::Null));
+    let set = folder.run("settings set site_url HTTPS://Shop.example:443/ --db shop.db --json").ok().json();
+    assert_eq!((&set["value"], &get("site_url")), (&"https://shop.example".into(), &"https://shop.example".into()));
+    folder.run("settings set incoming_password hunter2 --db shop.db").ok();
+    let all = folder.run("settings get --db shop.db").ok().stdout;
+    assert!(all.contains("require_approval") && !all.contains("hunter2"), "{all}");
+    folder.run("settings set enabled maybe --db shop.db").failed(2, &["true or false"]);
+    folder.run("settings get nosuch --db shop.db").failed(2, &["no setting", "incoming_mode"]);
+}
+
+#[test]
+fn databases_that_cannot_be_used_are_said_to_be() {
+    let folder = Folder::new();
+    for line in ["serve --db typo.db", "sessions list --db typo.db", "settings get --db typo.db"] {
+        folder.run(line).failed(1, &["typo.db", "Check the path"]);
+        assert!(!folder.path("typo.db").exists());
+    }
+    std::fs::write(folder.path("letter.db"), "Dear Sir or Madam, this is no database. ".repeat(50)).unwrap();
+    folder.run("serve --db letter.db --listen 127.0.0.1:0").failed(1, &["letter.db"]);
+    let served = folder.serve();
+    let pull = |db: &str| folder.run(&format!("pull {} --code {} --db {db}", served.url, served.code));
+    pull("letter.db").failed(1, &["letter.db"]);
+    pull("no/such/folder/a.db").failed(1, &["no/such/folder/a.db"]);
+    pull("postgres://me:secret@host/db").failed(1, &["no support for Postgres"]);
+    assert!(!pull("postgres://me:secret@host/db").stderr.contains("secret"));
+    read_only(&folder.path("locked"), || pull("locked/a.db").failed(1, &["locked/a.db"]));
+    // None of them has cost the code.
+    pull("backup.db").ok();
+    let dry = folder.run(&format!("pull {} --code {} --db never.db --dry-run", served.url, folder.code())).ok();
+    assert!(dry.stdout.contains("dry run") && !folder.path("never.db").exists());
+}
+
+/// Runs this with a folder that cannot be written. Whoever may write everywhere (root) cannot try it.
+fn read_only(folder: &Path, run: impl FnOnce() -> Ran) {
+    use std::os::unix::fs::PermissionsExt;
+
+    std::fs::create_dir(folder).unwrap();
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o500)).unwrap();
+    if std::fs::write(folder.join("probe"), "").is_err() {
+        run();
+    }
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+#[test]
+fn wrong_usage_is_told_apart() {
+    let folder = Folder::new();
+    for line in [
+        "",
+        "fly",
+        "pull http://127.0.0.1:1 --db a.db",
+        "pull http://127.0.0.1:1 --code A7X9K2M4 --db a.db --strategy replace",
+        "pull http://127.0.0.1:1 --code A7X9K2M4 --db a.db --token T",
+        "pull not-a-url --code A7X9K2M4 --db a.db",
+        "tables ftp://127.0.0.1 --code A7X9K2M4",
+        "records users http://127.0.0.1:1 --code A7X9K2M4 --limit 0",
+        "serve --db shop.db --listen nowhere",
+        "serve --db shop.db --prefix a?b",
+        "sessions create --db shop.db --expires-in never",
+    ] {
+        let ran = folder.run(line);
+        assert_eq!(ran.status, 2, "{line}: {ran:?}");
+        assert!(!ran.stderr.is_empty(), "{line}");
+    }
+    assert_eq!(folder.run("pull --help").ok().stdout.matches("Example:").count(), 1);
+}
+
+#[test]
+fn sites_that_do_not_answer_are_given_up() {
+    let folder = Folder::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = format!("http://{}", listener.local_addr().unwrap());
+    let pull = format!("pull {silent} --code A7X9K2M4 --db backup.db");
+    let began = Instant::now();
+    let ran = folder.run(&format!("{pull} --timeout 0.5 --json")).failed(1, &[]);
+    assert_eq!(ran.json()["code"], "timeout");
+    folder.run(&format!("status {silent} --timeout 0.5")).failed(1, &[]);
+
+    let child = folder.command(&pull).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let accepted: Vec<_> = (0..3).map(|_| listener.accept().unwrap()).collect();
+    kill(&child, "-INT");
+    Ran::of(child.wait_with_output().unwrap()).failed(1, &["cancelled"]);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    drop((listener, accepted));
+    folder.run(&format!("{pull} --json")).failed(1, &["Connection refused"]);
+}
+
+#[test]
+fn serving_takes_a_prefix_a_certificate_and_a_name() {
+    let folder = Folder::new();
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(folder.path("cert.pem"), made.cert.pem()).unwrap();
+    std::fs::write(folder.path("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    let served = folder.serve_with("--tls-cert cert.pem --tls-key key.pem --prefix /shop --site-url https://shop.example/");
+    assert!(served.url.starts_with("https://127.0.0.1:"));
+    assert_eq!(folder.run("settings get site_url --db shop.db").ok().stdout, "https://shop.example\n");
+    folder.run(&format!("status {}", served.url)).failed(1, &[]);
+    folder.run(&format!("status {} --ca-cert cert.pem --prefix shop", served.url)).ok();
+    folder.run(&format!("pull {} --code {} --db backup.db --ca-cert cert.pem", served.url, served.code)).ok();
+    let missing = format!("status {} --ca-cert missing.pem", served.url);
+    folder.run(&missing).failed(1, &["missing.pem"]);
+    assert_eq!(served.signal("-INT"), 0);
+    folder.run("serve --db shop.db --tls-cert key.pem --tls-key cert.pem").failed(1, &["certificate"]);
+}
+
+#[test]
+fn serving_says_what_to_type_and_ends_at_once() {
+    let folder = Folder::new();
+    let mut command = folder.command("serve --db shop.db --listen 0.0.0.0:0 --code");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let said = lines.take_while(|line| !line.contains("rowferry pull")).last().unwrap();
+    // Its reader goes away here: it serves on.
+    assert_eq!(said, "");
+    kill(&child, "-TERM");
+    let ran = Ran::of(child.wait_with_output().unwrap());
+    assert_eq!(ran.status, 0);
+    assert!(ran.stderr.contains("warning") && ran.stderr.contains("nothing is encrypted"), "{}", ran.stderr);
+
+    let served = folder.serve();
+    let taken = served.url.strip_prefix("http://").unwrap();
+    folder.run(&format!("serve --db shop.db --listen {taken}")).failed(1, &[taken, "in use"]);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let folder = Folder::new();
+    let served = folder.serve();
+    let line = format!("records posts --limit 1500 {} --code {}", served.url, served.code);
+    let mut child = folder.command(&line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    Ran::of(child.wait_with_output().unwrap()).ok();
+}
+
+#[test]
+fn a_pull_that_is_cut_off_is_reported_and_can_be_made_again() {
+    let folder = Folder::new();
+    let rows = "WITH RECURSIVE s(n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM s WHERE n < 100000) INSERT INTO many SELECT n FROM s";
+    folder.sql("shop.db", &format!("CREATE TABLE many (id INTEGER PRIMARY KEY); {rows}"));
+    let begun = |served: &Served, code: &str| {
+        // One record at a time, so that it lasts.
+        let line = format!("pull {} --code {code} --db backup.db --table many --batch-size 1 --json", served.url);
+        let mut child = folder.command(&line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut first = String::new();
+        stdout.read_line(&mut first).unwrap();
+        assert!(first.contains(r#""event":"progress""#), "{first}");
+        (child, stdout)
+    };
+    let ended = |child: Child, stdout: BufReader<std::process::ChildStdout>, says: &[&str]| {
+        let last = stdout.lines().last().unwrap().unwrap();
+        Ran::of(child.wait_with_output().unwrap()).failed(1, says);
+        let report: Value = serde_json::from_str(&last).unwrap();
+        assert_eq!(report["event"], "report");
+        report["tables"]["many"].clone()
+    };
+    let served = folder.serve();
+    let (child, stdout) = begun(&served, &served.code);
+    kill(&child, "-INT");
+    assert_eq!(ended(child, stdout, &["cancelled"])["error_code"], "cancelled");
+
+    let (child, stdout) = begun(&served, &folder.code());
+    kill(&served.child, "-KILL");
+    assert_eq!(ended(child, stdout, &["lost"])["error_code"], "disconnected");
+
+    let served = folder.serve();
+    folder.run(&format!("pull {} --code {} --db backup.db", served.url, served.code)).ok();
+    assert_eq!(folder.number("backup.db", "SELECT count(*) FROM many"), 100_000);
+}
