@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::clock;
+use crate::clock::later;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Asks a running call for its end: give a clone to the call and keep one. All clones are one token.
@@ -60,7 +60,7 @@ pub(crate) struct Patience {
 impl Patience {
     /// Patience that begins now; without a time it ends only by the token.
     pub(crate) fn new(cancel: CancelToken, allowed: Option<Duration>) -> Self {
-        Patience { cancel, deadline: allowed.map(|allowed| (clock::later(Instant::now(), allowed), allowed)) }
+        Patience { cancel, deadline: allowed.map(|allowed| (later(Instant::now(), allowed), allowed)) }
     }
 
     /// An error if it is over; `doing` says in the message what was going on.

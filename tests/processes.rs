@@ -197,6 +197,25 @@ fn pulls_at_the_same_time_leave_each_other_alone() {
 }
 
 #[test]
+fn the_host_may_write_while_it_is_told_of_the_progress() {
+    let sender = Sender::new();
+    let here = Fixture::new("CREATE TABLE mine(n)");
+    let mut limits = Limits::default();
+    limits.batch_bytes = 1_000;
+    let site = Site::builder().limits(limits).open(here.path()).unwrap();
+    let other = Connection::open(here.path()).unwrap();
+    other.busy_timeout(Duration::ZERO).unwrap();
+    let mut calls = 0;
+    let options = TransferOptions::new().batch_size(10).on_progress(|progress| {
+        other.execute("INSERT INTO mine VALUES (1)", []).unwrap_or_else(|error| panic!("{progress:?}: {error}"));
+        calls += 1;
+    });
+    assert!(sender.client().transfer_all(&site, options).unwrap().is_clean());
+    assert_eq!(here.rows("SELECT count(*) FROM mine"), [calls.to_string()]);
+    sender.is_equal(&site);
+}
+
+#[test]
 fn a_pull_that_slept_learns_that_it_was_taken_for_dead() {
     let sender = Sender::new();
     let here = Fixture::new("");
