@@ -1,10 +1,12 @@
 //! Appends against a model: whatever the keys, the new rows hang together as the records did, and the old ones are untouched.
+#![cfg(feature = "sqlite")]
 
 mod common;
 mod model;
 
 use common::Fixture;
-use model::{fill, read, show};
+use model::show;
+use model::sql::{fill, read};
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
@@ -112,7 +114,7 @@ impl Table {
                 item.mail = item.mail.filter(|mail| !of_parent && !mails.contains(mail));
                 mails.extend(item.mail);
                 let key = (item.up.filter(|_| of_parent), item.key);
-                let is_new = !keys.contains(&key) && !(of_parent && item.up.is_none());
+                let is_new = !keys.contains(&key) && (!of_parent || item.up.is_some());
                 keys.push(key);
                 is_new
             });
