@@ -1,10 +1,12 @@
 //! Appends against a model: whatever the keys, the new rows hang together as the records did, and the old ones are untouched.
+#![cfg(feature = "sqlite")]
 
 mod common;
 mod model;
 
 use common::Fixture;
-use model::{fill, read, show};
+use model::show;
+use model::sql::{fill, read};
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
