@@ -22,7 +22,7 @@ pub(super) fn tables(sqlite: &Connection) -> Result<Vec<String>> {
 
 /// The structure of an ordinary table; `None` if [`tables`] has none of this name.
 pub(super) fn schema(sqlite: &Connection, name: &str) -> Result<Option<TableSchema>> {
-    let sql = "SELECT name, wr, strict FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name = ?1 COLLATE NOCASE
+    let sql = "SELECT name, wr, strict FROM pragma_table_list(?1) WHERE schema = 'main' AND type = 'table' AND name = ?1 COLLATE NOCASE
                AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name NOT LIKE 'rowferry\\_%' ESCAPE '\\'";
     let found = sqlite
         .prepare_cached(sql)
