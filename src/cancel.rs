@@ -68,7 +68,7 @@ impl Patience {
         self.cancel.check(doing)?;
         match self.deadline {
             Some((at, allowed)) if Instant::now() >= at => {
-                let message = format!("{doing} did not end within the {} s of the whole call", allowed.as_secs_f64());
+                let message = format!("{doing} did not end within the {} s of the whole call", in_seconds(allowed));
                 Err(Error::new(ErrorKind::Timeout, message).with_hint("What was done stays; call again to go on."))
             }
             _ => Ok(()),
@@ -80,6 +80,12 @@ impl Patience {
     pub(crate) fn within(&self, time: Duration) -> Duration {
         self.deadline.map_or(time, |(at, _)| at.saturating_duration_since(Instant::now()).min(time))
     }
+}
+
+/// A time as a person writes it: seconds, to the tenth where it is no whole number of them.
+fn in_seconds(time: Duration) -> String {
+    let text = format!("{:.1}", time.as_secs_f64());
+    text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
 }
 
 #[cfg(test)]

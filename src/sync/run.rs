@@ -167,8 +167,8 @@ impl Pull<'_, '_> {
             drop(arriving);
             let fetched = match fetching.map(|thread| thread.join()) {
                 Ok(Ok(fetched)) => fetched,
-                Ok(Err(_)) => Err(Error::new(ErrorKind::Protocol, "reading a page panicked")),
-                Err(error) => Err(Error::new(ErrorKind::Unreachable, format!("no thread to fetch pages on: {error}"))
+                Ok(Err(_)) => Err(Error::new(ErrorKind::System, "the thread that fetches pages died")),
+                Err(error) => Err(Error::new(ErrorKind::System, format!("no thread to fetch pages on: {error}"))
                     .with_hint("The system is out of threads or memory; try again later.")
                     .with_source(error)),
             };

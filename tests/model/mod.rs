@@ -126,7 +126,7 @@ impl Table {
             (Affinity::Integer, Value::Real(v)) if v.fract() == 0.0 && v.abs() < 9e18 => Some((*v as i64).into()),
             (Affinity::Integer, Value::Real(_)) => unsuited(),
             (Affinity::Real, Value::Real(v)) => Some((if *v == 0.0 { 0.0 } else { *v }).into()),
-            (Affinity::Real, Value::Integer(v)) => (*v as f64 as i128 == i128::from(*v)).then(|| Value::Real(*v as f64)),
+            (Affinity::Real, Value::Integer(v)) => (*v as f64 as i128 == i128::from(*v)).then_some(Value::Real(*v as f64)),
         }
     }
 
@@ -143,6 +143,16 @@ impl Table {
     pub fn key_order(&self, left: &[Value], right: &[Value]) -> Ordering {
         let orders = self.key.iter().map(|at| self.order(*at, &left[*at], &right[*at]));
         orders.fold(Ordering::Equal, Ordering::then)
+    }
+
+    /// The rows in the order in which pages give them: those with NULL in their key first, as they were inserted, then by key.
+    pub fn ordered(&self, rows: &[Row]) -> Vec<Row> {
+        let mut rows = rows.to_vec();
+        rows.sort_by(|left, right| match (self.key_has_null(left), self.key_has_null(right)) {
+            (false, false) => self.key_order(left, right),
+            (left, right) => right.cmp(&left),
+        });
+        rows
     }
 
     pub fn key_has_null(&self, row: &[Value]) -> bool {

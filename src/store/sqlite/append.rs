@@ -50,10 +50,6 @@ pub(super) fn append(
             continue;
         }
         let (mut values, lost) = followed(writer, &batch, scope, row)?;
-        if let Some(failure) = lost {
-            tally.fail(failure);
-            continue;
-        }
         let key = match keys {
             AppendKeys::Known => match map_entry(writer, scope, &plan.table.name, &batch.key(row))? {
                 Some((key, true)) => Key::Existing(key),
@@ -63,21 +59,25 @@ pub(super) fn append(
             },
             AppendKeys::Make => find_key(writer, &batch, &values)?,
         };
-        let new = match key {
-            Key::Existing(key) => {
+        let new = match (key, lost) {
+            (Key::Existing(key), _) => {
                 tally.outcome.skipped += 1;
                 if remembers {
                     remember(writer, &batch, scope, row, &key, true)?;
                 }
                 continue;
             }
-            Key::Taken => {
+            (_, Some(failure)) => {
+                tally.fail(failure);
+                continue;
+            }
+            (Key::Taken, None) => {
                 let message = format!("its key is taken in {:?}, and no new one can be made of its kind", plan.table.name);
                 tally.fail(batch.failure(row, Reason::NoNewKey, None, message));
                 continue;
             }
-            Key::New(key) => Some(key),
-            Key::None => None,
+            (Key::New(key), None) => Some(key),
+            (Key::None, None) => None,
         };
         if let (Some(key), Identity::Key { incoming, .. }) = (&new, &plan.identity) {
             for (at, value) in incoming.iter().zip(key) {
@@ -153,7 +153,8 @@ pub(super) fn followed_rows(
 }
 
 /// The record's values, with those that refer to an appended parent already following it; and the failure of a record whose
-/// parent was not appended. Its reference must not stay: the row here that happens to have that key is another one.
+/// parent was not appended. Its reference must not stay, and is taken out: the row here that happens to have that key is
+/// another one, also for a unique set that the reference is part of.
 fn followed(
     writer: &mut SqliteWriter,
     batch: &Batch<'_>,
@@ -176,6 +177,7 @@ fn followed(
                 }
             }
             None => {
+                follow.incoming.iter().for_each(|at| values[*at] = None);
                 let column = batch.columns.iter().find(|column| follow.incoming.first() == Some(&column.incoming));
                 let column = column.map(|column| batch.name(column));
                 let message = format!("no row of {:?} with the key {old:?} was appended", follow.parent);
