@@ -341,3 +341,18 @@ fn a_table_of_nothing_but_its_key_is_counted_exactly() {
         assert_eq!(counts(&import(&fixture, "t", strategy, &incoming)), "2/0/2/0/0", "{strategy}");
     }
 }
+
+#[test]
+fn a_record_without_a_parent_fails_alone_where_references_are_deferred() {
+    for strategy in Strategy::ALL {
+        let fixture = Fixture::new(
+            "CREATE TABLE p(id INTEGER PRIMARY KEY); INSERT INTO p VALUES (1);
+             CREATE TABLE c(id INTEGER PRIMARY KEY, p INT REFERENCES p(id) DEFERRABLE INITIALLY DEFERRED);",
+        );
+        let incoming = records(&["id", "p"], &[&[v(1), v(1)], &[v(2), v(9)], &[v(3), NULL]]);
+        let outcome = import(&fixture, "c", strategy, &incoming);
+        assert_eq!((outcome.created, outcome.failed), (2, 1), "{strategy}");
+        assert_eq!(reasons(&outcome), ["foreign_key"], "{strategy}");
+        assert_eq!(fixture.rows("SELECT p FROM c ORDER BY id"), ["1", "NULL"], "{strategy}");
+    }
+}

@@ -27,6 +27,8 @@ pub struct TableSchema {
     /// SQLite: the key is the rowid itself, as `INTEGER PRIMARY KEY` makes it (and `INTEGER PRIMARY KEY DESC` does not).
     /// It is never NULL, and SQLite finds the next one itself.
     pub rowid_alias: bool,
+    /// Whether a foreign key may be checked as late as at the commit. It is known of local tables only.
+    pub deferred: bool,
 }
 
 /// One column.

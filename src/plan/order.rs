@@ -33,10 +33,11 @@ pub fn order(tables: &[TableSchema]) -> Vec<Vec<usize>> {
 }
 
 /// Whether a group's rows cannot be written as they come but must all be there before foreign keys are checked: it has
-/// several tables, or one that refers to itself.
+/// several tables, or one that refers to itself, or one whose foreign keys are deferred: a commit that fails does not say
+/// for which row.
 pub fn needs_stage(group: &[usize], tables: &[TableSchema]) -> bool {
     match group {
-        [table] => tables.get(*table).is_some_and(refers_to_itself),
+        [table] => tables.get(*table).is_some_and(|table| table.deferred || refers_to_itself(table)),
         _ => group.len() > 1,
     }
 }
@@ -158,6 +159,7 @@ mod tests {
         assert_eq!(order(&tables), [vec![1], vec![0]]);
         assert!(needs_stage(&[1], &tables));
         assert!(!needs_stage(&[0], &tables));
+        assert!(needs_stage(&[0], &[TableSchema { deferred: true, ..table("t", &["p"]) }]));
     }
 
     #[test]

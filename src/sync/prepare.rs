@@ -106,6 +106,7 @@ impl Pull<'_, '_> {
     fn references(&self) -> Vec<TableSchema> {
         let table = |job: &Job| {
             let mut table = job.sender.clone();
+            table.deferred = job.plan.as_ref().is_some_and(|plan| plan.table.deferred);
             table.foreign_keys.extend(job.plan.iter().flat_map(|plan| plan.table.foreign_keys.iter().cloned()));
             table
         };

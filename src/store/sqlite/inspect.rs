@@ -22,7 +22,7 @@ pub(super) fn tables(sqlite: &Connection) -> Result<Vec<String>> {
 
 /// The structure of an ordinary table; `None` if [`tables`] has none of this name.
 pub(super) fn schema(sqlite: &Connection, name: &str) -> Result<Option<TableSchema>> {
-    let sql = "SELECT name, wr, strict FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name = ?1 COLLATE NOCASE
+    let sql = "SELECT name, wr, strict FROM pragma_table_list(?1) WHERE schema = 'main' AND type = 'table' AND name = ?1 COLLATE NOCASE
                AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name NOT LIKE 'rowferry\\_%' ESCAPE '\\'";
     let found = sqlite
         .prepare_cached(sql)
@@ -48,7 +48,15 @@ pub(super) fn schema(sqlite: &Connection, name: &str) -> Result<Option<TableSche
         }
     }
     table.foreign_keys = foreign_keys(sqlite, &table.name).map_err(failed)?;
+    table.deferred = !table.foreign_keys.is_empty() && says_deferred(sqlite, &table.name).map_err(failed)?;
     Ok(Some(table))
+}
+
+/// Whether the word stands in the table's statement: no pragma tells. Where it stands for something else the table is only
+/// written more carefully than need be.
+fn says_deferred(sqlite: &Connection, table: &str) -> rusqlite::Result<bool> {
+    let sql = "SELECT sql LIKE '%DEFERRED%' FROM sqlite_schema WHERE type = 'table' AND name = ?1";
+    sqlite.prepare_cached(sql)?.query_row([table], |row| row.get(0))
 }
 
 fn columns(sqlite: &Connection, table: &mut TableSchema) -> rusqlite::Result<()> {
@@ -252,6 +260,8 @@ mod tests {
         assert_eq!(table.foreign_keys[0].on_delete, ForeignKeyAction::Cascade);
         assert_eq!(table.foreign_keys[1].columns, ["x", "y"]);
         assert_eq!(table.foreign_keys[1].parent_columns, ["b", "a"]);
+        assert!(!table.deferred);
+        assert!(inspect("CREATE TABLE t(x INT REFERENCES t(x) DEFERRABLE INITIALLY deferred)", "t").deferred);
     }
 
     #[test]
