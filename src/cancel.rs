@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::clock::later;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Asks a running call for its end: give a clone to the call and keep one. All clones are one token.
@@ -59,10 +60,7 @@ pub(crate) struct Patience {
 impl Patience {
     /// Patience that begins now; without a time it ends only by the token.
     pub(crate) fn new(cancel: CancelToken, allowed: Option<Duration>) -> Self {
-        let began = Instant::now();
-        // A time that the clock cannot name is as good as none.
-        let deadline = allowed.and_then(|allowed| Some((began.checked_add(allowed)?, allowed)));
-        Patience { cancel, deadline }
+        Patience { cancel, deadline: allowed.map(|allowed| (later(Instant::now(), allowed), allowed)) }
     }
 
     /// An error if it is over; `doing` says in the message what was going on.
@@ -70,7 +68,7 @@ impl Patience {
         self.cancel.check(doing)?;
         match self.deadline {
             Some((at, allowed)) if Instant::now() >= at => {
-                let message = format!("{doing} did not end within the {} s of the whole call", allowed.as_secs_f64());
+                let message = format!("{doing} did not end within the {} s of the whole call", in_seconds(allowed));
                 Err(Error::new(ErrorKind::Timeout, message).with_hint("What was done stays; call again to go on."))
             }
             _ => Ok(()),
@@ -82,6 +80,12 @@ impl Patience {
     pub(crate) fn within(&self, time: Duration) -> Duration {
         self.deadline.map_or(time, |(at, _)| at.saturating_duration_since(Instant::now()).min(time))
     }
+}
+
+/// A time as a person writes it: seconds, to the tenth where it is no whole number of them.
+fn in_seconds(time: Duration) -> String {
+    let text = format!("{:.1}", time.as_secs_f64());
+    text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
 }
 
 #[cfg(test)]

@@ -34,16 +34,20 @@ impl ManualClock {
         ManualClock(AtomicI64::new(now.unix_timestamp()))
     }
 
-    /// Moves the clock on.
+    /// Moves the clock on, by whole seconds.
     pub fn advance(&self, by: std::time::Duration) {
-        self.0.fetch_add(by.as_secs() as i64, Ordering::SeqCst);
+        let by = i64::try_from(by.as_secs()).unwrap_or(i64::MAX);
+        let moved = |now: i64| Some(now.saturating_add(by));
+        // Always `Ok`: the function never says no.
+        let _ = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, moved);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> OffsetDateTime {
-        // A moment outside of what the type can hold cannot be made through this clock's public face.
-        OffsetDateTime::from_unix_timestamp(self.0.load(Ordering::SeqCst)).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+        // Beyond what the type can hold there is no moment: the clock stands at the end of time.
+        OffsetDateTime::from_unix_timestamp(self.0.load(Ordering::SeqCst))
+            .unwrap_or(time::PrimitiveDateTime::MAX.assume_utc())
     }
 }
 

@@ -93,6 +93,8 @@ kinds! {
     Protocol = "protocol",
     /// Something from outside was larger than its limit.
     TooLarge = "too_large",
+    /// The operating system refused something: a thread, an address to listen on.
+    System = "system",
     /// The caller asked for an end.
     Cancelled = "cancelled",
     /// Rows of the sender's table did not all arrive.

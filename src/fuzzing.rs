@@ -7,7 +7,7 @@ use crate::domain::schema::{Column, LogicalType, TableSchema};
 use crate::domain::value::Rows;
 use crate::limits::Limits;
 use crate::plan::create::creatable;
-use crate::wire::records::{PageLimits, RecordsPage, decode_records, encode_records};
+use crate::wire::records::{Cut, PageLimits, RecordsPage, decode_records, encode_records};
 use crate::wire::{Dialect, channel, message, schema};
 
 const PAGE_LIMITS: PageLimits = PageLimits { records: 1_000, bytes: 1 << 20 };
@@ -102,7 +102,7 @@ fn records(payload: &str) {
 /// Between two rowferry sites every value arrives as it was.
 fn written_and_read_again(table: &TableSchema, rows: &Rows) {
     let mut json = br#"{"has_more":false,"records":["#.to_vec();
-    encode_records(&mut json, table, rows, 0..rows.len(), Dialect::Rowferry, usize::MAX);
+    encode_records(&mut json, table, rows, 0..rows.len(), Dialect::Rowferry, Cut::NONE);
     json.extend_from_slice(b"]}");
     let json = String::from_utf8(json).expect("records are UTF-8");
     let limits = PageLimits { bytes: usize::MAX, ..PAGE_LIMITS };

@@ -21,9 +21,7 @@ pub struct Limits {
     pub head_fields: usize,
     /// Largest HTTP request body, and largest WebSocket message, that the server accepts. Defaults to 1 MiB.
     pub body_bytes: usize,
-    /// Largest HTTP answer that the client reads. Defaults to 64 MiB.
-    pub answer_bytes: usize,
-    /// Connections that the server holds at the same time; more are answered 503 and closed. Defaults to 64.
+    /// Connections that the server holds at the same time; more are closed, the first few of them with a 503. Defaults to 64.
     pub connections: usize,
     /// How long a peer may take to send a whole HTTP head, or a whole body. Defaults to 10 s.
     pub request_time: Duration,
@@ -69,8 +67,7 @@ pub struct Limits {
     pub remembered_addresses: usize,
     /// Tables that one channel session remembers its place in. Defaults to 64.
     pub remembered_places: usize,
-    /// Tables accepted in a peer's list, and columns in a peer's schema. Defaults to 100,000 and, for columns, SQLite's own
-    /// 2,000 (see [`Limits::columns`]).
+    /// Tables accepted in a peer's list. Defaults to 100,000.
     pub tables: usize,
     /// Columns accepted in a peer's table. Defaults to 2,000, as in SQLite.
     pub columns: usize,
@@ -85,7 +82,6 @@ impl Default for Limits {
             head_bytes: 16 << 10,
             head_fields: 64,
             body_bytes: 1 << 20,
-            answer_bytes: 64 << 20,
             connections: 64,
             request_time: Duration::from_secs(10),
             keep_alive_time: Duration::from_secs(30),

@@ -14,8 +14,7 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Message, WebSocket};
 
 const CODE: &str = "A7X9K2M4";
-const JOIN: &str =
-    r#"[null,"1","transfer:A7X9K2M4","phx_join",{"receiver_info":{"project":"peer","rowferry":{"version":1}}}]"#;
+const JOIN: &str = r#"[null,"1","transfer:A7X9K2M4","phx_join",{"receiver_info":{"project":"peer","rowferry":{"message_bytes":67108864,"version":1}}}]"#;
 const JOINED: &str = r#"[null,"1","transfer:A7X9K2M4","phx_reply",{"response":{},"status":"ok"}]"#;
 
 /// A server on loopback that follows a script; [`Fake::end`] passes on what went wrong in it.

@@ -1,6 +1,7 @@
-//! A pull from a sender that is broken or means harm. Whatever it sends: an error that says what is wrong, no panic, no hang,
-//! no half batch; the other tables arrive where the connection survives; and nothing of the host's is touched.
-#![cfg(feature = "client")]
+//! A pull from a sender that is broken or means harm, in what it says of records and in how it says it. Whatever it sends: an
+//! error that says what is wrong, no panic, no hang, no half batch; the other tables arrive where the connection survives; and
+//! nothing of the host's is touched.
+#![cfg(all(feature = "client", feature = "sqlite"))]
 
 mod common;
 mod fake;
@@ -9,85 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::Fixture;
-use fake::{Ask, FakeTable, Peer, connect, connect_as, schema};
-use rowferry::{ConnectOptions, Error, ErrorKind, Limits, Reason, Report, TableReport, TableStatus, TransferOptions};
-use serde_json::{Value as Json, json};
+use fake::{Ask, MINE, Peer, Pulled, connect_as, nothing_left, pull, pull_with, quick, three};
+use rowferry::{ErrorKind, Limits, Reason, TableStatus, TransferOptions};
+use serde_json::json;
 use tungstenite::Message;
-
-/// What the host has, and keeps.
-const MINE: &str = "CREATE TABLE mine(id INTEGER PRIMARY KEY, v TEXT); INSERT INTO mine VALUES (1, 'precious');
-    CREATE VIEW looks AS SELECT v FROM mine; CREATE INDEX mine_v ON mine(v);
-    CREATE VIRTUAL TABLE words USING fts5(w); INSERT INTO words VALUES ('hello');
-    CREATE VIRTUAL TABLE bare USING fts5(w, content='');";
-
-/// A pull of three tables, the middle one of which the sender makes trouble with.
-struct Pulled {
-    here: Fixture,
-    report: Report,
-}
-
-impl Pulled {
-    fn evil(&self) -> &TableReport {
-        self.report.table("evil").unwrap()
-    }
-
-    fn error(&self) -> &Error {
-        self.evil().error.as_ref().unwrap_or_else(|| panic!("no error: {:?}", self.evil()))
-    }
-
-    fn others_arrived(&self) {
-        for table in ["apples", "zebras"] {
-            assert!(self.report.table(table).unwrap().is_clean(), "{:?}", self.report);
-            assert_eq!(self.here.rows(&format!("SELECT * FROM {table}")), ["1|'a'", "2|'b'"]);
-        }
-    }
-}
-
-fn quick() -> ConnectOptions {
-    ConnectOptions::default().request_timeout(Duration::from_secs(10)).heartbeat(None)
-}
-
-fn three() -> Vec<FakeTable> {
-    ["apples", "evil", "zebras"].map(|name| FakeTable::new(name, &["a", "b"])).into()
-}
-
-fn pull(twist: impl Fn(&Ask, &mut Peer) -> bool + Send + Sync + 'static) -> Pulled {
-    pull_with(three(), quick(), TransferOptions::new(), twist)
-}
-
-fn pull_with(
-    tables: Vec<FakeTable>,
-    connecting: ConnectOptions,
-    options: TransferOptions<'_>,
-    twist: impl Fn(&Ask, &mut Peer) -> bool + Send + Sync + 'static,
-) -> Pulled {
-    let here = Fixture::new(MINE);
-    let mine =
-        || here.rows("SELECT type, name, sql FROM sqlite_schema WHERE tbl_name IN ('mine', 'looks') OR sql LIKE '%fts5%'");
-    let before = mine();
-    let client = connect(tables, connecting, Arc::new(twist));
-    let report = client.transfer_all(&here.site, options).unwrap();
-    assert_eq!(mine(), before);
-    assert_eq!(here.rows("SELECT * FROM mine"), ["1|'precious'"]);
-    assert_eq!(here.rows("SELECT * FROM words"), ["'hello'"]);
-    nothing_left(&here);
-    for (table, report) in &report.tables {
-        if let Some(error) = &report.error {
-            assert!(!error.message().is_empty() && error.to_string().len() < 2_000, "{table}: {error}");
-        }
-    }
-    Pulled { here, report }
-}
-
-/// The database is sound, and no pull has left anything of its own.
-fn nothing_left(here: &Fixture) {
-    assert_eq!(here.rows("PRAGMA integrity_check"), ["'ok'"]);
-    assert_eq!(here.rows("PRAGMA foreign_key_check"), [""; 0]);
-    assert_eq!(here.rows("SELECT name FROM sqlite_schema WHERE name GLOB 'rowferry_stage_*'"), [""; 0]);
-    for table in ["rowferry_pulls", "rowferry_stages", "rowferry_key_map", "rowferry_counts"] {
-        assert_eq!(here.rows(&format!("SELECT count(*) FROM {table}")), ["0"], "{table}");
-    }
-}
 
 /// A sender that answers the request for records of the middle table with this payload.
 fn records(payload: &'static str) -> Pulled {
@@ -250,9 +176,9 @@ fn the_wrong_answer() {
 /// The sender ends the connection, or makes it useless, in the middle of the second of three tables.
 #[test]
 fn connections_that_end() {
-    type Ending = fn(&mut Peer);
+    type Ending = Arc<dyn Fn(&mut Peer) + Send + Sync>;
     let header = |bytes: u64| [&[0x81, 127][..], &bytes.to_be_bytes()].concat();
-    let cases: Vec<(&str, ErrorKind, Arc<dyn Fn(&mut Peer) + Send + Sync>)> = vec![
+    let cases: Vec<(&str, ErrorKind, Ending)> = vec![
         ("1011", ErrorKind::Peer, Arc::new(|peer| peer.close(1011))),
         ("1002", ErrorKind::Disconnected, Arc::new(|peer| peer.close(1002))),
         ("cut", ErrorKind::Disconnected, Arc::new(|peer| peer.cut())),
@@ -287,15 +213,20 @@ fn connections_that_end() {
                 peer.text(r#"[null,null,"transfer:A7X9K2M4","phx_error",{}]"#);
             }),
         ),
-        ("silence", ErrorKind::Timeout, Arc::new((|_| ()) as Ending)),
+        ("silence", ErrorKind::Timeout, Arc::new(|_| ())),
         ("silence in a frame", ErrorKind::Timeout, Arc::new(move |peer| peer.raw(&header(1000)))),
     ];
-    for (name, kind, ending) in cases {
+    for ((name, kind, ending), keyless) in cases.into_iter().flat_map(|case| [(case.clone(), false), (case, true)]) {
         let mut limits = Limits::default();
         limits.message_bytes = 64 << 10;
         let connecting = quick().limits(limits).request_timeout(Duration::from_millis(500));
+        let mut tables = three();
+        if keyless {
+            // Its rows are staged: none is applied before all are there.
+            tables[1].schema["primary_key"] = json!([]);
+        }
         let began = Instant::now();
-        let pulled = pull_with(three(), connecting, TransferOptions::new().batch_size(1), move |ask, peer| {
+        let pulled = pull_with(tables, connecting, TransferOptions::new().batch_size(1), move |ask, peer| {
             let hit = ask.is("records", "evil") && ask.offset > 0;
             if hit {
                 ending(peer);
@@ -308,6 +239,8 @@ fn connections_that_end() {
         let last = pulled.report.table("zebras").unwrap();
         assert_eq!(last.status, TableStatus::Failed, "{name}");
         assert!(last.error.as_ref().unwrap().message().contains(pulled.error().message()), "{name}: {last:?}");
-        assert_eq!(pulled.here.rows("SELECT * FROM evil").len() as u64, pulled.evil().outcome.created, "{name}");
+        let kept = pulled.here.rows("SELECT * FROM evil").len() as u64;
+        assert_eq!(kept, pulled.evil().outcome.created, "{name}");
+        assert!(!keyless || kept == 0, "{name}");
     }
 }

@@ -268,3 +268,27 @@ fn another_program_can_write_while_a_pull_runs() {
     assert_eq!(pair.receiver.rows("SELECT count(*) FROM own"), [written.to_string()]);
     pair.assert_equal("t");
 }
+
+#[test]
+fn a_record_that_fits_into_no_message_fails_and_the_others_arrive() {
+    let pair = Pair::new(
+        "CREATE TABLE a(id INTEGER PRIMARY KEY); INSERT INTO a VALUES (1);
+         CREATE TABLE big(id INTEGER PRIMARY KEY, b BLOB); INSERT INTO big VALUES (1,x'00'),(2,zeroblob(200000)),(3,x'01');
+         CREATE TABLE c(id INTEGER PRIMARY KEY); INSERT INTO c VALUES (1);",
+        "",
+    );
+    let session = pair.sender.site.sessions().create(Direction::Send).unwrap();
+    let mut limits = Limits::default();
+    limits.message_bytes = 100_000;
+    let options = ConnectOptions::default().limits(limits);
+    let client = Client::connect(pair.server.url(), Auth::code(session.code()), options).unwrap();
+    let report = client.transfer_all(&pair.receiver.site, TransferOptions::new()).unwrap();
+    assert!(report.table("a").unwrap().is_clean() && report.table("c").unwrap().is_clean());
+    let big = report.table("big").unwrap();
+    assert_eq!((big.status, big.outcome.created, big.outcome.failed), (TableStatus::Completed, 2, 1));
+    assert_eq!(big.outcome.failures[0].reason.code(), "too_large");
+    assert_eq!(big.outcome.failures[0].key, [2.into()]);
+    // With room for it, the next pull brings it.
+    assert!(pair.pull(TransferOptions::new()).is_clean());
+    pair.assert_equal("big");
+}

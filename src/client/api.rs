@@ -32,7 +32,7 @@ pub fn remote_status(url: &str, options: &ConnectOptions) -> Result<SiteStatus> 
         options.cancel.check("asking for the status")?;
         let target = url.path(&prefix, "/sync/api/status");
         let full = format!("{}://{}{target}", if url.tls() { "https" } else { "http" }, url.authority());
-        if let Some(status) = ask(&agents, &full, &url, options)? {
+        if let Some(status) = ask(&agents, &full, &url)? {
             return Ok(status);
         }
     }
@@ -41,7 +41,7 @@ pub fn remote_status(url: &str, options: &ConnectOptions) -> Result<SiteStatus> 
 }
 
 /// The status; `None` for 404.
-fn ask(agents: &[Agent], full: &str, url: &BaseUrl, options: &ConnectOptions) -> Result<Option<SiteStatus>> {
+fn ask(agents: &[Agent], full: &str, url: &BaseUrl) -> Result<Option<SiteStatus>> {
     let mut answer = agents[0].get(full).header("accept", "application/json").call();
     for other in &agents[1..] {
         // The site's certificate may be of the usual authorities though others were given.
@@ -59,7 +59,7 @@ fn ask(agents: &[Agent], full: &str, url: &BaseUrl, options: &ConnectOptions) ->
                 .with_hint("Check the address: redirects are not followed, and a proxy may be in between."));
         }
     }
-    let limit = STATUS_BYTES.min(options.limits.answer_bytes) as u64;
+    let limit = STATUS_BYTES as u64;
     let body = answer.body_mut().with_config().limit(limit).read_to_vec().map_err(|error| failed(url, error))?;
     read(&body).map(Some)
 }

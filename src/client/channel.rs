@@ -101,7 +101,11 @@ impl Channel {
     fn enter(&mut self, options: &ConnectOptions, budget: &Budget<'_>) -> Outcome<Option<PeerInfo>> {
         let reference = self.new_ref();
         let late = || "the other site did not answer the join".to_owned();
-        self.send(encode_join(reference, &self.topic, &options.receiver_info), budget, &late)?;
+        self.send(
+            encode_join(reference, &self.topic, &options.receiver_info, options.limits.message_bytes as u64),
+            budget,
+            &late,
+        )?;
         let topic = self.topic.clone();
         self.wait(budget, &late, &mut |text| {
             let Some(frame) = frame(text) else { return Ok(None) };

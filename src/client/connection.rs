@@ -22,7 +22,7 @@ use crate::net::stream::refuse_without_tls;
 use crate::net::{BaseUrl, Budget, Stream};
 use crate::wire::Dialect;
 use crate::wire::message::{Answer, Ask, Capabilities, PeerInfo, REFERENCE_PAGE_RECORDS};
-use crate::wire::records::{PageLimits, RecordsPage, encode_records};
+use crate::wire::records::{Cut, PageLimits, RecordsPage, encode_records};
 use crate::wire::schema::decode_schema;
 
 /// A connection to another site.
@@ -113,7 +113,7 @@ impl FetchedRecords {
     /// base64.
     pub fn to_json(&self) -> String {
         let mut json = b"[".to_vec();
-        encode_records(&mut json, &self.table, &self.rows, 0..self.rows.len(), Dialect::Rowferry, usize::MAX);
+        encode_records(&mut json, &self.table, &self.rows, 0..self.rows.len(), Dialect::Rowferry, Cut::NONE);
         json.push(b']');
         // The encoder writes text that is no UTF-8 as base64.
         String::from_utf8_lossy(&json).into_owned()

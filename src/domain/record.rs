@@ -157,3 +157,26 @@ reasons! {
     /// The database refused it for another reason: see the message.
     Refused = "refused",
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_a_failure_is_short() {
+        let mut tally = Tally::new(1);
+        let long = Value::Text(format!("{}ř", "x".repeat(FAILURE_BYTES - 1)).repeat(1_000).into_bytes());
+        for _ in 0..2 {
+            let key = vec![long.clone(), Value::Blob(vec![0; 1 << 20]), Value::Integer(1)];
+            let message = "ř".repeat(1 << 20);
+            tally.fail(Failure { key, column: None, reason: Reason::Malformed, message });
+        }
+        assert_eq!((tally.outcome.failed, tally.outcome.failures.len()), (2, 1));
+        let kept = &tally.outcome.failures[0];
+        assert_eq!(kept.key[0], Value::from(format!("{}...", "x".repeat(FAILURE_BYTES - 1))));
+        assert_eq!((&kept.key[1], &kept.key[2]), (&Value::Blob(vec![0; FAILURE_BYTES]), &Value::Integer(1)));
+        assert_eq!(kept.message, format!("{}...", "ř".repeat(FAILURE_BYTES / 2)));
+        let short = Failure { key: vec!["a".into()], column: None, reason: Reason::Check, message: "m".into() };
+        assert_eq!(short.clone().shortened(), short);
+    }
+}

@@ -19,6 +19,13 @@ pub(crate) struct Direct {
     open: Option<Open>,
 }
 
+/// Whether a transaction is left open, and others cannot write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lock {
+    Held,
+    Free,
+}
+
 /// The transaction in progress, and what it adds.
 struct Open {
     writer: Box<dyn Writer>,
@@ -46,7 +53,7 @@ impl Direct {
 
     /// Applies a batch, with records that failed before they came here. It is kept with the next [`Direct::commit`], or on its
     /// own when the transaction has become large or old; on an error nothing since the last commit is kept.
-    pub(crate) fn push(&mut self, import: &Import<'_>, rows: &Rows, failures: &[Failure]) -> Result<()> {
+    pub(crate) fn push(&mut self, import: &Import<'_>, rows: &Rows, failures: &[Failure]) -> Result<Lock> {
         let mut open = match self.open.take() {
             Some(open) => open,
             None => {
@@ -70,7 +77,7 @@ impl Direct {
             // The next transaction would follow at once, and nobody else would ever find the lock free.
             std::thread::sleep(since.elapsed() * limits.lock_pause_percent / 100);
         }
-        Ok(())
+        Ok(if full { Lock::Free } else { Lock::Held })
     }
 
     /// Keeps what was applied, and lets go of the database's lock.

@@ -19,7 +19,7 @@ use crate::store::{AppendKeys, PageBounds, Scope, Stage, Store, Writer, records}
 mod direct;
 mod staged;
 
-pub(crate) use direct::Direct;
+pub(crate) use direct::{Direct, Lock};
 pub(crate) use staged::{Finish, Staged, apply_group};
 
 /// What the imports of one pull share: the store, and the scope of their stages and new keys.

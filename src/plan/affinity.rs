@@ -74,6 +74,18 @@ impl Affinity {
         matches!(self, Affinity::Blob | Affinity::Any)
     }
 
+    /// Whether a value of this class is stored as it is, whatever it is: the answer of [`fit`] to most values, for little.
+    #[inline]
+    pub fn keeps(self, value: ValueRef<'_>) -> bool {
+        match value {
+            ValueRef::Null => true,
+            ValueRef::Integer(_) => matches!(self, Affinity::Integer | Affinity::Numeric | Affinity::Any),
+            ValueRef::Real(_) => false,
+            ValueRef::Text(_) => matches!(self, Affinity::Text | Affinity::Any),
+            ValueRef::Blob(_) => matches!(self, Affinity::Blob | Affinity::Any),
+        }
+    }
+
     /// The affinity of each column of a table, and whether the column refuses what does not suit it: what [`fit`] wants to
     /// know. Columns of STRICT tables refuse, and so does the rowid in every table.
     pub fn of_columns(table: &TableSchema) -> Vec<(Affinity, bool)> {
@@ -200,6 +212,24 @@ fn digits(text: &[u8]) -> (usize, &[u8]) {
 mod tests {
     use super::*;
     use crate::domain::schema::Column;
+
+    #[test]
+    fn what_is_said_to_be_kept_fits() {
+        let values = [ValueRef::Null, ValueRef::Integer(7), ValueRef::Real(0.5), ValueRef::Text(b"7"), ValueRef::Blob(b"7")];
+        let all = [Affinity::Blob, Affinity::Text, Affinity::Integer, Affinity::Real, Affinity::Numeric, Affinity::Any];
+        let mut kept = 0;
+        for affinity in all {
+            for value in values.into_iter().filter(|value| affinity.keeps(*value)) {
+                kept += 1;
+                assert_eq!(
+                    [fit(value, affinity, false), fit(value, affinity, true)],
+                    [Fit::Same; 2],
+                    "{affinity:?} {value:?}"
+                );
+            }
+        }
+        assert_eq!(kept, all.len() + 7);
+    }
 
     #[test]
     fn affinity_follows_the_five_rules_in_their_order() {

@@ -11,7 +11,8 @@ use crate::export::Exporter;
 use crate::secret::Code;
 use crate::site::Site;
 use crate::wire::channel::{self as frames, Frame, HEARTBEAT_TOPIC};
-use crate::wire::message::{self, PeerInfo, RecordsRequest, Request};
+use crate::wire::message::{self, Announced, PeerInfo, RecordsRequest, Request};
+use crate::wire::records::Cut;
 use crate::wire::{Dialect, records, schema};
 
 /// How long a host waits for the next message before it calls [`ChannelSession::idle`].
@@ -31,6 +32,8 @@ pub struct ChannelSession {
     /// How values are written, once the peer has joined.
     joined: Option<Dialect>,
     exporter: Exporter,
+    /// The largest record that the peer can be sent, in bytes.
+    record_bytes: usize,
     rows: Rows,
     encoded: Vec<u8>,
 }
@@ -77,6 +80,7 @@ impl ChannelSession {
             code,
             joined: None,
             exporter: site.exporter(),
+            record_bytes: usize::MAX,
             rows: Rows::default(),
             encoded: Vec::new(),
         }
@@ -127,7 +131,7 @@ impl ChannelSession {
         }
     }
 
-    fn join(&mut self, frame: &Frame<'_>, rowferry: Option<u32>) -> Option<String> {
+    fn join(&mut self, frame: &Frame<'_>, rowferry: Option<Announced>) -> Option<String> {
         let (topic, reference) = (&*frame.head.topic, frame.head.reference);
         // The reference does not answer joins of topics that are none of its own.
         let code = topic.strip_prefix(TOPIC)?;
@@ -145,6 +149,7 @@ impl ChannelSession {
                 return Some(message::answer_join_refused(topic, reference, refused.message()));
             }
         };
+        self.record_bytes = record_bytes(rowferry);
         self.joined = Some(if peer.is_some() { Dialect::Rowferry } else { Dialect::ReferenceSocket });
         Some(message::answer_ok(topic, reference, peer.as_ref()))
     }
@@ -196,8 +201,8 @@ impl ChannelSession {
             .map_err(|error| failed("Failed to fetch records", &error))?;
         self.encoded.clear();
         let all = self.rows.len();
-        let most = self.site.limits().page_bytes;
-        let sent = records::encode_records(&mut self.encoded, &page.table, &self.rows, 0..all, dialect, most);
+        let cut = Cut { page_bytes: self.site.limits().page_bytes, record_bytes: self.record_bytes };
+        let sent = records::encode_records(&mut self.encoded, &page.table, &self.rows, 0..all, dialect, cut);
         if sent < all {
             self.exporter.sent_only(sent as u64);
         }
@@ -207,7 +212,12 @@ impl ChannelSession {
             has_more: page.more || sent < all,
             state: (dialect == Dialect::Rowferry).then_some(page.state),
         };
-        Ok(records::encode_page(topic, head, &self.encoded))
+        let frame = records::encode_page(topic, head, &self.encoded);
+        if self.encoded.len() > 2 * cut.page_bytes {
+            // One large record is no reason to hold its memory for all others.
+            (self.rows, self.encoded) = (Rows::default(), Vec::new());
+        }
+        Ok(frame)
     }
 
     fn topic(&self) -> String {
@@ -219,6 +229,13 @@ impl fmt::Debug for ChannelSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChannelSession").field("joined", &self.joined).finish_non_exhaustive()
     }
+}
+
+/// The largest record that fits into a message to this peer, with room for what stands around it.
+fn record_bytes(rowferry: Option<Announced>) -> usize {
+    let message =
+        rowferry.and_then(|peer| peer.message_bytes).map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+    message.saturating_sub(1_024)
 }
 
 /// What a peer is told of a failure: a code, in the reference's spelling where it has one. The details stay here.

@@ -73,7 +73,7 @@ enum Call {
 }
 
 impl Site {
-    /// What answers peers over HTTP.
+    /// What answers peers over HTTP. Make one and clone it: each made anew counts the wrong codes of an address from nothing.
     pub fn handler(&self) -> Handler {
         let limits = self.limits();
         let attempts = Attempts::new(limits.code_attempts_per_minute, limits.remembered_addresses);
@@ -105,7 +105,8 @@ impl Handler {
 
     /// Answers a request. A request for a WebSocket is for [`Handler::upgrade`]; here it is refused.
     ///
-    /// `peer` is the peer's address, as far as the host trusts it.
+    /// `peer` is the peer's address, as far as the host trusts it. No call that is answered here depends on it yet: it is
+    /// there for the calls that will.
     pub fn handle(&self, request: &Request<Vec<u8>>, _peer: Option<IpAddr>) -> Response<Vec<u8>> {
         let answer = match (self.call(request.uri().path()), request.method()) {
             (Some(Call::Status), &Method::GET | &Method::HEAD) => self.status(),

@@ -97,14 +97,16 @@ impl Server {
     /// Serves on a thread of its own until the handle is stopped or dropped.
     ///
     /// # Errors
-    /// [`InvalidInput`](ErrorKind::InvalidInput) when the operating system gives no thread.
+    /// [`System`](ErrorKind::System) when the operating system gives no thread.
     pub fn spawn(self) -> Result<ServerHandle> {
         let (address, url) = (self.address, self.url());
         let shared = Arc::clone(&self.shared);
         let thread = thread::Builder::new()
             .name("rowferry-server".into())
             .spawn(move || accept(&self.listener, &self.shared))
-            .map_err(|error| Error::new(ErrorKind::InvalidInput, format!("cannot start the server's thread: {error}")))?;
+            .map_err(|error| {
+                Error::new(ErrorKind::System, format!("cannot start the server's thread: {error}")).with_source(error)
+            })?;
         Ok(ServerHandle { address, url, shared, thread: Some(thread) })
     }
 }
@@ -129,11 +131,11 @@ impl ServerBuilder {
     /// Listens on this address; port 0 picks a free one.
     ///
     /// # Errors
-    /// [`InvalidInput`](ErrorKind::InvalidInput) when the address cannot be listened on.
+    /// [`System`](ErrorKind::System) when the address cannot be listened on.
     pub fn bind(self, address: impl ToSocketAddrs) -> Result<Server> {
         let bound = TcpListener::bind(address).and_then(|listener| Ok((listener.local_addr()?, listener)));
         let (address, listener) = bound.map_err(|error| {
-            Error::new(ErrorKind::InvalidInput, format!("cannot listen on this address: {error}"))
+            Error::new(ErrorKind::System, format!("cannot listen on this address: {error}"))
                 .with_hint("Give an address of this machine and a free port; port 0 picks one.")
         })?;
         let shared = Shared {

@@ -71,18 +71,31 @@ impl KeyRing {
     /// one knew.
     pub(crate) fn reset(&self, store: &dyn Store) -> Result<()> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = match &self.source {
-            KeySource::Given(key) => key.clone(),
-            KeySource::File(path) => match std::fs::remove_file(path) {
-                Err(error) if error.kind() != Io::NotFound => return Err(file_error("remove", path, &error)),
-                _ => create(path)?,
-            },
+        let (key, old) = match &self.source {
+            KeySource::Given(key) => (key.clone(), None),
+            KeySource::File(path) => {
+                // The old key waits beside the new one until the database knows the new one.
+                let mut aside = path.as_os_str().to_owned();
+                aside.push(".old");
+                let aside = PathBuf::from(aside);
+                match std::fs::rename(path, &aside) {
+                    Err(error) if error.kind() != Io::NotFound => return Err(file_error("rename", path, &error)),
+                    renamed => (create(path)?, renamed.is_ok().then_some((path, aside))),
+                }
+            }
             KeySource::Nowhere => return Err(nowhere(store)),
         };
-        records::write(store, |sql| {
+        let written = records::write(store, |sql| {
             sessions::delete_all(sql)?;
             settings::set(sql, FINGERPRINT, &key.fingerprint())
-        })?;
+        });
+        if let Some((path, aside)) = old {
+            let ended = if written.is_ok() { std::fs::remove_file(&aside) } else { std::fs::rename(&aside, path) };
+            if let Err(error) = ended {
+                log::warn!("the old key stays in {}: {error}", aside.display());
+            }
+        }
+        written?;
         *known = Some(key);
         Ok(())
     }

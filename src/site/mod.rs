@@ -47,6 +47,9 @@ struct Inner {
 impl Site {
     /// Opens the site of a SQLite file, which is made if there is none, with [`SiteBuilder`]'s defaults.
     ///
+    /// This switches the file to WAL mode, which stays, and makes rowferry's own tables in it, `rowferry_*`. Nothing else in it
+    /// is changed, and other programs may have it open.
+    ///
     /// # Errors
     /// Those of [`SiteBuilder::open`].
     #[cfg(feature = "sqlite")]

@@ -22,6 +22,7 @@ pub struct Settings<'s> {
     site: &'s Site,
 }
 
+/// Every call fails with what the database says; beyond that see each one's errors.
 impl<'s> Settings<'s> {
     /// The names of all settings, for [`Settings::get`] and [`Settings::set`].
     pub const KEYS: [&'static str; 5] = [ENABLED, INCOMING_MODE, INCOMING_PASSWORD, SITE_URL, ALLOW_INTERNAL_URLS];

@@ -52,12 +52,19 @@ pub fn run(sql: &mut dyn Sql, scripts: &[Script], now: OffsetDateTime) -> Result
     }
     for (version, script) in scripts.iter().filter(|(version, _)| i64::from(*version) > done) {
         for statement in statements(script) {
-            sql.execute(&statement, &[]).map_err(|error| error.while_doing(format!("migration {version}")))?;
+            sql.execute(&statement, &[]).map_err(|error| failed(error, *version))?;
         }
         let row = [Value::Integer(i64::from(*version)), clock::to_text(now).into()];
         sql.execute("INSERT INTO rowferry_migrations (version, applied_at) VALUES (?1, ?2)", &row)?;
     }
     Ok(())
+}
+
+fn failed(error: Error, version: u32) -> Error {
+    const HINT: &str =
+        "Names that begin with rowferry_ are rowferry's own: if another program uses one in this database, rename it.";
+    let error = error.while_doing(format!("migration {version}"));
+    if error.hint().is_some() { error } else { error.with_hint(HINT) }
 }
 
 fn newest(scripts: &[Script]) -> i64 {

@@ -44,6 +44,10 @@ impl Source for Client {
         self.dialect() == Dialect::Rowferry
     }
 
+    fn is_open(&self) -> bool {
+        self.is_connected()
+    }
+
     fn tables(&self, patience: &Patience) -> Result<Vec<TableInfo>> {
         self.ask_tables(patience)
     }

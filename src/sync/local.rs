@@ -27,6 +27,10 @@ impl Site {
     }
 
     /// Imports records into several local tables, in the order of their foreign keys: see [`Site::import_records`].
+    ///
+    /// # Errors
+    /// [`TableNotFound`](ErrorKind::TableNotFound) and [`SchemaMismatch`](ErrorKind::SchemaMismatch) for records that do not fit
+    /// a table here; what becomes of each table is in the report.
     pub fn import_multiple(&self, tables: &[(&str, &Records)], options: TransferOptions<'_>) -> Result<Report> {
         let mut memory = Vec::with_capacity(tables.len());
         for (name, records) in tables {
@@ -81,6 +85,10 @@ impl Memory<'_> {
 
 impl Source for Memory<'_> {
     fn is_rowferry(&self) -> bool {
+        true
+    }
+
+    fn is_open(&self) -> bool {
         true
     }
 

@@ -102,10 +102,7 @@ impl Pull<'_, '_> {
     }
 
     pub(super) fn note_loss(&mut self, error: &Error) {
-        let ends_the_pull = matches!(
-            error.kind(),
-            ErrorKind::Disconnected | ErrorKind::Timeout | ErrorKind::Cancelled | ErrorKind::Unreachable
-        );
+        let ends_the_pull = matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Cancelled) || !self.source.is_open();
         if ends_the_pull && self.lost.is_none() {
             self.lost = Some((error.kind(), error.message().to_owned()));
         }

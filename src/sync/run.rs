@@ -8,7 +8,7 @@ use super::progress::Phase;
 use super::pull::Pull;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
-use crate::import::{Direct, Finish, Import, Staged, apply_group};
+use crate::import::{Direct, Finish, Import, Lock, Staged, apply_group};
 use crate::plan::{Identity, TablePlan};
 
 /// The most records that a reference sender is asked for: it sends no more than this, but counts on from what was asked.
@@ -64,12 +64,14 @@ impl Pull<'_, '_> {
         };
         let missing: Vec<_> = self.jobs.iter().filter_map(|job| job.create.clone()).collect();
         let created = missing.iter().try_for_each(|table| writer.create_table(table));
-        for (jobs, tables, deferred) in &mut staged {
-            let applied = match &created {
-                Ok(()) => apply_group(&self.import, &mut *writer, tables, *deferred, Finish::Keep),
-                Err(error) => Err(error.copy()),
-            };
-            self.report_staged(jobs, tables, &applied);
+        let apply = |(_, tables, deferred): &mut (Vec<usize>, Vec<Staged>, bool)| match &created {
+            Ok(()) => apply_group(&self.import, &mut *writer, tables, *deferred, Finish::Keep),
+            Err(error) => Err(error.copy()),
+        };
+        let applied: Vec<Result<()>> = staged.iter_mut().map(apply).collect();
+        drop(writer);
+        for ((jobs, tables, _), applied) in staged.iter().zip(&applied) {
+            self.report_staged(jobs, tables, applied);
         }
     }
 
@@ -82,7 +84,7 @@ impl Pull<'_, '_> {
         let mut direct = Direct::new(&mut self.import, plan)?;
         let fetched = self.receive(at, &mut |import, step| match step {
             Step::Batch(batch) => direct.push(import, &batch.rows, &batch.failures),
-            Step::Wait => direct.commit(import),
+            Step::Wait => direct.commit(import).map(|()| Lock::Free),
         });
         let fetched = match fetched {
             Ok(fetched) => direct.finish(&self.import).map(|()| fetched),
@@ -115,8 +117,8 @@ impl Pull<'_, '_> {
         let plan = self.plan_of(at)?;
         let mut staged = Staged::new(&mut self.import, plan)?;
         let fetched = self.receive(at, &mut |import, step| match step {
-            Step::Batch(batch) => staged.push(import, &batch.rows, &batch.failures),
-            Step::Wait => Ok(()),
+            Step::Batch(batch) => staged.push(import, &batch.rows, &batch.failures).map(|()| Lock::Free),
+            Step::Wait => Ok(Lock::Free),
         })?;
         self.check_count(at, &fetched)?;
         Ok(staged)
@@ -138,7 +140,7 @@ impl Pull<'_, '_> {
     }
 
     /// Fetches all pages of a table and gives each batch to `take`, while the next one is fetched.
-    fn receive(&mut self, at: usize, take: &mut dyn FnMut(&Import<'_>, Step<'_>) -> Result<()>) -> Result<Fetched> {
+    fn receive(&mut self, at: usize, take: &mut dyn FnMut(&Import<'_>, Step<'_>) -> Result<Lock>) -> Result<Fetched> {
         self.ask(|_, _| Ok(()))?;
         self.progress(at, Phase::Started);
         let sender = self.jobs[at].sender.clone();
@@ -165,8 +167,8 @@ impl Pull<'_, '_> {
             drop(arriving);
             let fetched = match fetching.map(|thread| thread.join()) {
                 Ok(Ok(fetched)) => fetched,
-                Ok(Err(_)) => Err(Error::new(ErrorKind::Protocol, "reading a page panicked")),
-                Err(error) => Err(Error::new(ErrorKind::Unreachable, format!("no thread to fetch pages on: {error}"))
+                Ok(Err(_)) => Err(Error::new(ErrorKind::System, "the thread that fetches pages died")),
+                Err(error) => Err(Error::new(ErrorKind::System, format!("no thread to fetch pages on: {error}"))
                     .with_hint("The system is out of threads or memory; try again later.")
                     .with_source(error)),
             };
@@ -179,28 +181,34 @@ impl Pull<'_, '_> {
         Ok(fetched)
     }
 
-    /// Gives each batch to `take` as it arrives.
+    /// Gives each batch to `take` as it arrives. The caller is told of the progress while the database is free, because its
+    /// own code may write to it.
     fn take_all(
         &mut self,
         at: usize,
         arriving: &Receiver<Batch>,
         spent: &Sender<Rows>,
-        take: &mut dyn FnMut(&Import<'_>, Step<'_>) -> Result<()>,
+        take: &mut dyn FnMut(&Import<'_>, Step<'_>) -> Result<Lock>,
     ) -> Result<()> {
         let bytes_before = self.bytes;
         let mut next = arriving.recv().ok();
         while let Some(batch) = next {
             self.jobs[at].received = batch.received;
             self.bytes = bytes_before + batch.bytes;
-            take(&self.import, Step::Batch(&batch))?;
+            let lock = take(&self.import, Step::Batch(&batch))?;
             // The other end is gone when the last page was fetched.
             let _ = spent.send(batch.rows);
-            self.progress(at, Phase::Receiving);
+            if lock == Lock::Free {
+                self.progress(at, Phase::Receiving);
+            }
             next = match arriving.try_recv() {
                 Ok(batch) => Some(batch),
                 Err(TryRecvError::Disconnected) => None,
                 Err(TryRecvError::Empty) => {
-                    take(&self.import, Step::Wait)?;
+                    if lock == Lock::Held {
+                        take(&self.import, Step::Wait)?;
+                        self.progress(at, Phase::Receiving);
+                    }
                     arriving.recv().ok()
                 }
             };
@@ -208,19 +216,15 @@ impl Pull<'_, '_> {
         Ok(())
     }
 
-    /// Compares what arrived with what the sender announced. A table may well change between two questions, so a sender
-    /// without snapshots is asked again before it is held against it.
+    /// Compares what arrived with what the sender announced. A table may well change between the two, so the sender
+    /// is asked again before it is held against it.
     fn check_count(&mut self, at: usize, fetched: &Fetched) -> Result<()> {
         let announced = self.jobs[at].announced;
         if fetched.received >= announced {
             return Ok(());
         }
         let name = self.jobs[at].name.clone();
-        let expected = if self.source.is_rowferry() && fetched.states.len() == 1 && self.states.len() == 1 {
-            announced
-        } else {
-            self.ask(|source, patience| source.count(&name, patience))?
-        };
+        let expected = self.ask(|source, patience| source.count(&name, patience))?;
         if fetched.received >= expected {
             return Ok(());
         }

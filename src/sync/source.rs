@@ -12,6 +12,9 @@ pub(crate) trait Source: Sync {
     /// Whether the other side is rowferry: then its schemas are whole, and its pages come from numbered snapshots.
     fn is_rowferry(&self) -> bool;
 
+    /// Whether it can be asked further: false once its connection is lost.
+    fn is_open(&self) -> bool;
+
     /// The tables it offers.
     fn tables(&self, patience: &Patience) -> Result<Vec<TableInfo>>;
 

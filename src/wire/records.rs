@@ -14,8 +14,26 @@ use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Appends rows as JSON objects with commas between them, until one has brought `out` to `bytes` or beyond, and gives how many
-/// it appended: at least one if there is one. Keys come in column order; absent cells are left out.
+/// Stands in a record that was too large to be sent, beside its key: how many bytes it has at least.
+const TOO_LARGE: &str = "__rowferry_too_large__";
+
+/// Where what is written is cut.
+#[derive(Debug, Clone, Copy)]
+pub struct Cut {
+    /// No further record is begun once the records have this many bytes.
+    pub page_bytes: usize,
+    /// A record of more bytes is not sent to a rowferry peer, which would refuse the message: the peer is told instead, and
+    /// the rest of the table goes on.
+    pub record_bytes: usize,
+}
+
+impl Cut {
+    /// No bound at all.
+    pub const NONE: Cut = Cut { page_bytes: usize::MAX, record_bytes: usize::MAX };
+}
+
+/// Appends rows as JSON objects with commas between them, until one has brought `out` to `cut.page_bytes` or beyond, and gives
+/// how many it appended: at least one if there is one. Keys come in column order; absent cells are left out.
 ///
 /// # Panics
 /// If the rows are of another width than the table, or the range is beyond them.
@@ -25,33 +43,71 @@ pub fn encode_records(
     rows: &Rows,
     range: Range<usize>,
     dialect: Dialect,
-    bytes: usize,
+    cut: Cut,
 ) -> usize {
     assert_eq!(table.columns.len(), rows.width(), "rows of another width");
     let key = |name: &String| format!("{}:", serde_json::Value::from(name.as_str()));
     let keys: Vec<String> = table.columns.iter().map(|column| key(&column.name)).collect();
+    let all = |_: usize| true;
+    let of_key = |column: usize| table.primary_key.iter().any(|name| *name == table.columns[column].name);
     let mut written = 0;
     for row in range {
         if written > 0 {
-            if out.len() >= bytes {
+            if out.len() >= cut.page_bytes {
                 break;
             }
             out.push(b',');
         }
-        out.push(b'{');
-        let mut first = true;
-        for (column, key) in keys.iter().enumerate() {
-            let Some(value) = rows.get(row, column) else { continue };
-            if !std::mem::take(&mut first) {
-                out.push(b',');
-            }
-            out.extend_from_slice(key.as_bytes());
-            render::value(out, dialect, &table.columns[column].logical, value);
+        let start = out.len();
+        let bytes = content_bytes(rows, row);
+        if bytes <= cut.record_bytes {
+            encode_record(out, table, rows, row, dialect, (&keys, &all));
+            out.push(b'}');
         }
-        out.push(b'}');
+        let bytes = bytes.max(out.len() - start);
+        if bytes > cut.record_bytes && dialect == Dialect::Rowferry {
+            out.truncate(start);
+            encode_record(out, table, rows, row, dialect, (&keys, &of_key));
+            if out.len() - start > cut.record_bytes {
+                out.truncate(start);
+                out.push(b'{');
+            }
+            let comma = if out.ends_with(b"{") { "" } else { "," };
+            out.extend_from_slice(format!("{comma}\"{TOO_LARGE}\":{bytes}}}").as_bytes());
+        }
         written += 1;
     }
     written
+}
+
+/// The bytes of a row's text and blobs: its JSON has at least as many.
+fn content_bytes(rows: &Rows, row: usize) -> usize {
+    let bytes = |column| match rows.get(row, column) {
+        Some(ValueRef::Text(bytes) | ValueRef::Blob(bytes)) => bytes.len(),
+        _ => 0,
+    };
+    (0..rows.width()).map(bytes).sum()
+}
+
+/// Appends a record without its closing brace.
+fn encode_record(
+    out: &mut Vec<u8>,
+    table: &TableSchema,
+    rows: &Rows,
+    row: usize,
+    dialect: Dialect,
+    (keys, wanted): (&[String], &dyn Fn(usize) -> bool),
+) {
+    out.push(b'{');
+    let mut first = true;
+    for (column, key) in keys.iter().enumerate().filter(|(column, _)| wanted(*column)) {
+        let Some(value) = rows.get(row, column) else { continue };
+        if !std::mem::take(&mut first) {
+            out.push(b',');
+        }
+        out.extend_from_slice(key.as_bytes());
+        render::value(out, dialect, &table.columns[column].logical, value);
+    }
 }
 
 /// What a page of records says beside its records.
@@ -352,6 +408,11 @@ impl<'de> Visitor<'de> for Record<'_, '_> {
             let raw: &'de RawValue = map.next_value()?;
             let column = match key {
                 Ok(column) => column,
+                Err(name) if name == TOO_LARGE && page.dialect == Dialect::Rowferry => {
+                    let message = format!("the record has {} bytes or more, too many for a message", excerpt(raw.get()));
+                    fault.get_or_insert_with(|| (None, Fault::new(Reason::TooLarge, message)));
+                    continue;
+                }
                 Err(name) => {
                     let message = "the sender's schema has no such column";
                     fault.get_or_insert_with(|| (Some(name), Fault::new(Reason::UnknownColumn, message)));

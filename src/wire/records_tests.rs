@@ -31,6 +31,30 @@ fn decode(payload: &str, table: &TableSchema, dialect: Dialect) -> (Result<Recor
     (decode_records(payload, table, dialect, LIMITS, &mut rows), rows)
 }
 
+fn pages_of(page_bytes: usize) -> Cut {
+    Cut { page_bytes, ..Cut::NONE }
+}
+
+#[test]
+fn a_record_that_is_too_large_is_told_of_and_the_others_arrive() {
+    let table = TableSchema { primary_key: vec!["id".into()], ..plain() };
+    let mut rows = Rows::new(2);
+    rows.push([ValueRef::Integer(1), ValueRef::Text(b"small")]);
+    rows.push([ValueRef::Integer(2), ValueRef::Text(&[b'x'; 200])]);
+    // Its JSON is larger than its content.
+    rows.push([ValueRef::Integer(3), ValueRef::Text(&[0; 60])]);
+    rows.push([ValueRef::Integer(4), ValueRef::Null]);
+    let mut json = Vec::new();
+    let cut = Cut { record_bytes: 100, ..Cut::NONE };
+    assert_eq!(encode_records(&mut json, &table, &rows, 0..4, Dialect::Rowferry, cut), 4);
+    let payload = format!(r#"{{"has_more":false,"offset":0,"records":[{}]}}"#, std::str::from_utf8(&json).unwrap());
+    let (page, rows) = decode(&payload, &table, Dialect::Rowferry);
+    let page = page.unwrap();
+    assert_eq!((page.received, rows.len()), (4, 2));
+    let failed: Vec<_> = page.failures.iter().map(|failure| (failure.reason, failure.key.clone())).collect();
+    assert_eq!(failed, [(Reason::TooLarge, vec![2.into()]), (Reason::TooLarge, vec![3.into()])]);
+}
+
 #[test]
 fn a_page_as_the_reference_writes_it() {
     let payload = r#"{"has_more":true,"offset":2,"records":[{"id":1,"v":"row 1"},{"id":2,"v":null}],"ref":"9"}"#;
@@ -57,7 +81,7 @@ fn a_page_as_it_is_written() {
     rows.start_row();
     rows.set(0, ValueRef::Integer(2));
     let mut records = Vec::new();
-    assert_eq!(encode_records(&mut records, &plain(), &rows, 0..2, Dialect::ReferenceSocket, usize::MAX), 2);
+    assert_eq!(encode_records(&mut records, &plain(), &rows, 0..2, Dialect::ReferenceSocket, Cut::NONE), 2);
     let reference = raw_ref(9);
     let head = PageHead { reference: Some(&reference), offset: -5, has_more: false, state: None };
     assert_eq!(
@@ -73,11 +97,11 @@ fn pages_are_cut_by_bytes_after_at_least_one_record() {
     let mut rows = Rows::new(2);
     (0..10).for_each(|id| rows.push([ValueRef::Integer(id), ValueRef::Text(b"12345678")]));
     let mut out = Vec::new();
-    assert_eq!(encode_records(&mut out, &plain(), &rows, 0..10, Dialect::Rowferry, 1), 1);
+    assert_eq!(encode_records(&mut out, &plain(), &rows, 0..10, Dialect::Rowferry, pages_of(1)), 1);
     assert_eq!(out, br#"{"id":0,"v":"12345678"}"#);
     out.clear();
-    assert_eq!(encode_records(&mut out, &plain(), &rows, 2..10, Dialect::Rowferry, 40), 2);
-    assert_eq!(encode_records(&mut out, &plain(), &rows, 10..10, Dialect::Rowferry, 40), 0);
+    assert_eq!(encode_records(&mut out, &plain(), &rows, 2..10, Dialect::Rowferry, pages_of(40)), 2);
+    assert_eq!(encode_records(&mut out, &plain(), &rows, 10..10, Dialect::Rowferry, pages_of(40)), 0);
 }
 
 #[test]
@@ -222,7 +246,7 @@ proptest! {
             }
         }
         let mut records = Vec::new();
-        let written = encode_records(&mut records, &table, &rows, 0..rows.len(), Dialect::Rowferry, usize::MAX);
+        let written = encode_records(&mut records, &table, &rows, 0..rows.len(), Dialect::Rowferry, Cut::NONE);
         prop_assert_eq!(written, rows.len());
         let head = PageHead { reference: None, offset: 0, has_more: true, state: Some(u64::MAX) };
         let text = encode_page("t", head, &records);
@@ -256,7 +280,7 @@ proptest! {
         rows.push(drawn.iter().map(|value| value.as_ref().map_or(ValueRef::Null, Value::as_ref)));
         let mut records = Vec::new();
         let dialect = if http { Dialect::ReferenceHttp } else { Dialect::ReferenceSocket };
-        encode_records(&mut records, &table, &rows, 0..1, dialect, usize::MAX);
+        encode_records(&mut records, &table, &rows, 0..1, dialect, Cut::NONE);
         let read: serde_json::Value = serde_json::from_slice(&records).unwrap();
         prop_assert_eq!(read.as_object().map(|object| object.len()), Some(columns.len()));
     }

@@ -6,10 +6,12 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rowferry::{Auth, Client, ConnectOptions};
+use rowferry::{Auth, Client, ConnectOptions, Error, Report, TableReport, TransferOptions};
 use serde_json::{Value as Json, json};
 use tungstenite::protocol::CloseFrame;
 use tungstenite::{Message, WebSocket};
+
+use crate::common::Fixture;
 
 /// A request as it came.
 pub struct Ask {
@@ -162,5 +164,80 @@ fn serve(peer: &mut Peer, text: &str, rowferry: bool, tables: &[FakeTable], twis
             let to = from.saturating_add(usize::try_from(ask.limit).unwrap()).min(table.records.len());
             peer.page(&ask, table.records[from..to].into(), to < table.records.len());
         }
+    }
+}
+
+/// What the host has, and keeps.
+pub const MINE: &str = "CREATE TABLE mine(id INTEGER PRIMARY KEY, v TEXT); INSERT INTO mine VALUES (1, 'precious');
+    CREATE VIEW looks AS SELECT v FROM mine; CREATE INDEX mine_v ON mine(v);
+    CREATE VIRTUAL TABLE words USING fts5(w); INSERT INTO words VALUES ('hello');
+    CREATE VIRTUAL TABLE bare USING fts5(w, content='');";
+
+/// A pull of three tables, the middle one of which the sender makes trouble with.
+pub struct Pulled {
+    pub here: Fixture,
+    pub report: Report,
+}
+
+impl Pulled {
+    pub fn evil(&self) -> &TableReport {
+        self.report.table("evil").unwrap()
+    }
+
+    pub fn error(&self) -> &Error {
+        self.evil().error.as_ref().unwrap_or_else(|| panic!("no error: {:?}", self.evil()))
+    }
+
+    pub fn others_arrived(&self) {
+        for table in ["apples", "zebras"] {
+            assert!(self.report.table(table).unwrap().is_clean(), "{:?}", self.report);
+            assert_eq!(self.here.rows(&format!("SELECT * FROM {table}")), ["1|'a'", "2|'b'"]);
+        }
+    }
+}
+
+pub fn quick() -> ConnectOptions {
+    ConnectOptions::default().request_timeout(Duration::from_secs(10)).heartbeat(None)
+}
+
+pub fn three() -> Vec<FakeTable> {
+    ["apples", "evil", "zebras"].map(|name| FakeTable::new(name, &["a", "b"])).into()
+}
+
+pub fn pull(twist: impl Fn(&Ask, &mut Peer) -> bool + Send + Sync + 'static) -> Pulled {
+    pull_with(three(), quick(), TransferOptions::new(), twist)
+}
+
+pub fn pull_with(
+    tables: Vec<FakeTable>,
+    connecting: ConnectOptions,
+    options: TransferOptions<'_>,
+    twist: impl Fn(&Ask, &mut Peer) -> bool + Send + Sync + 'static,
+) -> Pulled {
+    let here = Fixture::new(MINE);
+    let mine =
+        || here.rows("SELECT type, name, sql FROM sqlite_schema WHERE tbl_name IN ('mine', 'looks') OR sql LIKE '%fts5%'");
+    let before = mine();
+    let client = connect(tables, connecting, Arc::new(twist));
+    let report = client.transfer_all(&here.site, options).unwrap();
+    assert_eq!(mine(), before);
+    assert_eq!(here.rows("SELECT * FROM mine"), ["1|'precious'"]);
+    assert_eq!(here.rows("SELECT * FROM words"), ["'hello'"]);
+    nothing_left(&here);
+    for (table, report) in &report.tables {
+        if let Some(error) = &report.error {
+            assert!(!error.message().is_empty() && error.to_string().len() < 2_000, "{table}: {error}");
+        }
+    }
+    Pulled { here, report }
+}
+
+/// The database is sound, and no pull has left anything of its own.
+pub fn nothing_left(here: &Fixture) {
+    assert_eq!(here.rows("PRAGMA integrity_check"), ["'ok'"]);
+    assert_eq!(here.rows("PRAGMA foreign_key_check"), [""; 0]);
+    assert_eq!(here.rows("SELECT name FROM sqlite_schema WHERE name GLOB 'rowferry_stage_*'"), [""; 0]);
+    for table in ["rowferry_pulls", "rowferry_stages", "rowferry_key_map", "rowferry_counts"] {
+        assert_eq!(here.rows(&format!("SELECT count(*) FROM {table}")), ["0"], "{table}");
     }
 }

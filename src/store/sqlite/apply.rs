@@ -87,12 +87,16 @@ impl<'b> Batch<'b> {
 
     /// Whether the local table can hold a value as it is.
     fn holds(&self, column: &Column, value: ValueRef<'_>) -> bool {
-        matches!(fit(value, column.affinity, column.strict), Fit::Same | Fit::Converted(_))
+        (column.affinity.keeps(value) || matches!(fit(value, column.affinity, column.strict), Fit::Same | Fit::Converted(_)))
             && (self.any_text || is_utf8(value))
     }
 
     /// The value as the local column stores it.
+    #[inline]
     pub(super) fn stored<'v>(&self, column: &Column, value: ValueRef<'v>) -> ValueRef<'v> {
+        if column.affinity.keeps(value) {
+            return value;
+        }
         match fit(value, column.affinity, column.strict) {
             Fit::Converted(stored) => stored,
             _ => value,

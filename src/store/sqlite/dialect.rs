@@ -86,9 +86,13 @@ pub(super) fn failed(error: rusqlite::Error) -> Error {
         _ => (ErrorKind::Database, None),
     };
     let text = match &error {
-        rusqlite::Error::SqliteFailure(_, Some(message)) => message.clone(),
+        rusqlite::Error::SqliteFailure(_, Some(message)) | rusqlite::Error::SqlInputError { msg: message, .. } => {
+            message.clone()
+        }
         other => other.to_string(),
     };
+    let foreign = ["no such collation", "no such function", "unknown function"].iter().any(|what| text.starts_with(what));
+    let hint = hint.or(foreign.then_some("Only the program that made the table has this: it cannot be used without it."));
     let error = Error::new(kind, text).with_source(error);
     match hint {
         Some(hint) => error.with_hint(hint),

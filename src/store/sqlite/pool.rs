@@ -23,6 +23,12 @@ const LONGEST_LOCK_TIME: Duration = Duration::from_millis(i32::MAX as u64);
 /// How long a connection is waited for at least: opening one takes a moment, though nothing is locked.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 
+/// Reading connections beyond those that a server's peers may hold.
+const SPARE_READERS: usize = 8;
+
+/// The most reading connections. The pool has a place in memory for each.
+const MOST_READERS: usize = 10_000;
+
 /// Prepared statements kept by a connection.
 const STATEMENTS: usize = 64;
 
@@ -122,7 +128,7 @@ impl Pools {
                 .thread_pool(Arc::clone(&threads))
                 .build_unchecked(manager)
         };
-        let readers = u32::try_from(limits.connections).unwrap_or(u32::MAX).saturating_add(8);
+        let readers = limits.connections.saturating_add(SPARE_READERS).min(MOST_READERS) as u32;
         Ok(Pools {
             path: path.to_owned(),
             readers: pool(manager(Role::Reader, READ_CACHE_BYTES), readers),

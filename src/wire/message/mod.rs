@@ -8,7 +8,7 @@ pub use answers::{
     answer_schema, answer_tables, decode_reply,
 };
 pub use requests::{
-    Ask, RecordsRequest, Request, answer_ref, decode_request, encode_heartbeat, encode_join, encode_request,
+    Announced, Ask, RecordsRequest, Request, answer_ref, decode_request, encode_heartbeat, encode_join, encode_request,
 };
 
 /// The version of what rowferry announces in a join.

@@ -15,8 +15,8 @@ use crate::wire::channel::{self, Frame, HEARTBEAT, HEARTBEAT_TOPIC, JOIN, LEAVE}
 pub enum Request {
     /// Enter the channel of the frame's topic.
     Join {
-        /// Whether the peer says that it is rowferry, and of which version.
-        rowferry: Option<u32>,
+        /// What the peer says of itself if it is rowferry.
+        rowferry: Option<Announced>,
     },
     /// Leave the channel. The reference answers nothing.
     Leave,
@@ -134,21 +134,27 @@ fn bad(text: &str) -> Error {
     Error::new(ErrorKind::InvalidInput, text)
 }
 
-/// The version that a join's payload announces. The payload of a join may be anything; the reference minds none of it.
-fn announced(payload: &str) -> Option<u32> {
+/// What a rowferry peer says of itself in its join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announced {
+    /// The largest message that it takes, in bytes.
+    #[serde(default)]
+    pub message_bytes: Option<u64>,
+    /// Which version of the announcement this is.
+    pub version: u32,
+}
+
+/// What a join's payload announces. The payload of a join may be anything; the reference minds none of it.
+fn announced(payload: &str) -> Option<Announced> {
     #[derive(Deserialize)]
     struct Join {
         receiver_info: Info,
     }
     #[derive(Deserialize)]
     struct Info {
-        rowferry: Version,
+        rowferry: Announced,
     }
-    #[derive(Deserialize)]
-    struct Version {
-        version: u32,
-    }
-    serde_json::from_str::<Join>(payload).ok().map(|join| join.receiver_info.rowferry.version)
+    serde_json::from_str::<Join>(payload).ok().map(|join| join.receiver_info.rowferry)
 }
 
 /// A heartbeat with this ref.
@@ -156,8 +162,8 @@ pub fn encode_heartbeat(reference: u64) -> String {
     channel::encode(Some(&raw_ref(reference)), HEARTBEAT_TOPIC, HEARTBEAT, &BTreeMap::<(), ()>::new())
 }
 
-/// A join with this ref, which tells the peer who asks and that rowferry does.
-pub fn encode_join(reference: u64, topic: &str, receiver_info: &BTreeMap<String, String>) -> String {
+/// A join with this ref, which tells the peer who asks, and that rowferry does, which takes messages of this size.
+pub fn encode_join(reference: u64, topic: &str, receiver_info: &BTreeMap<String, String>, message_bytes: u64) -> String {
     #[derive(Serialize)]
     struct Join<'a> {
         receiver_info: BTreeMap<&'a str, Info<'a>>,
@@ -166,10 +172,10 @@ pub fn encode_join(reference: u64, topic: &str, receiver_info: &BTreeMap<String,
     #[serde(untagged)]
     enum Info<'a> {
         Text(&'a str),
-        Rowferry { version: u32 },
+        Rowferry(Announced),
     }
     let mut info: BTreeMap<_, _> = receiver_info.iter().map(|(key, value)| (key.as_str(), Info::Text(value))).collect();
-    info.insert("rowferry", Info::Rowferry { version: ROWFERRY_VERSION });
+    info.insert("rowferry", Info::Rowferry(Announced { message_bytes: Some(message_bytes), version: ROWFERRY_VERSION }));
     channel::encode(Some(&raw_ref(reference)), topic, JOIN, &Join { receiver_info: info })
 }
 
@@ -338,8 +344,14 @@ mod tests {
         );
         assert_eq!(encode_heartbeat(25), r#"[null,"25","phoenix","heartbeat",{}]"#);
         let info = BTreeMap::from([("user".to_owned(), "u".to_owned())]);
-        let join = encode_join(1, "transfer:AB", &info);
-        assert_eq!(join, r#"[null,"1","transfer:AB","phx_join",{"receiver_info":{"rowferry":{"version":1},"user":"u"}}]"#);
-        assert_eq!(decode_request(&channel::decode(&join).unwrap()).unwrap(), Request::Join { rowferry: Some(1) });
+        let join = encode_join(1, "transfer:AB", &info, 1000);
+        assert_eq!(
+            join,
+            r#"[null,"1","transfer:AB","phx_join",{"receiver_info":{"rowferry":{"message_bytes":1000,"version":1},"user":"u"}}]"#
+        );
+        assert_eq!(
+            decode_request(&channel::decode(&join).unwrap()).unwrap(),
+            Request::Join { rowferry: Some(Announced { message_bytes: Some(1000), version: 1 }) }
+        );
     }
 }

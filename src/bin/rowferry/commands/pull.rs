@@ -1,5 +1,6 @@
 //! `rowferry pull`
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rowferry::{Auth, Client};
@@ -17,8 +18,17 @@ pub fn run(args: &PullArgs, out: &mut Out) -> Result<Done, Failure> {
     let cancel = cancelled_by_signals()?;
     let connect = connect_options(&args.network, &cancel)?;
     // Before the code is spent: a database that cannot be written is found out now.
-    let (backup, _scratch) = target(args)?;
-    let client = Client::connect(&args.url, Auth::code(&args.code.code), connect).map_err(Failure::typed)?;
+    let Target { site: backup, made, _scratch } = target(args)?;
+    let client = match Client::connect(&args.url, Auth::code(&args.code.code), connect) {
+        Ok(client) => client,
+        Err(error) => {
+            drop(backup);
+            if let Some(made) = made {
+                remove(&made);
+            }
+            return Err(Failure::typed(error));
+        }
+    };
     let mut options = TransferOptions::new()
         .strategy(args.strategy)
         .batch_size(args.batch_size)
@@ -52,14 +62,30 @@ pub fn run(args: &PullArgs, out: &mut Out) -> Result<Done, Failure> {
     verdict(pulled)
 }
 
-/// The database that is pulled into. A dry run makes none: where it is missing, one that is deleted at the end takes its place.
-fn target(args: &PullArgs) -> Result<(Site, Option<Scratch>), Failure> {
+/// The database that is pulled into.
+struct Target {
+    site: Site,
+    /// The file, if it was not there before.
+    made: Option<PathBuf>,
+    /// What is deleted at the end: a dry run into a database that is missing takes another one.
+    _scratch: Option<Scratch>,
+}
+
+fn target(args: &PullArgs) -> Result<Target, Failure> {
     let path = sqlite_path(&args.db)?;
-    if args.dry_run && !path.exists() {
+    let made = (!path.exists()).then(|| path.to_owned());
+    if args.dry_run && made.is_some() {
         let scratch = Scratch::new()?;
-        return Ok((Site::open(scratch.path("dry-run.db"))?, Some(scratch)));
+        return Ok(Target { site: Site::open(scratch.path("dry-run.db"))?, made: None, _scratch: Some(scratch) });
     }
-    Ok((Site::open(path)?, None))
+    Ok(Target { site: Site::open(path)?, made, _scratch: None })
+}
+
+/// Takes away a database that was made for nothing.
+fn remove(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path) {
+        complain(format!("the empty database {} stays: {error}", path.display()));
+    }
 }
 
 fn with_events(
@@ -100,8 +126,10 @@ fn verdict(report: Report) -> Result<Done, Failure> {
     {
         return Err(Failure::reported(error));
     }
-    let records = counted(records, "record");
-    complain(format!("{incomplete} of {} and {records} failed: see the report", counted(tables as u64, "table")));
+    let tables = (incomplete > 0).then(|| format!("{incomplete} of {}", counted(tables as u64, "table")));
+    let records = (records > 0).then(|| counted(records, "record"));
+    let what: Vec<String> = tables.into_iter().chain(records).collect();
+    complain(format!("{} failed: see the report", what.join(" and ")));
     Ok(Done::Partly)
 }
 
