@@ -171,6 +171,7 @@ fn tables() -> impl Strategy<Value = TableSchema> {
                 without_rowid: flags[1],
                 autoincrement: flags[2],
                 rowid_alias: flags[3],
+                deferred: false,
             },
         )
     })
