@@ -464,7 +464,10 @@ fn a_channel_that_is_closed_is_an_error() {
 
 #[test]
 fn an_oversized_message_is_refused() {
-    let fake = Fake::joined(|peer| {
+    let fake = Fake::new(|listener| {
+        let mut peer = Peer::accept(listener, &format!("/sync/websocket?code={CODE}&vsn=2.0.0"));
+        peer.hears(&JOIN.replace("67108864", "10000"));
+        peer.says(JOINED);
         peer.hears(ASK_COUNT);
         let _ = peer.0.send(Message::text(format!("\"{}\"", "x".repeat(100_000))));
         while peer.0.read().is_ok() {}

@@ -1,14 +1,16 @@
 //! Imports against a model: random tables, rows and records, each strategy, on each path that rows may take.
+#![cfg(feature = "sqlite")]
 
 mod common;
 mod model;
 
 use common::Fixture;
 use model::make::{Draft, drafts, rows, tables};
-use model::{Counts, Model, Record, Row, Table, fill, read, sorted};
+use model::sql::{fill, read};
+use model::{Column, Counts, Model, Record, Row, Table, sorted};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use rowferry::{Limits, Records, Site, Strategy as Choice, TransferOptions};
+use rowferry::{Limits, Records, Site, Strategy as Choice, TransferOptions, Value};
 
 #[derive(Debug)]
 struct Case {
@@ -160,6 +162,55 @@ proptest! {
                 prop_assert_eq!((again.created, again.updated, again.failed), (0, 0, first.failed), "{}", table);
                 prop_assert_eq!(world.rows(&case, table), rows, "{}", table);
             }
+        }
+    }
+}
+
+/// Long runs of records in key order beside long runs of rows, which are compared without a look-up for each: some rows are
+/// passed over, many at a time, some records change nothing, and now and then one comes again.
+fn long_runs() -> impl Strategy<Value = Case> {
+    let column = |name: &str, declared| Column {
+        name: name.to_owned(),
+        declared,
+        not_null: false,
+        check: false,
+        nocase: false,
+        unique: false,
+        default: false,
+    };
+    let declared = proptest::sample::select(vec!["INTEGER", "TEXT", "REAL", "INT"]);
+    let rows = (1..90usize, 1..90usize, 1..9i64, 0..1000i64, 0..2000i64);
+    (declared, rows, proptest::sample::select(STRATEGIES), 200..2000usize).prop_map(
+        move |(declared, (local, incoming, same, from, to), strategy, commit_rows)| {
+            let columns = vec![column("id", declared), column("n", "INT")];
+            let table = Table { columns, key: vec![0], primary: true, strict: false, without_rowid: false };
+            let id = |n: i64| match declared {
+                "TEXT" => format!("{n:05}/{n}").into(),
+                "REAL" => Value::Real(n as f64),
+                _ => Value::Integer(n),
+            };
+            let rows = (0..2000).step_by(local).map(|n| vec![id(n), Value::Integer(n % 5)]).collect();
+            // A stretch of them in which nothing has changed, and others in which much has.
+            let change = |n: i64| if (from..to).contains(&n) { n % 5 } else { n % 5 + i64::from(n % same == 0) };
+            let once = (0..2400).step_by(incoming).map(|n| vec![Some(id(n)), Some(Value::Integer(change(n)))]);
+            let records =
+                once.enumerate().flat_map(|(at, record)| vec![record; if at % 400 == 399 { 2 } else { 1 }]).collect();
+            Case { table, local: rows, columns: vec![0, 1], records, strategy, commit_rows, batch_size: 700 }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn long_runs_are_no_different(case in long_runs()) {
+        let world = World::new(&case);
+        let mut model = Model { table: case.table.clone(), rows: case.local.clone() };
+        let expected = model.import(case.strategy, &case.columns, &case.records);
+        for table in TABLES {
+            prop_assert_eq!(&world.import(&case, table, false), &expected, "{}", table);
+            prop_assert_eq!(world.rows(&case, table), sorted(&model.rows), "{}", table);
         }
     }
 }

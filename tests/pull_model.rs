@@ -1,12 +1,13 @@
 //! Pulls over a real socket against the model: random tables and rows, page sizes and commits, changes on both sides.
-#![cfg(all(feature = "client", feature = "server"))]
+#![cfg(all(feature = "client", feature = "server", feature = "sqlite"))]
 
 mod common;
 mod model;
 
 use common::Fixture;
 use model::make::{rows, tables};
-use model::{Counts, Model, Record, Row, Table, fill, read, sorted};
+use model::sql::{fill, read};
+use model::{Counts, Model, Record, Row, Table, sorted};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;

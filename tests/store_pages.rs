@@ -1,11 +1,13 @@
 //! Pages of a snapshot against a model: whatever the key and however pages are cut, each row comes once, in key order.
+#![cfg(feature = "sqlite")]
 
 mod common;
 mod model;
 
 use common::Fixture;
 use model::make::{rows, tables};
-use model::{Column, Model, Row, Table, fill, show};
+use model::sql::fill;
+use model::{Column, Model, Row, Table, show};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use rowferry::store::sqlite::SqliteStore;

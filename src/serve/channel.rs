@@ -213,7 +213,7 @@ impl ChannelSession {
             state: (dialect == Dialect::Rowferry).then_some(page.state),
         };
         let frame = records::encode_page(topic, head, &self.encoded);
-        if self.encoded.len() > 2 * cut.page_bytes {
+        if self.encoded.len() > cut.page_bytes.saturating_mul(2) {
             // One large record is no reason to hold its memory for all others.
             (self.rows, self.encoded) = (Rows::default(), Vec::new());
         }

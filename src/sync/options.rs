@@ -107,8 +107,7 @@ impl<'p> TransferOptions<'p> {
     }
 
     /// Is called on the calling thread at the beginning and end of each table, and in between whenever rows were committed. The
-    /// database is not locked by the pull meanwhile, so that the call may write to it. Rows may just then be
-    /// written in a transaction that is not finished: what it calls must not write to the same database.
+    /// database is not locked by the pull meanwhile, so that the call may write to it.
     #[must_use]
     pub fn on_progress(mut self, progress: impl FnMut(&Progress<'_>) + 'p) -> Self {
         self.progress = Some(Box::new(progress));
