@@ -171,10 +171,7 @@ fn tables() -> impl Strategy<Value = TableSchema> {
                 without_rowid: flags[1],
                 autoincrement: flags[2],
                 rowid_alias: flags[3],
-<<<<<<< HEAD
                 // A matter of each store: it is not told.
-=======
->>>>>>> attack
                 deferred: false,
             },
         )
