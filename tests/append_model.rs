@@ -259,7 +259,7 @@ fn sql(tables: &[Table]) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn appended_rows_hang_together_as_the_records_did(
