@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::OpenFlags;
 
@@ -98,6 +98,22 @@ pub(super) struct Pools {
     writers: r2d2::Pool<Manager>,
 }
 
+/// Switches the file to WAL mode. SQLite does not always wait for the lock that this takes, so it is tried again: two programs
+/// may open a new file at once.
+fn switch_to_wal(sqlite: &rusqlite::Connection, lock_time: Duration) -> rusqlite::Result<()> {
+    let began = Instant::now();
+    loop {
+        match sqlite.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())) {
+            Err(error)
+                if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) && began.elapsed() < lock_time =>
+            {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            switched => return switched,
+        }
+    }
+}
+
 impl Pools {
     /// Opens the file, making it if it is missing, and checks that it is a database that can be written.
     pub(super) fn open(path: &Path, limits: &Limits) -> Result<Self> {
@@ -106,10 +122,7 @@ impl Pools {
         let writer = manager(Role::Writer, limits.write_cache_bytes);
         // The first connection is made outside of the pool, which would try again and again and then only say "timed out".
         let first = r2d2::ManageConnection::connect(&writer).map_err(|e| dialect::opening(path, e))?;
-        first
-            .sqlite
-            .pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
-            .map_err(|e| dialect::opening(path, e))?;
+        switch_to_wal(&first.sqlite, lock_time).map_err(|e| dialect::opening(path, e))?;
         drop(first);
         let threads = Arc::new(
             scheduled_thread_pool::ScheduledThreadPool::builder()
