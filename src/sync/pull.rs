@@ -104,10 +104,7 @@ impl Pull<'_, '_> {
     pub(super) fn note_loss(&mut self, error: &Error) {
         let ends_the_pull = matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Cancelled) || !self.source.is_open();
         if ends_the_pull && self.lost.is_none() {
-<<<<<<< HEAD
             // What one table broke is no fault of those behind it: for them the connection is gone, and may be made again.
-=======
->>>>>>> model
             let kind = match error.kind() {
                 kind @ (ErrorKind::Timeout | ErrorKind::Cancelled) => kind,
                 _ => ErrorKind::Disconnected,
