@@ -6,6 +6,9 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::time::Duration;
+
+use uuid::Uuid;
 
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -19,6 +22,8 @@ struct Inner {
     kind: ErrorKind,
     message: String,
     hint: Option<String>,
+    transfer: Option<Uuid>,
+    retry_after: Option<Duration>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -83,6 +88,44 @@ kinds! {
     CodeUsed = "code_used",
     /// Too many wrong codes from this address.
     TooManyAttempts = "too_many_attempts",
+    /// Nobody has this token.
+    InvalidToken = "invalid_token",
+    /// The connection is pending, suspended, revoked or expired.
+    ConnectionNotActive = "connection_not_active",
+    /// The date from which on the connection no longer works has passed.
+    ConnectionExpired = "connection_expired",
+    /// All pulls that the connection allows were made.
+    DownloadLimit = "download_limit_reached",
+    /// All records that the connection allows were pulled.
+    RecordLimit = "record_limit_reached",
+    /// The connection may not be used from this address.
+    AddressNotAllowed = "ip_not_allowed",
+    /// The connection may not be used at this hour.
+    OutsideAllowedHours = "outside_allowed_hours",
+    /// A password is needed.
+    PasswordRequired = "password_required",
+    /// The password is wrong.
+    InvalidPassword = "invalid_password",
+    /// The connection does not allow this table.
+    TableNotAllowed = "table_not_allowed",
+    /// Too many calls within a minute.
+    RateLimited = "rate_limited",
+    /// The pull waits for someone on the other side to approve it.
+    ApprovalRequired = "approval_required",
+    /// Someone on the other side said no.
+    ApprovalDenied = "approval_denied",
+    /// Nobody on the other side approved the pull in time.
+    ApprovalExpired = "approval_expired",
+    /// A transfer cannot start from where it stands.
+    CannotStart = "cannot_start",
+    /// A connection or transfer cannot do this from where it stands.
+    InvalidTransition = "invalid_transition",
+    /// There is one already.
+    AlreadyExists = "already_exists",
+    /// A URL from outside leads to an address that is not public.
+    ForbiddenAddress = "forbidden_address",
+    /// A site cannot be connected to itself.
+    SelfConnection = "self_connection",
     /// Sync is switched off on the other side.
     Disabled = "disabled",
     /// The other side refused, for another reason that it gives.
@@ -106,7 +149,14 @@ kinds! {
 impl ErrorKind {
     /// Whether the same call may well succeed when it is made again later, nothing else changed.
     pub fn is_retryable(self) -> bool {
-        matches!(self, ErrorKind::Locked | ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::Disconnected)
+        matches!(
+            self,
+            ErrorKind::Locked
+                | ErrorKind::Unreachable
+                | ErrorKind::Timeout
+                | ErrorKind::Disconnected
+                | ErrorKind::RateLimited
+        )
     }
 }
 
@@ -119,7 +169,7 @@ impl fmt::Display for ErrorKind {
 impl Error {
     /// An error of this kind; `message` is one sentence without a full stop: what failed, and why.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Error(Box::new(Inner { kind, message: message.into(), hint: None, source: None }))
+        Error(Box::new(Inner { kind, message: message.into(), hint: None, transfer: None, retry_after: None, source: None }))
     }
 
     /// Adds what the reader can do about it: one sentence with its full stop.
@@ -136,6 +186,20 @@ impl Error {
         self
     }
 
+    /// Adds the transfer that it is about.
+    #[must_use]
+    pub fn with_transfer(mut self, transfer: Uuid) -> Self {
+        self.0.transfer = Some(transfer);
+        self
+    }
+
+    /// Adds how long to wait before the same call is made again.
+    #[must_use]
+    pub fn with_retry_after(mut self, time: Duration) -> Self {
+        self.0.retry_after = Some(time);
+        self
+    }
+
     /// Puts what was being done before the message: `doing: message`.
     #[must_use]
     pub fn while_doing(mut self, doing: impl fmt::Display) -> Self {
@@ -149,6 +213,8 @@ impl Error {
             kind: self.0.kind,
             message: self.0.message.clone(),
             hint: self.0.hint.clone(),
+            transfer: self.0.transfer,
+            retry_after: self.0.retry_after,
             source: None,
         }))
     }
@@ -171,6 +237,16 @@ impl Error {
     /// What to do about it, where that is known.
     pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
+    }
+
+    /// The transfer that it is about: the one that waits for approval on the other side, say.
+    pub fn transfer(&self) -> Option<Uuid> {
+        self.0.transfer
+    }
+
+    /// How long to wait before the same call is made again, where the other side said so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
     }
 
     /// Whether the same call may well succeed when it is made again: [`ErrorKind::is_retryable`].

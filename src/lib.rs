@@ -93,18 +93,23 @@ pub use cancel::CancelToken;
 #[cfg(feature = "client")]
 pub use client::{Auth, Client, ConnectOptions, FetchOptions, FetchedRecords, remote_status};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use domain::connection::{
+    AddressRange, AllowedHours, ApprovalMode, Connection, ConnectionDirection, ConnectionStatus, Metadata, Policy,
+};
+pub use domain::event::{Event, EventKind};
 pub use domain::record::{Failure, Outcome, Reason};
 pub use domain::schema;
 pub use domain::session::{Direction, SessionInfo, SessionStatus};
 pub use domain::settings::{IncomingMode, SiteStatus};
 pub use domain::strategy::Strategy;
 pub use domain::table::TableInfo;
+pub use domain::transfer::{Transfer, TransferCounters, TransferStatus};
 pub use domain::value::{Records, Rows, Value, ValueRef};
 pub use error::{Error, ErrorKind, Result};
 pub use export::Digest;
 pub use limits::Limits;
 pub use plan::table::ExtraColumns;
-pub use secret::{Code, SiteKey};
+pub use secret::{Code, SiteKey, Token};
 #[cfg(all(feature = "server", feature = "tls"))]
 pub use serve::ServerTls;
 #[cfg(feature = "server")]

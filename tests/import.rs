@@ -344,7 +344,7 @@ fn a_table_of_nothing_but_its_key_is_counted_exactly() {
 
 #[test]
 fn a_record_without_a_parent_fails_alone_where_references_are_deferred() {
-    for strategy in Strategy::ALL {
+    for strategy in Strategy::ALL.iter().copied() {
         let fixture = Fixture::new(
             "CREATE TABLE p(id INTEGER PRIMARY KEY); INSERT INTO p VALUES (1);
              CREATE TABLE c(id INTEGER PRIMARY KEY, p INT REFERENCES p(id) DEFERRABLE INITIALLY DEFERRED);",

@@ -14,6 +14,9 @@ type Edges = BTreeMap<String, BTreeSet<String>>;
 const OUTSIDE: &[&str] =
     &["std::env", "std::fs", "std::net", "std::process", "std::thread", "rusqlite", "r2d2", "tungstenite", "ureq", "rustls"];
 
+/// What is plain data among those.
+const PLAIN: &[&str] = &["IpAddr", "Ipv4Addr", "Ipv6Addr"];
+
 /// Modules that neither read nor write anything but memory.
 const PURE: &[&str] = &["domain", "plan", "wire", "error", "limits"];
 
@@ -37,7 +40,10 @@ fn pure_modules_reach_nothing_outside() {
     for (module, file) in files() {
         if PURE.contains(&module.as_str()) {
             let code = code(&read(&file));
-            let reached: Vec<_> = OUTSIDE.iter().filter(|path| !paths(&code, path).is_empty()).collect();
+            let reached: Vec<_> = OUTSIDE
+                .iter()
+                .filter(|path| paths(&code, path).iter().any(|name| !PLAIN.contains(&name.as_str())))
+                .collect();
             assert!(reached.is_empty(), "{} is of a pure module and uses {reached:?}", file.display());
         }
     }

@@ -7,8 +7,8 @@ use ureq::Agent;
 
 use super::options::ConnectOptions;
 use crate::domain::settings::SiteStatus;
+use crate::domain::url::SiteUrl;
 use crate::error::{Error, ErrorKind, Result};
-use crate::net::BaseUrl;
 use crate::net::stream::refuse_without_tls;
 use crate::wire::excerpt;
 
@@ -25,7 +25,7 @@ const STATUS_BYTES: usize = 64 << 10;
 /// [`ErrorKind::Tls`]; [`ErrorKind::NotFound`] if no prefix leads to a site; [`ErrorKind::Refused`],
 /// [`ErrorKind::TooLarge`] or [`ErrorKind::Protocol`] for other answers.
 pub fn remote_status(url: &str, options: &ConnectOptions) -> Result<SiteStatus> {
-    let url = BaseUrl::parse(url)?;
+    let url = SiteUrl::parse(url)?;
     refuse_without_tls(&url)?;
     let agents = agents(options)?;
     for prefix in options.prefixes()? {
@@ -41,7 +41,7 @@ pub fn remote_status(url: &str, options: &ConnectOptions) -> Result<SiteStatus> 
 }
 
 /// The status; `None` for 404.
-fn ask(agents: &[Agent], full: &str, url: &BaseUrl) -> Result<Option<SiteStatus>> {
+fn ask(agents: &[Agent], full: &str, url: &SiteUrl) -> Result<Option<SiteStatus>> {
     let mut answer = agents[0].get(full).header("accept", "application/json").call();
     for other in &agents[1..] {
         // The site's certificate may be of the usual authorities though others were given.
@@ -121,7 +121,7 @@ fn is_tls(error: &ureq::Error) -> bool {
     kind(error) == ErrorKind::Tls
 }
 
-fn failed(url: &BaseUrl, error: ureq::Error) -> Error {
+fn failed(url: &SiteUrl, error: ureq::Error) -> Error {
     let why = format!("asking {} for its status failed: {error}", url.authority());
     Error::new(kind(&error), why).with_hint("Check the address, and that the other site is being served.").with_source(error)
 }

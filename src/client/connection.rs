@@ -16,10 +16,11 @@ use crate::cancel::{CancelToken, Patience};
 use crate::domain::record::Failure;
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
+use crate::domain::url::SiteUrl;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::stream::refuse_without_tls;
-use crate::net::{BaseUrl, Budget, Stream};
+use crate::net::{Budget, Stream};
 use crate::wire::Dialect;
 use crate::wire::message::{Answer, Ask, Capabilities, PeerInfo, REFERENCE_PAGE_RECORDS};
 use crate::wire::records::{Cut, PageLimits, RecordsPage, encode_records};
@@ -43,7 +44,7 @@ pub struct Client {
     // First, so that the thread has ended before the connection does.
     keeper: Option<Keeper>,
     shared: Arc<Shared>,
-    url: BaseUrl,
+    url: SiteUrl,
     peer: Option<PeerInfo>,
     options: ConnectOptions,
 }
@@ -131,7 +132,7 @@ impl Client {
     /// takes it. [`ErrorKind::InvalidCode`], [`ErrorKind::CodeUsed`], [`ErrorKind::TooManyAttempts`],
     /// [`ErrorKind::Disabled`] and [`ErrorKind::Refused`] where the other site does not want it.
     pub fn connect(url: &str, auth: Auth, options: ConnectOptions) -> Result<Client> {
-        let url = BaseUrl::parse(url)?;
+        let url = SiteUrl::parse(url)?;
         refuse_without_tls(&url)?;
         let code = auth.checked()?;
         let socket = open(&url, code, &options)?;
@@ -385,7 +386,7 @@ impl Shared {
 
 /// Opens the WebSocket, under the first prefix that is not answered with 404. Only a 404 leads to the next one: any other
 /// refusal is meant, and a code may be spent.
-fn open(url: &BaseUrl, code: &str, options: &ConnectOptions) -> Result<WebSocket<Stream>> {
+fn open(url: &SiteUrl, code: &str, options: &ConnectOptions) -> Result<WebSocket<Stream>> {
     let budget = Budget::new(options.connect_timeout, vec![&options.cancel]);
     let mut tried = Vec::new();
     for prefix in options.prefixes()? {

@@ -7,10 +7,10 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::cancel::CancelToken;
+use crate::domain::url::normal_prefix;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::net::stream::TlsOptions;
-use crate::net::url::normal_prefix;
 
 /// What gives the right to ask. It is never shown by `Debug`.
 #[derive(Clone)]

@@ -1,6 +1,11 @@
 //! The words of the field as types. Pure: nothing here reads a file, a socket or a clock.
 
+#[macro_use]
+mod words;
+
+pub mod connection;
 pub mod digest;
+pub mod event;
 pub mod logical;
 pub mod record;
 pub mod schema;
@@ -8,4 +13,6 @@ pub mod session;
 pub mod settings;
 pub mod strategy;
 pub mod table;
+pub mod transfer;
+pub mod url;
 pub mod value;

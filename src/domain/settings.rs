@@ -1,53 +1,18 @@
 //! A site's settings.
 
-use std::fmt;
-use std::str::FromStr;
-
-use crate::error::{Error, ErrorKind};
-
-/// What a site does with another site that asks to be connected for good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum IncomingMode {
-    /// It is connected at once.
-    AutoAccept,
-    /// It waits for approval.
-    #[default]
-    RequireApproval,
-    /// It must give the incoming password.
-    RequirePassword,
-    /// It is refused.
-    DenyAll,
-}
-
-impl IncomingMode {
-    /// The name, as the wire and the command line have it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            IncomingMode::AutoAccept => "auto_accept",
-            IncomingMode::RequireApproval => "require_approval",
-            IncomingMode::RequirePassword => "require_password",
-            IncomingMode::DenyAll => "deny_all",
-        }
-    }
-}
-
-impl fmt::Display for IncomingMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for IncomingMode {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        [Self::AutoAccept, Self::RequireApproval, Self::RequirePassword, Self::DenyAll]
-            .into_iter()
-            .find(|mode| mode.as_str() == text)
-            .ok_or_else(|| {
-                Error::new(ErrorKind::InvalidInput, format!("{text:?} is no incoming mode"))
-                    .with_hint("Choose one of auto_accept, require_approval, require_password, deny_all.")
-            })
+words! {
+    /// What a site does with another site that asks to be connected for good.
+    #[derive(Default)]
+    pub enum IncomingMode("incoming mode") {
+        /// It is connected at once.
+        AutoAccept = "auto_accept",
+        /// It waits for approval.
+        #[default]
+        RequireApproval = "require_approval",
+        /// It must give the incoming password.
+        RequirePassword = "require_password",
+        /// It is refused.
+        DenyAll = "deny_all",
     }
 }
 

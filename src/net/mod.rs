@@ -4,8 +4,6 @@ pub(crate) mod budget;
 pub(crate) mod stream;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
-pub(crate) mod url;
 
 pub(crate) use budget::Budget;
 pub(crate) use stream::Stream;
-pub(crate) use url::BaseUrl;

@@ -4,7 +4,8 @@ use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-use super::{BaseUrl, Budget};
+use super::Budget;
+use crate::domain::url::SiteUrl;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A TCP connection whose reads and writes end at a set moment with [`io::ErrorKind::WouldBlock`], however many bytes trickle
@@ -37,7 +38,7 @@ impl Stream {
     ///
     /// # Errors
     /// [`ErrorKind::Unreachable`], [`ErrorKind::Timeout`], [`ErrorKind::Tls`], [`ErrorKind::Cancelled`].
-    pub(crate) fn connect(url: &BaseUrl, tls: &TlsOptions, budget: &Budget<'_>) -> Result<Self> {
+    pub(crate) fn connect(url: &SiteUrl, tls: &TlsOptions, budget: &Budget<'_>) -> Result<Self> {
         refuse_without_tls(url)?;
         let socket = Socket { tcp: connect_tcp(url, budget)?, until: Instant::now() };
         #[cfg(feature = "tls")]
@@ -137,7 +138,7 @@ impl Write for Stream {
 }
 
 /// An error for an encrypted address in a build that cannot encrypt.
-pub(crate) fn refuse_without_tls(url: &BaseUrl) -> Result<()> {
+pub(crate) fn refuse_without_tls(url: &SiteUrl) -> Result<()> {
     match url.tls() && cfg!(not(feature = "tls")) {
         true => Err(Error::new(ErrorKind::InvalidInput, "this build of rowferry cannot encrypt connections")
             .with_hint("Build it with the feature `tls`, or use an address that begins with http://.")),
@@ -145,7 +146,7 @@ pub(crate) fn refuse_without_tls(url: &BaseUrl) -> Result<()> {
     }
 }
 
-fn connect_tcp(url: &BaseUrl, budget: &Budget<'_>) -> Result<TcpStream> {
+fn connect_tcp(url: &SiteUrl, budget: &Budget<'_>) -> Result<TcpStream> {
     let unreachable = |why: &io::Error| {
         Error::new(ErrorKind::Unreachable, format!("cannot connect to {}: {why}", url.authority()))
             .with_hint("Check the address, and that the other site is being served.")
@@ -187,7 +188,7 @@ mod tests {
     #[test]
     fn a_read_ends_in_time_though_bytes_trickle_in() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = BaseUrl::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let url = SiteUrl::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
         let mut stream = Stream::connect(&url, &TlsOptions::default(), &budget()).unwrap();
         let (mut peer, _) = listener.accept().unwrap();
         let end = Instant::now() + Duration::from_millis(150);
@@ -213,7 +214,7 @@ mod tests {
     fn nobody_there() {
         // Bound and dropped: nobody listens on this port.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let url = BaseUrl::parse(&format!("http://127.0.0.1:{port}")).unwrap();
+        let url = SiteUrl::parse(&format!("http://127.0.0.1:{port}")).unwrap();
         let error = Stream::connect(&url, &TlsOptions::default(), &budget()).map(|_| ()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unreachable);
         assert!(error.message().contains(&port.to_string()) && error.hint().is_some());
@@ -222,7 +223,7 @@ mod tests {
     #[test]
     #[cfg(not(feature = "tls"))]
     fn https_without_the_feature_is_told() {
-        let url = BaseUrl::parse("https://127.0.0.1:1").unwrap();
+        let url = SiteUrl::parse("https://127.0.0.1:1").unwrap();
         let error = Stream::connect(&url, &TlsOptions::default(), &budget()).map(|_| ()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
     }

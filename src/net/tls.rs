@@ -7,14 +7,15 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
+use super::Budget;
 use super::stream::{Socket, TlsOptions};
-use super::{BaseUrl, Budget};
+use crate::domain::url::SiteUrl;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Encrypts a connection.
 pub(super) fn handshake(
     mut socket: Socket,
-    url: &BaseUrl,
+    url: &SiteUrl,
     options: &TlsOptions,
     budget: &Budget<'_>,
 ) -> Result<StreamOwned<ClientConnection, Socket>> {

@@ -327,7 +327,7 @@ mod tests {
         let parent = table("Orders", "shop id", "shop id");
         let mut child = table("items", "no order_id shop_id", "no");
         child.foreign_keys.push(reference("ORDER_ID shop_id", "orders", "id shop"));
-        for strategy in Strategy::ALL {
+        for strategy in Strategy::ALL.iter().copied() {
             let plans = linked(&[(&child, strategy), (&parent, Strategy::Append)]);
             assert_eq!(plans[0].follows, [Follow { incoming: vec![2, 1], parent: "Orders".into() }]);
             assert!(plans[1].remember_keys && !plans[0].remember_keys);

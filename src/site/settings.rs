@@ -1,9 +1,8 @@
 //! The site's settings, kept in its store.
 
-use http::Uri;
-
 use super::Site;
 use crate::domain::settings::{IncomingMode, SiteStatus};
+use crate::domain::url::SiteUrl;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret;
 use crate::store::records::{self, settings};
@@ -90,7 +89,7 @@ impl<'s> Settings<'s> {
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) for anything but an http or https URL without user, query and fragment.
     pub fn set_site_url(&self, url: &str) -> Result<()> {
-        self.write(SITE_URL, &normal_url(url)?)
+        self.write(SITE_URL, &SiteUrl::parse(url)?.to_string())
     }
 
     /// Forgets the site's URL.
@@ -192,39 +191,6 @@ fn unknown(key: &str) -> Error {
         .with_hint(format!("The settings are {}.", Settings::KEYS.join(", ")))
 }
 
-/// One spelling of a site's URL: by it two spellings of one site are found to be the same.
-fn normal_url(url: &str) -> Result<String> {
-    let wrong = |why: &str| {
-        Error::new(ErrorKind::InvalidInput, format!("{url:?} is no site's URL: {why}"))
-            .with_hint("Write it like https://shop.example or http://127.0.0.1:7171/prefix.")
-    };
-    let parsed: Uri = url.parse().map_err(|error: http::uri::InvalidUri| wrong(&error.to_string()))?;
-    let scheme = parsed.scheme_str().unwrap_or_default().to_ascii_lowercase();
-    let own_port = match scheme.as_str() {
-        "http" => 80,
-        "https" => 443,
-        _ => return Err(wrong("it does not begin with http:// or https://")),
-    };
-    let authority = parsed.authority().ok_or_else(|| wrong("it has no host"))?;
-    if authority.host().is_empty() {
-        return Err(wrong("it has no host"));
-    }
-    if authority.as_str().contains('@') {
-        return Err(wrong("it has a user name in it"));
-    }
-    if parsed.query().is_some() || url.contains('#') {
-        return Err(wrong("it has a query or a fragment"));
-    }
-    // What is behind the colon may be no port at all: `Uri` lets that pass.
-    let named = authority.as_str().strip_prefix(authority.host()).unwrap_or_default().strip_prefix(':');
-    let port = match named {
-        Some(digits) => Some(digits.parse::<u16>().map_err(|_| wrong("its port is no number from 0 to 65535"))?),
-        None => None,
-    };
-    let port = port.filter(|port| *port != own_port).map_or(String::new(), |port| format!(":{port}"));
-    Ok(format!("{scheme}://{}{port}{}", authority.host().to_ascii_lowercase(), parsed.path().trim_end_matches('/')))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -277,35 +243,5 @@ mod tests {
         }
         assert!(site.settings().enabled().unwrap());
         assert_eq!(site.settings().set_incoming_password("").unwrap_err().kind(), ErrorKind::InvalidInput);
-    }
-
-    #[test]
-    fn urls_have_one_spelling() {
-        for (written, kept) in [
-            ("HTTPS://Shop.Example:443/", "https://shop.example"),
-            ("http://shop.example:80", "http://shop.example"),
-            ("http://shop.example:443/a/B/", "http://shop.example:443/a/B"),
-            ("http://[::1]:7171", "http://[::1]:7171"),
-            ("https://127.0.0.1", "https://127.0.0.1"),
-        ] {
-            assert_eq!(normal_url(written).unwrap(), kept);
-        }
-        for wrong in [
-            "",
-            "shop.example",
-            "/path",
-            "ftp://shop.example",
-            "https://user:pass@shop.example",
-            "https://shop.example?x=1",
-            "https://shop.example/#top",
-            "https://shop.example:99999",
-            "https://shop.example:x",
-            "https://:80",
-            "https://",
-            "javascript:alert(1)",
-            "http://a b",
-        ] {
-            assert_eq!(normal_url(wrong).map_err(|error| error.kind()), Err(ErrorKind::InvalidInput), "{wrong}");
-        }
     }
 }

@@ -12,7 +12,10 @@ use crate::error::{Error, ErrorKind, Result};
 pub type Script = (u32, &'static str);
 
 /// The scripts for stores that speak SQLite's dialect.
-pub const SQLITE: &[Script] = &[(1, include_str!("../../schema/sqlite/0001_state.sql"))];
+pub const SQLITE: &[Script] = &[
+    (1, include_str!("../../schema/sqlite/0001_state.sql")),
+    (2, include_str!("../../schema/sqlite/0002_connections.sql")),
+];
 
 /// Brings a store up to date, if it is not: its state is then there, whoever else opened it at the same time.
 ///

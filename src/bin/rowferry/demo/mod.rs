@@ -38,7 +38,7 @@ pub fn run(args: &DemoArgs, out: &mut Out) -> Result<Done, Failure> {
     data::change_backup(&backup)?;
     report::changes(out)?;
     let mut steps = vec![first];
-    for strategy in Strategy::ALL {
+    for strategy in Strategy::ALL.iter().copied() {
         let step = demo.pull_again(&backup, &scratch.path(&format!("{strategy}.db")), strategy)?;
         report::again(&step, strategy, out)?;
         steps.push(step);

@@ -1,14 +1,23 @@
-//! Secrets: session codes, the site's key, passwords. They come from the operating system's random source, are compared in
+//! Secrets: session codes, tokens, the site's key, passwords. They come from the operating system's random source, are compared in
 //! constant time, and never show in `Debug`.
+
+mod token;
 
 use std::fmt;
 
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD_NO_PAD;
+use chacha20poly1305::aead::{Aead, Payload};
+use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
+
+pub(crate) use token::Credential;
+pub use token::Token;
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -102,6 +111,43 @@ impl SiteKey {
         self.mac("rowferry session code", code.as_str().as_bytes())
     }
 
+    /// Encrypts a secret that this site must itself be able to send later. `about` names what it belongs to, so that a sealed
+    /// secret that is moved to another row does not open there.
+    pub(crate) fn seal(&self, about: &str, secret: &str) -> Result<String> {
+        let mut nonce = [0u8; 24];
+        random(&mut nonce)?;
+        let payload = Payload { msg: secret.as_bytes(), aad: about.as_bytes() };
+        let sealed = self.cipher().encrypt(&XNonce::from(nonce), payload);
+        let sealed = sealed.map_err(|_| Error::new(ErrorKind::InvalidInput, "the secret is too long to be sealed"))?;
+        Ok(format!("1:{}:{}", BASE64_STANDARD_NO_PAD.encode(nonce), BASE64_STANDARD_NO_PAD.encode(sealed)))
+    }
+
+    /// Decrypts what [`SiteKey::seal`] made.
+    ///
+    /// # Errors
+    /// [`SiteKey`](ErrorKind::SiteKey) when it was sealed with another key or for something else.
+    pub(crate) fn open(&self, about: &str, sealed: &str) -> Result<Zeroizing<String>> {
+        let open = || {
+            let (nonce, sealed) = sealed.strip_prefix("1:")?.split_once(':')?;
+            let nonce: [u8; 24] = BASE64_STANDARD_NO_PAD.decode(nonce).ok()?.try_into().ok()?;
+            let sealed = BASE64_STANDARD_NO_PAD.decode(sealed).ok()?;
+            let payload = Payload { msg: &sealed, aad: about.as_bytes() };
+            let bytes = Zeroizing::new(self.cipher().decrypt(&XNonce::from(nonce), payload).ok()?);
+            std::str::from_utf8(&bytes).ok().map(|text| Zeroizing::new(text.to_owned()))
+        };
+        open().ok_or_else(|| {
+            Error::new(ErrorKind::SiteKey, "a stored secret cannot be opened with this site's key")
+                .with_hint("Put the right key back, or rotate the connection's token, or pair the two sites again.")
+        })
+    }
+
+    fn cipher(&self) -> XChaCha20Poly1305 {
+        let mut key = Key::from(self.mac_bytes("rowferry sealing", b""));
+        let cipher = XChaCha20Poly1305::new(&key);
+        key.zeroize();
+        cipher
+    }
+
     /// What is stored to notice another key.
     pub(crate) fn fingerprint(&self) -> String {
         self.mac("rowferry site key", b"")
@@ -109,11 +155,15 @@ impl SiteKey {
 
     /// HMAC-SHA256 as hex. The purpose keeps what is made for one use from fitting another.
     fn mac(&self, purpose: &str, data: &[u8]) -> String {
+        hex(&self.mac_bytes(purpose, data))
+    }
+
+    fn mac_bytes(&self, purpose: &str, data: &[u8]) -> [u8; 32] {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0[..]).expect("HMAC takes keys of any length");
         mac.update(purpose.as_bytes());
         mac.update(&[0]);
         mac.update(data);
-        hex(&mac.finalize().into_bytes())
+        mac.finalize().into_bytes().into()
     }
 }
 
@@ -205,6 +255,27 @@ mod tests {
         assert_ne!(one.code_hash(&code), other.code_hash(&code));
         assert_ne!(one.fingerprint(), other.fingerprint());
         assert_eq!(one.code_hash(&code).len(), 64);
+    }
+
+    #[test]
+    fn what_is_sealed_opens_with_the_same_key_for_the_same_thing_only() {
+        let (one, other) = (SiteKey::from_bytes([1; 32]), SiteKey::from_bytes([2; 32]));
+        let sealed = one.seal("connection 1", "hunter2").unwrap();
+        assert!(!sealed.contains("hunter2"));
+        assert_ne!(sealed, one.seal("connection 1", "hunter2").unwrap());
+        assert_eq!(*one.open("connection 1", &sealed).unwrap(), "hunter2");
+        let mut bent = sealed.clone().into_bytes();
+        let last = bent.len() - 2;
+        bent[last] = if bent[last] == b'A' { b'B' } else { b'A' };
+        let bent = String::from_utf8(bent).unwrap();
+        for (key, about, sealed) in [
+            (&other, "connection 1", &*sealed),
+            (&one, "connection 2", &sealed),
+            (&one, "connection 1", &bent),
+            (&one, "", ""),
+        ] {
+            assert_eq!(key.open(about, sealed).map(|_| ()).unwrap_err().kind(), ErrorKind::SiteKey);
+        }
     }
 
     #[test]

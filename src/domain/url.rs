@@ -1,4 +1,4 @@
-//! The address of another site, as a person types it.
+//! The address of a site, as a person types it.
 
 use std::fmt;
 
@@ -6,9 +6,9 @@ use http::Uri;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Where another site is: `http`, `https`, `ws` or `wss`, a host, a port, and a path that its own paths begin with.
+/// Where a site is: `http`, `https`, `ws` or `wss`, a host, a port, and a path that its own paths begin with.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct BaseUrl {
+pub struct SiteUrl {
     tls: bool,
     /// In lower case; an IPv6 address without its brackets.
     host: String,
@@ -17,12 +17,12 @@ pub(crate) struct BaseUrl {
     path: String,
 }
 
-impl BaseUrl {
+impl SiteUrl {
     /// Reads an address.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`]. The message never repeats the address, because it may hold a password or a code.
-    pub(crate) fn parse(text: &str) -> Result<Self> {
+    pub fn parse(text: &str) -> Result<Self> {
         let bad = |why: &str, hint: &str| {
             Err(Error::new(ErrorKind::InvalidInput, format!("the site's URL cannot be used: {why}")).with_hint(hint))
         };
@@ -64,26 +64,26 @@ impl BaseUrl {
             }
             _ => return bad("its port is none", FORM),
         };
-        Ok(BaseUrl { tls, host, port, path: uri.path().trim_end_matches('/').to_owned() })
+        Ok(SiteUrl { tls, host, port, path: uri.path().trim_end_matches('/').to_owned() })
     }
 
     /// Whether the connection is to be encrypted.
-    pub(crate) fn tls(&self) -> bool {
+    pub fn tls(&self) -> bool {
         self.tls
     }
 
     /// The host's name or address, without brackets.
-    pub(crate) fn host(&self) -> &str {
+    pub fn host(&self) -> &str {
         &self.host
     }
 
     /// The port.
-    pub(crate) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.port
     }
 
     /// Host and port, as the header `Host` has them and as messages name the other side: without the scheme's own port.
-    pub(crate) fn authority(&self) -> String {
+    pub fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         match (self.tls, self.port) {
             (true, 443) | (false, 80) => host,
@@ -92,19 +92,19 @@ impl BaseUrl {
     }
 
     /// A path of the site under this prefix.
-    pub(crate) fn path(&self, prefix: &str, path: &str) -> String {
+    pub fn path(&self, prefix: &str, path: &str) -> String {
         format!("{}{prefix}{path}", self.path)
     }
 }
 
 /// The normal form, which two spellings of one address share.
-impl fmt::Display for BaseUrl {
+impl fmt::Display for SiteUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}{}", if self.tls { "https" } else { "http" }, self.authority(), self.path)
     }
 }
 
-impl fmt::Debug for BaseUrl {
+impl fmt::Debug for SiteUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
@@ -114,7 +114,7 @@ impl fmt::Debug for BaseUrl {
 ///
 /// # Errors
 /// [`ErrorKind::InvalidInput`] for one that is no path.
-pub(crate) fn normal_prefix(prefix: &str) -> Result<String> {
+pub fn normal_prefix(prefix: &str) -> Result<String> {
     let inner = prefix.trim().trim_matches('/');
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.' | '~');
     match inner {
@@ -139,9 +139,9 @@ mod tests {
             (" http://[2001:DB8::1]:8080/x ", "http://[2001:db8::1]:8080/x"),
             ("http://shop.example:", "http://shop.example"),
         ] {
-            assert_eq!(BaseUrl::parse(text).unwrap().to_string(), normal, "{text}");
+            assert_eq!(SiteUrl::parse(text).unwrap().to_string(), normal, "{text}");
         }
-        let url = BaseUrl::parse("https://[::1]/app").unwrap();
+        let url = SiteUrl::parse("https://[::1]/app").unwrap();
         assert_eq!((url.host(), url.port(), url.tls()), ("::1", 443, true));
         assert_eq!(url.path("/phoenix_kit", "/sync/websocket"), "/app/phoenix_kit/sync/websocket");
     }
@@ -161,7 +161,7 @@ mod tests {
             ("http://shop.example:0", "port"),
             ("http://a b", "malformed"),
         ] {
-            let error = BaseUrl::parse(text).unwrap_err();
+            let error = SiteUrl::parse(text).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
             assert!(error.message().contains(why), "{text}: {error}");
             assert!(error.hint().is_some() && !error.to_string().contains("hunter2"));

@@ -1,0 +1,386 @@
+//! Permanent pairings of two sites by a token.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use serde::Serialize;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::domain::strategy::Strategy;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Free-form notes about a connection, transfer or event: a JSON object.
+pub type Metadata = serde_json::Map<String, serde_json::Value>;
+
+words! {
+    /// Which of the two ends of a connection this site is.
+    pub enum ConnectionDirection("connection direction") {
+        /// This site lets the other one pull from it.
+        Sender = "sender",
+        /// This site may pull from the other one.
+        Receiver = "receiver",
+    }
+}
+
+words! {
+    /// Where a connection stands.
+    ///
+    /// `pending -> active <-> suspended`, `-> revoked` for good, `-> expired` when a limit or date has passed; an expired one
+    /// can be reactivated once its policy allows it again.
+    pub enum ConnectionStatus("connection status") {
+        /// It waits for approval.
+        Pending = "pending",
+        /// It works.
+        Active = "active",
+        /// It was stopped, and can be reactivated.
+        Suspended = "suspended",
+        /// It was ended for good.
+        Revoked = "revoked",
+        /// A date or limit of its policy has passed.
+        Expired = "expired",
+    }
+}
+
+words! {
+    /// Whether a pull must be approved by a person first.
+    pub enum ApprovalMode("approval mode") {
+        /// No pull needs approval.
+        AutoApprove = "auto_approve",
+        /// Every pull of a table needs approval.
+        RequireApproval = "require_approval",
+        /// Pulls of other tables than those in [`Policy::auto_approve_tables`] need approval.
+        PerTable = "per_table",
+    }
+}
+
+/// What is done to a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionStep {
+    /// A pending one begins to work.
+    Approve,
+    /// One that works is stopped.
+    Suspend,
+    /// One that was stopped or has expired works again.
+    Reactivate,
+    /// It ends for good.
+    Revoke,
+    /// A date or limit has passed.
+    Expire,
+}
+
+impl ConnectionStatus {
+    /// Where a connection stands after a step.
+    ///
+    /// # Errors
+    /// [`InvalidTransition`](ErrorKind::InvalidTransition) for a step that cannot be made from here.
+    pub fn after(self, step: ConnectionStep) -> Result<Self> {
+        use ConnectionStatus::*;
+        match (self, step) {
+            (Pending, ConnectionStep::Approve) => Ok(Active),
+            (Active, ConnectionStep::Suspend) => Ok(Suspended),
+            (Suspended | Expired, ConnectionStep::Reactivate) => Ok(Active),
+            (Pending | Active | Suspended | Expired, ConnectionStep::Revoke) => Ok(Revoked),
+            (Pending | Active | Suspended, ConnectionStep::Expire) => Ok(Expired),
+            _ => Err(Error::new(
+                ErrorKind::InvalidTransition,
+                format!("a connection that is {self} cannot be {}", step.participle()),
+            )
+            .with_hint(step.hint())),
+        }
+    }
+}
+
+impl ConnectionStep {
+    fn participle(self) -> &'static str {
+        match self {
+            ConnectionStep::Approve => "approved",
+            ConnectionStep::Suspend => "suspended",
+            ConnectionStep::Reactivate => "reactivated",
+            ConnectionStep::Revoke => "revoked",
+            ConnectionStep::Expire => "expired",
+        }
+    }
+
+    fn hint(self) -> &'static str {
+        match self {
+            ConnectionStep::Approve => "Only a pending one is approved.",
+            ConnectionStep::Suspend => "Only an active one is suspended.",
+            ConnectionStep::Reactivate => "Only a suspended or expired one is reactivated; make a new one instead.",
+            ConnectionStep::Revoke | ConnectionStep::Expire => "It has ended for good.",
+        }
+    }
+}
+
+/// What a connection allows, as its owner set it. Take [`Policy::default`] and change what you must.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Policy {
+    /// Whether pulls need approval. Defaults to [`ApprovalMode::AutoApprove`].
+    pub approval_mode: ApprovalMode,
+    /// The only tables that may be pulled; empty for all. Names are compared without case in ASCII.
+    pub allowed_tables: Vec<String>,
+    /// Tables that may not be pulled, and are not shown. They win over the allowed ones.
+    pub excluded_tables: Vec<String>,
+    /// Under [`ApprovalMode::PerTable`]: tables whose pulls need no approval.
+    pub auto_approve_tables: Vec<String>,
+    /// From when on it no longer works.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub expires_at: Option<OffsetDateTime>,
+    /// How many pulls of a table there may be in all.
+    pub max_downloads: Option<u64>,
+    /// How many records may be pulled in all.
+    pub max_records_total: Option<u64>,
+    /// Most records in one answer, at least 1. Defaults to 10,000.
+    pub max_records_per_request: u64,
+    /// Most HTTP calls and pulls of a table per minute, at least 1; the pages of a running pull are not counted. Defaults
+    /// to 60.
+    pub rate_limit_requests_per_minute: u32,
+    /// The only addresses that may use it; empty for all.
+    pub ip_whitelist: Vec<AddressRange>,
+    /// The only hours of the day in which it may be used.
+    pub allowed_hours: Option<AllowedHours>,
+    /// The strategy of pulls that name none. Defaults to [`Strategy::Skip`].
+    pub default_conflict_strategy: Strategy,
+    /// Whether tables are to be pulled regularly. Kept for a later version: nothing pulls by itself yet.
+    pub auto_sync_enabled: bool,
+    /// The tables that are to be pulled regularly.
+    pub auto_sync_tables: Vec<String>,
+    /// Every how many minutes, at least 1. Defaults to 60.
+    pub auto_sync_interval_minutes: u32,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy {
+            approval_mode: ApprovalMode::AutoApprove,
+            allowed_tables: Vec::new(),
+            excluded_tables: Vec::new(),
+            auto_approve_tables: Vec::new(),
+            expires_at: None,
+            max_downloads: None,
+            max_records_total: None,
+            max_records_per_request: 10_000,
+            rate_limit_requests_per_minute: 60,
+            ip_whitelist: Vec::new(),
+            allowed_hours: None,
+            default_conflict_strategy: Strategy::Skip,
+            auto_sync_enabled: false,
+            auto_sync_tables: Vec::new(),
+            auto_sync_interval_minutes: 60,
+        }
+    }
+}
+
+impl Policy {
+    /// Whether a table may be pulled: it is among the allowed ones, if there are any, and not excluded.
+    pub fn table_allowed(&self, table: &str) -> bool {
+        (self.allowed_tables.is_empty() || contains(&self.allowed_tables, table)) && !self.table_excluded(table)
+    }
+
+    /// Whether a table is excluded: to the other site it does not exist.
+    pub fn table_excluded(&self, table: &str) -> bool {
+        contains(&self.excluded_tables, table)
+    }
+
+    /// Whether a pull of a table needs approval.
+    pub fn requires_approval(&self, table: &str) -> bool {
+        match self.approval_mode {
+            ApprovalMode::AutoApprove => false,
+            ApprovalMode::RequireApproval => true,
+            ApprovalMode::PerTable => !contains(&self.auto_approve_tables, table),
+        }
+    }
+
+    /// Whether an address may use the connection. An IPv4 address that is written as IPv6 counts as IPv4. Where addresses are
+    /// listed, an unknown one may not.
+    pub fn address_allowed(&self, address: Option<IpAddr>) -> bool {
+        let listed = |address| self.ip_whitelist.iter().any(|range| range.contains(address));
+        self.ip_whitelist.is_empty() || address.is_some_and(listed)
+    }
+}
+
+fn contains(names: &[String], table: &str) -> bool {
+    names.iter().any(|name| name.eq_ignore_ascii_case(table))
+}
+
+/// An address or a range of addresses: `192.0.2.1`, `192.0.2.0/24`, `2001:db8::/32`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AddressRange(IpNet);
+
+impl AddressRange {
+    /// Whether the range has the address. An IPv4 address that is written as IPv6 counts as IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.contains(&address.to_canonical())
+    }
+}
+
+impl FromStr for AddressRange {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let single = || text.parse::<IpAddr>().ok().map(|address| IpNet::from(address.to_canonical()));
+        // ::ffff:192.0.2.0/120 is the IPv4 range 192.0.2.0/24.
+        let range = || {
+            let net = text.parse::<IpNet>().ok()?;
+            match (net, net.addr().to_canonical()) {
+                (IpNet::V6(v6), canonical @ IpAddr::V4(_)) => IpNet::new(canonical, v6.prefix_len().checked_sub(96)?).ok(),
+                (net, _) => Some(net),
+            }
+        };
+        single().or_else(range).map(|net| AddressRange(net.trunc())).ok_or_else(|| {
+            Error::new(ErrorKind::InvalidInput, format!("{text:?} is no address and no range of addresses"))
+                .with_hint("Write it like 192.0.2.1, 192.0.2.0/24 or 2001:db8::/32.")
+        })
+    }
+}
+
+impl fmt::Display for AddressRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.prefix_len() == self.0.max_prefix_len() {
+            true => fmt::Display::fmt(&self.0.addr(), f),
+            false => fmt::Display::fmt(&self.0, f),
+        }
+    }
+}
+
+impl Serialize for AddressRange {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Hours of the day in UTC, both included: 22 to 5 is from 22:00 to 05:59, over midnight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct AllowedHours {
+    start: u8,
+    end: u8,
+}
+
+impl AllowedHours {
+    /// From the beginning of the hour `start` to the end of the hour `end`, each from 0 to 23.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](ErrorKind::InvalidInput) for an hour after 23.
+    pub fn new(start: u8, end: u8) -> Result<Self> {
+        if start > 23 || end > 23 {
+            return Err(Error::new(ErrorKind::InvalidInput, format!("{start} to {end} are no hours of a day"))
+                .with_hint("Hours are from 0 to 23, in UTC."));
+        }
+        Ok(AllowedHours { start, end })
+    }
+
+    /// The first hour.
+    pub fn start(self) -> u8 {
+        self.start
+    }
+
+    /// The last hour, which belongs to them.
+    pub fn end(self) -> u8 {
+        self.end
+    }
+
+    /// Whether a moment is within them.
+    pub fn contains(self, moment: OffsetDateTime) -> bool {
+        let hour = moment.to_offset(time::UtcOffset::UTC).hour();
+        match self.start <= self.end {
+            true => (self.start..=self.end).contains(&hour),
+            false => hour >= self.start || hour <= self.end,
+        }
+    }
+}
+
+/// A permanent pairing with another site, as it is kept. Its token is not in it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Connection {
+    /// Its id here. The other site's end has another.
+    pub uuid: Uuid,
+    /// What people call it.
+    pub name: String,
+    /// Which end this site is.
+    pub direction: ConnectionDirection,
+    /// The other site's URL, in one spelling.
+    pub site_url: String,
+    /// Where it stands.
+    pub status: ConnectionStatus,
+    /// What it allows.
+    #[serde(flatten)]
+    pub policy: Policy,
+    /// Whether pulls must give a password.
+    pub has_download_password: bool,
+    /// How many pulls of a table there were.
+    pub downloads_used: u64,
+    /// How many records were pulled or set aside for pulls that are running.
+    pub records_downloaded: u64,
+    /// When it was approved.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub approved_at: Option<OffsetDateTime>,
+    /// Who approved it.
+    pub approved_by: Option<String>,
+    /// When it was suspended last.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub suspended_at: Option<OffsetDateTime>,
+    /// Who suspended it.
+    pub suspended_by: Option<String>,
+    /// Why it was suspended.
+    pub suspended_reason: Option<String>,
+    /// When it was revoked.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub revoked_at: Option<OffsetDateTime>,
+    /// Who revoked it.
+    pub revoked_by: Option<String>,
+    /// Why it was revoked.
+    pub revoked_reason: Option<String>,
+    /// Who made it.
+    pub created_by: String,
+    /// When it was made.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    /// When it was changed last, its counters left out.
+    #[serde(with = "time::serde::rfc3339")]
+    pub updated_at: OffsetDateTime,
+    /// When the other site used it last (sender), or this one did (receiver).
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub last_connected_at: Option<OffsetDateTime>,
+    /// When a transfer through it ended last.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub last_transfer_at: Option<OffsetDateTime>,
+    /// How many transfers went through it.
+    pub total_transfers: u64,
+    /// How many records went through it.
+    pub total_records_transferred: u64,
+    /// How many bytes went through it.
+    pub total_bytes_transferred: u64,
+    /// Notes; what the other site answered to the registration is under `notification`.
+    pub metadata: Metadata,
+}
+
+impl Connection {
+    /// How many pulls of a table are left; `None` for no limit.
+    pub fn remaining_downloads(&self) -> Option<u64> {
+        self.policy.max_downloads.map(|most| most.saturating_sub(self.downloads_used))
+    }
+
+    /// How many records are left; `None` for no limit.
+    pub fn remaining_records(&self) -> Option<u64> {
+        self.policy.max_records_total.map(|most| most.saturating_sub(self.records_downloaded))
+    }
+
+    /// Whether its date has passed at this moment.
+    pub fn is_past(&self, now: OffsetDateTime) -> bool {
+        self.policy.expires_at.is_some_and(|at| at <= now)
+    }
+
+    /// Whether a pull of this table is allowed: see [`Policy::table_allowed`].
+    pub fn table_allowed(&self, table: &str) -> bool {
+        self.policy.table_allowed(table)
+    }
+
+    /// Whether a pull of this table needs approval: see [`Policy::requires_approval`].
+    pub fn requires_approval(&self, table: &str) -> bool {
+        self.policy.requires_approval(table)
+    }
+}

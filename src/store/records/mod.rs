@@ -1,0 +1,57 @@
+//! The site's own rows in any store: one file for each kind. The only place where their SQL stands.
+
+pub(crate) mod pulls;
+pub(crate) mod sessions;
+pub(crate) mod settings;
+
+use time::OffsetDateTime;
+
+use super::{Sql, Store};
+use crate::clock;
+use crate::domain::value::Value;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Runs `work` in one transaction over the store's state, and gives what it gave.
+pub(crate) fn write<T>(store: &dyn Store, mut work: impl FnMut(&mut dyn Sql) -> Result<T>) -> Result<T> {
+    let mut answer = None;
+    store.state(&mut |sql| {
+        answer = Some(work(sql)?);
+        Ok(())
+    })?;
+    answered(answer)
+}
+
+/// The same for queries only; it need not wait for writers.
+pub(crate) fn read<T>(store: &dyn Store, mut work: impl FnMut(&mut dyn Sql) -> Result<T>) -> Result<T> {
+    let mut answer = None;
+    store.read_state(&mut |sql| {
+        answer = Some(work(sql)?);
+        Ok(())
+    })?;
+    answered(answer)
+}
+
+fn answered<T>(answer: Option<T>) -> Result<T> {
+    answer.ok_or_else(|| Error::new(ErrorKind::Database, "the store did not run what it was given"))
+}
+
+fn text(row: &[Value], column: usize) -> Result<String> {
+    optional_text(row, column)?.ok_or_else(|| unreadable("value"))
+}
+
+fn optional_text(row: &[Value], column: usize) -> Result<Option<String>> {
+    match row.get(column) {
+        Some(Value::Null) => Ok(None),
+        Some(value) => value.as_str().map(|text| Some(text.to_owned())).ok_or_else(|| unreadable("text")),
+        None => Err(unreadable("column")),
+    }
+}
+
+fn moment(text: &str) -> Result<OffsetDateTime> {
+    clock::from_text(text).ok_or_else(|| unreadable("moment"))
+}
+
+fn unreadable(what: &str) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("a {what} in rowferry's own tables cannot be read"))
+        .with_hint("Something else wrote to a table named rowferry_*; restore the database from a backup.")
+}
