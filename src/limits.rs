@@ -93,6 +93,16 @@ pub struct Limits {
     pub digest_rows: u64,
     /// Bytes of values that one list of tables over HTTP reads for digests. Defaults to 64 MiB.
     pub digest_bytes: u64,
+    /// How long events are kept. Defaults to 90 days.
+    pub event_time: Duration,
+    /// Connections or events in one list, whatever was asked for. Defaults to 1,000.
+    pub listed: u32,
+    /// Receiver connections beyond which no further site can register itself. Defaults to 1,000.
+    pub registered: u32,
+    /// Names of tables, or ranges of addresses, in one list of a connection's policy. Defaults to 1,000.
+    pub policy_entries: usize,
+    /// Largest notes of a connection, as JSON. Defaults to 64 KiB.
+    pub metadata_bytes: usize,
 }
 
 impl Default for Limits {
@@ -136,6 +146,11 @@ impl Default for Limits {
             refused_events_per_minute: 10,
             digest_rows: 10_000,
             digest_bytes: 64 << 20,
+            event_time: Duration::from_secs(90 * 24 * 3600),
+            listed: 1_000,
+            registered: 1_000,
+            policy_entries: 1_000,
+            metadata_bytes: 64 << 10,
         }
     }
 }
