@@ -100,7 +100,7 @@ impl Channel {
         let topic = pass.topic.clone();
         let (heartbeat, last_sent) = (options.heartbeat, Instant::now());
         let mut channel = Channel { socket, topic, next_ref: 1, heartbeat, last_sent, unanswered: None, unflushed: false };
-        let budget = Budget::new(options.join_timeout, vec![&options.cancel]);
+        let budget = Budget::new(options.join_timeout, &[&options.cancel]);
         match channel.enter(options, &budget).map_err(|trouble| trouble.into_error("the join"))? {
             Ok(peer) => Ok(Some((channel, peer))),
             Err(reason) if pass.by == By::Token && reason == CODE_MISMATCH => Ok(None),
@@ -112,7 +112,7 @@ impl Channel {
     fn enter(
         &mut self,
         options: &ConnectOptions,
-        budget: &Budget<'_>,
+        budget: &Budget,
     ) -> Outcome<std::result::Result<Option<PeerInfo>, String>> {
         let reference = self.new_ref();
         let late = || "the other site did not answer the join".to_owned();
@@ -136,7 +136,7 @@ impl Channel {
     pub(super) fn ask<T>(
         &mut self,
         ask: &Ask<'_>,
-        budget: &Budget<'_>,
+        budget: &Budget,
         mut read: impl FnMut(&Answer<'_>) -> Result<T>,
     ) -> Outcome<T> {
         let (reference, late) = self.send_request(ask, budget)?;
@@ -155,7 +155,7 @@ impl Channel {
     pub(super) fn page(
         &mut self,
         ask: &Ask<'_>,
-        budget: &Budget<'_>,
+        budget: &Budget,
         table: &TableSchema,
         dialect: Dialect,
         limits: PageLimits,
@@ -238,14 +238,14 @@ impl Channel {
         reference
     }
 
-    fn send_request<'f>(&mut self, ask: &Ask<'f>, budget: &Budget<'_>) -> Outcome<(u64, impl Fn() -> String + use<'f>)> {
+    fn send_request<'f>(&mut self, ask: &Ask<'f>, budget: &Budget) -> Outcome<(u64, impl Fn() -> String + use<'f>)> {
         let (reference, ask) = (self.new_ref(), *ask);
         let late = move || format!("the other site did not answer {}", described(&ask));
         self.send(encode_request(reference, &self.topic, &ask), budget, &late)?;
         Ok((reference, late))
     }
 
-    fn send(&mut self, text: String, budget: &Budget<'_>, late: &dyn Fn() -> String) -> Outcome<()> {
+    fn send(&mut self, text: String, budget: &Budget, late: &dyn Fn() -> String) -> Outcome<()> {
         self.write(text, budget.slice(late).map_err(Trouble::Failed)?)?;
         while self.unflushed {
             let slice = budget.slice(late).map_err(Trouble::Failed)?;
@@ -290,7 +290,7 @@ impl Channel {
     /// Waits until `take` makes something of a message. What it makes nothing of is ignored.
     fn wait<T>(
         &mut self,
-        budget: &Budget<'_>,
+        budget: &Budget,
         late: &dyn Fn() -> String,
         take: &mut dyn FnMut(&str) -> Outcome<Option<T>>,
     ) -> Outcome<T> {

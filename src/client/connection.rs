@@ -320,7 +320,7 @@ impl Client {
         &self,
         doing: &str,
         patience: &Patience,
-        work: impl FnOnce(&mut Channel, &Budget<'_>) -> std::result::Result<T, Trouble>,
+        work: impl FnOnce(&mut Channel, &Budget) -> std::result::Result<T, Trouble>,
     ) -> Result<T> {
         let mut line = self.shared.lock();
         let channel = match &mut *line {
@@ -329,8 +329,8 @@ impl Client {
                 return Err(Error::new(ErrorKind::Disconnected, format!("not connected at {doing}: {why}")).with_hint(AGAIN));
             }
         };
-        let cancel = vec![&self.options.cancel, &self.shared.closing, &patience.cancel];
-        let budget = Budget::new(patience.within(self.options.request_timeout), cancel);
+        let cancel = [&self.options.cancel, &self.shared.closing, &patience.cancel];
+        let budget = Budget::new(patience.within(self.options.request_timeout), &cancel);
         work(channel, &budget).map_err(|trouble| {
             let is_final = trouble.is_final();
             let error = trouble.into_error(doing);
@@ -404,11 +404,11 @@ impl Shared {
 /// Opens the WebSocket, under the first prefix that is not answered with 404. Only a 404 leads to the next one: any other
 /// refusal is meant, and a code may be spent.
 fn open(url: &SiteUrl, pass: &Pass, options: &ConnectOptions) -> Result<WebSocket<Stream>> {
-    let budget = Budget::new(options.connect_timeout, vec![&options.cancel]);
+    let budget = Budget::new(options.connect_timeout, &[&options.cancel]);
     let mut tried = Vec::new();
     for prefix in options.prefixes()? {
         let path = url.path(&prefix, "/sync/websocket");
-        let mut stream = Stream::connect(url, &options.tls, &budget)?;
+        let mut stream = Stream::connect(url, options.policy, &options.tls, &budget)?;
         let target = Zeroizing::new(format!("{path}?{}", *pass.query));
         match upgrade(&mut stream, &url.authority(), &target, pass.by, &options.limits, &budget)? {
             Upgrade::NotFound => tried.push(path),

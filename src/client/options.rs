@@ -7,6 +7,7 @@ use crate::cancel::CancelToken;
 use crate::domain::url::normal_prefix;
 use crate::error::Result;
 use crate::limits::Limits;
+use crate::net::AddressPolicy;
 use crate::net::stream::TlsOptions;
 
 /// How another site is asked.
@@ -29,6 +30,7 @@ pub struct ConnectOptions {
     pub(super) limits: Limits,
     pub(super) cancel: CancelToken,
     pub(super) tls: TlsOptions,
+    pub(super) policy: AddressPolicy,
 }
 
 impl Default for ConnectOptions {
@@ -43,13 +45,14 @@ impl Default for ConnectOptions {
             limits: Limits::default(),
             cancel: CancelToken::new(),
             tls: TlsOptions::default(),
+            policy: AddressPolicy::CallersChoice,
         }
     }
 }
 
 impl ConnectOptions {
-    /// How long connecting may take: the address, TCP, TLS and the upgrade, all prefixes that are tried together. Resolving a
-    /// name takes as long as the operating system lets it. Defaults to 30 s.
+    /// How long connecting may take: the name, TCP, TLS and the upgrade, all prefixes that are tried together. Defaults to
+    /// 30 s.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
@@ -116,6 +119,13 @@ impl ConnectOptions {
     #[must_use]
     pub fn root_certificate(mut self, certificate: impl Into<Vec<u8>>) -> Self {
         self.tls.roots.push(certificate.into());
+        self
+    }
+
+    /// Which addresses may be connected to. A URL that the caller types is the caller's own choice; one that came from a peer
+    /// or sits in a stored connection is not.
+    pub(crate) fn policy(mut self, policy: AddressPolicy) -> Self {
+        self.policy = policy;
         self
     }
 

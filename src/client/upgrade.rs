@@ -40,7 +40,7 @@ pub(super) fn upgrade(
     target: &str,
     by: By,
     limits: &Limits,
-    budget: &Budget<'_>,
+    budget: &Budget,
 ) -> Result<Upgrade> {
     let key = generate_key();
     let request = Zeroizing::new(format!(
@@ -174,10 +174,10 @@ fn behind(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!(": {text}") }
 }
 
-fn refusal_text(stream: &mut Stream, mut body: Vec<u8>, length: Option<usize>, budget: &Budget<'_>) -> String {
+fn refusal_text(stream: &mut Stream, mut body: Vec<u8>, length: Option<usize>, budget: &Budget) -> String {
     let wanted = length.unwrap_or(REFUSAL_BYTES).min(REFUSAL_BYTES);
     // The status is the answer. Its text is worth a moment, and no second error when it does not come.
-    let moment = Budget::new(budget.left().min(Duration::from_secs(2)), Vec::new());
+    let moment = Budget::new(budget.left().min(Duration::from_secs(2)), &[]);
     while body.len() < wanted && read_more(stream, &mut body, &moment).is_ok_and(|read| read > 0) {}
     body.truncate(wanted);
     excerpt(String::from_utf8_lossy(&body).trim())
@@ -191,7 +191,7 @@ fn lost(why: &str) -> Error {
     Error::new(ErrorKind::Disconnected, why).with_hint("Check the address and the port, and try again.")
 }
 
-fn read_more(stream: &mut Stream, bytes: &mut Vec<u8>, budget: &Budget<'_>) -> Result<usize> {
+fn read_more(stream: &mut Stream, bytes: &mut Vec<u8>, budget: &Budget) -> Result<usize> {
     let mut buffer = [0; 4096];
     loop {
         stream.set_until(budget.slice(&late)?);
@@ -206,7 +206,7 @@ fn read_more(stream: &mut Stream, bytes: &mut Vec<u8>, budget: &Budget<'_>) -> R
     }
 }
 
-fn write_all(stream: &mut Stream, mut bytes: &[u8], budget: &Budget<'_>) -> Result<()> {
+fn write_all(stream: &mut Stream, mut bytes: &[u8], budget: &Budget) -> Result<()> {
     while !bytes.is_empty() {
         stream.set_until(budget.slice(&late)?);
         match stream.write(bytes) {
