@@ -123,6 +123,8 @@ impl Site {
     /// The history of what was pulled, and the approval of pulls.
     pub fn transfers(&self) -> Transfers<'_> {
         Transfers::new(self)
+    }
+
     /// Permanent pairings with other sites by a token.
     pub fn connections(&self) -> Connections<'_> {
         Connections::new(self)
