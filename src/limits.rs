@@ -71,6 +71,12 @@ pub struct Limits {
     pub tables: usize,
     /// Columns accepted in a peer's table. Defaults to 2,000, as in SQLite.
     pub columns: usize,
+    /// For how long a message to another site (that a connection was suspended, say) is tried to be sent, before it is given
+    /// up. Defaults to 30 days.
+    pub outbox_time: Duration,
+    /// For how long sessions that were used or whose time is over stay listed; maintenance deletes them then. Defaults to 7
+    /// days.
+    pub ended_session_time: Duration,
 }
 
 impl Default for Limits {
@@ -104,6 +110,8 @@ impl Default for Limits {
             remembered_places: 64,
             tables: 100_000,
             columns: 2_000,
+            outbox_time: Duration::from_secs(30 * 24 * 3600),
+            ended_session_time: Duration::from_secs(7 * 24 * 3600),
         }
     }
 }

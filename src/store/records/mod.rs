@@ -1,5 +1,7 @@
 //! The site's own rows in any store: one file for each kind. The only place where their SQL stands.
 
+#[cfg(feature = "client")]
+pub(crate) mod leases;
 pub(crate) mod pulls;
 pub(crate) mod sessions;
 pub(crate) mod settings;
