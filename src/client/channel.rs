@@ -371,24 +371,12 @@ fn answer_to<'a>(ask: &Ask<'_>, reference: u64, head: &Head<'_>, payload: &'a st
         return Ok(None);
     }
     match &*head.event {
-        "response:error" => Err(refused(ask, &answer.error())),
+        "response:error" => Err(answer.refusal(&described(ask))),
         event if event == ask.answer_event() => Ok(Some(answer)),
         event => {
             let why = format!("the other site answered {} with {:?}", described(ask), excerpt(event));
             Err(Error::new(ErrorKind::Protocol, why))
         }
-    }
-}
-
-/// The error for a request that was answered with `response:error`, by the texts of the reference.
-fn refused(ask: &Ask<'_>, text: &str) -> Error {
-    let why = format!("the other site answered {}: {text}", described(ask));
-    if text.starts_with("Table not found") || text.ends_with(":table_not_found") {
-        Error::new(ErrorKind::TableNotFound, why).with_hint("List the tables that the other site offers.")
-    } else if text.starts_with("Access denied") {
-        Error::new(ErrorKind::Refused, why).with_hint("Ask the other site's people to allow this table.")
-    } else {
-        Error::new(ErrorKind::Peer, why)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Asking another site, blocking: [`Client`] over a WebSocket, [`remote_status`] over HTTP.
+//! Asking another site, blocking: [`Client`] over a WebSocket, [`Api`] over HTTP.
 
 mod api;
 mod auth;
@@ -9,7 +9,7 @@ mod options;
 mod refusal;
 mod upgrade;
 
-pub use api::remote_status;
+pub use api::{Api, RecordsQuery, remote_status};
 pub use auth::Auth;
 pub use connection::{Client, FetchOptions, FetchedRecords};
 pub use options::ConnectOptions;

@@ -76,6 +76,47 @@ pub(super) fn by_text(text: &str) -> Option<Error> {
     Some(Error::new(kind, why).with_hint(hint))
 }
 
+/// The error that a rowferry site's code and text are; `None` for a code that a refusal cannot have.
+pub(super) fn by_code(code: &str, text: &str) -> Option<Error> {
+    use ErrorKind as Kind;
+    // Only what is about the other site's mind: our own failures have codes, too.
+    let (kind, hint) = [
+        (Kind::InvalidCode, "Ask the other site for a new code."),
+        (Kind::InvalidToken, NOT_KNOWN),
+        (Kind::NotFound, NOT_KNOWN),
+        (Kind::ConnectionNotActive, NOT_ACTIVE),
+        (Kind::ConnectionExpired, "Ask the other site's people for a later date, or for a new connection."),
+        (Kind::DownloadLimit, RAISE_LIMIT),
+        (Kind::RecordLimit, RAISE_LIMIT),
+        (Kind::AddressNotAllowed, "Ask the other site's people to allow this address."),
+        (Kind::OutsideAllowedHours, "Try again at an allowed hour (UTC)."),
+        (Kind::PasswordRequired, "Give the password that its people set."),
+        (Kind::InvalidPassword, "Give the password that its people set."),
+        (Kind::TableNotAllowed, "Ask the other site's people to allow this table."),
+        (Kind::TableNotFound, "List the tables that the other site offers."),
+        (Kind::RateLimited, "Wait, then try again."),
+        (Kind::TooManyAttempts, "Wait, then try again."),
+        (Kind::ApprovalRequired, "Ask the other site's people to approve the transfer, then pull again."),
+        (Kind::ApprovalDenied, "Ask the other site's people why; a new pull can be asked for later."),
+        (Kind::ApprovalExpired, "Pull again to ask anew."),
+        (Kind::InvalidTransition, "Look at how the connection stands on both sides."),
+        (Kind::AlreadyExists, "Ask its people to delete the old one first."),
+        (Kind::ForbiddenAddress, "Give this site an address that the other one may connect to."),
+        (Kind::SelfConnection, "Give the address of another site."),
+        (Kind::Disabled, SWITCH_ON),
+        (Kind::TooLarge, "Ask for less at a time."),
+        (Kind::InvalidInput, "Check what was sent."),
+        (Kind::Refused, "Ask the other site's people; its log and events may say more."),
+    ]
+    .into_iter()
+    .find(|(kind, _)| kind.code() == code)?;
+    // The words for a known text say more than its repetition.
+    match by_text(text) {
+        Some(error) if error.kind() == kind => Some(error),
+        _ => Some(Error::new(kind, format!("the other site refused: {text}")).with_hint(hint)),
+    }
+}
+
 /// Too many calls, or guesses: `429`. `retry_after` is the header of that name.
 pub(super) fn too_many(kind: ErrorKind, what: &str, retry_after: Option<&str>) -> Error {
     let seconds = retry_after.and_then(|text| text.trim().parse::<u32>().ok());

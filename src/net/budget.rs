@@ -20,7 +20,7 @@ pub(crate) struct Budget {
 impl Budget {
     /// A budget that begins now.
     pub(crate) fn new(allowed: Duration, cancel: &[&CancelToken]) -> Self {
-        let cancel = cancel.iter().map(|token| CancelToken::clone(token)).collect();
+        let cancel = cancel.iter().copied().cloned().collect();
         Budget { allowed, ends: clock::later(Instant::now(), allowed), cancel }
     }
 

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ureq::Agent;
@@ -37,7 +37,14 @@ pub(crate) struct Route {
 /// Speaks HTTP with one site, whatever the URL of a request says. One call at a time.
 pub(crate) struct Http {
     agent: Agent,
-    budget: Arc<Mutex<Budget>>,
+    running: Arc<Mutex<Running>>,
+}
+
+/// The call that is running.
+#[derive(Debug, Clone)]
+struct Running {
+    budget: Budget,
+    keep: bool,
 }
 
 /// An answer, whatever its status.
@@ -45,6 +52,13 @@ pub(crate) struct HttpAnswer {
     pub(crate) status: u16,
     pub(crate) retry_after: Option<String>,
     pub(crate) body: Vec<u8>,
+}
+
+impl HttpAnswer {
+    /// The header `Retry-After`.
+    pub(crate) fn retry_after(&self) -> Option<&str> {
+        self.retry_after.as_deref()
+    }
 }
 
 impl Http {
@@ -59,19 +73,28 @@ impl Http {
             .max_idle_age(KEPT)
             .max_response_header_size(route.head_bytes)
             .build();
-        let budget = Arc::new(Mutex::new(Budget::new(Duration::ZERO, &[])));
-        let dialer = Dialer { route, budget: Arc::clone(&budget) };
-        Http { agent: Agent::with_parts(config, dialer, Unresolved), budget }
+        let running = Arc::new(Mutex::new(Running { budget: Budget::new(Duration::ZERO, &[]), keep: false }));
+        let dialer = Dialer { route, running: Arc::clone(&running) };
+        Http { agent: Agent::with_parts(config, dialer, Unresolved), running }
     }
 
     /// Sends a request and reads the answer, of which at most so many bytes are taken. Redirects are answers like others.
+    ///
+    /// `keep` says whether a connection that an earlier call left may be used, and this one's left for a later call. The other
+    /// side may close such a connection just when it is used again: then nobody knows whether the call was made.
     ///
     /// # Errors
     /// [`ErrorKind::ForbiddenAddress`], [`ErrorKind::Unreachable`], [`ErrorKind::Tls`] when there is no connection,
     /// [`ErrorKind::Disconnected`] when it ends; [`ErrorKind::Timeout`], [`ErrorKind::Cancelled`]; [`ErrorKind::TooLarge`]
     /// and [`ErrorKind::Protocol`] for an answer that cannot be read.
-    pub(crate) fn call(&self, request: ureq::http::Request<&[u8]>, most: usize, budget: Budget) -> Result<HttpAnswer> {
-        *lock(&self.budget) = budget;
+    pub(crate) fn call(
+        &self,
+        request: ureq::http::Request<&[u8]>,
+        most: usize,
+        keep: bool,
+        budget: Budget,
+    ) -> Result<HttpAnswer> {
+        *lock(&self.running) = Running { budget, keep };
         let mut answer = self.agent.run(request).map_err(|error| failed(error, most))?;
         let retry_after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()).map(str::to_owned);
         let status = answer.status().as_u16();
@@ -87,9 +110,9 @@ impl fmt::Debug for Http {
     }
 }
 
-fn lock(budget: &Mutex<Budget>) -> std::sync::MutexGuard<'_, Budget> {
+fn lock(running: &Mutex<Running>) -> MutexGuard<'_, Running> {
     // It holds plain values, which a panic elsewhere leaves whole.
-    budget.lock().unwrap_or_else(PoisonError::into_inner)
+    running.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Our own errors come back as they went into ureq.
@@ -133,7 +156,7 @@ impl Resolver for Unresolved {
 #[derive(Debug)]
 struct Dialer {
     route: Route,
-    budget: Arc<Mutex<Budget>>,
+    running: Arc<Mutex<Running>>,
 }
 
 impl Connector for Dialer {
@@ -141,10 +164,10 @@ impl Connector for Dialer {
 
     fn connect(&self, details: &ConnectionDetails<'_>, _chained: Option<()>) -> Result<Option<Line>, ureq::Error> {
         let Route { url, policy, tls, connect_timeout, .. } = &self.route;
-        let budget = lock(&self.budget).part(*connect_timeout);
+        let budget = lock(&self.running).budget.part(*connect_timeout);
         let stream = Stream::connect(url, *policy, tls, &budget).map_err(other)?;
         let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
-        Ok(Some(Line { stream, buffers, budget: Arc::clone(&self.budget), authority: url.authority() }))
+        Ok(Some(Line { stream, buffers, running: Arc::clone(&self.running), authority: url.authority() }))
     }
 }
 
@@ -156,7 +179,7 @@ fn other(error: Error) -> ureq::Error {
 struct Line {
     stream: Stream,
     buffers: LazyBuffers,
-    budget: Arc<Mutex<Budget>>,
+    running: Arc<Mutex<Running>>,
     authority: String,
 }
 
@@ -168,7 +191,7 @@ impl Line {
     ) -> Result<usize, ureq::Error> {
         let late = || format!("{} did not answer", self.authority);
         loop {
-            let slice = lock(&self.budget).slice(&late).map_err(other)?;
+            let slice = lock(&self.running).budget.slice(&late).map_err(other)?;
             self.stream.set_until(slice);
             match work(&mut self.stream, &mut self.buffers) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -205,7 +228,7 @@ impl Transport for Line {
     }
 
     fn is_open(&mut self) -> bool {
-        self.stream.is_quiet()
+        lock(&self.running).keep && self.stream.is_quiet()
     }
 
     fn is_tls(&self) -> bool {

@@ -27,7 +27,7 @@ use crate::domain::event::EventKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Credential;
 use crate::site::Site;
-use crate::store::records::{self, events};
+use crate::store::records::events;
 
 /// Who does something where the host does not say who.
 const HOST: &str = "host";
@@ -123,7 +123,7 @@ impl Notifier {
     /// Keeps that the other site was told something, or could not be.
     fn notified(&self, connection: Uuid, details: Metadata) -> Result<()> {
         let now = self.site.now();
-        records::write(self.site.store_ref(), |sql| {
+        self.site.change(|sql| {
             let kind = EventKind::ConnectionNotified;
             events::add(sql, now, kind, &self.actor, Some(connection), None, details.clone())
         })

@@ -6,14 +6,9 @@ use uuid::Uuid;
 use super::{Notifier, Secrets};
 use crate::clock;
 use crate::domain::connection::{Connection, ConnectionDirection, Metadata};
-use crate::domain::event::EventKind;
 use crate::domain::remote::RegisterOutcome;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Token;
-use crate::store::records::{self, connections, events};
-
-/// Under which name a connection's metadata has what became of its registration.
-const NOTIFICATION: &str = "notification";
 
 /// What the other site answered to a registration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,9 +50,7 @@ impl Notifier {
     }
 
     fn check_token(&self, uuid: Uuid, token: &Token) -> Result<()> {
-        let lookup = token.credential().lookup();
-        let store = self.site.store_ref();
-        let owner = records::read(store, |sql| connections::by_lookup(sql, &lookup, ConnectionDirection::Sender))?;
+        let owner = self.site.connections().find_by_token(token.as_str())?;
         match owner.is_some_and(|owner| owner.uuid == uuid) {
             true => Ok(()),
             false => Err(Error::new(ErrorKind::InvalidInput, "this is not the connection's token")
@@ -98,24 +91,17 @@ impl Notifier {
 
     /// In the connection's metadata and as an event, which are kept together.
     fn keep_registration(&self, uuid: Uuid, result: &RegisterResult) -> Result<()> {
-        let now = self.site.now();
         let mut details = Metadata::new();
+        details.insert("call".to_owned(), json!("register"));
         details.insert("outcome".to_owned(), json!(result.outcome));
         details.insert("http_status".to_owned(), json!(result.http_status));
         details.insert("message".to_owned(), json!(result.message));
         details.insert("remote_uuid".to_owned(), json!(result.remote_uuid));
-        records::write(self.site.store_ref(), |sql| {
-            // It may have been deleted meanwhile: the event is kept all the same.
-            if let Some(before) = connections::by_uuid(sql, uuid)? {
-                let mut notification = details.clone();
-                notification.insert("at".to_owned(), json!(clock::to_text(now)));
-                let mut after = before.clone();
-                after.metadata.insert(NOTIFICATION.to_owned(), notification.into());
-                connections::change(sql, uuid, now, connections::differences(&before, &after)?)?;
-            }
-            let mut details = details.clone();
-            details.insert("call".to_owned(), json!("register"));
-            events::add(sql, now, EventKind::ConnectionNotified, &self.actor, Some(uuid), None, details)
-        })
+        details.insert("at".to_owned(), json!(clock::to_text(self.site.now())));
+        match self.site.connections().by(&self.actor).note_notification(uuid, details.clone()) {
+            // It was deleted meanwhile: the event is kept all the same.
+            Err(error) if error.kind() == ErrorKind::NotFound => self.notified(uuid, details),
+            kept => kept.map(|_| ()),
+        }
     }
 }
