@@ -101,7 +101,9 @@ impl Api {
             password: password.map(Secret::new),
             sender_url: own_url.to_string(),
         };
-        let body = self.needed(&Question::new(Call::Register, encode(&message)), &Api::patience())?;
+        let mut question = Question::new(Call::Register, encode(&message));
+        question.secrets.extend([message.auth_token].into_iter().chain(message.password));
+        let body = self.needed(&question, &Api::patience())?;
         decode(&body, "its answer to the registration")
     }
 
@@ -199,7 +201,9 @@ impl Api {
             auth_token_hash: self.hash()?,
             sender_url: own_url.to_owned(),
         };
-        match self.ask(&Question::new(Call::RotateToken, encode(&message)), &Api::patience())? {
+        let mut question = Question::new(Call::RotateToken, encode(&message));
+        question.secrets.push(message.auth_token);
+        match self.ask(&question, &Api::patience())? {
             Some(body) => decode::<Updated>(&body, "its answer to the new token").map(|_| true),
             None => Ok(false),
         }
