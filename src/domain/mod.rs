@@ -1,7 +1,7 @@
 //! The words of the field as types. Pure: nothing here reads a file, a socket or a clock.
 
 #[macro_use]
-mod words;
+pub(crate) mod words;
 
 pub mod address;
 pub mod connection;
@@ -9,6 +9,7 @@ pub mod digest;
 pub mod event;
 pub mod logical;
 pub mod record;
+pub mod remote;
 pub mod schema;
 pub mod session;
 pub mod settings;

@@ -5,6 +5,7 @@ mod events;
 mod key;
 mod sessions;
 mod settings;
+mod transfers;
 
 #[cfg(feature = "sqlite")]
 use std::path::Path;
@@ -18,6 +19,7 @@ pub use connections::{ConnectionEdit, Connections, NewConnection, NewlyConnected
 pub use events::{EventStream, Events};
 pub use sessions::{Session, SessionGuard, Sessions};
 pub use settings::Settings;
+pub use transfers::Transfers;
 
 use crate::clock::{Clock, SystemClock};
 use crate::domain::schema::TableSchema;
@@ -117,6 +119,11 @@ impl Site {
     /// One-off pairings by a code.
     pub fn sessions(&self) -> Sessions<'_> {
         Sessions::new(self)
+    }
+
+    /// The history of what was pulled, and the approval of pulls.
+    pub fn transfers(&self) -> Transfers<'_> {
+        Transfers::new(self)
     }
 
     /// Permanent pairings with other sites by a token.
