@@ -103,6 +103,7 @@ pub use domain::session::{Direction, SessionInfo, SessionStatus};
 pub use domain::settings::{IncomingMode, SiteStatus};
 pub use domain::strategy::Strategy;
 pub use domain::table::TableInfo;
+pub use domain::transfer::{ConnectionStats, NewTransfer, TableStats, TransferFilter};
 pub use domain::transfer::{Transfer, TransferCounters, TransferStatus};
 pub use domain::value::{Records, Rows, Value, ValueRef};
 pub use error::{Error, ErrorKind, Result};
@@ -114,6 +115,7 @@ pub use secret::{Code, SiteKey, Token};
 pub use serve::ServerTls;
 #[cfg(feature = "server")]
 pub use serve::{ChannelSession, Handler, Server, ServerBuilder, ServerHandle};
+pub use site::Transfers;
 pub use site::{Session, SessionGuard, Sessions, Settings, Site, SiteBuilder};
 pub use sync::{Phase, Progress, Report, TableReport, TableStatus, TransferOptions};
 #[cfg(feature = "client")]

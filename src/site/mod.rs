@@ -3,6 +3,7 @@
 mod key;
 mod sessions;
 mod settings;
+mod transfers;
 
 #[cfg(feature = "sqlite")]
 use std::path::Path;
@@ -13,6 +14,7 @@ use uuid::Uuid;
 
 pub use sessions::{Session, SessionGuard, Sessions};
 pub use settings::Settings;
+pub use transfers::Transfers;
 
 use crate::clock::{Clock, SystemClock};
 use crate::domain::schema::TableSchema;
@@ -109,6 +111,11 @@ impl Site {
     /// One-off pairings by a code.
     pub fn sessions(&self) -> Sessions<'_> {
         Sessions::new(self)
+    }
+
+    /// The history of what was pulled, and the approval of pulls.
+    pub fn transfers(&self) -> Transfers<'_> {
+        Transfers::new(self)
     }
 
     /// Whether a table of this name is offered to peers, if there is one: not rowferry's own (`rowferry_*`), not the

@@ -3,6 +3,7 @@
 pub(crate) mod pulls;
 pub(crate) mod sessions;
 pub(crate) mod settings;
+pub(crate) mod transfers;
 
 use time::OffsetDateTime;
 

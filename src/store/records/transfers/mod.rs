@@ -1,0 +1,262 @@
+//! Transfers: one table moved once. Every function may be part of a larger transaction; what changes a transfer adds the event
+//! that tells of it.
+
+mod lists;
+mod row;
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+pub(crate) use lists::{
+    abandoned, connection_stats, count, expired_approvals, list, newest, pending_approvals, table_stats,
+};
+
+use crate::clock;
+use crate::domain::connection::Metadata;
+use crate::domain::event::EventKind;
+use crate::domain::transfer::{Transfer, TransferCounters, TransferStatus, TransferStep};
+use crate::domain::value::Value;
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::Sql;
+
+/// The largest count that is kept: larger ones are not exact everywhere that JSON is read, and no transfer has them.
+const MOST: u64 = (1 << 53) - 1;
+
+/// A step of a transfer, with what there is to say about it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Change<'c> {
+    /// Approval is asked for, and may be given before this moment.
+    RequestApproval(OffsetDateTime),
+    Approve,
+    /// With the reason.
+    Deny(Option<&'c str>),
+    Expire,
+    Start,
+    /// With the final counters.
+    Complete(&'c TransferCounters),
+    /// With the message, which has no secrets in it.
+    Fail(&'c str),
+    /// With the reason.
+    Cancel(Option<&'c str>),
+}
+
+impl Change<'_> {
+    fn step(&self) -> TransferStep {
+        match self {
+            Change::RequestApproval(_) => TransferStep::RequestApproval,
+            Change::Approve => TransferStep::Approve,
+            Change::Deny(_) => TransferStep::Deny,
+            Change::Expire => TransferStep::Expire,
+            Change::Start => TransferStep::Start,
+            Change::Complete(_) => TransferStep::Complete,
+            Change::Fail(_) => TransferStep::Fail,
+            Change::Cancel(_) => TransferStep::Cancel,
+        }
+    }
+}
+
+/// Keeps a new transfer as it is given, with the event that it was made, and the one that it stands where it does: it may be
+/// pending, wait for approval, or be in progress from the first.
+pub(crate) fn insert(sql: &mut dyn Sql, now: OffsetDateTime, actor: &str, transfer: &Transfer) -> Result<()> {
+    check(&transfer.counters)?;
+    row::insert(sql, transfer, now)?;
+    event(sql, now, actor, transfer, EventKind::TransferCreated, None)?;
+    match transfer.status {
+        TransferStatus::PendingApproval => event(sql, now, actor, transfer, EventKind::TransferApprovalRequested, None),
+        TransferStatus::InProgress => event(sql, now, actor, transfer, EventKind::TransferStarted, None),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn by_uuid(sql: &mut dyn Sql, uuid: Uuid) -> Result<Option<Transfer>> {
+    Ok(row::select(sql, "WHERE uuid = ?1", &[uuid.to_string().into()])?.into_iter().next())
+}
+
+/// Makes a step, with its event. A transfer of a connection that ends with records moved is added to the connection's totals.
+///
+/// # Errors
+/// [`NotFound`](ErrorKind::NotFound); those of [`TransferStatus::after`].
+pub(crate) fn change(
+    sql: &mut dyn Sql,
+    now: OffsetDateTime,
+    actor: &str,
+    uuid: Uuid,
+    change: Change<'_>,
+) -> Result<Transfer> {
+    let mut transfer = by_uuid(sql, uuid)?.ok_or_else(|| not_found(uuid))?;
+    let before = transfer.status;
+    transfer.status = before.after(change.step(), transfer.requires_approval)?;
+    let at = Some(clock::whole_second(now));
+    let (kind, reason) = match change {
+        Change::RequestApproval(until) => {
+            transfer.requires_approval = true;
+            transfer.approval_expires_at = Some(clock::whole_second(until));
+            (EventKind::TransferApprovalRequested, None)
+        }
+        Change::Approve => {
+            (transfer.approved_at, transfer.approved_by) = (at, Some(actor.to_owned()));
+            (EventKind::TransferApproved, None)
+        }
+        Change::Deny(reason) => {
+            (transfer.denied_at, transfer.denied_by) = (at, Some(actor.to_owned()));
+            transfer.denial_reason = reason.map(row::shortened);
+            (EventKind::TransferDenied, reason)
+        }
+        Change::Expire => (EventKind::TransferExpired, None),
+        Change::Start => {
+            transfer.started_at = at;
+            (EventKind::TransferStarted, None)
+        }
+        Change::Complete(counters) => {
+            check(counters)?;
+            transfer.counters = transfer.counters.raised_to(counters);
+            (EventKind::TransferCompleted, None)
+        }
+        Change::Fail(message) => {
+            transfer.error_message = Some(row::shortened(message));
+            (EventKind::TransferFailed, Some(message))
+        }
+        Change::Cancel(reason) => {
+            transfer.error_message = reason.map(row::shortened);
+            (EventKind::TransferCancelled, reason)
+        }
+    };
+    if transfer.status.is_final() {
+        transfer.completed_at = at;
+    }
+    if !row::update(sql, &transfer, before, now)? {
+        let message = "the transfer was changed by another program at the same time";
+        return Err(Error::new(ErrorKind::InvalidTransition, message).with_hint("Look at it again."));
+    }
+    let moved = transfer.counters.records_transferred;
+    let ended = before == TransferStatus::InProgress && transfer.status.is_final();
+    if let Some(connection) =
+        transfer.connection.filter(|_| ended && (moved > 0 || transfer.status == TransferStatus::Completed))
+    {
+        connections::transferred(sql, connection, moved, transfer.counters.bytes_transferred, now)?;
+    }
+    event(sql, now, actor, &transfer, kind, reason)?;
+    Ok(transfer)
+}
+
+/// Raises the counters of a running transfer, and notes that it is alive.
+///
+/// # Errors
+/// [`NotFound`](ErrorKind::NotFound); [`InvalidTransition`](ErrorKind::InvalidTransition) when it does not run.
+pub(crate) fn progress(sql: &mut dyn Sql, now: OffsetDateTime, uuid: Uuid, counters: &TransferCounters) -> Result<()> {
+    check(counters)?;
+    if row::raise(sql, uuid, counters, now)? {
+        return Ok(());
+    }
+    let transfer = by_uuid(sql, uuid)?.ok_or_else(|| not_found(uuid))?;
+    let message = format!("a transfer that is {} moves no records", transfer.status);
+    Err(Error::new(ErrorKind::InvalidTransition, message).with_hint("Start it first."))
+}
+
+/// Notes that a running transfer is alive; one that does not run is left as it is.
+pub(crate) fn touch(sql: &mut dyn Sql, now: OffsetDateTime, uuid: Uuid) -> Result<()> {
+    let update = "UPDATE rowferry_transfers SET touched_at = ?2 WHERE uuid = ?1 AND status = ?3";
+    let running = TransferStatus::InProgress.as_str();
+    sql.execute(update, &[uuid.to_string().into(), clock::to_text(now).into(), running.into()]).map(|_| ())
+}
+
+/// Takes a transfer out of the history.
+///
+/// # Errors
+/// [`NotFound`](ErrorKind::NotFound); [`InvalidTransition`](ErrorKind::InvalidTransition) while it runs.
+pub(crate) fn delete(sql: &mut dyn Sql, now: OffsetDateTime, actor: &str, uuid: Uuid) -> Result<()> {
+    let transfer = by_uuid(sql, uuid)?.ok_or_else(|| not_found(uuid))?;
+    let delete = "DELETE FROM rowferry_transfers WHERE uuid = ?1 AND status <> ?2";
+    let running = TransferStatus::InProgress.as_str();
+    if sql.execute(delete, &[uuid.to_string().into(), running.into()])? == 0 {
+        return Err(Error::new(ErrorKind::InvalidTransition, "a transfer that runs cannot be deleted")
+            .with_hint("Cancel it, or wait for its end."));
+    }
+    event(sql, now, actor, &transfer, EventKind::TransferDeleted, None)
+}
+
+fn event(
+    sql: &mut dyn Sql,
+    now: OffsetDateTime,
+    actor: &str,
+    transfer: &Transfer,
+    kind: EventKind,
+    reason: Option<&str>,
+) -> Result<()> {
+    let mut details = Metadata::new();
+    details.insert("table".to_owned(), transfer.table_name.as_str().into());
+    details.insert("direction".to_owned(), transfer.direction.as_str().into());
+    if let Some(reason) = reason {
+        details.insert("reason".to_owned(), row::shortened(reason).into());
+    }
+    if kind == EventKind::TransferCompleted || transfer.counters.records_transferred > 0 {
+        details.insert("records".to_owned(), transfer.counters.records_transferred.into());
+        details.insert("bytes".to_owned(), transfer.counters.bytes_transferred.into());
+    }
+    events::add(sql, now, kind, actor, transfer.connection, Some(transfer.uuid), details)
+}
+
+fn check(counters: &TransferCounters) -> Result<()> {
+    match counts(counters).iter().all(|count| *count <= MOST) {
+        true => Ok(()),
+        false => Err(Error::new(ErrorKind::InvalidInput, "no transfer moves so much: a count is at most 2^53 - 1")),
+    }
+}
+
+fn counts(counters: &TransferCounters) -> [u64; 6] {
+    [
+        counters.records_transferred,
+        counters.records_created,
+        counters.records_updated,
+        counters.records_skipped,
+        counters.records_failed,
+        counters.bytes_transferred,
+    ]
+}
+
+fn integer(count: u64) -> Value {
+    Value::Integer(i64::try_from(count).unwrap_or(i64::MAX))
+}
+
+// Until the modules of connections and events are there.
+mod events {
+    use super::*;
+    pub(super) fn add(
+        sql: &mut dyn Sql,
+        now: OffsetDateTime,
+        kind: EventKind,
+        actor: &str,
+        connection: Option<Uuid>,
+        transfer: Option<Uuid>,
+        details: Metadata,
+    ) -> Result<()> {
+        let insert =
+            "INSERT INTO rowferry_events (at, kind, actor, connection, transfer, details) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let id = |uuid: Option<Uuid>| Value::from(uuid.map(|uuid| uuid.to_string()));
+        let details = serde_json::Value::Object(details).to_string();
+        let row =
+            [clock::to_text(now).into(), kind.as_str().into(), actor.into(), id(connection), id(transfer), details.into()];
+        sql.execute(insert, &row).map(|_| ())
+    }
+}
+pub(crate) mod connections {
+    use super::*;
+    pub(super) fn transferred(sql: &mut dyn Sql, uuid: Uuid, records: u64, bytes: u64, now: OffsetDateTime) -> Result<()> {
+        let update = "UPDATE rowferry_connections SET total_transfers = total_transfers + 1, \
+                      total_records_transferred = total_records_transferred + ?2, \
+                      total_bytes_transferred = total_bytes_transferred + ?3, last_transfer_at = ?4 WHERE uuid = ?1";
+        let row = [uuid.to_string().into(), integer(records), integer(bytes), clock::to_text(now).into()];
+        sql.execute(update, &row).map(|_| ())
+    }
+    pub(crate) struct Found {
+        pub(crate) site_url: String,
+    }
+    pub(crate) fn by_uuid(sql: &mut dyn Sql, uuid: Uuid) -> Result<Option<Found>> {
+        let rows = sql.query("SELECT site_url FROM rowferry_connections WHERE uuid = ?1", &[uuid.to_string().into()])?;
+        Ok(rows.first().map(|row| super::super::text(row, 0)).transpose()?.map(|site_url| Found { site_url }))
+    }
+}
+
+fn not_found(uuid: Uuid) -> Error {
+    Error::new(ErrorKind::NotFound, format!("there is no transfer {uuid}"))
+}
