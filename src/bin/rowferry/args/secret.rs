@@ -123,18 +123,21 @@ pub struct Password {
 }
 
 impl Access {
-    /// What was typed, read from its files; `None` if nothing was.
-    pub fn auth(&self) -> Result<Option<Auth>, Failure> {
+    /// What was typed, with what its files say.
+    pub fn auth(&self) -> Result<Auth, Failure> {
         at_most_one_from_stdin(&[&self.token_file, &self.password.password_file])?;
-        let token = secret(&self.token, &self.token_file)?;
-        let auth = match (&self.code, token) {
-            (Some(code), _) => Some(Auth::code(code.as_str())),
-            (None, Some(token)) => Some(Auth::token(token.as_str())),
-            (None, None) => None,
+        let auth = match (&self.code, secret(&self.token, &self.token_file)?) {
+            (Some(code), _) => Auth::code(code.as_str()),
+            (None, Some(token)) => Auth::token(token.as_str()),
+            // Where this is flattened, clap asks for one of them.
+            (None, None) => {
+                let message = "neither a code nor a token was given";
+                return Err(Failure::usage(Error::new(ErrorKind::InvalidInput, message).with_hint("Give --code or --token.")));
+            }
         };
-        Ok(match (auth, self.password.secret()?) {
-            (Some(auth), Some(password)) => Some(auth.password(password.as_str())),
-            (auth, _) => auth,
+        Ok(match self.password.secret()? {
+            Some(password) => auth.password(password.as_str()),
+            None => auth,
         })
     }
 }

@@ -7,7 +7,7 @@ use rowferry::{Direction, Session, Site};
 use serde_json::json;
 
 use super::{moment, on_signal, open_existing, read_file};
-use crate::args::ServeArgs;
+use crate::args::site::ServeArgs;
 use crate::failure::{Done, Failure};
 use crate::output::{Out, complain, counted, printable};
 
@@ -19,6 +19,9 @@ pub fn run(args: &ServeArgs, out: &mut Out) -> Result<Done, Failure> {
     let mut builder = Server::builder(&site);
     if let Some(prefix) = &args.prefix {
         builder = builder.prefix(prefix).map_err(Failure::typed)?;
+    }
+    if !args.trusted_proxies.is_empty() {
+        builder = builder.trust_proxies(&args.trusted_proxies);
     }
     // clap takes both or none.
     if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {

@@ -4,7 +4,7 @@ use rowferry::remote_status;
 use serde_json::json;
 
 use super::{cancelled_by_signals, connect_options};
-use crate::args::StatusArgs;
+use crate::args::site::StatusArgs;
 use crate::failure::{Done, Failure};
 use crate::output::{Out, printable};
 

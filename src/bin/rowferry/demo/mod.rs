@@ -16,7 +16,7 @@ use self::check::{AFTER, Check, Counts, SHOP};
 use self::data::TABLES;
 use self::report::Step;
 use self::scratch::Scratch;
-use crate::args::DemoArgs;
+use crate::args::site::DemoArgs;
 use crate::commands::cancelled_by_signals;
 use crate::failure::{Done, Failure};
 use crate::output::Out;

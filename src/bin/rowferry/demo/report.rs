@@ -7,7 +7,7 @@ use rowferry::{Report, Strategy, TableStatus};
 
 use super::check::Counts;
 use super::data::{AWKWARD, TABLES};
-use crate::args::DemoArgs;
+use crate::args::site::DemoArgs;
 use crate::commands::size;
 use crate::failure::Failure;
 use crate::output::{Out, Table, grouped};
