@@ -94,9 +94,10 @@ pub use cancel::CancelToken;
 pub use client::{Auth, Client, ConnectOptions, FetchOptions, FetchedRecords, remote_status};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use domain::connection::{
-    AddressRange, AllowedHours, ApprovalMode, Connection, ConnectionDirection, ConnectionStatus, Metadata, Policy,
+    AddressRange, AllowedHours, ApprovalMode, Connection, ConnectionDirection, ConnectionFilter, ConnectionStatus, Metadata,
+    Policy,
 };
-pub use domain::event::{Event, EventKind};
+pub use domain::event::{Event, EventFilter, EventKind};
 pub use domain::record::{Failure, Outcome, Reason};
 pub use domain::schema;
 pub use domain::session::{Direction, SessionInfo, SessionStatus};
@@ -115,6 +116,7 @@ pub use secret::{Code, SiteKey, Token};
 pub use serve::ServerTls;
 #[cfg(feature = "server")]
 pub use serve::{ChannelSession, Handler, Server, ServerBuilder, ServerHandle};
+pub use site::{ConnectionEdit, Connections, EventStream, Events, NewConnection, NewlyConnected};
 pub use site::Transfers;
 pub use site::{Session, SessionGuard, Sessions, Settings, Site, SiteBuilder};
 pub use sync::{Phase, Progress, Report, TableReport, TableStatus, TransferOptions};

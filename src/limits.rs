@@ -71,6 +71,16 @@ pub struct Limits {
     pub tables: usize,
     /// Columns accepted in a peer's table. Defaults to 2,000, as in SQLite.
     pub columns: usize,
+    /// How long events are kept. Defaults to 90 days.
+    pub event_time: Duration,
+    /// Connections or events in one list, whatever was asked for. Defaults to 1,000.
+    pub listed: u32,
+    /// Receiver connections beyond which no further site can register itself. Defaults to 1,000.
+    pub registered: u32,
+    /// Names of tables, or ranges of addresses, in one list of a connection's policy. Defaults to 1,000.
+    pub policy_entries: usize,
+    /// Largest notes of a connection, as JSON. Defaults to 64 KiB.
+    pub metadata_bytes: usize,
 }
 
 impl Default for Limits {
@@ -104,6 +114,11 @@ impl Default for Limits {
             remembered_places: 64,
             tables: 100_000,
             columns: 2_000,
+            event_time: Duration::from_secs(90 * 24 * 3600),
+            listed: 1_000,
+            registered: 1_000,
+            policy_entries: 1_000,
+            metadata_bytes: 64 << 10,
         }
     }
 }

@@ -111,11 +111,13 @@ CREATE INDEX rowferry_events_by_time ON rowferry_events (at);
 CREATE TABLE rowferry_outbox (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   connection TEXT NOT NULL,
+  direction TEXT NOT NULL,
   site_url TEXT NOT NULL,
   -- status, delete or rotate
   kind TEXT NOT NULL,
   -- For status: the new one.
   status TEXT,
+  -- As token_sealed of the connection was: a receiver's token, a sender's wire credential.
   credential_sealed TEXT NOT NULL,
   -- For rotate: the new token.
   token_sealed TEXT,

@@ -3,6 +3,7 @@
 #[macro_use]
 mod words;
 
+pub mod address;
 pub mod connection;
 pub mod digest;
 pub mod event;

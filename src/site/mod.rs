@@ -1,5 +1,7 @@
 //! A site: one installation, a store plus its settings.
 
+mod connections;
+mod events;
 mod key;
 mod sessions;
 mod settings;
@@ -12,6 +14,9 @@ use std::sync::{Arc, OnceLock};
 
 use uuid::Uuid;
 
+pub(crate) use connections::Registration;
+pub use connections::{ConnectionEdit, Connections, NewConnection, NewlyConnected};
+pub use events::{EventStream, Events};
 pub use sessions::{Session, SessionGuard, Sessions};
 pub use settings::Settings;
 pub use transfers::Transfers;
@@ -24,7 +29,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::export::{Digest, Exporter, Offer};
 use crate::limits::Limits;
 use crate::secret::SiteKey;
-use crate::store::{Store, records};
+use crate::store::{Sql, Store, records};
+use events::Wake;
 use key::{KeyRing, KeySource};
 
 /// The setting that holds the site's id.
@@ -44,6 +50,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     keys: KeyRing,
     uuid: OnceLock<Uuid>,
+    wake: Wake,
 }
 
 impl Site {
@@ -111,6 +118,16 @@ impl Site {
     /// One-off pairings by a code.
     pub fn sessions(&self) -> Sessions<'_> {
         Sessions::new(self)
+    }
+
+    /// Permanent pairings with other sites by a token.
+    pub fn connections(&self) -> Connections<'_> {
+        Connections::new(self)
+    }
+
+    /// What happened to connections and transfers.
+    pub fn events(&self) -> Events<'_> {
+        Events::new(self)
     }
 
     /// The history of what was pulled, and the approval of pulls.
@@ -198,6 +215,18 @@ impl Site {
         &*self.0.store
     }
 
+    /// Changes the site's state in one transaction, and wakes those that wait for its events. Whatever adds an event does it
+    /// here. The key is to be had before: [`Site::key`] may need a transaction of its own.
+    pub(crate) fn change<T>(&self, work: impl FnMut(&mut dyn Sql) -> Result<T>) -> Result<T> {
+        let changed = records::write(self.store_ref(), work)?;
+        self.0.wake.all();
+        Ok(changed)
+    }
+
+    fn wake(&self) -> &Wake {
+        &self.0.wake
+    }
+
     pub(crate) fn key(&self) -> Result<SiteKey> {
         self.0.keys.key(self.store_ref())
     }
@@ -275,6 +304,7 @@ impl SiteBuilder {
             clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
             keys: KeyRing::new(source),
             uuid: OnceLock::new(),
+            wake: Wake::default(),
         }))
     }
 }

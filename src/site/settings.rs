@@ -5,6 +5,7 @@ use crate::domain::settings::{IncomingMode, SiteStatus};
 use crate::domain::url::SiteUrl;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret;
+use crate::store::Sql;
 use crate::store::records::{self, settings};
 
 const ENABLED: &str = "enabled";
@@ -89,7 +90,7 @@ impl<'s> Settings<'s> {
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) for anything but an http or https URL without user, query and fragment.
     pub fn set_site_url(&self, url: &str) -> Result<()> {
-        self.write(SITE_URL, &SiteUrl::parse(url)?.to_string())
+        self.write(SITE_URL, &SiteUrl::of_site(url)?.to_string())
     }
 
     /// Forgets the site's URL.
@@ -165,6 +166,11 @@ impl<'s> Settings<'s> {
     fn flag(&self, key: &str, default: bool) -> Result<bool> {
         self.read(key)?.map_or(Ok(default), |text| parse_flag(&text).map_err(|error| unreadable(key, error)))
     }
+}
+
+/// The site's own URL, within a transaction.
+pub(super) fn site_url(sql: &mut dyn Sql) -> Result<Option<String>> {
+    settings::get(sql, SITE_URL)
 }
 
 fn flag_text(flag: bool) -> &'static str {

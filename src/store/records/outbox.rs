@@ -1,0 +1,182 @@
+//! What other sites are still to be told. It is put here in the transaction of the change that it tells of, and taken out when
+//! it was sent.
+//!
+//! Messages of one connection are sent in their order: a site knows a rotated connection by its old token until it was told
+//! of the new one. A newer status takes the place of older ones, and so does a deletion.
+
+use std::fmt;
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Fields, number, unreadable};
+use crate::clock;
+use crate::domain::connection::{Connection, ConnectionDirection, ConnectionStatus};
+use crate::domain::event;
+use crate::domain::value::Value;
+use crate::error::Result;
+use crate::store::Sql;
+
+/// Most characters of a reason why something could not be sent.
+const ERROR: usize = 500;
+
+/// Something that another site is to be told.
+pub(crate) struct Outgoing {
+    pub id: u64,
+    /// The connection, which may be deleted since.
+    pub connection: Uuid,
+    /// Which end this site is or was.
+    pub direction: ConnectionDirection,
+    pub site_url: String,
+    pub message: Message,
+    /// What the other site knows the connection by when this message is its turn, sealed as in the connection's row: of a
+    /// sender the wire credential, of a receiver the token.
+    pub credential_sealed: String,
+    /// How often it was tried.
+    pub attempts: u64,
+}
+
+/// What there is to tell.
+pub(crate) enum Message {
+    /// The connection is active, suspended or revoked.
+    Status(ConnectionStatus),
+    /// It was deleted.
+    Delete,
+    /// It has a new token, sealed under the same name as the credential.
+    Rotate { token_sealed: String },
+}
+
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Outgoing { id, connection, message, attempts, .. } = self;
+        let message = match message {
+            Message::Status(status) => status.as_str(),
+            Message::Delete => "delete",
+            Message::Rotate { .. } => "rotate",
+        };
+        write!(f, "Outgoing({id}, {connection}, {message}, {attempts} attempts)")
+    }
+}
+
+/// The other site is to be told of a new status.
+pub(crate) fn status(
+    sql: &mut dyn Sql,
+    now: OffsetDateTime,
+    connection: &Connection,
+    sealed: &str,
+    status: ConnectionStatus,
+) -> Result<()> {
+    drop_statuses(sql, connection.uuid)?;
+    put(sql, now, connection, sealed, "status", Some(status), None)
+}
+
+/// The other site is to be told that the connection is gone.
+pub(crate) fn delete(sql: &mut dyn Sql, now: OffsetDateTime, connection: &Connection, sealed: &str) -> Result<()> {
+    drop_statuses(sql, connection.uuid)?;
+    put(sql, now, connection, sealed, "delete", None, None)
+}
+
+/// The other site is to be told of a new token. `old` and `new` are sealed.
+pub(crate) fn rotate(sql: &mut dyn Sql, now: OffsetDateTime, connection: &Connection, old: &str, new: &str) -> Result<()> {
+    put(sql, now, connection, old, "rotate", None, Some(new))
+}
+
+fn drop_statuses(sql: &mut dyn Sql, connection: Uuid) -> Result<()> {
+    let delete = "DELETE FROM rowferry_outbox WHERE connection = ?1 AND kind = 'status'";
+    sql.execute(delete, &[connection.to_string().into()]).map(|_| ())
+}
+
+fn put(
+    sql: &mut dyn Sql,
+    now: OffsetDateTime,
+    connection: &Connection,
+    sealed: &str,
+    kind: &str,
+    status: Option<ConnectionStatus>,
+    token: Option<&str>,
+) -> Result<()> {
+    let insert = "INSERT INTO rowferry_outbox \
+                  (connection, direction, site_url, kind, status, credential_sealed, token_sealed, attempts, next_at, created_at) \
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?8)";
+    let row = [
+        connection.uuid.to_string().into(),
+        connection.direction.as_str().into(),
+        connection.site_url.as_str().into(),
+        kind.into(),
+        status.map(ConnectionStatus::as_str).into(),
+        sealed.into(),
+        token.into(),
+        clock::to_text(now).into(),
+    ];
+    sql.execute(insert, &row).map(|_| ())
+}
+
+/// What is to be sent now: of each connection the oldest message, if its time has come.
+pub(crate) fn due(sql: &mut dyn Sql, now: OffsetDateTime, limit: u32) -> Result<Vec<Outgoing>> {
+    select(sql, "AND next_at <= ?1 ORDER BY next_at, id LIMIT ?2", &[clock::to_text(now).into(), i64::from(limit).into()])
+}
+
+/// The message of a connection that is to be sent next, whether or not its time has come.
+pub(crate) fn next_of(sql: &mut dyn Sql, connection: Uuid) -> Result<Option<Outgoing>> {
+    Ok(select(sql, "AND connection = ?1", &[connection.to_string().into()])?.into_iter().next())
+}
+
+fn select(sql: &mut dyn Sql, which: &str, parameters: &[Value]) -> Result<Vec<Outgoing>> {
+    let select = format!(
+        "SELECT id, connection, direction, site_url, kind, status, credential_sealed, token_sealed, attempts \
+         FROM rowferry_outbox WHERE NOT EXISTS (SELECT 1 FROM rowferry_outbox AS older \
+         WHERE older.connection = rowferry_outbox.connection AND older.id < rowferry_outbox.id) {which}"
+    );
+    sql.query(&select, parameters)?.iter().map(|row| outgoing(&mut Fields::of(row))).collect()
+}
+
+fn outgoing(row: &mut Fields<'_>) -> Result<Outgoing> {
+    let (id, connection, direction, site_url) = (row.number()?, row.word()?, row.word()?, row.text()?);
+    let (kind, status) = (row.text()?, row.optional_word()?);
+    let (credential_sealed, token) = (row.text()?, row.optional_text()?);
+    let message = match (kind.as_str(), status, token) {
+        ("status", Some(status), _) => Message::Status(status),
+        ("delete", _, _) => Message::Delete,
+        ("rotate", _, Some(token_sealed)) => Message::Rotate { token_sealed },
+        _ => return Err(unreadable("message")),
+    };
+    Ok(Outgoing { id, connection, direction, site_url, message, credential_sealed, attempts: row.number()? })
+}
+
+/// It was sent, or will never be: `false` if it was gone already.
+pub(crate) fn done(sql: &mut dyn Sql, id: u64) -> Result<bool> {
+    Ok(sql.execute("DELETE FROM rowferry_outbox WHERE id = ?1", &[integer(id)])? == 1)
+}
+
+/// It could not be sent, and is to be tried again at `next_at`.
+pub(crate) fn postpone(sql: &mut dyn Sql, id: u64, next_at: OffsetDateTime, error: &str) -> Result<()> {
+    let update = "UPDATE rowferry_outbox SET attempts = attempts + 1, next_at = ?2, last_error = ?3 WHERE id = ?1";
+    let row = [integer(id), clock::to_text(next_at).into(), event::cleaned(error, ERROR).into()];
+    sql.execute(update, &row).map(|_| ())
+}
+
+/// How many messages wait.
+pub(crate) fn pending(sql: &mut dyn Sql) -> Result<u64> {
+    let rows = sql.query("SELECT count(*) FROM rowferry_outbox", &[])?;
+    rows.first().map_or_else(|| Err(unreadable("count")), |row| number(row, 0))
+}
+
+/// The site of a connection has another URL.
+pub(crate) fn moved(sql: &mut dyn Sql, connection: Uuid, site_url: &str) -> Result<()> {
+    let update = "UPDATE rowferry_outbox SET site_url = ?2 WHERE connection = ?1";
+    sql.execute(update, &[connection.to_string().into(), site_url.into()]).map(|_| ())
+}
+
+/// Drops what the other site need not be told: it has ended the connection itself.
+pub(crate) fn forget(sql: &mut dyn Sql, connection: Uuid) -> Result<()> {
+    sql.execute("DELETE FROM rowferry_outbox WHERE connection = ?1", &[connection.to_string().into()]).map(|_| ())
+}
+
+/// Drops everything: it was sealed under a key that is gone.
+pub(crate) fn forget_all(sql: &mut dyn Sql) -> Result<()> {
+    sql.execute("DELETE FROM rowferry_outbox", &[]).map(|_| ())
+}
+
+fn integer(number: u64) -> Value {
+    i64::try_from(number).unwrap_or(i64::MAX).into()
+}
