@@ -91,7 +91,7 @@ mod wire;
 
 pub use cancel::CancelToken;
 #[cfg(feature = "client")]
-pub use client::{Auth, Client, ConnectOptions, FetchOptions, FetchedRecords, remote_status};
+pub use client::{Api, Auth, Client, ConnectOptions, FetchOptions, FetchedRecords, RecordsQuery, remote_status};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use domain::connection::{
     AddressRange, AllowedHours, ApprovalMode, Connection, ConnectionDirection, ConnectionFilter, ConnectionStatus, Metadata,
@@ -116,10 +116,12 @@ pub use secret::{Code, SiteKey, Token};
 pub use serve::ServerTls;
 #[cfg(feature = "server")]
 pub use serve::{ChannelSession, Handler, Server, ServerBuilder, ServerHandle};
-pub use site::{ConnectionEdit, Connections, EventStream, Events, NewConnection, NewlyConnected};
 pub use site::Transfers;
+pub use site::{ConnectionEdit, Connections, EventStream, Events, NewConnection, NewlyConnected};
 pub use site::{Session, SessionGuard, Sessions, Settings, Site, SiteBuilder};
 pub use sync::{Phase, Progress, Report, TableReport, TableStatus, TransferOptions};
+#[cfg(feature = "client")]
+pub use wire::api::{ListedTable, PeerStatus, Queried, Registered};
 #[cfg(feature = "client")]
 pub use wire::{Capabilities, PeerInfo};
 

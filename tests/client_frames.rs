@@ -602,7 +602,7 @@ fn a_status_that_is_none() {
     };
     assert_eq!(kind("200 OK", "<html>"), ErrorKind::Protocol);
     assert_eq!(kind("302 Found\r\nlocation: http://127.0.0.1:1/", ""), ErrorKind::Refused);
-    assert_eq!(kind("500 Internal Server Error", ""), ErrorKind::Refused);
+    assert_eq!(kind("500 Internal Server Error", ""), ErrorKind::Peer);
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = rowferry::remote_status(&format!("http://{nobody}"), &quick()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable);

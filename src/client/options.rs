@@ -1,45 +1,14 @@
 //! With what another site is asked.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
-
-use zeroize::Zeroizing;
 
 use crate::cancel::CancelToken;
 use crate::domain::url::normal_prefix;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::limits::Limits;
+use crate::net::AddressPolicy;
 use crate::net::stream::TlsOptions;
-
-/// What gives the right to ask. It is never shown by `Debug`.
-#[derive(Clone)]
-#[non_exhaustive]
-pub struct Auth(Zeroizing<String>);
-
-impl Auth {
-    /// The code of a session: eight characters, given out by the other site, good for one connection. Space around it and the
-    /// case of its letters do not matter.
-    pub fn code(code: impl AsRef<str>) -> Self {
-        Auth(Zeroizing::new(code.as_ref().trim().to_ascii_uppercase()))
-    }
-
-    /// The code, known to be fit for a URL and a topic.
-    pub(super) fn checked(&self) -> Result<&str> {
-        let fits = (1..=64).contains(&self.0.len()) && self.0.bytes().all(|b| b.is_ascii_alphanumeric());
-        match fits {
-            true => Ok(&self.0),
-            false => Err(Error::new(ErrorKind::InvalidInput, "this can be no code: a code is letters and digits")
-                .with_hint("Give the code that the other site shows, like A7X9K2M4.")),
-        }
-    }
-}
-
-impl fmt::Debug for Auth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Auth::code(..)")
-    }
-}
 
 /// How another site is asked.
 ///
@@ -61,6 +30,7 @@ pub struct ConnectOptions {
     pub(super) limits: Limits,
     pub(super) cancel: CancelToken,
     pub(super) tls: TlsOptions,
+    pub(super) policy: AddressPolicy,
 }
 
 impl Default for ConnectOptions {
@@ -75,13 +45,14 @@ impl Default for ConnectOptions {
             limits: Limits::default(),
             cancel: CancelToken::new(),
             tls: TlsOptions::default(),
+            policy: AddressPolicy::CallersChoice,
         }
     }
 }
 
 impl ConnectOptions {
-    /// How long connecting may take: the address, TCP, TLS and the upgrade, all prefixes that are tried together. Resolving a
-    /// name takes as long as the operating system lets it. Defaults to 30 s.
+    /// How long connecting may take: the name, TCP, TLS and the upgrade, all prefixes that are tried together. Defaults to
+    /// 30 s.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
@@ -151,6 +122,13 @@ impl ConnectOptions {
         self
     }
 
+    /// Which addresses may be connected to. A URL that the caller types is the caller's own choice; one that came from a peer
+    /// or sits in a stored connection is not.
+    pub(crate) fn policy(mut self, policy: AddressPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
     /// The prefixes to try, in order.
     pub(super) fn prefixes(&self) -> Result<Vec<String>> {
         let mut prefixes = Vec::new();
@@ -167,18 +145,6 @@ impl ConnectOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_code_is_not_shown_and_not_sent_malformed() {
-        let auth = Auth::code(" a7x9k2m4\n");
-        assert_eq!(auth.checked().unwrap(), "A7X9K2M4");
-        assert_eq!(format!("{auth:?}"), "Auth::code(..)");
-        for bad in ["", "A&token=x", "A B", "Ř", &"A".repeat(65)] {
-            let error = Auth::code(bad).checked().map(str::len).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::InvalidInput);
-            assert!(!error.to_string().contains("token"));
-        }
-    }
 
     #[test]
     fn the_configured_prefix_comes_first_and_none_twice() {

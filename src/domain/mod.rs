@@ -1,7 +1,7 @@
 //! The words of the field as types. Pure: nothing here reads a file, a socket or a clock.
 
 #[macro_use]
-mod words;
+pub(crate) mod words;
 
 pub mod address;
 pub mod connection;

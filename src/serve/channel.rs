@@ -126,7 +126,8 @@ impl ChannelSession {
             (request, Some(dialect)) => {
                 let reference = message::answer_ref(frame)?;
                 let answer = request.and_then(|request| self.serve(&request, reference, dialect));
-                Some(answer.unwrap_or_else(|error| message::answer_error(&self.topic(), Some(reference), error.message())))
+                let exact = dialect == Dialect::Rowferry;
+                Some(answer.unwrap_or_else(|error| message::answer_error(&self.topic(), Some(reference), &error, exact)))
             }
         }
     }
@@ -179,7 +180,7 @@ impl ChannelSession {
             }
             Request::Records(request) => self.page(request, &topic, reference, dialect),
             Request::Capabilities => Ok(message::answer_capabilities(&topic, reference)),
-            Request::Join { .. } | Request::Leave | Request::Heartbeat | Request::Unknown => {
+            Request::Approvals { .. } | Request::Join { .. } | Request::Leave | Request::Heartbeat | Request::Unknown => {
                 Err(Error::new(ErrorKind::InvalidInput, "This is no request"))
             }
         }

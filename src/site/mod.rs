@@ -120,6 +120,11 @@ impl Site {
         Sessions::new(self)
     }
 
+    /// The history of what was pulled, and the approval of pulls.
+    pub fn transfers(&self) -> Transfers<'_> {
+        Transfers::new(self)
+    }
+
     /// Permanent pairings with other sites by a token.
     pub fn connections(&self) -> Connections<'_> {
         Connections::new(self)
@@ -128,11 +133,6 @@ impl Site {
     /// What happened to connections and transfers.
     pub fn events(&self) -> Events<'_> {
         Events::new(self)
-    }
-
-    /// The history of what was pulled, and the approval of pulls.
-    pub fn transfers(&self) -> Transfers<'_> {
-        Transfers::new(self)
     }
 
     /// Whether a table of this name is offered to peers, if there is one: not rowferry's own (`rowferry_*`), not the

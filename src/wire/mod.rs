@@ -3,6 +3,7 @@
 //! Nothing here knows a socket or a store. Both ends use it: the client encodes requests and decodes answers, the server
 //! decodes requests and encodes answers. What a peer sends is an error at worst, never a panic.
 
+pub mod api;
 pub mod channel;
 pub mod dialect;
 pub mod message;
