@@ -26,6 +26,11 @@ impl Out {
         Out { closed: false }
     }
 
+    /// Whether nobody reads any more.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     /// A line for people.
     pub fn line(&mut self, text: impl AsRef<str>) -> Result<(), Failure> {
         self.write(text.as_ref().as_bytes())

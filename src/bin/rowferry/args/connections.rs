@@ -78,8 +78,8 @@ pub struct ListArgs {
     pub status: Option<ConnectionStatus>,
 
     /// Most connections to show
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub limit: Option<u64>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: Option<u32>,
 
     /// How many connections to leave out first
     #[arg(long, value_name = "N", default_value_t = 0)]

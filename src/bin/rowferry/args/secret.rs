@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
-use rowferry::{Auth, Error, ErrorKind};
+use rowferry::{Auth, Error, ErrorKind, Token};
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
@@ -21,6 +21,11 @@ pub struct Secret(Zeroizing<String>);
 impl Secret {
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The secret as a token. What can be none is wrong usage.
+    pub fn token(&self) -> Result<Token, Failure> {
+        Token::parse(self.0.trim()).map_err(Failure::typed)
     }
 
     /// The first line of a file.

@@ -164,8 +164,8 @@ pub struct EventsArgs {
     pub kinds: Vec<EventKind>,
 
     /// Most events to show: the newest ones
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=10_000))]
-    pub limit: u64,
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub limit: u32,
 
     /// Go on and show further events as they happen, until interrupted
     #[arg(long)]

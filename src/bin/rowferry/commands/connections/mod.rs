@@ -15,6 +15,9 @@ use crate::args::connections::{
 use crate::failure::{Done, Failure};
 use crate::output::{Out, Table, grouped, printable};
 
+/// How many connections are read at a time.
+const PAGE: u32 = 500;
+
 pub fn run(command: &ConnectionsCommand, out: &mut Out) -> Result<Done, Failure> {
     match command {
         ConnectionsCommand::List(args) => list(args, out)?,
@@ -42,14 +45,14 @@ pub fn run(command: &ConnectionsCommand, out: &mut Out) -> Result<Done, Failure>
 
 fn list(args: &ListArgs, out: &mut Out) -> Result<(), Failure> {
     let site = open_existing(&args.db)?;
-    let mut filter = ConnectionFilter::new().limit(args.limit).offset(args.offset);
+    let mut filter = ConnectionFilter::new();
     if let Some(direction) = args.direction {
         filter = filter.direction(direction);
     }
     if let Some(status) = args.status {
         filter = filter.status(status);
     }
-    let connections = site.connections().list(&filter)?;
+    let connections = all(&site, &filter, args.limit, args.offset)?;
     if args.format.json {
         return connections.iter().try_for_each(|connection| out.json(&shown(connection)));
     }
@@ -140,6 +143,32 @@ fn change(
     }
     out.line(format!("Connection {} is {done}.", printable(&connection.name)))?;
     told.map_or(Ok(()), |told| out.line(told.text()))
+}
+
+/// The connections that a filter chooses, page by page; all of them without a limit.
+fn all(site: &Site, filter: &ConnectionFilter, limit: Option<u32>, offset: u64) -> Result<Vec<Connection>, Failure> {
+    let mut found = Vec::new();
+    let mut left = limit.unwrap_or(u32::MAX);
+    while left > 0 {
+        let most = left.min(PAGE);
+        let page = site.connections().list(&filter.clone().limit(most).offset(offset.saturating_add(found.len() as u64)))?;
+        let full = page.len() == most as usize;
+        left -= most;
+        found.extend(page);
+        if !full {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// A name as a shell takes it.
+fn quoted(name: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+    match !name.is_empty() && name.chars().all(plain) {
+        true => name.to_owned(),
+        false => format!("'{}'", printable(name).replace('\'', r"'\''")),
+    }
 }
 
 /// The connection of a name or uuid. A name that several have is wrong usage.
