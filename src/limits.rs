@@ -49,6 +49,9 @@ pub struct Limits {
     /// After how long without a write a pull is taken for dead: then the next pull into the same database drops what it kept
     /// there for itself. Defaults to 1 h.
     pub abandoned_time: Duration,
+    /// How long a pull waits for one table in all because the other site counts its calls and says to wait. Defaults to 2
+    /// minutes.
+    pub rate_wait_time: Duration,
     /// SQLite's page cache of the writing connection. Defaults to 48 MiB.
     pub write_cache_bytes: usize,
     /// How long to wait for another connection's lock on the database. Defaults to 5 s.
@@ -103,6 +106,7 @@ impl Default for Limits {
             commit_time: Duration::from_secs(1),
             lock_pause_percent: 5,
             abandoned_time: Duration::from_secs(3600),
+            rate_wait_time: Duration::from_secs(120),
             write_cache_bytes: 48 << 20,
             lock_time: Duration::from_secs(5),
             snapshot_time: Duration::from_secs(600),

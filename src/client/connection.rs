@@ -24,7 +24,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::net::stream::refuse_without_tls;
 use crate::net::{Budget, Stream};
 use crate::wire::Dialect;
-use crate::wire::message::{Answer, Ask, Capabilities, PeerInfo, REFERENCE_PAGE_RECORDS};
+use crate::wire::message::{Answer, Approval, Ask, Capabilities, FEATURE_APPROVALS, PeerInfo, REFERENCE_PAGE_RECORDS};
 use crate::wire::records::{Cut, PageLimits, RecordsPage, encode_records};
 use crate::wire::schema::decode_schema;
 
@@ -305,6 +305,17 @@ impl Client {
     /// [`Client::get_count`] for a pull.
     pub(crate) fn ask_count(&self, table: &str, patience: &Patience) -> Result<u64> {
         self.ask(Ask::Count(table), patience, |answer| answer.count())
+    }
+
+    /// Whether the sender lets these tables be pulled, for a pull; `None` where it does not know the question: then each table is
+    /// simply tried.
+    pub(crate) fn ask_approvals(&self, tables: &[&str], patience: &Patience) -> Result<Option<Vec<Approval>>> {
+        match &self.peer {
+            Some(peer) if peer.features.iter().any(|feature| feature == FEATURE_APPROVALS) => {
+                self.ask(Ask::Approvals(tables), patience, |answer| answer.approvals(&self.options.limits)).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// That of a call on its own: the request's time-out is its only bound.

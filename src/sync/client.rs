@@ -1,7 +1,7 @@
 //! Pulls from another site through its channel.
 
 use super::source::{Page, Source};
-use super::{Report, TableReport, TransferOptions, pull};
+use super::{Origin, Report, TableReport, TransferOptions, pull};
 use crate::cancel::Patience;
 use crate::client::Client;
 use crate::domain::schema::TableSchema;
@@ -30,12 +30,15 @@ impl Client {
     /// Pulls tables into a site, all that the sender offers unless the options name some, in the order of their foreign keys.
     /// What goes wrong with one table stands in the report and does not stop the others.
     ///
+    /// Each table leaves a [transfer](crate::Transfer) in the history of the site.
+    ///
     /// While one batch of rows is written, the next one is fetched, on a thread of its own that ends with the call.
     ///
     /// # Errors
     /// Why nothing could be pulled at all: the sender's list of tables could not be had.
     pub fn transfer_all(&self, site: &Site, options: TransferOptions<'_>) -> Result<Report> {
-        pull(self, &**site.store(), site.limits(), &**site.clock(), options)
+        let origin = Origin { connection: None, site_url: self.url() };
+        pull(self, &**site.store(), site.limits(), &**site.clock(), options, Some(origin))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Instant;
 
+use super::wait::Allowance;
 use crate::cancel::Patience;
 use crate::domain::record::Failure;
 use crate::domain::schema::TableSchema;
@@ -19,6 +20,13 @@ pub(super) struct Batch {
     pub(super) received: u64,
     /// Bytes of this table received so far.
     pub(super) bytes: u64,
+}
+
+/// What comes from the thread that fetches.
+pub(super) enum Arrival {
+    Batch(Batch),
+    /// The other site said to wait, so that nothing will come for a while.
+    Waiting,
 }
 
 /// What there is to say when all pages are there.
@@ -41,18 +49,21 @@ pub(super) struct Fetch<'f> {
 }
 
 impl Fetch<'_> {
-    /// Fetches all pages. It waits for the other end of `batches` to take each batch, so that at most one is filled while
+    /// Fetches all pages. It waits for the other end of `arrivals` to take each batch, so that at most one is filled while
     /// another is written; it ends when that end is gone. `spent` gives rows to fill again.
-    pub(super) fn run(&self, batches: &SyncSender<Batch>, spent: &Receiver<Rows>) -> Result<Fetched> {
+    pub(super) fn run(&self, arrivals: &SyncSender<Arrival>, spent: &Receiver<Rows>) -> Result<Fetched> {
         let mut fetched = Fetched::default();
         let (mut offset, mut bytes) = (0, 0);
         let mut most = believable(self.announced);
         let mut rows = Rows::new(self.table.columns.len());
         let mut failures = Vec::new();
         let mut since = Instant::now();
+        let mut allowance = Allowance::new(self.limits.rate_wait_time);
+        let waiting = || arrivals.send(Arrival::Waiting).map_err(|_| gone());
         loop {
             self.patience.check("fetching pages")?;
-            let page = self.source.page(self.table, offset, self.page_records, &mut rows, self.patience)?;
+            let ask = || self.source.page(self.table, offset, self.page_records, &mut rows, self.patience);
+            let page = allowance.ask(self.patience, ask, waiting)?;
             let strange = |what: &str| Error::new(ErrorKind::Protocol, format!("{what} of {:?}", self.table.name));
             if page.received > u64::from(self.page_records) {
                 return Err(strange("the other site sent more records than were asked for"));
@@ -68,7 +79,11 @@ impl Fetch<'_> {
             failures.extend(page.failures);
             if page.has_more && fetched.received > most {
                 // The table may have grown since.
-                most = believable(self.source.count(&self.table.name, self.patience)?);
+                most = believable(allowance.ask(
+                    self.patience,
+                    || self.source.count(&self.table.name, self.patience),
+                    waiting,
+                )?);
                 if fetched.received > most {
                     return Err(strange("the other site sends far more records than it says there are"));
                 }
@@ -85,7 +100,7 @@ impl Fetch<'_> {
                     received: fetched.received,
                     bytes,
                 };
-                if batches.send(batch).is_err() {
+                if arrivals.send(Arrival::Batch(batch)).is_err() {
                     return Ok(fetched);
                 }
                 since = Instant::now();
@@ -95,6 +110,11 @@ impl Fetch<'_> {
             }
         }
     }
+}
+
+/// Nobody takes what is fetched: whoever took it knows why.
+fn gone() -> Error {
+    Error::new(ErrorKind::Cancelled, "the rows are no longer wanted")
 }
 
 /// How many records are taken of a table of so many rows, which may be an estimate, before the sender is asked again: one that

@@ -1,8 +1,10 @@
 //! The pull: ask what there is, plan, fetch pages, import them, check that all arrived.
 
+mod approval;
 #[cfg(feature = "client")]
 mod client;
 mod fetch;
+mod history;
 mod local;
 mod options;
 mod order;
@@ -12,7 +14,10 @@ mod pull;
 mod report;
 mod run;
 mod source;
+mod wait;
 
+pub(crate) use approval::{Approval, Verdict};
+pub(crate) use history::Origin;
 pub use options::TransferOptions;
 pub use progress::Phase;
 pub use progress::Progress;

@@ -78,6 +78,7 @@ impl Pull<'_, '_> {
                     plan: None,
                     create: None,
                     received: 0,
+                    bytes: 0,
                     report: TableReport::default(),
                 }),
                 Err(error) => failed.push((name, TableReport::failed(error))),

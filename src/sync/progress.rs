@@ -24,6 +24,10 @@ pub struct Progress<'t> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Phase {
+    /// Someone on the other side has yet to approve it. Told again each time that the other site was asked.
+    AwaitingApproval,
+    /// The other site counts its calls and said to wait.
+    RateLimited,
     /// It is about to ask for the first page.
     Started,
     /// Pages arrive.

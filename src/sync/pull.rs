@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
+use super::approval;
+use super::history::{History, Origin};
 use super::progress::Phase;
+use super::wait::Allowance;
 use super::{Progress, Report, Source, TableReport, TransferOptions};
 use crate::cancel::Patience;
 use crate::clock::Clock;
@@ -23,6 +26,7 @@ pub(super) struct Job {
     /// What was made here, because it was missing.
     pub(super) create: Option<TableSchema>,
     pub(super) received: u64,
+    pub(super) bytes: u64,
     pub(super) report: TableReport,
 }
 
@@ -33,26 +37,30 @@ pub(super) struct Pull<'a, 'p> {
     pub(super) patience: Patience,
     pub(super) jobs: Vec<Job>,
     pub(super) import: Import<'a>,
+    pub(super) history: Option<History<'a>>,
     pub(super) states: Vec<u64>,
     pub(super) pages: u64,
     pub(super) bytes: u64,
     pub(super) done: usize,
     /// Why nothing more can be asked of the sender.
-    pub(super) lost: Option<(ErrorKind, String)>,
+    pub(super) lost: Option<Error>,
 }
 
 /// Pulls tables from `source` into `store`. An error is the answer when no table could be tried; what becomes of each table
-/// is in the report.
+/// is in the report. With an origin, each table leaves a transfer in the history.
 pub(crate) fn pull(
     source: &dyn Source,
     store: &dyn Store,
     limits: &Limits,
     clock: &dyn Clock,
     options: TransferOptions<'_>,
+    origin: Option<Origin>,
 ) -> Result<Report> {
     let began = Instant::now();
     let patience = Patience::new(options.cancel.clone(), options.timeout);
     let import = Import::new(store, limits, clock);
+    let actor = options.initiated_by.clone().unwrap_or_else(|| "host".to_owned());
+    let history = origin.filter(|_| !options.dry_run).map(|origin| History::new(store, clock, origin, actor));
     let mut pull = Pull {
         source,
         limits,
@@ -60,6 +68,7 @@ pub(crate) fn pull(
         patience,
         jobs: Vec::new(),
         import,
+        history,
         states: Vec::new(),
         pages: 0,
         bytes: 0,
@@ -68,6 +77,7 @@ pub(crate) fn pull(
     };
     let mut failed = pull.inspect()?;
     let groups = pull.prepare();
+    pull.await_approvals();
     if pull.options.dry_run {
         pull.run_dry(&groups);
     } else {
@@ -92,28 +102,50 @@ pub(crate) fn pull(
 }
 
 impl Pull<'_, '_> {
-    /// Asks the sender, unless the connection is lost: then every further question has the same answer.
-    pub(super) fn ask<T>(&mut self, question: impl FnOnce(&dyn Source, &Patience) -> Result<T>) -> Result<T> {
-        if let Some((kind, message)) = &self.lost {
-            return Err(Error::new(*kind, format!("not tried, because the pull was cut off: {message}")));
+    /// Asks the sender, unless the connection is lost: then every further question has the same answer. Waits where the sender
+    /// counts calls and says so.
+    pub(super) fn ask<T>(&mut self, question: impl Fn(&dyn Source, &Patience) -> Result<T>) -> Result<T> {
+        if let Some(lost) = &self.lost {
+            return Err(lost.copy().while_doing("not tried, because the pull was cut off"));
         }
-        let answer = self.patience.check("the pull").and_then(|()| question(self.source, &self.patience));
+        let (source, patience) = (self.source, &self.patience);
+        let mut allowance = Allowance::new(self.limits.rate_wait_time);
+        let answer =
+            patience.check("the pull").and_then(|()| allowance.ask(patience, || question(source, patience), || Ok(())));
         answer.inspect_err(|error| self.note_loss(error))
     }
 
     pub(super) fn note_loss(&mut self, error: &Error) {
-        let ends_the_pull = matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Cancelled) || !self.source.is_open();
-        if ends_the_pull && self.lost.is_none() {
-            // What one table broke is no fault of those behind it: for them the connection is gone, and may be made again.
-            let kind = match error.kind() {
-                kind @ (ErrorKind::Timeout | ErrorKind::Cancelled) => kind,
-                _ => ErrorKind::Disconnected,
-            };
-            self.lost = Some((kind, error.message().to_owned()));
+        if self.lost.is_some() {
+            return;
         }
+        self.lost = match error.kind() {
+            ErrorKind::Timeout | ErrorKind::Cancelled => Some(Error::new(error.kind(), error.message())),
+            kind if refuses_all(kind) => Some(error.copy()),
+            // What one table broke is no fault of those behind it: for them the connection is gone, and may be made again.
+            _ if !self.source.is_open() => Some(Error::new(ErrorKind::Disconnected, error.message())),
+            _ => None,
+        };
     }
 
+    /// The pull is done with a table: its report says how.
+    pub(super) fn finish(&mut self, at: usize) {
+        let job = &mut self.jobs[at];
+        approval::note(&mut job.report);
+        if let (Some(history), Some(uuid)) = (&mut self.history, job.report.transfer)
+            && let Err(error) = history.end(uuid, &job.report, job.bytes)
+        {
+            log::warn!("the end of the transfer {uuid} could not be noted: {error}");
+            job.report.notes.push(format!("The history lacks the end of the transfer {uuid}: {error}."));
+        }
+        self.progress(at, Phase::Finished);
+    }
+
+    /// Tells how far it is. To be called while the database is not locked.
     pub(super) fn progress(&mut self, at: usize, phase: Phase) {
+        if let Some(history) = &mut self.history {
+            history.keep_alive();
+        }
         let job = &self.jobs[at];
         let progress = Progress {
             table: &job.name,
@@ -140,4 +172,21 @@ impl Pull<'_, '_> {
             _ => false,
         }
     }
+}
+
+/// Whether the other side refuses the whole connection, not one table only.
+fn refuses_all(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::InvalidToken
+            | ErrorKind::ConnectionNotActive
+            | ErrorKind::ConnectionExpired
+            | ErrorKind::DownloadLimit
+            | ErrorKind::RecordLimit
+            | ErrorKind::AddressNotAllowed
+            | ErrorKind::OutsideAllowedHours
+            | ErrorKind::PasswordRequired
+            | ErrorKind::InvalidPassword
+            | ErrorKind::Disabled
+    )
 }

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel, sync_channel};
 
-use super::fetch::{Batch, Fetch, Fetched, note_state};
+use super::fetch::{Arrival, Batch, Fetch, Fetched, note_state};
 use super::prepare::Group;
 use super::progress::Phase;
 use super::pull::Pull;
@@ -33,7 +33,7 @@ impl Pull<'_, '_> {
                 if let Err(error) = self.run_direct(at) {
                     self.jobs[at].report.cut_off(error);
                 }
-                self.progress(at, Phase::Finished);
+                self.finish(at);
             }
             return;
         }
@@ -106,7 +106,7 @@ impl Pull<'_, '_> {
                 }
                 Err(error) => {
                     self.jobs[*at].report.cut_off(error);
-                    self.progress(*at, Phase::Finished);
+                    self.finish(*at);
                 }
             }
         }
@@ -130,7 +130,7 @@ impl Pull<'_, '_> {
                 Ok(()) => self.jobs[*at].report.outcome = table.outcome(),
                 Err(error) => self.jobs[*at].report.cut_off(error.copy()),
             }
-            self.progress(*at, Phase::Finished);
+            self.finish(*at);
         }
     }
 
@@ -142,6 +142,11 @@ impl Pull<'_, '_> {
     /// Fetches all pages of a table and gives each batch to `take`, while the next one is fetched.
     fn receive(&mut self, at: usize, take: &mut dyn FnMut(&Import<'_>, Step<'_>) -> Result<Lock>) -> Result<Fetched> {
         self.ask(|_, _| Ok(()))?;
+        if let Some(history) = &mut self.history {
+            let job = &mut self.jobs[at];
+            let strategy = self.options.strategy_of(&job.name);
+            job.report.transfer = Some(history.begin(&job.name, job.announced, strategy)?);
+        }
         self.progress(at, Phase::Started);
         let sender = self.jobs[at].sender.clone();
         let patience = self.patience.clone();
@@ -156,12 +161,12 @@ impl Pull<'_, '_> {
         };
         // A channel without room: while one batch is written, the next one is filled and then waits. The memory of a written
         // batch goes back to be filled again.
-        let (batches, arriving) = sync_channel::<Batch>(0);
+        let (arrivals, arriving) = sync_channel::<Arrival>(0);
         let (spent, to_fill) = channel::<Rows>();
         let (fetched, taken) = std::thread::scope(|threads| {
             let fetching = std::thread::Builder::new()
                 .name("rowferry-fetch".to_owned())
-                .spawn_scoped(threads, move || fetch.run(&batches, &to_fill));
+                .spawn_scoped(threads, move || fetch.run(&arrivals, &to_fill));
             let taken = self.take_all(at, &arriving, &spent, take);
             // That nobody listens any more is what ends the other thread.
             drop(arriving);
@@ -186,27 +191,42 @@ impl Pull<'_, '_> {
     fn take_all(
         &mut self,
         at: usize,
-        arriving: &Receiver<Batch>,
+        arriving: &Receiver<Arrival>,
         spent: &Sender<Rows>,
         take: &mut dyn FnMut(&Import<'_>, Step<'_>) -> Result<Lock>,
     ) -> Result<()> {
         let bytes_before = self.bytes;
+        let mut lock = Lock::Free;
         let mut next = arriving.recv().ok();
-        while let Some(batch) = next {
-            self.jobs[at].received = batch.received;
-            self.bytes = bytes_before + batch.bytes;
-            let lock = take(&self.import, Step::Batch(&batch))?;
-            // The other end is gone when the last page was fetched.
-            let _ = spent.send(batch.rows);
-            if lock == Lock::Free {
-                self.progress(at, Phase::Receiving);
+        while let Some(arrival) = next {
+            match arrival {
+                Arrival::Batch(batch) => {
+                    self.jobs[at].received = batch.received;
+                    self.jobs[at].bytes = batch.bytes;
+                    self.bytes = bytes_before + batch.bytes;
+                    // An empty table costs no transaction.
+                    if !batch.rows.is_empty() || !batch.failures.is_empty() {
+                        lock = take(&self.import, Step::Batch(&batch))?;
+                    }
+                    // The other end is gone when the last page was fetched.
+                    let _ = spent.send(batch.rows);
+                    if lock == Lock::Free {
+                        self.progress(at, Phase::Receiving);
+                    }
+                }
+                Arrival::Waiting => {
+                    if lock == Lock::Held {
+                        lock = take(&self.import, Step::Wait)?;
+                    }
+                    self.progress(at, Phase::RateLimited);
+                }
             }
             next = match arriving.try_recv() {
-                Ok(batch) => Some(batch),
+                Ok(arrival) => Some(arrival),
                 Err(TryRecvError::Disconnected) => None,
                 Err(TryRecvError::Empty) => {
                     if lock == Lock::Held {
-                        take(&self.import, Step::Wait)?;
+                        lock = take(&self.import, Step::Wait)?;
                         self.progress(at, Phase::Receiving);
                     }
                     arriving.recv().ok()

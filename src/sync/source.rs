@@ -6,6 +6,7 @@ use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
 use crate::domain::value::Rows;
 use crate::error::Result;
+use crate::sync::Approval;
 
 /// The sending side as a pull sees it. Calls come from one thread at a time, and end when the pull's patience does.
 pub(crate) trait Source: Sync {
@@ -23,6 +24,11 @@ pub(crate) trait Source: Sync {
 
     /// How many rows a table has now.
     fn count(&self, table: &str, patience: &Patience) -> Result<u64>;
+
+    /// Asks for approval of pulls of these tables, and how that stands; `None` if the other side cannot be asked.
+    fn approvals(&self, _tables: &[String], _patience: &Patience) -> Result<Option<Vec<Approval>>> {
+        Ok(None)
+    }
 
     /// Fetches the page behind the first `offset` records and adds its rows to `rows`, which has the columns of `table`.
     fn page(&self, table: &TableSchema, offset: u64, limit: u32, rows: &mut Rows, patience: &Patience) -> Result<Page>;

@@ -8,6 +8,7 @@ pub use answers::{
     Answer, Capabilities, PeerInfo, answer_capabilities, answer_count, answer_join_refused, answer_ok, answer_schema,
     answer_tables, decode_reply,
 };
+pub(crate) use refusals::LONGEST_WAIT;
 pub use refusals::{Approval, ApprovalStatus, answer_approvals, answer_error, hint, reason, reason_of_text};
 pub use requests::{
     Announced, Ask, RecordsRequest, Request, answer_ref, decode_request, encode_heartbeat, encode_join, encode_request,

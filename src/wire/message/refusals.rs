@@ -36,7 +36,7 @@ const REASONS: [ErrorKind; 18] = [
 ];
 
 /// The longest time that is waited because a peer says so.
-const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// The kind of refusal that a peer names by its stable code, if it is one.
 pub fn reason(code: &str) -> Option<ErrorKind> {

@@ -46,6 +46,22 @@ const COLUMNS: [&str; 30] = [
     "inserted_at",
 ];
 
+/// Columns that a transfer keeps as it was made with. They are not written again, nor are the indexes over them.
+const FIXED: [&str; 12] = [
+    "uuid",
+    "direction",
+    "connection",
+    "session",
+    "remote_site_url",
+    "table_name",
+    "conflict_strategy",
+    "requester_ip",
+    "requester_user_agent",
+    "initiated_by",
+    "metadata",
+    "inserted_at",
+];
+
 /// Most characters of a text that somebody wrote. What is longer comes from a peer, and is cut.
 const TEXT: usize = 2_000;
 
@@ -64,15 +80,13 @@ pub(super) fn insert(sql: &mut dyn Sql, transfer: &Transfer, now: OffsetDateTime
 
 /// Writes a transfer that stood at `before`: `false` if it no longer does.
 pub(super) fn update(sql: &mut dyn Sql, transfer: &Transfer, before: TransferStatus, now: OffsetDateTime) -> Result<bool> {
-    let set: Vec<String> =
-        COLUMNS.iter().enumerate().skip(1).map(|(at, column)| format!("{column} = ?{}", at + 1)).collect();
-    let (touched, status) = (COLUMNS.len() + 1, COLUMNS.len() + 2);
-    let update = format!(
-        "UPDATE rowferry_transfers SET {}, touched_at = ?{touched} WHERE uuid = ?1 AND status = ?{status}",
-        set.join(", ")
-    );
-    let mut row = values(transfer)?;
-    row.extend([clock::to_text(now).into(), before.as_str().into()]);
+    let (mut set, mut row) = (Vec::new(), vec![transfer.uuid.to_string().into(), before.as_str().into()]);
+    let changing = COLUMNS.iter().zip(values(transfer)?).filter(|(column, _)| !FIXED.contains(column));
+    for (column, value) in changing.chain([(&"touched_at", clock::to_text(now).into())]) {
+        row.push(value);
+        set.push(format!("{column} = ?{}", row.len()));
+    }
+    let update = format!("UPDATE rowferry_transfers SET {} WHERE uuid = ?1 AND status = ?2", set.join(", "));
     Ok(sql.execute(&update, &row)? == 1)
 }
 
