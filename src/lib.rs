@@ -80,6 +80,8 @@ mod import;
 mod limits;
 #[cfg(feature = "client")]
 mod net;
+#[cfg(feature = "client")]
+mod notify;
 pub mod plan;
 mod secret;
 #[cfg(feature = "server")]
@@ -99,6 +101,7 @@ pub use domain::connection::{
 };
 pub use domain::event::{Event, EventFilter, EventKind};
 pub use domain::record::{Failure, Outcome, Reason};
+pub use domain::remote::{DeliveryOutcome, RegisterOutcome, RemoteStatus, Told};
 pub use domain::schema;
 pub use domain::session::{Direction, SessionInfo, SessionStatus};
 pub use domain::settings::{IncomingMode, SiteStatus};
@@ -110,6 +113,8 @@ pub use domain::value::{Records, Rows, Value, ValueRef};
 pub use error::{Error, ErrorKind, Result};
 pub use export::Digest;
 pub use limits::Limits;
+#[cfg(feature = "client")]
+pub use notify::{Checked, Delivered, Delivery, Notifier, RegisterResult};
 pub use plan::table::ExtraColumns;
 pub use secret::{Code, SiteKey, Token};
 #[cfg(all(feature = "server", feature = "tls"))]

@@ -74,6 +74,28 @@ pub struct Limits {
     pub tables: usize,
     /// Columns accepted in a peer's table. Defaults to 2,000, as in SQLite.
     pub columns: usize,
+    /// Records that a pull through a connection sets aside of what the connection allows, at a time; what it does not use is
+    /// given back. Defaults to 10,000.
+    pub grant_records: u64,
+    /// How long a pull over HTTP may pause between two of its calls before the next one is a new pull. Defaults to 5 min.
+    pub pull_pause_time: Duration,
+    /// Pulls over HTTP that pause and are remembered; the oldest is taken for over. Defaults to 256.
+    pub paused_pulls: usize,
+    /// How long someone has time to approve a pull. Defaults to 24 h.
+    pub approval_time: Duration,
+    /// Wrong passwords taken per minute for one connection, and from one address, before it is told to wait. Defaults to 10.
+    pub password_attempts_per_minute: u32,
+    /// Passwords verified at the same time: each takes 19 MiB and some tens of milliseconds. Defaults to 2.
+    pub password_checks: usize,
+    /// Requests to be connected taken from one address per minute before it is told to wait. Defaults to 20.
+    pub registrations_per_minute: u32,
+    /// Refusals of access and of registrations kept as events per minute of one connection or address; further ones are only
+    /// logged. Ten times as many are kept of all unknown callers together. Defaults to 10.
+    pub refused_events_per_minute: u32,
+    /// Rows of a table up to which the list of tables over HTTP has its digest. Defaults to 10,000.
+    pub digest_rows: u64,
+    /// Bytes of values that one list of tables over HTTP reads for digests. Defaults to 64 MiB.
+    pub digest_bytes: u64,
     /// How long events are kept. Defaults to 90 days.
     pub event_time: Duration,
     /// Connections or events in one list, whatever was asked for. Defaults to 1,000.
@@ -84,6 +106,12 @@ pub struct Limits {
     pub policy_entries: usize,
     /// Largest notes of a connection, as JSON. Defaults to 64 KiB.
     pub metadata_bytes: usize,
+    /// For how long a message to another site (that a connection was suspended, say) is tried to be sent, before it is given
+    /// up. Defaults to 30 days.
+    pub outbox_time: Duration,
+    /// For how long sessions that were used or whose time is over stay listed; maintenance deletes them then. Defaults to 7
+    /// days.
+    pub ended_session_time: Duration,
 }
 
 impl Default for Limits {
@@ -118,11 +146,23 @@ impl Default for Limits {
             remembered_places: 64,
             tables: 100_000,
             columns: 2_000,
+            grant_records: 10_000,
+            pull_pause_time: Duration::from_secs(300),
+            paused_pulls: 256,
+            approval_time: Duration::from_secs(24 * 3600),
+            password_attempts_per_minute: 10,
+            password_checks: 2,
+            registrations_per_minute: 20,
+            refused_events_per_minute: 10,
+            digest_rows: 10_000,
+            digest_bytes: 64 << 20,
             event_time: Duration::from_secs(90 * 24 * 3600),
             listed: 1_000,
             registered: 1_000,
             policy_entries: 1_000,
             metadata_bytes: 64 << 10,
+            outbox_time: Duration::from_secs(30 * 24 * 3600),
+            ended_session_time: Duration::from_secs(7 * 24 * 3600),
         }
     }
 }

@@ -129,6 +129,11 @@ impl ConnectOptions {
         self
     }
 
+    /// For a URL that sits in a stored connection, by the site's setting `allow_internal_urls`.
+    pub(crate) fn for_stored_url(self, allow_internal_urls: bool) -> Self {
+        self.policy(AddressPolicy::of_stored(allow_internal_urls))
+    }
+
     /// The prefixes to try, in order.
     pub(super) fn prefixes(&self) -> Result<Vec<String>> {
         let mut prefixes = Vec::new();

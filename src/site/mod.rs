@@ -198,7 +198,14 @@ impl Site {
     }
 
     /// Starts anew with a new key after the old one was lost: a new key file is made (a key that the host gave is taken as
-    /// the new one), and all sessions are deleted, because only the old key knew their codes.
+    /// the new one). What was sealed under the old key cannot be read any more:
+    ///
+    /// - All sessions are deleted, because only the old key knew their codes.
+    /// - Messages to other sites that were not sent yet are dropped.
+    /// - Sender connections go on: the other site's token still works. This site can no longer tell the other one of changes,
+    ///   until the token is [rotated](Connections::regenerate_token); the new one is then to be given to the other site by hand.
+    /// - Receiver connections have lost their token: [set it](Connections::set_token) again, or let the other site rotate it.
+    ///   Until then pulls through them fail with [`SiteKey`](ErrorKind::SiteKey).
     ///
     /// # Errors
     /// [`File`](ErrorKind::File) when the key's file cannot be written; what the store says.

@@ -5,6 +5,8 @@ mod approval;
 mod client;
 mod fetch;
 mod history;
+#[cfg(feature = "client")]
+mod http;
 mod local;
 mod options;
 mod order;
@@ -18,6 +20,8 @@ mod wait;
 
 pub(crate) use approval::{Approval, Verdict};
 pub(crate) use history::Origin;
+#[cfg(feature = "client")]
+pub(crate) use http::HttpSource;
 pub use options::TransferOptions;
 pub use progress::Phase;
 pub use progress::Progress;

@@ -132,6 +132,7 @@ impl Pull<'_, '_> {
     pub(super) fn finish(&mut self, at: usize) {
         let job = &mut self.jobs[at];
         approval::note(&mut job.report);
+        job.report.notes.extend(self.source.notes(&job.name, job.report.created_table));
         if let (Some(history), Some(uuid)) = (&mut self.history, job.report.transfer)
             && let Err(error) = history.end(uuid, &job.report, job.bytes)
         {

@@ -157,12 +157,13 @@ impl Api {
 
     /// Asks, and gives the body of a good answer; `None` if the other site does not know the call at all.
     fn ask(&self, question: &Question, patience: &Patience) -> Result<Option<Vec<u8>>> {
-        let doing = || format!("{} of {}", question.call, self.url.authority());
-        match self.answer(question, patience) {
-            Ok(Some(answer)) => answer::good(answer).map(Some).map_err(|error| error.while_doing(doing())),
-            Ok(None) => Ok(None),
-            Err(error) => Err(error.while_doing(doing())),
-        }
+        let answer = self.answer(question, patience);
+        answer.and_then(|answer| answer.map(answer::good).transpose()).map_err(|error| self.doing(question, error))
+    }
+
+    /// An error of this question.
+    fn doing(&self, question: &Question, error: Error) -> Error {
+        error.while_doing(format!("{} of {}", question.call, self.url.authority()))
     }
 
     /// An answer of the call's own, whatever its status.

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::{Fields, number, unreadable};
@@ -34,6 +34,10 @@ pub(crate) struct Outgoing {
     pub credential_sealed: String,
     /// How often it was tried.
     pub attempts: u64,
+    /// When it is to be tried next.
+    pub next_at: OffsetDateTime,
+    /// When it was put here.
+    pub created_at: OffsetDateTime,
 }
 
 /// What there is to tell.
@@ -111,9 +115,21 @@ fn put(
     sql.execute(insert, &row).map(|_| ())
 }
 
+/// Longest time that a message waits until it is tried again.
+pub(crate) const LONGEST_PAUSE: Duration = Duration::hours(24);
+
+impl Outgoing {
+    /// Whether its time has come. One that would wait for longer than any does was put off before the clock was set back.
+    pub(crate) fn is_due(&self, now: OffsetDateTime) -> bool {
+        self.next_at <= now || self.next_at - now > LONGEST_PAUSE * 2
+    }
+}
+
 /// What is to be sent now: of each connection the oldest message, if its time has come.
 pub(crate) fn due(sql: &mut dyn Sql, now: OffsetDateTime, limit: u32) -> Result<Vec<Outgoing>> {
-    select(sql, "AND next_at <= ?1 ORDER BY next_at, id LIMIT ?2", &[clock::to_text(now).into(), i64::from(limit).into()])
+    let far = now.checked_add(LONGEST_PAUSE * 2).unwrap_or(now);
+    let parameters = [clock::to_text(now).into(), clock::to_text(far).into(), i64::from(limit).into()];
+    select(sql, "AND (next_at <= ?1 OR next_at > ?2) ORDER BY next_at, id LIMIT ?3", &parameters)
 }
 
 /// The message of a connection that is to be sent next, whether or not its time has come.
@@ -123,8 +139,8 @@ pub(crate) fn next_of(sql: &mut dyn Sql, connection: Uuid) -> Result<Option<Outg
 
 fn select(sql: &mut dyn Sql, which: &str, parameters: &[Value]) -> Result<Vec<Outgoing>> {
     let select = format!(
-        "SELECT id, connection, direction, site_url, kind, status, credential_sealed, token_sealed, attempts \
-         FROM rowferry_outbox WHERE NOT EXISTS (SELECT 1 FROM rowferry_outbox AS older \
+        "SELECT id, connection, direction, site_url, kind, status, credential_sealed, token_sealed, attempts, \
+         next_at, created_at FROM rowferry_outbox WHERE NOT EXISTS (SELECT 1 FROM rowferry_outbox AS older \
          WHERE older.connection = rowferry_outbox.connection AND older.id < rowferry_outbox.id) {which}"
     );
     sql.query(&select, parameters)?.iter().map(|row| outgoing(&mut Fields::of(row))).collect()
@@ -140,7 +156,8 @@ fn outgoing(row: &mut Fields<'_>) -> Result<Outgoing> {
         ("rotate", _, Some(token_sealed)) => Message::Rotate { token_sealed },
         _ => return Err(unreadable("message")),
     };
-    Ok(Outgoing { id, connection, direction, site_url, message, credential_sealed, attempts: row.number()? })
+    let (attempts, next_at, created_at) = (row.number()?, row.moment()?, row.moment()?);
+    Ok(Outgoing { id, connection, direction, site_url, message, credential_sealed, attempts, next_at, created_at })
 }
 
 /// It was sent, or will never be: `false` if it was gone already.

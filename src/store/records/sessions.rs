@@ -73,6 +73,12 @@ pub(crate) fn delete_all(sql: &mut dyn Sql) -> Result<usize> {
     sql.execute("DELETE FROM rowferry_sessions", &[])
 }
 
+/// Deletes those that were used, or whose time was over, before this moment. Gives how many there were.
+pub(crate) fn delete_ended(sql: &mut dyn Sql, before: OffsetDateTime) -> Result<usize> {
+    let delete = "DELETE FROM rowferry_sessions WHERE used_at < ?1 OR expires_at < ?1";
+    sql.execute(delete, &[clock::to_text(before).into()])
+}
+
 fn one(sql: &mut dyn Sql, which: &str, parameters: &[Value], now: OffsetDateTime) -> Result<Option<SessionInfo>> {
     Ok(select(sql, which, parameters, now)?.into_iter().next())
 }
