@@ -123,6 +123,7 @@ pub use serve::ServerTls;
 pub use serve::{ChannelSession, Handler, Server, ServerBuilder, ServerHandle};
 pub use site::Transfers;
 pub use site::{ConnectionEdit, Connections, EventStream, Events, NewConnection, NewlyConnected};
+pub use site::SiteCounts;
 pub use site::{Session, SessionGuard, Sessions, Settings, Site, SiteBuilder};
 pub use sync::{Phase, Progress, Report, TableReport, TableStatus, TransferOptions};
 #[cfg(feature = "client")]

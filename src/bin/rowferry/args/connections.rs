@@ -7,7 +7,7 @@ use rowferry::{ConnectionDirection, ConnectionStatus, Metadata};
 
 use super::policy::PolicyArgs;
 use super::secret::{Secret, at_most_one_from_stdin, secret};
-use super::{Db, Format, Network};
+use super::{By, Db, Format, Network};
 use crate::failure::Failure;
 use crate::values::metadata;
 
@@ -36,7 +36,7 @@ pub enum ConnectionsCommand {
 
     /// Approves a connection that another site asked for.
     #[command(after_help = "Example:\n  rowferry connections approve Shop --db backup.db")]
-    Approve(OneArgs),
+    Approve(ChangeArgs),
 
     /// Stops a connection until it is reactivated; a pull that is running stops at its next page.
     #[command(after_help = "Example:\n  rowferry connections suspend Backup --db shop.db --reason 'stocktaking'")]
@@ -152,13 +152,6 @@ pub struct Tell {
 
     #[command(flatten)]
     pub network: Network,
-}
-
-#[derive(Debug, Args)]
-pub struct By {
-    /// Who does this, for the events
-    #[arg(long = "by", value_name = "NAME", default_value = "command line")]
-    pub name: String,
 }
 
 #[derive(Debug, Args)]

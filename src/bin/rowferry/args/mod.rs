@@ -115,6 +115,13 @@ pub struct Db {
 }
 
 #[derive(Debug, Args)]
+pub struct By {
+    /// Who does this, for the events
+    #[arg(long = "by", value_name = "NAME", default_value = "command line")]
+    pub name: String,
+}
+
+#[derive(Debug, Args)]
 pub struct Format {
     /// Print one JSON object per line, and nothing else
     #[arg(long)]

@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args};
 use rowferry::Strategy;
 
 use super::secret::Access;
-use super::{Db, Format, Network};
+use super::{By, Db, Format, Network};
 use crate::values::{seconds, table_strategy};
 
 #[derive(Debug, Args)]
@@ -62,6 +62,9 @@ pub struct PullArgs {
     /// waited for: the same pull may be started again after the approval
     #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "code")]
     pub wait_for_approval: Option<Duration>,
+
+    #[command(flatten)]
+    pub by: By,
 
     #[command(flatten)]
     pub network: Network,

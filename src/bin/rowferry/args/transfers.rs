@@ -5,8 +5,7 @@ use rowferry::{Direction, TransferStatus};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::connections::By;
-use super::{Db, Format};
+use super::{By, Db, Format};
 use crate::values::{date, date_end};
 
 #[derive(Debug, Subcommand)]

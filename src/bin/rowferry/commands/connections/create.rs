@@ -211,7 +211,7 @@ pub fn rotate(args: &ChangeArgs, out: &mut Out) -> Result<(), Failure> {
     let uuid = find(&site, &args.one.connection)?.uuid;
     let NewlyConnected { connection, token, queued, .. } =
         site.connections().by(&args.one.by.name).regenerate_token(uuid).map_err(Failure::typed)?;
-    let told = tell::tell(&site, &connection, &args.tell)?;
+    let told = tell::tell(&site, &connection, &args.tell, &args.one.by.name)?;
     if args.one.format.json {
         let made = Made::<&Told> { connection: shown(&connection), token: Some(token.as_str()), notified: told.as_ref() };
         return out.json(&made);

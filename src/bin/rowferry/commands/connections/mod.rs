@@ -10,7 +10,7 @@ use serde::Serialize;
 use self::tell::Told;
 use super::{moment, open_existing};
 use crate::args::connections::{
-    ChangeArgs, ConnectionsCommand, EndArgs, ListArgs, OneArgs, ShowArgs, UpdateArgs,
+    ChangeArgs, ConnectionsCommand, EndArgs, ListArgs, ShowArgs, UpdateArgs,
 };
 use crate::failure::{Done, Failure};
 use crate::output::{Out, Table, grouped, printable};
@@ -117,14 +117,16 @@ fn update(args: &UpdateArgs, out: &mut Out) -> Result<(), Failure> {
     }
 }
 
-fn approve(args: &OneArgs, out: &mut Out) -> Result<(), Failure> {
-    let site = open_existing(&args.db)?;
-    let uuid = find(&site, &args.connection)?.uuid;
-    let connection = site.connections().by(&args.by.name).approve(uuid)?;
-    match args.format.json {
-        true => out.json(&shown(&connection)),
-        false => out.line(format!("Connection {} is active.", printable(&connection.name))),
+fn approve(args: &ChangeArgs, out: &mut Out) -> Result<(), Failure> {
+    let site = open_existing(&args.one.db)?;
+    let uuid = find(&site, &args.one.connection)?.uuid;
+    let connection = site.connections().by(&args.one.by.name).approve(uuid)?;
+    let told = tell::announce(&site, &connection, &args.tell, &args.one.by.name)?;
+    if args.one.format.json {
+        return out.json(&Changed { connection: shown(&connection), notified: told.as_ref() });
     }
+    out.line(format!("Connection {} is active.", printable(&connection.name)))?;
+    told.map_or(Ok(()), |told| out.line(told.text()))
 }
 
 /// Makes a change of which the other site is told.
@@ -137,7 +139,7 @@ fn change(
     let site = open_existing(&args.one.db)?;
     let uuid = find(&site, &args.one.connection)?.uuid;
     let connection = work(site.connections().by(&args.one.by.name), uuid)?;
-    let told = tell::tell(&site, &connection, &args.tell)?;
+    let told = tell::tell(&site, &connection, &args.tell, &args.one.by.name)?;
     if args.one.format.json {
         return out.json(&Changed { connection: shown(&connection), notified: told.as_ref() });
     }
