@@ -1,7 +1,7 @@
 //! What the tests of the command line share: a folder with databases, commands that run in it, and a server.
 #![allow(dead_code)] // Each test file uses a part of it.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -61,14 +61,46 @@ impl Folder {
     }
 
     pub fn serve_with(&self, more: &str) -> Served {
-        let mut command = self.command(&format!("serve --db shop.db --listen 127.0.0.1:0 --code --json {more}"));
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        self.serve_db("shop.db", &format!("--code {more}"))
+    }
+
+    /// Serves one of the databases; what it logs is added to `served.log`.
+    pub fn serve_db(&self, db: &str, more: &str) -> Served {
+        let log = std::fs::File::options().create(true).append(true).open(self.path("served.log")).unwrap();
+        let mut command = self.command(&format!("serve --db {db} --listen 127.0.0.1:0 --json {more}"));
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut event = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
-        let (listening, session) = (event(), event());
-        assert_eq!((&listening["event"], &session["event"]), (&"listening".into(), &"session".into()));
         let text = |value: &Value| value.as_str().unwrap().to_owned();
-        Served { child, url: text(&listening["url"]), code: text(&session["code"]) }
+        let listening = event();
+        assert_eq!(listening["event"], "listening");
+        let code = more.contains("--code").then(|| text(&event()["code"]));
+        Served { child, url: text(&listening["url"]), code: code.unwrap_or_default() }
+    }
+
+    /// Runs a command in this folder and gives the one JSON object that it prints.
+    #[track_caller]
+    pub fn json(&self, line: &str) -> Value {
+        let ran = self.run(&format!("{line} --json")).ok();
+        assert_eq!(ran.stdout.lines().count(), 1, "{}", ran.stdout);
+        ran.json()
+    }
+
+    /// The JSON objects that a command prints.
+    #[track_caller]
+    pub fn list(&self, line: &str) -> Vec<Value> {
+        let ran = self.run(&format!("{line} --json")).ok();
+        ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Runs a command with this on its standard input.
+    pub fn run_with_input(&self, line: &str, input: &str) -> Ran {
+        let mut command = self.command(line);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // It may end without having read it all.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        Ran::of(child.wait_with_output().unwrap())
     }
 }
 
@@ -136,3 +168,64 @@ impl Ran {
     }
 }
 
+/// Two sites in one folder that serve and know each other's URLs: `shop.db` and `backup.db`.
+pub struct Pair {
+    pub folder: Folder,
+    pub shop: Served,
+    pub backup: Option<Served>,
+}
+
+impl Pair {
+    pub fn new() -> Self {
+        let folder = Folder::new();
+        folder.sql("backup.db", "CREATE TABLE notes (id INTEGER PRIMARY KEY)");
+        let (shop, backup) = (folder.serve_db("shop.db", ""), folder.serve_db("backup.db", ""));
+        for (db, served) in [("shop.db", &shop), ("backup.db", &backup)] {
+            folder.run(&format!("settings set site_url {} --db {db}", served.url)).ok();
+            folder.run(&format!("settings set allow_internal_urls true --db {db}")).ok();
+        }
+        Pair { folder, shop, backup: Some(backup) }
+    }
+
+    pub fn backup_url(&self) -> String {
+        self.backup.as_ref().map(|backup| backup.url.clone()).unwrap()
+    }
+
+    /// Lets the shop connect the backup, with these options. Gives what the command printed.
+    #[track_caller]
+    pub fn connect(&self, more: &str) -> Value {
+        self.folder.json(&format!(
+            "connections create --db shop.db --name Backup --site-url {} {more}",
+            self.backup_url()
+        ))
+    }
+
+    /// A connection that works on both sides. The backup calls it by its name there.
+    #[track_caller]
+    pub fn connected(&self, more: &str) -> Value {
+        self.folder.run("settings set incoming_mode auto_accept --db backup.db").ok();
+        let made = self.connect(more);
+        assert_eq!(made["notified"]["outcome"], "registered", "{made}");
+        made
+    }
+
+    /// The backup's end.
+    #[track_caller]
+    pub fn received(&self) -> Value {
+        let connections = self.folder.list("connections list --db backup.db --direction receiver");
+        assert_eq!(connections.len(), 1);
+        connections[0].clone()
+    }
+
+    /// Pulls into the backup through its only connection.
+    pub fn pull(&self, more: &str) -> Ran {
+        let uuid = self.received()["uuid"].as_str().unwrap().to_owned();
+        self.folder.run(&format!("pull --connection {uuid} --db backup.db --json {more}"))
+    }
+}
+
+/// The text of a field.
+#[track_caller]
+pub fn text<'v>(value: &'v Value, field: &str) -> &'v str {
+    value[field].as_str().unwrap_or_else(|| panic!("{field} in {value}"))
+}

@@ -6,6 +6,7 @@ use rowferry::serve::{Server, ServerTls};
 use rowferry::{Direction, Session, Site};
 use serde_json::json;
 
+use super::maintain::Maintainer;
 use super::{moment, on_signal, open_existing, read_file};
 use crate::args::site::ServeArgs;
 use crate::failure::{Done, Failure};
@@ -41,6 +42,7 @@ pub fn run(args: &ServeArgs, out: &mut Out) -> Result<Done, Failure> {
         let _ = signal.send(());
     })?;
     let server = server.spawn()?;
+    let maintainer = Maintainer::start(site.clone())?;
     let session = match args.code {
         true => Some(site.sessions().create(Direction::Send)?),
         false => None,
@@ -51,6 +53,7 @@ pub fn run(args: &ServeArgs, out: &mut Out) -> Result<Done, Failure> {
     }
     // An error means that there will never be a signal: the handler, which has the sender, stays until the program ends.
     let _ = signalled.recv();
+    maintainer.stop();
     server.stop();
     if !args.format.json {
         out.line("Stopped.")?;
