@@ -98,7 +98,7 @@ pub struct Limits {
     pub digest_bytes: u64,
     /// How long events are kept. Defaults to 90 days.
     pub event_time: Duration,
-    /// Connections or events in one list, whatever was asked for. Defaults to 1,000.
+    /// Connections, transfers or events in one list, whatever was asked for. Defaults to 1,000.
     pub listed: u32,
     /// Receiver connections beyond which no further site can register itself. Defaults to 1,000.
     pub registered: u32,

@@ -16,6 +16,8 @@ mod pull;
 mod report;
 mod run;
 mod source;
+#[cfg(feature = "client")]
+mod stored;
 mod wait;
 
 pub(crate) use approval::{Approval, Verdict};

@@ -113,10 +113,12 @@ impl Api {
             password: password.map(Secret::new),
             sender_url: own_url.to_string(),
         };
-        let question = Question::new(Call::Register, encode(&message));
+        let mut question = Question::new(Call::Register, encode(&message));
+        question.secrets.extend([message.auth_token].into_iter().chain(message.password));
         let doing = |error: Error| self.doing(&question, error);
         let answer = self.answer(&question, &Api::patience()).map_err(doing)?;
-        let answer = answer.ok_or_else(|| self.unknown(&question))?;
+        let mut answer = answer.ok_or_else(|| self.unknown(&question))?;
+        answer.body = self.without_secrets(&question, &answer.body);
         let words = answer::words(&answer);
         let body = answer::good(answer).map_err(doing);
         Ok((body.and_then(|body| decode(&body, "its answer to the registration")), words))
@@ -216,7 +218,9 @@ impl Api {
             auth_token_hash: self.hash()?,
             sender_url: own_url.to_owned(),
         };
-        match self.ask(&Question::new(Call::RotateToken, encode(&message)), &Api::patience())? {
+        let mut question = Question::new(Call::RotateToken, encode(&message));
+        question.secrets.push(message.auth_token);
+        match self.ask(&question, &Api::patience())? {
             Some(body) => decode::<Updated>(&body, "its answer to the new token").map(|_| true),
             None => Ok(false),
         }

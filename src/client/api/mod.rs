@@ -11,6 +11,7 @@ use http::{Method, Request};
 use zeroize::Zeroizing;
 
 use super::options::ConnectOptions;
+use super::refusal::without;
 use crate::cancel::{CancelToken, Patience};
 use crate::domain::settings::SiteStatus;
 use crate::domain::url::SiteUrl;
@@ -19,7 +20,7 @@ use crate::net::Budget;
 use crate::net::http::{Http, HttpAnswer, Route};
 use crate::net::stream::refuse_without_tls;
 use crate::secret::{Credential, Token};
-use crate::wire::api::Call;
+use crate::wire::api::{Call, Secret};
 
 pub use calls::RecordsQuery;
 
@@ -83,12 +84,14 @@ struct Question {
     most: usize,
     /// Whether it changes nothing on the other side, so that it may be asked twice.
     reads: bool,
+    /// What is in the body and must not come back in an error.
+    secrets: Vec<Secret>,
 }
 
 impl Question {
     /// A question whose answer is short.
     fn new(call: Call, body: String) -> Self {
-        Question { call, body: Zeroizing::new(body), time: CALL_TIME, most: ANSWER_BYTES, reads: false }
+        Question { call, body: Zeroizing::new(body), time: CALL_TIME, most: ANSWER_BYTES, reads: false, secrets: Vec::new() }
     }
 }
 
@@ -157,13 +160,27 @@ impl Api {
 
     /// Asks, and gives the body of a good answer; `None` if the other site does not know the call at all.
     fn ask(&self, question: &Question, patience: &Patience) -> Result<Option<Vec<u8>>> {
-        let answer = self.answer(question, patience);
-        answer.and_then(|answer| answer.map(answer::good).transpose()).map_err(|error| self.doing(question, error))
+        match self.answer(question, patience) {
+            Ok(Some(mut answer)) => {
+                if answer.status != 200 {
+                    answer.body = self.without_secrets(question, &answer.body);
+                }
+                answer::good(answer).map(Some).map_err(|error| self.doing(question, error))
+            }
+            Ok(None) => Ok(None),
+            Err(error) => Err(self.doing(question, error)),
+        }
     }
 
     /// An error of this question.
     fn doing(&self, question: &Question, error: Error) -> Error {
         error.while_doing(format!("{} of {}", question.call, self.url.authority()))
+    }
+
+    fn without_secrets(&self, question: &Question, body: &[u8]) -> Vec<u8> {
+        let own = [self.credential.as_ref().map(Credential::as_str), self.password.as_deref().map(String::as_str)];
+        let secrets = own.into_iter().flatten().chain(question.secrets.iter().map(Secret::as_str));
+        without(&String::from_utf8_lossy(body), secrets).into_bytes()
     }
 
     /// An answer of the call's own, whatever its status.
