@@ -35,6 +35,8 @@
 //!
 //! - [`Site`]: a database and what rowferry keeps beside its tables: [`sessions`](Site::sessions),
 //!   [`settings`](Site::settings). [`Site::import_records`] takes records from memory.
+//! - [`Connections`]: permanent pairings with other sites, what each may pull, and for how long. [`Events`] says what happened
+//!   to them.
 //! - [`Client`]: asks another site, and pulls from it: [`Client::transfer_all`]. [`TransferOptions`] and [`Strategy`] say what
 //!   becomes of rows that are there; a [`Report`] says what became of each record.
 //! - [`Server`]: a small blocking listener. [`Handler`] and [`ChannelSession`] are the same without sockets, for a host that

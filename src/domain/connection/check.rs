@@ -122,7 +122,8 @@ mod tests {
 
     #[test]
     fn what_no_policy_can_be_is_refused_by_field() {
-        let changes: [(&str, fn(&mut Policy)); 13] = [
+        type Change = fn(&mut Policy);
+        let changes: [(&str, Change); 13] = [
             ("max_records_per_request", |policy| policy.max_records_per_request = 0),
             ("max_records_per_request", |policy| policy.max_records_per_request = u64::MAX),
             ("rate_limit_requests_per_minute", |policy| policy.rate_limit_requests_per_minute = 0),
@@ -146,10 +147,12 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
             assert!(error.message().contains(field), "{field}: {error}");
         }
-        let mut policy = Policy::default();
-        policy.max_downloads = Some(0);
-        policy.expires_at = Some(datetime!(9999-12-31 23:59:59 UTC));
-        policy.auto_sync_tables = vec!["x".into(); 10];
+        let policy = Policy {
+            max_downloads: Some(0),
+            expires_at: Some(datetime!(9999-12-31 23:59:59 UTC)),
+            auto_sync_tables: vec!["x".into(); 10],
+            ..Policy::default()
+        };
         policy.check(10).unwrap();
     }
 

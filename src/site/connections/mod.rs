@@ -102,3 +102,10 @@ fn not_found(uuid: Uuid) -> Error {
 fn details<const N: usize>(entries: [(&str, &str); N]) -> Metadata {
     entries.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect()
 }
+
+#[cfg(all(test, feature = "sqlite"))]
+mod model_tests;
+#[cfg(all(test, feature = "sqlite"))]
+mod race_tests;
+#[cfg(all(test, feature = "sqlite"))]
+mod tests;

@@ -197,3 +197,68 @@ pub(crate) fn forget_all(sql: &mut dyn Sql) -> Result<()> {
 fn integer(number: u64) -> Value {
     i64::try_from(number).unwrap_or(i64::MAX).into()
 }
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::site::{NewConnection, Site};
+    use crate::store::records;
+
+    fn kinds(site: &Site, uuid: Uuid) -> Vec<String> {
+        let select = "SELECT kind FROM rowferry_outbox WHERE connection = ?1 ORDER BY id";
+        let rows = records::read(site.store_ref(), |sql| sql.query(select, &[uuid.to_string().into()])).unwrap();
+        rows.iter().map(|row| row[0].as_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn messages_of_a_connection_go_in_their_order_and_newer_ones_take_the_place_of_older() {
+        let folder = tempfile::tempdir().unwrap();
+        let site = Site::open(folder.path().join("a.db")).unwrap();
+        let make = |name: &str| {
+            let new = NewConnection::sender(name, format!("https://{name}.example"));
+            site.connections().create(new).unwrap().connection
+        };
+        let (a, b) = (make("a"), make("b"));
+        let now = site.now();
+        site.change(|sql| {
+            status(sql, now, &a, "one", ConnectionStatus::Suspended)?;
+            rotate(sql, now, &a, "one", "two")?;
+            status(sql, now, &a, "two", ConnectionStatus::Active)?;
+            status(sql, now, &b, "b", ConnectionStatus::Revoked)
+        })
+        .unwrap();
+        assert_eq!(kinds(&site, a.uuid), ["rotate", "status"]);
+        let due = |at| records::read(site.store_ref(), |sql| due(sql, at, 10)).unwrap();
+        let found = due(now);
+        let shown: Vec<_> = found.iter().map(|message| (message.connection, &*message.credential_sealed)).collect();
+        assert_eq!(shown, [(a.uuid, "one"), (b.uuid, "b")], "the oldest of each");
+        assert!(matches!(&found[0].message, Message::Rotate { token_sealed } if token_sealed == "two"));
+        assert!(matches!(found[1].message, Message::Status(ConnectionStatus::Revoked)));
+
+        // One that is put off holds up the later ones of its connection, and no other.
+        let later = now + Duration::from_secs(60);
+        site.change(|sql| postpone(sql, found[0].id, later, "offline\n")).unwrap();
+        assert_eq!(due(now).iter().map(|message| message.connection).collect::<Vec<_>>(), [b.uuid]);
+        assert_eq!((due(later).len(), due(later).iter().map(|message| message.attempts).max()), (2, Some(1)));
+        let next = records::read(site.store_ref(), |sql| next_of(sql, a.uuid)).unwrap().unwrap();
+        assert_eq!(next.id, found[0].id, "whether or not its time has come");
+
+        site.change(|sql| delete(sql, now, &a, "two")).unwrap();
+        assert_eq!(kinds(&site, a.uuid), ["rotate", "delete"]);
+        assert!(site.change(|sql| done(sql, found[0].id)).unwrap());
+        assert!(!site.change(|sql| done(sql, found[0].id)).unwrap());
+        let next = records::read(site.store_ref(), |sql| next_of(sql, a.uuid)).unwrap().unwrap();
+        assert!(matches!(next.message, Message::Delete) && next.direction == a.direction);
+        assert_eq!(records::read(site.store_ref(), pending).unwrap(), 2);
+        assert!(site.change(|sql| done(sql, next.id)).unwrap());
+        site.change(|sql| status(sql, now, &a, "two", ConnectionStatus::Active)).unwrap();
+        let again = records::read(site.store_ref(), |sql| next_of(sql, a.uuid)).unwrap().unwrap();
+        assert!(again.id > next.id, "a number is never given twice");
+        site.change(|sql| forget(sql, a.uuid)).unwrap();
+        assert_eq!(records::read(site.store_ref(), pending).unwrap(), 1);
+        site.change(forget_all).unwrap();
+        assert_eq!(records::read(site.store_ref(), pending).unwrap(), 0);
+    }
+}
