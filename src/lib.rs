@@ -80,6 +80,7 @@ mod export;
 pub mod fuzzing;
 mod import;
 mod limits;
+mod maintain;
 #[cfg(feature = "client")]
 mod net;
 #[cfg(feature = "client")]
@@ -115,6 +116,7 @@ pub use domain::value::{Records, Rows, Value, ValueRef};
 pub use error::{Error, ErrorKind, Result};
 pub use export::Digest;
 pub use limits::Limits;
+pub use maintain::Maintenance;
 #[cfg(feature = "client")]
 pub use notify::{Checked, Delivered, Delivery, Notifier, RegisterResult};
 pub use plan::table::ExtraColumns;

@@ -101,12 +101,16 @@ impl Notifier {
     fn deliver_each(&self, connections: &[Uuid], at_once: bool) -> Result<Delivered> {
         let mut delivered = Delivered::default();
         let mut failed = Ok(());
-        parallel::each(connections, |uuid| self.deliver_messages(*uuid, at_once), |(deliveries, ended)| {
-            deliveries.into_iter().for_each(|delivery| delivered.add(delivery));
-            if failed.is_ok() {
-                failed = ended;
-            }
-        });
+        parallel::each(
+            connections,
+            |uuid| self.deliver_messages(*uuid, at_once),
+            |(deliveries, ended)| {
+                deliveries.into_iter().for_each(|delivery| delivered.add(delivery));
+                if failed.is_ok() {
+                    failed = ended;
+                }
+            },
+        );
         failed.map(|()| delivered)
     }
 
@@ -162,9 +166,7 @@ impl Notifier {
             Sending::Never(error) => (DeliveryOutcome::GivenUp, Some(error)),
         };
         let next_at = match (outcome, &error) {
-            (DeliveryOutcome::Waiting, Some(error)) => {
-                Some(now.checked_add(pause(message.attempts, error)?).unwrap_or(now))
-            }
+            (DeliveryOutcome::Waiting, Some(error)) => Some(now.checked_add(pause(message.attempts, error)?).unwrap_or(now)),
             _ => None,
         };
         let (call, status) = match &message.message {

@@ -164,7 +164,8 @@ mod tests {
         for status in [302, 403, 418, 429, 500, 503] {
             assert_eq!(of(Some(status), ErrorKind::Refused), "later", "{status}");
         }
-        for kind in [ErrorKind::Unreachable, ErrorKind::Tls, ErrorKind::Protocol, ErrorKind::InvalidInput, ErrorKind::Locked] {
+        for kind in [ErrorKind::Unreachable, ErrorKind::Tls, ErrorKind::Protocol, ErrorKind::InvalidInput, ErrorKind::Locked]
+        {
             assert_eq!(of(None, kind), "later", "{kind}");
         }
         assert_eq!(of(None, ErrorKind::SiteKey), "never");

@@ -33,12 +33,7 @@ impl Notifier {
         self.tell(uuid, details, |api, own_url| api.update_status(own_url, status))
     }
 
-    fn tell(
-        &self,
-        uuid: Uuid,
-        details: serde_json::Value,
-        message: impl FnOnce(&Api, &str) -> Result<()>,
-    ) -> Result<Told> {
+    fn tell(&self, uuid: Uuid, details: serde_json::Value, message: impl FnOnce(&Api, &str) -> Result<()>) -> Result<Told> {
         let (_, line) = self.line(uuid)?;
         let own_url = self.own_url()?;
         let answer = line.ask(|api| message(api, &own_url));
