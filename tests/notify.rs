@@ -209,12 +209,13 @@ fn a_peer_that_repeats_secrets_does_not_bring_them_into_what_is_kept() {
     shown.push(format!("{answer:?}"));
     shown.push(format!("{:?}", notifier.delete(made.connection.uuid)));
     shown.push(format!("{:?}", notifier.status_change(received.uuid, PeerStatus::Revoked)));
-    shown.push(format!("{:?}", notifier.clone().password("s3cret-password").fetch_sender_tables(received.uuid)));
+    let asking = fixture.site.notifier(ConnectOptions::default().download_password("s3cret-password"));
+    shown.push(format!("{:?}", asking.fetch_sender_tables(received.uuid)));
+    shown.push(format!("{asking:?}"));
     shown.push(format!("{:?}", notifier.check(&[made.connection, received], |_| {})));
     fixture.site.connections().suspend(notifier_target(&fixture), None).unwrap();
     shown.push(format!("{:?}", notifier.deliver()));
     shown.push(stored(&fixture));
-    shown.push(format!("{:?}", notifier.clone().password("s3cret-password")));
 
     let mut secrets = vec!["s3cret-password".to_owned(), made.token.as_str().to_owned()];
     secrets.extend(peer.asked().iter().filter_map(|asked| Some(asked.body["auth_token_hash"].as_str()?.to_owned())));
@@ -397,8 +398,9 @@ fn tables_schemas_and_records_are_fetched() {
     assert_eq!((table.checksum.as_deref(), &table.depends_on[..]), (Some("21ae"), &["users".to_owned()][..]));
     let schema = notifier.fetch_table_schema(received.uuid, "many").unwrap();
     assert_eq!(schema.columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>(), ["id", "v"]);
+    let asking = fixture.site.notifier(ConnectOptions::default().download_password("pw"));
     let query = RecordsQuery::default().limit(3).offset(5).ids([Value::from(6), Value::from(7)]);
-    let fetched = notifier.clone().password("pw").fetch_table_records(received.uuid, "many", &query).unwrap();
+    let fetched = asking.fetch_table_records(received.uuid, "many", &query).unwrap();
     assert_eq!(fetched.to_json(), r#"[{"id":6,"v":"row 6"},{"id":7,"v":null}]"#);
     let asked = peer.asked().pop().unwrap();
     assert_eq!((&asked.body["limit"], &asked.body["offset"]), (&json!(3), &json!(5)));

@@ -11,11 +11,8 @@ mod register;
 mod send;
 mod tell;
 
-use std::fmt;
-
 use serde_json::json;
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
 pub use check::Checked;
 pub use deliver::{Delivered, Delivery};
@@ -25,7 +22,6 @@ use crate::client::{Api, ConnectOptions};
 use crate::domain::connection::{Connection, ConnectionDirection, Metadata};
 use crate::domain::event::EventKind;
 use crate::error::{Error, ErrorKind, Result};
-use crate::secret::Credential;
 use crate::site::Site;
 use crate::store::records::events;
 
@@ -57,25 +53,15 @@ pub struct Notifier {
     site: Site,
     options: ConnectOptions,
     actor: String,
-    password: Option<Password>,
-}
-
-/// It does not print.
-#[derive(Clone)]
-struct Password(Zeroizing<String>);
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(..)")
-    }
 }
 
 impl Site {
     /// What tells other sites about this site's connections, and asks them.
     ///
-    /// Of the options the time-outs, the prefix, the limits, the certificates and the cancel token count.
+    /// Of the options the time-outs, the prefix, the limits, the certificates, the download password and the cancel
+    /// token count.
     pub fn notifier(&self, options: ConnectOptions) -> Notifier {
-        Notifier { site: self.clone(), options, actor: HOST.to_owned(), password: None }
+        Notifier { site: self.clone(), options, actor: HOST.to_owned() }
     }
 }
 
@@ -87,29 +73,16 @@ impl Notifier {
         self
     }
 
-    /// The download password of the connections that tables are fetched and pulled through. Defaults to none.
-    #[must_use]
-    pub fn password(mut self, password: impl Into<String>) -> Self {
-        self.password = Some(Password(Zeroizing::new(password.into())));
-        self
-    }
-
     /// What calls the site of a stored URL.
     fn api(&self, site_url: &str) -> Result<Api> {
         let internal = self.site.settings().allow_internal_urls()?;
         Api::new(site_url, &self.options.clone().for_stored_url(internal))
     }
 
-    /// A connection, and what calls its other site about it.
-    fn line(&self, uuid: Uuid) -> Result<(Connection, Line)> {
-        let connection = self.site.connections().get(uuid)?;
-        let line = self.line_of(&connection)?;
-        Ok((connection, line))
-    }
-
-    fn line_of(&self, connection: &Connection) -> Result<Line> {
+    /// What calls a connection's other site about it.
+    fn api_of(&self, connection: &Connection) -> Result<Api> {
         let credential = self.site.connections().credential(connection.uuid)?;
-        Ok(Line { api: self.api(&connection.site_url)?.credential(credential.clone()), secrets: Secrets::of(&credential) })
+        Ok(self.api(&connection.site_url)?.credential(credential))
     }
 
     /// The URL that other sites know this one by.
@@ -130,49 +103,6 @@ impl Notifier {
     }
 }
 
-/// What calls another site about one connection.
-struct Line {
-    api: Api,
-    secrets: Secrets,
-}
-
-impl Line {
-    /// Asks; the error does not repeat what was sent.
-    fn ask<T>(&self, question: impl FnOnce(&Api) -> Result<T>) -> Result<T> {
-        question(&self.api).map_err(|error| self.secrets.error(error))
-    }
-}
-
-/// What is sent to another site, and must not come back in what it answers: that is kept and shown.
-struct Secrets(Vec<Zeroizing<String>>);
-
-impl Secrets {
-    fn of(credential: &Credential) -> Self {
-        Secrets(vec![Zeroizing::new(credential.as_str().to_owned())])
-    }
-
-    fn and(mut self, secret: Option<&str>) -> Self {
-        self.0.extend(secret.filter(|secret| !secret.is_empty()).map(|secret| Zeroizing::new(secret.to_owned())));
-        self
-    }
-
-    /// A text of the other site's, unless it repeats a secret.
-    fn text(&self, text: &str) -> String {
-        match self.0.iter().any(|secret| text.contains(secret.as_str())) {
-            true => "(left out, because it repeats a secret)".to_owned(),
-            false => text.to_owned(),
-        }
-    }
-
-    fn error(&self, error: Error) -> Error {
-        let (message, hint) = (self.text(error.message()), error.hint().map(|hint| self.text(hint)));
-        if message == error.message() && hint.as_deref() == error.hint() {
-            return error;
-        }
-        Error::new(error.kind(), format!("the other site's answer is {message}"))
-    }
-}
-
 /// Whether the other site was not reached: nothing is known of what it would say.
 fn is_offline(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::Disconnected)
@@ -190,25 +120,4 @@ fn must_be(connection: &Connection, direction: ConnectionDirection, why: &str) -
     }
     let (name, is) = (&connection.name, connection.direction);
     Err(Error::new(ErrorKind::InvalidInput, format!("the connection {name:?} is a {is}, not a {direction}: {why}")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::secret::Token;
-
-    #[test]
-    fn what_repeats_a_secret_is_left_out() {
-        let token = Token::generate().unwrap();
-        let credential = token.credential();
-        let secrets = Secrets::of(&credential).and(Some(token.as_str())).and(Some("")).and(None);
-        assert_eq!(secrets.text("Connection not found"), "Connection not found");
-        for secret in [token.as_str(), credential.as_str()] {
-            let error = secrets.error(Error::new(ErrorKind::Refused, format!("it says: {secret}!")).with_hint("Ask."));
-            assert!(!format!("{error} {error:?}").contains(secret) && error.kind() == ErrorKind::Refused, "{error}");
-        }
-        let error = secrets.error(Error::new(ErrorKind::Timeout, "late").with_hint("Wait."));
-        assert_eq!(error.to_string(), "late. Wait.");
-        assert_eq!(format!("{:?}", Password(Zeroizing::new("hunter2".into()))), "Password(..)");
-    }
 }

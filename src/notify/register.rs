@@ -3,7 +3,7 @@
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Notifier, Secrets};
+use super::Notifier;
 use crate::clock;
 use crate::domain::connection::{Connection, ConnectionDirection, Metadata};
 use crate::domain::remote::RegisterOutcome;
@@ -66,11 +66,9 @@ impl Notifier {
         token: &Token,
         password: Option<&str>,
     ) -> Result<RegisterResult> {
-        let secrets = Secrets::of(&token.credential()).and(Some(token.as_str())).and(password);
         let api = self.api(&connection.site_url)?;
         let failed = |error: Error, words: &str| {
-            let error = secrets.error(error);
-            let message = if words.is_empty() { error.message().to_owned() } else { secrets.text(words) };
+            let message = if words.is_empty() { error.message() } else { words }.to_owned();
             let http_status = error.http_status();
             RegisterResult { outcome: RegisterOutcome::Failed, http_status, message, remote_uuid: None }
         };
@@ -81,7 +79,7 @@ impl Notifier {
                     _ => RegisterOutcome::Pending,
                 };
                 let remote_uuid = Some(answer.connection_uuid);
-                Ok(RegisterResult { outcome, http_status: Some(200), message: secrets.text(&words), remote_uuid })
+                Ok(RegisterResult { outcome, http_status: Some(200), message: words, remote_uuid })
             }
             Ok((Err(error), words)) => Ok(failed(error, &words)),
             Err(error) if error.kind() == ErrorKind::Cancelled => Err(error),

@@ -1,6 +1,7 @@
 //! Sending one message of the outbox, and what its answer means.
 
-use super::{Line, Notifier, Secrets};
+use super::Notifier;
+use crate::client::Api;
 use crate::domain::connection::{Connection, ConnectionStatus};
 use crate::domain::remote::RegisterOutcome;
 use crate::error::{Error, ErrorKind, Result};
@@ -37,13 +38,13 @@ impl Notifier {
             Message::Rotate { token_sealed } => self.send_rotation(message, token_sealed),
         };
         match sent {
-            Ok(()) => Ok(Sending::Done),
+            Ok(sending) => Ok(sending),
             Err(error) if error.kind() == ErrorKind::Cancelled => Err(error),
             Err(error) => Ok(judge(error)),
         }
     }
 
-    fn send_status(&self, message: &Outgoing, status: ConnectionStatus) -> Result<()> {
+    fn send_status(&self, message: &Outgoing, status: ConnectionStatus) -> Result<Sending> {
         let status = match status {
             ConnectionStatus::Active => PeerStatus::Active,
             ConnectionStatus::Suspended => PeerStatus::Suspended,
@@ -55,69 +56,63 @@ impl Notifier {
             }
         };
         let own_url = self.own_url()?;
-        self.line_for(message)?.ask(|api| api.update_status(&own_url, status))
+        self.api_for(message)?.update_status(&own_url, status).map(|()| Sending::Done)
     }
 
-    fn send_delete(&self, message: &Outgoing) -> Result<()> {
+    fn send_delete(&self, message: &Outgoing) -> Result<Sending> {
         let own_url = self.own_url()?;
-        gone_is_fine(self.line_for(message)?.ask(|api| api.delete_connection(&own_url)))
+        gone_is_fine(self.api_for(message)?.delete_connection(&own_url)).map(|()| Sending::Done)
     }
 
     /// Tells of a new token. What was told before, its answer lost on the way, counts as told now.
-    fn send_rotation(&self, message: &Outgoing, token_sealed: &str) -> Result<()> {
+    fn send_rotation(&self, message: &Outgoing, token_sealed: &str) -> Result<Sending> {
         let own_url = self.own_url()?;
         let new = self.site.connections().outgoing_token(message.connection, token_sealed)?;
-        let old = self.line_for(message)?.but_not(&new);
-        match old.ask(|api| api.rotate_token(&own_url, &new)) {
-            Ok(true) => return Ok(()),
+        let old = self.api_for(message)?;
+        match old.rotate_token(&own_url, &new) {
+            Ok(true) => return Ok(Sending::Done),
             Ok(false) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                return if self.knows(message, &own_url, &new)? { Ok(()) } else { Err(by_hand(error)) };
+                return Ok(match self.knows(message, &own_url, &new)? {
+                    true => Sending::Done,
+                    false => Sending::Refused(by_hand(error)),
+                });
             }
             Err(error) => return Err(error),
         }
         // A site of the reference system cannot be told of a new token: the connection is made anew there.
-        gone_is_fine(old.ask(|api| api.delete_connection(&own_url)))?;
+        gone_is_fine(old.delete_connection(&own_url))?;
         match records::read(self.site.store_ref(), |sql| connections::by_uuid(sql, message.connection))? {
             Some(connection) => self.register_anew(message, &connection, &own_url, &new),
             // It was deleted here since: then the other site need not have it either.
-            None => Ok(()),
+            None => Ok(Sending::Done),
         }
     }
 
-    fn register_anew(&self, message: &Outgoing, connection: &Connection, own_url: &str, new: &Token) -> Result<()> {
+    fn register_anew(&self, message: &Outgoing, connection: &Connection, own_url: &str, new: &Token) -> Result<Sending> {
         let result = self.send_registration(connection, own_url, new, None)?;
-        match (result.outcome, result.http_status) {
-            (RegisterOutcome::Failed, Some(409)) if self.knows(message, own_url, new)? => Ok(()),
-            (RegisterOutcome::Failed, status) => {
-                let why = format!("registering the connection anew with its new token failed: {}", result.message);
-                Err(match status {
-                    Some(status) => by_hand(Error::new(ErrorKind::Refused, why).with_http_status(status)),
-                    None => Error::new(ErrorKind::Unreachable, why),
-                })
+        if result.outcome != RegisterOutcome::Failed {
+            return Ok(Sending::Done);
+        }
+        let why = format!("registering the connection anew with its new token failed: {}", result.message);
+        match result.http_status {
+            // It was registered before, and the answer was lost.
+            Some(409) if self.knows(message, own_url, new)? => Ok(Sending::Done),
+            Some(status @ (400 | 401 | 403 | 404 | 409)) => {
+                Ok(Sending::Refused(by_hand(Error::new(ErrorKind::Refused, why).with_http_status(status))))
             }
-            _ => Ok(()),
+            Some(status) => Ok(Sending::Later(Error::new(ErrorKind::Peer, why).with_http_status(status))),
+            None => Ok(Sending::Later(Error::new(ErrorKind::Unreachable, why))),
         }
     }
 
     /// Whether the other site knows the connection by this token.
     fn knows(&self, message: &Outgoing, own_url: &str, token: &Token) -> Result<bool> {
-        let secrets = Secrets::of(&token.credential()).and(Some(token.as_str()));
-        let api = self.api(&message.site_url)?.token(token);
-        Line { api, secrets }.ask(|api| api.verify_connection(own_url))
+        self.api(&message.site_url)?.token(token).verify_connection(own_url)
     }
 
-    fn line_for(&self, message: &Outgoing) -> Result<Line> {
-        let credential = self.site.connections().outgoing_credential(message)?;
-        let secrets = Secrets::of(&credential);
-        Ok(Line { api: self.api(&message.site_url)?.credential(credential), secrets })
-    }
-}
-
-impl Line {
-    /// What the other site answers must not repeat this token either.
-    fn but_not(self, token: &Token) -> Self {
-        Line { secrets: self.secrets.and(Some(token.as_str())).and(Some(token.credential().as_str())), ..self }
+    fn api_for(&self, message: &Outgoing) -> Result<Api> {
+        Ok(self.api(&message.site_url)?.credential(self.site.connections().outgoing_credential(message)?))
     }
 }
 

@@ -34,9 +34,8 @@ impl Notifier {
     }
 
     fn tell(&self, uuid: Uuid, details: serde_json::Value, message: impl FnOnce(&Api, &str) -> Result<()>) -> Result<Told> {
-        let (_, line) = self.line(uuid)?;
-        let own_url = self.own_url()?;
-        let answer = line.ask(|api| message(api, &own_url));
+        let api = self.api_of(&self.site.connections().get(uuid)?)?;
+        let answer = message(&api, &self.own_url()?);
         let told = match &answer {
             Ok(()) => Some(Told::Done),
             Err(error) if error.kind() == ErrorKind::NotFound => Some(Told::NotFound),

@@ -74,7 +74,7 @@ mod tests {
             })
             .collect();
         site.connections().suspend(made[0], None).unwrap();
-        site.sessions().create(Direction::Send).unwrap();
+        let _session = site.sessions().create(Direction::Send).unwrap();
         let running = site.transfers().create(NewTransfer::new(Direction::Send, "t")).unwrap();
         site.transfers().start(running.uuid).unwrap();
         let waiting = site.transfers().create(NewTransfer::new(Direction::Send, "t")).unwrap();

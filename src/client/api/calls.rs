@@ -117,9 +117,8 @@ impl Api {
         question.secrets.extend([message.auth_token].into_iter().chain(message.password));
         let doing = |error: Error| self.doing(&question, error);
         let answer = self.answer(&question, &Api::patience()).map_err(doing)?;
-        let mut answer = answer.ok_or_else(|| self.unknown(&question))?;
-        answer.body = self.without_secrets(&question, &answer.body);
-        let words = answer::words(&answer);
+        let answer = self.without_secrets(&question, answer.ok_or_else(|| self.unknown(&question))?);
+        let words = self.clean(&question, &answer::words(&answer));
         let body = answer::good(answer).map_err(doing);
         Ok((body.and_then(|body| decode(&body, "its answer to the registration")), words))
     }

@@ -117,7 +117,7 @@ pub struct Db {
 #[derive(Debug, Args)]
 pub struct By {
     /// Who does this, for the events
-    #[arg(long = "by", value_name = "NAME", default_value = "command line")]
+    #[arg(id = "by", long, value_name = "NAME", default_value = "command line")]
     pub name: String,
 }
 
