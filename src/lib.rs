@@ -132,9 +132,9 @@ pub use secret::{Code, SiteKey, Token};
 pub use serve::ServerTls;
 #[cfg(feature = "server")]
 pub use serve::{ChannelSession, Handler, Server, ServerBuilder, ServerHandle};
+pub use site::SiteCounts;
 pub use site::Transfers;
 pub use site::{ConnectionEdit, Connections, EventStream, Events, NewConnection, NewlyConnected};
-pub use site::SiteCounts;
 pub use site::{Session, SessionGuard, Sessions, Settings, Site, SiteBuilder};
 pub use sync::{Phase, Progress, Report, TableReport, TableStatus, TransferOptions};
 #[cfg(feature = "client")]

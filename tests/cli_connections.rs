@@ -3,9 +3,7 @@
 
 mod cli_common;
 
-use std::time::{Duration, Instant};
-
-use cli_common::{Folder, Pair, text};
+use cli_common::{Pair, text, until};
 use serde_json::{Value, json};
 
 #[test]
@@ -77,72 +75,6 @@ fn a_connection_is_registered_approved_pulled_through_and_ended() {
 }
 
 #[test]
-fn a_pull_that_needs_approval_waits_for_it() {
-    let pair = Pair::new();
-    let folder = &pair.folder;
-    let made = pair.connected("--approval-mode per_table --auto-approve-tables posts --allowed-tables users,posts");
-    let report = pair.pull("").failed(3, &["1 of 2 tables"]).json();
-    let users = &report["tables"]["users"];
-    assert_eq!((text(users, "error_code"), &report["tables"]["posts"]["status"]), ("approval_required", &json!("completed")));
-    let waiting = folder.json("transfers list --pending --db shop.db");
-    assert_eq!((&waiting["uuid"], text(&waiting, "status")), (&users["approval"], "pending_approval"));
-    assert_eq!(folder.json("status --db shop.db")["pending_approvals"], 1);
-    // Asked again, it is the same one that waits.
-    let again = pair.pull("--table users").failed(1, &["approval"]).json();
-    assert_eq!(again["tables"]["users"]["approval"], users["approval"]);
-
-    let uuid = text(&waiting, "uuid");
-    let approved = folder.json(&format!("transfers approve {uuid} --db shop.db --by alice"));
-    assert_eq!((text(&approved, "status"), text(&approved, "approved_by")), ("approved", "alice"));
-    folder.run(&format!("transfers approve {uuid} --db shop.db")).failed(1, &["approved"]);
-    pair.pull("--table users").ok();
-    // An approval is good for one pull.
-    let next = pair.pull("--table users").failed(1, &["approval"]).json()["tables"]["users"]["approval"].clone();
-    assert_ne!(next, users["approval"]);
-    let denied = folder.run(&format!("transfers deny {} --db shop.db --reason not-now", next.as_str().unwrap())).ok();
-    assert!(denied.stdout.contains("users is denied"), "{}", denied.stdout);
-    let refused = pair.pull("--table users").failed(1, &["denied", "not-now"]).json();
-    assert_eq!(refused["tables"]["users"]["error_code"], "approval_denied");
-
-    // One that waits goes on as soon as it is approved.
-    folder.run("connections update Backup --db shop.db --approval-mode require_approval --auto-approve-tables none").ok();
-    let receiver = text(&pair.received(), "uuid").to_owned();
-    let line = format!("pull --connection {receiver} --db backup.db --table posts --wait-for-approval 60 --strategy overwrite");
-    let child = folder.command(&line).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn();
-    let child = child.unwrap();
-    let uuid = until(|| folder.list("transfers list --pending --table posts --db shop.db").first().cloned());
-    folder.run(&format!("transfers approve {} --db shop.db", text(&uuid, "uuid"))).ok();
-    cli_common::Ran::of(child.wait_with_output().unwrap()).ok();
-
-    pair.pull("--table posts").failed(1, &["approval"]);
-    let pending = folder.json("transfers list --pending --db shop.db");
-    let cancelled = folder.json(&format!("transfers cancel {} --db shop.db --reason enough", text(&pending, "uuid")));
-    assert_eq!((text(&cancelled, "status"), text(&cancelled, "error_message")), ("cancelled", "enough"));
-    folder.run(&format!("transfers delete {} --db shop.db", text(&pending, "uuid"))).ok();
-    folder.run(&format!("transfers show {} --db shop.db", text(&pending, "uuid"))).failed(1, &["no transfer"]);
-    let with = |more: &str| folder.list(&format!("transfers list --db shop.db {more}")).len();
-    assert_eq!(with("--limit 1"), 1);
-    assert_eq!(with("--limit 1000") - with("--limit 1000 --offset 1"), 1);
-    assert_eq!((with("--to 2001-01-01"), with("--from 2001-01-01") > 0), (0, true));
-    assert_eq!((with("--direction receive"), with("--status denied --status cancelled")), (0, 1));
-    assert!(with("--requires-approval false") > 0 && with("--requires-approval") > with("--requires-approval false"));
-    assert_eq!(with(&format!("--connection {}", text(&made, "uuid"))), with("--connection Backup"));
-}
-
-/// Waits for something that another process is about to do.
-#[track_caller]
-fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        match look() {
-            Some(found) => return found,
-            None => assert!(began.elapsed() < Duration::from_secs(60), "it never came"),
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
-#[test]
 fn what_the_other_site_answers_to_a_registration_is_told() {
     let pair = Pair::new();
     let folder = &pair.folder;
@@ -203,11 +135,17 @@ fn a_connection_made_by_hand_works_and_keeps_its_secrets_out_of_sight() {
     let folder = &pair.folder;
     std::fs::write(folder.path("password"), "hunter2\r\n").unwrap();
     let made = pair.connect("--no-notify --download-password-file password --metadata {\"a\":1}");
-    assert_eq!((&made["has_download_password"], &made["metadata"]["a"], &made["notified"]), (&json!(true), &json!(1), &Value::Null));
+    assert_eq!(
+        (&made["has_download_password"], &made["metadata"]["a"], &made["notified"]),
+        (&json!(true), &json!(1), &Value::Null)
+    );
     let token = text(&made, "token");
     let receive = format!("connections create --direction receiver --name Shop --site-url {} --db backup.db", pair.shop.url);
     let received = folder.run_with_input(&format!("{receive} --token-file - --json"), &format!("{token}\n")).ok().json();
-    assert_eq!((text(&received, "status"), &received["token"], &received["notified"]), ("active", &Value::Null, &Value::Null));
+    assert_eq!(
+        (text(&received, "status"), &received["token"], &received["notified"]),
+        ("active", &Value::Null, &Value::Null)
+    );
 
     let pull = |more: &str| folder.run(&format!("pull --connection Shop --db backup.db --json {more}"));
     assert_eq!(pull("").failed(1, &[]).json()["code"], "password_required");
@@ -216,7 +154,13 @@ fn a_connection_made_by_hand_works_and_keeps_its_secrets_out_of_sight() {
     let look = |more: &str| folder.run(&format!("count users {} {more}", pair.shop.url));
     std::fs::write(folder.path("token"), token).unwrap();
     assert_eq!(look("--token-file token --password hunter2").ok().stdout, "3\n");
-    assert_eq!(folder.run_with_input(&format!("count users {} --token-file token --password-file -", pair.shop.url), "hunter2").ok().stdout, "3\n");
+    assert_eq!(
+        folder
+            .run_with_input(&format!("count users {} --token-file token --password-file -", pair.shop.url), "hunter2")
+            .ok()
+            .stdout,
+        "3\n"
+    );
     look("--token-file - --password-file -").failed(2, &["only one secret"]);
     look("--token-file nosuch").failed(1, &["nosuch"]);
     folder.run_with_input(&format!("count users {} --token-file -", pair.shop.url), "\n").failed(1, &["no secret"]);
@@ -298,168 +242,4 @@ fn messages_wait_for_a_site_that_is_offline() {
     assert!(folder.run("connections check --db shop.db").ok().stdout.contains("no connections"));
     folder.run(&format!("connections check {theirs} --db backup.db")).failed(1, &["no connection"]);
     assert!(!folder.list(&format!("events --db shop.db --connection {}", text(&made, "uuid"))).is_empty());
-}
-
-#[test]
-fn every_field_can_be_set_changed_and_taken_away() {
-    let folder = Folder::new();
-    let all = "--approval-mode per_table --allowed-tables users,posts --excluded-tables secret --auto-approve-tables users \
-               --expires-at 2099-01-31 --max-downloads 5 --max-records-total 6 --max-records-per-request 7 --rate-limit 8 \
-               --ip-whitelist 10.0.0.0/8,::1 --allowed-hours 22-5 --default-conflict-strategy merge --auto-sync true \
-               --auto-sync-tables users --auto-sync-interval 9";
-    let made = folder.json(&format!("connections create --db shop.db --name B --site-url https://b.example --no-notify {all}"));
-    for (field, value) in [
-        ("approval_mode", json!("per_table")),
-        ("allowed_tables", json!(["users", "posts"])),
-        ("excluded_tables", json!(["secret"])),
-        ("auto_approve_tables", json!(["users"])),
-        ("expires_at", json!("2099-01-31T00:00:00Z")),
-        ("max_downloads", json!(5)),
-        ("remaining_downloads", json!(5)),
-        ("max_records_total", json!(6)),
-        ("remaining_records", json!(6)),
-        ("max_records_per_request", json!(7)),
-        ("rate_limit_requests_per_minute", json!(8)),
-        ("ip_whitelist", json!(["10.0.0.0/8", "::1"])),
-        ("allowed_hours", json!({"start": 22, "end": 5})),
-        ("default_conflict_strategy", json!("merge")),
-        ("auto_sync_enabled", json!(true)),
-        ("auto_sync_tables", json!(["users"])),
-        ("auto_sync_interval_minutes", json!(9)),
-    ] {
-        assert_eq!(made[field], value, "{field}");
-    }
-    let none = "--allowed-tables none --excluded-tables none --auto-approve-tables none --expires-at none --max-downloads none \
-                --max-records-total none --ip-whitelist none --allowed-hours none --auto-sync false --auto-sync-tables none";
-    let cleared = folder.json(&format!("connections update B --db shop.db --name C --site-url https://c.example {none}"));
-    assert_eq!((text(&cleared, "name"), text(&cleared, "site_url")), ("C", "https://c.example"));
-    for field in ["expires_at", "max_downloads", "max_records_total", "allowed_hours", "remaining_downloads"] {
-        assert_eq!(cleared[field], Value::Null, "{field}");
-    }
-    assert_eq!((&cleared["allowed_tables"], &cleared["ip_whitelist"]), (&json!([]), &json!([])));
-    // What was not named stays.
-    assert_eq!((&cleared["rate_limit_requests_per_minute"], &cleared["approval_mode"]), (&json!(8), &json!("per_table")));
-
-    for at in 0..3 {
-        folder.run(&format!("connections create --db shop.db --name B --site-url https://b{at}.example --no-notify")).ok();
-    }
-    folder.run("connections show B --db shop.db").failed(2, &["several connections", "uuid"]);
-    folder.run("connections suspend C --db shop.db --no-notify").ok();
-    let list = |more: &str| folder.list(&format!("connections list --db shop.db {more}")).len();
-    assert_eq!([list(""), list("--status active"), list("--limit 2"), list("--offset 3"), list("--direction receiver")], [4, 3, 2, 1, 0]);
-    let people = folder.run("connections list --db shop.db").ok().stdout;
-    assert!(people.contains("https://c.example") && people.contains("suspended"), "{people}");
-    let status = folder.json("status --db shop.db");
-    assert_eq!((&status["connections"]["active"], &status["connections"]["suspended"]), (&json!(3), &json!(1)));
-    assert!(folder.run("status --db shop.db").ok().stdout.contains("active connections"));
-}
-
-#[test]
-fn what_cannot_be_meant_is_wrong_usage() {
-    let folder = Folder::new();
-    let create = "connections create --db shop.db --name N --site-url https://b.example";
-    let made = folder.json(&format!("{create} --no-notify"));
-    for (name, bad) in [
-        ("approval-mode", "sometimes"),
-        ("allowed-tables", ",a"),
-        ("excluded-tables", "a,"),
-        ("auto-approve-tables", "\""),
-        ("expires-at", "soon"),
-        ("max-downloads", "-1"),
-        ("max-records-total", "many"),
-        ("max-records-per-request", "0"),
-        ("rate-limit", "0"),
-        ("ip-whitelist", "10.0.0.0/33"),
-        ("allowed-hours", "5-24"),
-        ("default-conflict-strategy", "replace"),
-        ("auto-sync", "maybe"),
-        ("auto-sync-tables", ","),
-        ("auto-sync-interval", "0"),
-        ("metadata", "[]"),
-    ] {
-        for command in [create, "connections update N --db shop.db"] {
-            let ran = folder.run(&format!("{command} --{name}={bad}"));
-            assert!(ran.status == 2 && ran.stderr.contains(&format!("--{name}")), "{command} --{name}: {ran:?}");
-        }
-    }
-    for line in [
-        "connections",
-        "connections create --db shop.db --name N",
-        "connections create --db shop.db --name N --site-url nonsense --no-notify",
-        "connections create --db shop.db --name N --site-url https://x.example --token T",
-        "connections create --db shop.db --name N --site-url https://x.example --direction receiver",
-        "connections create --db shop.db --name N --site-url https://x.example --direction sideways",
-        "connections create --db shop.db --name N --site-url https://x.example --no-notify --remote-password P",
-        "connections list --db shop.db --status open",
-        "connections list --db shop.db --limit 0",
-        "connections show --db shop.db",
-        "connections update N --db shop.db --token T",
-        "connections update N --db shop.db --download-password P --no-download-password",
-        "transfers list --db shop.db --status open",
-        "transfers list --db shop.db --direction up",
-        "transfers list --db shop.db --pending --status failed",
-        "transfers list --db shop.db --from yesterday",
-        "transfers show not-a-uuid --db shop.db",
-        "events --db shop.db --kind connection.painted",
-        "events --db shop.db --limit 0",
-        "status",
-        "status http://127.0.0.1:1 --db shop.db",
-        "pull --db shop.db --code A7X9K2M4",
-        "pull --db shop.db",
-        "pull http://127.0.0.1:1 --connection N --db shop.db",
-        "pull http://127.0.0.1:1 --db shop.db --code C --token T",
-        "pull http://127.0.0.1:1 --db shop.db --code C --password P",
-        "pull http://127.0.0.1:1 --db shop.db --code C --wait-for-approval 5",
-        "pull --connection N --db shop.db --wait-for-approval 0",
-        "tables http://127.0.0.1:1 --password P",
-        "serve --db shop.db --trusted-proxy nonsense",
-    ] {
-        let ran = folder.run(line);
-        assert_eq!(ran.status, 2, "{line}: {ran:?}");
-        assert!(!ran.stderr.is_empty(), "{line}");
-    }
-    for line in ["connections list", "transfers list", "events", "status"] {
-        folder.run(&format!("{line} --db typo.db")).failed(1, &["typo.db"]);
-    }
-    let unknown = "0199c2f8-0000-7000-8000-000000000000";
-    for line in ["show", "approve", "deny", "cancel", "delete"] {
-        folder.run(&format!("transfers {line} {unknown} --db shop.db --json")).failed(1, &["no transfer"]);
-    }
-    for line in ["show", "approve", "suspend", "reactivate", "revoke", "rotate-token", "delete", "check"] {
-        let ran = folder.run(&format!("connections {line} {unknown} --db shop.db --json"));
-        assert_eq!(ran.failed(1, &["no connection"]).json()["code"], "not_found", "{line}");
-    }
-    assert_eq!(folder.list("connections list --db shop.db").len(), 1);
-    assert_eq!(folder.json("connections show N --db shop.db")["updated_at"], made["updated_at"]);
-}
-
-#[test]
-fn events_are_listed_and_followed() {
-    let folder = Folder::new();
-    let create = |name: &str| {
-        let url = format!("https://{}.example", name.to_lowercase());
-        folder.json(&format!("connections create --db shop.db --name {name} --site-url {url} --no-notify --by alice"))
-    };
-    let first = create("First");
-    create("Second");
-    let events = folder.list("events --db shop.db");
-    assert_eq!(events.iter().map(|event| text(event, "actor")).collect::<Vec<_>>(), ["alice", "alice"]);
-    assert!(events[0]["id"].as_u64() < events[1]["id"].as_u64());
-    assert_eq!(folder.json("events --db shop.db --limit 1")["id"], events[1]["id"]);
-    assert_eq!(folder.json("events --db shop.db --connection First")["connection"], first["uuid"]);
-    assert!(folder.list("events --db shop.db --kind connection.deleted").is_empty());
-    assert!(folder.run("events --db shop.db").ok().stdout.contains("connection.created"));
-    assert!(folder.run("events --db shop.db --kind transfer.failed").ok().stdout.contains("no such events"));
-
-    let line = "events --db shop.db --connection First --follow --json --limit 1";
-    let mut child = folder.command(line).stdout(std::process::Stdio::piped()).spawn().unwrap();
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
-    let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
-    assert_eq!(text(&next(), "kind"), "connection.created");
-    folder.run("connections suspend Second --db shop.db --no-notify").ok();
-    folder.run("connections suspend First --db shop.db --no-notify").ok();
-    let event = next();
-    assert_eq!((text(&event, "kind"), &event["connection"]), ("connection.suspended", &first["uuid"]));
-    cli_common::kill(&child, "-TERM");
-    assert_eq!(child.wait().unwrap().code(), Some(0));
 }

@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use serde_json::Value;
@@ -96,8 +97,7 @@ impl Folder {
     /// Runs a command with this on its standard input.
     pub fn run_with_input(&self, line: &str, input: &str) -> Ran {
         let mut command = self.command(line);
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         // It may end without having read it all.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         Ran::of(child.wait_with_output().unwrap())
@@ -194,10 +194,7 @@ impl Pair {
     /// Lets the shop connect the backup, with these options. Gives what the command printed.
     #[track_caller]
     pub fn connect(&self, more: &str) -> Value {
-        self.folder.json(&format!(
-            "connections create --db shop.db --name Backup --site-url {} {more}",
-            self.backup_url()
-        ))
+        self.folder.json(&format!("connections create --db shop.db --name Backup --site-url {} {more}", self.backup_url()))
     }
 
     /// A connection that works on both sides. The backup calls it by its name there.
@@ -228,4 +225,17 @@ impl Pair {
 #[track_caller]
 pub fn text<'v>(value: &'v Value, field: &str) -> &'v str {
     value[field].as_str().unwrap_or_else(|| panic!("{field} in {value}"))
+}
+
+/// Waits for something that another process is about to do.
+#[track_caller]
+pub fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        match look() {
+            Some(found) => return found,
+            None => assert!(began.elapsed() < Duration::from_secs(60), "it never came"),
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }

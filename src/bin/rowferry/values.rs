@@ -64,9 +64,7 @@ impl<T> Change<T> {
 }
 
 /// `none`, or what the parser takes.
-pub fn or_none<T>(
-    parse: impl Fn(&str) -> Result<T, String> + Clone,
-) -> impl Fn(&str) -> Result<Change<T>, String> + Clone {
+pub fn or_none<T>(parse: impl Fn(&str) -> Result<T, String> + Clone) -> impl Fn(&str) -> Result<Change<T>, String> + Clone {
     move |text| match text {
         "none" => Ok(Change::None),
         _ => parse(text).map(Change::To),
@@ -110,7 +108,8 @@ pub fn date_end(text: &str) -> Result<OffsetDateTime, String> {
 
 fn moment(text: &str, time_of_day: Time) -> Result<OffsetDateTime, String> {
     let date = || Date::parse(text, format_description!("[year]-[month]-[day]"));
-    let written = OffsetDateTime::parse(text, &Rfc3339).or_else(|_| date().map(|date| date.with_time(time_of_day).assume_utc()));
+    let written =
+        OffsetDateTime::parse(text, &Rfc3339).or_else(|_| date().map(|date| date.with_time(time_of_day).assume_utc()));
     written.map_err(|_| "write it like 2030-01-31 or 2030-01-31T18:00:00Z".to_owned())
 }
 

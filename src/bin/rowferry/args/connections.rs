@@ -26,12 +26,16 @@ pub enum ConnectionsCommand {
     /// The token, with which the other site pulls, is shown only now. The other site is told by HTTP, if the setting site_url
     /// says what this one is called; whether it takes the connection at once is its own matter. With --direction receiver,
     /// it is the other way round: the other site's people gave the token, and this site pulls with it.
-    #[command(after_help = "Example:\n  rowferry connections create --db shop.db --name Backup --site-url https://backup.example \
-                      --allowed-tables users,posts --max-downloads 100")]
+    #[command(
+        after_help = "Example:\n  rowferry connections create --db shop.db --name Backup --site-url https://backup.example \
+                      --allowed-tables users,posts --max-downloads 100"
+    )]
     Create(Box<CreateArgs>),
 
     /// Changes what a connection allows, or what it is called. The other site is not told.
-    #[command(after_help = "Example:\n  rowferry connections update Backup --db shop.db --max-downloads none --rate-limit 10")]
+    #[command(
+        after_help = "Example:\n  rowferry connections update Backup --db shop.db --max-downloads none --rate-limit 10"
+    )]
     Update(Box<UpdateArgs>),
 
     /// Approves a connection that another site asked for.

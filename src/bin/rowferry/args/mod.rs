@@ -85,7 +85,9 @@ pub enum Command {
     },
 
     /// Pairs with other sites for good: makes connections, and says who may pull what, how much and how long.
-    #[command(after_help = "Example:\n  rowferry connections create --db shop.db --name Backup --site-url https://backup.example")]
+    #[command(
+        after_help = "Example:\n  rowferry connections create --db shop.db --name Backup --site-url https://backup.example"
+    )]
     Connections {
         #[command(subcommand)]
         command: ConnectionsCommand,

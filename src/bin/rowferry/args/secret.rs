@@ -137,7 +137,9 @@ impl Access {
             // Where this is flattened, clap asks for one of them.
             (None, None) => {
                 let message = "neither a code nor a token was given";
-                return Err(Failure::usage(Error::new(ErrorKind::InvalidInput, message).with_hint("Give --code or --token.")));
+                return Err(Failure::usage(
+                    Error::new(ErrorKind::InvalidInput, message).with_hint("Give --code or --token."),
+                ));
             }
         };
         Ok(match self.password.secret()? {

@@ -145,7 +145,6 @@ pub enum SettingsCommand {
     },
 }
 
-
 #[derive(Debug, Args)]
 pub struct EventsArgs {
     #[command(flatten)]

@@ -28,8 +28,7 @@ pub fn run(command: &TransfersCommand, out: &mut Out) -> Result<Done, Failure> {
 
 fn list(args: &ListArgs, out: &mut Out) -> Result<(), Failure> {
     let site = open_existing(&args.db)?;
-    let mut filter =
-        TransferFilter::new().statuses(args.statuses.iter().copied()).limit(args.limit).offset(args.offset);
+    let mut filter = TransferFilter::new().statuses(args.statuses.iter().copied()).limit(args.limit).offset(args.offset);
     if let Some(direction) = args.direction {
         filter = filter.direction(direction);
     }

@@ -1,8 +1,8 @@
 //! Connections and tokens that are made, and shown once.
 
 use rowferry::{
-    Connection, ConnectionDirection, Error, ErrorKind, NewConnection, NewlyConnected, Policy, RegisterOutcome, RegisterResult,
-    Site,
+    Connection, ConnectionDirection, Error, ErrorKind, NewConnection, NewlyConnected, Policy, RegisterOutcome,
+    RegisterResult, Site,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -135,9 +135,7 @@ impl Registration {
     /// Whether the token has to be shared by hand.
     fn by_hand(&self) -> bool {
         match self {
-            Registration::Asked(result) => {
-                !matches!(result.outcome, RegisterOutcome::Registered | RegisterOutcome::Pending)
-            }
+            Registration::Asked(result) => !matches!(result.outcome, RegisterOutcome::Registered | RegisterOutcome::Pending),
             Registration::NoUrl | Registration::Failed(_) => true,
         }
     }

@@ -9,9 +9,7 @@ use serde::Serialize;
 
 use self::tell::Told;
 use super::{moment, open_existing};
-use crate::args::connections::{
-    ChangeArgs, ConnectionsCommand, EndArgs, ListArgs, ShowArgs, UpdateArgs,
-};
+use crate::args::connections::{ChangeArgs, ConnectionsCommand, EndArgs, ListArgs, ShowArgs, UpdateArgs};
 use crate::failure::{Done, Failure};
 use crate::output::{Out, Table, grouped, printable};
 
