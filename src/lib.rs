@@ -132,6 +132,7 @@ pub use secret::{Code, SiteKey, Token};
 pub use serve::ServerTls;
 #[cfg(feature = "server")]
 pub use serve::{ChannelSession, Handler, Server, ServerBuilder, ServerHandle};
+pub use site::SiteCounts;
 pub use site::Transfers;
 pub use site::{ConnectionEdit, Connections, EventStream, Events, NewConnection, NewlyConnected};
 pub use site::{Session, SessionGuard, Sessions, Settings, Site, SiteBuilder};

@@ -1,6 +1,7 @@
 //! A site: one installation, a store plus its settings.
 
 mod connections;
+mod counts;
 mod events;
 mod key;
 mod sessions;
@@ -16,6 +17,7 @@ use uuid::Uuid;
 
 pub(crate) use connections::Registration;
 pub use connections::{ConnectionEdit, Connections, NewConnection, NewlyConnected};
+pub use counts::SiteCounts;
 pub use events::{EventStream, Events};
 pub use sessions::{Session, SessionGuard, Sessions};
 pub use settings::Settings;

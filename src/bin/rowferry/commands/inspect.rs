@@ -1,20 +1,20 @@
 //! `rowferry tables`, `schema`, `count` and `records`: a look at another site.
 
 use rowferry::schema::{ForeignKey, TableSchema};
-use rowferry::{Auth, Client, FetchOptions};
+use rowferry::{Client, FetchOptions};
 use rowferry::{Error, ErrorKind};
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::{cancelled_by_signals, connect_options};
-use crate::args::{RecordsArgs, Remote, TableArgs, TablesArgs};
+use crate::args::pull::{RecordsArgs, Remote, TableArgs, TablesArgs};
 use crate::failure::{Done, Failure};
 use crate::output::{Out, Table, complain, grouped, printable, value_text};
 
 fn connect(remote: &Remote) -> Result<Client, Failure> {
     let options = connect_options(&remote.network, &cancelled_by_signals()?)?;
-    Client::connect(&remote.url, Auth::code(&remote.code.code), options).map_err(Failure::typed)
+    Client::connect(&remote.url, remote.access.auth()?, options).map_err(Failure::typed)
 }
 
 pub fn tables(args: &TablesArgs, out: &mut Out) -> Result<Done, Failure> {
@@ -68,7 +68,8 @@ pub fn records(args: &RecordsArgs, out: &mut Out) -> Result<Done, Failure> {
         if page.has_more {
             let next = page.offset + page.rows.len() as u64 + page.failures.len() as u64;
             out.line("")?;
-            out.line(format!("There are more behind these: --offset {next} shows them. That takes another code."))?;
+            let code = if args.remote.access.code.is_some() { " That takes another code." } else { "" };
+            out.line(format!("There are more behind these: --offset {next} shows them.{code}"))?;
         }
     }
     for failure in &page.failures {

@@ -1,6 +1,9 @@
 //! The commands, and what they share.
 
+pub mod connections;
+pub mod events;
 pub mod inspect;
+mod maintain;
 pub mod pull;
 mod report;
 pub use report::size;
@@ -8,6 +11,7 @@ pub mod serve;
 pub mod sessions;
 pub mod settings;
 pub mod status;
+pub mod transfers;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,6 +20,7 @@ use std::time::Duration;
 use rowferry::{CancelToken, ConnectOptions, Error, ErrorKind, Site};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use uuid::Uuid;
 
 use crate::args::{Db, Network};
 use crate::failure::Failure;
@@ -92,6 +97,14 @@ pub fn on_signal(call: impl FnMut() + Send + 'static) -> Result<(), Failure> {
     ctrlc::set_handler(call).map_err(|error| {
         Error::new(ErrorKind::InvalidInput, format!("cannot wait for signals: {error}")).with_source(error).into()
     })
+}
+
+/// The uuid of a connection that is given by name or uuid. One that is deleted has its uuid still in the history.
+pub fn connection_uuid(site: &Site, name_or_uuid: &str) -> Result<Uuid, Failure> {
+    match Uuid::try_parse(name_or_uuid) {
+        Ok(uuid) => Ok(uuid),
+        Err(_) => Ok(site.connections().find(name_or_uuid).map_err(Failure::typed)?.uuid),
+    }
 }
 
 /// A moment as text.

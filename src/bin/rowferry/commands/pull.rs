@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rowferry::{Auth, Client};
+use rowferry::{Client, ConnectOptions};
 use rowferry::{Error, ErrorKind, ExtraColumns, Report, Site, TableStatus, TransferOptions};
+use uuid::Uuid;
 
-use super::{cancelled_by_signals, connect_options, report, sqlite_path};
-use crate::args::PullArgs;
+use super::{cancelled_by_signals, connect_options, open_existing, report, sqlite_path};
+use crate::args::pull::PullArgs;
 use crate::demo::scratch::Scratch;
 use crate::failure::{Done, Failure};
 use crate::output::{Out, complain, counted};
@@ -16,25 +17,38 @@ use crate::progress::{Bar, Events};
 pub fn run(args: &PullArgs, out: &mut Out) -> Result<Done, Failure> {
     let began = Instant::now();
     let cancel = cancelled_by_signals()?;
-    let connect = connect_options(&args.network, &cancel)?;
+    let mut connect = connect_options(&args.network, &cancel)?;
     // Before the code is spent: a database that cannot be written is found out now.
     let Target { site: backup, made, _scratch } = target(args)?;
-    let client = match Client::connect(&args.url, Auth::code(&args.code.code), connect) {
-        Ok(client) => client,
-        Err(error) => {
-            drop(backup);
-            if let Some(made) = made {
-                remove(&made);
+    let from = match (&args.connection, &args.url) {
+        (Some(connection), _) => {
+            if let Some(password) = args.access.password.secret()? {
+                connect = connect.download_password(password.as_str());
             }
-            return Err(Failure::typed(error));
+            From::Connection(backup.connections().find(connection).map_err(Failure::typed)?.uuid, connect)
         }
+        (None, Some(url)) => match Client::connect(url, args.access.auth()?, connect) {
+            Ok(client) => From::Client(client),
+            Err(error) => {
+                drop(backup);
+                if let Some(made) = made {
+                    remove(&made);
+                }
+                return Err(Failure::typed(error));
+            }
+        },
+        // clap asks for one of them.
+        (None, None) => return Err(Failure::usage(no_other_site())),
     };
     let mut options = TransferOptions::new()
-        .strategy(args.strategy)
         .batch_size(args.batch_size)
         .create_missing_tables(!args.no_create_tables)
         .dry_run(args.dry_run)
+        .initiated_by(&args.by.name)
         .cancel(cancel);
+    if let Some(strategy) = args.strategy {
+        options = options.strategy(strategy);
+    }
     if args.ignore_extra_columns {
         options = options.extra_columns(ExtraColumns::Ignore);
     }
@@ -44,14 +58,17 @@ pub fn run(args: &PullArgs, out: &mut Out) -> Result<Done, Failure> {
     for (table, strategy) in &args.table_strategies {
         options = options.table_strategy(table, *strategy);
     }
+    if let Some(wait) = args.wait_for_approval {
+        options = options.wait_for_approval(wait);
+    }
     if let Some(all) = args.network.timeout {
         options = options.timeout(all.saturating_sub(began.elapsed()).max(Duration::from_millis(1)));
     }
     let pulled = match args.format.json {
-        true => with_events(&client, &backup, options, out)?,
+        true => with_events(&from, &backup, options, out)?,
         false => {
             let bar = Bar::new();
-            client.transfer_all(&backup, options.on_progress(|progress| bar.show(progress)))
+            from.pull(&backup, options.on_progress(|progress| bar.show(progress)))
         }
     };
     let pulled = pulled.map_err(Failure::typed)?;
@@ -60,6 +77,27 @@ pub fn run(args: &PullArgs, out: &mut Out) -> Result<Done, Failure> {
         false => report::print(&pulled, args.dry_run, out)?,
     }
     verdict(pulled)
+}
+
+/// Where the tables come from.
+enum From {
+    /// A site that is connected to with what was typed.
+    Client(Client),
+    /// A connection that is kept in the database.
+    Connection(Uuid, ConnectOptions),
+}
+
+impl From {
+    fn pull(&self, backup: &Site, options: TransferOptions<'_>) -> rowferry::Result<Report> {
+        match self {
+            From::Client(client) => client.transfer_all(backup, options),
+            From::Connection(uuid, connect) => backup.pull(*uuid, connect.clone(), options),
+        }
+    }
+}
+
+fn no_other_site() -> Error {
+    Error::new(ErrorKind::InvalidInput, "there is nothing to pull from").with_hint("Give a URL or --connection.")
 }
 
 /// The database that is pulled into.
@@ -72,6 +110,9 @@ struct Target {
 }
 
 fn target(args: &PullArgs) -> Result<Target, Failure> {
+    if args.connection.is_some() {
+        return Ok(Target { site: open_existing(&args.db)?, made: None, _scratch: None });
+    }
     let path = sqlite_path(&args.db)?;
     let made = (!path.exists()).then(|| path.to_owned());
     if args.dry_run && made.is_some() {
@@ -89,7 +130,7 @@ fn remove(path: &Path) {
 }
 
 fn with_events(
-    client: &Client,
+    from: &From,
     backup: &Site,
     options: TransferOptions<'_>,
     out: &mut Out,
@@ -102,7 +143,7 @@ fn with_events(
             failed.get_or_insert(failure);
         }
     });
-    let pulled = client.transfer_all(backup, options);
+    let pulled = from.pull(backup, options);
     // That a line could not be printed must not end a pull half-way.
     failed.map_or(Ok(pulled), Err)
 }

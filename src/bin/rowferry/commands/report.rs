@@ -47,6 +47,8 @@ fn table_json(table: &TableReport) -> serde_json::Value {
         "error": table.error.as_ref().map(ToString::to_string),
         "error_code": table.error.as_ref().map(rowferry::Error::code),
         "resumed": table.resumed,
+        "approval": table.approval,
+        "transfer": table.transfer,
         "created_table": table.created_table,
         "notes": table.notes,
     })

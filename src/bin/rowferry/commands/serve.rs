@@ -6,8 +6,9 @@ use rowferry::serve::{Server, ServerTls};
 use rowferry::{Direction, Session, Site};
 use serde_json::json;
 
+use super::maintain::Maintainer;
 use super::{moment, on_signal, open_existing, read_file};
-use crate::args::ServeArgs;
+use crate::args::site::ServeArgs;
 use crate::failure::{Done, Failure};
 use crate::output::{Out, complain, counted, printable};
 
@@ -19,6 +20,9 @@ pub fn run(args: &ServeArgs, out: &mut Out) -> Result<Done, Failure> {
     let mut builder = Server::builder(&site);
     if let Some(prefix) = &args.prefix {
         builder = builder.prefix(prefix).map_err(Failure::typed)?;
+    }
+    if !args.trusted_proxies.is_empty() {
+        //TEMP builder = builder.trust_proxies(&args.trusted_proxies);
     }
     // clap takes both or none.
     if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {
@@ -38,6 +42,7 @@ pub fn run(args: &ServeArgs, out: &mut Out) -> Result<Done, Failure> {
         let _ = signal.send(());
     })?;
     let server = server.spawn()?;
+    let maintainer = Maintainer::start(site.clone())?;
     let session = match args.code {
         true => Some(site.sessions().create(Direction::Send)?),
         false => None,
@@ -48,6 +53,7 @@ pub fn run(args: &ServeArgs, out: &mut Out) -> Result<Done, Failure> {
     }
     // An error means that there will never be a signal: the handler, which has the sender, stays until the program ends.
     let _ = signalled.recv();
+    maintainer.stop();
     server.stop();
     if !args.format.json {
         out.line("Stopped.")?;

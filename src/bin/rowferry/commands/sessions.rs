@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{moment, open_existing};
-use crate::args::SessionsCommand;
+use crate::args::site::SessionsCommand;
 use crate::failure::{Done, Failure};
 use crate::output::{Out, Table};
 

@@ -4,7 +4,7 @@ use rowferry::{ErrorKind, Settings};
 use serde_json::json;
 
 use super::open_existing;
-use crate::args::SettingsCommand;
+use crate::args::site::SettingsCommand;
 use crate::failure::{Done, Failure};
 use crate::output::{Out, Table};
 
