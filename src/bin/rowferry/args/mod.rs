@@ -171,6 +171,15 @@ mod tests {
             "rowferry tables http://h --code C",
             "rowferry pull http://h --code C --db a.db --table t --table u --table-strategy a=b=merge",
             "rowferry sessions delete X --db a.db",
+            "rowferry pull http://h --token T --password P --db a.db --wait-for-approval 5",
+            "rowferry pull --connection Shop --db a.db --json",
+            "rowferry count users http://h --token-file -",
+            "rowferry connections create --name N --site-url http://h --direction sender --no-notify --db a.db --json",
+            "rowferry connections suspend N --db a.db --reason R --by B",
+            "rowferry connections check --db a.db",
+            "rowferry transfers list --db a.db --status failed --status denied",
+            "rowferry events --db a.db --follow --kind connection.created",
+            "rowferry status --db a.db",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }

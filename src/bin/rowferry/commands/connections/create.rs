@@ -101,7 +101,7 @@ fn receiver(args: &CreateArgs, connection: &Connection, out: &mut Out) -> Result
     let (name, url) = (printable(&connection.name), printable(&connection.site_url));
     out.line(format!("Connection {name} is made: this site may pull from {url}."))?;
     out.line("")?;
-    out.line(format!("  rowferry pull --connection {} --db {}", connection.uuid, printable(&args.db.path)))
+    out.line(format!("  rowferry pull --connection {} --db {}", connection.uuid, super::quoted(&args.db.path)))
 }
 
 /// What became of the registration with the other site.

@@ -164,7 +164,7 @@ fn all(site: &Site, filter: &ConnectionFilter, limit: Option<u32>, offset: u64) 
 
 /// A name as a shell takes it.
 fn quoted(name: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
     match !name.is_empty() && name.chars().all(plain) {
         true => name.to_owned(),
         false => format!("'{}'", printable(name).replace('\'', r"'\''")),
