@@ -35,6 +35,8 @@
 //!
 //! - [`Site`]: a database and what rowferry keeps beside its tables: [`sessions`](Site::sessions),
 //!   [`settings`](Site::settings). [`Site::import_records`] takes records from memory.
+//! - [`Connections`]: permanent pairings with other sites, what each may pull, and for how long. [`Events`] says what happened
+//!   to them.
 //! - [`Client`]: asks another site, with a session's code or a connection's token, and pulls from it:
 //!   [`Client::transfer_all`]. [`Api`] makes the calls over HTTP. [`TransferOptions`] and [`Strategy`] say what
 //!   becomes of rows that are there; a [`Report`] says what became of each record.
@@ -87,8 +89,11 @@ mod export;
 pub mod fuzzing;
 mod import;
 mod limits;
+mod maintain;
 #[cfg(feature = "client")]
 mod net;
+#[cfg(feature = "client")]
+mod notify;
 pub mod plan;
 mod secret;
 #[cfg(feature = "server")]
@@ -108,6 +113,7 @@ pub use domain::connection::{
 };
 pub use domain::event::{Event, EventFilter, EventKind};
 pub use domain::record::{Failure, Outcome, Reason};
+pub use domain::remote::{DeliveryOutcome, RegisterOutcome, RemoteStatus, Told};
 pub use domain::schema;
 pub use domain::session::{Direction, SessionInfo, SessionStatus};
 pub use domain::settings::{IncomingMode, SiteStatus};
@@ -119,6 +125,9 @@ pub use domain::value::{Records, Rows, Value, ValueRef};
 pub use error::{Error, ErrorKind, Result};
 pub use export::Digest;
 pub use limits::Limits;
+pub use maintain::Maintenance;
+#[cfg(feature = "client")]
+pub use notify::{Checked, Delivered, Delivery, Notifier, RegisterResult};
 pub use plan::table::ExtraColumns;
 pub use secret::{Code, SiteKey, Token};
 #[cfg(all(feature = "server", feature = "tls"))]

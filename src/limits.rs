@@ -106,6 +106,12 @@ pub struct Limits {
     pub policy_entries: usize,
     /// Largest notes of a connection, as JSON. Defaults to 64 KiB.
     pub metadata_bytes: usize,
+    /// For how long a message to another site (that a connection was suspended, say) is tried to be sent, before it is given
+    /// up. Defaults to 30 days.
+    pub outbox_time: Duration,
+    /// For how long sessions that were used or whose time is over stay listed; maintenance deletes them then. Defaults to 7
+    /// days.
+    pub ended_session_time: Duration,
 }
 
 impl Default for Limits {
@@ -155,6 +161,8 @@ impl Default for Limits {
             registered: 1_000,
             policy_entries: 1_000,
             metadata_bytes: 64 << 10,
+            outbox_time: Duration::from_secs(30 * 24 * 3600),
+            ended_session_time: Duration::from_secs(7 * 24 * 3600),
         }
     }
 }

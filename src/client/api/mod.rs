@@ -160,23 +160,27 @@ impl Api {
 
     /// Asks, and gives the body of a good answer; `None` if the other site does not know the call at all.
     fn ask(&self, question: &Question, patience: &Patience) -> Result<Option<Vec<u8>>> {
-        let doing = || format!("{} of {}", question.call, self.url.authority());
-        match self.answer(question, patience) {
-            Ok(Some(mut answer)) => {
-                if answer.status != 200 {
-                    answer.body = self.without_secrets(question, &answer.body);
-                }
-                answer::good(answer).map(Some).map_err(|error| error.while_doing(doing()))
-            }
-            Ok(None) => Ok(None),
-            Err(error) => Err(error.while_doing(doing())),
+        let answer = self.answer(question, patience);
+        let good = |answer| answer::good(self.without_secrets(question, answer));
+        answer.and_then(|answer| answer.map(good).transpose()).map_err(|error| self.doing(question, error))
+    }
+
+    /// An error of this question.
+    fn doing(&self, question: &Question, error: Error) -> Error {
+        error.while_doing(format!("{} of {}", question.call, self.url.authority()))
+    }
+
+    /// A refusal that does not give back what was sent: it is shown and kept.
+    fn without_secrets(&self, question: &Question, answer: HttpAnswer) -> HttpAnswer {
+        match answer.status {
+            200 => answer,
+            _ => HttpAnswer { body: self.clean(question, &String::from_utf8_lossy(&answer.body)).into_bytes(), ..answer },
         }
     }
 
-    fn without_secrets(&self, question: &Question, body: &[u8]) -> Vec<u8> {
+    fn clean(&self, question: &Question, text: &str) -> String {
         let own = [self.credential.as_ref().map(Credential::as_str), self.password.as_deref().map(String::as_str)];
-        let secrets = own.into_iter().flatten().chain(question.secrets.iter().map(Secret::as_str));
-        without(&String::from_utf8_lossy(body), secrets).into_bytes()
+        without(text, own.into_iter().flatten().chain(question.secrets.iter().map(Secret::as_str)))
     }
 
     /// An answer of the call's own, whatever its status.
