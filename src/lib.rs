@@ -36,7 +36,7 @@
 //! - [`Site`]: a database and what rowferry keeps beside its tables: [`sessions`](Site::sessions),
 //!   [`settings`](Site::settings). [`Site::import_records`] takes records from memory.
 //! - [`Connections`]: permanent pairings with other sites, what each may pull, and for how long. [`Events`] says what happened
-//!   to them.
+//!   to them, [`Transfers`] what was pulled and what waits for approval.
 //! - [`Client`]: asks another site, with a session's code or a connection's token, and pulls from it:
 //!   [`Client::transfer_all`]. [`Api`] makes the calls over HTTP. [`TransferOptions`] and [`Strategy`] say what
 //!   becomes of rows that are there; a [`Report`] says what became of each record.
