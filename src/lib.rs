@@ -35,7 +35,10 @@
 //!
 //! - [`Site`]: a database and what rowferry keeps beside its tables: [`sessions`](Site::sessions),
 //!   [`settings`](Site::settings). [`Site::import_records`] takes records from memory.
-//! - [`Client`]: asks another site, and pulls from it: [`Client::transfer_all`]. [`TransferOptions`] and [`Strategy`] say what
+//! - [`Connections`]: permanent pairings with other sites, what each may pull, and for how long. [`Events`] says what happened
+//!   to them, [`Transfers`] what was pulled and what waits for approval.
+//! - [`Client`]: asks another site, with a session's code or a connection's token, and pulls from it:
+//!   [`Client::transfer_all`]. [`Api`] makes the calls over HTTP. [`TransferOptions`] and [`Strategy`] say what
 //!   becomes of rows that are there; a [`Report`] says what became of each record.
 //! - [`Server`]: a small blocking listener. [`Handler`] and [`ChannelSession`] are the same without sockets, for a host that
 //!   has a server already.
@@ -56,6 +59,12 @@
 //! on uuid and bytea values that are not UTF-8, so that tables with such columns are pulled last; NaN fails its record, since
 //! SQLite has none; JSON `null` and SQL NULL are one. Its pages are cut by offset without a snapshot: a row that
 //! moves meanwhile may be missed, and [`Report::one_state`] says so.
+//!
+//! # Logs
+//!
+//! What rowferry logs holds no secret and no row. The crate `tungstenite`, which it uses for WebSockets, logs whole messages at
+//! level trace, and with them rows, and the code of a session, which is spent by then: where logs are kept, leave that level
+//! of that crate out.
 //!
 //! # Features
 //!
@@ -80,8 +89,11 @@ mod export;
 pub mod fuzzing;
 mod import;
 mod limits;
+mod maintain;
 #[cfg(feature = "client")]
 mod net;
+#[cfg(feature = "client")]
+mod notify;
 pub mod plan;
 mod secret;
 #[cfg(feature = "server")]
@@ -101,6 +113,7 @@ pub use domain::connection::{
 };
 pub use domain::event::{Event, EventFilter, EventKind};
 pub use domain::record::{Failure, Outcome, Reason};
+pub use domain::remote::{DeliveryOutcome, RegisterOutcome, RemoteStatus, Told};
 pub use domain::schema;
 pub use domain::session::{Direction, SessionInfo, SessionStatus};
 pub use domain::settings::{IncomingMode, SiteStatus};
@@ -112,6 +125,9 @@ pub use domain::value::{Records, Rows, Value, ValueRef};
 pub use error::{Error, ErrorKind, Result};
 pub use export::Digest;
 pub use limits::Limits;
+pub use maintain::Maintenance;
+#[cfg(feature = "client")]
+pub use notify::{Checked, Delivered, Delivery, Notifier, RegisterResult};
 pub use plan::table::ExtraColumns;
 pub use secret::{Code, SiteKey, Token};
 #[cfg(all(feature = "server", feature = "tls"))]

@@ -52,6 +52,9 @@ pub struct Limits {
     /// How long a pull waits for one table in all because the other site counts its calls and says to wait. Defaults to 2
     /// minutes.
     pub rate_wait_time: Duration,
+    /// How soon a pull that waits for approval asks the other site again; it asks less and less often, at last every 15 s.
+    /// Defaults to 2 s.
+    pub approval_poll_time: Duration,
     /// SQLite's page cache of the writing connection. Defaults to 48 MiB.
     pub write_cache_bytes: usize,
     /// How long to wait for another connection's lock on the database. Defaults to 5 s.
@@ -98,7 +101,7 @@ pub struct Limits {
     pub digest_bytes: u64,
     /// How long events are kept. Defaults to 90 days.
     pub event_time: Duration,
-    /// Connections or events in one list, whatever was asked for. Defaults to 1,000.
+    /// Connections, transfers or events in one list, whatever was asked for. Defaults to 1,000.
     pub listed: u32,
     /// Receiver connections beyond which no further site can register itself. Defaults to 1,000.
     pub registered: u32,
@@ -106,6 +109,12 @@ pub struct Limits {
     pub policy_entries: usize,
     /// Largest notes of a connection, as JSON. Defaults to 64 KiB.
     pub metadata_bytes: usize,
+    /// For how long a message to another site (that a connection was suspended, say) is tried to be sent, before it is given
+    /// up. Defaults to 30 days.
+    pub outbox_time: Duration,
+    /// For how long sessions that were used or whose time is over stay listed; maintenance deletes them then. Defaults to 7
+    /// days.
+    pub ended_session_time: Duration,
 }
 
 impl Default for Limits {
@@ -129,6 +138,7 @@ impl Default for Limits {
             lock_pause_percent: 5,
             abandoned_time: Duration::from_secs(3600),
             rate_wait_time: Duration::from_secs(120),
+            approval_poll_time: Duration::from_secs(2),
             write_cache_bytes: 48 << 20,
             lock_time: Duration::from_secs(5),
             snapshot_time: Duration::from_secs(600),
@@ -155,6 +165,8 @@ impl Default for Limits {
             registered: 1_000,
             policy_entries: 1_000,
             metadata_bytes: 64 << 10,
+            outbox_time: Duration::from_secs(30 * 24 * 3600),
+            ended_session_time: Duration::from_secs(7 * 24 * 3600),
         }
     }
 }

@@ -295,6 +295,18 @@ fn settings_are_read_and_set() {
 }
 
 #[test]
+fn commands_leave_one_file() {
+    let folder = Folder::new();
+    for attempt in 0..10 {
+        folder.run("sessions list --db shop.db").ok();
+        folder.run("pull http://127.0.0.1:1 --code A7X9K2M4 --db shop.db").failed(1, &["127.0.0.1:1"]);
+        for beside in ["shop.db-wal", "shop.db-shm"] {
+            assert!(!folder.path(beside).exists(), "{beside} stays after attempt {attempt}");
+        }
+    }
+}
+
+#[test]
 fn databases_that_cannot_be_used_are_said_to_be() {
     let folder = Folder::new();
     for line in ["serve --db typo.db", "sessions list --db typo.db", "settings get --db typo.db"] {

@@ -127,3 +127,10 @@ CREATE TABLE rowferry_outbox (
   created_at TEXT NOT NULL
 );
 CREATE INDEX rowferry_outbox_by_connection ON rowferry_outbox (connection);
+
+-- Which process sends the messages of a connection just now, and until when at most.
+CREATE TABLE rowferry_outbox_leases (
+  connection TEXT PRIMARY KEY NOT NULL,
+  holder TEXT NOT NULL,
+  leased_until TEXT NOT NULL
+);

@@ -33,6 +33,8 @@ pub(super) struct Pass {
     pub(super) by: By,
     pub(super) query: Zeroizing<String>,
     pub(super) topic: Zeroizing<String>,
+    /// All forms in which a secret is sent.
+    pub(super) secrets: Vec<Zeroizing<String>>,
 }
 
 impl Auth {
@@ -75,22 +77,22 @@ impl Auth {
                 .with_hint("Give the code that the other site shows, like A7X9K2M4."));
         }
         let query = Zeroizing::new(format!("code={code}&vsn=2.0.0"));
-        Ok(Pass { by: By::Code, query, topic: Zeroizing::new(topic(code)) })
+        let secrets = vec![self.secret.clone()];
+        Ok(Pass { by: By::Code, query, topic: Zeroizing::new(topic(code)), secrets })
     }
 
     fn token_pass(&self) -> Result<Pass> {
         let token = Token::parse(&self.secret)?;
-        // With room for the longest, so that no copy of a secret is left behind by growing.
-        let mut query = Zeroizing::new(String::with_capacity(8192));
-        query.push_str("token=");
-        push_encoded(&mut query, token.as_str());
+        let mut secrets = vec![encoded(token.as_str()), Zeroizing::new(token.as_str().to_owned())];
+        let mut query = format!("token={}", *secrets[0]);
         if let Some(password) = self.download_password()? {
-            query.push_str("&password=");
-            push_encoded(&mut query, password);
+            let encoded = encoded(password);
+            query.push_str(&format!("&password={}", *encoded));
+            secrets.extend([encoded, Zeroizing::new(password.to_owned())]);
         }
         query.push_str("&vsn=2.0.0");
         // Nobody tells the receiver the uuid by which the reference names this topic.
-        Ok(Pass { by: By::Token, query, topic: Zeroizing::new(topic("self")) })
+        Ok(Pass { by: By::Token, query: Zeroizing::new(query), topic: Zeroizing::new(topic("self")), secrets })
     }
 
     /// The password, if there is one.
@@ -106,7 +108,8 @@ impl Auth {
 }
 
 /// Percent-encodes all but what a URL's query may always hold (RFC 3986, 2.3).
-fn push_encoded(out: &mut String, text: &str) {
+fn encoded(text: &str) -> Zeroizing<String> {
+    let mut out = Zeroizing::new(String::with_capacity(text.len() * 3));
     for byte in text.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
@@ -116,6 +119,7 @@ fn push_encoded(out: &mut String, text: &str) {
             }
         }
     }
+    out
 }
 
 impl fmt::Debug for Auth {

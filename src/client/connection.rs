@@ -421,7 +421,7 @@ fn open(url: &SiteUrl, pass: &Pass, options: &ConnectOptions) -> Result<WebSocke
         let path = url.path(&prefix, "/sync/websocket");
         let mut stream = Stream::connect(url, options.policy, &options.tls, &budget)?;
         let target = Zeroizing::new(format!("{path}?{}", *pass.query));
-        match upgrade(&mut stream, &url.authority(), &target, pass.by, &options.limits, &budget)? {
+        match upgrade(&mut stream, &url.authority(), &target, pass, &options.limits, &budget)? {
             Upgrade::NotFound => tried.push(path),
             Upgrade::Done(rest) => {
                 let bytes = Some(options.limits.message_bytes);

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::limits::Limits;
 use crate::net::AddressPolicy;
 use crate::net::stream::TlsOptions;
+use crate::wire::api::Secret;
 
 /// How another site is asked.
 ///
@@ -31,6 +32,7 @@ pub struct ConnectOptions {
     pub(super) cancel: CancelToken,
     pub(super) tls: TlsOptions,
     pub(super) policy: AddressPolicy,
+    pub(super) download_password: Option<Secret>,
 }
 
 impl Default for ConnectOptions {
@@ -46,6 +48,7 @@ impl Default for ConnectOptions {
             cancel: CancelToken::new(),
             tls: TlsOptions::default(),
             policy: AddressPolicy::CallersChoice,
+            download_password: None,
         }
     }
 }
@@ -113,6 +116,15 @@ impl ConnectOptions {
         self
     }
 
+    /// The password that the other site asks for beside the token of a stored connection:
+    /// [`Site::pull`](crate::Site::pull) sends it. Where the token is given by the caller, [`Auth`](crate::Auth) has the
+    /// password too, and this is not looked at. Defaults to none.
+    #[must_use]
+    pub fn download_password(mut self, password: impl AsRef<str>) -> Self {
+        self.download_password = Some(Secret::new(password.as_ref()));
+        self
+    }
+
     /// Trusts a certificate authority besides the usual ones: its certificate, PEM (one or several) or DER. It is read when
     /// connecting. Defaults to none.
     #[cfg(feature = "tls")]
@@ -127,6 +139,16 @@ impl ConnectOptions {
     pub(crate) fn policy(mut self, policy: AddressPolicy) -> Self {
         self.policy = policy;
         self
+    }
+
+    /// For a URL that sits in a stored connection, by the site's setting `allow_internal_urls`.
+    pub(crate) fn for_stored_url(self, allow_internal_urls: bool) -> Self {
+        self.policy(AddressPolicy::of_stored(allow_internal_urls))
+    }
+
+    /// The password for pulls through a stored connection.
+    pub(crate) fn password_for_downloads(&self) -> Option<&str> {
+        self.download_password.as_ref().map(Secret::as_str)
     }
 
     /// The prefixes to try, in order.

@@ -53,6 +53,14 @@ fn refused(kind: ErrorKind, text: &str) -> Error {
     Error::new(kind, format!("the other site refused: {text}")).with_hint(hint(kind).unwrap_or(own))
 }
 
+/// What the other side answered, without the secrets that it was sent: an answer may well repeat the question.
+pub(super) fn without<'s>(text: &str, secrets: impl IntoIterator<Item = &'s str>) -> String {
+    secrets
+        .into_iter()
+        .filter(|secret| !secret.is_empty())
+        .fold(text.to_owned(), |text, secret| text.replace(secret, "(..)"))
+}
+
 /// Too many calls, or guesses: `429`. `retry_after` is the header of that name.
 pub(super) fn too_many(kind: ErrorKind, what: &str, retry_after: Option<&str>) -> Error {
     let seconds = retry_after.and_then(|text| text.trim().parse::<u32>().ok());
@@ -102,6 +110,11 @@ mod tests {
         for code in ["database_corrupt", "timeout", "unreachable", "", "nonsense"] {
             assert!(by_code(code, "x").is_none(), "{code}");
         }
+    }
+
+    #[test]
+    fn secrets_are_cut_out() {
+        assert_eq!(without("no such token: abc abc", ["abc", ""]), "no such token: (..) (..)");
     }
 
     #[test]

@@ -11,8 +11,8 @@ use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
 use zeroize::Zeroizing;
 
-use super::auth::By;
-use super::refusal::{by_text, too_many};
+use super::auth::{By, Pass};
+use super::refusal::{by_text, too_many, without};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::net::{Budget, Stream};
@@ -38,7 +38,7 @@ pub(super) fn upgrade(
     stream: &mut Stream,
     host: &str,
     target: &str,
-    by: By,
+    pass: &Pass,
     limits: &Limits,
     budget: &Budget,
 ) -> Result<Upgrade> {
@@ -66,7 +66,11 @@ pub(super) fn upgrade(
     match head.status {
         StatusCode::SWITCHING_PROTOCOLS => head.check(&key).map(|()| Upgrade::Done(rest)),
         StatusCode::NOT_FOUND => Ok(Upgrade::NotFound),
-        _ => Err(head.refusal(&refusal_text(stream, rest, head.body_bytes, budget), by)),
+        _ => {
+            let text = refusal_text(stream, rest, head.body_bytes, budget);
+            let text = excerpt(&without(&text, pass.secrets.iter().map(|secret| secret.as_str())));
+            Err(head.refusal(&text, pass.by))
+        }
     }
 }
 
@@ -180,7 +184,7 @@ fn refusal_text(stream: &mut Stream, mut body: Vec<u8>, length: Option<usize>, b
     let moment = Budget::new(budget.left().min(Duration::from_secs(2)), &[]);
     while body.len() < wanted && read_more(stream, &mut body, &moment).is_ok_and(|read| read > 0) {}
     body.truncate(wanted);
-    excerpt(String::from_utf8_lossy(&body).trim())
+    String::from_utf8_lossy(&body).trim().to_owned()
 }
 
 fn late() -> String {

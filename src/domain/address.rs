@@ -111,3 +111,85 @@ pub fn require_public(url: &SiteUrl) -> Result<()> {
             .with_hint("If it is a site of your own network, turn the setting allow_internal_urls on.")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(url: &str) -> bool {
+        require_public(&SiteUrl::parse(url).unwrap()).is_err()
+    }
+
+    #[test]
+    fn ranges_that_are_not_public() {
+        // The first and last address of each range, and public neighbours where there are any.
+        for address in "0.0.0.0 0.255.255.255 10.0.0.0 10.255.255.255 100.64.0.0 100.127.255.255 127.0.0.0 \
+                      127.255.255.255 169.254.0.0 169.254.169.254 169.254.255.255 172.16.0.0 172.31.255.255 192.0.0.0 \
+                      192.0.0.255 192.0.2.1 192.88.99.1 192.168.0.0 192.168.255.255 198.18.0.0 198.19.255.255 \
+                      198.51.100.1 203.0.113.1 224.0.0.0 239.255.255.255 240.0.0.0 255.255.255.255 :: ::1 ::8.8.8.8 \
+                      ::ffff:127.0.0.1 ::ffff:10.0.0.1 64:ff9b::10.0.0.1 64:ff9b::a9fe:a9fe 64:ff9b:1::8.8.8.8 100::1 \
+                      100:0:0:1::1 2001::1 2001:0:4136:e378:8000:63bf:3fff:fdd2 2001:2::1 2001:10::1 2001:20::1 \
+                      2001:1ff:ffff::1 2001:db8::1 2002:7f00:1::1 2002:a00:1::1 2002:c0a8:101::1 3fff::1 \
+                      3fff:fff:ffff::1 4000::1 5f00::1 2606:4700::5efe:10.0.0.1 2606:4700::200:5efe:192.168.0.1 \
+                      fc00::1 fdff::1 fe80::1 febf::1 fec0::1 ff02::1"
+            .split(' ')
+        {
+            assert!(!public_address(address.parse().unwrap()), "{address}");
+        }
+        for address in "1.1.1.1 8.8.8.8 9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0 126.255.255.255 128.0.0.0 \
+                      169.253.255.255 169.255.0.0 172.15.255.255 172.32.0.0 192.0.1.0 192.0.3.0 192.88.98.1 \
+                      192.167.255.255 192.169.0.0 198.17.255.255 198.20.0.0 198.51.101.0 203.0.114.0 223.255.255.255 \
+                      ::ffff:8.8.8.8 64:ff9b::8.8.8.8 2001:200::1 2001:db7:ffff::1 2001:db9::1 2001:4860:4860::8888 \
+                      2002:808:808::1 2606:4700::1 2606:4700::5efe:8.8.8.8 3ffe::1 3fff:1000::1"
+            .split(' ')
+        {
+            assert!(public_address(address.parse().unwrap()), "{address}");
+        }
+    }
+
+    #[test]
+    fn hosts_that_a_resolver_takes_for_the_own_machine() {
+        for host in "localhost LOCALHOST localhost. shop.localhost ip6-localhost localhost.localdomain 127.0.0.1 \
+                      127.0.0.1. 127.1 127.0.1 0x7f.1 0X7F.0.0.1 0177.0.0.1 2130706433 0x7f000001 017700000001 0 0x \
+                      10.0x101 [::1] [0:0:0:0:0:0:0:1] [::ffff:7f00:1] [::ffff:169.254.169.254]"
+            .split(' ')
+        {
+            assert!(refused(&format!("http://{host}:7171/x")), "{host}");
+        }
+        for host in
+            ["shop.example", "localhost.example", "notlocalhost", "8.8.8.8", "134744072", "0x08080808", "[2606:4700::1]"]
+        {
+            assert!(!refused(&format!("http://{host}")), "{host}");
+        }
+        let error = require_public(&SiteUrl::parse("http://127.1").unwrap()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ForbiddenAddress);
+        assert!(error.message().contains("127.0.0.1") && error.hint().unwrap().contains("allow_internal_urls"));
+    }
+
+    #[test]
+    fn spellings_of_ipv4() {
+        for (text, address) in [
+            ("1.2.3.4", Some([1, 2, 3, 4])),
+            ("1.2.3", Some([1, 2, 0, 3])),
+            ("1.2.772", Some([1, 2, 3, 4])),
+            ("1.131844", Some([1, 2, 3, 4])),
+            ("16909060", Some([1, 2, 3, 4])),
+            ("4294967295", Some([255; 4])),
+            ("4294967296", None),
+            ("1.2.3.256", None),
+            ("1.256.3.4", None),
+            ("1.2.65536", None),
+            ("1.16777216", None),
+            ("1.2.3.4.5", None),
+            ("1..2", None),
+            ("08.0.0.1", None),
+            ("99999999999999999999", None),
+            ("", None),
+            ("a.b", None),
+        ] {
+            assert_eq!(spelled_v4(text), address.map(Ipv4Addr::from), "{text}");
+        }
+        assert!(ends_in_number("a.1") && ends_in_number("a.0xf") && ends_in_number("08") && !ends_in_number("1.a"));
+        assert!(!ends_in_number("a.0xg") && !ends_in_number(""));
+    }
+}

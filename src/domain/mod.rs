@@ -11,6 +11,7 @@ pub mod digest;
 pub mod event;
 pub mod logical;
 pub mod record;
+pub mod remote;
 pub mod schema;
 pub mod session;
 pub mod settings;

@@ -178,6 +178,9 @@ mod tests {
             ("ws://[::1]:80", "http://[::1]"),
             (" http://[2001:DB8::1]:8080/x ", "http://[2001:db8::1]:8080/x"),
             ("http://shop.example:", "http://shop.example"),
+            ("http://Shop.Example./", "http://shop.example"),
+            ("http://0x7f.1/", "http://127.0.0.1"),
+            ("http://[0:0:0:0:0:0:0:1]/", "http://[::1]"),
         ] {
             assert_eq!(SiteUrl::parse(text).unwrap().to_string(), normal, "{text}");
         }
@@ -200,12 +203,29 @@ mod tests {
             ("http://shop.example:99999", "port"),
             ("http://shop.example:0", "port"),
             ("http://a b", "malformed"),
+            ("http://256.1.1.1", "host is neither"),
+            ("http://1.2.3.4.5", "host is neither"),
+            ("http://a..b", "host is neither"),
+            ("http://a!hunter2", "host is neither"),
+            ("http://[fe80::1%25eth0]", "host is neither"),
+            (&format!("http://{}", "x".repeat(64)), "host is neither"),
+            (&format!("http://shop.example/{}", "hunter2/".repeat(300)), "too long"),
         ] {
             let error = SiteUrl::parse(text).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
             assert!(error.message().contains(why), "{text}: {error}");
             assert!(error.hint().is_some() && !error.to_string().contains("hunter2"));
         }
+    }
+
+    #[test]
+    fn a_site_is_known_by_its_http_address() {
+        assert_eq!(SiteUrl::of_site(" HTTPS://shop.example ").unwrap().to_string(), "https://shop.example");
+        for text in ["ws://shop.example", " WSS://shop.example", "shop.example"] {
+            assert_eq!(SiteUrl::of_site(text).unwrap_err().kind(), ErrorKind::InvalidInput, "{text}");
+        }
+        assert_eq!(SiteUrl::parse("http://0x7f.1").unwrap().literal_address(), Some(IpAddr::from([127, 0, 0, 1])));
+        assert_eq!(SiteUrl::parse("http://127.example").unwrap().literal_address(), None);
     }
 
     #[test]

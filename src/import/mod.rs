@@ -49,12 +49,13 @@ impl<'s> Import<'s> {
         records::write(self.store, |sql| pulls::begin(sql, &self.scope, self.clock.now()))
     }
 
-    /// Drops the scopes of dead pulls, each in a transaction of its own.
-    fn drop_abandoned(&self) -> Result<()> {
+    /// Drops the scopes of dead pulls, each in a transaction of its own. Gives how many there were.
+    pub(crate) fn drop_abandoned(&self) -> Result<u64> {
         let age = time::Duration::try_from(self.limits.abandoned_time).ok();
         let Some(before) = age.and_then(|age| self.clock.now().checked_sub(age)) else {
-            return Ok(());
+            return Ok(0);
         };
+        let mut dropped = 0;
         // A look first, which needs no write lock.
         while records::read(self.store, |sql| pulls::abandoned(sql, before))?.is_some() {
             let mut writer = self.store.writer()?;
@@ -62,10 +63,11 @@ impl<'s> Import<'s> {
                 log::info!("dropping what the dead pull {} left behind", scope.as_str());
                 writer.end_scope(&scope)?;
                 pulls::end(writer.state(), &scope)?;
+                dropped += 1;
             }
             writer.commit()?;
         }
-        Ok(())
+        Ok(dropped)
     }
 
     /// Begins a transaction of this pull.

@@ -38,7 +38,8 @@ const SITE_UUID: &str = "site_uuid";
 
 /// One installation: a store plus its settings. A clone is the same site.
 ///
-/// Opening a site makes rowferry's own tables (`rowferry_*`) in the database if they are not there, and changes nothing else.
+/// Opening a site makes rowferry's own tables (`rowferry_*`) in the database if they are not there, and changes nothing else
+/// (but that SQLite then has its table `sqlite_sequence`, for numbers that are never given twice).
 #[derive(Debug, Clone)]
 pub struct Site(Arc<Inner>);
 
@@ -198,7 +199,14 @@ impl Site {
     }
 
     /// Starts anew with a new key after the old one was lost: a new key file is made (a key that the host gave is taken as
-    /// the new one), and all sessions are deleted, because only the old key knew their codes.
+    /// the new one). What was sealed under the old key cannot be read any more:
+    ///
+    /// - All sessions are deleted, because only the old key knew their codes.
+    /// - Messages to other sites that were not sent yet are dropped.
+    /// - Sender connections go on: the other site's token still works. This site can no longer tell the other one of changes,
+    ///   until the token is [rotated](Connections::regenerate_token); the new one is then to be given to the other site by hand.
+    /// - Receiver connections have lost their token: [set it](Connections::set_token) again, or let the other site rotate it.
+    ///   Until then pulls through them fail with [`SiteKey`](ErrorKind::SiteKey).
     ///
     /// # Errors
     /// [`File`](ErrorKind::File) when the key's file cannot be written; what the store says.
@@ -353,9 +361,10 @@ mod tests {
         assert_eq!(site.uuid().unwrap(), Site::open(&path).unwrap().uuid().unwrap());
     }
 
-    /// The SQL of all objects that are not rowferry's.
+    /// The SQL of all objects that are not rowferry's, nor SQLite's own for them.
     fn schema(database: &rusqlite::Connection) -> Vec<(String, Option<String>)> {
-        let select = "SELECT name, sql FROM sqlite_schema WHERE tbl_name NOT LIKE 'rowferry%' ORDER BY name";
+        let select = "SELECT name, sql FROM sqlite_schema WHERE tbl_name NOT LIKE 'rowferry%' \
+                      AND name <> 'sqlite_sequence' ORDER BY name";
         let mut statement = database.prepare(select).unwrap();
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
         rows.collect::<Result<_, _>>().unwrap()

@@ -11,8 +11,8 @@ use crate::domain::transfer::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Sql;
-use crate::store::records;
-use crate::store::records::transfers::{self, Change, connections};
+use crate::store::records::transfers::{self, Change};
+use crate::store::records::{self, connections};
 
 /// Who does something where the host does not say who.
 const HOST: &str = "host";
@@ -66,9 +66,10 @@ impl<'s> Transfers<'s> {
         self.read(|sql| found(sql, uuid))
     }
 
-    /// The transfers that a filter chooses.
+    /// The transfers that a filter chooses, at most [`Limits::listed`](crate::Limits::listed).
     pub fn list(&self, filter: &TransferFilter) -> Result<Vec<Transfer>> {
-        self.read(|sql| transfers::list(sql, filter))
+        let filter = self.bounded(filter);
+        self.read(|sql| transfers::list(sql, &filter))
     }
 
     /// How many transfers a filter chooses, its limit and offset left out.
@@ -89,7 +90,7 @@ impl<'s> Transfers<'s> {
     /// The transfers that wait for approval and can still get it; of the filter, its statuses say nothing here.
     pub fn pending_approvals(&self, filter: &TransferFilter) -> Result<Vec<Transfer>> {
         let now = self.site.now();
-        let filter = filter.clone().statuses([]);
+        let filter = self.bounded(filter).statuses([]);
         self.read(|sql| transfers::pending_approvals(sql, &filter, now))
     }
 
@@ -234,6 +235,10 @@ impl<'s> Transfers<'s> {
             })?;
         }
         Ok(changed)
+    }
+
+    fn bounded(&self, filter: &TransferFilter) -> TransferFilter {
+        filter.clone().limit(filter.limit.min(self.site.limits().listed))
     }
 
     fn read<T>(&self, work: impl FnMut(&mut dyn Sql) -> Result<T>) -> Result<T> {

@@ -5,19 +5,27 @@ mod approval;
 mod client;
 mod fetch;
 mod history;
+#[cfg(feature = "client")]
+mod http;
 mod local;
 mod options;
 mod order;
 mod prepare;
 mod progress;
 mod pull;
+#[cfg(all(test, feature = "sqlite"))]
+mod pull_tests;
 mod report;
 mod run;
 mod source;
+#[cfg(feature = "client")]
+mod stored;
 mod wait;
 
 pub(crate) use approval::{Approval, Verdict};
 pub(crate) use history::Origin;
+#[cfg(feature = "client")]
+pub(crate) use http::HttpSource;
 pub use options::TransferOptions;
 pub use progress::Phase;
 pub use progress::Progress;

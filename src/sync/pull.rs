@@ -120,6 +120,8 @@ impl Pull<'_, '_> {
             return;
         }
         self.lost = match error.kind() {
+            // The other side may have cancelled this one table.
+            ErrorKind::Cancelled if !self.options.cancel.is_cancelled() && self.source.is_open() => None,
             ErrorKind::Timeout | ErrorKind::Cancelled => Some(Error::new(error.kind(), error.message())),
             kind if refuses_all(kind) => Some(error.copy()),
             // What one table broke is no fault of those behind it: for them the connection is gone, and may be made again.
@@ -132,6 +134,7 @@ impl Pull<'_, '_> {
     pub(super) fn finish(&mut self, at: usize) {
         let job = &mut self.jobs[at];
         approval::note(&mut job.report);
+        job.report.notes.extend(self.source.notes(&job.name, job.report.created_table));
         if let (Some(history), Some(uuid)) = (&mut self.history, job.report.transfer)
             && let Err(error) = history.end(uuid, &job.report, job.bytes)
         {

@@ -30,8 +30,15 @@ pub(crate) trait Source: Sync {
         Ok(None)
     }
 
-    /// Fetches the page behind the first `offset` records and adds its rows to `rows`, which has the columns of `table`.
+    /// Fetches the page behind the first `offset` records and adds its rows to `rows`, which has the columns of `table`. It has
+    /// no more than `limit` records where the other side can be asked for so few.
     fn page(&self, table: &TableSchema, offset: u64, limit: u32, rows: &mut Rows, patience: &Patience) -> Result<Page>;
+
+    /// What a reader of the report should know of how a table was fetched, whole sentences. `created` says whether it was made
+    /// here.
+    fn notes(&self, _table: &str, _created: bool) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// What came beside the rows of a page.

@@ -6,6 +6,7 @@ use crate::client::refusal::{self, by_code, by_text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::http::HttpAnswer;
 use crate::wire::api::Refusal;
+use crate::wire::excerpt;
 
 /// Whether there is nothing at the path: a 404 that is not the call's own, which says `success` or `exists` false.
 pub(super) fn is_no_route(answer: &HttpAnswer) -> bool {
@@ -23,6 +24,18 @@ pub(super) fn is_no_route(answer: &HttpAnswer) -> bool {
     answer.status == 404 && !own(&answer.body)
 }
 
+/// What an answer says to people, whatever its status: cut short and printable, empty if it says nothing.
+pub(super) fn words(answer: &HttpAnswer) -> String {
+    #[derive(Deserialize)]
+    struct Good {
+        message: String,
+    }
+    match serde_json::from_slice::<Good>(&answer.body) {
+        Ok(good) if answer.status == 200 => excerpt(&good.message),
+        _ => Refusal::decode(&answer.body).error,
+    }
+}
+
 /// The body of a good answer.
 ///
 /// # Errors
@@ -30,7 +43,7 @@ pub(super) fn is_no_route(answer: &HttpAnswer) -> bool {
 pub(super) fn good(answer: HttpAnswer) -> Result<Vec<u8>> {
     match answer.status {
         200 => Ok(answer.body),
-        status => Err(refused(status, &answer)),
+        status => Err(refused(status, &answer).with_http_status(status)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! One method for each call.
 
-use super::{Api, Question};
+use super::{Api, Question, answer};
 use crate::cancel::Patience;
 use crate::client::FetchedRecords;
 use crate::domain::schema::TableSchema;
@@ -95,14 +95,32 @@ impl Api {
         token: &Token,
         password: Option<&str>,
     ) -> Result<Registered> {
+        self.register_connection_in_words(own_url, name, token, password).and_then(|(answer, _)| answer)
+    }
+
+    /// [`Api::register_connection`], with the other site's own words: for people, whatever the answer. An error without them
+    /// is no answer of the call's.
+    pub(crate) fn register_connection_in_words(
+        &self,
+        own_url: &str,
+        name: &str,
+        token: &Token,
+        password: Option<&str>,
+    ) -> Result<(Result<Registered>, String)> {
         let message = Register {
             auth_token: Secret::new(token.as_str()),
             connection_name: name.to_owned(),
             password: password.map(Secret::new),
             sender_url: own_url.to_string(),
         };
-        let body = self.needed(&Question::new(Call::Register, encode(&message)), &Api::patience())?;
-        decode(&body, "its answer to the registration")
+        let mut question = Question::new(Call::Register, encode(&message));
+        question.secrets.extend([message.auth_token].into_iter().chain(message.password));
+        let doing = |error: Error| self.doing(&question, error);
+        let answer = self.answer(&question, &Api::patience()).map_err(doing)?;
+        let answer = self.without_secrets(&question, answer.ok_or_else(|| self.unknown(&question))?);
+        let words = self.clean(&question, &answer::words(&answer));
+        let body = answer::good(answer).map_err(doing);
+        Ok((body.and_then(|body| decode(&body, "its answer to the registration")), words))
     }
 
     /// Tells the other site that the connection with the site at `own_url` is over.
@@ -199,7 +217,9 @@ impl Api {
             auth_token_hash: self.hash()?,
             sender_url: own_url.to_owned(),
         };
-        match self.ask(&Question::new(Call::RotateToken, encode(&message)), &Api::patience())? {
+        let mut question = Question::new(Call::RotateToken, encode(&message));
+        question.secrets.push(message.auth_token);
+        match self.ask(&question, &Api::patience())? {
             Some(body) => decode::<Updated>(&body, "its answer to the new token").map(|_| true),
             None => Ok(false),
         }
@@ -281,11 +301,12 @@ impl Api {
 
     /// The body of a good answer to a call that every site knows.
     fn needed(&self, question: &Question, patience: &Patience) -> Result<Vec<u8>> {
-        let unknown = || {
-            let why = format!("{} does not know the call {}", self.url.authority(), question.call);
-            Error::new(ErrorKind::Protocol, why).with_hint("Check the address, and that a site of this protocol is there.")
-        };
-        self.ask(question, patience)?.ok_or_else(unknown)
+        self.ask(question, patience)?.ok_or_else(|| self.unknown(question))
+    }
+
+    fn unknown(&self, question: &Question) -> Error {
+        let why = format!("{} does not know the call {}", self.url.authority(), question.call);
+        Error::new(ErrorKind::Protocol, why).with_hint("Check the address, and that a site of this protocol is there.")
     }
 
     /// A question about tables or records: its answer may be long, and changes nothing.

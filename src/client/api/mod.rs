@@ -11,6 +11,7 @@ use http::{Method, Request};
 use zeroize::Zeroizing;
 
 use super::options::ConnectOptions;
+use super::refusal::without;
 use crate::cancel::{CancelToken, Patience};
 use crate::domain::settings::SiteStatus;
 use crate::domain::url::SiteUrl;
@@ -19,7 +20,7 @@ use crate::net::Budget;
 use crate::net::http::{Http, HttpAnswer, Route};
 use crate::net::stream::refuse_without_tls;
 use crate::secret::{Credential, Token};
-use crate::wire::api::Call;
+use crate::wire::api::{Call, Secret};
 
 pub use calls::RecordsQuery;
 
@@ -83,12 +84,14 @@ struct Question {
     most: usize,
     /// Whether it changes nothing on the other side, so that it may be asked twice.
     reads: bool,
+    /// What is in the body and must not come back in an error.
+    secrets: Vec<Secret>,
 }
 
 impl Question {
     /// A question whose answer is short.
     fn new(call: Call, body: String) -> Self {
-        Question { call, body: Zeroizing::new(body), time: CALL_TIME, most: ANSWER_BYTES, reads: false }
+        Question { call, body: Zeroizing::new(body), time: CALL_TIME, most: ANSWER_BYTES, reads: false, secrets: Vec::new() }
     }
 }
 
@@ -157,12 +160,27 @@ impl Api {
 
     /// Asks, and gives the body of a good answer; `None` if the other site does not know the call at all.
     fn ask(&self, question: &Question, patience: &Patience) -> Result<Option<Vec<u8>>> {
-        let doing = || format!("{} of {}", question.call, self.url.authority());
-        match self.answer(question, patience) {
-            Ok(Some(answer)) => answer::good(answer).map(Some).map_err(|error| error.while_doing(doing())),
-            Ok(None) => Ok(None),
-            Err(error) => Err(error.while_doing(doing())),
+        let answer = self.answer(question, patience);
+        let good = |answer| answer::good(self.without_secrets(question, answer));
+        answer.and_then(|answer| answer.map(good).transpose()).map_err(|error| self.doing(question, error))
+    }
+
+    /// An error of this question.
+    fn doing(&self, question: &Question, error: Error) -> Error {
+        error.while_doing(format!("{} of {}", question.call, self.url.authority()))
+    }
+
+    /// A refusal that does not give back what was sent: it is shown and kept.
+    fn without_secrets(&self, question: &Question, answer: HttpAnswer) -> HttpAnswer {
+        match answer.status {
+            200 => answer,
+            _ => HttpAnswer { body: self.clean(question, &String::from_utf8_lossy(&answer.body)).into_bytes(), ..answer },
         }
+    }
+
+    fn clean(&self, question: &Question, text: &str) -> String {
+        let own = [self.credential.as_ref().map(Credential::as_str), self.password.as_deref().map(String::as_str)];
+        without(text, own.into_iter().flatten().chain(question.secrets.iter().map(Secret::as_str)))
     }
 
     /// An answer of the call's own, whatever its status.
@@ -243,5 +261,37 @@ impl Api {
 impl fmt::Debug for Api {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Api").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::client::{Auth, Client};
+    use crate::net::AddressPolicy;
+
+    #[test]
+    fn stored_urls_do_not_lead_inside() {
+        let inside = TcpListener::bind("127.0.0.1:0").unwrap();
+        inside.set_nonblocking(true).unwrap();
+        let options = || ConnectOptions::default().policy(AddressPolicy::PublicOnly);
+        let port = inside.local_addr().unwrap().port();
+        // The second is a name for it to a resolver, and the last an IPv6 form of it.
+        for host in ["127.0.0.1", "127.1", "localhost", "[::ffff:127.0.0.1]"] {
+            let url = format!("http://{host}:{port}");
+            let errors = [
+                Api::new(&url, &options()).unwrap().status().unwrap_err(),
+                remote_status(&url, &options()).unwrap_err(),
+                Client::connect(&url, Auth::token("x"), options()).map(|_| ()).unwrap_err(),
+            ];
+            for error in errors {
+                assert_eq!(error.kind(), ErrorKind::ForbiddenAddress, "{url}: {error}");
+                assert!(error.hint().is_some_and(|hint| hint.contains("allow_internal_urls")), "{error}");
+            }
+        }
+        assert_eq!(inside.accept().map(|_| ()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 }

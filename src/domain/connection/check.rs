@@ -105,3 +105,61 @@ fn keepable(at: OffsetDateTime) -> bool {
 fn invalid(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidInput, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    #[test]
+    fn names_are_bounded_and_printable() {
+        assert_eq!(normal_name("  Bäckup 1 ").unwrap(), "Bäckup 1");
+        assert!(normal_name(&"ä".repeat(255)).is_ok());
+        for bad in ["", "  ", "a\0b", "a\nb", "a\u{1b}[0m", "a\u{85}b", &"ä".repeat(256)] {
+            assert_eq!(normal_name(bad).unwrap_err().kind(), ErrorKind::InvalidInput, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_no_policy_can_be_is_refused_by_field() {
+        type Change = fn(&mut Policy);
+        let changes: [(&str, Change); 13] = [
+            ("max_records_per_request", |policy| policy.max_records_per_request = 0),
+            ("max_records_per_request", |policy| policy.max_records_per_request = u64::MAX),
+            ("rate_limit_requests_per_minute", |policy| policy.rate_limit_requests_per_minute = 0),
+            ("auto_sync_interval_minutes", |policy| policy.auto_sync_interval_minutes = 0),
+            ("max_downloads", |policy| policy.max_downloads = Some(1 << 63)),
+            ("max_records_total", |policy| policy.max_records_total = Some(1 << 63)),
+            ("allowed_tables", |policy| policy.allowed_tables = vec![" ".into()]),
+            ("excluded_tables", |policy| policy.excluded_tables = vec![String::new()]),
+            ("auto_approve_tables", |policy| policy.auto_approve_tables = vec!["x".repeat(1_001)]),
+            ("auto_sync_tables", |policy| policy.auto_sync_tables = vec!["x".into(); 11]),
+            ("ip_whitelist", |policy| policy.ip_whitelist = vec!["192.0.2.1".parse().unwrap(); 11]),
+            ("expires_at", |policy| policy.expires_at = Some(datetime!(-0001-01-01 00:00 UTC))),
+            // In UTC it is the year 0 no more.
+            ("expires_at", |policy| policy.expires_at = Some(datetime!(0000-01-01 00:00 +1))),
+        ];
+        for (field, change) in changes {
+            let mut policy = Policy::default();
+            policy.check(10).unwrap();
+            change(&mut policy);
+            let error = policy.check(10).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            assert!(error.message().contains(field), "{field}: {error}");
+        }
+        let policy = Policy {
+            max_downloads: Some(0),
+            expires_at: Some(datetime!(9999-12-31 23:59:59 UTC)),
+            auto_sync_tables: vec!["x".into(); 10],
+            ..Policy::default()
+        };
+        policy.check(10).unwrap();
+    }
+
+    #[test]
+    fn notes_are_bounded() {
+        let notes = Metadata::from_iter([("a".to_owned(), "b".into())]);
+        assert!(check_metadata(&notes, 9).is_ok());
+        assert!(check_metadata(&notes, 8).is_err());
+    }
+}

@@ -197,3 +197,32 @@ impl Connection {
         self.policy.requires_approval(table)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_that_can_be_made() {
+        use ConnectionStatus::*;
+        use ConnectionStep::*;
+        let steps = [Approve, Suspend, Reactivate, Revoke, Expire];
+        // For each status the one after each step.
+        for (from, after) in [
+            (Pending, [Some(Active), None, None, Some(Revoked), Some(Expired)]),
+            (Active, [None, Some(Suspended), None, Some(Revoked), Some(Expired)]),
+            (Suspended, [None, None, Some(Active), Some(Revoked), Some(Expired)]),
+            (Revoked, [None; 5]),
+            (Expired, [None, None, Some(Active), Some(Revoked), None]),
+        ] {
+            for (step, to) in steps.into_iter().zip(after) {
+                let made = from.after(step);
+                assert_eq!(made.as_ref().ok(), to.as_ref(), "{from} {step:?}");
+                if let Err(error) = made {
+                    assert_eq!(error.kind(), ErrorKind::InvalidTransition);
+                    assert!(error.message().contains(from.as_str()) && error.hint().is_some());
+                }
+            }
+        }
+    }
+}

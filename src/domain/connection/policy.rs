@@ -200,3 +200,64 @@ impl AllowedHours {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn tables_are_allowed_and_approved_by_name_without_case() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let mut policy = Policy::default();
+        assert!(policy.table_allowed("users") && !policy.requires_approval("users"));
+        policy.excluded_tables = names(&["Secret"]);
+        assert!(policy.table_allowed("users") && !policy.table_allowed("secret") && policy.table_excluded("SECRET"));
+        policy.allowed_tables = names(&["users", "secret"]);
+        assert!(policy.table_allowed("USERS") && !policy.table_allowed("posts"));
+        assert!(!policy.table_allowed("secret"), "excluded wins");
+        policy.approval_mode = ApprovalMode::RequireApproval;
+        policy.auto_approve_tables = names(&["users"]);
+        assert!(policy.requires_approval("users"));
+        policy.approval_mode = ApprovalMode::PerTable;
+        assert!(!policy.requires_approval("Users") && policy.requires_approval("posts"));
+    }
+
+    #[test]
+    fn addresses_are_allowed_by_range() {
+        let mut policy = Policy::default();
+        let allowed = |policy: &Policy, text: &str| policy.address_allowed(Some(text.parse().unwrap()));
+        assert!(policy.address_allowed(None) && allowed(&policy, "192.0.2.1"));
+        let ranges = ["192.0.2.0/24", "::ffff:198.51.100.0/120", "2001:db8::/32", "203.0.113.7"];
+        policy.ip_whitelist = ranges.iter().map(|range| range.parse().unwrap()).collect();
+        for inside in ["192.0.2.255", "::ffff:192.0.2.1", "198.51.100.9", "2001:db8:1::", "203.0.113.7"] {
+            assert!(allowed(&policy, inside), "{inside}");
+        }
+        for outside in ["192.0.3.1", "::ffff:192.0.3.1", "198.51.101.9", "2001:db9::", "203.0.113.8", "::192.0.2.1"] {
+            assert!(!allowed(&policy, outside), "{outside}");
+        }
+        assert!(!policy.address_allowed(None), "an unknown one is not listed");
+        let shown: Vec<_> = policy.ip_whitelist.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["192.0.2.0/24", "198.51.100.0/24", "2001:db8::/32", "203.0.113.7"]);
+        for bad in ["", "x", "192.0.2.0/33", "192.0.2", "192.0.2.1/24/1", "::ffff:192.0.2.0/64", "2001:db8::/129"] {
+            assert_eq!(bad.parse::<AddressRange>().unwrap_err().kind(), ErrorKind::InvalidInput, "{bad}");
+        }
+    }
+
+    #[test]
+    fn hours_include_both_ends_and_may_span_midnight() {
+        let at = |hour: u8, minute: u8| {
+            datetime!(2026-01-02 00:00 UTC).replace_hour(hour).unwrap().replace_minute(minute).unwrap()
+        };
+        let day = AllowedHours::new(9, 17).unwrap();
+        assert!(day.contains(at(9, 0)) && day.contains(at(17, 59)) && !day.contains(at(8, 59)) && !day.contains(at(18, 0)));
+        let night = AllowedHours::new(22, 5).unwrap();
+        assert!(night.contains(at(22, 0)) && night.contains(at(0, 0)) && night.contains(at(5, 59)));
+        assert!(!night.contains(at(6, 0)) && !night.contains(at(21, 59)));
+        let one = AllowedHours::new(3, 3).unwrap();
+        assert!(one.contains(at(3, 30)) && !one.contains(at(4, 0)));
+        assert!(night.contains(datetime!(2026-01-02 01:00 +3)), "in UTC it is 22:00");
+        assert_eq!(AllowedHours::new(0, 24).unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
+}

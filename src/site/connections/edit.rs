@@ -56,8 +56,7 @@ impl Connections<'_> {
     /// Those of [`Connections::create`].
     pub fn update(&self, uuid: Uuid, edit: impl FnOnce(&mut ConnectionEdit)) -> Result<Connection> {
         let before = self.get(uuid)?;
-        let after = self.edited(&before, edit)?;
-        let (mut after, password) = after;
+        let (mut after, password) = self.edited(&before, edit)?;
         let now = self.site.now();
         let most = self.site.limits().metadata_bytes;
         let notes = std::mem::replace(&mut after.metadata, before.metadata.clone());
@@ -106,7 +105,6 @@ impl Connections<'_> {
             self.check_address(&site_url)?;
         }
         wanted.policy.check(self.site.limits().policy_entries)?;
-        check_metadata(&wanted.metadata, self.site.limits().metadata_bytes)?;
         let password = match wanted.password {
             None => None,
             Some(None) => Some(None),

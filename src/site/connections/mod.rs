@@ -32,6 +32,23 @@ const REASON: usize = 1_000;
 /// should know, with a message to it: that waits until it is sent. Two programs may change the same connection at once, and
 /// no change is lost.
 ///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// use rowferry::{NewConnection, Policy, Site};
+///
+/// let shop = Site::open(folder.path().join("shop.db"))?;
+/// let mut policy = Policy::default();
+/// policy.allowed_tables = vec!["users".into(), "posts".into()];
+/// policy.max_downloads = Some(100);
+/// let connections = shop.connections().by("alice");
+/// let made = connections.create(NewConnection::sender("Backup", "https://backup.example").policy(policy))?;
+/// println!("the token of {}: {}", made.connection.name, made.token.as_str());
+/// connections.suspend(made.connection.uuid, Some("holidays"))?;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// Every method fails with what the store says; those that name a connection with [`NotFound`](ErrorKind::NotFound) when there
 /// is none; those that deal with tokens also when the site's key is lost ([`SiteKey`](ErrorKind::SiteKey)).
 #[derive(Debug, Clone, Copy)]
@@ -85,3 +102,10 @@ fn not_found(uuid: Uuid) -> Error {
 fn details<const N: usize>(entries: [(&str, &str); N]) -> Metadata {
     entries.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect()
 }
+
+#[cfg(all(test, feature = "sqlite"))]
+mod model_tests;
+#[cfg(all(test, feature = "sqlite"))]
+mod race_tests;
+#[cfg(all(test, feature = "sqlite"))]
+mod tests;

@@ -74,6 +74,12 @@ pub(crate) fn prune(sql: &mut dyn Sql, before: OffsetDateTime) -> Result<u64> {
     Ok(dropped as u64)
 }
 
+/// Whether there are events from before this moment.
+pub(crate) fn any_before(sql: &mut dyn Sql, before: OffsetDateTime) -> Result<bool> {
+    let select = "SELECT 1 FROM rowferry_events WHERE at < ?1 LIMIT 1";
+    Ok(!sql.query(select, &[clock::to_text(before).into()])?.is_empty())
+}
+
 fn integer(number: u64) -> Value {
     i64::try_from(number).unwrap_or(i64::MAX).into()
 }

@@ -3,6 +3,8 @@
 pub(crate) mod connections;
 pub(crate) mod events;
 mod fields;
+#[cfg(feature = "client")]
+pub(crate) mod leases;
 pub(crate) mod outbox;
 pub(crate) mod pulls;
 pub(crate) mod sessions;

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::{Fields, number, unreadable};
@@ -34,6 +34,10 @@ pub(crate) struct Outgoing {
     pub credential_sealed: String,
     /// How often it was tried.
     pub attempts: u64,
+    /// When it is to be tried next.
+    pub next_at: OffsetDateTime,
+    /// When it was put here.
+    pub created_at: OffsetDateTime,
 }
 
 /// What there is to tell.
@@ -111,9 +115,21 @@ fn put(
     sql.execute(insert, &row).map(|_| ())
 }
 
+/// Longest time that a message waits until it is tried again.
+pub(crate) const LONGEST_PAUSE: Duration = Duration::hours(24);
+
+impl Outgoing {
+    /// Whether its time has come. One that would wait for longer than any does was put off before the clock was set back.
+    pub(crate) fn is_due(&self, now: OffsetDateTime) -> bool {
+        self.next_at <= now || self.next_at - now > LONGEST_PAUSE * 2
+    }
+}
+
 /// What is to be sent now: of each connection the oldest message, if its time has come.
 pub(crate) fn due(sql: &mut dyn Sql, now: OffsetDateTime, limit: u32) -> Result<Vec<Outgoing>> {
-    select(sql, "AND next_at <= ?1 ORDER BY next_at, id LIMIT ?2", &[clock::to_text(now).into(), i64::from(limit).into()])
+    let far = now.checked_add(LONGEST_PAUSE * 2).unwrap_or(now);
+    let parameters = [clock::to_text(now).into(), clock::to_text(far).into(), i64::from(limit).into()];
+    select(sql, "AND (next_at <= ?1 OR next_at > ?2) ORDER BY next_at, id LIMIT ?3", &parameters)
 }
 
 /// The message of a connection that is to be sent next, whether or not its time has come.
@@ -123,8 +139,8 @@ pub(crate) fn next_of(sql: &mut dyn Sql, connection: Uuid) -> Result<Option<Outg
 
 fn select(sql: &mut dyn Sql, which: &str, parameters: &[Value]) -> Result<Vec<Outgoing>> {
     let select = format!(
-        "SELECT id, connection, direction, site_url, kind, status, credential_sealed, token_sealed, attempts \
-         FROM rowferry_outbox WHERE NOT EXISTS (SELECT 1 FROM rowferry_outbox AS older \
+        "SELECT id, connection, direction, site_url, kind, status, credential_sealed, token_sealed, attempts, \
+         next_at, created_at FROM rowferry_outbox WHERE NOT EXISTS (SELECT 1 FROM rowferry_outbox AS older \
          WHERE older.connection = rowferry_outbox.connection AND older.id < rowferry_outbox.id) {which}"
     );
     sql.query(&select, parameters)?.iter().map(|row| outgoing(&mut Fields::of(row))).collect()
@@ -140,7 +156,8 @@ fn outgoing(row: &mut Fields<'_>) -> Result<Outgoing> {
         ("rotate", _, Some(token_sealed)) => Message::Rotate { token_sealed },
         _ => return Err(unreadable("message")),
     };
-    Ok(Outgoing { id, connection, direction, site_url, message, credential_sealed, attempts: row.number()? })
+    let (attempts, next_at, created_at) = (row.number()?, row.moment()?, row.moment()?);
+    Ok(Outgoing { id, connection, direction, site_url, message, credential_sealed, attempts, next_at, created_at })
 }
 
 /// It was sent, or will never be: `false` if it was gone already.
@@ -179,4 +196,69 @@ pub(crate) fn forget_all(sql: &mut dyn Sql) -> Result<()> {
 
 fn integer(number: u64) -> Value {
     i64::try_from(number).unwrap_or(i64::MAX).into()
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::site::{NewConnection, Site};
+    use crate::store::records;
+
+    fn kinds(site: &Site, uuid: Uuid) -> Vec<String> {
+        let select = "SELECT kind FROM rowferry_outbox WHERE connection = ?1 ORDER BY id";
+        let rows = records::read(site.store_ref(), |sql| sql.query(select, &[uuid.to_string().into()])).unwrap();
+        rows.iter().map(|row| row[0].as_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn messages_of_a_connection_go_in_their_order_and_newer_ones_take_the_place_of_older() {
+        let folder = tempfile::tempdir().unwrap();
+        let site = Site::open(folder.path().join("a.db")).unwrap();
+        let make = |name: &str| {
+            let new = NewConnection::sender(name, format!("https://{name}.example"));
+            site.connections().create(new).unwrap().connection
+        };
+        let (a, b) = (make("a"), make("b"));
+        let now = site.now();
+        site.change(|sql| {
+            status(sql, now, &a, "one", ConnectionStatus::Suspended)?;
+            rotate(sql, now, &a, "one", "two")?;
+            status(sql, now, &a, "two", ConnectionStatus::Active)?;
+            status(sql, now, &b, "b", ConnectionStatus::Revoked)
+        })
+        .unwrap();
+        assert_eq!(kinds(&site, a.uuid), ["rotate", "status"]);
+        let due = |at| records::read(site.store_ref(), |sql| due(sql, at, 10)).unwrap();
+        let found = due(now);
+        let shown: Vec<_> = found.iter().map(|message| (message.connection, &*message.credential_sealed)).collect();
+        assert_eq!(shown, [(a.uuid, "one"), (b.uuid, "b")], "the oldest of each");
+        assert!(matches!(&found[0].message, Message::Rotate { token_sealed } if token_sealed == "two"));
+        assert!(matches!(found[1].message, Message::Status(ConnectionStatus::Revoked)));
+
+        // One that is put off holds up the later ones of its connection, and no other.
+        let later = now + Duration::from_secs(60);
+        site.change(|sql| postpone(sql, found[0].id, later, "offline\n")).unwrap();
+        assert_eq!(due(now).iter().map(|message| message.connection).collect::<Vec<_>>(), [b.uuid]);
+        assert_eq!((due(later).len(), due(later).iter().map(|message| message.attempts).max()), (2, Some(1)));
+        let next = records::read(site.store_ref(), |sql| next_of(sql, a.uuid)).unwrap().unwrap();
+        assert_eq!(next.id, found[0].id, "whether or not its time has come");
+
+        site.change(|sql| delete(sql, now, &a, "two")).unwrap();
+        assert_eq!(kinds(&site, a.uuid), ["rotate", "delete"]);
+        assert!(site.change(|sql| done(sql, found[0].id)).unwrap());
+        assert!(!site.change(|sql| done(sql, found[0].id)).unwrap());
+        let next = records::read(site.store_ref(), |sql| next_of(sql, a.uuid)).unwrap().unwrap();
+        assert!(matches!(next.message, Message::Delete) && next.direction == a.direction);
+        assert_eq!(records::read(site.store_ref(), pending).unwrap(), 2);
+        assert!(site.change(|sql| done(sql, next.id)).unwrap());
+        site.change(|sql| status(sql, now, &a, "two", ConnectionStatus::Active)).unwrap();
+        let again = records::read(site.store_ref(), |sql| next_of(sql, a.uuid)).unwrap().unwrap();
+        assert!(again.id > next.id, "a number is never given twice");
+        site.change(|sql| forget(sql, a.uuid)).unwrap();
+        assert_eq!(records::read(site.store_ref(), pending).unwrap(), 1);
+        site.change(forget_all).unwrap();
+        assert_eq!(records::read(site.store_ref(), pending).unwrap(), 0);
+    }
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rusqlite::OpenFlags;
+use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::{dialect, functions};
 use crate::error::{Error, ErrorKind, Result};
@@ -28,6 +29,9 @@ const SPARE_READERS: usize = 8;
 
 /// The most reading connections. The pool has a place in memory for each.
 const MOST_READERS: usize = 10_000;
+
+/// How long the end of the pools waits for a connection that is being opened.
+const SETTLE_TIME: Duration = Duration::from_secs(1);
 
 /// Prepared statements kept by a connection.
 const STATEMENTS: usize = 64;
@@ -96,6 +100,29 @@ pub(super) struct Pools {
     path: PathBuf,
     readers: r2d2::Pool<Manager>,
     writers: r2d2::Pool<Manager>,
+    // Last: it is dropped when the pools are.
+    _settled: Settled,
+}
+
+/// Waits when dropped until the pools' thread has ended what it does: it may hold a pool, and with it open connections, for a
+/// moment after everybody else has let go. A program that ends meanwhile would leave the write-ahead log beside the database.
+struct Settled(Arc<ScheduledThreadPool>);
+
+impl std::fmt::Debug for Settled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Settled")
+    }
+}
+
+impl Drop for Settled {
+    fn drop(&mut self) {
+        let (done, wait) = std::sync::mpsc::channel();
+        // There is one thread: it comes to this when everything before is over. Nobody listens after a time-out.
+        self.0.execute(move || drop(done.send(())));
+        if wait.recv_timeout(SETTLE_TIME).is_err() {
+            log::debug!("a connection is still being opened");
+        }
+    }
 }
 
 /// Switches the file to WAL mode. SQLite does not always wait for the lock that this takes, so it is tried again: two programs
@@ -124,12 +151,7 @@ impl Pools {
         let first = r2d2::ManageConnection::connect(&writer).map_err(|e| dialect::opening(path, e))?;
         switch_to_wal(&first.sqlite, lock_time).map_err(|e| dialect::opening(path, e))?;
         drop(first);
-        let threads = Arc::new(
-            scheduled_thread_pool::ScheduledThreadPool::builder()
-                .num_threads(1)
-                .thread_name_pattern("rowferry-pool")
-                .build(),
-        );
+        let threads = Arc::new(ScheduledThreadPool::builder().num_threads(1).thread_name_pattern("rowferry-pool").build());
         let pool = |manager, size| {
             r2d2::Pool::builder()
                 .max_size(size)
@@ -146,6 +168,7 @@ impl Pools {
             path: path.to_owned(),
             readers: pool(manager(Role::Reader, READ_CACHE_BYTES), readers),
             writers: pool(writer, 1),
+            _settled: Settled(threads),
         })
     }
 

@@ -257,9 +257,17 @@ pub fn decode_table_schema(body: &[u8], table: &str, limits: &Limits) -> Result<
 /// [`ErrorKind::Protocol`].
 pub fn decode<T: DeserializeOwned>(body: &[u8], what: &str) -> Result<T> {
     serde_json::from_slice(body).map_err(|error| {
-        let why = excerpt(&error.to_string());
+        let why = excerpt(&unquoted(&error.to_string()));
         Error::new(ErrorKind::Protocol, format!("the other site's answer cannot be read, {what}: {why}"))
     })
+}
+
+/// A message without the value that it quotes: that may be what the other site was sent, and a secret.
+fn unquoted(message: &str) -> String {
+    match (message.find('"'), message.rfind('"')) {
+        (Some(first), Some(last)) if first < last => format!("{}..{}", &message[..=first], &message[last..]),
+        _ => message.to_owned(),
+    }
 }
 
 /// An answer that refuses.
@@ -360,6 +368,18 @@ mod tests {
         assert_eq!(decode::<Listed>(unknown, "").unwrap().tables[0].row_count, 0);
         for junk in [&b"null"[..], b"{}", b"\xff", br#"{"success":false,"tables":[]}"#, br#"{"success":true}"#] {
             assert_eq!(decode::<Listed>(junk, "").unwrap_err().kind(), ErrorKind::Protocol);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_repeated() {
+        for (body, why) in [
+            (r#"{"success":true,"message":"x","connection_status":"active","connection_uuid":"hunter2"}"#, "UUID"),
+            (r#"{"success":"hunter2 \" hunter2"}"#, "boolean"),
+            (r#"{"hunter2":1}"#, "missing field"),
+        ] {
+            let error = decode::<Registered>(body.as_bytes(), "its answer").unwrap_err();
+            assert!(error.message().contains(why) && !error.message().contains("hunter2"), "{error}");
         }
     }
 

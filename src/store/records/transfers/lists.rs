@@ -4,7 +4,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::integer;
-use super::row::{number, select};
+use super::row::{select, total};
 use crate::clock;
 use crate::domain::transfer::{ConnectionStats, TableStats, Transfer, TransferFilter, TransferStatus};
 use crate::domain::value::Value;
@@ -76,7 +76,7 @@ pub(crate) fn list(sql: &mut dyn Sql, filter: &TransferFilter) -> Result<Vec<Tra
 pub(crate) fn count(sql: &mut dyn Sql, filter: &TransferFilter) -> Result<u64> {
     let which = Which::of(filter);
     let rows = sql.query(&format!("SELECT count(*) FROM rowferry_transfers {}", which.clause()), &which.parameters)?;
-    number(rows.first().map_or(&[], Vec::as_slice), 0)
+    total(rows.first().map_or(&[], Vec::as_slice), 0)
 }
 
 /// Those that can still be approved at this moment.
@@ -126,11 +126,11 @@ pub(crate) fn connection_stats(sql: &mut dyn Sql, connection: Uuid) -> Result<Co
     let rows = sql.query(&select, &[connection.to_string().into(), completed.into(), failed.into()])?;
     let row = rows.first().map_or(&[][..], Vec::as_slice);
     Ok(ConnectionStats {
-        total_transfers: number(row, 0)?,
-        completed: number(row, 1)?,
-        failed: number(row, 2)?,
-        total_records: number(row, 3)?,
-        total_bytes: number(row, 4)?,
+        total_transfers: total(row, 0)?,
+        completed: total(row, 1)?,
+        failed: total(row, 2)?,
+        total_records: total(row, 3)?,
+        total_bytes: total(row, 4)?,
     })
 }
 
@@ -144,9 +144,9 @@ pub(crate) fn table_stats(sql: &mut dyn Sql, filter: &TransferFilter) -> Result<
     let stats = |row: &Vec<Value>| {
         Ok(TableStats {
             table_name: text(row, 0)?,
-            transfers: number(row, 1)?,
-            records: number(row, 2)?,
-            bytes: number(row, 3)?,
+            transfers: total(row, 1)?,
+            records: total(row, 2)?,
+            bytes: total(row, 3)?,
         })
     };
     sql.query(&select, &which.parameters)?.iter().map(stats).collect()

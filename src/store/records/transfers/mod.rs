@@ -11,9 +11,10 @@ pub(crate) use lists::{
     abandoned, connection_stats, count, expired_approvals, list, newest, pending_approvals, table_stats,
 };
 
+use super::{connections, events};
 use crate::clock;
 use crate::domain::connection::Metadata;
-use crate::domain::event::EventKind;
+use crate::domain::event::{EventKind, cleaned_actor};
 use crate::domain::transfer::{Transfer, TransferCounters, TransferStatus, TransferStep};
 use crate::domain::value::Value;
 use crate::error::{Error, ErrorKind, Result};
@@ -94,11 +95,11 @@ pub(crate) fn change(
             (EventKind::TransferApprovalRequested, None)
         }
         Change::Approve => {
-            (transfer.approved_at, transfer.approved_by) = (at, Some(actor.to_owned()));
+            (transfer.approved_at, transfer.approved_by) = (at, Some(cleaned_actor(actor)));
             (EventKind::TransferApproved, None)
         }
         Change::Deny(reason) => {
-            (transfer.denied_at, transfer.denied_by) = (at, Some(actor.to_owned()));
+            (transfer.denied_at, transfer.denied_by) = (at, Some(cleaned_actor(actor)));
             transfer.denial_reason = reason.map(row::shortened);
             (EventKind::TransferDenied, reason)
         }
@@ -216,45 +217,6 @@ fn counts(counters: &TransferCounters) -> [u64; 6] {
 
 fn integer(count: u64) -> Value {
     Value::Integer(i64::try_from(count).unwrap_or(i64::MAX))
-}
-
-// Until the modules of connections and events are there.
-mod events {
-    use super::*;
-    pub(super) fn add(
-        sql: &mut dyn Sql,
-        now: OffsetDateTime,
-        kind: EventKind,
-        actor: &str,
-        connection: Option<Uuid>,
-        transfer: Option<Uuid>,
-        details: Metadata,
-    ) -> Result<()> {
-        let insert =
-            "INSERT INTO rowferry_events (at, kind, actor, connection, transfer, details) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        let id = |uuid: Option<Uuid>| Value::from(uuid.map(|uuid| uuid.to_string()));
-        let details = serde_json::Value::Object(details).to_string();
-        let row =
-            [clock::to_text(now).into(), kind.as_str().into(), actor.into(), id(connection), id(transfer), details.into()];
-        sql.execute(insert, &row).map(|_| ())
-    }
-}
-pub(crate) mod connections {
-    use super::*;
-    pub(super) fn transferred(sql: &mut dyn Sql, uuid: Uuid, records: u64, bytes: u64, now: OffsetDateTime) -> Result<()> {
-        let update = "UPDATE rowferry_connections SET total_transfers = total_transfers + 1, \
-                      total_records_transferred = total_records_transferred + ?2, \
-                      total_bytes_transferred = total_bytes_transferred + ?3, last_transfer_at = ?4 WHERE uuid = ?1";
-        let row = [uuid.to_string().into(), integer(records), integer(bytes), clock::to_text(now).into()];
-        sql.execute(update, &row).map(|_| ())
-    }
-    pub(crate) struct Found {
-        pub(crate) site_url: String,
-    }
-    pub(crate) fn by_uuid(sql: &mut dyn Sql, uuid: Uuid) -> Result<Option<Found>> {
-        let rows = sql.query("SELECT site_url FROM rowferry_connections WHERE uuid = ?1", &[uuid.to_string().into()])?;
-        Ok(rows.first().map(|row| super::super::text(row, 0)).transpose()?.map(|site_url| Found { site_url }))
-    }
 }
 
 fn not_found(uuid: Uuid) -> Error {

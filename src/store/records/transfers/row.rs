@@ -5,12 +5,12 @@ use uuid::Uuid;
 
 use super::{counts, integer};
 use crate::clock;
-use crate::domain::connection::Metadata;
+use crate::domain::event::{cleaned, cleaned_actor};
 use crate::domain::transfer::{Transfer, TransferCounters, TransferStatus};
 use crate::domain::value::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Sql;
-use crate::store::records::{moment, optional_text, text, unreadable};
+use crate::store::records::{Fields, number};
 
 /// In the order of [`values`] and [`transfer`].
 const COLUMNS: [&str; 30] = [
@@ -62,11 +62,11 @@ const FIXED: [&str; 12] = [
     "inserted_at",
 ];
 
-/// Most characters of a text that somebody wrote. What is longer comes from a peer, and is cut.
+/// Most characters of a text that a person or a peer wrote.
 const TEXT: usize = 2_000;
 
 pub(super) fn shortened(text: &str) -> String {
-    text.chars().take(TEXT).collect()
+    cleaned(text, TEXT)
 }
 
 pub(super) fn insert(sql: &mut dyn Sql, transfer: &Transfer, now: OffsetDateTime) -> Result<()> {
@@ -145,7 +145,7 @@ fn values(transfer: &Transfer) -> Result<Vec<Value>> {
         at(transfer.approval_expires_at),
         text(&transfer.requester_ip),
         text(&transfer.requester_user_agent),
-        text(&transfer.initiated_by),
+        transfer.initiated_by.as_deref().map(cleaned_actor).into(),
         text(&transfer.error_message),
         at(transfer.started_at),
         at(transfer.completed_at),
@@ -155,60 +155,47 @@ fn values(transfer: &Transfer) -> Result<Vec<Value>> {
 }
 
 fn transfer(row: &[Value]) -> Result<Transfer> {
-    let optional = |column| optional_text(row, column);
-    let uuid = |column| parsed(optional_text(row, column)?);
-    let at = |column| optional_text(row, column)?.map(|text| moment(&text)).transpose();
-    let metadata: Metadata = serde_json::from_str(&text(row, 28)?).map_err(|_| unreadable("note"))?;
+    let mut next = Fields::of(row);
     Ok(Transfer {
-        uuid: uuid(0)?.ok_or_else(|| unreadable("uuid"))?,
-        direction: text(row, 1)?.parse()?,
-        connection: uuid(2)?,
-        session: uuid(3)?,
-        remote_site_url: optional(4)?,
-        table_name: text(row, 5)?,
-        records_requested: match row.get(6) {
-            Some(Value::Null) => None,
-            _ => Some(number(row, 6)?),
-        },
+        uuid: next.word()?,
+        direction: next.word()?,
+        connection: next.optional_word()?,
+        session: next.optional_word()?,
+        remote_site_url: next.optional_text()?,
+        table_name: next.text()?,
+        records_requested: next.optional_number()?,
         counters: TransferCounters {
-            records_transferred: number(row, 7)?,
-            records_created: number(row, 8)?,
-            records_updated: number(row, 9)?,
-            records_skipped: number(row, 10)?,
-            records_failed: number(row, 11)?,
-            bytes_transferred: number(row, 12)?,
+            records_transferred: next.number()?,
+            records_created: next.number()?,
+            records_updated: next.number()?,
+            records_skipped: next.number()?,
+            records_failed: next.number()?,
+            bytes_transferred: next.number()?,
         },
-        conflict_strategy: optional(13)?.map(|text| text.parse()).transpose()?,
-        status: text(row, 14)?.parse()?,
-        requires_approval: number(row, 15)? != 0,
-        approved_at: at(16)?,
-        approved_by: optional(17)?,
-        denied_at: at(18)?,
-        denied_by: optional(19)?,
-        denial_reason: optional(20)?,
-        approval_expires_at: at(21)?,
-        requester_ip: optional(22)?,
-        requester_user_agent: optional(23)?,
-        initiated_by: optional(24)?,
-        error_message: optional(25)?,
-        started_at: at(26)?,
-        completed_at: at(27)?,
-        metadata,
-        inserted_at: moment(&text(row, 29)?)?,
+        conflict_strategy: next.optional_word()?,
+        status: next.word()?,
+        requires_approval: next.flag()?,
+        approved_at: next.optional_moment()?,
+        approved_by: next.optional_text()?,
+        denied_at: next.optional_moment()?,
+        denied_by: next.optional_text()?,
+        denial_reason: next.optional_text()?,
+        approval_expires_at: next.optional_moment()?,
+        requester_ip: next.optional_text()?,
+        requester_user_agent: next.optional_text()?,
+        initiated_by: next.optional_text()?,
+        error_message: next.optional_text()?,
+        started_at: next.optional_moment()?,
+        completed_at: next.optional_moment()?,
+        metadata: next.json()?,
+        inserted_at: next.moment()?,
     })
 }
 
-fn parsed(text: Option<String>) -> Result<Option<Uuid>> {
-    text.map(|text| text.parse().map_err(|_| unreadable("uuid"))).transpose()
-}
-
-/// A count; 0 where a sum over no rows is NULL.
-pub(super) fn number(row: &[Value], column: usize) -> Result<u64> {
+/// A count or sum: 0 over no rows, where a sum is NULL.
+pub(super) fn total(row: &[Value], column: usize) -> Result<u64> {
     match row.get(column) {
         Some(Value::Null) => Ok(0),
-        value => value
-            .and_then(Value::as_integer)
-            .and_then(|number| u64::try_from(number).ok())
-            .ok_or_else(|| unreadable("number")),
+        _ => number(row, column),
     }
 }
