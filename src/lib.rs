@@ -36,8 +36,9 @@
 //! - [`Site`]: a database and what rowferry keeps beside its tables: [`sessions`](Site::sessions),
 //!   [`settings`](Site::settings). [`Site::import_records`] takes records from memory.
 //! - [`Connections`]: permanent pairings with other sites, what each may pull, and for how long. [`Events`] says what happened
-//!   to them.
-//! - [`Client`]: asks another site, and pulls from it: [`Client::transfer_all`]. [`TransferOptions`] and [`Strategy`] say what
+//!   to them, [`Transfers`] what was pulled and what waits for approval.
+//! - [`Client`]: asks another site, with a session's code or a connection's token, and pulls from it:
+//!   [`Client::transfer_all`]. [`Api`] makes the calls over HTTP. [`TransferOptions`] and [`Strategy`] say what
 //!   becomes of rows that are there; a [`Report`] says what became of each record.
 //! - [`Server`]: a small blocking listener. [`Handler`] and [`ChannelSession`] are the same without sockets, for a host that
 //!   has a server already.
@@ -59,6 +60,12 @@
 //! SQLite has none; JSON `null` and SQL NULL are one. Its pages are cut by offset without a snapshot: a row that
 //! moves meanwhile may be missed, and [`Report::one_state`] says so.
 //!
+//! # Logs
+//!
+//! What rowferry logs holds no secret and no row. The crate `tungstenite`, which it uses for WebSockets, logs whole messages at
+//! level trace, and with them rows, and the code of a session, which is spent by then: where logs are kept, leave that level
+//! of that crate out.
+//!
 //! # Features
 //!
 //! `sqlite`, `client`, `server` and `tls` are on by default. `cli` builds the `rowferry` command. `conformance` gives the
@@ -68,6 +75,8 @@
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]
 #![warn(rustdoc::broken_intra_doc_links)]
 
+#[cfg(feature = "server")]
+mod access;
 mod cancel;
 #[cfg(feature = "client")]
 mod client;

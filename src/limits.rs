@@ -52,6 +52,9 @@ pub struct Limits {
     /// How long a pull waits for one table in all because the other site counts its calls and says to wait. Defaults to 2
     /// minutes.
     pub rate_wait_time: Duration,
+    /// How soon a pull that waits for approval asks the other site again; it asks less and less often, at last every 15 s.
+    /// Defaults to 2 s.
+    pub approval_poll_time: Duration,
     /// SQLite's page cache of the writing connection. Defaults to 48 MiB.
     pub write_cache_bytes: usize,
     /// How long to wait for another connection's lock on the database. Defaults to 5 s.
@@ -135,6 +138,7 @@ impl Default for Limits {
             lock_pause_percent: 5,
             abandoned_time: Duration::from_secs(3600),
             rate_wait_time: Duration::from_secs(120),
+            approval_poll_time: Duration::from_secs(2),
             write_cache_bytes: 48 << 20,
             lock_time: Duration::from_secs(5),
             snapshot_time: Duration::from_secs(600),

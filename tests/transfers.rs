@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use rowferry::{
-    Direction, ErrorKind, ManualClock, NewTransfer, Result, Site, Transfer, TransferCounters, TransferFilter, TransferStatus,
+    ConnectionStats, Direction, ErrorKind, EventFilter, ManualClock, NewConnection, NewTransfer, Result, Site, Transfer,
+    TransferCounters, TransferFilter, TransferStatus,
 };
 use time::OffsetDateTime;
 use time::macros::datetime;
@@ -20,7 +21,7 @@ struct World {
     _folder: tempfile::TempDir,
     site: Site,
     clock: Arc<ManualClock>,
-    sqlite: rusqlite::Connection,
+    connections: [Uuid; 2],
 }
 
 impl World {
@@ -29,16 +30,16 @@ impl World {
         let path = folder.path().join("a.db");
         let clock = Arc::new(ManualClock::new(BEGIN));
         let site = Site::builder().clock(clock.clone()).open(&path).unwrap();
-        let sqlite = rusqlite::Connection::open(&path).unwrap();
-        World { _folder: folder, site, clock, sqlite }
+        let connections = ["https://b.example", "https://c.example"]
+            .map(|url| site.connections().create(NewConnection::sender(url, url)).unwrap().connection.uuid);
+        World { _folder: folder, site, clock, connections }
     }
 
-    /// The kinds of the events behind the first `seen`, each with its actor.
-    fn events(&self, seen: usize) -> Vec<(String, String)> {
-        let select = "SELECT kind, actor FROM rowferry_events ORDER BY id LIMIT -1 OFFSET ?1";
-        let mut statement = self.sqlite.prepare(select).unwrap();
-        let rows = statement.query_map([seen as i64], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
-        rows.collect::<std::result::Result<_, _>>().unwrap()
+    /// The kinds of the events behind the number `seen`, each with its actor; and the last one's number.
+    fn events(&self, seen: u64) -> (Vec<(String, String)>, u64) {
+        let events = self.site.events().list(&EventFilter::new().after(seen)).unwrap();
+        let last = events.last().map_or(seen, |event| event.id);
+        (events.into_iter().map(|event| (event.kind.to_string(), event.actor)).collect(), last)
     }
 }
 
@@ -52,7 +53,7 @@ fn counters(transferred: u64, bytes: u64) -> TransferCounters {
 
 #[derive(Debug, Clone)]
 enum Op {
-    Create { send: bool, table: usize, requires_approval: bool },
+    Create { send: bool, table: usize, connection: Option<usize>, requires_approval: bool },
     Start(usize),
     Progress(usize, u64, u64),
     Complete(usize, u64, u64),
@@ -70,8 +71,8 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     let which = 0..8usize;
     prop_oneof![
-        3 => (any::<bool>(), 0..TABLES.len(), any::<bool>())
-            .prop_map(|(send, table, requires_approval)| Op::Create { send, table, requires_approval }),
+        3 => (any::<bool>(), 0..TABLES.len(), proptest::option::of(0..2usize), any::<bool>())
+            .prop_map(|(send, table, connection, requires_approval)| Op::Create { send, table, connection, requires_approval }),
         3 => which.clone().prop_map(Op::Start),
         2 => (which.clone(), 0..50u64, 0..500u64).prop_map(|(at, records, bytes)| Op::Progress(at, records, bytes)),
         2 => (which.clone(), 0..50u64, 0..500u64).prop_map(|(at, records, bytes)| Op::Complete(at, records, bytes)),
@@ -93,6 +94,7 @@ struct Model {
     uuid: Uuid,
     direction: Direction,
     table: &'static str,
+    connection: Option<Uuid>,
     requires_approval: bool,
     status: TransferStatus,
     records: u64,
@@ -114,6 +116,16 @@ impl Model {
         self.status = status;
         self.touched = now;
         (None, vec![event])
+    }
+
+    /// One that ran has ended: the totals of its connection have it, if it was completed or moved records.
+    fn ended(&self, totals: &mut Totals) {
+        if let Some(uuid) = self.connection
+            && (self.status == TransferStatus::Completed || self.records > 0)
+        {
+            let sums = totals.entry(uuid).or_default();
+            *sums = (sums.0 + 1, sums.1 + self.records, sums.2 + self.bytes);
+        }
     }
 
     fn raise(&mut self, records: u64, bytes: u64) {
@@ -177,11 +189,15 @@ impl Model {
     }
 }
 
-fn run(world: &World, ops: &[Op]) -> Vec<Model> {
+/// What went through each connection: transfers, records, bytes.
+type Totals = BTreeMap<Uuid, (u64, u64, u64)>;
+
+fn run(world: &World, ops: &[Op]) -> (Vec<Model>, Totals) {
     let transfers = world.site.transfers();
     let named = transfers.by("alice");
     let mut models: Vec<Model> = Vec::new();
-    let (mut now, mut seen) = (0, 0);
+    let mut totals: Totals = world.connections.iter().map(|uuid| (*uuid, (0, 0, 0))).collect();
+    let (mut now, mut seen) = (0, world.events(0).1);
     for op in ops {
         let (answer, expected, actor) = match op {
             Op::Advance(seconds) => {
@@ -189,15 +205,22 @@ fn run(world: &World, ops: &[Op]) -> Vec<Model> {
                 now += seconds;
                 (None, (None, Vec::new()), "host")
             }
-            Op::Create { send, table, requires_approval } => {
+            Op::Create { send, table, connection, requires_approval } => {
                 let direction = if *send { Direction::Send } else { Direction::Receive };
                 let new = NewTransfer::new(direction, TABLES[*table]).requires_approval(*requires_approval);
-                let made = transfers.create(new).unwrap();
+                let connection = connection.map(|at| world.connections[at]);
+                let made = transfers.create(match connection {
+                    Some(uuid) => new.connection(uuid),
+                    None => new,
+                });
+                let made = made.unwrap();
+                assert_eq!(made.remote_site_url.is_some(), connection.is_some());
                 assert_eq!((made.status, made.initiated_by.as_deref()), (TransferStatus::Pending, Some("host")));
                 models.push(Model {
                     uuid: made.uuid,
                     direction,
                     table: TABLES[*table],
+                    connection,
                     requires_approval: *requires_approval,
                     status: TransferStatus::Pending,
                     records: 0,
@@ -222,7 +245,10 @@ fn run(world: &World, ops: &[Op]) -> Vec<Model> {
                 let dead: Vec<_> = models
                     .iter_mut()
                     .filter(|model| model.status == TransferStatus::InProgress && model.touched < before)
-                    .map(|model| model.status = TransferStatus::Failed)
+                    .map(|model| {
+                        model.status = TransferStatus::Failed;
+                        model.ended(&mut totals);
+                    })
                     .collect();
                 let before = BEGIN + Duration::from_secs(before);
                 assert_eq!(named.fail_abandoned(before).unwrap(), dead.len() as u64);
@@ -262,7 +288,14 @@ fn run(world: &World, ops: &[Op]) -> Vec<Model> {
                     _ => named.deny(uuid, Some("not today")),
                 });
                 let expected = match models.get_mut(*at) {
-                    Some(model) => model.apply(op, now),
+                    Some(model) => {
+                        let before = model.status;
+                        let expected = model.apply(op, now);
+                        if before == TransferStatus::InProgress && before != model.status {
+                            model.ended(&mut totals);
+                        }
+                        expected
+                    }
                     None => refused(ErrorKind::NotFound),
                 };
                 (answer, expected, "alice")
@@ -270,8 +303,8 @@ fn run(world: &World, ops: &[Op]) -> Vec<Model> {
         };
         let (expected_kind, expected_events) = expected;
         assert_eq!(answer, expected_kind, "{op:?}");
-        let events = world.events(seen);
-        seen += events.len();
+        let (events, last) = world.events(seen);
+        seen = last;
         let expected_events: Vec<_> =
             expected_events.into_iter().map(|event| (event.to_owned(), actor.to_owned())).collect();
         assert_eq!(events, expected_events, "{op:?}");
@@ -285,7 +318,7 @@ fn run(world: &World, ops: &[Op]) -> Vec<Model> {
             assert_eq!(kept.completed_at.is_some(), model.status.is_final());
         }
     }
-    models
+    (models, totals)
 }
 
 /// Which models a filter should choose, the newest first.
@@ -294,6 +327,7 @@ struct Wanted {
     direction: Option<Direction>,
     statuses: Vec<TransferStatus>,
     table: Option<usize>,
+    connection: Option<usize>,
     requires_approval: Option<bool>,
     from: Option<u64>,
     to: Option<u64>,
@@ -307,28 +341,36 @@ fn wanted() -> impl Strategy<Value = Wanted> {
     let statuses = proptest::sample::subsequence(TransferStatus::ALL.to_vec(), 0..=TransferStatus::ALL.len());
     let table = proptest::option::of(0..TABLES.len());
     let moment = || proptest::option::of(0..100u64);
-    (direction, statuses, table, proptest::option::of(any::<bool>()), moment(), moment(), 0..6u32, 0..4u64, any::<bool>())
-        .prop_map(|(direction, statuses, table, requires_approval, from, to, limit, offset, oldest_first)| Wanted {
+    let through = proptest::option::of(0..2usize);
+    let needs = proptest::option::of(any::<bool>());
+    let which = (direction, statuses, table, through, needs);
+    (which, moment(), moment(), 0..6u32, 0..4u64, any::<bool>()).prop_map(
+        |((direction, statuses, table, connection, requires_approval), from, to, limit, offset, oldest_first)| Wanted {
             direction,
             statuses,
             table,
+            connection,
             requires_approval,
             from,
             to,
             limit,
             offset,
             oldest_first,
-        })
+        },
+    )
 }
 
 impl Wanted {
-    fn filter(&self) -> TransferFilter {
+    fn filter(&self, connections: &[Uuid; 2]) -> TransferFilter {
         let mut filter = TransferFilter::new().statuses(self.statuses.clone()).limit(self.limit).offset(self.offset);
         if let Some(direction) = self.direction {
             filter = filter.direction(direction);
         }
         if let Some(table) = self.table {
             filter = filter.table(TABLES[table]);
+        }
+        if let Some(connection) = self.connection {
+            filter = filter.connection(connections[connection]);
         }
         if let Some(required) = self.requires_approval {
             filter = filter.requires_approval(required);
@@ -342,10 +384,11 @@ impl Wanted {
         if self.oldest_first { filter.oldest_first() } else { filter }
     }
 
-    fn takes(&self, model: &Model) -> bool {
+    fn takes(&self, connections: &[Uuid; 2], model: &Model) -> bool {
         self.direction.is_none_or(|direction| model.direction == direction)
             && (self.statuses.is_empty() || self.statuses.contains(&model.status))
             && self.table.is_none_or(|table| model.table == TABLES[table])
+            && self.connection.is_none_or(|at| model.connection == Some(connections[at]))
             && self.requires_approval.is_none_or(|required| model.requires_approval == required)
             && self.from.is_none_or(|from| model.made >= from)
             && self.to.is_none_or(|to| model.made <= to)
@@ -365,11 +408,11 @@ proptest! {
         filters in proptest::collection::vec(wanted(), 8),
     ) {
         let world = World::new();
-        let models = run(&world, &ops);
+        let (models, totals) = run(&world, &ops);
         let transfers = world.site.transfers();
         for wanted in filters {
-            let filter = wanted.filter();
-            let mut chosen: Vec<&Model> = models.iter().filter(|model| wanted.takes(model)).collect();
+            let filter = wanted.filter(&world.connections);
+            let mut chosen: Vec<&Model> = models.iter().filter(|model| wanted.takes(&world.connections, model)).collect();
             prop_assert_eq!(transfers.count(&filter).unwrap(), chosen.len() as u64);
             let mut tables: BTreeMap<&str, (u64, u64, u64)> = BTreeMap::new();
             for model in &chosen {
@@ -389,11 +432,29 @@ proptest! {
             prop_assert_eq!(uuids(transfers.list(&filter).unwrap()), page(chosen.clone()));
             let now = (world.site.clock().now() - BEGIN).whole_seconds() as u64;
             let waiting = Wanted { statuses: vec![TransferStatus::PendingApproval], ..wanted.clone() };
-            let mut waits: Vec<_> = models.iter().filter(|model| waiting.takes(model) && model.expires > now).collect();
+            let mut waits: Vec<_> = models.iter().filter(|model| waiting.takes(&world.connections, model) && model.expires > now).collect();
             if !wanted.oldest_first {
                 waits.reverse();
             }
             prop_assert_eq!(uuids(transfers.pending_approvals(&filter).unwrap()), page(waits));
+        }
+        for uuid in world.connections {
+            let through = models.iter().filter(|model| model.connection == Some(uuid));
+            let mut sums = (0, 0, 0, 0, 0);
+            for model in through {
+                let stands = |status| u64::from(model.status == status);
+                sums.0 += 1;
+                sums.1 += stands(TransferStatus::Completed);
+                sums.2 += stands(TransferStatus::Failed);
+                sums.3 += model.records;
+                sums.4 += model.bytes;
+            }
+            let stats: ConnectionStats = transfers.connection_stats(uuid).unwrap();
+            let stats = (stats.total_transfers, stats.completed, stats.failed, stats.total_records, stats.total_bytes);
+            prop_assert_eq!(stats, sums);
+            let kept = world.site.connections().get(uuid).unwrap();
+            let kept = (kept.total_transfers, kept.total_records_transferred, kept.total_bytes_transferred);
+            prop_assert_eq!(kept, totals[&uuid]);
         }
         let newest: Vec<Uuid> = models.iter().rev().map(|model| model.uuid).collect();
         prop_assert_eq!(uuids(transfers.recent(3).unwrap()), newest[..newest.len().min(3)].to_vec());
@@ -470,5 +531,7 @@ fn what_cannot_be_is_refused_and_leaves_nothing() {
     assert_eq!(kind(transfers.complete(made.uuid, &counters(u64::MAX, 0))), Some(ErrorKind::InvalidInput));
     assert_eq!(kind(transfers.update_progress(made.uuid, &counters(0, 1 << 53))), Some(ErrorKind::InvalidInput));
     assert_eq!(transfers.get(made.uuid).unwrap().status, TransferStatus::InProgress);
-    assert_eq!(world.events(0).len(), 2, "created and started");
+    let about = EventFilter::new().transfer(made.uuid);
+    let events = world.site.events().list(&about).unwrap();
+    assert_eq!(events.len(), 2, "created and started: {events:?}");
 }

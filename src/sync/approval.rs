@@ -11,8 +11,7 @@ use super::wait::pause;
 use crate::clock::later;
 use crate::error::{Error, ErrorKind, Result};
 
-/// How often the other site is asked: at first, and after a while.
-const FIRST: Duration = Duration::from_secs(2);
+/// How often the other site is asked at last.
 const LAST: Duration = Duration::from_secs(15);
 
 /// What to do about a table that waits for approval.
@@ -90,7 +89,7 @@ impl Pull<'_, '_> {
         };
         let until = later(Instant::now(), time);
         let mut waiting: Vec<usize> = (0..self.jobs.len()).filter(|at| self.jobs[*at].plan.is_some()).collect();
-        let mut interval = FIRST;
+        let mut interval = self.limits.approval_poll_time;
         while !waiting.is_empty() {
             let approvals = match self.ask_approvals(&waiting) {
                 Ok(Some(approvals)) => approvals,

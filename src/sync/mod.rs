@@ -13,6 +13,8 @@ mod order;
 mod prepare;
 mod progress;
 mod pull;
+#[cfg(all(test, feature = "sqlite"))]
+mod pull_tests;
 mod report;
 mod run;
 mod source;

@@ -263,3 +263,35 @@ impl fmt::Debug for Api {
         f.debug_struct("Api").field("url", &self.url).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::client::{Auth, Client};
+    use crate::net::AddressPolicy;
+
+    #[test]
+    fn stored_urls_do_not_lead_inside() {
+        let inside = TcpListener::bind("127.0.0.1:0").unwrap();
+        inside.set_nonblocking(true).unwrap();
+        let options = || ConnectOptions::default().policy(AddressPolicy::PublicOnly);
+        let port = inside.local_addr().unwrap().port();
+        // The second is a name for it to a resolver, and the last an IPv6 form of it.
+        for host in ["127.0.0.1", "127.1", "localhost", "[::ffff:127.0.0.1]"] {
+            let url = format!("http://{host}:{port}");
+            let errors = [
+                Api::new(&url, &options()).unwrap().status().unwrap_err(),
+                remote_status(&url, &options()).unwrap_err(),
+                Client::connect(&url, Auth::token("x"), options()).map(|_| ()).unwrap_err(),
+            ];
+            for error in errors {
+                assert_eq!(error.kind(), ErrorKind::ForbiddenAddress, "{url}: {error}");
+                assert!(error.hint().is_some_and(|hint| hint.contains("allow_internal_urls")), "{error}");
+            }
+        }
+        assert_eq!(inside.accept().map(|_| ()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+}
