@@ -52,8 +52,8 @@ impl Home {
     }
 
     /// How many messages wait.
-    fn waiting(&self) -> i64 {
-        self.sqlite().query_row("SELECT count(*) FROM rowferry_outbox", [], |row| row.get(0)).unwrap()
+    fn waiting(&self) -> u64 {
+        self.site.notifier(options()).pending().unwrap()
     }
 
     fn notified(&self) -> Vec<Event> {
