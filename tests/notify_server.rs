@@ -156,7 +156,8 @@ fn changes_on_one_side_reach_the_other_and_do_not_come_back() {
 #[test]
 fn a_rotated_token_works_on_the_other_side() {
     let (shop, backup, sent, received) = paired();
-    shop.fixture.site.connections().regenerate_token(sent.uuid).unwrap();
+    let rotated = shop.fixture.site.connections().regenerate_token(sent.uuid).unwrap();
+    assert!(rotated.queued);
     let old = backup.notifier().fetch_sender_tables(received.uuid).unwrap_err();
     assert_eq!(old.kind(), ErrorKind::InvalidToken);
     assert_eq!(shop.deliver().sent, 1);

@@ -81,7 +81,7 @@ impl Notifier {
     /// cannot be opened with the site's key.
     ///
     /// # Errors
-    /// What the store says, after what could be done was done; [`Cancelled`](ErrorKind::Cancelled).
+    /// What the store says, after what could be done was done; [`Cancelled`](crate::ErrorKind::Cancelled).
     pub fn deliver(&self) -> Result<Delivered> {
         let now = self.site.now();
         let due = records::read(self.site.store_ref(), |sql| outbox::due(sql, now, CONNECTIONS))?;
