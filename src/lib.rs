@@ -75,6 +75,8 @@
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]
 #![warn(rustdoc::broken_intra_doc_links)]
 
+#[cfg(feature = "server")]
+mod access;
 mod cancel;
 #[cfg(feature = "client")]
 mod client;

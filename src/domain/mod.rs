@@ -3,6 +3,8 @@
 #[macro_use]
 pub(crate) mod words;
 
+#[cfg(feature = "server")]
+pub(crate) mod access;
 pub mod address;
 pub mod connection;
 pub mod digest;

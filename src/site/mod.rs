@@ -216,6 +216,12 @@ impl Site {
         self.0.keys.reset(self.store_ref())
     }
 
+    /// Which tables are offered to everyone.
+    #[cfg(feature = "server")]
+    pub(crate) fn offer(&self) -> &Offer {
+        &self.0.offer
+    }
+
     /// What reads this site for one peer.
     pub(crate) fn exporter(&self) -> Exporter {
         Exporter::new(Arc::clone(&self.0.store), Arc::clone(&self.0.offer), self.0.limits.clone())

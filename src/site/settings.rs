@@ -74,6 +74,12 @@ impl<'s> Settings<'s> {
         Ok(self.read(INCOMING_PASSWORD)?.is_some())
     }
 
+    /// The password's hash, for whoever bounds how often it is verified.
+    #[cfg(feature = "server")]
+    pub(crate) fn incoming_password_hash(&self) -> Result<Option<String>> {
+        self.read(INCOMING_PASSWORD)
+    }
+
     /// Whether this is the password. Nothing is where none is set.
     pub fn verify_incoming_password(&self, password: &str) -> Result<bool> {
         self.read(INCOMING_PASSWORD)?.map_or(Ok(false), |stored| secret::verify_password(password, &stored))

@@ -1,0 +1,326 @@
+//! Someone who was let in: what he may see, and which pulls he may begin.
+
+use std::collections::HashMap;
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::approval::{self, Standing};
+use super::{Access, Answer, Caller, Pull, Refused, actor};
+use crate::domain::access::{self, Denial, Use};
+use crate::domain::connection::Connection;
+use crate::domain::session::Direction;
+use crate::domain::strategy::Strategy;
+use crate::domain::transfer::{Transfer, TransferStatus};
+use crate::error::ErrorKind;
+use crate::export::Offer;
+use crate::site::Site;
+use crate::store::Sql;
+use crate::store::records::transfers::{self, Change};
+use crate::store::records::{self, connections};
+use crate::wire::message::{Approval, ApprovalStatus};
+
+/// Someone who was let in, through a connection or by a session's code.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    access: Access,
+    who: Who,
+    caller: Caller,
+    /// The transfers that he was told are waiting, by table.
+    waiting: HashMap<String, Uuid>,
+}
+
+#[derive(Debug)]
+enum Who {
+    /// As it was read last.
+    Connection(Box<Connection>),
+    Session(Uuid),
+}
+
+impl Pass {
+    pub(super) fn of_connection(access: Access, connection: Connection, caller: Caller) -> Self {
+        Pass { access, who: Who::Connection(Box::new(connection)), caller, waiting: HashMap::new() }
+    }
+
+    pub(super) fn of_session(access: Access, session: Uuid, caller: Caller) -> Self {
+        Pass { access, who: Who::Session(session), caller, waiting: HashMap::new() }
+    }
+
+    /// The connection, if he came through one.
+    pub(crate) fn connection(&self) -> Option<Uuid> {
+        match &self.who {
+            Who::Connection(connection) => Some(connection.uuid),
+            Who::Session(_) => None,
+        }
+    }
+
+    fn policy_of(&self) -> Option<&Connection> {
+        match &self.who {
+            Who::Connection(connection) => Some(connection),
+            Who::Session(_) => None,
+        }
+    }
+
+    /// The tables that he may see, of those that the site offers; as of the last look.
+    pub(crate) fn offer(&self) -> Offer {
+        let all = self.access.site().offer();
+        self.policy_of().map_or_else(
+            || all.clone(),
+            |connection| all.narrowed(&connection.policy.allowed_tables, &connection.policy.excluded_tables),
+        )
+    }
+
+    /// The site that he is at.
+    pub(crate) fn site(&self) -> &Site {
+        self.access.site()
+    }
+
+    /// Whether he may begin something new, as of the last look.
+    pub(crate) fn new_use(&self) -> Answer<()> {
+        let judged = self.policy_of().map_or(Ok(()), |connection| {
+            access::usable(connection, Use::New, self.access.site().now(), self.caller.address)
+        });
+        judged.map_err(|denial| self.noted(denial))
+    }
+
+    /// Whether he may still be here: read anew, for each of his requests.
+    pub(crate) fn look(&mut self) -> Answer<()> {
+        self.access.enabled()?;
+        let Who::Connection(known) = &self.who else { return Ok(()) };
+        let uuid = known.uuid;
+        let read = records::read(self.access.site().store_ref(), |sql| connections::by_uuid(sql, uuid))?;
+        let Some(connection) = read else { return Err(self.noted(Denial::new(ErrorKind::InvalidToken))) };
+        let judged = access::usable(&connection, Use::Running, self.access.site().now(), self.caller.address);
+        self.who = Who::Connection(Box::new(connection));
+        judged.map_err(|denial| self.noted(denial))
+    }
+
+    /// Whether he may see a table, as of the last look. Whether it exists is another question.
+    pub(crate) fn table(&self, table: &str) -> Answer<()> {
+        match self.policy_of().map(|connection| access::table_visible(&connection.policy, table)) {
+            Some(Err(denial)) => Err(self.noted(denial)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts a call over HTTP that pulls nothing.
+    pub(crate) fn call(&self) -> Answer<()> {
+        let Some(uuid) = self.connection() else { return Ok(()) };
+        let now = self.access.site().now();
+        let taken = self.access.site().change(|sql| {
+            connections::connected(sql, uuid, now)?;
+            connections::take_call(sql, uuid, now)
+        })?;
+        taken.map_err(|wait| self.noted(Denial::wait(ErrorKind::RateLimited, wait)))
+    }
+
+    /// Notes that he is here.
+    pub(crate) fn connected(&self) -> Answer<()> {
+        let Some(uuid) = self.connection() else { return Ok(()) };
+        let now = self.access.site().now();
+        self.access.site().change(|sql| connections::connected(sql, uuid, now))?;
+        Ok(())
+    }
+
+    /// Begins the pull of a table that exists, by its own name. In one transaction it takes a call of the rate, an approval, a
+    /// block of records and a download, and makes the transfer: all of it or, but for the call, nothing.
+    pub(crate) fn begin(&mut self, table: &str, strategy: Option<Strategy>) -> Answer<Pull> {
+        let site = self.access.site();
+        let now = site.now();
+        let begun = match &self.who {
+            Who::Session(session) => {
+                let mut transfer = self.transfer(table, strategy, now);
+                transfer.session = Some(*session);
+                let (actor, per_page) = (self.caller.named(), u64::MAX);
+                site.change(|sql| {
+                    start(sql, now, &actor, transfer.clone())?;
+                    Ok(Ok(Pull::new(site, transfer.uuid, None, &actor, (u64::MAX, per_page))))
+                })
+            }
+            Who::Connection(connection) => {
+                let request = self.transfer(table, strategy, now);
+                let waiting = self.waiting.get(table).copied();
+                site.change(|sql| self.take(sql, now, connection.uuid, &request, waiting))
+            }
+        }?;
+        self.waiting.remove(table);
+        begun.map_err(|denial| {
+            if denial.kind == ErrorKind::ApprovalRequired
+                && let Some(transfer) = denial.transfer
+            {
+                self.waiting.insert(table.to_owned(), transfer);
+            }
+            self.noted(denial)
+        })
+    }
+
+    fn take(
+        &self,
+        sql: &mut dyn Sql,
+        now: OffsetDateTime,
+        uuid: Uuid,
+        request: &Transfer,
+        waiting: Option<Uuid>,
+    ) -> crate::Result<Result<Pull, Denial>> {
+        let site = self.access.site();
+        let table = request.table_name.as_str();
+        // Read again: what was read before the transaction may have changed.
+        let Some(connection) = connections::by_uuid(sql, uuid)? else {
+            return Ok(Err(Denial::new(ErrorKind::InvalidToken)));
+        };
+        let usable = access::usable(&connection, Use::New, now, self.caller.address)
+            .and_then(|()| access::table_visible(&connection.policy, table));
+        if let Err(denial) = usable {
+            return Ok(Err(denial.of_table(table)));
+        }
+        if let Err(wait) = connections::take_call(sql, uuid, now)? {
+            return Ok(Err(Denial::wait(ErrorKind::RateLimited, wait).of_table(table)));
+        }
+        let actor = actor(&connection);
+        let mut request = request.clone();
+        if connection.requires_approval(table) {
+            request.requires_approval = true;
+            request.status = TransferStatus::PendingApproval;
+            request.approval_expires_at = Some(later(now, site.limits().approval_time));
+        }
+        let approved = match approval::decide(sql, now, &connection, &request, waiting, &actor)? {
+            Ok(approved) => approved,
+            Err(denial) => return Ok(Err(denial)),
+        };
+        let records = connections::take_records(sql, uuid, site.limits().grant_records.max(1))?;
+        if records == 0 {
+            return Ok(Err(Denial::new(ErrorKind::RecordLimit).of_table(table)));
+        }
+        if !connections::take_download(sql, uuid)? {
+            connections::give_back_records(sql, uuid, records)?;
+            return Ok(Err(Denial::new(ErrorKind::DownloadLimit).of_table(table)));
+        }
+        let transfer = match approved {
+            Some(approved) => transfers::change(sql, now, &actor, approved, Change::Start)?.uuid,
+            None => start(sql, now, &actor, request)?,
+        };
+        connections::connected(sql, uuid, now)?;
+        let per_page = connection.policy.max_records_per_request;
+        Ok(Ok(Pull::new(site, transfer, Some(uuid), &actor, (records, per_page))))
+    }
+
+    /// Whether a pull may go on with a page of so many records: read anew, and more records are set aside if it lacks some.
+    /// [`Pull::most`] then says how many there may be.
+    pub(crate) fn go_on(&mut self, pull: &mut Pull, wanted: u64) -> Answer<()> {
+        self.look()?;
+        let site = self.access.site();
+        let (now, transfer) = (site.now(), pull.transfer());
+        let known = records::read(site.store_ref(), |sql| transfers::by_uuid(sql, transfer))?;
+        if known.is_none_or(|known| known.status != TransferStatus::InProgress) {
+            return Err(self.noted(Denial::new(ErrorKind::Cancelled).of_transfer(transfer)));
+        }
+        if let Some(connection) = self.policy_of() {
+            let per_page = connection.policy.max_records_per_request;
+            pull.top_up(0, per_page);
+            if pull.lacks(wanted) {
+                let (uuid, block) = (connection.uuid, site.limits().grant_records.max(1));
+                let granted = site.change(|sql| connections::take_records(sql, uuid, block))?;
+                pull.top_up(granted, per_page);
+            }
+            if wanted > 0 && pull.most(wanted) == 0 {
+                return Err(self.noted(Denial::new(ErrorKind::RecordLimit).of_transfer(transfer)));
+            }
+        }
+        Ok(pull.show_life(now)?)
+    }
+
+    /// How the pulls of these tables stand, each as it was asked for and by its own name; asks for approval where nobody was
+    /// asked yet. Asking again costs nothing; what is asked for anew is one call of the rate.
+    pub(crate) fn approvals(&mut self, tables: &[(String, String)]) -> Answer<Vec<Approval>> {
+        let granted = |asked: &str| Approval {
+            reason: None,
+            status: ApprovalStatus::Granted,
+            table: asked.to_owned(),
+            transfer_uuid: None,
+        };
+        let Some(connection) = self.policy_of() else {
+            return Ok(tables.iter().map(|(asked, _)| granted(asked)).collect());
+        };
+        let site = self.access.site();
+        let (now, uuid) = (site.now(), connection.uuid);
+        let standings = records::read(site.store_ref(), |sql| {
+            tables.iter().map(|(_, own)| approval::standing(sql, now, connection, own)).collect::<crate::Result<Vec<_>>>()
+        })?;
+        let undecided = |standing: &Standing| matches!(standing, Standing::Unasked | Standing::Overdue(_));
+        if standings.iter().any(undecided) {
+            let taken = site.change(|sql| connections::take_call(sql, uuid, now))?;
+            taken.map_err(|wait| self.noted(Denial::wait(ErrorKind::RateLimited, wait)))?;
+        }
+        let mut approvals = Vec::with_capacity(tables.len());
+        for ((asked, own), standing) in tables.iter().zip(standings) {
+            let (status, transfer_uuid, reason) = match standing {
+                Standing::NotNeeded => (ApprovalStatus::Granted, None, None),
+                Standing::Approved(transfer) => (ApprovalStatus::Granted, Some(transfer), None),
+                Standing::Pending(transfer) => (ApprovalStatus::Pending, Some(transfer), None),
+                Standing::Denied(transfer, reason) => (ApprovalStatus::Denied, Some(transfer), reason),
+                Standing::Unasked | Standing::Overdue(_) => self.ask(own, now)?,
+            };
+            match (status, transfer_uuid) {
+                (ApprovalStatus::Pending, Some(transfer)) => self.waiting.insert(own.clone(), transfer),
+                _ => self.waiting.remove(own),
+            };
+            approvals.push(Approval { reason, status, table: asked.clone(), transfer_uuid });
+        }
+        Ok(approvals)
+    }
+
+    /// Asks the people here to approve the pull of a table.
+    fn ask(&self, table: &str, now: OffsetDateTime) -> Answer<(ApprovalStatus, Option<Uuid>, Option<String>)> {
+        let Some(connection) = self.policy_of() else { return Ok((ApprovalStatus::Granted, None, None)) };
+        let site = self.access.site();
+        let mut request = self.transfer(table, None, now);
+        request.requires_approval = true;
+        request.status = TransferStatus::PendingApproval;
+        request.approval_expires_at = Some(later(now, site.limits().approval_time));
+        let waiting = self.waiting.get(table).copied();
+        let actor = actor(connection);
+        let decided = site.change(|sql| approval::decide(sql, now, connection, &request, waiting, &actor))?;
+        Ok(match decided {
+            Ok(approved) => (ApprovalStatus::Granted, approved, None),
+            Err(denial) if denial.kind == ErrorKind::ApprovalRequired => (ApprovalStatus::Pending, denial.transfer, None),
+            Err(denial) => (ApprovalStatus::Denied, denial.transfer, Some(denial.socket_text())),
+        })
+    }
+
+    /// A transfer for him.
+    fn transfer(&self, table: &str, strategy: Option<Strategy>, now: OffsetDateTime) -> Transfer {
+        let mut transfer = Transfer::new(Direction::Send, table, now);
+        if let Some(connection) = self.policy_of() {
+            transfer.connection = Some(connection.uuid);
+            transfer.remote_site_url = Some(connection.site_url.clone());
+        }
+        transfer.conflict_strategy = strategy;
+        transfer.requester_ip = self.caller.address.map(|address| address.to_canonical().to_string());
+        transfer.requester_user_agent = self.caller.user_agent.clone();
+        transfer.initiated_by = Some(self.policy_of().map_or_else(|| self.caller.named(), actor));
+        transfer
+    }
+
+    /// The refusal, kept as an event. Pulls that wait for approval have events of their own, and a table that does not exist is
+    /// no refusal.
+    fn noted(&self, denial: Denial) -> Refused {
+        if !matches!(denial.kind, ErrorKind::ApprovalRequired | ErrorKind::TableNotFound) {
+            self.access.note(&denial, self.policy_of(), &self.caller);
+        }
+        denial.into()
+    }
+}
+
+/// Keeps a transfer that starts at once.
+fn start(sql: &mut dyn Sql, now: OffsetDateTime, actor: &str, mut transfer: Transfer) -> crate::Result<Uuid> {
+    transfer.status = TransferStatus::InProgress;
+    transfer.started_at = Some(now);
+    transfers::insert(sql, now, actor, &transfer)?;
+    Ok(transfer.uuid)
+}
+
+/// A moment beyond which the clock cannot count is as good as the last.
+fn later(now: OffsetDateTime, time: std::time::Duration) -> OffsetDateTime {
+    let time = time::Duration::try_from(time).ok();
+    time.and_then(|time| now.checked_add(time)).unwrap_or(time::PrimitiveDateTime::MAX.assume_utc())
+}
