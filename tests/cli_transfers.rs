@@ -24,7 +24,7 @@ fn a_pull_that_needs_approval_waits_for_it() {
     assert_eq!((&waiting["uuid"], text(&waiting, "status")), (&users["approval"], "pending_approval"));
     assert_eq!(folder.json("status --db shop.db")["pending_approvals"], 1);
     // Asked again, it is the same one that waits.
-    let again = pair.pull("--table users").failed(1, &["approval"]).json();
+    let again = pair.pull("--table users").failed(1, &["Approval"]).json();
     assert_eq!(again["tables"]["users"]["approval"], users["approval"]);
 
     let uuid = text(&waiting, "uuid");
@@ -33,7 +33,7 @@ fn a_pull_that_needs_approval_waits_for_it() {
     folder.run(&format!("transfers approve {uuid} --db shop.db")).failed(1, &["approved"]);
     pair.pull("--table users").ok();
     // An approval is good for one pull.
-    let next = pair.pull("--table users").failed(1, &["approval"]).json()["tables"]["users"]["approval"].clone();
+    let next = pair.pull("--table users").failed(1, &["Approval"]).json()["tables"]["users"]["approval"].clone();
     assert_ne!(next, users["approval"]);
     let denied = folder.run(&format!("transfers deny {} --db shop.db --reason not-now", next.as_str().unwrap())).ok();
     assert!(denied.stdout.contains("users is denied"), "{}", denied.stdout);
@@ -51,7 +51,7 @@ fn a_pull_that_needs_approval_waits_for_it() {
     folder.run(&format!("transfers approve {} --db shop.db", text(&uuid, "uuid"))).ok();
     Ran::of(child.wait_with_output().unwrap()).ok();
 
-    pair.pull("--table posts").failed(1, &["approval"]);
+    pair.pull("--table posts").failed(1, &["Approval"]);
     let pending = folder.json("transfers list --pending --db shop.db");
     let cancelled = folder.json(&format!("transfers cancel {} --db shop.db --reason enough", text(&pending, "uuid")));
     assert_eq!((text(&cancelled, "status"), text(&cancelled, "error_message")), ("cancelled", "enough"));
