@@ -62,8 +62,21 @@ impl Fetch<'_> {
         let waiting = || arrivals.send(Arrival::Waiting).map_err(|_| gone());
         loop {
             self.patience.check("fetching pages")?;
+            let before = rows.len();
             let ask = || self.source.page(self.table, offset, self.page_records, &mut rows, self.patience);
-            let page = allowance.ask(self.patience, ask, waiting)?;
+            let page = match allowance.ask(self.patience, ask, waiting) {
+                Ok(page) => page,
+                Err(error) => {
+                    rows.truncate(before);
+                    // What came before is sound, and the sender may have counted it.
+                    if !(rows.is_empty() && failures.is_empty()) && self.patience.check("fetching pages").is_ok() {
+                        let batch = Batch { rows, failures, received: fetched.received, bytes };
+                        // That nobody takes it any more changes nothing.
+                        let _ = arrivals.send(Arrival::Batch(batch));
+                    }
+                    return Err(error);
+                }
+            };
             let strange = |what: &str| Error::new(ErrorKind::Protocol, format!("{what} of {:?}", self.table.name));
             if page.received == 0 && page.has_more {
                 return Err(strange("the other site sent an empty page and says that there is more"));
