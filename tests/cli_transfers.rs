@@ -96,3 +96,29 @@ fn events_are_listed_and_followed() {
     kill(&child, "-TERM");
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn what_a_connection_does_not_allow_is_refused_with_its_reason() {
+    let pair = Pair::new();
+    let folder = &pair.folder;
+    pair.connected("--allowed-tables users,posts --excluded-tables posts --max-downloads 2 --ip-whitelist 10.0.0.0/8");
+    let refused = |more: &str| {
+        let ran = pair.pull(more).failed(1, &[]).json();
+        ran["code"].as_str().or(ran["tables"]["users"]["error_code"].as_str()).unwrap().to_owned()
+    };
+    assert_eq!(refused(""), "ip_not_allowed");
+    folder.run("connections update Backup --db shop.db --ip-whitelist none").ok();
+    folder.run("settings set enabled false --db shop.db").ok();
+    assert_eq!(refused(""), "disabled");
+    folder.run("settings set enabled true --db shop.db").ok();
+    pair.pull("--table posts").failed(1, &["posts"]);
+    let report = pair.pull("").ok().json();
+    assert_eq!(report["tables"].as_object().unwrap().keys().collect::<Vec<_>>(), ["users"]);
+    assert_eq!(folder.json("connections show Backup --db shop.db")["remaining_downloads"], 1);
+    pair.pull("").ok();
+    let denied = folder.list("events --db shop.db --kind access.denied");
+    assert!(!denied.is_empty() && denied.iter().all(|event| text(event, "actor").starts_with("peer")), "{denied:?}");
+    // Last of all: whoever maintains the shop may let the connection expire at any moment now.
+    let code = refused("");
+    assert!(["download_limit_reached", "connection_not_active"].contains(&code.as_str()), "{code}");
+}

@@ -47,7 +47,8 @@ fn registrations_are_answered_as_the_incoming_mode_says() {
     let served = served();
     let settings = served.site.settings();
     let ask = |body: &Value| served.call("register-connection", body);
-    let missing = r#"{"error":"Missing required fields","fields":["sender_url","connection_name","auth_token"],"success":false}"#;
+    let missing =
+        r#"{"error":"Missing required fields","fields":["sender_url","connection_name","auth_token"],"success":false}"#;
     assert_eq!(ask(&json!({})), (400, missing.into()));
     let some = json!({"sender_url": "", "connection_name": "x", "auth_token": null});
     let missing = r#"{"error":"Missing required fields","fields":["sender_url","auth_token"],"success":false}"#;
@@ -269,7 +270,8 @@ fn asking_for_the_status_activates_a_pending_sender() {
     let receiver = NewConnection::receiver("Other", "http://127.0.0.1:9/other", token);
     let _made = connections.create(receiver).unwrap();
     assert_eq!(query(&hash("tok-receiver")), (404, error("Connection not found")));
-    let missing = |fields: &str| (400, format!(r#"{{"error":"Missing required fields","fields":[{fields}],"success":false}}"#));
+    let missing =
+        |fields: &str| (400, format!(r#"{{"error":"Missing required fields","fields":[{fields}],"success":false}}"#));
     let ask = |body| served.call("get-connection-status", &body);
     assert_eq!(ask(json!({})), missing(r#""receiver_url","auth_token_hash""#));
     assert_eq!(ask(json!({"auth_token_hash": "x"})), missing(r#""receiver_url""#));
@@ -294,7 +296,8 @@ fn a_rotated_token_replaces_the_old_one() {
     let puller = served.puller(|_| {});
     let body = json!({"sender_url": "http://127.0.0.1:9/backup", "auth_token_hash": puller.hash, "auth_token": "tok-9"});
     assert_eq!(served.call("rotate-token", &body).0, 409, "the token of a sender is made here");
-    let missing = r#"{"error":"Missing required fields","fields":["sender_url","auth_token_hash","auth_token"],"success":false}"#;
+    let missing =
+        r#"{"error":"Missing required fields","fields":["sender_url","auth_token_hash","auth_token"],"success":false}"#;
     assert_eq!(served.call("rotate-token", &json!({})), (400, missing.into()));
 }
 
