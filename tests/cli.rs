@@ -122,7 +122,7 @@ fn another_site_can_be_looked_at() {
     assert_eq!((&status["enabled"], &status["password_required"]), (&true.into(), &false.into()));
     folder.run("settings set enabled false --db shop.db").ok();
     assert!(folder.run(&format!("status {}", served.url)).ok().stdout.contains("switched off"));
-    let disabled = look("tables --json").failed(1, &["switch sync on"]).json();
+    let disabled = look("tables --json").failed(1, &["switched off"]).json();
     assert_eq!((&disabled["event"], &disabled["code"]), (&"error".into(), &"disabled".into()));
 }
 
@@ -132,8 +132,8 @@ fn codes_work_once_and_only_while_they_should() {
     let served = folder.serve();
     let count = |code: &str| folder.run(&format!("count users {} --code {code} --json", served.url));
     count(&served.code).ok();
-    assert_eq!(count(&served.code).failed(1, &["already used"]).json()["code"], "code_used");
-    assert_eq!(count("AAAAAAAA").failed(1, &["Invalid code"]).json()["code"], "invalid_code");
+    assert_eq!(count(&served.code).failed(1, &["used already"]).json()["code"], "code_used");
+    assert_eq!(count("AAAAAAAA").failed(1, &["does not know"]).json()["code"], "invalid_code");
     count("A/B").failed(2, &["letters and digits"]);
 
     let made = folder.run("sessions create --db shop.db --expires-in 0.5 --json").ok().json();
@@ -142,7 +142,7 @@ fn codes_work_once_and_only_while_they_should() {
     assert_eq!((listed.stdout.lines().count(), &listed.json()["uuid"]), (2, &made["uuid"]));
     assert!(!listed.stdout.contains(code) && listed.stdout.contains(r#""status":"used""#));
     folder.run(&format!("sessions delete {code} --db shop.db")).ok();
-    count(code).failed(1, &["Invalid code"]);
+    count(code).failed(1, &["does not know"]);
     folder.run(&format!("sessions delete {code} --db shop.db")).failed(1, &["uuid"]);
     let used = serde_json::from_str::<Value>(listed.stdout.lines().next().unwrap()).unwrap();
     folder.run(&format!("sessions delete {} --db shop.db --json", used["uuid"].as_str().unwrap())).ok();

@@ -24,7 +24,7 @@ fn a_pull_that_needs_approval_waits_for_it() {
     assert_eq!((&waiting["uuid"], text(&waiting, "status")), (&users["approval"], "pending_approval"));
     assert_eq!(folder.json("status --db shop.db")["pending_approvals"], 1);
     // Asked again, it is the same one that waits.
-    let again = pair.pull("--table users").failed(1, &["approval"]).json();
+    let again = pair.pull("--table users").failed(1, &["Approval"]).json();
     assert_eq!(again["tables"]["users"]["approval"], users["approval"]);
 
     let uuid = text(&waiting, "uuid");
@@ -33,7 +33,7 @@ fn a_pull_that_needs_approval_waits_for_it() {
     folder.run(&format!("transfers approve {uuid} --db shop.db")).failed(1, &["approved"]);
     pair.pull("--table users").ok();
     // An approval is good for one pull.
-    let next = pair.pull("--table users").failed(1, &["approval"]).json()["tables"]["users"]["approval"].clone();
+    let next = pair.pull("--table users").failed(1, &["Approval"]).json()["tables"]["users"]["approval"].clone();
     assert_ne!(next, users["approval"]);
     let denied = folder.run(&format!("transfers deny {} --db shop.db --reason not-now", next.as_str().unwrap())).ok();
     assert!(denied.stdout.contains("users is denied"), "{}", denied.stdout);
@@ -51,7 +51,7 @@ fn a_pull_that_needs_approval_waits_for_it() {
     folder.run(&format!("transfers approve {} --db shop.db", text(&uuid, "uuid"))).ok();
     Ran::of(child.wait_with_output().unwrap()).ok();
 
-    pair.pull("--table posts").failed(1, &["approval"]);
+    pair.pull("--table posts").failed(1, &["Approval"]);
     let pending = folder.json("transfers list --pending --db shop.db");
     let cancelled = folder.json(&format!("transfers cancel {} --db shop.db --reason enough", text(&pending, "uuid")));
     assert_eq!((text(&cancelled, "status"), text(&cancelled, "error_message")), ("cancelled", "enough"));
@@ -95,4 +95,30 @@ fn events_are_listed_and_followed() {
     assert_eq!((text(&event, "kind"), &event["connection"]), ("connection.suspended", &first["uuid"]));
     kill(&child, "-TERM");
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn what_a_connection_does_not_allow_is_refused_with_its_reason() {
+    let pair = Pair::new();
+    let folder = &pair.folder;
+    pair.connected("--allowed-tables users,posts --excluded-tables posts --max-downloads 2 --ip-whitelist 10.0.0.0/8");
+    let refused = |more: &str| {
+        let ran = pair.pull(more).failed(1, &[]).json();
+        ran["code"].as_str().or(ran["tables"]["users"]["error_code"].as_str()).unwrap().to_owned()
+    };
+    assert_eq!(refused(""), "ip_not_allowed");
+    folder.run("connections update Backup --db shop.db --ip-whitelist none").ok();
+    folder.run("settings set enabled false --db shop.db").ok();
+    assert_eq!(refused(""), "disabled");
+    folder.run("settings set enabled true --db shop.db").ok();
+    pair.pull("--table posts").failed(1, &["posts"]);
+    let report = pair.pull("").ok().json();
+    assert_eq!(report["tables"].as_object().unwrap().keys().collect::<Vec<_>>(), ["users"]);
+    assert_eq!(folder.json("connections show Backup --db shop.db")["remaining_downloads"], 1);
+    pair.pull("").ok();
+    let denied = folder.list("events --db shop.db --kind access.denied");
+    assert!(!denied.is_empty() && denied.iter().all(|event| text(event, "actor").starts_with("peer")), "{denied:?}");
+    // Last of all: whoever maintains the shop may let the connection expire at any moment now.
+    let code = refused("");
+    assert!(["download_limit_reached", "connection_not_active"].contains(&code.as_str()), "{code}");
 }

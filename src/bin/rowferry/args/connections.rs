@@ -195,7 +195,7 @@ pub struct CreateArgs {
     pub token: TheirToken,
 
     /// The password that the other site asks for before it takes connections
-    #[arg(long, value_name = "PASSWORD", conflicts_with = "no_notify")]
+    #[arg(long, value_name = "PASSWORD", conflicts_with = "no_notify", allow_hyphen_values = true)]
     pub remote_password: Option<Secret>,
 
     /// A file with that password in its first line; - is standard input
@@ -273,7 +273,7 @@ pub struct UpdateArgs {
 #[group(skip)]
 pub struct TheirToken {
     /// For a receiver: the token that the other site gave out. Others on this machine can see it: --token-file hides it
-    #[arg(long, value_name = "TOKEN")]
+    #[arg(long, value_name = "TOKEN", allow_hyphen_values = true)]
     pub token: Option<Secret>,
 
     /// A file with that token in its first line; - is standard input
@@ -286,7 +286,7 @@ pub struct TheirToken {
 #[group(skip)]
 pub struct DownloadPassword {
     /// A password that pulls must give beside the token
-    #[arg(long, value_name = "PASSWORD")]
+    #[arg(long, value_name = "PASSWORD", allow_hyphen_values = true)]
     pub download_password: Option<Secret>,
 
     /// A file with that password in its first line; - is standard input

@@ -99,11 +99,11 @@ fn cannot_read(name: &str, error: std::io::Error) -> Failure {
 #[group(skip)]
 pub struct Access {
     /// The code that the other site gave out. It works once
-    #[arg(long, value_name = "CODE")]
+    #[arg(long, value_name = "CODE", allow_hyphen_values = true)]
     pub code: Option<Secret>,
 
     /// The token of a connection, as the other site showed it. Others on this machine can see it: --token-file hides it
-    #[arg(long, value_name = "TOKEN")]
+    #[arg(long, value_name = "TOKEN", allow_hyphen_values = true)]
     pub token: Option<Secret>,
 
     /// A file with the token in its first line; - is standard input
@@ -119,7 +119,7 @@ pub struct Access {
 #[group(skip)]
 pub struct Password {
     /// The connection's download password, if it asks for one
-    #[arg(long, value_name = "PASSWORD", conflicts_with = "code")]
+    #[arg(long, value_name = "PASSWORD", conflicts_with = "code", allow_hyphen_values = true)]
     pub password: Option<Secret>,
 
     /// A file with the password in its first line; - is standard input

@@ -135,6 +135,7 @@ pub enum SettingsCommand {
         key: String,
 
         /// Its new value
+        #[arg(allow_hyphen_values = true)]
         value: String,
 
         #[command(flatten)]

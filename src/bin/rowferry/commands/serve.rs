@@ -21,9 +21,7 @@ pub fn run(args: &ServeArgs, out: &mut Out) -> Result<Done, Failure> {
     if let Some(prefix) = &args.prefix {
         builder = builder.prefix(prefix).map_err(Failure::typed)?;
     }
-    if !args.trusted_proxies.is_empty() {
-        //TEMP builder = builder.trust_proxies(&args.trusted_proxies);
-    }
+    builder = builder.trust_proxies(args.trusted_proxies.iter().copied());
     // clap takes both or none.
     if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {
         builder = builder.tls(ServerTls::from_pem(&read_file(certificate)?, &read_file(key)?)?);

@@ -62,7 +62,9 @@ pub fn run(demo: &Demo, path: &Path) -> Result<Vec<Line>> {
     let table = |report: &Report, name: &str| report.table(name).map_or("not there".to_owned(), outcome);
     line("a pull of what is free", table(&first, FREE), "completed");
     line("... and of what is not", table(&first, ASKED_FOR), ErrorKind::ApprovalRequired.code());
-    line("... brings no row of that", paired.table_exists(ASKED_FOR)?.to_string(), "false");
+    // The table may be there: only its rows wait.
+    let rows = if paired.table_exists(ASKED_FOR)? { paired.get_count(ASKED_FOR)? } else { 0 };
+    line("... brings no row of that", format!("{rows} rows"), "0 rows");
 
     let waiting = first.table(ASKED_FOR).and_then(|table| table.approval);
     let waiting = waiting.ok_or_else(|| Error::new(ErrorKind::Incomplete, "no transfer waits for approval"))?;
