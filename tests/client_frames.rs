@@ -295,7 +295,7 @@ fn errors_of_a_request_leave_the_connection_as_it_was() {
     let client = fake.connect();
     assert_eq!(client.get_schema("ghost").unwrap_err().kind(), ErrorKind::TableNotFound);
     assert_eq!(client.get_count("ghost").unwrap_err().kind(), ErrorKind::TableNotFound);
-    assert_eq!(client.get_count("secret").unwrap_err().kind(), ErrorKind::Refused);
+    assert_eq!(client.get_count("secret").unwrap_err().kind(), ErrorKind::TableNotAllowed);
     let error = client.fetch_records("users", FetchOptions::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Peer);
     assert!(error.message().contains("type `money`"), "{error}");

@@ -199,8 +199,22 @@ fn hostile_answers_are_errors_and_change_nothing() {
 
 #[test]
 fn a_peer_that_repeats_secrets_does_not_bring_them_into_what_is_kept() {
-    // It answers with whatever it was sent.
-    let peer = FakePeer::new(|asked: &Asked| no(400, &format!("bad request: {}", asked.body)));
+    // It answers with whatever it was sent, as a refusal, or where something else should be.
+    repeats_nothing(|asked| no(400, &format!("bad request: {}", asked.body)));
+    repeats_nothing(|asked| no(503, &asked.body.to_string()));
+    repeats_nothing(|asked| {
+        let text = asked.body.to_string();
+        ok(json!({"success":text,"exists":text,"status":text,"message":text,"connection_status":text}))
+    });
+    repeats_nothing(|asked| {
+        let hash = asked.body["auth_token_hash"].as_str().unwrap_or("x");
+        ok(json!({"success":true,"exists":hash,"status":hash,"name":hash,"tables":hash,"connection_status":"active",
+            "message":asked.body["auth_token"],"connection_uuid":"01a1fd45-5c02-7cb2-bf0b-f8e2e8e27121"}))
+    });
+}
+
+fn repeats_nothing(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) {
+    let peer = FakePeer::new(answer);
     let fixture = site();
     let (made, received) = (sender(&fixture, &peer.url()), receiver(&fixture, &peer.url()));
     let notifier = notifier(&fixture);

@@ -15,6 +15,7 @@ use rowferry::{
 use serde_json::json;
 use tempfile::TempDir;
 use time::macros::datetime;
+use uuid::Uuid;
 
 const OWN: &str = "http://127.0.0.1:4802";
 
@@ -43,6 +44,11 @@ impl Home {
         self.site.connections().create(NewConnection::sender("Backup", url)).unwrap()
     }
 
+    /// The new token.
+    fn rotate(&self, uuid: Uuid) -> Token {
+        self.site.connections().regenerate_token(uuid).unwrap().token
+    }
+
     fn wait(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
     }
@@ -52,8 +58,8 @@ impl Home {
     }
 
     /// How many messages wait.
-    fn waiting(&self) -> i64 {
-        self.sqlite().query_row("SELECT count(*) FROM rowferry_outbox", [], |row| row.get(0)).unwrap()
+    fn waiting(&self) -> u64 {
+        self.site.notifier(options()).pending().unwrap()
     }
 
     fn notified(&self) -> Vec<Event> {
@@ -307,18 +313,18 @@ fn a_new_token_is_told_to_a_rowferry_site() {
     let peer = FakePeer::new(|_| done());
     let home = Home::new();
     let made = home.sender(&peer.url());
-    let first = home.site.connections().regenerate_token(made.connection.uuid).unwrap();
-    let second = home.site.connections().regenerate_token(made.connection.uuid).unwrap();
+    let first = home.rotate(made.connection.uuid);
+    let second = home.rotate(made.connection.uuid);
     home.site.connections().suspend(made.connection.uuid, None).unwrap();
     assert_eq!(counts(&deliver(&home.site)), (3, 0, 0, 0));
     assert_eq!(peer.calls(), ["rotate-token", "rotate-token", "update-status"]);
     let asked = peer.asked();
-    assert_eq!(asked[0].field("auth_token"), first.token.as_str());
-    assert_eq!(asked[1].field("auth_token"), second.token.as_str());
+    assert_eq!(asked[0].field("auth_token"), first.as_str());
+    assert_eq!(asked[1].field("auth_token"), second.as_str());
     let hashes: Vec<_> = asked.iter().map(|asked| asked.field("auth_token_hash").to_owned()).collect();
     assert!(hashes[0] != hashes[1] && hashes[1] != hashes[2], "each message has the token that is known then");
     let dump = format!("{:?}", home.notified());
-    assert!([&first, &second].iter().all(|made| !dump.contains(made.token.as_str())));
+    assert!([&first, &second].iter().all(|token| !dump.contains(token.as_str())));
 }
 
 #[test]
@@ -326,12 +332,12 @@ fn at_a_site_of_the_reference_a_rotated_connection_is_made_anew() {
     let peer = FakePeer::new(reference);
     let home = Home::new();
     let made = home.sender(&peer.url());
-    let new = home.site.connections().regenerate_token(made.connection.uuid).unwrap();
+    let new = home.rotate(made.connection.uuid);
     assert_eq!(counts(&deliver(&home.site)), (1, 0, 0, 0));
     let calls: Vec<_> = peer.calls().into_iter().filter(|call| call != "status").collect();
     assert_eq!(calls, ["rotate-token", "delete-connection", "register-connection"]);
     let asked = peer.asked().pop().unwrap();
-    assert_eq!((asked.field("auth_token"), asked.field("connection_name")), (new.token.as_str(), "Backup"));
+    assert_eq!((asked.field("auth_token"), asked.field("connection_name")), (new.as_str(), "Backup"));
 }
 
 #[test]
@@ -342,13 +348,13 @@ fn a_reference_site_that_does_not_register_again_leaves_the_token_to_be_given_by
     });
     let home = Home::new();
     let made = home.sender(&peer.url());
-    let new = home.site.connections().regenerate_token(made.connection.uuid).unwrap();
+    let new = home.rotate(made.connection.uuid);
     let delivered = deliver(&home.site);
     assert_eq!((counts(&delivered), home.waiting()), ((0, 1, 0, 0), 0));
     let error = delivered.messages[0].error.as_ref().unwrap();
     assert!(error.message().contains("Incoming connections are not allowed"), "{error}");
     assert!(error.hint().unwrap().contains("by hand"), "{error}");
-    assert!(!format!("{delivered:?}").contains(new.token.as_str()));
+    assert!(!format!("{delivered:?}").contains(new.as_str()));
     assert!(home.notified()[0].details["error"]["message"].as_str().unwrap().contains("by hand"));
 }
 
@@ -361,14 +367,14 @@ fn a_rotation_whose_answer_was_lost_is_not_undone() {
     });
     let home = Home::new();
     let made = home.sender(&peer.url());
-    home.site.connections().regenerate_token(made.connection.uuid).unwrap();
+    home.rotate(made.connection.uuid);
     assert_eq!(counts(&deliver(&home.site)), (1, 0, 0, 0));
     assert_eq!(peer.calls(), ["rotate-token", "verify-connection"]);
 
     // It has neither.
     let gone = FakePeer::new(|_| no(404, "Connection not found"));
     let made = home.sender(&gone.url());
-    home.site.connections().regenerate_token(made.connection.uuid).unwrap();
+    home.rotate(made.connection.uuid);
     let delivered = deliver(&home.site);
     assert_eq!(counts(&delivered), (0, 1, 0, 0));
     assert!(delivered.messages[0].error.as_ref().unwrap().hint().unwrap().contains("by hand"));
@@ -381,7 +387,7 @@ fn a_rotation_whose_answer_was_lost_is_not_undone() {
         _ => reference(asked),
     });
     let made = home.sender(&again.url());
-    home.site.connections().regenerate_token(made.connection.uuid).unwrap();
+    home.rotate(made.connection.uuid);
     assert_eq!(counts(&deliver(&home.site)), (1, 0, 0, 0));
 }
 
@@ -392,7 +398,7 @@ fn several_processes_send_each_message_once_and_in_order() {
     for peer in &peers {
         let uuid = home.sender(&peer.url()).connection.uuid;
         for _ in 0..4 {
-            home.site.connections().regenerate_token(uuid).unwrap();
+            home.rotate(uuid);
         }
         home.site.connections().delete(uuid).unwrap();
     }
@@ -472,11 +478,11 @@ fn of_a_message_that_waits_nothing_secret_is_stored() {
     let peer = FakePeer::new(|asked: &Asked| no(503, &asked.body.to_string()));
     let home = Home::new();
     let made = home.sender(&peer.url());
-    let new = home.site.connections().regenerate_token(made.connection.uuid).unwrap();
+    let new = home.rotate(made.connection.uuid);
     let delivered = deliver(&home.site);
     assert_eq!(counts(&delivered), (0, 0, 1, 0));
     drop(home.site);
-    let mut secrets = vec![made.token.as_str().to_owned(), new.token.as_str().to_owned()];
+    let mut secrets = vec![made.token.as_str().to_owned(), new.as_str().to_owned()];
     secrets.extend(peer.asked().iter().map(|asked| asked.field("auth_token_hash").to_owned()));
     let mut bytes = format!("{delivered:?}").into_bytes();
     for file in std::fs::read_dir(home.folder.path()).unwrap() {

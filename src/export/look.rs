@@ -121,7 +121,7 @@ fn size(snapshot: &mut dyn Snapshot, table: &TableSchema, row_count: u64, bytes:
     let row = |row| (0..rows.width()).filter_map(|column| rows.get(row, column).map(value)).sum::<u64>();
     let sum: u64 = (0..rows.len()).map(row).sum();
     let count = rows.len() as u64;
-    Ok(if count == 0 { 0 } else { sum.saturating_mul(row_count) / count })
+    Ok(sum.saturating_mul(row_count).checked_div(count).unwrap_or(0))
 }
 
 /// A uuid as it may be stored: as text, or as 16 bytes.

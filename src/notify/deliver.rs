@@ -81,7 +81,7 @@ impl Notifier {
     /// cannot be opened with the site's key.
     ///
     /// # Errors
-    /// What the store says, after what could be done was done; [`Cancelled`](ErrorKind::Cancelled).
+    /// What the store says, after what could be done was done; [`Cancelled`](crate::ErrorKind::Cancelled).
     pub fn deliver(&self) -> Result<Delivered> {
         let now = self.site.now();
         let due = records::read(self.site.store_ref(), |sql| outbox::due(sql, now, CONNECTIONS))?;
@@ -96,6 +96,14 @@ impl Notifier {
     /// Those of [`Notifier::deliver`].
     pub fn deliver_to(&self, uuid: Uuid) -> Result<Delivered> {
         self.deliver_each(&[uuid], true)
+    }
+
+    /// How many messages other sites are still to be sent, due or not.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn pending(&self) -> Result<u64> {
+        records::read(self.site.store_ref(), outbox::pending)
     }
 
     fn deliver_each(&self, connections: &[Uuid], at_once: bool) -> Result<Delivered> {
@@ -210,8 +218,8 @@ impl Notifier {
 fn pause(attempts: u64, error: &Error) -> Result<Duration> {
     let doublings = u32::try_from(attempts).unwrap_or(u32::MAX).min(10);
     let usual = (FIRST_PAUSE * 2i32.pow(doublings)).min(USUAL_PAUSE);
-    let asked = error.retry_after().and_then(|asked| Duration::try_from(asked).ok()).unwrap_or(Duration::ZERO);
-    let pause = usual.max(asked.min(LONGEST_PAUSE));
+    let asked = error.retry_after().map(|asked| Duration::try_from(asked).unwrap_or(LONGEST_PAUSE));
+    let pause = usual.max(asked.unwrap_or_default().min(LONGEST_PAUSE));
     // Up to a tenth more, so that sites that were offline together are not asked together.
     let mut random = [0u8; 1];
     secret::random(&mut random)?;

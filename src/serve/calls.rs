@@ -1,5 +1,8 @@
 //! The calls about connections: to make one, to end it, to ask how it stands.
 
+// A refusal is an answer to send, of the type that all answers have; it is made once for each request.
+#![expect(clippy::result_large_err)]
+
 use http::{Response, StatusCode};
 
 use super::answers::{bad_request, broken_call, denied, good, refused, refused_plainly};
@@ -125,7 +128,6 @@ pub(super) fn rotate_token(access: &Access, fields: &Fields<'_>) -> Response<Bod
 }
 
 /// The connection with the site of this URL, in whichever spelling, and of this token's hash.
-#[expect(clippy::result_large_err, reason = "the error is an answer, made once for a request")]
 fn named(access: &Access, url: &str, hash: &Secret) -> Result<Option<Connection>, Response<Body>> {
     let found = access.site().connections().find_by_site_url_and_hash(url, hash.as_str());
     found.map_err(|error| broken_call(&error, FAILED))

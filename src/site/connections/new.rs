@@ -90,7 +90,6 @@ impl fmt::Debug for NewConnection {
 /// A connection with its token: the only time that it is shown.
 #[derive(Debug)]
 #[non_exhaustive]
-#[must_use = "the token of a sender connection is known only here"]
 pub struct NewlyConnected {
     /// The connection.
     pub connection: Connection,

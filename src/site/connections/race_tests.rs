@@ -79,6 +79,8 @@ fn calls_are_never_more_than_a_minute_allows() {
     assert_eq!(call(&sites[0], now), Err(Duration::from_secs(55)));
     assert_eq!(call(&sites[0], datetime!(2026-01-02 03:04:59 UTC)), Err(Duration::from_secs(1)));
     assert_eq!(call(&sites[0], datetime!(2026-01-02 03:05:00 UTC)), Ok(()), "a new minute");
+    let more = (0..25).filter(|_| call(&sites[0], datetime!(2026-01-02 03:05:59 UTC)).is_ok()).count();
+    assert_eq!(more, 19, "the first one of the minute counts");
     assert_eq!(call(&sites[0], datetime!(2025-01-02 03:04:05 UTC)), Ok(()), "a clock that was set back");
 }
 
