@@ -30,6 +30,7 @@ pub(crate) struct Approval {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "client"), allow(dead_code, reason = "only a client hears of approvals"))]
 pub(crate) enum Verdict {
     Granted,
     Pending,

@@ -22,7 +22,10 @@ mod source;
 mod stored;
 mod wait;
 
-pub(crate) use approval::{Approval, Verdict};
+pub(crate) use approval::Approval;
+#[cfg(any(test, feature = "client"))]
+pub(crate) use approval::Verdict;
+#[cfg(any(test, feature = "client"))]
 pub(crate) use history::Origin;
 #[cfg(feature = "client")]
 pub(crate) use http::HttpSource;

@@ -39,15 +39,9 @@ impl Site {
             connections.touch_connected(connection)?;
             pull(source, &**self.store(), self.limits(), &**self.clock(), options, Some(origin))
         };
-        match Client::connect_to_rowferry(&stored.site_url, auth, connect.clone())? {
+        match Client::connect_to_rowferry(&stored.site_url, auth.clone(), connect.clone())? {
             Some(client) => run(&client, options),
-            None => {
-                let mut api = Api::new(&stored.site_url, &connect)?.token(&token);
-                if let Some(password) = connect.password_for_downloads() {
-                    api = api.password(password);
-                }
-                run(&HttpSource::new(&api), options)
-            }
+            None => run(&HttpSource::new(&Api::with_auth(&stored.site_url, &auth, &connect)?), options),
         }
     }
 }

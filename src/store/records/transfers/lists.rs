@@ -88,6 +88,7 @@ pub(crate) fn pending_approvals(sql: &mut dyn Sql, filter: &TransferFilter, now:
 }
 
 /// The newest transfer of a table through a connection that stands at one of these.
+#[cfg(feature = "server")]
 pub(crate) fn newest(
     sql: &mut dyn Sql,
     connection: Uuid,

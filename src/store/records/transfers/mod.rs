@@ -7,9 +7,9 @@ mod row;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-pub(crate) use lists::{
-    abandoned, connection_stats, count, expired_approvals, list, newest, pending_approvals, table_stats,
-};
+#[cfg(feature = "server")]
+pub(crate) use lists::newest;
+pub(crate) use lists::{abandoned, connection_stats, count, expired_approvals, list, pending_approvals, table_stats};
 
 use super::{connections, events};
 use crate::clock;
