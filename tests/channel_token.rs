@@ -193,12 +193,9 @@ fn what_happens_meanwhile_holds_at_the_next_page() {
     let puller = served.puller(|policy| policy.expires_at = Some(datetime!(2026-01-02 04:00 UTC)));
     let connections = served.site.connections();
     let mut channel = served.channel(&puller, true);
-    let (mut offset, mut next) = (0, |channel: &mut http_common::Channel| {
-        let page = channel.page("many", 0, 10);
-        page.map(|_| ())
-    });
+    let next = |channel: &mut http_common::Channel| channel.page("many", 0, 10).map(|_| ());
+    let offset = 10;
     next(&mut channel).unwrap();
-    offset += 10;
     connections.suspend(puller.connection.uuid, None).unwrap();
     assert_eq!(channel.page("many", offset, 10), Err("Connection not active".into()));
     assert_eq!(channel.ask("tables", json!({})).1["code"], "connection_not_active");

@@ -40,27 +40,26 @@ impl PausedPulls {
         PausedPulls { pulls: Mutex::default(), most: most.max(1) }
     }
 
-    /// Takes out the pull of a table through a connection that ended right before this offset. Those that have paused for too
-    /// long are over.
+    /// Takes out the pull of a table through a connection that ended right before this offset.
     pub(crate) fn resume(&self, site: &Site, connection: Uuid, table: &str, offset: u64) -> Option<Paused> {
+        self.end_late(site);
+        let mut pulls = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = pulls.iter().position(|paused| paused.is(connection, table) && paused.offset == offset)?;
+        pulls.remove(found)
+    }
+
+    /// Ends those that have paused for too long.
+    pub(crate) fn end_late(&self, site: &Site) {
         let (now, longest) = (site.now(), site.limits().pull_pause_time);
         let late = |paused: &Paused| (now - paused.since).unsigned_abs() > longest;
-        let (mut found, mut over) = (None, Vec::new());
-        {
+        let over: Vec<Paused> = {
             let mut pulls = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);
-            for paused in std::mem::take(&mut *pulls) {
-                if late(&paused) {
-                    over.push(paused);
-                } else if found.is_none() && paused.is(connection, table) && paused.offset == offset {
-                    found = Some(paused);
-                } else {
-                    pulls.push_back(paused);
-                }
-            }
-        }
+            let (over, still): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut *pulls).into_iter().partition(late);
+            *pulls = still;
+            over.into()
+        };
         // Their ends are written without the lock.
         drop(over);
-        found
     }
 
     /// Keeps a pull until its next call.

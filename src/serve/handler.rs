@@ -132,6 +132,7 @@ impl Handler {
             Err(bad) => return bad_request(&bad),
         };
         let access = &self.access;
+        access.paused().end_late(self.site());
         // Whether the site takes part at all comes before what is asked; a registration has its own words for it.
         if call != Call::Register
             && let Err(refused) = access.enabled()

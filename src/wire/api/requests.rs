@@ -405,4 +405,36 @@ mod tests {
         let many = format!(r#""ids":[{}1]"#, "1,".repeat(IDS));
         assert!(records(&many).unwrap_err().contains("more than 1000"));
     }
+
+    proptest::proptest! {
+        /// Whatever comes is a request or a refusal that is JSON.
+        #[test]
+        fn junk_is_never_a_panic(names in proptest::collection::vec(0usize..12, 0..8), values in proptest::collection::vec(".{0,20}", 8)) {
+            const NAMES: [&str; 12] = [
+                "sender_url", "connection_name", "auth_token", "auth_token_hash", "status", "receiver_url", "table_name",
+                "limit", "offset", "ids", "id_start", "password",
+            ];
+            let field = |(name, value): (&usize, &String)| match value.len() % 3 {
+                0 => format!("{:?}:{}", NAMES[*name], serde_json::Value::from(value.as_str())),
+                1 => format!("{:?}:[{}]", NAMES[*name], value.len()),
+                _ => format!("{:?}:{value}", NAMES[*name]),
+            };
+            let body = format!("{{{}}}", names.iter().zip(&values).map(field).collect::<Vec<_>>().join(","));
+            let Ok(fields) = Fields::read(body.as_bytes()) else { return Ok(()) };
+            let refused = [
+                Register::read(&fields).err(),
+                Named::read(&fields).err(),
+                UpdateStatus::read(&fields).err(),
+                QueryStatus::read(&fields).err(),
+                ListTables::read(&fields).err(),
+                PullData::read(&fields).err(),
+                DescribeTable::read(&fields).err(),
+                TableRecords::read(&fields).err(),
+                RotateToken::read(&fields).err(),
+            ];
+            for bad in refused.into_iter().flatten() {
+                proptest::prop_assert!(serde_json::from_str::<serde_json::Value>(&bad.body()).is_ok());
+            }
+        }
+    }
 }
