@@ -133,7 +133,7 @@ pub use secret::{Code, SiteKey, Token};
 #[cfg(all(feature = "server", feature = "tls"))]
 pub use serve::ServerTls;
 #[cfg(feature = "server")]
-pub use serve::{ChannelSession, Handler, Server, ServerBuilder, ServerHandle};
+pub use serve::{Body, ChannelSession, Handler, Server, ServerBuilder, ServerHandle};
 pub use site::SiteCounts;
 pub use site::Transfers;
 pub use site::{ConnectionEdit, Connections, EventStream, Events, NewConnection, NewlyConnected};

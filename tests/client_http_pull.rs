@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use common::Fixture;
 use fake_http::{Asked, FakeSite, Reply, ok, refused};
-use rowferry::{Api, ConnectOptions, ErrorKind, Limits, Report, Strategy, TableReport, TableStatus, Token, TransferOptions};
+use rowferry::{
+    Api, Auth, ConnectOptions, ErrorKind, Limits, Report, Strategy, TableReport, TableStatus, Token, TransferOptions,
+};
 use serde_json::{Value as Json, json};
 
 /// A table of the sender.
@@ -291,6 +293,34 @@ fn a_site_that_goes_away_is_not_asked_for_each_table() {
     let api = Api::new(nobody, &ConnectOptions::default()).unwrap().token(&Token::parse("x").unwrap());
     assert_eq!(api.transfer_all(&here.site, TransferOptions::new()).unwrap_err().kind(), ErrorKind::Unreachable);
     assert_eq!(api.transfer(&here.site, "a", TransferOptions::new()).unwrap_err().kind(), ErrorKind::Unreachable);
+}
+
+/// What the reference answers to a WebSocket by token: it takes the token, and refuses the topic of the join.
+fn wrong_topic(asked: &Asked) -> Reply {
+    let accept = tungstenite::handshake::derive_accept_key(asked.header("sec-websocket-key").unwrap().as_bytes());
+    let frame = r#"[null,"1","transfer:self","phx_reply",{"response":{"reason":"code_mismatch"},"status":"error"}]"#;
+    let mut bytes = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: {accept}\r\n\r\n"
+    )
+    .into_bytes();
+    bytes.extend([0x81, u8::try_from(frame.len()).unwrap()]);
+    bytes.extend_from_slice(frame.as_bytes());
+    Reply::Raw(bytes)
+}
+
+#[test]
+fn a_url_and_a_token_are_enough_for_either_kind_of_site() {
+    let tables = vec![table("plain", "id bigint, v text", numbered(3))];
+    let sender = site(tables, |asked| asked.line.contains("/sync/websocket?").then(|| wrong_topic(asked)));
+    let here = Fixture::new("");
+    let auth = Auth::token("is3W3OM").password("hunter2");
+    let report = here.site.pull_from(&sender.url, auth, ConnectOptions::default(), TransferOptions::new()).unwrap();
+    assert!(report.is_clean() && report.records == 3, "{report:?}");
+    let asked = sender.asked();
+    assert_eq!(asked[0].line, "GET /sync/websocket?token=is3W3OM&password=hunter2&vsn=2.0.0");
+    assert!(
+        asked[1..].iter().all(|asked| asked.line.starts_with("POST /sync/api/") && asked.json()["password"] == "hunter2")
+    );
 }
 
 #[test]

@@ -82,10 +82,10 @@ impl Auth {
     }
 
     fn token_pass(&self) -> Result<Pass> {
-        let token = Token::parse(&self.secret)?;
+        let (token, password) = self.token_and_password()?;
         let mut secrets = vec![encoded(token.as_str()), Zeroizing::new(token.as_str().to_owned())];
         let mut query = format!("token={}", *secrets[0]);
-        if let Some(password) = self.download_password()? {
+        if let Some(password) = password {
             let encoded = encoded(password);
             query.push_str(&format!("&password={}", *encoded));
             secrets.extend([encoded, Zeroizing::new(password.to_owned())]);
@@ -93,6 +93,18 @@ impl Auth {
         query.push_str("&vsn=2.0.0");
         // Nobody tells the receiver the uuid by which the reference names this topic.
         Ok(Pass { by: By::Token, query: Zeroizing::new(query), topic: Zeroizing::new(topic("self")), secrets })
+    }
+
+    /// The token, and the password if there is one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] for what can be none, and for a code.
+    pub(super) fn token_and_password(&self) -> Result<(Token, Option<&str>)> {
+        match self.by {
+            By::Token => Ok((Token::parse(&self.secret)?, self.download_password()?)),
+            By::Code => Err(Error::new(ErrorKind::InvalidInput, "a code is not taken over HTTP")
+                .with_hint("Give a connection's token, or connect a client with the code.")),
+        }
     }
 
     /// The password, if there is one.

@@ -127,7 +127,7 @@ impl Client {
     /// Connects to another site: `url` is what a person types, like `https://shop.example` or `http://127.0.0.1:7171`.
     ///
     /// A code is spent by this, also if the connection ends at once. A token is taken this way by rowferry sites only; one of
-    /// the reference system is pulled from over HTTP.
+    /// the reference system is asked over HTTP: see [`Api`](crate::Api) and [`Site::pull_from`](crate::Site::pull_from).
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for a URL, code, token or prefix that cannot be one. [`ErrorKind::Unreachable`],
@@ -141,9 +141,8 @@ impl Client {
     pub fn connect(url: &str, auth: Auth, options: ConnectOptions) -> Result<Client> {
         match Client::connect_to_rowferry(url, auth, options)? {
             Some(client) => Ok(client),
-            None => Err(Error::new(ErrorKind::Refused, "the other site takes this token over HTTP only").with_hint(
-                "It is of the reference system: pull through a stored connection, which uses HTTP with such a site.",
-            )),
+            None => Err(Error::new(ErrorKind::Refused, "the other site takes this token over HTTP only")
+                .with_hint("It is of the reference system: ask it with `Api`, or pull with `Site::pull_from`.")),
         }
     }
 

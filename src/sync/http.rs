@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::source::{Page, Source};
 use super::{Origin, Report, TableReport, TransferOptions, pull};
 use crate::cancel::Patience;
-use crate::client::{Api, RecordsQuery};
+use crate::client::{Api, Auth, Client, ConnectOptions, RecordsQuery};
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
 use crate::domain::value::Rows;
@@ -48,6 +48,20 @@ impl Api {
     pub fn transfer_all(&self, site: &Site, options: TransferOptions<'_>) -> Result<Report> {
         let origin = Origin { connection: None, site_url: self.url() };
         pull(&HttpSource::new(self), &**site.store(), site.limits(), &**site.clock(), options, Some(origin))
+    }
+}
+
+impl Site {
+    /// Pulls tables from the site at this URL: through a channel as [`Client::transfer_all`] does, or, where the site takes the
+    /// token over HTTP only, as [`Api::transfer_all`] does. To pull through a stored connection see [`Site::pull`].
+    ///
+    /// # Errors
+    /// Those of [`Client::connect`] and [`Client::transfer_all`].
+    pub fn pull_from(&self, url: &str, auth: Auth, connect: ConnectOptions, options: TransferOptions<'_>) -> Result<Report> {
+        match Client::connect_to_rowferry(url, auth.clone(), connect.clone())? {
+            Some(client) => client.transfer_all(self, options),
+            None => Api::with_auth(url, &auth, &connect)?.transfer_all(self, options),
+        }
     }
 }
 

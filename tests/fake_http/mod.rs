@@ -111,6 +111,9 @@ fn serve(stream: TcpStream, connection: usize, answer: &dyn Fn(&Asked) -> Reply,
             Reply::Head(head, body) => (head.to_owned(), body.into_bytes()),
             Reply::Raw(bytes) => {
                 let _ = stream.write_all(&bytes);
+                // An end with something unread would take back what is on its way.
+                let _ = stream.shutdown(std::net::Shutdown::Write);
+                let _ = reader.read_to_end(&mut Vec::new());
                 return;
             }
             Reply::Trickle(start, pause, times) => {

@@ -182,6 +182,13 @@ pub struct Channel {
 }
 
 impl Channel {
+    /// Joins this topic, as the reference's client.
+    pub fn joined(socket: WebSocket<TcpStream>, topic: &str) -> Self {
+        let mut channel = Channel { socket, topic: topic.to_owned(), reference: 1 };
+        assert_eq!(channel.say("phx_join", json!({}))[4], json!({"response": {}, "status": "ok"}));
+        channel
+    }
+
     /// Sends a frame and gives the next one.
     pub fn say(&mut self, event: &str, payload: Value) -> Value {
         let frame = json!([null, self.reference.to_string(), self.topic, event, payload]);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::{Method, Request};
 use zeroize::Zeroizing;
 
+use super::auth::Auth;
 use super::options::ConnectOptions;
 use super::refusal::without;
 use crate::cancel::{CancelToken, Patience};
@@ -127,6 +128,19 @@ impl Api {
         };
         let line = Line { http: Http::new(route), prefixes: options.prefixes()?, found: None };
         Ok(Api { url, options: options.clone(), credential: None, password: None, line: Mutex::new(line) })
+    }
+
+    /// The same, with what gives the right to ask.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] also for a code, which is good for a channel only.
+    pub(crate) fn with_auth(url: &str, auth: &Auth, options: &ConnectOptions) -> Result<Api> {
+        let (token, password) = auth.token_and_password()?;
+        let api = Api::new(url, options)?.token(&token);
+        Ok(match password {
+            Some(password) => api.password(password),
+            None => api,
+        })
     }
 
     /// The token of the connection that the calls are about.
@@ -270,7 +284,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-    use crate::client::{Auth, Client};
+    use crate::client::Client;
     use crate::net::AddressPolicy;
 
     #[test]
