@@ -173,7 +173,7 @@ fn a_connection_made_by_hand_works_and_keeps_its_secrets_out_of_sight() {
     assert_eq!(rotated["notified"], Value::Null);
     folder.run(&format!("connections update Shop --db backup.db --token {}", text(&rotated, "token"))).ok();
     pull("--table users").ok();
-    folder.run("connections rotate-token Shop --db backup.db").failed(2, &["made by the other site"]);
+    folder.run("connections rotate-token Shop --db backup.db").failed(2, &["made by the other site", "update --token-file"]);
     folder.run("pull --connection Backup --db shop.db").failed(2, &["for the other site"]);
     folder.run("pull --connection Nobody --db shop.db").failed(1, &["no connection"]);
     let shown = folder.run("connections show Backup --db shop.db").ok().stdout;

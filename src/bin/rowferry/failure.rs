@@ -52,8 +52,13 @@ impl Failure {
 
     /// Says on stderr why, in one line, and in JSON on stdout too if the command was to answer in JSON.
     pub fn tell(self, out: &mut Out, json: bool) -> ExitCode {
-        // The library names its call; here there is a command for it.
-        let said = |text: &str| text.replace("`reset_key`", "`rowferry sessions reset-key`");
+        // The library names its calls; here there are commands for them.
+        const CALLS: [(&str, &str); 3] = [
+            ("`reset_key`", "`rowferry sessions reset-key`"),
+            ("ask it with `Api`, or pull with `Site::pull_from`", "`rowferry pull` can pull from it"),
+            ("`set_token`", "`rowferry connections update --token-file`"),
+        ];
+        let said = |text: &str| CALLS.iter().fold(text.to_owned(), |text, (call, command)| text.replace(call, command));
         complain(said(&self.error.to_string()));
         if json && !self.reported {
             let line = json!({

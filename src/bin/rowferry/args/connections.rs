@@ -206,9 +206,6 @@ pub struct CreateArgs {
     pub download_password: DownloadPassword,
 
     #[command(flatten)]
-    pub policy: PolicyArgs,
-
-    #[command(flatten)]
     pub notes: Notes,
 
     /// Do not tell the other site: the token is then shared by hand
@@ -226,6 +223,10 @@ pub struct CreateArgs {
 
     #[command(flatten)]
     pub format: Format,
+
+    // Last, because its heading stands over all that follow.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
 }
 
 #[derive(Debug, Args)]
@@ -253,9 +254,6 @@ pub struct UpdateArgs {
     pub no_download_password: bool,
 
     #[command(flatten)]
-    pub policy: PolicyArgs,
-
-    #[command(flatten)]
     pub notes: Notes,
 
     #[command(flatten)]
@@ -266,6 +264,10 @@ pub struct UpdateArgs {
 
     #[command(flatten)]
     pub format: Format,
+
+    // Last, because its heading stands over all that follow.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
 }
 
 /// The token of a receiver connection.

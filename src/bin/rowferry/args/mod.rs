@@ -140,7 +140,7 @@ pub struct Network {
     #[arg(long, value_name = "PEM")]
     pub ca_cert: Option<PathBuf>,
 
-    /// How long all of it may take. Without it, 30 s to connect and 60 s for each answer
+    /// How long connecting may take, up to 30 s, and then all that follows. Without it, 30 s to connect and 60 s for each answer
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub timeout: Option<Duration>,
 }

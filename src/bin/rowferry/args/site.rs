@@ -103,6 +103,10 @@ pub enum SessionsCommand {
     },
 
     /// Makes a new site key after the old one was lost, and deletes all sessions, which only the old one knew.
+    ///
+    /// Connections stay. The other sites can still pull through theirs, and are told of nothing until `connections
+    /// rotate-token` makes a new token, which they are given by hand. To pull through one of this site's, it needs its token
+    /// again: `connections update --token-file`. What waited for other sites is dropped.
     #[command(after_help = "Example:\n  rowferry sessions reset-key --db shop.db")]
     ResetKey {
         #[command(flatten)]

@@ -1,9 +1,8 @@
 //! `rowferry pull`
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use rowferry::{Client, ConnectOptions};
+use rowferry::{Auth, ConnectOptions};
 use rowferry::{Error, ErrorKind, ExtraColumns, Report, Site, TableStatus, TransferOptions};
 use uuid::Uuid;
 
@@ -15,7 +14,6 @@ use crate::output::{Out, complain, counted};
 use crate::progress::{Bar, Events};
 
 pub fn run(args: &PullArgs, out: &mut Out) -> Result<Done, Failure> {
-    let began = Instant::now();
     let cancel = cancelled_by_signals()?;
     let mut connect = connect_options(&args.network, &cancel)?;
     // Before the code is spent: a database that cannot be written is found out now.
@@ -27,16 +25,7 @@ pub fn run(args: &PullArgs, out: &mut Out) -> Result<Done, Failure> {
             }
             From::Connection(backup.connections().find(connection).map_err(Failure::typed)?.uuid, connect)
         }
-        (None, Some(url)) => match Client::connect(url, args.access.auth()?, connect) {
-            Ok(client) => From::Client(client),
-            Err(error) => {
-                drop(backup);
-                if let Some(made) = made {
-                    remove(&made);
-                }
-                return Err(Failure::typed(error));
-            }
-        },
+        (None, Some(url)) => From::Url(url, args.access.auth()?, connect),
         // clap asks for one of them.
         (None, None) => return Err(Failure::usage(no_other_site())),
     };
@@ -62,16 +51,27 @@ pub fn run(args: &PullArgs, out: &mut Out) -> Result<Done, Failure> {
         options = options.wait_for_approval(wait);
     }
     if let Some(all) = args.network.timeout {
-        options = options.timeout(all.saturating_sub(began.elapsed()).max(Duration::from_millis(1)));
+        options = options.timeout(all);
     }
     let pulled = match args.format.json {
-        true => with_events(&from, &backup, options, out)?,
+        true => with_events(from, &backup, options, out)?,
         false => {
             let bar = Bar::new();
             from.pull(&backup, options.on_progress(|progress| bar.show(progress)))
         }
     };
-    let pulled = pulled.map_err(Failure::typed)?;
+    let pulled = match pulled {
+        Ok(pulled) => pulled,
+        Err(error) => {
+            // Whatever came of it before is not thrown away.
+            let empty = backup.list_tables().is_ok_and(|tables| tables.is_empty());
+            drop(backup);
+            if let Some(made) = made.filter(|_| empty) {
+                remove(&made);
+            }
+            return Err(Failure::typed(error));
+        }
+    };
     match args.format.json {
         true => out.json(&report::Json(&pulled))?,
         false => report::print(&pulled, args.dry_run, out)?,
@@ -80,18 +80,18 @@ pub fn run(args: &PullArgs, out: &mut Out) -> Result<Done, Failure> {
 }
 
 /// Where the tables come from.
-enum From {
-    /// A site that is connected to with what was typed.
-    Client(Client),
+enum From<'a> {
+    /// The site at a URL that was typed.
+    Url(&'a str, Auth, ConnectOptions),
     /// A connection that is kept in the database.
     Connection(Uuid, ConnectOptions),
 }
 
-impl From {
-    fn pull(&self, backup: &Site, options: TransferOptions<'_>) -> rowferry::Result<Report> {
+impl From<'_> {
+    fn pull(self, backup: &Site, options: TransferOptions<'_>) -> rowferry::Result<Report> {
         match self {
-            From::Client(client) => client.transfer_all(backup, options),
-            From::Connection(uuid, connect) => backup.pull(*uuid, connect.clone(), options),
+            From::Url(url, auth, connect) => backup.pull_from(url, auth, connect, options),
+            From::Connection(uuid, connect) => backup.pull(uuid, connect, options),
         }
     }
 }
@@ -130,7 +130,7 @@ fn remove(path: &Path) {
 }
 
 fn with_events(
-    from: &From,
+    from: From<'_>,
     backup: &Site,
     options: TransferOptions<'_>,
     out: &mut Out,

@@ -44,7 +44,10 @@ pub fn run(command: &SessionsCommand, out: &mut Out) -> Result<Done, Failure> {
             open_existing(db)?.reset_key()?;
             match format.json {
                 true => out.json(&json!({ "reset": true }))?,
-                false => out.line("The site has a new key, and no sessions.")?,
+                false => {
+                    out.line("The site has a new key, and no sessions.")?;
+                    out.line("Its connections need their tokens anew: see `rowferry sessions reset-key --help`.")?;
+                }
             }
         }
     }
