@@ -93,9 +93,10 @@ CREATE INDEX rowferry_transfers_by_connection ON rowferry_transfers (connection,
 CREATE INDEX rowferry_transfers_by_time ON rowferry_transfers (inserted_at);
 CREATE INDEX rowferry_transfers_by_status ON rowferry_transfers (status);
 
--- What happened, kept in the transaction that it tells of. Numbers are never given twice.
+-- What happened, kept in the transaction that it tells of. Numbers are never given twice, because the newest event is never
+-- dropped. (AUTOINCREMENT would do it, too, and put a table `sqlite_sequence` into the host's database.)
 CREATE TABLE rowferry_events (
-  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  id INTEGER PRIMARY KEY NOT NULL,
   at TEXT NOT NULL,
   kind TEXT NOT NULL,
   actor TEXT NOT NULL,
@@ -109,7 +110,9 @@ CREATE INDEX rowferry_events_by_time ON rowferry_events (at);
 -- What the other sites are still to be told. The connection may be deleted meanwhile, so that all that is needed is here,
 -- the secrets sealed under the site's key.
 CREATE TABLE rowferry_outbox (
-  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  -- Larger than that of every event and message before it. Each message is made together with an event, so that no number is
+  -- given twice, though messages are deleted when they are sent.
+  id INTEGER PRIMARY KEY NOT NULL,
   connection TEXT NOT NULL,
   direction TEXT NOT NULL,
   site_url TEXT NOT NULL,

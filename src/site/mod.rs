@@ -40,8 +40,7 @@ const SITE_UUID: &str = "site_uuid";
 
 /// One installation: a store plus its settings. A clone is the same site.
 ///
-/// Opening a site makes rowferry's own tables (`rowferry_*`) in the database if they are not there, and changes nothing else
-/// (but that SQLite then has its table `sqlite_sequence`, for numbers that are never given twice).
+/// Opening a site makes rowferry's own tables (`rowferry_*`) in the database if they are not there, and changes nothing else.
 #[derive(Debug, Clone)]
 pub struct Site(Arc<Inner>);
 
@@ -365,8 +364,7 @@ mod tests {
 
     /// The SQL of all objects that are not rowferry's, nor SQLite's own for them.
     fn schema(database: &rusqlite::Connection) -> Vec<(String, Option<String>)> {
-        let select = "SELECT name, sql FROM sqlite_schema WHERE tbl_name NOT LIKE 'rowferry%' \
-                      AND name <> 'sqlite_sequence' ORDER BY name";
+        let select = "SELECT name, sql FROM sqlite_schema WHERE tbl_name NOT LIKE 'rowferry%' ORDER BY name";
         let mut statement = database.prepare(select).unwrap();
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
         rows.collect::<Result<_, _>>().unwrap()

@@ -57,8 +57,12 @@ fn wants_json(matches: &ArgMatches) -> bool {
 }
 
 /// Whoever serves wants to see on stderr who came; the other commands say what is to be said themselves. `RUST_LOG` asks for
-/// more or less.
+/// more or less of it, but not for what dependencies say of the bytes that they move: codes and rows are in them.
 fn start_log(command: &Command) {
     let default = if matches!(command, Command::Serve(_)) { "rowferry=info" } else { "off" };
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(default)).init();
+    let mut builder = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(default));
+    for talkative in ["tungstenite", "ureq", "ureq_proto", "rustls"] {
+        builder.filter_module(talkative, log::LevelFilter::Warn);
+    }
+    builder.init();
 }

@@ -22,8 +22,8 @@ pub(crate) fn add(
     transfer: Option<Uuid>,
     details: Metadata,
 ) -> Result<()> {
-    let insert = "INSERT INTO rowferry_events (at, kind, actor, connection, transfer, details) \
-                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let insert = "INSERT INTO rowferry_events (id, at, kind, actor, connection, transfer, details) \
+                  SELECT coalesce(max(id), 0) + 1, ?1, ?2, ?3, ?4, ?5, ?6 FROM rowferry_events";
     let uuid = |uuid: Option<Uuid>| Value::from(uuid.map(|uuid| uuid.to_string()));
     let row = [
         clock::to_text(now).into(),
@@ -68,15 +68,16 @@ pub(crate) fn newest(sql: &mut dyn Sql) -> Result<u64> {
     rows.first().map_or_else(|| Err(unreadable("count")), |row| number(row, 0))
 }
 
-/// Drops the events from before this moment; gives how many they were.
+/// Drops the events from before this moment, but for the newest of all, from which the numbers go on; gives how many they
+/// were.
 pub(crate) fn prune(sql: &mut dyn Sql, before: OffsetDateTime) -> Result<u64> {
-    let dropped = sql.execute("DELETE FROM rowferry_events WHERE at < ?1", &[clock::to_text(before).into()])?;
-    Ok(dropped as u64)
+    let delete = "DELETE FROM rowferry_events WHERE at < ?1 AND id < (SELECT max(id) FROM rowferry_events)";
+    Ok(sql.execute(delete, &[clock::to_text(before).into()])? as u64)
 }
 
-/// Whether there are events from before this moment.
+/// Whether [`prune`] would drop any.
 pub(crate) fn any_before(sql: &mut dyn Sql, before: OffsetDateTime) -> Result<bool> {
-    let select = "SELECT 1 FROM rowferry_events WHERE at < ?1 LIMIT 1";
+    let select = "SELECT 1 FROM rowferry_events WHERE at < ?1 AND id < (SELECT max(id) FROM rowferry_events) LIMIT 1";
     Ok(!sql.query(select, &[clock::to_text(before).into()])?.is_empty())
 }
 

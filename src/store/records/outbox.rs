@@ -100,8 +100,10 @@ fn put(
     token: Option<&str>,
 ) -> Result<()> {
     let insert = "INSERT INTO rowferry_outbox \
-                  (connection, direction, site_url, kind, status, credential_sealed, token_sealed, attempts, next_at, created_at) \
-                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?8)";
+                  (id, connection, direction, site_url, kind, status, credential_sealed, token_sealed, attempts, next_at, created_at) \
+                  SELECT max(id) + 1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?8 FROM \
+                  (SELECT coalesce(max(id), 0) AS id FROM rowferry_outbox \
+                   UNION ALL SELECT coalesce(max(id), 0) FROM rowferry_events) AS numbers";
     let row = [
         connection.uuid.to_string().into(),
         connection.direction.as_str().into(),
