@@ -1,7 +1,7 @@
 //! What a site gives away: tables, counts, pages of records and digests, out of snapshots.
 
 // Only the server cuts pages for peers.
-#![cfg_attr(not(feature = "server"), allow(dead_code))]
+#![cfg_attr(not(feature = "server"), allow(dead_code, unused_imports))]
 
 mod digest;
 #[cfg(test)]
