@@ -45,7 +45,11 @@ fn answer(status: StatusCode, content_type: &'static str, body: Body) -> Respons
 
 /// An answer as the reference gives it where no call of its own answers.
 fn plain_error(status: StatusCode) -> Response<Body> {
-    let detail = status.canonical_reason().unwrap_or("Error");
+    detail(status, status.canonical_reason().unwrap_or("Error"))
+}
+
+/// The same in words of our own: for what never reached a call.
+pub(super) fn detail(status: StatusCode, detail: &str) -> Response<Body> {
     json(status, serde_json::json!({ "errors": { "detail": detail } }).to_string())
 }
 
@@ -128,7 +132,8 @@ pub(super) fn broken(error: &Error) -> Response<Body> {
 /// The same, in the words that the call has for it.
 pub(super) fn broken_call(error: &Error, failed: &str) -> Response<Body> {
     log::error!("a request failed: {error}");
-    refused(failed_with(error), &Refusal::new(failed))
+    // Not 503, also where it may pass: to the reference that means that the site takes part in no sync.
+    refused(StatusCode::INTERNAL_SERVER_ERROR, &Refusal::new(failed))
 }
 
 fn failed_with(error: &Error) -> StatusCode {

@@ -4,11 +4,12 @@ use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::time::Instant;
 
-use http::header::{CONNECTION, DATE, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONNECTION, DATE, TRANSFER_ENCODING};
 use http::{Method, Response, StatusCode, Version};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
+use super::answers;
 use super::body::Body;
 use super::chunks::Chunks;
 use super::handler::Handler;
@@ -171,13 +172,7 @@ impl Incoming<'_> {
 
 /// The answer to what never reached the handler.
 pub(crate) fn refuse(refusal: Refusal) -> Response<Body> {
-    let text = format!("{}\n", refusal.why).into_bytes();
-    let length = HeaderValue::from(text.len());
-    let mut answer = Response::new(Body::from(text));
-    *answer.status_mut() = refusal.status;
-    answer.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    answer.headers_mut().insert(http::header::CONTENT_LENGTH, length);
-    answer
+    answers::detail(refusal.status, refusal.why)
 }
 
 /// How an answer is sent.
