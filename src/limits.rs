@@ -77,9 +77,6 @@ pub struct Limits {
     pub tables: usize,
     /// Columns accepted in a peer's table. Defaults to 2,000, as in SQLite.
     pub columns: usize,
-    /// Records that a pull through a connection sets aside of what the connection allows, at a time; what it does not use is
-    /// given back. Defaults to 10,000.
-    pub grant_records: u64,
     /// How long a pull over HTTP may pause between two of its calls before the next one is a new pull. Defaults to 5 min.
     pub pull_pause_time: Duration,
     /// Pulls over HTTP that pause and are remembered; the oldest is taken for over. Defaults to 256.
@@ -150,7 +147,6 @@ impl Default for Limits {
             remembered_places: 64,
             tables: 100_000,
             columns: 2_000,
-            grant_records: 10_000,
             pull_pause_time: Duration::from_secs(300),
             paused_pulls: 256,
             approval_time: Duration::from_secs(24 * 3600),

@@ -138,9 +138,10 @@ fn foreign_keys_name_no_table_that_may_not_be_seen() {
 
 #[test]
 fn a_pull_is_counted_once_and_its_pages_not() {
-    let served = served_with(|limits| limits.grant_records = 300);
+    let served = served();
     let puller = served.puller(|policy| {
         policy.max_downloads = Some(2);
+        policy.max_records_total = Some(1_000_000);
         policy.rate_limit_requests_per_minute = 2;
     });
     let mut channel = served.channel(&puller, true);
@@ -175,7 +176,7 @@ fn another_offset_is_a_new_pull() {
 
 #[test]
 fn records_end_where_the_limit_does() {
-    let served = served_with(|limits| limits.grant_records = 20);
+    let served = served();
     let puller = served.puller(|policy| policy.max_records_total = Some(25));
     let mut channel = served.channel(&puller, true);
     assert_eq!(channel.page("many", 0, 10), Ok((10, true)));

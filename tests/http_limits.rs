@@ -222,7 +222,7 @@ fn a_pull_that_needs_approval_waits_for_it() {
 
 #[test]
 fn parallel_pulls_cannot_pass_a_limit() {
-    let served = served_with(|limits| limits.grant_records = 100);
+    let served = served_with(|limits| limits.page_rows = 100);
     let other = served.again();
     let puller = served.puller(|policy| {
         policy.max_downloads = Some(7);
@@ -264,6 +264,22 @@ fn parallel_pulls_cannot_pass_a_limit() {
     let records: usize = answers.iter().map(|(_, records)| records).sum();
     assert_eq!(served.connection(&limited).records_downloaded, records as u64, "{answers:?}");
     assert!(records <= 3_333 && records > 3_000, "{answers:?}");
+}
+
+#[test]
+fn a_look_at_a_few_records_leaves_the_others() {
+    let served = served();
+    let puller = served.puller(|policy| policy.max_records_total = Some(2_530));
+    let page =
+        |offset: u64| served.data("table-records", &puller, json!({"table_name": "many", "limit": 10, "offset": offset})).0;
+    let used = || served.connection(&puller).records_downloaded;
+    assert_eq!((page(0), used()), (200, 10), "no more is taken than what was sent");
+    assert_eq!((page(500), used()), (200, 20), "another pull, while the first may still go on");
+    let mut channel = served.channel(&puller, true);
+    assert_eq!((channel.page("many", 0, 10), used()), (Ok((10, true)), 30));
+    assert_eq!((pull(&served, &puller, "many").0, used()), (200, 2_530));
+    assert_eq!(channel.page("many", 10, 10), Err("Record limit reached".into()));
+    assert_eq!(page(10), 403);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::approval::{self, Standing};
+use super::pull::{Allowed, Begun};
 use super::{Access, Answer, Caller, Pull, Refused, actor};
 use crate::domain::access::{self, Denial, Use};
 use crate::domain::connection::Connection;
@@ -122,8 +123,8 @@ impl Pass {
         Ok(())
     }
 
-    /// Begins the pull of a table that exists, by its own name. In one transaction it takes a call of the rate, an approval, a
-    /// block of records and a download, and makes the transfer: all of it or, but for the call, nothing.
+    /// Begins the pull of a table that exists, by its own name. In one transaction it takes a call of the rate, an approval
+    /// and a download, and makes the transfer: all of it or, but for the call, nothing.
     pub(crate) fn begin(&mut self, table: &str, strategy: Option<Strategy>) -> Answer<Pull> {
         let site = self.access.site();
         let now = site.now();
@@ -131,10 +132,10 @@ impl Pass {
             Who::Session(session) => {
                 let mut transfer = self.transfer(table, strategy, now);
                 transfer.session = Some(*session);
-                let (actor, per_page) = (self.caller.named(), u64::MAX);
+                let actor = self.caller.named();
                 site.change(|sql| {
-                    start(sql, now, &actor, transfer.clone())?;
-                    Ok(Ok(Pull::new(site, transfer.uuid, None, &actor, (u64::MAX, per_page))))
+                    let transfer = start(sql, now, &actor, transfer.clone())?;
+                    Ok(Ok(Begun { transfer, connection: None, actor: actor.clone(), allowed: Allowed::ALL }))
                 })
             }
             Who::Connection(connection) => {
@@ -144,7 +145,8 @@ impl Pass {
             }
         }?;
         self.waiting.remove(table);
-        begun.map_err(|denial| {
+        let site = self.access.site();
+        begun.map(|begun| Pull::new(site, begun)).map_err(|denial| {
             if denial.kind == ErrorKind::ApprovalRequired
                 && let Some(transfer) = denial.transfer
             {
@@ -161,7 +163,7 @@ impl Pass {
         uuid: Uuid,
         request: &Transfer,
         waiting: Option<Uuid>,
-    ) -> crate::Result<Result<Pull, Denial>> {
+    ) -> crate::Result<Result<Begun, Denial>> {
         let site = self.access.site();
         let table = request.table_name.as_str();
         // Read again: what was read before the transaction may have changed.
@@ -187,12 +189,7 @@ impl Pass {
             Ok(approved) => approved,
             Err(denial) => return Ok(Err(denial)),
         };
-        let records = connections::take_records(sql, uuid, site.limits().grant_records.max(1))?;
-        if records == 0 {
-            return Ok(Err(Denial::new(ErrorKind::RecordLimit).of_table(table)));
-        }
         if !connections::take_download(sql, uuid)? {
-            connections::give_back_records(sql, uuid, records)?;
             return Ok(Err(Denial::new(ErrorKind::DownloadLimit).of_table(table)));
         }
         let transfer = match approved {
@@ -200,12 +197,10 @@ impl Pass {
             None => start(sql, now, &actor, request)?,
         };
         connections::connected(sql, uuid, now)?;
-        let per_page = connection.policy.max_records_per_request;
-        Ok(Ok(Pull::new(site, transfer, Some(uuid), &actor, (records, per_page))))
+        Ok(Ok(Begun { transfer, connection: Some(uuid), actor, allowed: Allowed::by(&connection) }))
     }
 
-    /// Whether a pull may go on with a page of so many records: read anew, and more records are set aside if it lacks some.
-    /// [`Pull::most`] then says how many there may be.
+    /// Whether a pull may go on with a page of so many records: read anew. [`Pull::most`] then says how many there may be.
     pub(crate) fn go_on(&mut self, pull: &mut Pull, wanted: u64) -> Answer<()> {
         self.look()?;
         let site = self.access.site();
@@ -215,18 +210,20 @@ impl Pass {
             return Err(self.noted(Denial::new(ErrorKind::Cancelled).of_transfer(transfer)));
         }
         if let Some(connection) = self.policy_of() {
-            let per_page = connection.policy.max_records_per_request;
-            pull.top_up(0, per_page);
-            if pull.lacks(wanted) {
-                let (uuid, block) = (connection.uuid, site.limits().grant_records.max(1));
-                let granted = site.change(|sql| connections::take_records(sql, uuid, block))?;
-                pull.top_up(granted, per_page);
-            }
+            pull.allow(connection)?;
             if wanted > 0 && pull.most(wanted) == 0 {
                 return Err(self.noted(Denial::new(ErrorKind::RecordLimit).of_transfer(transfer)));
             }
         }
         Ok(pull.show_life(now)?)
+    }
+
+    /// Takes the records of a page that is about to be sent, and says how many of them may be.
+    pub(crate) fn take_page(&self, pull: &mut Pull, records: u64) -> Answer<u64> {
+        match pull.take(records)? {
+            0 if records > 0 => Err(self.noted(Denial::new(ErrorKind::RecordLimit).of_transfer(pull.transfer()))),
+            taken => Ok(taken),
+        }
     }
 
     /// How the pulls of these tables stand, each as it was asked for and by its own name; asks for approval where nobody was

@@ -270,7 +270,19 @@ impl ChannelSession {
         self.encoded.clear();
         let all = self.rows.len();
         let cut = Cut { page_bytes: self.site.limits().page_bytes, record_bytes: self.record_bytes };
-        let sent = records::encode_records(&mut self.encoded, &page.table, &self.rows, 0..all, dialect, cut);
+        let ready = records::encode_records(&mut self.encoded, &page.table, &self.rows, 0..all, dialect, cut);
+        let sent = match self.pass.take_page(&mut pull, ready as u64) {
+            Ok(taken) => usize::try_from(taken).map_or(ready, |taken| taken.min(ready)),
+            Err(refused) => {
+                let error = told(FAILED, refused);
+                ended(pull.fail(error.message()));
+                return Err(error);
+            }
+        };
+        if sent < ready {
+            self.encoded.clear();
+            records::encode_records(&mut self.encoded, &page.table, &self.rows, 0..sent, dialect, cut);
+        }
         if sent < all {
             self.exporter.sent_only(sent as u64);
         }

@@ -4,7 +4,7 @@ use http::{Response, StatusCode};
 
 use super::answers::{bad_request, broken_call, denied, good, json, not_allowed, records as long, refused};
 use super::body::Body;
-use super::records::RecordsBody;
+use super::records::{RecordsBody, given_up};
 use crate::access::{Access, Answer, Caller, Pass, Paused, Pull, Refused};
 use crate::domain::access::{Denial, Use};
 use crate::domain::value::Rows;
@@ -153,7 +153,16 @@ fn some_records(access: &Access, asked: &TableRecords, caller: &Caller) -> Answe
     };
     let mut body = head(PagesHead::Records).as_bytes().to_vec();
     let cut = Cut { page_bytes: access.site().limits().page_bytes, record_bytes: usize::MAX };
-    let sent = encode_records(&mut body, &page.table, &rows, 0..rows.len(), Dialect::ReferenceHttp, cut);
+    let start = body.len();
+    let ready = encode_records(&mut body, &page.table, &rows, 0..rows.len(), Dialect::ReferenceHttp, cut);
+    let sent = match pass.take_page(&mut pull, ready as u64) {
+        Ok(taken) => usize::try_from(taken).map_or(ready, |taken| taken.min(ready)),
+        Err(refused) => return Err(given_up(pull, refused)),
+    };
+    if sent < ready {
+        body.truncate(start);
+        encode_records(&mut body, &page.table, &rows, 0..sent, Dialect::ReferenceHttp, cut);
+    }
     if sent < rows.len() && ids.is_none() {
         exporter.sent_only(sent as u64);
     }

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 pub(crate) use row::{Change, Stored};
-pub(crate) use take::{connected, give_back_records, take_call, take_download, take_records, transferred, used};
+pub(crate) use take::{connected, count_records, take_call, take_download, take_records, transferred, used};
 
 use super::{number, optional_text, unreadable};
 use crate::clock;

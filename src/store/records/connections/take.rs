@@ -51,11 +51,14 @@ pub(crate) fn take_records(sql: &mut dyn Sql, uuid: Uuid, want: u64) -> Result<u
     Ok(granted)
 }
 
-/// Gives records back that were taken and not sent. A connection that is gone needs none.
-pub(crate) fn give_back_records(sql: &mut dyn Sql, uuid: Uuid, records: u64) -> Result<()> {
-    let update = "UPDATE rowferry_connections SET records_downloaded = \
-                  CASE WHEN records_downloaded > ?2 THEN records_downloaded - ?2 ELSE 0 END WHERE uuid = ?1";
-    sql.execute(update, &[uuid.to_string().into(), integer(records)]).map(|_| ())
+/// Counts records that were sent while the connection had no limit on them. One that is gone counts none.
+pub(crate) fn count_records(sql: &mut dyn Sql, uuid: Uuid, records: u64) -> Result<()> {
+    let select = "SELECT records_downloaded FROM rowferry_connections WHERE uuid = ?1";
+    let rows = sql.query(select, &[uuid.to_string().into()])?;
+    let Some(row) = rows.first() else { return Ok(()) };
+    let downloaded = number(row, 0)?.saturating_add(records);
+    let update = "UPDATE rowferry_connections SET records_downloaded = ?2 WHERE uuid = ?1";
+    sql.execute(update, &[uuid.to_string().into(), integer(downloaded)]).map(|_| ())
 }
 
 /// Counts one pull and its records, whatever the connection allows: they have been.
