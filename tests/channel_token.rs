@@ -219,6 +219,34 @@ fn what_happens_meanwhile_holds_at_the_next_page() {
 }
 
 #[test]
+fn who_may_no_longer_come_in_may_not_stay() {
+    let served = served();
+    let connections = served.site.connections();
+    let puller = served.puller(|_| {});
+    let mut channel = served.channel(&puller, true);
+    channel.page("many", 0, 10).unwrap();
+    connections.regenerate_token(puller.connection.uuid).unwrap();
+    assert_eq!(channel.page("many", 10, 10), Err("Invalid token".into()), "the pull that runs");
+    assert_eq!(channel.page("no_pk", 0, 10), Err("Invalid token".into()), "a new one");
+    assert_eq!(channel.ask("tables", json!({})).1["error"], "Invalid token");
+    channel.close();
+    assert_eq!(served.history(), ["many failed 10"]);
+
+    let puller = served.puller_of("http://127.0.0.1:9/other", |new| new, |_| {});
+    let mut channel = served.channel(&puller, true);
+    channel.page("many", 0, 10).unwrap();
+    connections.update(puller.connection.uuid, |edit| edit.set_download_password("new")).unwrap();
+    assert_eq!(channel.page("many", 10, 10), Err("Invalid token".into()), "he was never asked for the password");
+
+    let session = served.site.sessions().create(Direction::Send).unwrap();
+    let socket = served.upgrade(&format!("code={}", session.code()), "").unwrap();
+    let mut channel = http_common::Channel::joined(socket, &format!("transfer:{}", session.code()));
+    channel.page("many", 0, 10).unwrap();
+    served.site.sessions().delete(session.uuid()).unwrap();
+    assert_eq!(channel.page("many", 10, 10), Err("Invalid code".into()));
+}
+
+#[test]
 fn pulls_wait_for_approval_and_can_ask_for_all_at_once() {
     let served = served();
     let puller = served.puller(|policy| {

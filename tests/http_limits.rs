@@ -300,6 +300,20 @@ fn a_connection_that_is_suspended_stops_within_an_answer() {
 }
 
 #[test]
+fn a_table_that_is_taken_away_stops_within_an_answer() {
+    let served = served_with(|limits| limits.page_bytes = 1_000);
+    let puller = served.puller(|_| {});
+    let body = json!({"auth_token_hash": puller.hash, "table_name": "many"}).to_string().into_bytes();
+    let answer = served.site.handler().handle(&http::Request::post("/sync/api/pull-data").body(body).unwrap(), None);
+    let mut answer = answer.into_body();
+    std::io::Read::read_exact(&mut answer, &mut [0; 500]).unwrap();
+    let exclude = |edit: &mut rowferry::ConnectionEdit| edit.policy.excluded_tables = vec!["many".into()];
+    served.site.connections().update(puller.connection.uuid, exclude).unwrap();
+    let error = answer.into_bytes().unwrap_err();
+    assert!(error.to_string().contains("Table not found"), "{error}");
+}
+
+#[test]
 fn refusals_are_kept_but_no_storm_of_them() {
     let served = served();
     let puller = served.puller(|policy| policy.allowed_tables = vec!["many".into()]);

@@ -15,10 +15,12 @@ use crate::domain::strategy::Strategy;
 use crate::domain::transfer::{Transfer, TransferStatus};
 use crate::error::ErrorKind;
 use crate::export::Offer;
-use crate::site::Site;
+use crate::secret;
+use crate::site::{Settings, Site};
 use crate::store::Sql;
+use crate::store::records::connections::{self, Stored};
 use crate::store::records::transfers::{self, Change};
-use crate::store::records::{self, connections};
+use crate::store::records::{self, sessions};
 use crate::wire::message::{Approval, ApprovalStatus};
 
 /// Someone who was let in, through a connection or by a session's code.
@@ -33,14 +35,21 @@ pub(crate) struct Pass {
 
 #[derive(Debug)]
 enum Who {
-    /// As it was read last.
-    Connection(Box<Connection>),
+    /// As it was read last, and what is kept of the token and password that let him in.
+    Connection(Box<Connection>, Stored),
     Session(Uuid),
 }
 
+/// That someone may still be here was just read.
+#[derive(Debug)]
+pub(crate) struct Looked {
+    /// The transfer of the pull that he wants to go on with, if it runs.
+    runs: Option<Uuid>,
+}
+
 impl Pass {
-    pub(super) fn of_connection(access: Access, connection: Connection, caller: Caller) -> Self {
-        Pass { access, who: Who::Connection(Box::new(connection)), caller, waiting: HashMap::new() }
+    pub(super) fn of_connection(access: Access, connection: Connection, stored: Stored, caller: Caller) -> Self {
+        Pass { access, who: Who::Connection(Box::new(connection), stored), caller, waiting: HashMap::new() }
     }
 
     pub(super) fn of_session(access: Access, session: Uuid, caller: Caller) -> Self {
@@ -50,14 +59,14 @@ impl Pass {
     /// The connection, if he came through one.
     pub(crate) fn connection(&self) -> Option<Uuid> {
         match &self.who {
-            Who::Connection(connection) => Some(connection.uuid),
+            Who::Connection(connection, _) => Some(connection.uuid),
             Who::Session(_) => None,
         }
     }
 
     fn policy_of(&self) -> Option<&Connection> {
         match &self.who {
-            Who::Connection(connection) => Some(connection),
+            Who::Connection(connection, _) => Some(connection),
             Who::Session(_) => None,
         }
     }
@@ -84,16 +93,56 @@ impl Pass {
         judged.map_err(|denial| self.noted(denial))
     }
 
-    /// Whether he may still be here: read anew, for each of his requests.
-    pub(crate) fn look(&mut self) -> Answer<()> {
-        self.access.enabled()?;
-        let Who::Connection(known) = &self.who else { return Ok(()) };
-        let uuid = known.uuid;
-        let read = records::read(self.access.site().store_ref(), |sql| connections::by_uuid(sql, uuid))?;
-        let Some(connection) = read else { return Err(self.noted(Denial::new(ErrorKind::InvalidToken))) };
-        let judged = access::usable(&connection, Use::Running, self.access.site().now(), self.caller.address);
-        self.who = Who::Connection(Box::new(connection));
-        judged.map_err(|denial| self.noted(denial))
+    /// Whether he may still be here: read anew, for each of his requests. With the pull that the request may go on with.
+    pub(crate) fn look(&mut self, pull: Option<&Pull>) -> Answer<Looked> {
+        let site = self.access.site();
+        let (now, transfer) = (site.now(), pull.map(Pull::transfer));
+        let (read, runs) = records::read(site.store_ref(), |sql| {
+            if !Settings::enabled_in(sql)? {
+                return Ok((Err(Denial::new(ErrorKind::Disabled)), None));
+            }
+            let known = transfer.map(|transfer| transfers::by_uuid(sql, transfer)).transpose()?.flatten();
+            let runs = known.filter(|known| known.status == TransferStatus::InProgress).map(|known| known.uuid);
+            Ok((self.read_again(sql, now)?, runs))
+        })?;
+        match read {
+            // Nothing is kept of what is refused to everyone.
+            Err(denial) if denial.kind == ErrorKind::Disabled => return Err(denial.into()),
+            Err(denial) => return Err(self.noted(denial)),
+            Ok(None) => {}
+            Ok(Some(read)) => {
+                let judged = access::usable(&read, Use::Running, now, self.caller.address);
+                if let Who::Connection(connection, _) = &mut self.who {
+                    **connection = read;
+                }
+                judged.map_err(|denial| self.noted(denial))?;
+            }
+        }
+        Ok(Looked { runs })
+    }
+
+    /// His connection as it is now, if he came through one. What let him in must still do so: a token that was replaced, a
+    /// password that was changed and a session that was deleted do not.
+    fn read_again(&self, sql: &mut dyn Sql, now: OffsetDateTime) -> crate::Result<Result<Option<Connection>, Denial>> {
+        let (uuid, key) = match &self.who {
+            Who::Connection(connection, key) => (connection.uuid, key),
+            Who::Session(session) => {
+                let known = sessions::by_uuid(sql, *session, now)?;
+                return Ok(known.map(|_| None).ok_or_else(|| Denial::new(ErrorKind::InvalidCode)));
+            }
+        };
+        let stored = connections::stored(sql, uuid)?;
+        let same = |stored: &Stored| {
+            let password = match (&stored.password_hash, &key.password_hash) {
+                (None, _) => true,
+                (Some(now), before) => secret::equal(now.as_bytes(), before.as_deref().unwrap_or_default().as_bytes()),
+            };
+            password && secret::equal(stored.token_lookup.as_bytes(), key.token_lookup.as_bytes())
+        };
+        Ok(match connections::by_uuid(sql, uuid)? {
+            Some(connection) if stored.is_some_and(|stored| same(&stored)) => Ok(Some(connection)),
+            _ => Err(Denial::new(ErrorKind::InvalidToken)),
+        })
     }
 
     /// Whether he may see a table, as of the last look. Whether it exists is another question.
@@ -135,10 +184,16 @@ impl Pass {
                 let actor = self.caller.named();
                 site.change(|sql| {
                     let transfer = start(sql, now, &actor, transfer.clone())?;
-                    Ok(Ok(Begun { transfer, connection: None, actor: actor.clone(), allowed: Allowed::ALL }))
+                    Ok(Ok(Begun {
+                        transfer,
+                        table: table.to_owned(),
+                        connection: None,
+                        actor: actor.clone(),
+                        allowed: Allowed::ALL,
+                    }))
                 })
             }
-            Who::Connection(connection) => {
+            Who::Connection(connection, _) => {
                 let request = self.transfer(table, strategy, now);
                 let waiting = self.waiting.get(table).copied();
                 site.change(|sql| self.take(sql, now, connection.uuid, &request, waiting))
@@ -167,8 +222,10 @@ impl Pass {
         let site = self.access.site();
         let table = request.table_name.as_str();
         // Read again: what was read before the transaction may have changed.
-        let Some(connection) = connections::by_uuid(sql, uuid)? else {
-            return Ok(Err(Denial::new(ErrorKind::InvalidToken)));
+        let connection = match self.read_again(sql, now)? {
+            Ok(Some(connection)) => connection,
+            Ok(None) => return Ok(Err(Denial::new(ErrorKind::InvalidToken))),
+            Err(denial) => return Ok(Err(denial)),
         };
         let usable = access::usable(&connection, Use::New, now, self.caller.address)
             .and_then(|()| access::table_visible(&connection.policy, table));
@@ -197,16 +254,16 @@ impl Pass {
             None => start(sql, now, &actor, request)?,
         };
         connections::connected(sql, uuid, now)?;
-        Ok(Ok(Begun { transfer, connection: Some(uuid), actor, allowed: Allowed::by(&connection) }))
+        let (table, allowed) = (table.to_owned(), Allowed::by(&connection));
+        Ok(Ok(Begun { transfer, table, connection: Some(uuid), actor, allowed }))
     }
 
-    /// Whether a pull may go on with a page of so many records: read anew. [`Pull::most`] then says how many there may be.
-    pub(crate) fn go_on(&mut self, pull: &mut Pull, wanted: u64) -> Answer<()> {
-        self.look()?;
-        let site = self.access.site();
-        let (now, transfer) = (site.now(), pull.transfer());
-        let known = records::read(site.store_ref(), |sql| transfers::by_uuid(sql, transfer))?;
-        if known.is_none_or(|known| known.status != TransferStatus::InProgress) {
+    /// Whether a pull may go on with a page of so many records, after a [look](Pass::look) with it. [`Pull::most`] then
+    /// says how many there may be.
+    pub(crate) fn go_on(&self, pull: &mut Pull, looked: &Looked, wanted: u64) -> Answer<()> {
+        let transfer = pull.transfer();
+        self.table(pull.table())?;
+        if looked.runs != Some(transfer) {
             return Err(self.noted(Denial::new(ErrorKind::Cancelled).of_transfer(transfer)));
         }
         if let Some(connection) = self.policy_of() {
@@ -215,7 +272,7 @@ impl Pass {
                 return Err(self.noted(Denial::new(ErrorKind::RecordLimit).of_transfer(transfer)));
             }
         }
-        Ok(pull.show_life(now)?)
+        Ok(pull.show_life(self.access.site().now())?)
     }
 
     /// Takes the records of a page that is about to be sent, and says how many of them may be.

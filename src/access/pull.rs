@@ -37,6 +37,8 @@ pub(crate) struct Pull {
 #[derive(Debug)]
 pub(super) struct Begun {
     pub(super) transfer: Uuid,
+    /// The table's own name.
+    pub(super) table: String,
     /// `None` for a session, which has no limits.
     pub(super) connection: Option<Uuid>,
     pub(super) actor: String,
@@ -69,6 +71,10 @@ impl Pull {
 
     pub(super) fn transfer(&self) -> Uuid {
         self.begun.transfer
+    }
+
+    pub(super) fn table(&self) -> &str {
+        &self.begun.table
     }
 
     /// How many of the records that are wanted are worth reading: no more can be sent at once.

@@ -73,7 +73,8 @@ impl RecordsBody {
         let Some(mut pull) = self.pull.take() else { return Ok(()) };
         let wanted = self.left.min(self.page_rows);
         if self.sent > 0 {
-            match self.pass.go_on(&mut pull, wanted) {
+            let looked = self.pass.look(Some(&pull));
+            match looked.and_then(|looked| self.pass.go_on(&mut pull, &looked, wanted)) {
                 Ok(()) => {}
                 // What was allowed has been sent: the answer ends there, as it does at its own limit.
                 Err(Refused::Denied(denial)) if denial.kind == ErrorKind::RecordLimit => {

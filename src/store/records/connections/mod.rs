@@ -99,11 +99,6 @@ pub(crate) fn delete(sql: &mut dyn Sql, uuid: Uuid) -> Result<bool> {
     Ok(sql.execute("DELETE FROM rowferry_connections WHERE uuid = ?1", &[uuid.to_string().into()])? == 1)
 }
 
-/// The argon2 hash of the connection's password, if it has one.
-pub(crate) fn password_hash(sql: &mut dyn Sql, uuid: Uuid) -> Result<Option<String>> {
-    Ok(stored(sql, uuid)?.and_then(|stored| stored.password_hash))
-}
-
 /// What is kept of a connection's secrets.
 pub(crate) fn stored(sql: &mut dyn Sql, uuid: Uuid) -> Result<Option<Stored>> {
     let select = "SELECT token_lookup, token_sealed, download_password_hash FROM rowferry_connections WHERE uuid = ?1";
