@@ -112,6 +112,10 @@ pub struct Limits {
     /// For how long sessions that were used or whose time is over stay listed; maintenance deletes them then. Defaults to 7
     /// days.
     pub ended_session_time: Duration,
+    /// Pulls of tables that one session's code lets begin. Defaults to 10,000.
+    pub session_pulls: u32,
+    /// Pulls of the same table that one session's code lets begin per minute. Defaults to 60.
+    pub repeated_pulls_per_minute: u32,
 }
 
 impl Default for Limits {
@@ -163,6 +167,8 @@ impl Default for Limits {
             metadata_bytes: 64 << 10,
             outbox_time: Duration::from_secs(30 * 24 * 3600),
             ended_session_time: Duration::from_secs(7 * 24 * 3600),
+            session_pulls: 10_000,
+            repeated_pulls_per_minute: 60,
         }
     }
 }

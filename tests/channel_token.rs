@@ -322,6 +322,20 @@ fn a_code_counts_for_no_connection_but_for_the_history() {
 }
 
 #[test]
+fn a_code_lets_a_bounded_number_of_pulls_begin() {
+    let served = served_with(|limits| (limits.session_pulls, limits.repeated_pulls_per_minute) = (4, 2));
+    let session = served.site.sessions().create(Direction::Send).unwrap();
+    let socket = served.upgrade(&format!("code={}", session.code()), "").unwrap();
+    let mut channel = http_common::Channel::joined(socket, &format!("transfer:{}", session.code()));
+    let mut begin = |table: &str| channel.page(table, 0, 1).map(|_| ());
+    assert_eq!((begin("many"), begin("MANY"), begin("no_pk")), (Ok(()), Ok(()), Ok(())));
+    assert_eq!(begin("many"), Err("Too many requests".into()), "twice in a minute is enough");
+    served.clock.advance(Duration::from_secs(60));
+    assert_eq!((begin("many"), begin("posts")), (Ok(()), Err("Download limit reached".into())));
+    assert_eq!(served.history().len(), 4);
+}
+
+#[test]
 fn nobody_waits_for_a_peer_that_is_slow() {
     let served = served();
     let puller = served.puller(|policy| policy.max_records_total = Some(1_000_000));

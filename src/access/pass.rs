@@ -1,6 +1,7 @@
 //! Someone who was let in: what he may see, and which pulls he may begin.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -15,6 +16,7 @@ use crate::domain::strategy::Strategy;
 use crate::domain::transfer::{Transfer, TransferStatus};
 use crate::error::ErrorKind;
 use crate::export::Offer;
+use crate::limits::Limits;
 use crate::secret;
 use crate::site::{Settings, Site};
 use crate::store::Sql;
@@ -22,6 +24,8 @@ use crate::store::records::connections::{self, Stored};
 use crate::store::records::transfers::{self, Change};
 use crate::store::records::{self, sessions};
 use crate::wire::message::{Approval, ApprovalStatus};
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Someone who was let in, through a connection or by a session's code.
 #[derive(Debug)]
@@ -31,6 +35,16 @@ pub(crate) struct Pass {
     caller: Caller,
     /// The transfers that he was told are waiting, by table.
     waiting: HashMap<String, Uuid>,
+    /// The pulls that a code let begin.
+    begun: BegunByCode,
+}
+
+/// How many pulls a session's code let begin. The code works once, so that it is enough to know it here.
+#[derive(Debug, Default)]
+struct BegunByCode {
+    all: u32,
+    /// Of each table since when, and how many since then.
+    tables: HashMap<String, (OffsetDateTime, u32)>,
 }
 
 #[derive(Debug)]
@@ -49,11 +63,17 @@ pub(crate) struct Looked {
 
 impl Pass {
     pub(super) fn of_connection(access: Access, connection: Connection, stored: Stored, caller: Caller) -> Self {
-        Pass { access, who: Who::Connection(Box::new(connection), stored), caller, waiting: HashMap::new() }
+        Pass {
+            access,
+            who: Who::Connection(Box::new(connection), stored),
+            caller,
+            waiting: HashMap::new(),
+            begun: BegunByCode::default(),
+        }
     }
 
     pub(super) fn of_session(access: Access, session: Uuid, caller: Caller) -> Self {
-        Pass { access, who: Who::Session(session), caller, waiting: HashMap::new() }
+        Pass { access, who: Who::Session(session), caller, waiting: HashMap::new(), begun: BegunByCode::default() }
     }
 
     /// The connection, if he came through one.
@@ -175,8 +195,12 @@ impl Pass {
     /// Begins the pull of a table that exists, by its own name. In one transaction it takes a call of the rate, an approval
     /// and a download, and makes the transfer: all of it or, but for the call, nothing.
     pub(crate) fn begin(&mut self, table: &str, strategy: Option<Strategy>) -> Answer<Pull> {
+        let now = self.access.site().now();
+        if let Who::Session(_) = self.who {
+            let counted = self.begun.count(table, now, self.access.site().limits());
+            counted.map_err(|denial| self.noted(denial.of_table(table)))?;
+        }
         let site = self.access.site();
-        let now = site.now();
         let begun = match &self.who {
             Who::Session(session) => {
                 let mut transfer = self.transfer(table, strategy, now);
@@ -362,6 +386,24 @@ impl Pass {
             self.access.note(&denial, self.policy_of(), &self.caller);
         }
         denial.into()
+    }
+}
+
+impl BegunByCode {
+    fn count(&mut self, table: &str, now: OffsetDateTime, limits: &Limits) -> Result<(), Denial> {
+        if self.all >= limits.session_pulls {
+            return Err(Denial::new(ErrorKind::DownloadLimit));
+        }
+        let (since, count) = self.tables.entry(table.to_owned()).or_insert((now, 0));
+        let passed = (now - *since).unsigned_abs();
+        if passed >= MINUTE {
+            (*since, *count) = (now, 0);
+        }
+        if *count >= limits.repeated_pulls_per_minute {
+            return Err(Denial::wait(ErrorKind::RateLimited, MINUTE.saturating_sub(passed).max(Duration::from_secs(1))));
+        }
+        (self.all, *count) = (self.all + 1, *count + 1);
+        Ok(())
     }
 }
 
