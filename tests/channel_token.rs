@@ -215,7 +215,7 @@ fn what_happens_meanwhile_holds_at_the_next_page() {
     connections.delete(puller.connection.uuid).unwrap();
     assert_eq!(channel.ask("count", json!({"table": "many"})).1["error"], "Invalid token");
     let statuses: Vec<String> = served.history();
-    assert_eq!(statuses.iter().filter(|line| line.as_str() == "many cancelled 0").count(), 1, "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|line| line.as_str() == "many cancelled 10").count(), 1, "{statuses:?}");
 }
 
 #[test]

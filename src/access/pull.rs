@@ -170,9 +170,10 @@ impl Pull {
 
     fn close(&self, sql: &mut dyn Sql, now: OffsetDateTime, failed: Option<&str>) -> Result<()> {
         // Somebody here may have ended it meanwhile, or taken it out of the history.
-        let known = transfers::by_uuid(sql, self.begun.transfer)?;
-        if known.is_none_or(|known| known.status != TransferStatus::InProgress) {
-            return Ok(());
+        match transfers::by_uuid(sql, self.begun.transfer)? {
+            None => return Ok(()),
+            Some(known) if known.status == TransferStatus::InProgress => {}
+            Some(known) => return transfers::moved_before_end(sql, now, known, &self.sent),
         }
         let change = match failed {
             None => Change::Complete(&self.sent),

@@ -7,6 +7,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 pub(crate) use row::{Change, Stored};
+#[cfg(feature = "server")]
+pub(crate) use take::transferred_more;
 pub(crate) use take::{connected, count_records, take_call, take_download, take_records, transferred, used};
 
 use super::{number, optional_text, unreadable};
