@@ -30,6 +30,9 @@ pub(crate) struct Pull {
     /// Of the records that were sent, those that the connection has counted.
     counted: u64,
     told: OffsetDateTime,
+    /// Why it ends early, if it does.
+    why: Option<String>,
+    /// Its end is not kept yet.
     open: bool,
 }
 
@@ -66,7 +69,7 @@ impl Allowed {
 impl Pull {
     pub(super) fn new(site: &Site, begun: Begun) -> Self {
         let (site, told) = (site.clone(), site.now());
-        Pull { site, begun, sent: TransferCounters::default(), counted: 0, told, open: true }
+        Pull { site, begun, sent: TransferCounters::default(), counted: 0, told, why: Some(GIVEN_UP.to_owned()), open: true }
     }
 
     pub(super) fn transfer(&self) -> Uuid {
@@ -149,33 +152,38 @@ impl Pull {
 
     /// All records were sent.
     pub(crate) fn complete(mut self) -> Result<()> {
-        self.end(None)
+        self.why = None;
+        self.end()
     }
 
     /// It ended early, for this reason.
     pub(crate) fn fail(mut self, why: &str) -> Result<()> {
-        self.end(Some(why))
+        self.why = Some(why.to_owned());
+        self.end()
     }
 
-    fn end(&mut self, failed: Option<&str>) -> Result<()> {
-        if !std::mem::take(&mut self.open) {
+    /// Keeps its end, unless that was done. When the store is busy it is tried once more as this is dropped.
+    fn end(&mut self) -> Result<()> {
+        if !self.open {
             return Ok(());
         }
         let now = self.site.now();
         self.site.change(|sql| {
             self.count(sql)?;
-            self.close(sql, now, failed)
-        })
+            self.close(sql, now)
+        })?;
+        self.open = false;
+        Ok(())
     }
 
-    fn close(&self, sql: &mut dyn Sql, now: OffsetDateTime, failed: Option<&str>) -> Result<()> {
+    fn close(&self, sql: &mut dyn Sql, now: OffsetDateTime) -> Result<()> {
         // Somebody here may have ended it meanwhile, or taken it out of the history.
         match transfers::by_uuid(sql, self.begun.transfer)? {
             None => return Ok(()),
             Some(known) if known.status == TransferStatus::InProgress => {}
             Some(known) => return transfers::moved_before_end(sql, now, known, &self.sent),
         }
-        let change = match failed {
+        let change = match &self.why {
             None => Change::Complete(&self.sent),
             Some(why) => {
                 transfers::progress(sql, now, self.begun.transfer, &self.sent)?;
@@ -188,7 +196,7 @@ impl Pull {
 
 impl Drop for Pull {
     fn drop(&mut self) {
-        if let Err(error) = self.end(Some(GIVEN_UP)) {
+        if let Err(error) = self.end() {
             let level = if error.kind() == ErrorKind::Locked { log::Level::Warn } else { log::Level::Error };
             log::log!(level, "the end of transfer {} cannot be kept: {error}", self.begun.transfer);
         }
