@@ -79,7 +79,8 @@ pub struct Limits {
     pub columns: usize,
     /// How long a pull over HTTP may pause between two of its calls before the next one is a new pull. Defaults to 5 min.
     pub pull_pause_time: Duration,
-    /// Pulls over HTTP that pause and are remembered; the oldest is taken for over. Defaults to 256.
+    /// Pulls over HTTP that pause and are remembered; the oldest of whoever has most is taken for over. A connection has at
+    /// most a quarter of them. Defaults to 256.
     pub paused_pulls: usize,
     /// How long someone has time to approve a pull. Defaults to 24 h.
     pub approval_time: Duration,

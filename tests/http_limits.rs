@@ -101,6 +101,26 @@ fn another_offset_another_table_and_a_long_pause_are_new_pulls() {
 }
 
 #[test]
+fn pauses_of_one_peer_end_none_of_another() {
+    let served = served_with(|limits| limits.paused_pulls = 4);
+    let (one, other) = (
+        served.puller(|policy| policy.max_downloads = Some(1)),
+        served.puller_of("http://127.0.0.1:9/b", |new| new, |_| {}),
+    );
+    let page = |puller: &Puller, table: &str, offset: u64| {
+        served.data("table-records", puller, json!({"table_name": table, "limit": 1, "offset": offset})).0
+    };
+    assert_eq!(page(&one, "many", 0), 200);
+    for table in ["many", "memberships", "users", "posts", "no_pk"] {
+        assert_eq!(page(&other, table, 0), 200);
+    }
+    assert_eq!(page(&one, "many", 1), 200, "the same pull");
+    served.clock.advance(Duration::from_secs(301));
+    assert_eq!(served.data("list-tables", &other, json!({})).0, 200);
+    assert!(served.site.transfers().active().unwrap().is_empty(), "any call ends those that are late");
+}
+
+#[test]
 fn addresses_are_those_that_the_host_trusts() {
     let ask = |handler: &Handler, puller: &Puller, peer: &str, forwarded: Option<&str>| {
         let body = json!({"auth_token_hash": puller.hash}).to_string().into_bytes();

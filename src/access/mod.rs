@@ -146,6 +146,7 @@ impl Access {
         how: Use,
     ) -> Answer<Pass> {
         self.enabled()?;
+        self.0.paused.end_late(self.site());
         let found = match credential {
             None => None,
             Some(credential) => records::read(self.site().store_ref(), |sql| {
@@ -174,6 +175,7 @@ impl Access {
     /// Lets in whoever has this code, which is used up by it.
     pub(crate) fn by_code(&self, given: &str, caller: &Caller) -> Answer<(Code, Pass)> {
         self.enabled()?;
+        self.0.paused.end_late(self.site());
         let key = origin(caller.address);
         self.0.codes.take(key).map_err(|wait| Denial::wait(ErrorKind::TooManyAttempts, wait))?;
         let spent = self.spend(given, caller);
