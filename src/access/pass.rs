@@ -357,11 +357,26 @@ impl Pass {
         request.approval_expires_at = Some(later(now, site.limits().approval_time));
         let waiting = self.waiting.get(table).copied();
         let actor = actor(connection);
-        let decided = site.change(|sql| approval::decide(sql, now, connection, &request, waiting, &actor))?;
+        let decided = site.change(|sql| {
+            // Read again: what was read before the transaction may have changed.
+            let usable = self.read_again(sql, now)?.and_then(|connection| {
+                let connection = connection.ok_or_else(|| Denial::new(ErrorKind::InvalidToken))?;
+                access::usable(&connection, Use::New, now, self.caller.address)?;
+                access::table_visible(&connection.policy, table)?;
+                Ok(connection)
+            });
+            match usable {
+                Ok(connection) => approval::decide(sql, now, &connection, &request, waiting, &actor),
+                Err(denial) => Ok(Err(denial)),
+            }
+        })?;
         Ok(match decided {
             Ok(approved) => (ApprovalStatus::Granted, approved, None),
             Err(denial) if denial.kind == ErrorKind::ApprovalRequired => (ApprovalStatus::Pending, denial.transfer, None),
-            Err(denial) => (ApprovalStatus::Denied, denial.transfer, Some(denial.socket_text())),
+            Err(denial) if matches!(denial.kind, ErrorKind::ApprovalDenied | ErrorKind::ApprovalExpired) => {
+                (ApprovalStatus::Denied, denial.transfer, Some(denial.socket_text()))
+            }
+            Err(denial) => return Err(self.noted(denial)),
         })
     }
 
