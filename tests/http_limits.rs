@@ -320,6 +320,21 @@ fn a_connection_that_is_suspended_stops_within_an_answer() {
 }
 
 #[test]
+fn a_slow_peer_holds_no_snapshot_that_is_spent() {
+    let served = served_with(|limits| (limits.page_bytes, limits.snapshot_time) = (1_000, Duration::ZERO));
+    let puller = served.puller(|_| {});
+    let body = json!({"auth_token_hash": puller.hash, "table_name": "many"}).to_string().into_bytes();
+    let answer = served.site.handler().handle(&http::Request::post("/sync/api/pull-data").body(body).unwrap(), None);
+    let mut answer = answer.into_body();
+    std::io::Read::read_exact(&mut answer, &mut [0; 500]).unwrap();
+    let database = rusqlite::Connection::open(served.folder.path().join("shop.db")).unwrap();
+    database.execute("UPDATE users SET email = 'c@example.com' WHERE balance = '1.50'", []).unwrap();
+    let busy: i64 = database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).unwrap();
+    assert_eq!(busy, 0, "the log can be emptied");
+    assert!(answer.into_bytes().is_ok());
+}
+
+#[test]
 fn a_table_that_is_taken_away_stops_within_an_answer() {
     let served = served_with(|limits| limits.page_bytes = 1_000);
     let puller = served.puller(|_| {});

@@ -156,6 +156,8 @@ pub(super) fn given_up(pull: Pull, why: Refused) -> Refused {
 
 impl Read for RecordsBody {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // A slow peer holds no snapshot for longer than another one would.
+        self.exporter.let_go_if_spent();
         while self.place == self.ready.len() && self.pull.is_some() {
             self.ready.clear();
             self.place = 0;
