@@ -77,12 +77,10 @@ pub struct Limits {
     pub tables: usize,
     /// Columns accepted in a peer's table. Defaults to 2,000, as in SQLite.
     pub columns: usize,
-    /// Records that a pull through a connection sets aside of what the connection allows, at a time; what it does not use is
-    /// given back. Defaults to 10,000.
-    pub grant_records: u64,
     /// How long a pull over HTTP may pause between two of its calls before the next one is a new pull. Defaults to 5 min.
     pub pull_pause_time: Duration,
-    /// Pulls over HTTP that pause and are remembered; the oldest is taken for over. Defaults to 256.
+    /// Pulls over HTTP that pause and are remembered; the oldest of whoever has most is taken for over. A connection has at
+    /// most a quarter of them. Defaults to 256.
     pub paused_pulls: usize,
     /// How long someone has time to approve a pull. Defaults to 24 h.
     pub approval_time: Duration,
@@ -115,6 +113,10 @@ pub struct Limits {
     /// For how long sessions that were used or whose time is over stay listed; maintenance deletes them then. Defaults to 7
     /// days.
     pub ended_session_time: Duration,
+    /// Pulls of tables that one session's code lets begin. Defaults to 10,000.
+    pub session_pulls: u32,
+    /// Pulls of the same table that one session's code lets begin per minute. Defaults to 60.
+    pub repeated_pulls_per_minute: u32,
 }
 
 impl Default for Limits {
@@ -150,7 +152,6 @@ impl Default for Limits {
             remembered_places: 64,
             tables: 100_000,
             columns: 2_000,
-            grant_records: 10_000,
             pull_pause_time: Duration::from_secs(300),
             paused_pulls: 256,
             approval_time: Duration::from_secs(24 * 3600),
@@ -167,6 +168,8 @@ impl Default for Limits {
             metadata_bytes: 64 << 10,
             outbox_time: Duration::from_secs(30 * 24 * 3600),
             ended_session_time: Duration::from_secs(7 * 24 * 3600),
+            session_pulls: 10_000,
+            repeated_pulls_per_minute: 60,
         }
     }
 }

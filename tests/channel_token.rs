@@ -138,9 +138,10 @@ fn foreign_keys_name_no_table_that_may_not_be_seen() {
 
 #[test]
 fn a_pull_is_counted_once_and_its_pages_not() {
-    let served = served_with(|limits| limits.grant_records = 300);
+    let served = served();
     let puller = served.puller(|policy| {
         policy.max_downloads = Some(2);
+        policy.max_records_total = Some(1_000_000);
         policy.rate_limit_requests_per_minute = 2;
     });
     let mut channel = served.channel(&puller, true);
@@ -175,7 +176,7 @@ fn another_offset_is_a_new_pull() {
 
 #[test]
 fn records_end_where_the_limit_does() {
-    let served = served_with(|limits| limits.grant_records = 20);
+    let served = served();
     let puller = served.puller(|policy| policy.max_records_total = Some(25));
     let mut channel = served.channel(&puller, true);
     assert_eq!(channel.page("many", 0, 10), Ok((10, true)));
@@ -214,7 +215,35 @@ fn what_happens_meanwhile_holds_at_the_next_page() {
     connections.delete(puller.connection.uuid).unwrap();
     assert_eq!(channel.ask("count", json!({"table": "many"})).1["error"], "Invalid token");
     let statuses: Vec<String> = served.history();
-    assert_eq!(statuses.iter().filter(|line| line.as_str() == "many cancelled 0").count(), 1, "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|line| line.as_str() == "many cancelled 10").count(), 1, "{statuses:?}");
+}
+
+#[test]
+fn who_may_no_longer_come_in_may_not_stay() {
+    let served = served();
+    let connections = served.site.connections();
+    let puller = served.puller(|_| {});
+    let mut channel = served.channel(&puller, true);
+    channel.page("many", 0, 10).unwrap();
+    connections.regenerate_token(puller.connection.uuid).unwrap();
+    assert_eq!(channel.page("many", 10, 10), Err("Invalid token".into()), "the pull that runs");
+    assert_eq!(channel.page("no_pk", 0, 10), Err("Invalid token".into()), "a new one");
+    assert_eq!(channel.ask("tables", json!({})).1["error"], "Invalid token");
+    channel.close();
+    assert_eq!(served.history(), ["many failed 10"]);
+
+    let puller = served.puller_of("http://127.0.0.1:9/other", |new| new, |_| {});
+    let mut channel = served.channel(&puller, true);
+    channel.page("many", 0, 10).unwrap();
+    connections.update(puller.connection.uuid, |edit| edit.set_download_password("new")).unwrap();
+    assert_eq!(channel.page("many", 10, 10), Err("Invalid token".into()), "he was never asked for the password");
+
+    let session = served.site.sessions().create(Direction::Send).unwrap();
+    let socket = served.upgrade(&format!("code={}", session.code()), "").unwrap();
+    let mut channel = http_common::Channel::joined(socket, &format!("transfer:{}", session.code()));
+    channel.page("many", 0, 10).unwrap();
+    served.site.sessions().delete(session.uuid()).unwrap();
+    assert_eq!(channel.page("many", 10, 10), Err("Invalid code".into()));
 }
 
 #[test]
@@ -290,6 +319,20 @@ fn a_code_counts_for_no_connection_but_for_the_history() {
         let bytes = std::fs::read(file.unwrap().path()).unwrap();
         assert!(!bytes.windows(8).any(|window| window == session.code().as_bytes()));
     }
+}
+
+#[test]
+fn a_code_lets_a_bounded_number_of_pulls_begin() {
+    let served = served_with(|limits| (limits.session_pulls, limits.repeated_pulls_per_minute) = (4, 2));
+    let session = served.site.sessions().create(Direction::Send).unwrap();
+    let socket = served.upgrade(&format!("code={}", session.code()), "").unwrap();
+    let mut channel = http_common::Channel::joined(socket, &format!("transfer:{}", session.code()));
+    let mut begin = |table: &str| channel.page(table, 0, 1).map(|_| ());
+    assert_eq!((begin("many"), begin("MANY"), begin("no_pk")), (Ok(()), Ok(()), Ok(())));
+    assert_eq!(begin("many"), Err("Too many requests".into()), "twice in a minute is enough");
+    served.clock.advance(Duration::from_secs(60));
+    assert_eq!((begin("many"), begin("posts")), (Ok(()), Err("Download limit reached".into())));
+    assert_eq!(served.history().len(), 4);
 }
 
 #[test]

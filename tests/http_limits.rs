@@ -101,6 +101,26 @@ fn another_offset_another_table_and_a_long_pause_are_new_pulls() {
 }
 
 #[test]
+fn pauses_of_one_peer_end_none_of_another() {
+    let served = served_with(|limits| limits.paused_pulls = 4);
+    let (one, other) = (
+        served.puller(|policy| policy.max_downloads = Some(1)),
+        served.puller_of("http://127.0.0.1:9/b", |new| new, |_| {}),
+    );
+    let page = |puller: &Puller, table: &str, offset: u64| {
+        served.data("table-records", puller, json!({"table_name": table, "limit": 1, "offset": offset})).0
+    };
+    assert_eq!(page(&one, "many", 0), 200);
+    for table in ["many", "memberships", "users", "posts", "no_pk"] {
+        assert_eq!(page(&other, table, 0), 200);
+    }
+    assert_eq!(page(&one, "many", 1), 200, "the same pull");
+    served.clock.advance(Duration::from_secs(301));
+    assert_eq!(served.data("list-tables", &other, json!({})).0, 200);
+    assert!(served.site.transfers().active().unwrap().is_empty(), "any call ends those that are late");
+}
+
+#[test]
 fn addresses_are_those_that_the_host_trusts() {
     let ask = |handler: &Handler, puller: &Puller, peer: &str, forwarded: Option<&str>| {
         let body = json!({"auth_token_hash": puller.hash}).to_string().into_bytes();
@@ -222,7 +242,7 @@ fn a_pull_that_needs_approval_waits_for_it() {
 
 #[test]
 fn parallel_pulls_cannot_pass_a_limit() {
-    let served = served_with(|limits| limits.grant_records = 100);
+    let served = served_with(|limits| limits.page_rows = 100);
     let other = served.again();
     let puller = served.puller(|policy| {
         policy.max_downloads = Some(7);
@@ -267,6 +287,22 @@ fn parallel_pulls_cannot_pass_a_limit() {
 }
 
 #[test]
+fn a_look_at_a_few_records_leaves_the_others() {
+    let served = served();
+    let puller = served.puller(|policy| policy.max_records_total = Some(2_530));
+    let page =
+        |offset: u64| served.data("table-records", &puller, json!({"table_name": "many", "limit": 10, "offset": offset})).0;
+    let used = || served.connection(&puller).records_downloaded;
+    assert_eq!((page(0), used()), (200, 10), "no more is taken than what was sent");
+    assert_eq!((page(500), used()), (200, 20), "another pull, while the first may still go on");
+    let mut channel = served.channel(&puller, true);
+    assert_eq!((channel.page("many", 0, 10), used()), (Ok((10, true)), 30));
+    assert_eq!((pull(&served, &puller, "many").0, used()), (200, 2_530));
+    assert_eq!(channel.page("many", 10, 10), Err("Record limit reached".into()));
+    assert_eq!(page(10), 403);
+}
+
+#[test]
 fn a_connection_that_is_suspended_stops_within_an_answer() {
     let served = served_with(|limits| limits.page_bytes = 1_000);
     let puller = served.puller(|_| {});
@@ -281,6 +317,35 @@ fn a_connection_that_is_suspended_stops_within_an_answer() {
     let transfer = served.site.transfers().recent(1).unwrap().remove(0);
     assert_eq!((transfer.status.as_str(), transfer.error_message.as_deref()), ("failed", Some("Connection not active")));
     assert_eq!(served.connection(&puller).records_downloaded, transfer.counters.records_transferred);
+}
+
+#[test]
+fn a_slow_peer_holds_no_snapshot_that_is_spent() {
+    let served = served_with(|limits| (limits.page_bytes, limits.snapshot_time) = (1_000, Duration::ZERO));
+    let puller = served.puller(|_| {});
+    let body = json!({"auth_token_hash": puller.hash, "table_name": "many"}).to_string().into_bytes();
+    let answer = served.site.handler().handle(&http::Request::post("/sync/api/pull-data").body(body).unwrap(), None);
+    let mut answer = answer.into_body();
+    std::io::Read::read_exact(&mut answer, &mut [0; 500]).unwrap();
+    let database = rusqlite::Connection::open(served.folder.path().join("shop.db")).unwrap();
+    database.execute("UPDATE users SET email = 'c@example.com' WHERE balance = '1.50'", []).unwrap();
+    let busy: i64 = database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).unwrap();
+    assert_eq!(busy, 0, "the log can be emptied");
+    assert!(answer.into_bytes().is_ok());
+}
+
+#[test]
+fn a_table_that_is_taken_away_stops_within_an_answer() {
+    let served = served_with(|limits| limits.page_bytes = 1_000);
+    let puller = served.puller(|_| {});
+    let body = json!({"auth_token_hash": puller.hash, "table_name": "many"}).to_string().into_bytes();
+    let answer = served.site.handler().handle(&http::Request::post("/sync/api/pull-data").body(body).unwrap(), None);
+    let mut answer = answer.into_body();
+    std::io::Read::read_exact(&mut answer, &mut [0; 500]).unwrap();
+    let exclude = |edit: &mut rowferry::ConnectionEdit| edit.policy.excluded_tables = vec!["many".into()];
+    served.site.connections().update(puller.connection.uuid, exclude).unwrap();
+    let error = answer.into_bytes().unwrap_err();
+    assert!(error.to_string().contains("Table not found"), "{error}");
 }
 
 #[test]

@@ -27,7 +27,7 @@ use crate::secret::{Code, Credential, Token};
 use crate::site::Site;
 use crate::store::records::{self, connections, events};
 use attempts::{Bound, origin};
-pub(crate) use pass::Pass;
+pub(crate) use pass::{Looked, Pass};
 use passwords::Passwords;
 pub(crate) use paused::Paused;
 use paused::PausedPulls;
@@ -146,34 +146,36 @@ impl Access {
         how: Use,
     ) -> Answer<Pass> {
         self.enabled()?;
+        self.0.paused.end_late(self.site());
         let found = match credential {
             None => None,
             Some(credential) => records::read(self.site().store_ref(), |sql| {
                 let found = connections::by_lookup(sql, &credential.lookup(), ConnectionDirection::Sender)?;
-                let hash = found.as_ref().map(|found| connections::password_hash(sql, found.uuid)).transpose()?;
-                Ok(found.zip(hash))
+                let stored = found.as_ref().map(|found| connections::stored(sql, found.uuid)).transpose()?;
+                Ok(found.zip(stored.flatten()))
             })?,
         };
-        let Some((connection, password_hash)) = found else {
+        let Some((connection, stored)) = found else {
             let denial = Denial::new(ErrorKind::InvalidToken);
             self.note(&denial, None, caller);
             return Err(denial.into());
         };
         let judged = access::usable(&connection, how, self.site().now(), caller.address);
-        let checked = judged.map_err(Refused::from).and_then(|()| match password_hash {
-            Some(hash) => self.0.passwords.check(connection.uuid, caller.address, password, &hash),
+        let checked = judged.map_err(Refused::from).and_then(|()| match &stored.password_hash {
+            Some(hash) => self.0.passwords.check(connection.uuid, caller.address, password, hash),
             None => Ok(()),
         });
         if let Err(Refused::Denied(denial)) = &checked {
             self.note(denial, Some(&connection), caller);
         }
         checked?;
-        Ok(Pass::of_connection(self.clone(), connection, caller.clone()))
+        Ok(Pass::of_connection(self.clone(), connection, stored, caller.clone()))
     }
 
     /// Lets in whoever has this code, which is used up by it.
     pub(crate) fn by_code(&self, given: &str, caller: &Caller) -> Answer<(Code, Pass)> {
         self.enabled()?;
+        self.0.paused.end_late(self.site());
         let key = origin(caller.address);
         self.0.codes.take(key).map_err(|wait| Denial::wait(ErrorKind::TooManyAttempts, wait))?;
         let spent = self.spend(given, caller);

@@ -1,11 +1,13 @@
 //! Someone who was let in: what he may see, and which pulls he may begin.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::approval::{self, Standing};
+use super::pull::{Allowed, Begun};
 use super::{Access, Answer, Caller, Pull, Refused, actor};
 use crate::domain::access::{self, Denial, Use};
 use crate::domain::connection::Connection;
@@ -14,11 +16,16 @@ use crate::domain::strategy::Strategy;
 use crate::domain::transfer::{Transfer, TransferStatus};
 use crate::error::ErrorKind;
 use crate::export::Offer;
-use crate::site::Site;
+use crate::limits::Limits;
+use crate::secret;
+use crate::site::{Settings, Site};
 use crate::store::Sql;
+use crate::store::records::connections::{self, Stored};
 use crate::store::records::transfers::{self, Change};
-use crate::store::records::{self, connections};
+use crate::store::records::{self, sessions};
 use crate::wire::message::{Approval, ApprovalStatus};
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Someone who was let in, through a connection or by a session's code.
 #[derive(Debug)]
@@ -28,35 +35,58 @@ pub(crate) struct Pass {
     caller: Caller,
     /// The transfers that he was told are waiting, by table.
     waiting: HashMap<String, Uuid>,
+    /// The pulls that a code let begin.
+    begun: BegunByCode,
+}
+
+/// How many pulls a session's code let begin. The code works once, so that it is enough to know it here.
+#[derive(Debug, Default)]
+struct BegunByCode {
+    all: u32,
+    /// Of each table since when, and how many since then.
+    tables: HashMap<String, (OffsetDateTime, u32)>,
 }
 
 #[derive(Debug)]
 enum Who {
-    /// As it was read last.
-    Connection(Box<Connection>),
+    /// As it was read last, and what is kept of the token and password that let him in.
+    Connection(Box<Connection>, Stored),
     Session(Uuid),
 }
 
+/// That someone may still be here was just read.
+#[derive(Debug)]
+pub(crate) struct Looked {
+    /// The transfer of the pull that he wants to go on with, if it runs.
+    runs: Option<Uuid>,
+}
+
 impl Pass {
-    pub(super) fn of_connection(access: Access, connection: Connection, caller: Caller) -> Self {
-        Pass { access, who: Who::Connection(Box::new(connection)), caller, waiting: HashMap::new() }
+    pub(super) fn of_connection(access: Access, connection: Connection, stored: Stored, caller: Caller) -> Self {
+        Pass {
+            access,
+            who: Who::Connection(Box::new(connection), stored),
+            caller,
+            waiting: HashMap::new(),
+            begun: BegunByCode::default(),
+        }
     }
 
     pub(super) fn of_session(access: Access, session: Uuid, caller: Caller) -> Self {
-        Pass { access, who: Who::Session(session), caller, waiting: HashMap::new() }
+        Pass { access, who: Who::Session(session), caller, waiting: HashMap::new(), begun: BegunByCode::default() }
     }
 
     /// The connection, if he came through one.
     pub(crate) fn connection(&self) -> Option<Uuid> {
         match &self.who {
-            Who::Connection(connection) => Some(connection.uuid),
+            Who::Connection(connection, _) => Some(connection.uuid),
             Who::Session(_) => None,
         }
     }
 
     fn policy_of(&self) -> Option<&Connection> {
         match &self.who {
-            Who::Connection(connection) => Some(connection),
+            Who::Connection(connection, _) => Some(connection),
             Who::Session(_) => None,
         }
     }
@@ -83,16 +113,56 @@ impl Pass {
         judged.map_err(|denial| self.noted(denial))
     }
 
-    /// Whether he may still be here: read anew, for each of his requests.
-    pub(crate) fn look(&mut self) -> Answer<()> {
-        self.access.enabled()?;
-        let Who::Connection(known) = &self.who else { return Ok(()) };
-        let uuid = known.uuid;
-        let read = records::read(self.access.site().store_ref(), |sql| connections::by_uuid(sql, uuid))?;
-        let Some(connection) = read else { return Err(self.noted(Denial::new(ErrorKind::InvalidToken))) };
-        let judged = access::usable(&connection, Use::Running, self.access.site().now(), self.caller.address);
-        self.who = Who::Connection(Box::new(connection));
-        judged.map_err(|denial| self.noted(denial))
+    /// Whether he may still be here: read anew, for each of his requests. With the pull that the request may go on with.
+    pub(crate) fn look(&mut self, pull: Option<&Pull>) -> Answer<Looked> {
+        let site = self.access.site();
+        let (now, transfer) = (site.now(), pull.map(Pull::transfer));
+        let (read, runs) = records::read(site.store_ref(), |sql| {
+            if !Settings::enabled_in(sql)? {
+                return Ok((Err(Denial::new(ErrorKind::Disabled)), None));
+            }
+            let known = transfer.map(|transfer| transfers::by_uuid(sql, transfer)).transpose()?.flatten();
+            let runs = known.filter(|known| known.status == TransferStatus::InProgress).map(|known| known.uuid);
+            Ok((self.read_again(sql, now)?, runs))
+        })?;
+        match read {
+            // Nothing is kept of what is refused to everyone.
+            Err(denial) if denial.kind == ErrorKind::Disabled => return Err(denial.into()),
+            Err(denial) => return Err(self.noted(denial)),
+            Ok(None) => {}
+            Ok(Some(read)) => {
+                let judged = access::usable(&read, Use::Running, now, self.caller.address);
+                if let Who::Connection(connection, _) = &mut self.who {
+                    **connection = read;
+                }
+                judged.map_err(|denial| self.noted(denial))?;
+            }
+        }
+        Ok(Looked { runs })
+    }
+
+    /// His connection as it is now, if he came through one. What let him in must still do so: a token that was replaced, a
+    /// password that was changed and a session that was deleted do not.
+    fn read_again(&self, sql: &mut dyn Sql, now: OffsetDateTime) -> crate::Result<Result<Option<Connection>, Denial>> {
+        let (uuid, key) = match &self.who {
+            Who::Connection(connection, key) => (connection.uuid, key),
+            Who::Session(session) => {
+                let known = sessions::by_uuid(sql, *session, now)?;
+                return Ok(known.map(|_| None).ok_or_else(|| Denial::new(ErrorKind::InvalidCode)));
+            }
+        };
+        let stored = connections::stored(sql, uuid)?;
+        let same = |stored: &Stored| {
+            let password = match (&stored.password_hash, &key.password_hash) {
+                (None, _) => true,
+                (Some(now), before) => secret::equal(now.as_bytes(), before.as_deref().unwrap_or_default().as_bytes()),
+            };
+            password && secret::equal(stored.token_lookup.as_bytes(), key.token_lookup.as_bytes())
+        };
+        Ok(match connections::by_uuid(sql, uuid)? {
+            Some(connection) if stored.is_some_and(|stored| same(&stored)) => Ok(Some(connection)),
+            _ => Err(Denial::new(ErrorKind::InvalidToken)),
+        })
     }
 
     /// Whether he may see a table, as of the last look. Whether it exists is another question.
@@ -122,29 +192,40 @@ impl Pass {
         Ok(())
     }
 
-    /// Begins the pull of a table that exists, by its own name. In one transaction it takes a call of the rate, an approval, a
-    /// block of records and a download, and makes the transfer: all of it or, but for the call, nothing.
+    /// Begins the pull of a table that exists, by its own name. In one transaction it takes a call of the rate, an approval
+    /// and a download, and makes the transfer: all of it or, but for the call, nothing.
     pub(crate) fn begin(&mut self, table: &str, strategy: Option<Strategy>) -> Answer<Pull> {
+        let now = self.access.site().now();
+        if let Who::Session(_) = self.who {
+            let counted = self.begun.count(table, now, self.access.site().limits());
+            counted.map_err(|denial| self.noted(denial.of_table(table)))?;
+        }
         let site = self.access.site();
-        let now = site.now();
         let begun = match &self.who {
             Who::Session(session) => {
                 let mut transfer = self.transfer(table, strategy, now);
                 transfer.session = Some(*session);
-                let (actor, per_page) = (self.caller.named(), u64::MAX);
+                let actor = self.caller.named();
                 site.change(|sql| {
-                    start(sql, now, &actor, transfer.clone())?;
-                    Ok(Ok(Pull::new(site, transfer.uuid, None, &actor, (u64::MAX, per_page))))
+                    let transfer = start(sql, now, &actor, transfer.clone())?;
+                    Ok(Ok(Begun {
+                        transfer,
+                        table: table.to_owned(),
+                        connection: None,
+                        actor: actor.clone(),
+                        allowed: Allowed::ALL,
+                    }))
                 })
             }
-            Who::Connection(connection) => {
+            Who::Connection(connection, _) => {
                 let request = self.transfer(table, strategy, now);
                 let waiting = self.waiting.get(table).copied();
                 site.change(|sql| self.take(sql, now, connection.uuid, &request, waiting))
             }
         }?;
         self.waiting.remove(table);
-        begun.map_err(|denial| {
+        let site = self.access.site();
+        begun.map(|begun| Pull::new(site, begun)).map_err(|denial| {
             if denial.kind == ErrorKind::ApprovalRequired
                 && let Some(transfer) = denial.transfer
             {
@@ -161,12 +242,14 @@ impl Pass {
         uuid: Uuid,
         request: &Transfer,
         waiting: Option<Uuid>,
-    ) -> crate::Result<Result<Pull, Denial>> {
+    ) -> crate::Result<Result<Begun, Denial>> {
         let site = self.access.site();
         let table = request.table_name.as_str();
         // Read again: what was read before the transaction may have changed.
-        let Some(connection) = connections::by_uuid(sql, uuid)? else {
-            return Ok(Err(Denial::new(ErrorKind::InvalidToken)));
+        let connection = match self.read_again(sql, now)? {
+            Ok(Some(connection)) => connection,
+            Ok(None) => return Ok(Err(Denial::new(ErrorKind::InvalidToken))),
+            Err(denial) => return Ok(Err(denial)),
         };
         let usable = access::usable(&connection, Use::New, now, self.caller.address)
             .and_then(|()| access::table_visible(&connection.policy, table));
@@ -187,12 +270,7 @@ impl Pass {
             Ok(approved) => approved,
             Err(denial) => return Ok(Err(denial)),
         };
-        let records = connections::take_records(sql, uuid, site.limits().grant_records.max(1))?;
-        if records == 0 {
-            return Ok(Err(Denial::new(ErrorKind::RecordLimit).of_table(table)));
-        }
         if !connections::take_download(sql, uuid)? {
-            connections::give_back_records(sql, uuid, records)?;
             return Ok(Err(Denial::new(ErrorKind::DownloadLimit).of_table(table)));
         }
         let transfer = match approved {
@@ -200,33 +278,33 @@ impl Pass {
             None => start(sql, now, &actor, request)?,
         };
         connections::connected(sql, uuid, now)?;
-        let per_page = connection.policy.max_records_per_request;
-        Ok(Ok(Pull::new(site, transfer, Some(uuid), &actor, (records, per_page))))
+        let (table, allowed) = (table.to_owned(), Allowed::by(&connection));
+        Ok(Ok(Begun { transfer, table, connection: Some(uuid), actor, allowed }))
     }
 
-    /// Whether a pull may go on with a page of so many records: read anew, and more records are set aside if it lacks some.
-    /// [`Pull::most`] then says how many there may be.
-    pub(crate) fn go_on(&mut self, pull: &mut Pull, wanted: u64) -> Answer<()> {
-        self.look()?;
-        let site = self.access.site();
-        let (now, transfer) = (site.now(), pull.transfer());
-        let known = records::read(site.store_ref(), |sql| transfers::by_uuid(sql, transfer))?;
-        if known.is_none_or(|known| known.status != TransferStatus::InProgress) {
+    /// Whether a pull may go on with a page of so many records, after a [look](Pass::look) with it. [`Pull::most`] then
+    /// says how many there may be.
+    pub(crate) fn go_on(&self, pull: &mut Pull, looked: &Looked, wanted: u64) -> Answer<()> {
+        let transfer = pull.transfer();
+        self.table(pull.table())?;
+        if looked.runs != Some(transfer) {
             return Err(self.noted(Denial::new(ErrorKind::Cancelled).of_transfer(transfer)));
         }
         if let Some(connection) = self.policy_of() {
-            let per_page = connection.policy.max_records_per_request;
-            pull.top_up(0, per_page);
-            if pull.lacks(wanted) {
-                let (uuid, block) = (connection.uuid, site.limits().grant_records.max(1));
-                let granted = site.change(|sql| connections::take_records(sql, uuid, block))?;
-                pull.top_up(granted, per_page);
-            }
+            pull.allow(connection)?;
             if wanted > 0 && pull.most(wanted) == 0 {
                 return Err(self.noted(Denial::new(ErrorKind::RecordLimit).of_transfer(transfer)));
             }
         }
-        Ok(pull.show_life(now)?)
+        Ok(pull.show_life(self.access.site().now())?)
+    }
+
+    /// Takes the records of a page that is about to be sent, and says how many of them may be.
+    pub(crate) fn take_page(&self, pull: &mut Pull, records: u64) -> Answer<u64> {
+        match pull.take(records)? {
+            0 if records > 0 => Err(self.noted(Denial::new(ErrorKind::RecordLimit).of_transfer(pull.transfer()))),
+            taken => Ok(taken),
+        }
     }
 
     /// How the pulls of these tables stand, each as it was asked for and by its own name; asks for approval where nobody was
@@ -279,11 +357,26 @@ impl Pass {
         request.approval_expires_at = Some(later(now, site.limits().approval_time));
         let waiting = self.waiting.get(table).copied();
         let actor = actor(connection);
-        let decided = site.change(|sql| approval::decide(sql, now, connection, &request, waiting, &actor))?;
+        let decided = site.change(|sql| {
+            // Read again: what was read before the transaction may have changed.
+            let usable = self.read_again(sql, now)?.and_then(|connection| {
+                let connection = connection.ok_or_else(|| Denial::new(ErrorKind::InvalidToken))?;
+                access::usable(&connection, Use::New, now, self.caller.address)?;
+                access::table_visible(&connection.policy, table)?;
+                Ok(connection)
+            });
+            match usable {
+                Ok(connection) => approval::decide(sql, now, &connection, &request, waiting, &actor),
+                Err(denial) => Ok(Err(denial)),
+            }
+        })?;
         Ok(match decided {
             Ok(approved) => (ApprovalStatus::Granted, approved, None),
             Err(denial) if denial.kind == ErrorKind::ApprovalRequired => (ApprovalStatus::Pending, denial.transfer, None),
-            Err(denial) => (ApprovalStatus::Denied, denial.transfer, Some(denial.socket_text())),
+            Err(denial) if matches!(denial.kind, ErrorKind::ApprovalDenied | ErrorKind::ApprovalExpired) => {
+                (ApprovalStatus::Denied, denial.transfer, Some(denial.socket_text()))
+            }
+            Err(denial) => return Err(self.noted(denial)),
         })
     }
 
@@ -308,6 +401,24 @@ impl Pass {
             self.access.note(&denial, self.policy_of(), &self.caller);
         }
         denial.into()
+    }
+}
+
+impl BegunByCode {
+    fn count(&mut self, table: &str, now: OffsetDateTime, limits: &Limits) -> Result<(), Denial> {
+        if self.all >= limits.session_pulls {
+            return Err(Denial::new(ErrorKind::DownloadLimit));
+        }
+        let (since, count) = self.tables.entry(table.to_owned()).or_insert((now, 0));
+        let passed = (now - *since).unsigned_abs();
+        if passed >= MINUTE {
+            (*since, *count) = (now, 0);
+        }
+        if *count >= limits.repeated_pulls_per_minute {
+            return Err(Denial::wait(ErrorKind::RateLimited, MINUTE.saturating_sub(passed).max(Duration::from_secs(1))));
+        }
+        (self.all, *count) = (self.all + 1, *count + 1);
+        Ok(())
     }
 }
 

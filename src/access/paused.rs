@@ -1,6 +1,6 @@
 //! Pulls over HTTP, whose pages are calls of their own: what is remembered between them.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use time::OffsetDateTime;
@@ -12,6 +12,9 @@ use crate::site::Site;
 
 /// Pulls of one table through one connection that are remembered.
 const ALIKE: usize = 4;
+
+/// One connection may have this part of all that are remembered.
+const SHARE: usize = 4;
 
 /// A pull between two of its calls.
 #[derive(Debug)]
@@ -62,18 +65,31 @@ impl PausedPulls {
         drop(over);
     }
 
+    /// Where the one stands that must go when this one comes. One peer that begins pulls and never goes on must not push out
+    /// those of others.
+    fn too_many(&self, pulls: &VecDeque<Paused>, new: &Paused) -> Option<usize> {
+        let first = |of: &dyn Fn(&Paused) -> bool, most: usize| {
+            let first = pulls.iter().position(of);
+            first.filter(|_| pulls.iter().filter(|other| of(other)).count() >= most)
+        };
+        let of_connection = |other: &Paused| other.connection == new.connection;
+        let own = first(&|other| other.is(new.connection, &new.table), ALIKE)
+            .or_else(|| first(&of_connection, self.most.div_ceil(SHARE)));
+        if own.is_some() || pulls.len() < self.most {
+            return own;
+        }
+        let mut held: HashMap<Uuid, usize> = HashMap::new();
+        pulls.iter().for_each(|paused| *held.entry(paused.connection).or_default() += 1);
+        let most = held.values().copied().max()?;
+        pulls.iter().position(|paused| held.get(&paused.connection) == Some(&most))
+    }
+
     /// Keeps a pull until its next call.
     pub(crate) fn pause(&self, mut paused: Paused) {
         paused.exporter.idle();
         let over = {
             let mut pulls = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);
-            // One peer that begins pulls and never goes on must not push out those of others.
-            let alike = |other: &Paused| other.is(paused.connection, &paused.table);
-            let first = pulls.iter().position(alike).filter(|_| pulls.iter().filter(|other| alike(other)).count() >= ALIKE);
-            let over = match first {
-                None if pulls.len() >= self.most => pulls.pop_front(),
-                first => first.and_then(|first| pulls.remove(first)),
-            };
+            let over = self.too_many(&pulls, &paused).and_then(|first| pulls.remove(first));
             pulls.push_back(paused);
             over
         };

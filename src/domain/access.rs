@@ -159,12 +159,7 @@ pub enum Use {
 pub fn usable(connection: &Connection, how: Use, now: OffsetDateTime, address: Option<IpAddr>) -> Result<(), Denial> {
     let judged = match how {
         Use::New => connection.judge(now, address),
-        Use::Running => {
-            let mut unlimited = connection.clone();
-            unlimited.policy.max_downloads = None;
-            unlimited.policy.max_records_total = None;
-            unlimited.judge(now, address)
-        }
+        Use::Running => connection.judge_running(now, address),
     };
     judged.map_err(|error| Denial::new(error.kind()))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::access::{Pass, Pull, Refused};
+use crate::access::{Looked, Pass, Pull, Refused};
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::Exporter;
@@ -204,7 +204,11 @@ impl ChannelSession {
     /// # Errors
     /// With the text for `response:error`, which says nothing of this machine.
     fn serve(&mut self, request: &Request, topic: &str, reference: &RawValue, dialect: Dialect) -> Result<String> {
-        self.pass.look().map_err(|refused| told("Failed to read settings", refused))?;
+        let goes_on = match request {
+            Request::Records(request) => running(&self.pulls, &request.table),
+            _ => None,
+        };
+        let looked = self.pass.look(goes_on).map_err(|refused| told("Failed to read settings", refused))?;
         self.exporter.offer(self.pass.offer());
         let reference = Some(reference);
         match request {
@@ -225,7 +229,7 @@ impl ChannelSession {
                 let count = self.exporter.count(table).map_err(|error| failed("Failed to get count", &error))?;
                 Ok(message::answer_count(topic, reference, count))
             }
-            Request::Records(request) => self.page(request, topic, reference, dialect),
+            Request::Records(request) => self.page(request, &looked, topic, reference, dialect),
             Request::Approvals { tables } if dialect == Dialect::Rowferry => self.approvals(tables, topic, reference),
             Request::Capabilities => Ok(message::answer_capabilities(topic, reference)),
             Request::Approvals { .. } | Request::Join { .. } | Request::Leave | Request::Heartbeat | Request::Unknown => {
@@ -247,6 +251,7 @@ impl ChannelSession {
     fn page(
         &mut self,
         request: &RecordsRequest,
+        looked: &Looked,
         topic: &str,
         reference: Option<&RawValue>,
         dialect: Dialect,
@@ -257,7 +262,7 @@ impl ChannelSession {
         }
         self.visible(&request.table)?;
         let table = self.exporter.schema(&request.table).map_err(|error| failed(FAILED, &error))?;
-        let mut pull = self.pull(&table.name, request)?;
+        let mut pull = self.pull(&table.name, request, looked)?;
         let most = pull.most(request.limit);
         let page = self.exporter.records_at_most(&request.table, request.skip(), request.limit, most, &mut self.rows);
         let page = match page {
@@ -270,7 +275,19 @@ impl ChannelSession {
         self.encoded.clear();
         let all = self.rows.len();
         let cut = Cut { page_bytes: self.site.limits().page_bytes, record_bytes: self.record_bytes };
-        let sent = records::encode_records(&mut self.encoded, &page.table, &self.rows, 0..all, dialect, cut);
+        let ready = records::encode_records(&mut self.encoded, &page.table, &self.rows, 0..all, dialect, cut);
+        let sent = match self.pass.take_page(&mut pull, ready as u64) {
+            Ok(taken) => usize::try_from(taken).map_or(ready, |taken| taken.min(ready)),
+            Err(refused) => {
+                let error = told(FAILED, refused);
+                ended(pull.fail(error.message()));
+                return Err(error);
+            }
+        };
+        if sent < ready {
+            self.encoded.clear();
+            records::encode_records(&mut self.encoded, &page.table, &self.rows, 0..sent, dialect, cut);
+        }
         if sent < all {
             self.exporter.sent_only(sent as u64);
         }
@@ -292,12 +309,12 @@ impl ChannelSession {
 
     /// The pull that a page belongs to: the one of its table that runs, if the page goes on where the last one ended, or a new
     /// one.
-    fn pull(&mut self, table: &str, request: &RecordsRequest) -> Result<Pull> {
+    fn pull(&mut self, table: &str, request: &RecordsRequest, looked: &Looked) -> Result<Pull> {
         const FAILED: &str = "Failed to fetch records";
         let goes_on = self.exporter.goes_on(table, request.skip(), request.limit);
         let goes_on = goes_on.map_err(|error| failed(FAILED, &error))?;
         match self.pulls.remove(table) {
-            Some(mut pull) if goes_on => match self.pass.go_on(&mut pull, request.limit.min(self.page_rows())) {
+            Some(mut pull) if goes_on => match self.pass.go_on(&mut pull, looked, request.limit) {
                 Ok(()) => Ok(pull),
                 Err(refused) => {
                     let error = told(FAILED, refused);
@@ -311,10 +328,6 @@ impl ChannelSession {
                 self.pass.begin(table, None).map_err(|refused| told(FAILED, refused))
             }
         }
-    }
-
-    fn page_rows(&self) -> u64 {
-        self.site.limits().page_rows as u64
     }
 
     /// How the pulls of these tables stand with the people here.
@@ -352,6 +365,12 @@ impl fmt::Debug for ChannelSession {
         let dialect = self.joined.as_ref().map(|(_, dialect)| dialect);
         f.debug_struct("ChannelSession").field("joined", &dialect).finish_non_exhaustive()
     }
+}
+
+/// The pull of a table that runs, however the peer spells its name.
+fn running<'p>(pulls: &'p HashMap<String, Pull>, table: &str) -> Option<&'p Pull> {
+    let spelt = || pulls.iter().find(|(name, _)| name.eq_ignore_ascii_case(table)).map(|(_, pull)| pull);
+    pulls.get(table).or_else(spelt)
 }
 
 /// The largest record that fits into a message to this peer, with room for what stands around it.

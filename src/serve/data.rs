@@ -4,7 +4,7 @@ use http::{Response, StatusCode};
 
 use super::answers::{bad_request, broken_call, denied, good, json, not_allowed, records as long, refused};
 use super::body::Body;
-use super::records::RecordsBody;
+use super::records::{RecordsBody, given_up};
 use crate::access::{Access, Answer, Caller, Pass, Paused, Pull, Refused};
 use crate::domain::access::{Denial, Use};
 use crate::domain::value::Rows;
@@ -110,32 +110,39 @@ fn some_records(access: &Access, asked: &TableRecords, caller: &Caller) -> Answe
     // Before it is known who asks and which table it is, all that can be told is whether it may go on with a pull.
     let mut pass = access.by_hash(hash, password, caller, Use::Running)?;
     pass.table(&asked.table_name)?;
-    let mut fresh = exporter(access, &pass);
-    let table = fresh.schema(&asked.table_name).map_err(found)?.name.clone();
-    fresh.idle();
     let connection = pass.connection();
     let resumed = match (connection, &ids) {
-        (Some(connection), None) => access.paused().resume(access.site(), connection, &table, asked.offset),
+        (Some(connection), None) => access.paused().resume(access.site(), connection, &asked.table_name, asked.offset),
         _ => None,
     };
-    let (mut exporter, mut pull) = match resumed {
-        Some(Paused { mut exporter, mut pull, .. }) => {
-            if let Err(refused) = pass.go_on(&mut pull, asked.limit) {
-                if let Refused::Denied(denial) = &refused {
-                    pull.fail(&denial.http_text())?;
+    let (table, mut exporter, mut pull) = match resumed {
+        Some(mut paused) => {
+            let looked = pass.look(Some(&paused.pull));
+            match looked.and_then(|looked| pass.go_on(&mut paused.pull, &looked, asked.limit)) {
+                Ok(()) => {}
+                Err(refused @ Refused::Denied(_)) => return Err(given_up(paused.pull, refused)),
+                // A store that is busy ends no pull: the same may be asked again.
+                Err(failed) => {
+                    access.paused().pause(paused);
+                    return Err(failed);
                 }
-                return Err(refused);
             }
+            let Paused { table, mut exporter, pull, .. } = paused;
             exporter.offer(pass.offer());
-            (exporter, pull)
+            (table, exporter, pull)
         }
-        // Nothing is asked for, so that nothing is pulled.
-        None if asked.limit == 0 => {
-            pass.new_use()?;
-            pass.call()?;
-            return Ok(format!("{}{}", head(PagesHead::Records), tail(PagesHead::Records, false)).into_bytes());
+        None => {
+            let mut fresh = exporter(access, &pass);
+            let table = fresh.schema(&asked.table_name).map_err(found)?.name.clone();
+            // Nothing is asked for, so that nothing is pulled.
+            if asked.limit == 0 {
+                pass.new_use()?;
+                pass.call()?;
+                return Ok(format!("{}{}", head(PagesHead::Records), tail(PagesHead::Records, false)).into_bytes());
+            }
+            let pull = pass.begin(&table, None)?;
+            (table, fresh, pull)
         }
-        None => (fresh, pass.begin(&table, None)?),
     };
     let mut rows = Rows::default();
     let most = pull.most(asked.limit);
@@ -146,14 +153,20 @@ fn some_records(access: &Access, asked: &TableRecords, caller: &Caller) -> Answe
     };
     let page = match page {
         Ok(page) => page,
-        Err(error) => {
-            pull.fail(error.code())?;
-            return Err(error.into());
-        }
+        Err(error) => return Err(given_up(pull, found(error))),
     };
     let mut body = head(PagesHead::Records).as_bytes().to_vec();
     let cut = Cut { page_bytes: access.site().limits().page_bytes, record_bytes: usize::MAX };
-    let sent = encode_records(&mut body, &page.table, &rows, 0..rows.len(), Dialect::ReferenceHttp, cut);
+    let start = body.len();
+    let ready = encode_records(&mut body, &page.table, &rows, 0..rows.len(), Dialect::ReferenceHttp, cut);
+    let sent = match pass.take_page(&mut pull, ready as u64) {
+        Ok(taken) => usize::try_from(taken).map_or(ready, |taken| taken.min(ready)),
+        Err(refused) => return Err(given_up(pull, refused)),
+    };
+    if sent < ready {
+        body.truncate(start);
+        encode_records(&mut body, &page.table, &rows, 0..sent, Dialect::ReferenceHttp, cut);
+    }
     if sent < rows.len() && ids.is_none() {
         exporter.sent_only(sent as u64);
     }

@@ -5,12 +5,15 @@ use std::io::{self, Read};
 use super::body::Body;
 use crate::access::{Answer, Pass, Pull, Refused};
 use crate::domain::value::Rows;
-use crate::error::{Error, ErrorKind};
+use crate::error::ErrorKind;
 use crate::export::Exporter;
 use crate::limits::Limits;
 use crate::wire::Dialect;
 use crate::wire::api::{PagesHead, PullData, head, tail};
 use crate::wire::records::{Cut, encode_records};
+
+/// Why an answer ends where the connection's limit does.
+const ALL_SENT: &str = "all records that the connection allows were sent";
 
 /// The body of an answer. Dropped before its end, it is a pull that the receiver gave up.
 pub(super) struct RecordsBody {
@@ -70,17 +73,14 @@ impl RecordsBody {
         let Some(mut pull) = self.pull.take() else { return Ok(()) };
         let wanted = self.left.min(self.page_rows);
         if self.sent > 0 {
-            match self.pass.go_on(&mut pull, wanted) {
+            let looked = self.pass.look(Some(&pull));
+            match looked.and_then(|looked| self.pass.go_on(&mut pull, &looked, wanted)) {
                 Ok(()) => {}
                 // What was allowed has been sent: the answer ends there, as it does at its own limit.
                 Err(Refused::Denied(denial)) if denial.kind == ErrorKind::RecordLimit => {
-                    return self.end(pull, Some("all records that the connection allows were sent"));
+                    return self.end(pull, Some(ALL_SENT));
                 }
-                Err(Refused::Denied(denial)) => {
-                    pull.fail(&denial.socket_text())?;
-                    return Err(denial.into());
-                }
-                Err(Refused::Failed(error)) => return Err(failed(pull, error)),
+                Err(refused) => return Err(given_up(pull, refused)),
             }
         }
         let most = pull.most(wanted);
@@ -88,16 +88,30 @@ impl RecordsBody {
         let page = self.exporter.records_at_most(&self.table, self.sent, u64::MAX, most, &mut self.rows);
         let page = match page {
             Ok(page) => page,
-            Err(error) => return Err(failed(pull, error)),
+            Err(error) => return Err(given_up(pull, error.into())),
         };
         let all = self.rows.len();
+        let start = self.ready.len();
         if self.sent > 0 && all > 0 {
             self.ready.push(b',');
         }
         let before = self.ready.len();
         // The head that may be before the records counts for a few bytes of the page.
         let cut = Cut { page_bytes: self.page_bytes, record_bytes: usize::MAX };
-        let written = encode_records(&mut self.ready, &page.table, &self.rows, 0..all, Dialect::ReferenceHttp, cut);
+        let whole = encode_records(&mut self.ready, &page.table, &self.rows, 0..all, Dialect::ReferenceHttp, cut);
+        let written = match self.pass.take_page(&mut pull, whole as u64) {
+            Ok(taken) => usize::try_from(taken).map_or(whole, |taken| taken.min(whole)),
+            // Somebody else took the last of them.
+            Err(Refused::Denied(denial)) if denial.kind == ErrorKind::RecordLimit && self.sent > 0 => {
+                self.ready.truncate(start);
+                return self.end(pull, Some(ALL_SENT));
+            }
+            Err(refused) => return Err(given_up(pull, refused)),
+        };
+        if written < whole {
+            self.ready.truncate(before);
+            encode_records(&mut self.ready, &page.table, &self.rows, 0..written, Dialect::ReferenceHttp, cut);
+        }
         if written < all {
             self.exporter.sent_only(written as u64);
         }
@@ -128,18 +142,22 @@ impl RecordsBody {
     }
 }
 
-fn failed(pull: Pull, error: Error) -> Refused {
-    match pull.fail(error.code()) {
-        Ok(()) => error.into(),
-        Err(second) => {
-            log::warn!("the end of a pull cannot be kept: {second}");
-            error.into()
-        }
+/// Ends a pull that may not or cannot go on.
+pub(super) fn given_up(pull: Pull, why: Refused) -> Refused {
+    let kept = match &why {
+        Refused::Denied(denial) => pull.fail(&denial.socket_text()),
+        Refused::Failed(error) => pull.fail(error.code()),
+    };
+    if let Err(error) = kept {
+        log::warn!("the end of a pull cannot be kept: {error}");
     }
+    why
 }
 
 impl Read for RecordsBody {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // A slow peer holds no snapshot for longer than another one would.
+        self.exporter.let_go_if_spent();
         while self.place == self.ready.len() && self.pull.is_some() {
             self.ready.clear();
             self.place = 0;

@@ -33,7 +33,13 @@ impl<'s> Settings<'s> {
 
     /// Whether the site takes part in sync. Defaults to true.
     pub fn enabled(&self) -> Result<bool> {
-        self.flag(ENABLED, true)
+        records::read(self.site.store_ref(), |sql| Self::enabled_in(sql))
+    }
+
+    /// The same, as part of a transaction.
+    pub(crate) fn enabled_in(sql: &mut dyn Sql) -> Result<bool> {
+        let text = settings::get(sql, ENABLED)?;
+        text.map_or(Ok(true), |text| parse_flag(&text).map_err(|error| unreadable(ENABLED, error)))
     }
 
     /// Switches sync on or off. Off, peers get nothing but the status; the open connections notice with their next request.

@@ -15,11 +15,26 @@ impl Connection {
     /// [`DownloadLimit`](ErrorKind::DownloadLimit), [`RecordLimit`](ErrorKind::RecordLimit),
     /// [`AddressNotAllowed`](ErrorKind::AddressNotAllowed), [`OutsideAllowedHours`](ErrorKind::OutsideAllowedHours).
     pub fn judge(&self, now: OffsetDateTime, address: Option<IpAddr>) -> Result<()> {
+        self.judge_as(now, address, Self::within_limits)
+    }
+
+    /// The same for a pull that runs: what the limits left was taken when it began.
+    #[cfg(feature = "server")]
+    pub(crate) fn judge_running(&self, now: OffsetDateTime, address: Option<IpAddr>) -> Result<()> {
+        self.judge_as(now, address, Self::within_date)
+    }
+
+    fn judge_as(
+        &self,
+        now: OffsetDateTime,
+        address: Option<IpAddr>,
+        within: fn(&Self, OffsetDateTime) -> Result<()>,
+    ) -> Result<()> {
         if self.status != ConnectionStatus::Active {
             let message = format!("the connection is {}", self.status);
             return Err(Error::new(ErrorKind::ConnectionNotActive, message));
         }
-        self.within_limits(now)?;
+        within(self, now)?;
         if !self.policy.address_allowed(address) {
             let message = match address {
                 Some(address) => format!("the connection may not be used from {}", address.to_canonical()),
@@ -44,9 +59,7 @@ impl Connection {
     /// [`RecordLimit`](ErrorKind::RecordLimit), in this order.
     pub fn within_limits(&self, now: OffsetDateTime) -> Result<()> {
         let refused = |kind, message: String| Err(Error::new(kind, message));
-        if self.is_past(now) {
-            return refused(ErrorKind::ConnectionExpired, "the date of the connection has passed".to_owned());
-        }
+        self.within_date(now)?;
         if self.remaining_downloads() == Some(0) {
             let most = self.policy.max_downloads.unwrap_or_default();
             return refused(ErrorKind::DownloadLimit, format!("all pulls that the connection allows were made ({most})"));
@@ -56,5 +69,12 @@ impl Connection {
             return refused(ErrorKind::RecordLimit, format!("all records that the connection allows were pulled ({most})"));
         }
         Ok(())
+    }
+
+    fn within_date(&self, now: OffsetDateTime) -> Result<()> {
+        match self.is_past(now) {
+            true => Err(Error::new(ErrorKind::ConnectionExpired, "the date of the connection has passed")),
+            false => Ok(()),
+        }
     }
 }

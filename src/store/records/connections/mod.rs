@@ -7,7 +7,9 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 pub(crate) use row::{Change, Stored};
-pub(crate) use take::{connected, give_back_records, take_call, take_download, take_records, transferred, used};
+#[cfg(feature = "server")]
+pub(crate) use take::transferred_more;
+pub(crate) use take::{connected, count_records, take_call, take_download, take_records, transferred, used};
 
 use super::{number, optional_text, unreadable};
 use crate::clock;
@@ -97,11 +99,6 @@ pub(crate) fn differences(from: &Connection, to: &Connection) -> Result<Vec<Chan
 /// Whether there was such a connection.
 pub(crate) fn delete(sql: &mut dyn Sql, uuid: Uuid) -> Result<bool> {
     Ok(sql.execute("DELETE FROM rowferry_connections WHERE uuid = ?1", &[uuid.to_string().into()])? == 1)
-}
-
-/// The argon2 hash of the connection's password, if it has one.
-pub(crate) fn password_hash(sql: &mut dyn Sql, uuid: Uuid) -> Result<Option<String>> {
-    Ok(stored(sql, uuid)?.and_then(|stored| stored.password_hash))
 }
 
 /// What is kept of a connection's secrets.

@@ -51,11 +51,14 @@ pub(crate) fn take_records(sql: &mut dyn Sql, uuid: Uuid, want: u64) -> Result<u
     Ok(granted)
 }
 
-/// Gives records back that were taken and not sent. A connection that is gone needs none.
-pub(crate) fn give_back_records(sql: &mut dyn Sql, uuid: Uuid, records: u64) -> Result<()> {
-    let update = "UPDATE rowferry_connections SET records_downloaded = \
-                  CASE WHEN records_downloaded > ?2 THEN records_downloaded - ?2 ELSE 0 END WHERE uuid = ?1";
-    sql.execute(update, &[uuid.to_string().into(), integer(records)]).map(|_| ())
+/// Counts records that were sent while the connection had no limit on them. One that is gone counts none.
+pub(crate) fn count_records(sql: &mut dyn Sql, uuid: Uuid, records: u64) -> Result<()> {
+    let select = "SELECT records_downloaded FROM rowferry_connections WHERE uuid = ?1";
+    let rows = sql.query(select, &[uuid.to_string().into()])?;
+    let Some(row) = rows.first() else { return Ok(()) };
+    let downloaded = number(row, 0)?.saturating_add(records);
+    let update = "UPDATE rowferry_connections SET records_downloaded = ?2 WHERE uuid = ?1";
+    sql.execute(update, &[uuid.to_string().into(), integer(downloaded)]).map(|_| ())
 }
 
 /// Counts one pull and its records, whatever the connection allows: they have been.
@@ -70,6 +73,16 @@ pub(crate) fn used(sql: &mut dyn Sql, uuid: Uuid, records: u64) -> Result<()> {
 
 /// Adds a transfer that has ended to the connection's totals. One that is gone has none.
 pub(crate) fn transferred(sql: &mut dyn Sql, uuid: Uuid, records: u64, bytes: u64, now: OffsetDateTime) -> Result<()> {
+    add(sql, uuid, [1, records, bytes], now)
+}
+
+/// Adds what a transfer had moved that is among the connection's totals already.
+#[cfg(feature = "server")]
+pub(crate) fn transferred_more(sql: &mut dyn Sql, uuid: Uuid, records: u64, bytes: u64, now: OffsetDateTime) -> Result<()> {
+    add(sql, uuid, [0, records, bytes], now)
+}
+
+fn add(sql: &mut dyn Sql, uuid: Uuid, [transfers, records, bytes]: [u64; 3], now: OffsetDateTime) -> Result<()> {
     let select = "SELECT total_transfers, total_records_transferred, total_bytes_transferred \
                   FROM rowferry_connections WHERE uuid = ?1";
     let rows = sql.query(select, &[uuid.to_string().into()])?;
@@ -78,7 +91,7 @@ pub(crate) fn transferred(sql: &mut dyn Sql, uuid: Uuid, records: u64, bytes: u6
     let update = "UPDATE rowferry_connections SET total_transfers = ?2, total_records_transferred = ?3, \
                   total_bytes_transferred = ?4, last_transfer_at = ?5 WHERE uuid = ?1";
     let now = clock::to_text(now).into();
-    let totals = [uuid.to_string().into(), added(0, 1)?, added(1, records)?, added(2, bytes)?, now];
+    let totals = [uuid.to_string().into(), added(0, transfers)?, added(1, records)?, added(2, bytes)?, now];
     sql.execute(update, &totals).map(|_| ())
 }
 

@@ -154,6 +154,31 @@ pub(crate) fn progress(sql: &mut dyn Sql, now: OffsetDateTime, uuid: Uuid, count
     Err(Error::new(ErrorKind::InvalidTransition, message).with_hint("Start it first."))
 }
 
+/// Raises the counters of a transfer that was ended before all that it had moved was counted, and its connection's totals by
+/// as much.
+#[cfg(feature = "server")]
+pub(crate) fn moved_before_end(
+    sql: &mut dyn Sql,
+    now: OffsetDateTime,
+    mut transfer: Transfer,
+    counters: &TransferCounters,
+) -> Result<()> {
+    check(counters)?;
+    let before = transfer.counters;
+    transfer.counters = before.raised_to(counters);
+    if transfer.counters == before || !row::update(sql, &transfer, transfer.status, now)? {
+        return Ok(());
+    }
+    let Some(connection) = transfer.connection else { return Ok(()) };
+    let records = transfer.counters.records_transferred.saturating_sub(before.records_transferred);
+    let bytes = transfer.counters.bytes_transferred.saturating_sub(before.bytes_transferred);
+    match before.records_transferred {
+        // Without records it was not counted as a transfer.
+        0 => connections::transferred(sql, connection, records, bytes, now),
+        _ => connections::transferred_more(sql, connection, records, bytes, now),
+    }
+}
+
 /// Notes that a running transfer is alive; one that does not run is left as it is.
 pub(crate) fn touch(sql: &mut dyn Sql, now: OffsetDateTime, uuid: Uuid) -> Result<()> {
     let update = "UPDATE rowferry_transfers SET touched_at = ?2 WHERE uuid = ?1 AND status = ?3";
