@@ -4,7 +4,7 @@
 mod http_common;
 
 use http_common::{hash, served, served_with};
-use rowferry::{ConnectionDirection, ConnectionStatus, IncomingMode, NewConnection, Token};
+use rowferry::{ConnectionDirection, ConnectionStatus, EventFilter, EventKind, IncomingMode, NewConnection, Token};
 use serde_json::{Value, json};
 
 const ZEROS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -293,12 +293,47 @@ fn a_rotated_token_replaces_the_old_one() {
     assert_eq!(rotate(url, "tok-1", "tok-3").0, 404, "a replay changes nothing");
     let found = served.site.connections().find_by_token("tok-2").unwrap().unwrap();
     assert_eq!(found.site_url, url);
+    assert_eq!(rotate(url, "tok-2", "tok-2").0, 200, "the same again");
+    let rotated = EventFilter::new().kinds([EventKind::ConnectionTokenRotated]);
+    assert_eq!(served.site.events().list(&rotated).unwrap().len(), 1, "changes nothing");
     let puller = served.puller(|_| {});
     let body = json!({"sender_url": "http://127.0.0.1:9/backup", "auth_token_hash": puller.hash, "auth_token": "tok-9"});
     assert_eq!(served.call("rotate-token", &body).0, 409, "the token of a sender is made here");
     let missing =
         r#"{"error":"Missing required fields","fields":["sender_url","auth_token_hash","auth_token"],"success":false}"#;
     assert_eq!(served.call("rotate-token", &json!({})), (400, missing.into()));
+}
+
+#[test]
+fn the_calls_about_a_connection_are_counted_and_kept_to_its_addresses() {
+    let served = served_with(|limits| limits.refused_events_per_minute = 5);
+    let url = "http://127.0.0.1:9/backup";
+    let puller = served.puller_of(url, |new| new, |policy| policy.rate_limit_requests_per_minute = 3);
+    let calls = ["verify-connection", "update-status", "get-connection-status", "rotate-token", "delete-connection"];
+    let status = |call: &str, hash: &str| {
+        let body =
+            json!({"sender_url": url, "receiver_url": url, "auth_token_hash": hash, "status": "active", "auth_token": "t"});
+        let answer = served.post(&format!("/sync/api/{call}"), body.to_string().as_bytes(), "");
+        (answer.status, answer.headers.contains_key("retry-after"))
+    };
+    for call in calls {
+        assert_eq!(status(call, ZEROS), (404, false), "{call}");
+    }
+    assert_eq!(status("verify-connection", ZEROS), (404, false));
+    assert_eq!(served.refusals(), ["invalid_token"; 5], "no more of them than the limit");
+    for _ in 0..3 {
+        assert_eq!(status("verify-connection", &puller.hash), (200, false));
+    }
+    for call in calls {
+        assert_eq!(status(call, &puller.hash), (429, true), "{call}");
+    }
+    served.clock.advance(std::time::Duration::from_secs(60));
+    let elsewhere = |edit: &mut rowferry::ConnectionEdit| edit.policy.ip_whitelist = vec!["192.0.2.1".parse().unwrap()];
+    served.site.connections().update(puller.connection.uuid, elsewhere).unwrap();
+    for call in calls {
+        assert_eq!(status(call, &puller.hash), (403, false), "{call}");
+    }
+    assert_eq!(served.connection(&puller).status, ConnectionStatus::Active);
 }
 
 #[test]

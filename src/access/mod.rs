@@ -7,6 +7,7 @@
 
 mod approval;
 mod attempts;
+mod lifecycle;
 mod pass;
 mod passwords;
 mod paused;
