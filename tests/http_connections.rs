@@ -249,6 +249,35 @@ fn a_peer_lifts_only_what_it_put_on_itself() {
 }
 
 #[test]
+fn a_peer_does_not_get_around_a_stop_by_deleting_and_registering_again() {
+    let served = served();
+    served.site.settings().set_incoming_mode(IncomingMode::AutoAccept).unwrap();
+    let connections = served.site.connections();
+    let stopped = |name: &str, stop: &dyn Fn(&str, uuid::Uuid)| {
+        let url = format!("http://127.0.0.1:4802/{name}");
+        assert_eq!(served.call("register-connection", &register(&url, name)).0, 200);
+        stop(&url, connections.find_by_token(name).unwrap().unwrap().uuid);
+        let deleted = served.call("delete-connection", &json!({"sender_url": url, "auth_token_hash": hash(name)}));
+        let code = serde_json::from_str::<Value>(&deleted.1).unwrap()["code"].as_str().map(str::to_owned);
+        (deleted.0, code, served.call("register-connection", &register(&url, name)).0)
+    };
+    let by_peer = |url: &str, name: &str, status: &str| {
+        let body = json!({"sender_url": url, "auth_token_hash": hash(name), "status": status});
+        assert_eq!(served.call("update-status", &body).0, 200);
+    };
+    let refused = || (409, Some("refused".to_owned()), 409);
+    assert_eq!(stopped("a", &|_, uuid| drop(connections.suspend(uuid, None).unwrap())), refused());
+    assert_eq!(stopped("b", &|_, uuid| drop(connections.revoke(uuid, None).unwrap())), refused());
+    let revoked_on_top = stopped("c", &|url, uuid| {
+        let _suspended = connections.suspend(uuid, None).unwrap();
+        by_peer(url, "c", "revoked");
+    });
+    assert_eq!(revoked_on_top, refused());
+    assert_eq!(stopped("d", &|url, _| by_peer(url, "d", "suspended")), (200, None, 200), "its own suspension");
+    assert_eq!(stopped("e", &|url, _| by_peer(url, "e", "revoked")), (200, None, 200), "its own revocation");
+}
+
+#[test]
 fn asking_for_the_status_activates_a_pending_sender() {
     let served = served();
     let puller = served.puller_of("http://127.0.0.1:9/backup", |new| new.pending(), |_| {});

@@ -33,7 +33,7 @@ CREATE TABLE rowferry_connections (
   suspended_at TEXT,
   suspended_by TEXT,
   suspended_reason TEXT,
-  -- 1 when it was the other site that suspended it: then the other site may reactivate it.
+  -- 1 when it was the other site that suspended or revoked it: it may reactivate what it suspended, and delete either.
   suspended_by_peer INTEGER NOT NULL,
   revoked_at TEXT,
   revoked_by TEXT,

@@ -155,6 +155,7 @@ fn not_changed(error: &Error) -> Response<Body> {
         // It went between two looks at it.
         ErrorKind::NotFound => unknown(),
         ErrorKind::InvalidTransition
+        | ErrorKind::Refused
         | ErrorKind::InvalidInput
         | ErrorKind::AlreadyExists
         | ErrorKind::SelfConnection
