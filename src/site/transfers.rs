@@ -246,10 +246,27 @@ impl<'s> Transfers<'s> {
     }
 
     fn write<T>(&self, work: impl FnMut(&mut dyn Sql) -> Result<T>) -> Result<T> {
-        records::write(self.site.store_ref(), work)
+        self.site.change(work)
     }
 }
 
 fn found(sql: &mut dyn Sql, uuid: Uuid) -> Result<Transfer> {
     transfers::by_uuid(sql, uuid)?.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no transfer {uuid}")))
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use super::*;
+    use crate::domain::session::Direction;
+
+    #[test]
+    fn changes_of_transfers_wake_those_who_wait_for_events() {
+        let folder = tempfile::tempdir().unwrap();
+        let site = Site::open(folder.path().join("a.db")).unwrap();
+        let before = site.wake().count();
+        let made = site.transfers().create(NewTransfer::new(Direction::Send, "t")).unwrap();
+        assert_eq!(site.wake().count(), before + 1);
+        site.transfers().cancel(made.uuid, None).unwrap();
+        assert_eq!(site.wake().count(), before + 2);
+    }
 }
