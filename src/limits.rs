@@ -115,6 +115,8 @@ pub struct Limits {
     /// For how long sessions that were used or whose time is over stay listed; maintenance deletes them then. Defaults to 7
     /// days.
     pub ended_session_time: Duration,
+    /// How long transfers that have ended stay in the history, and in its statistics. Defaults to 365 days.
+    pub transfer_time: Duration,
 }
 
 impl Default for Limits {
@@ -167,6 +169,7 @@ impl Default for Limits {
             metadata_bytes: 64 << 10,
             outbox_time: Duration::from_secs(30 * 24 * 3600),
             ended_session_time: Duration::from_secs(7 * 24 * 3600),
+            transfer_time: Duration::from_secs(365 * 24 * 3600),
         }
     }
 }

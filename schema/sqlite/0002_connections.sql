@@ -89,7 +89,10 @@ CREATE TABLE rowferry_transfers (
   metadata TEXT NOT NULL,
   inserted_at TEXT NOT NULL
 );
-CREATE INDEX rowferry_transfers_by_connection ON rowferry_transfers (connection, table_name, status);
+-- The newest one of a table is found without sorting, at a status or at any.
+CREATE INDEX rowferry_transfers_by_connection ON rowferry_transfers (connection, table_name, status, inserted_at, uuid);
+CREATE INDEX rowferry_transfers_by_table ON rowferry_transfers (connection, table_name, inserted_at, uuid);
+CREATE INDEX rowferry_transfers_by_end ON rowferry_transfers (completed_at);
 CREATE INDEX rowferry_transfers_by_time ON rowferry_transfers (inserted_at);
 CREATE INDEX rowferry_transfers_by_status ON rowferry_transfers (status);
 
