@@ -86,7 +86,9 @@ pub struct Limits {
     pub paused_pulls: usize,
     /// How long someone has time to approve a pull. Defaults to 24 h.
     pub approval_time: Duration,
-    /// Wrong passwords taken per minute for one connection, and from one address, before it is told to wait. Defaults to 10.
+    /// Wrong passwords taken per minute for one connection, and from one address, before it is told to wait; a hundred times
+    /// as many for registrations from all addresses together, so that nobody keeps the others from registering. Defaults to
+    /// 10.
     pub password_attempts_per_minute: u32,
     /// Passwords verified at the same time: each takes 19 MiB and some tens of milliseconds. Defaults to 2.
     pub password_checks: usize,

@@ -162,7 +162,7 @@ impl Access {
         };
         let judged = access::usable(&connection, how, self.site().now(), caller.address);
         let checked = judged.map_err(Refused::from).and_then(|()| match password_hash {
-            Some(hash) => self.0.passwords.check(connection.uuid, caller.address, password, &hash),
+            Some(hash) => self.0.passwords.check(Some(connection.uuid), caller.address, password, &hash),
             None => Ok(()),
         });
         if let Err(Refused::Denied(denial)) = &checked {
