@@ -11,6 +11,7 @@ use crate::access::{Access, Answer, Caller, NotRegistered, Refused};
 use crate::domain::connection::{Connection, ConnectionDirection, ConnectionStatus};
 use crate::error::{Error, ErrorKind};
 use crate::secret::Token;
+use crate::site::Site;
 use crate::wire::api::{
     BadRequest, Exists, Fields, Named, PeerStatus, Queried, QueryStatus, Refusal, Register, Registered, RotateToken, Secret,
     UpdateStatus, Updated, encode,
@@ -104,12 +105,19 @@ pub(super) fn query_status(access: &Access, fields: &Fields<'_>, caller: &Caller
         if connection.status != ConnectionStatus::Pending {
             return Ok(good(&Queried::new(&connection.name, connection.status)));
         }
-        let actor = actor(&connection);
-        match access.site().connections().by_peer(&actor).approve(connection.uuid) {
-            Ok(connection) => Ok(good(&Queried::new(&connection.name, connection.status))),
-            Err(error) => Err(not_changed(&error)),
-        }
+        let connection = activated(access.site(), connection).map_err(|error| not_changed(&error))?;
+        Ok(good(&Queried::new(&connection.name, connection.status)))
     })
+}
+
+/// A connection that was pending when it was looked at, as it is once the other site has asked for it.
+fn activated(site: &Site, connection: Connection) -> crate::Result<Connection> {
+    let actor = actor(&connection);
+    match site.connections().by_peer(&actor).approve(connection.uuid) {
+        // It was suspended or revoked since: that is the answer.
+        Err(error) if error.kind() == ErrorKind::InvalidTransition => site.connections().get(connection.uuid),
+        approved => approved,
+    }
 }
 
 pub(super) fn rotate_token(access: &Access, fields: &Fields<'_>, caller: &Caller) -> Response<Body> {
@@ -169,4 +177,24 @@ fn not_changed(error: &Error) -> Response<Body> {
 /// Answers are answers, whichever way they came about.
 fn either(work: impl FnOnce() -> Answered) -> Response<Body> {
     work().unwrap_or_else(|refused| refused)
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use super::*;
+    use crate::site::NewConnection;
+
+    #[test]
+    fn a_connection_that_leaves_pending_meanwhile_is_told_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let site = Site::open(folder.path().join("a.db")).unwrap();
+        let new = NewConnection::sender("Backup", "https://backup.example").pending();
+        let stale = site.connections().create(new).unwrap().connection;
+        assert_eq!(activated(&site, stale.clone()).unwrap().status, ConnectionStatus::Active);
+        assert_eq!(activated(&site, stale.clone()).unwrap().status, ConnectionStatus::Active);
+        site.connections().revoke(stale.uuid, None).unwrap();
+        assert_eq!(activated(&site, stale.clone()).unwrap().status, ConnectionStatus::Revoked);
+        site.connections().delete(stale.uuid).unwrap();
+        assert_eq!(activated(&site, stale).unwrap_err().kind(), ErrorKind::NotFound);
+    }
 }
