@@ -3,8 +3,10 @@
 
 mod http_common;
 
-use http_common::{hash, served, served_with};
-use rowferry::{ConnectionDirection, ConnectionStatus, EventFilter, EventKind, IncomingMode, NewConnection, Token};
+use http_common::{hash, served, served_by, served_with};
+use rowferry::{
+    ApprovalMode, ConnectionDirection, ConnectionStatus, EventFilter, EventKind, IncomingMode, NewConnection, Token,
+};
 use serde_json::{Value, json};
 
 const ZEROS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -384,4 +386,57 @@ fn disabled_comes_before_everything_but_what_is_no_json() {
         let answer = served.post(&format!("/sync/api/{call}"), b"{nope", "");
         assert_eq!((answer.status, answer.body.as_str()), (400, r#"{"errors":{"detail":"Bad Request"}}"#), "{call}");
     }
+}
+
+#[test]
+fn approvals_of_many_tables_are_asked_for_once_each_and_are_one_call() {
+    let served = served();
+    let puller = served.puller(|policy| {
+        policy.approval_mode = ApprovalMode::RequireApproval;
+        policy.rate_limit_requests_per_minute = 1;
+    });
+    let mut channel = served.channel(&puller, true);
+    let (event, payload) = channel.ask("approvals", json!({"tables": ["many", "MANY", "users", "many"]}));
+    assert_eq!(event, "approvals", "{payload}");
+    let approvals = payload["approvals"].as_array().unwrap();
+    let told = |at: usize| (approvals[at]["table"].as_str().unwrap(), approvals[at]["status"].as_str().unwrap());
+    assert_eq!([0, 1, 2, 3].map(told), ["many", "MANY", "users", "many"].map(|table| (table, "pending")));
+    assert_eq!(approvals[0]["transfer_uuid"], approvals[1]["transfer_uuid"]);
+    assert_eq!(served.history(), ["many pending_approval 0", "users pending_approval 0"]);
+    let (event, payload) = channel.ask("approvals", json!({"tables": vec!["many"; 1_001]}));
+    assert_eq!((event.as_str(), &payload["error"]), ("error", &json!("The tables are more than 1000")));
+}
+
+#[test]
+fn calls_that_are_refused_count_and_those_beyond_the_rate_write_nothing() {
+    let served = served();
+    let seconds = std::time::Duration::from_secs;
+    let puller = served.puller(|policy| policy.rate_limit_requests_per_minute = 1);
+    let schema = || served.data("table-schema", &puller, json!({"table_name": "ghost"})).0;
+    let seen = || served.connection(&puller).last_connected_at.unwrap();
+    assert_eq!(schema(), 404);
+    let first = seen();
+    served.clock.advance(seconds(10));
+    assert_eq!((schema(), seen()), (429, first));
+    // Channels have no rate: they are noted once a minute.
+    served.channel(&puller, true).close();
+    assert_eq!(seen(), first);
+    served.clock.advance(seconds(50));
+    served.channel(&puller, true).close();
+    assert_eq!(seen(), first + seconds(60));
+}
+
+#[test]
+fn a_stranger_who_is_refused_much_does_not_silence_the_others() {
+    let few = |limits: &mut rowferry::Limits| limits.refused_events_per_minute = 1;
+    let served = served_by(few, |builder| builder.trust_proxies(["127.0.0.1".parse().unwrap()]));
+    let body = json!({"sender_url": "http://127.0.0.1:9/backup", "auth_token_hash": ZEROS}).to_string();
+    let ask = |from: &str| {
+        served.post("/sync/api/verify-connection", body.as_bytes(), &format!("X-Forwarded-For: {from}\r\n"));
+    };
+    (0..20).for_each(|_| ask("203.0.113.1"));
+    ask("203.0.113.2");
+    let events = served.site.events().list(&EventFilter::new().kinds([EventKind::AccessDenied])).unwrap();
+    let from: Vec<_> = events.iter().map(|event| event.details["address"].as_str().unwrap()).collect();
+    assert_eq!(from, ["203.0.113.1", "203.0.113.2"]);
 }
