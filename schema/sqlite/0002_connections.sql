@@ -107,6 +107,7 @@ CREATE TABLE rowferry_events (
   details TEXT NOT NULL
 );
 CREATE INDEX rowferry_events_by_connection ON rowferry_events (connection);
+CREATE INDEX rowferry_events_by_transfer ON rowferry_events (transfer);
 CREATE INDEX rowferry_events_by_time ON rowferry_events (at);
 
 -- What the other sites are still to be told. The connection may be deleted meanwhile, so that all that is needed is here,
