@@ -84,7 +84,9 @@ pub struct Limits {
     pub paused_pulls: usize,
     /// How long someone has time to approve a pull. Defaults to 24 h.
     pub approval_time: Duration,
-    /// Wrong passwords taken per minute for one connection, and from one address, before it is told to wait. Defaults to 10.
+    /// Wrong passwords taken per minute for one connection, and from one address, before it is told to wait; a hundred times
+    /// as many for registrations from all addresses together, so that nobody keeps the others from registering. Defaults to
+    /// 10.
     pub password_attempts_per_minute: u32,
     /// Passwords verified at the same time: each takes 19 MiB and some tens of milliseconds. Defaults to 2.
     pub password_checks: usize,
@@ -117,6 +119,8 @@ pub struct Limits {
     pub session_pulls: u32,
     /// Pulls of the same table that one session's code lets begin per minute. Defaults to 60.
     pub repeated_pulls_per_minute: u32,
+    /// How long transfers that have ended stay in the history, and in its statistics. Defaults to 365 days.
+    pub transfer_time: Duration,
 }
 
 impl Default for Limits {
@@ -170,6 +174,7 @@ impl Default for Limits {
             ended_session_time: Duration::from_secs(7 * 24 * 3600),
             session_pulls: 10_000,
             repeated_pulls_per_minute: 60,
+            transfer_time: Duration::from_secs(365 * 24 * 3600),
         }
     }
 }

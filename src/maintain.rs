@@ -28,6 +28,8 @@ pub struct Maintenance {
     pub dropped_pulls: u64,
     /// Sessions that had ended.
     pub deleted_sessions: u64,
+    /// Transfers that ended long ago.
+    pub pruned_transfers: u64,
     /// Old events.
     pub pruned_events: u64,
     /// What other sites were told.
@@ -53,7 +55,8 @@ impl Site {
     /// Does what is to be done from time to time: lets connections and approvals expire whose time is over; fails transfers
     /// that are in progress, and drops what pulls kept for themselves, when nothing was heard of them for
     /// [`Limits::abandoned_time`](crate::Limits::abandoned_time); deletes sessions that ended before
-    /// [`Limits::ended_session_time`](crate::Limits::ended_session_time) and events older than
+    /// [`Limits::ended_session_time`](crate::Limits::ended_session_time), transfers that ended before
+    /// [`Limits::transfer_time`](crate::Limits::transfer_time) and events older than
     /// [`Limits::event_time`](crate::Limits::event_time); and, with the feature `client`, sends what other sites are still to
     /// be told.
     ///
@@ -112,6 +115,9 @@ impl Site {
                     false => Ok(0),
                 });
         }
+        if let Some(before) = earlier(now, limits.transfer_time) {
+            done.pruned_transfers = done.part("pruning transfers", || transfers.prune(before));
+        }
         if let Some(before) = earlier(now, limits.event_time) {
             done.pruned_events =
                 done.part("pruning events", || match records::read(store, |sql| events::any_before(sql, before))? {
@@ -126,7 +132,7 @@ impl Site {
 impl Maintenance {
     fn finished(mut self) -> Result<Self> {
         // Each part begins with the store: if it cannot be asked, none of them can be done.
-        const PARTS: usize = if cfg!(feature = "client") { 7 } else { 6 };
+        const PARTS: usize = if cfg!(feature = "client") { 8 } else { 7 };
         match self.errors.len() >= PARTS {
             true => Err(self.errors.swap_remove(0)),
             false => Ok(self),

@@ -3,8 +3,10 @@
 
 mod http_common;
 
-use http_common::{hash, served, served_with};
-use rowferry::{ConnectionDirection, ConnectionStatus, IncomingMode, NewConnection, Token};
+use http_common::{hash, served, served_by, served_with};
+use rowferry::{
+    ApprovalMode, ConnectionDirection, ConnectionStatus, EventFilter, EventKind, IncomingMode, NewConnection, Token,
+};
 use serde_json::{Value, json};
 
 const ZEROS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -249,6 +251,35 @@ fn a_peer_lifts_only_what_it_put_on_itself() {
 }
 
 #[test]
+fn a_peer_does_not_get_around_a_stop_by_deleting_and_registering_again() {
+    let served = served();
+    served.site.settings().set_incoming_mode(IncomingMode::AutoAccept).unwrap();
+    let connections = served.site.connections();
+    let stopped = |name: &str, stop: &dyn Fn(&str, uuid::Uuid)| {
+        let url = format!("http://127.0.0.1:4802/{name}");
+        assert_eq!(served.call("register-connection", &register(&url, name)).0, 200);
+        stop(&url, connections.find_by_token(name).unwrap().unwrap().uuid);
+        let deleted = served.call("delete-connection", &json!({"sender_url": url, "auth_token_hash": hash(name)}));
+        let code = serde_json::from_str::<Value>(&deleted.1).unwrap()["code"].as_str().map(str::to_owned);
+        (deleted.0, code, served.call("register-connection", &register(&url, name)).0)
+    };
+    let by_peer = |url: &str, name: &str, status: &str| {
+        let body = json!({"sender_url": url, "auth_token_hash": hash(name), "status": status});
+        assert_eq!(served.call("update-status", &body).0, 200);
+    };
+    let refused = || (409, Some("refused".to_owned()), 409);
+    assert_eq!(stopped("a", &|_, uuid| drop(connections.suspend(uuid, None).unwrap())), refused());
+    assert_eq!(stopped("b", &|_, uuid| drop(connections.revoke(uuid, None).unwrap())), refused());
+    let revoked_on_top = stopped("c", &|url, uuid| {
+        let _suspended = connections.suspend(uuid, None).unwrap();
+        by_peer(url, "c", "revoked");
+    });
+    assert_eq!(revoked_on_top, refused());
+    assert_eq!(stopped("d", &|url, _| by_peer(url, "d", "suspended")), (200, None, 200), "its own suspension");
+    assert_eq!(stopped("e", &|url, _| by_peer(url, "e", "revoked")), (200, None, 200), "its own revocation");
+}
+
+#[test]
 fn asking_for_the_status_activates_a_pending_sender() {
     let served = served();
     let puller = served.puller_of("http://127.0.0.1:9/backup", |new| new.pending(), |_| {});
@@ -293,12 +324,47 @@ fn a_rotated_token_replaces_the_old_one() {
     assert_eq!(rotate(url, "tok-1", "tok-3").0, 404, "a replay changes nothing");
     let found = served.site.connections().find_by_token("tok-2").unwrap().unwrap();
     assert_eq!(found.site_url, url);
+    assert_eq!(rotate(url, "tok-2", "tok-2").0, 200, "the same again");
+    let rotated = EventFilter::new().kinds([EventKind::ConnectionTokenRotated]);
+    assert_eq!(served.site.events().list(&rotated).unwrap().len(), 1, "changes nothing");
     let puller = served.puller(|_| {});
     let body = json!({"sender_url": "http://127.0.0.1:9/backup", "auth_token_hash": puller.hash, "auth_token": "tok-9"});
     assert_eq!(served.call("rotate-token", &body).0, 409, "the token of a sender is made here");
     let missing =
         r#"{"error":"Missing required fields","fields":["sender_url","auth_token_hash","auth_token"],"success":false}"#;
     assert_eq!(served.call("rotate-token", &json!({})), (400, missing.into()));
+}
+
+#[test]
+fn the_calls_about_a_connection_are_counted_and_kept_to_its_addresses() {
+    let served = served_with(|limits| limits.refused_events_per_minute = 5);
+    let url = "http://127.0.0.1:9/backup";
+    let puller = served.puller_of(url, |new| new, |policy| policy.rate_limit_requests_per_minute = 3);
+    let calls = ["verify-connection", "update-status", "get-connection-status", "rotate-token", "delete-connection"];
+    let status = |call: &str, hash: &str| {
+        let body =
+            json!({"sender_url": url, "receiver_url": url, "auth_token_hash": hash, "status": "active", "auth_token": "t"});
+        let answer = served.post(&format!("/sync/api/{call}"), body.to_string().as_bytes(), "");
+        (answer.status, answer.headers.contains_key("retry-after"))
+    };
+    for call in calls {
+        assert_eq!(status(call, ZEROS), (404, false), "{call}");
+    }
+    assert_eq!(status("verify-connection", ZEROS), (404, false));
+    assert_eq!(served.refusals(), ["invalid_token"; 5], "no more of them than the limit");
+    for _ in 0..3 {
+        assert_eq!(status("verify-connection", &puller.hash), (200, false));
+    }
+    for call in calls {
+        assert_eq!(status(call, &puller.hash), (429, true), "{call}");
+    }
+    served.clock.advance(std::time::Duration::from_secs(60));
+    let elsewhere = |edit: &mut rowferry::ConnectionEdit| edit.policy.ip_whitelist = vec!["192.0.2.1".parse().unwrap()];
+    served.site.connections().update(puller.connection.uuid, elsewhere).unwrap();
+    for call in calls {
+        assert_eq!(status(call, &puller.hash), (403, false), "{call}");
+    }
+    assert_eq!(served.connection(&puller).status, ConnectionStatus::Active);
 }
 
 #[test]
@@ -320,4 +386,57 @@ fn disabled_comes_before_everything_but_what_is_no_json() {
         let answer = served.post(&format!("/sync/api/{call}"), b"{nope", "");
         assert_eq!((answer.status, answer.body.as_str()), (400, r#"{"errors":{"detail":"Bad Request"}}"#), "{call}");
     }
+}
+
+#[test]
+fn approvals_of_many_tables_are_asked_for_once_each_and_are_one_call() {
+    let served = served();
+    let puller = served.puller(|policy| {
+        policy.approval_mode = ApprovalMode::RequireApproval;
+        policy.rate_limit_requests_per_minute = 1;
+    });
+    let mut channel = served.channel(&puller, true);
+    let (event, payload) = channel.ask("approvals", json!({"tables": ["many", "MANY", "users", "many"]}));
+    assert_eq!(event, "approvals", "{payload}");
+    let approvals = payload["approvals"].as_array().unwrap();
+    let told = |at: usize| (approvals[at]["table"].as_str().unwrap(), approvals[at]["status"].as_str().unwrap());
+    assert_eq!([0, 1, 2, 3].map(told), ["many", "MANY", "users", "many"].map(|table| (table, "pending")));
+    assert_eq!(approvals[0]["transfer_uuid"], approvals[1]["transfer_uuid"]);
+    assert_eq!(served.history(), ["many pending_approval 0", "users pending_approval 0"]);
+    let (event, payload) = channel.ask("approvals", json!({"tables": vec!["many"; 1_001]}));
+    assert_eq!((event.as_str(), &payload["error"]), ("error", &json!("The tables are more than 1000")));
+}
+
+#[test]
+fn calls_that_are_refused_count_and_those_beyond_the_rate_write_nothing() {
+    let served = served();
+    let seconds = std::time::Duration::from_secs;
+    let puller = served.puller(|policy| policy.rate_limit_requests_per_minute = 1);
+    let schema = || served.data("table-schema", &puller, json!({"table_name": "ghost"})).0;
+    let seen = || served.connection(&puller).last_connected_at.unwrap();
+    assert_eq!(schema(), 404);
+    let first = seen();
+    served.clock.advance(seconds(10));
+    assert_eq!((schema(), seen()), (429, first));
+    // Channels have no rate: they are noted once a minute.
+    served.channel(&puller, true).close();
+    assert_eq!(seen(), first);
+    served.clock.advance(seconds(50));
+    served.channel(&puller, true).close();
+    assert_eq!(seen(), first + seconds(60));
+}
+
+#[test]
+fn a_stranger_who_is_refused_much_does_not_silence_the_others() {
+    let few = |limits: &mut rowferry::Limits| limits.refused_events_per_minute = 1;
+    let served = served_by(few, |builder| builder.trust_proxies(["127.0.0.1".parse().unwrap()]));
+    let body = json!({"sender_url": "http://127.0.0.1:9/backup", "auth_token_hash": ZEROS}).to_string();
+    let ask = |from: &str| {
+        served.post("/sync/api/verify-connection", body.as_bytes(), &format!("X-Forwarded-For: {from}\r\n"));
+    };
+    (0..20).for_each(|_| ask("203.0.113.1"));
+    ask("203.0.113.2");
+    let events = served.site.events().list(&EventFilter::new().kinds([EventKind::AccessDenied])).unwrap();
+    let from: Vec<_> = events.iter().map(|event| event.details["address"].as_str().unwrap()).collect();
+    assert_eq!(from, ["203.0.113.1", "203.0.113.2"]);
 }

@@ -33,7 +33,7 @@ CREATE TABLE rowferry_connections (
   suspended_at TEXT,
   suspended_by TEXT,
   suspended_reason TEXT,
-  -- 1 when it was the other site that suspended it: then the other site may reactivate it.
+  -- 1 when it was the other site that suspended or revoked it: it may reactivate what it suspended, and delete either.
   suspended_by_peer INTEGER NOT NULL,
   revoked_at TEXT,
   revoked_by TEXT,
@@ -89,7 +89,10 @@ CREATE TABLE rowferry_transfers (
   metadata TEXT NOT NULL,
   inserted_at TEXT NOT NULL
 );
-CREATE INDEX rowferry_transfers_by_connection ON rowferry_transfers (connection, table_name, status);
+-- The newest one of a table is found without sorting, at a status or at any.
+CREATE INDEX rowferry_transfers_by_connection ON rowferry_transfers (connection, table_name, status, inserted_at, uuid);
+CREATE INDEX rowferry_transfers_by_table ON rowferry_transfers (connection, table_name, inserted_at, uuid);
+CREATE INDEX rowferry_transfers_by_end ON rowferry_transfers (completed_at);
 CREATE INDEX rowferry_transfers_by_time ON rowferry_transfers (inserted_at);
 CREATE INDEX rowferry_transfers_by_status ON rowferry_transfers (status);
 
@@ -105,6 +108,7 @@ CREATE TABLE rowferry_events (
   details TEXT NOT NULL
 );
 CREATE INDEX rowferry_events_by_connection ON rowferry_events (connection);
+CREATE INDEX rowferry_events_by_transfer ON rowferry_events (transfer);
 CREATE INDEX rowferry_events_by_time ON rowferry_events (at);
 
 -- What the other sites are still to be told. The connection may be deleted meanwhile, so that all that is needed is here,

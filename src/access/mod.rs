@@ -7,6 +7,7 @@
 
 mod approval;
 mod attempts;
+mod lifecycle;
 mod pass;
 mod passwords;
 mod paused;
@@ -162,7 +163,7 @@ impl Access {
         };
         let judged = access::usable(&connection, how, self.site().now(), caller.address);
         let checked = judged.map_err(Refused::from).and_then(|()| match &stored.password_hash {
-            Some(hash) => self.0.passwords.check(connection.uuid, caller.address, password, hash),
+            Some(hash) => self.0.passwords.check(Some(connection.uuid), caller.address, password, hash),
             None => Ok(()),
         });
         if let Err(Refused::Denied(denial)) = &checked {
@@ -236,8 +237,9 @@ impl Access {
             Some(connection) => Teller::Connection(connection.uuid),
             None => Teller::Address(origin(caller.address)),
         };
-        let known = connection.is_some() || self.0.strangers.take(()).is_ok();
-        if !known || self.0.refusals.take(teller).is_err() {
+        // Its own bound first: what one address has too much of takes nothing from others.
+        let bounded = self.0.refusals.take(teller).is_err() || (connection.is_none() && self.0.strangers.take(()).is_err());
+        if bounded {
             return;
         }
         if let Some(address) = caller.address {

@@ -1,6 +1,6 @@
 //! Someone who was let in: what he may see, and which pulls he may begin.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -178,16 +178,23 @@ impl Pass {
         let Some(uuid) = self.connection() else { return Ok(()) };
         let now = self.access.site().now();
         let taken = self.access.site().change(|sql| {
-            connections::connected(sql, uuid, now)?;
-            connections::take_call(sql, uuid, now)
+            let taken = connections::take_call(sql, uuid, now)?;
+            if taken.is_ok() {
+                connections::connected(sql, uuid, now)?;
+            }
+            Ok(taken)
         })?;
         taken.map_err(|wait| self.noted(Denial::wait(ErrorKind::RateLimited, wait)))
     }
 
-    /// Notes that he is here.
+    /// Notes that he is here: at most once a minute, because no rate bounds how often he comes.
     pub(crate) fn connected(&self) -> Answer<()> {
-        let Some(uuid) = self.connection() else { return Ok(()) };
-        let now = self.access.site().now();
+        let Who::Connection(connection, _) = &self.who else { return Ok(()) };
+        let (uuid, now) = (connection.uuid, self.access.site().now());
+        let recent = |at: OffsetDateTime| (time::Duration::ZERO..time::Duration::MINUTE).contains(&(now - at));
+        if connection.last_connected_at.is_some_and(recent) {
+            return Ok(());
+        }
         self.access.site().change(|sql| connections::connected(sql, uuid, now))?;
         Ok(())
     }
@@ -321,23 +328,30 @@ impl Pass {
         };
         let site = self.access.site();
         let (now, uuid) = (site.now(), connection.uuid);
+        // Each once, however often and in which spellings it was asked for.
+        let own: BTreeSet<&str> = tables.iter().map(|(_, own)| own.as_str()).collect();
         let standings = records::read(site.store_ref(), |sql| {
-            tables.iter().map(|(_, own)| approval::standing(sql, now, connection, own)).collect::<crate::Result<Vec<_>>>()
+            own.iter().map(|own| approval::standing(sql, now, connection, own)).collect::<crate::Result<Vec<_>>>()
         })?;
-        let undecided = |standing: &Standing| matches!(standing, Standing::Unasked | Standing::Overdue(_));
-        if standings.iter().any(undecided) {
-            let taken = site.change(|sql| connections::take_call(sql, uuid, now))?;
-            taken.map_err(|wait| self.noted(Denial::wait(ErrorKind::RateLimited, wait)))?;
+        let (mut told, mut unasked) = (BTreeMap::new(), Vec::new());
+        for (own, standing) in own.into_iter().zip(standings) {
+            match standing {
+                Standing::NotNeeded => drop(told.insert(own, (ApprovalStatus::Granted, None, None))),
+                Standing::Approved(transfer) => drop(told.insert(own, (ApprovalStatus::Granted, Some(transfer), None))),
+                Standing::Pending(transfer) => drop(told.insert(own, (ApprovalStatus::Pending, Some(transfer), None))),
+                Standing::Denied(transfer, reason) => {
+                    told.insert(own, (ApprovalStatus::Denied, Some(transfer), reason));
+                }
+                Standing::Unasked | Standing::Overdue(_) => unasked.push(own),
+            }
+        }
+        if !unasked.is_empty() {
+            let asked = self.ask(uuid, &unasked, now)?;
+            told.extend(unasked.into_iter().zip(asked));
         }
         let mut approvals = Vec::with_capacity(tables.len());
-        for ((asked, own), standing) in tables.iter().zip(standings) {
-            let (status, transfer_uuid, reason) = match standing {
-                Standing::NotNeeded => (ApprovalStatus::Granted, None, None),
-                Standing::Approved(transfer) => (ApprovalStatus::Granted, Some(transfer), None),
-                Standing::Pending(transfer) => (ApprovalStatus::Pending, Some(transfer), None),
-                Standing::Denied(transfer, reason) => (ApprovalStatus::Denied, Some(transfer), reason),
-                Standing::Unasked | Standing::Overdue(_) => self.ask(own, now)?,
-            };
+        for (asked, own) in tables {
+            let Some((status, transfer_uuid, reason)) = told.get(own.as_str()).cloned() else { continue };
             match (status, transfer_uuid) {
                 (ApprovalStatus::Pending, Some(transfer)) => self.waiting.insert(own.clone(), transfer),
                 _ => self.waiting.remove(own),
@@ -347,37 +361,53 @@ impl Pass {
         Ok(approvals)
     }
 
-    /// Asks the people here to approve the pull of a table.
-    fn ask(&self, table: &str, now: OffsetDateTime) -> Answer<(ApprovalStatus, Option<Uuid>, Option<String>)> {
-        let Some(connection) = self.policy_of() else { return Ok((ApprovalStatus::Granted, None, None)) };
+    /// Asks the people here to approve the pulls of these tables: one call of the rate, and one transaction.
+    fn ask(
+        &self,
+        uuid: Uuid,
+        tables: &[&str],
+        now: OffsetDateTime,
+    ) -> Answer<Vec<(ApprovalStatus, Option<Uuid>, Option<String>)>> {
         let site = self.access.site();
-        let mut request = self.transfer(table, None, now);
-        request.requires_approval = true;
-        request.status = TransferStatus::PendingApproval;
-        request.approval_expires_at = Some(later(now, site.limits().approval_time));
-        let waiting = self.waiting.get(table).copied();
-        let actor = actor(connection);
+        let request = |table: &&str| {
+            let mut request = self.transfer(table, None, now);
+            request.requires_approval = true;
+            request.status = TransferStatus::PendingApproval;
+            request.approval_expires_at = Some(later(now, site.limits().approval_time));
+            request
+        };
+        let requests: Vec<Transfer> = tables.iter().map(request).collect();
         let decided = site.change(|sql| {
             // Read again: what was read before the transaction may have changed.
             let usable = self.read_again(sql, now)?.and_then(|connection| {
                 let connection = connection.ok_or_else(|| Denial::new(ErrorKind::InvalidToken))?;
-                access::usable(&connection, Use::New, now, self.caller.address)?;
-                access::table_visible(&connection.policy, table)?;
-                Ok(connection)
+                access::usable(&connection, Use::New, now, self.caller.address).map(|()| connection)
             });
-            match usable {
-                Ok(connection) => approval::decide(sql, now, &connection, &request, waiting, &actor),
-                Err(denial) => Ok(Err(denial)),
+            let connection = match usable {
+                Ok(connection) => connection,
+                Err(denial) => return Ok(Err(denial)),
+            };
+            if let Err(wait) = connections::take_call(sql, uuid, now)? {
+                return Ok(Err(Denial::wait(ErrorKind::RateLimited, wait)));
             }
+            let actor = actor(&connection);
+            let decided =
+                requests.iter().map(|request| match access::table_visible(&connection.policy, &request.table_name) {
+                    Ok(()) => {
+                        let waiting = self.waiting.get(&request.table_name).copied();
+                        approval::decide(sql, now, &connection, request, waiting, &actor)
+                    }
+                    Err(denial) => Ok(Err(denial)),
+                });
+            decided.collect::<crate::Result<Vec<_>>>().map(Ok)
         })?;
-        Ok(match decided {
+        let decided = decided.map_err(|denial| self.noted(denial))?;
+        let told = decided.into_iter().map(|decided| match decided {
             Ok(approved) => (ApprovalStatus::Granted, approved, None),
             Err(denial) if denial.kind == ErrorKind::ApprovalRequired => (ApprovalStatus::Pending, denial.transfer, None),
-            Err(denial) if matches!(denial.kind, ErrorKind::ApprovalDenied | ErrorKind::ApprovalExpired) => {
-                (ApprovalStatus::Denied, denial.transfer, Some(denial.socket_text()))
-            }
-            Err(denial) => return Err(self.noted(denial)),
-        })
+            Err(denial) => (ApprovalStatus::Denied, denial.transfer, Some(denial.socket_text())),
+        });
+        Ok(told.collect())
     }
 
     /// A transfer for him.

@@ -27,10 +27,12 @@ const REMEMBERED: usize = 1024;
 pub(super) struct Passwords {
     of_connection: Bound<Uuid>,
     of_address: Bound<Option<IpAddr>>,
+    /// Of the site itself.
+    of_site: Bound<()>,
     gate: Gate,
-    /// For each connection the digest of its stored hash and the right password, under a salt of this process: each call over
+    /// For each connection, and for the site itself, the digest of its stored hash and the right password, under a salt of this process: each call over
     /// HTTP brings the password again.
-    right: Mutex<HashMap<Uuid, [u8; 32]>>,
+    right: Mutex<HashMap<Option<Uuid>, [u8; 32]>>,
     salt: Uuid,
 }
 
@@ -40,18 +42,26 @@ impl Passwords {
         Passwords {
             of_connection: Bound::new(per_minute, remembered),
             of_address: Bound::new(per_minute, remembered),
+            // Not so few that whoever guesses keeps all others from registering.
+            of_site: Bound::new(per_minute.saturating_mul(100), 1),
             gate: Gate { free: Mutex::new(limits.password_checks.max(1)), freed: Condvar::new() },
             right: Mutex::default(),
             salt: Uuid::new_v4(),
         }
     }
 
-    /// Whether this is the password of whatever this id stands for, whose hash is stored so.
+    /// Whether this is the password of a connection, or else of the site itself, whose hash is stored so.
     ///
     /// # Errors
     /// [`PasswordRequired`](ErrorKind::PasswordRequired), [`InvalidPassword`](ErrorKind::InvalidPassword), and
     /// [`TooManyAttempts`](ErrorKind::TooManyAttempts) for too many wrong ones, or too many at once.
-    pub(super) fn check(&self, of: Uuid, address: Option<IpAddr>, password: Option<&str>, stored: &str) -> Answer<()> {
+    pub(super) fn check(
+        &self,
+        of: Option<Uuid>,
+        address: Option<IpAddr>,
+        password: Option<&str>,
+        stored: &str,
+    ) -> Answer<()> {
         let password = password.filter(|password| !password.is_empty());
         let Some(password) = password else { return Err(Denial::new(ErrorKind::PasswordRequired).into()) };
         let digest = self.digest(stored, password);
@@ -62,13 +72,14 @@ impl Passwords {
         let wait = |time| Denial::wait(ErrorKind::TooManyAttempts, time);
         let from = origin(address);
         self.of_address.take(from).map_err(wait)?;
-        self.of_connection.take(of).map_err(|time| {
+        let taken = of.map_or_else(|| self.of_site.take(()), |connection| self.of_connection.take(connection));
+        taken.map_err(|time| {
             self.of_address.give_back(from);
             wait(time)
         })?;
         let give_back = || {
             self.of_address.give_back(from);
-            self.of_connection.give_back(of);
+            of.map_or_else(|| self.of_site.give_back(()), |connection| self.of_connection.give_back(connection));
         };
         let Some(_turn) = self.gate.enter(PATIENCE) else {
             give_back();
@@ -149,7 +160,7 @@ mod tests {
         let limits = Limits { password_attempts_per_minute: 2, ..Limits::default() };
         let passwords = Passwords::new(&limits);
         let stored = secret::hash_password("hunter2").unwrap();
-        let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let (one, other) = (Some(Uuid::from_u128(1)), Some(Uuid::from_u128(2)));
         let here = Some("192.0.2.1".parse().unwrap());
         let there = Some("192.0.2.2".parse().unwrap());
         let long = "x".repeat(2000);
@@ -168,6 +179,25 @@ mod tests {
         assert!(!format!("{passwords:?}").contains("hunter2"));
         let changed = secret::hash_password("new").unwrap();
         assert_eq!(kind(passwords.check(other, there, Some("hunter2"), &changed)), Some(ErrorKind::InvalidPassword));
+    }
+
+    #[test]
+    fn wrong_passwords_of_the_site_are_bounded_by_address_and_lock_nobody_else_out() {
+        let passwords = Passwords::new(&Limits { password_attempts_per_minute: 1, ..Limits::default() });
+        let stored = secret::hash_password("hunter2").unwrap();
+        let check = |from: u8, password| {
+            let address = Some(IpAddr::from([192, 0, 2, from]));
+            kind(passwords.check(None, address, Some(password), &stored))
+        };
+        for from in 0..3 {
+            assert_eq!(check(from, "hunter3"), Some(ErrorKind::InvalidPassword), "{from}");
+            assert_eq!(check(from, "hunter3"), Some(ErrorKind::TooManyAttempts), "{from}");
+        }
+        assert_eq!(check(9, "hunter2"), None);
+        for _ in 3..100 {
+            passwords.of_site.take(()).unwrap();
+        }
+        assert_eq!(check(10, "hunter3"), Some(ErrorKind::TooManyAttempts), "all together");
     }
 
     #[test]

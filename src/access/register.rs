@@ -1,7 +1,5 @@
 //! Sites that ask to be connected for good.
 
-use uuid::Uuid;
-
 use super::attempts::origin;
 use super::{Access, Caller, Denial, Refused};
 use crate::domain::connection::{Connection, Metadata};
@@ -12,9 +10,6 @@ use crate::error::{Error, ErrorKind};
 use crate::secret::Token;
 use crate::site::Registration;
 use crate::wire::api::Register;
-
-/// Stands for the incoming password where wrong ones are counted.
-const INCOMING: Uuid = Uuid::nil();
 
 /// Why a site was not connected.
 #[derive(Debug)]
@@ -103,7 +98,7 @@ impl Access {
                 return Err(NotRegistered::Denied(Denial::new(ErrorKind::PasswordRequired)));
             };
             let password = asked.password.as_ref().map(|password| password.as_str());
-            self.0.passwords.check(INCOMING, caller.address, password, &stored)?;
+            self.0.passwords.check(None, caller.address, password, &stored)?;
         }
         let site_url = url.map_err(NotRegistered::Unusable)?;
         let token = Token::parse(asked.auth_token.as_str()).map_err(NotRegistered::Unusable)?;

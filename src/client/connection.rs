@@ -24,7 +24,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::net::stream::refuse_without_tls;
 use crate::net::{Budget, Stream};
 use crate::wire::Dialect;
-use crate::wire::message::{Answer, Approval, Ask, Capabilities, FEATURE_APPROVALS, PeerInfo, REFERENCE_PAGE_RECORDS};
+use crate::wire::message::{
+    APPROVALS, Answer, Approval, Ask, Capabilities, FEATURE_APPROVALS, PeerInfo, REFERENCE_PAGE_RECORDS,
+};
 use crate::wire::records::{Cut, PageLimits, RecordsPage, encode_records};
 use crate::wire::schema::decode_schema;
 
@@ -311,7 +313,12 @@ impl Client {
     pub(crate) fn ask_approvals(&self, tables: &[&str], patience: &Patience) -> Result<Option<Vec<Approval>>> {
         match &self.peer {
             Some(peer) if peer.features.iter().any(|feature| feature == FEATURE_APPROVALS) => {
-                self.ask(Ask::Approvals(tables), patience, |answer| answer.approvals(&self.options.limits)).map(Some)
+                let mut approvals = Vec::with_capacity(tables.len());
+                for some in tables.chunks(APPROVALS) {
+                    approvals
+                        .extend(self.ask(Ask::Approvals(some), patience, |answer| answer.approvals(&self.options.limits))?);
+                }
+                Ok(Some(approvals))
             }
             _ => Ok(None),
         }

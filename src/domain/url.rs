@@ -71,7 +71,12 @@ impl SiteUrl {
             }
             _ => return bad("its port is none", FORM),
         };
-        Ok(SiteUrl { tls, host, port, path: uri.path().trim_end_matches('/').to_owned() })
+        let path = uri.path().trim_end_matches('/');
+        // Those have other spellings, and a site would be known by several.
+        if path.contains('%') || path.split('/').skip(1).any(|segment| matches!(segment, "" | "." | "..")) {
+            return bad("its path has %, an empty part, or a part . or .. in it", FORM);
+        }
+        Ok(SiteUrl { tls, host, port, path: path.to_owned() })
     }
 
     /// Reads the address that a site is known by: one of `http` or `https`.
@@ -179,6 +184,7 @@ mod tests {
             (" http://[2001:DB8::1]:8080/x ", "http://[2001:db8::1]:8080/x"),
             ("http://shop.example:", "http://shop.example"),
             ("http://Shop.Example./", "http://shop.example"),
+            ("http://shop.example/a.b/..c/", "http://shop.example/a.b/..c"),
             ("http://0x7f.1/", "http://127.0.0.1"),
             ("http://[0:0:0:0:0:0:0:1]/", "http://[::1]"),
         ] {
@@ -203,6 +209,11 @@ mod tests {
             ("http://shop.example:99999", "port"),
             ("http://shop.example:0", "port"),
             ("http://a b", "malformed"),
+            ("http://shop.example//hunter2", "path"),
+            ("http://shop.example/a//b", "path"),
+            ("http://shop.example/./hunter2", "path"),
+            ("http://shop.example/hunter2/..", "path"),
+            ("http://shop.example/hunter%32", "path"),
             ("http://256.1.1.1", "host is neither"),
             ("http://1.2.3.4.5", "host is neither"),
             ("http://a..b", "host is neither"),

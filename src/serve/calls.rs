@@ -5,12 +5,13 @@
 
 use http::{Response, StatusCode};
 
-use super::answers::{bad_request, broken_call, denied, good, refused, refused_plainly};
+use super::answers::{bad_request, broken_call, denied, good, not_allowed, refused, refused_plainly};
 use super::body::Body;
-use crate::access::{Access, Caller, NotRegistered};
+use crate::access::{Access, Answer, Caller, NotRegistered, Refused};
 use crate::domain::connection::{Connection, ConnectionDirection, ConnectionStatus};
 use crate::error::{Error, ErrorKind};
 use crate::secret::Token;
+use crate::site::Site;
 use crate::wire::api::{
     BadRequest, Exists, Fields, Named, PeerStatus, Queried, QueryStatus, Refusal, Register, Registered, RotateToken, Secret,
     UpdateStatus, Updated, encode,
@@ -54,10 +55,10 @@ fn not_registered(why: &NotRegistered) -> Response<Body> {
     }
 }
 
-pub(super) fn delete(access: &Access, fields: &Fields<'_>) -> Response<Body> {
+pub(super) fn delete(access: &Access, fields: &Fields<'_>, caller: &Caller) -> Response<Body> {
     either(|| {
         let asked = Named::read(fields).map_err(|bad| bad_request(&bad))?;
-        let connection = named(access, &asked.sender_url, &asked.auth_token_hash)?.ok_or_else(unknown)?;
+        let connection = named(access, &asked.sender_url, &asked.auth_token_hash, caller)?.ok_or_else(unknown)?;
         let actor = actor(&connection);
         match access.site().connections().by_peer(&actor).delete(connection.uuid) {
             Ok(_) => Ok(good(&Updated::new("Connection deleted"))),
@@ -66,19 +67,19 @@ pub(super) fn delete(access: &Access, fields: &Fields<'_>) -> Response<Body> {
     })
 }
 
-pub(super) fn verify(access: &Access, fields: &Fields<'_>) -> Response<Body> {
+pub(super) fn verify(access: &Access, fields: &Fields<'_>, caller: &Caller) -> Response<Body> {
     either(|| {
         let asked = Named::read(fields).map_err(|bad| bad_request(&bad))?;
-        let exists = named(access, &asked.sender_url, &asked.auth_token_hash)?.is_some();
+        let exists = named(access, &asked.sender_url, &asked.auth_token_hash, caller)?.is_some();
         let status = if exists { StatusCode::OK } else { StatusCode::NOT_FOUND };
         Ok(super::answers::json(status, encode(&Exists::new(exists))))
     })
 }
 
-pub(super) fn update_status(access: &Access, fields: &Fields<'_>) -> Response<Body> {
+pub(super) fn update_status(access: &Access, fields: &Fields<'_>, caller: &Caller) -> Response<Body> {
     either(|| {
         let asked = UpdateStatus::read(fields).map_err(|bad| bad_request(&bad))?;
-        let connection = named(access, &asked.sender_url, &asked.auth_token_hash)?.ok_or_else(unknown)?;
+        let connection = named(access, &asked.sender_url, &asked.auth_token_hash, caller)?.ok_or_else(unknown)?;
         let actor = actor(&connection);
         let connections = access.site().connections().by_peer(&actor);
         let reason = Some("the other site says so");
@@ -95,27 +96,34 @@ pub(super) fn update_status(access: &Access, fields: &Fields<'_>) -> Response<Bo
 }
 
 /// How a connection stands. One of this site's that waits for the other site to know of it is active from then on.
-pub(super) fn query_status(access: &Access, fields: &Fields<'_>) -> Response<Body> {
+pub(super) fn query_status(access: &Access, fields: &Fields<'_>, caller: &Caller) -> Response<Body> {
     either(|| {
         let asked = QueryStatus::read(fields).map_err(|bad| bad_request(&bad))?;
-        let connections = access.site().connections();
-        let found = connections.find_by_hash(asked.auth_token_hash.as_str(), ConnectionDirection::Sender);
-        let connection = found.map_err(|error| broken_call(&error, FAILED))?.ok_or_else(unknown)?;
+        let hash = asked.auth_token_hash.as_str();
+        let found = access.lifecycle(caller, |all| all.find_by_hash(hash, ConnectionDirection::Sender));
+        let connection = known(found)?.ok_or_else(unknown)?;
         if connection.status != ConnectionStatus::Pending {
             return Ok(good(&Queried::new(&connection.name, connection.status)));
         }
-        let actor = actor(&connection);
-        match connections.by_peer(&actor).approve(connection.uuid) {
-            Ok(connection) => Ok(good(&Queried::new(&connection.name, connection.status))),
-            Err(error) => Err(not_changed(&error)),
-        }
+        let connection = activated(access.site(), connection).map_err(|error| not_changed(&error))?;
+        Ok(good(&Queried::new(&connection.name, connection.status)))
     })
 }
 
-pub(super) fn rotate_token(access: &Access, fields: &Fields<'_>) -> Response<Body> {
+/// A connection that was pending when it was looked at, as it is once the other site has asked for it.
+fn activated(site: &Site, connection: Connection) -> crate::Result<Connection> {
+    let actor = actor(&connection);
+    match site.connections().by_peer(&actor).approve(connection.uuid) {
+        // It was suspended or revoked since: that is the answer.
+        Err(error) if error.kind() == ErrorKind::InvalidTransition => site.connections().get(connection.uuid),
+        approved => approved,
+    }
+}
+
+pub(super) fn rotate_token(access: &Access, fields: &Fields<'_>, caller: &Caller) -> Response<Body> {
     either(|| {
         let asked = RotateToken::read(fields).map_err(|bad| bad_request(&bad))?;
-        let connection = named(access, &asked.sender_url, &asked.auth_token_hash)?.ok_or_else(unknown)?;
+        let connection = named(access, &asked.sender_url, &asked.auth_token_hash, caller)?.ok_or_else(unknown)?;
         let token = Token::parse(asked.auth_token.as_str()).map_err(|_| {
             bad_request(&BadRequest::Wrong { field: "auth_token", why: "must be 1 to 512 visible characters".to_owned() })
         })?;
@@ -128,9 +136,17 @@ pub(super) fn rotate_token(access: &Access, fields: &Fields<'_>) -> Response<Bod
 }
 
 /// The connection with the site of this URL, in whichever spelling, and of this token's hash.
-fn named(access: &Access, url: &str, hash: &Secret) -> Result<Option<Connection>, Response<Body>> {
-    let found = access.site().connections().find_by_site_url_and_hash(url, hash.as_str());
-    found.map_err(|error| broken_call(&error, FAILED))
+fn named(access: &Access, url: &str, hash: &Secret, caller: &Caller) -> Result<Option<Connection>, Response<Body>> {
+    known(access.lifecycle(caller, |all| all.find_by_site_url_and_hash(url, hash.as_str())))
+}
+
+/// That there is no such connection is told by each call in its own words.
+fn known(found: Answer<Connection>) -> Result<Option<Connection>, Response<Body>> {
+    match found {
+        Ok(connection) => Ok(Some(connection)),
+        Err(Refused::Denied(denial)) if denial.kind == ErrorKind::InvalidToken => Ok(None),
+        Err(refused) => Err(not_allowed(&refused, FAILED)),
+    }
 }
 
 fn actor(connection: &Connection) -> String {
@@ -147,6 +163,7 @@ fn not_changed(error: &Error) -> Response<Body> {
         // It went between two looks at it.
         ErrorKind::NotFound => unknown(),
         ErrorKind::InvalidTransition
+        | ErrorKind::Refused
         | ErrorKind::InvalidInput
         | ErrorKind::AlreadyExists
         | ErrorKind::SelfConnection
@@ -160,4 +177,24 @@ fn not_changed(error: &Error) -> Response<Body> {
 /// Answers are answers, whichever way they came about.
 fn either(work: impl FnOnce() -> Answered) -> Response<Body> {
     work().unwrap_or_else(|refused| refused)
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use super::*;
+    use crate::site::NewConnection;
+
+    #[test]
+    fn a_connection_that_leaves_pending_meanwhile_is_told_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let site = Site::open(folder.path().join("a.db")).unwrap();
+        let new = NewConnection::sender("Backup", "https://backup.example").pending();
+        let stale = site.connections().create(new).unwrap().connection;
+        assert_eq!(activated(&site, stale.clone()).unwrap().status, ConnectionStatus::Active);
+        assert_eq!(activated(&site, stale.clone()).unwrap().status, ConnectionStatus::Active);
+        site.connections().revoke(stale.uuid, None).unwrap();
+        assert_eq!(activated(&site, stale.clone()).unwrap().status, ConnectionStatus::Revoked);
+        site.connections().delete(stale.uuid).unwrap();
+        assert_eq!(activated(&site, stale).unwrap_err().kind(), ErrorKind::NotFound);
+    }
 }

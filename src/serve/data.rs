@@ -56,9 +56,9 @@ pub(super) fn table_schema(access: &Access, fields: &Fields<'_>, caller: &Caller
     };
     let described = (|| {
         let pass = access.by_hash(asked.auth_token_hash.as_str(), text(&asked.password), caller, Use::New)?;
+        pass.call()?;
         pass.table(&asked.table_name)?;
         let table = exporter(access, &pass).schema(&asked.table_name).map_err(found)?;
-        pass.call()?;
         Ok(encode_table_schema(&table))
     })();
     let described: Answer<String> = described;

@@ -95,7 +95,7 @@ impl Wake {
         self.changed.notify_all();
     }
 
-    fn count(&self) -> u64 {
+    pub(super) fn count(&self) -> u64 {
         *self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

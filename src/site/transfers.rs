@@ -202,6 +202,16 @@ impl<'s> Transfers<'s> {
         self.for_each(|sql| transfers::abandoned(sql, before, AT_ONCE), died)
     }
 
+    /// Takes those that ended before this moment out of the history, without events. Gives how many there were.
+    pub(crate) fn prune(&self, before: OffsetDateTime) -> Result<u64> {
+        let mut pruned = 0;
+        // A look first, which needs no write lock.
+        while self.read(|sql| transfers::any_ended(sql, before))? {
+            pruned += self.write(|sql| transfers::prune(sql, before, AT_ONCE))?;
+        }
+        Ok(pruned)
+    }
+
     fn change(&self, uuid: Uuid, change: Change<'_>) -> Result<Transfer> {
         let now = self.site.now();
         self.write(|sql| transfers::change(sql, now, self.actor, uuid, change))
@@ -246,10 +256,27 @@ impl<'s> Transfers<'s> {
     }
 
     fn write<T>(&self, work: impl FnMut(&mut dyn Sql) -> Result<T>) -> Result<T> {
-        records::write(self.site.store_ref(), work)
+        self.site.change(work)
     }
 }
 
 fn found(sql: &mut dyn Sql, uuid: Uuid) -> Result<Transfer> {
     transfers::by_uuid(sql, uuid)?.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no transfer {uuid}")))
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use super::*;
+    use crate::domain::session::Direction;
+
+    #[test]
+    fn changes_of_transfers_wake_those_who_wait_for_events() {
+        let folder = tempfile::tempdir().unwrap();
+        let site = Site::open(folder.path().join("a.db")).unwrap();
+        let before = site.wake().count();
+        let made = site.transfers().create(NewTransfer::new(Direction::Send, "t")).unwrap();
+        assert_eq!(site.wake().count(), before + 1);
+        site.transfers().cancel(made.uuid, None).unwrap();
+        assert_eq!(site.wake().count(), before + 2);
+    }
 }

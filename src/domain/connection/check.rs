@@ -58,6 +58,11 @@ impl Policy {
             if names.iter().any(|name| name.trim().is_empty()) {
                 return Err(invalid(format!("{field} has an empty name in it")).with_hint("Give names of tables."));
             }
+            if names.iter().any(|name| name.trim() != name) {
+                // It would match no table, and an excluded one would not be.
+                let message = format!("{field} has a name with blanks at its ends in it");
+                return Err(invalid(message).with_hint("Give the names of tables as they are."));
+            }
             if names.iter().any(|name| name.len() > TABLE) {
                 return Err(invalid(format!("{field} has a name of more than {TABLE} bytes in it")));
             }
@@ -123,7 +128,7 @@ mod tests {
     #[test]
     fn what_no_policy_can_be_is_refused_by_field() {
         type Change = fn(&mut Policy);
-        let changes: [(&str, Change); 13] = [
+        let changes: [(&str, Change); 14] = [
             ("max_records_per_request", |policy| policy.max_records_per_request = 0),
             ("max_records_per_request", |policy| policy.max_records_per_request = u64::MAX),
             ("rate_limit_requests_per_minute", |policy| policy.rate_limit_requests_per_minute = 0),
@@ -132,6 +137,7 @@ mod tests {
             ("max_records_total", |policy| policy.max_records_total = Some(1 << 63)),
             ("allowed_tables", |policy| policy.allowed_tables = vec![" ".into()]),
             ("excluded_tables", |policy| policy.excluded_tables = vec![String::new()]),
+            ("excluded_tables", |policy| policy.excluded_tables = vec!["users ".into()]),
             ("auto_approve_tables", |policy| policy.auto_approve_tables = vec!["x".repeat(1_001)]),
             ("auto_sync_tables", |policy| policy.auto_sync_tables = vec!["x".into(); 11]),
             ("ip_whitelist", |policy| policy.ip_whitelist = vec!["192.0.2.1".parse().unwrap(); 11]),

@@ -76,6 +76,9 @@ impl Model {
         }
         match change {
             Change::Suspend => self.suspended_by_peer = by_peer,
+            Change::Revoke => {
+                self.suspended_by_peer = by_peer && (self.status != Suspended || self.suspended_by_peer);
+            }
             Change::Reactivate => self.suspended_by_peer = false,
             _ => {}
         }
@@ -175,6 +178,9 @@ proptest! {
                 (_, Some(known)) => {
                     let messages = outbox.entry(uuid).or_default();
                     let expected: Outcome = match change {
+                        Change::Delete if by_peer && !known.suspended_by_peer && matches!(known.status, Suspended | Revoked) => {
+                            Err(ErrorKind::Refused)
+                        }
                         Change::Delete => Ok(true),
                         Change::Rotate if known.status == Revoked => Err(ErrorKind::InvalidTransition),
                         Change::Rotate => Ok(true),
@@ -202,7 +208,7 @@ proptest! {
                             _ => {}
                         }
                     }
-                    if matches!(change, Change::Delete) {
+                    if matches!(change, Change::Delete) && expected.is_ok() {
                         model = None;
                     }
                 }

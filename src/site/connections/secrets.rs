@@ -53,14 +53,25 @@ impl Connections<'_> {
     /// [`InvalidInput`](ErrorKind::InvalidInput) for a sender connection, whose token this site makes;
     /// [`InvalidTransition`](ErrorKind::InvalidTransition) for a revoked one;
     /// [`SelfConnection`](ErrorKind::SelfConnection) for a token that this site made itself;
-    /// [`AlreadyExists`](ErrorKind::AlreadyExists) for one that another connection has.
+    /// [`AlreadyExists`](ErrorKind::AlreadyExists) for one that another connection has. Nothing is written for the token that
+    /// it has already.
     pub fn set_token(&self, uuid: Uuid, token: Token) -> Result<Connection> {
-        let sealed = self.seal(uuid, ConnectionDirection::Receiver, &token)?;
+        let direction = ConnectionDirection::Receiver;
+        let sealed = self.seal(uuid, direction, &token)?;
+        let before = self.read(|sql| connections::stored(sql, uuid))?.ok_or_else(|| not_found(uuid))?;
+        // The same one changes nothing, unless it was sealed under a key that is lost.
+        let same =
+            before.token_lookup == token.credential().lookup() && self.open(uuid, direction, &before.token_sealed).is_ok();
         self.site.change(|sql| {
             let connection = found(sql, uuid)?;
-            if connection.direction != ConnectionDirection::Receiver {
+            if connection.direction != direction {
                 let message = "the token of a sender connection is made by this site";
                 return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("Make a new one: rotate it."));
+            }
+            let stored = connections::stored(sql, uuid)?.ok_or_else(|| not_found(uuid))?;
+            let kept = same && stored.token_sealed == before.token_sealed;
+            if kept && connection.status != ConnectionStatus::Revoked {
+                return Ok(connection);
             }
             self.replace(sql, &connection, &token, &sealed)?;
             found(sql, uuid)

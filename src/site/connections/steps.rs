@@ -62,6 +62,11 @@ impl Connections<'_> {
         let now = self.site.now();
         self.site.change(|sql| {
             let connection = found(sql, uuid)?;
+            let stopped = matches!(connection.status, ConnectionStatus::Suspended | ConnectionStatus::Revoked);
+            if self.by_peer && stopped && !connections::suspended_by_peer(sql, uuid)? {
+                // It would register itself anew, and be as if nothing had been.
+                return Err(Error::new(ErrorKind::Refused, "a connection that was stopped here is deleted here only"));
+            }
             let stored = connections::stored(sql, uuid)?.ok_or_else(|| not_found(uuid))?;
             connections::delete(sql, uuid)?;
             let about = details([
@@ -210,7 +215,10 @@ impl Connections<'_> {
                 EventKind::ConnectionReactivated
             }
             ConnectionStep::Revoke => {
+                let ours = from == ConnectionStatus::Suspended && !connections::suspended_by_peer(sql, connection.uuid)?;
                 changes.extend([
+                    // Revoking what was suspended here takes nothing over.
+                    ("suspended_by_peer", i64::from(self.by_peer && !ours).into()),
                     ("revoked_at", at.into()),
                     ("revoked_by", actor.into()),
                     ("revoked_reason", reason.clone().into()),

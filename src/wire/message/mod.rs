@@ -10,6 +10,7 @@ pub use answers::{
 };
 pub(crate) use refusals::LONGEST_WAIT;
 pub use refusals::{Approval, ApprovalStatus, answer_approvals, answer_error, hint, reason, reason_of_text};
+pub(crate) use requests::APPROVALS;
 pub use requests::{
     Announced, Ask, RecordsRequest, Request, answer_ref, decode_request, encode_heartbeat, encode_join, encode_request,
 };

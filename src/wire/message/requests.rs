@@ -10,6 +10,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::wire::NAME_BYTES;
 use crate::wire::channel::{self, Frame, HEARTBEAT, HEARTBEAT_TOPIC, JOIN, LEAVE};
 
+/// How many tables one request for approvals may name.
+pub(crate) const APPROVALS: usize = 1_000;
+
 /// A request, read by the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
@@ -138,7 +141,8 @@ impl<'a> Fields<'a> {
         let tables: Vec<String> =
             serde_json::from_str(raw.get()).map_err(|_| bad("The tables must be a list of strings"))?;
         match tables.iter().all(|table| table.len() <= NAME_BYTES) {
-            true => Ok(tables),
+            true if tables.len() <= APPROVALS => Ok(tables),
+            true => Err(bad(&format!("The tables are more than {APPROVALS}"))),
             false => Err(bad("A table's name is too long")),
         }
     }
@@ -375,7 +379,9 @@ mod tests {
         assert_eq!(request("request:approvals", r#"{"ref":"9","tables":["a","b"]}"#), {
             Ok(Request::Approvals { tables: vec!["a".into(), "b".into()] })
         });
-        for bad in ["{}", r#"{"tables":"a"}"#, r#"{"tables":[1]}"#] {
+        let many = |count| format!(r#"{{"tables":{:?}}}"#, vec!["a"; count]);
+        assert!(request("request:approvals", &many(APPROVALS)).is_ok());
+        for bad in ["{}", r#"{"tables":"a"}"#, r#"{"tables":[1]}"#, &many(APPROVALS + 1)] {
             assert!(request("request:approvals", bad).is_err(), "{bad}");
         }
         assert_eq!(encode_heartbeat(25), r#"[null,"25","phoenix","heartbeat",{}]"#);

@@ -61,6 +61,7 @@ fn tell(done: &Maintenance) {
         (done.failed_transfers, "dead transfers failed"),
         (done.dropped_pulls, "dead pulls dropped"),
         (done.deleted_sessions, "ended sessions deleted"),
+        (done.pruned_transfers, "old transfers deleted"),
         (done.pruned_events, "old events deleted"),
         (done.delivered.sent, "messages sent to other sites"),
         (done.delivered.refused, "messages refused by other sites"),

@@ -109,6 +109,19 @@ pub(crate) fn abandoned(sql: &mut dyn Sql, before: OffsetDateTime, limit: u32) -
     ids(sql, "touched_at <", before, TransferStatus::InProgress, limit)
 }
 
+/// Whether there are transfers that ended before this moment.
+pub(crate) fn any_ended(sql: &mut dyn Sql, before: OffsetDateTime) -> Result<bool> {
+    let select = "SELECT 1 FROM rowferry_transfers WHERE completed_at < ?1 LIMIT 1";
+    Ok(!sql.query(select, &[clock::to_text(before).into()])?.is_empty())
+}
+
+/// Drops transfers that ended before this moment, at most `limit`; gives how many.
+pub(crate) fn prune(sql: &mut dyn Sql, before: OffsetDateTime, limit: u32) -> Result<u64> {
+    let delete = "DELETE FROM rowferry_transfers WHERE uuid IN \
+                  (SELECT uuid FROM rowferry_transfers WHERE completed_at < ?1 LIMIT ?2)";
+    Ok(sql.execute(delete, &[clock::to_text(before).into(), i64::from(limit).into()])? as u64)
+}
+
 fn ids(sql: &mut dyn Sql, condition: &str, at: OffsetDateTime, status: TransferStatus, limit: u32) -> Result<Vec<Uuid>> {
     let which = format!("WHERE {condition} ?1 AND status = ?2 ORDER BY inserted_at, uuid LIMIT ?3");
     let parameters = [clock::to_text(at).into(), status.as_str().into(), i64::from(limit).into()];

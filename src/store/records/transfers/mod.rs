@@ -9,7 +9,9 @@ use uuid::Uuid;
 
 #[cfg(feature = "server")]
 pub(crate) use lists::newest;
-pub(crate) use lists::{abandoned, connection_stats, count, expired_approvals, list, pending_approvals, table_stats};
+pub(crate) use lists::{
+    abandoned, any_ended, connection_stats, count, expired_approvals, list, pending_approvals, prune, table_stats,
+};
 
 use super::{connections, events};
 use crate::clock;
