@@ -4,13 +4,13 @@
 mod common;
 mod notify_peer;
 
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Barrier, Mutex, OnceLock};
 use std::time::Duration;
 
 use notify_peer::{Asked, FakePeer, Reply, no, no_route, nobody, ok};
 use rowferry::{
-    CancelToken, ConnectOptions, Delivered, DeliveryOutcome, ErrorKind, Event, EventFilter, EventKind, ManualClock,
-    NewConnection, NewlyConnected, Site, Token,
+    CancelToken, ConnectOptions, ConnectionStatus, Delivered, DeliveryOutcome, ErrorKind, Event, EventFilter, EventKind,
+    ManualClock, NewConnection, NewlyConnected, PeerStatus, RemoteStatus, Site, Token, Told,
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -325,6 +325,51 @@ fn a_new_token_is_told_to_a_rowferry_site() {
     assert!(hashes[0] != hashes[1] && hashes[1] != hashes[2], "each message has the token that is known then");
     let dump = format!("{:?}", home.notified());
     assert!([&first, &second].iter().all(|token| !dump.contains(token.as_str())));
+}
+
+#[test]
+fn until_a_new_token_is_told_the_old_one_is_asked_for() {
+    let known = Arc::new(OnceLock::new());
+    let old = Arc::clone(&known);
+    let peer = FakePeer::new(move |asked: &Asked| match asked.call() {
+        "rotate-token" => no(503, "DB Sync module is disabled"),
+        _ if Some(asked.field("auth_token_hash")) != old.get().map(String::as_str) => no(404, "Connection not found"),
+        "verify-connection" => ok(json!({"exists": true, "success": true})),
+        _ => done(),
+    });
+    let home = Home::new();
+    let made = home.sender(&peer.url());
+    known.set(hash(made.token.as_str())).unwrap();
+    let uuid = made.connection.uuid;
+    home.rotate(uuid);
+    assert_eq!(counts(&deliver(&home.site)), (0, 0, 1, 0));
+    home.rotate(uuid);
+    let notifier = home.site.notifier(options());
+    let checked = notifier.verify(uuid).unwrap();
+    assert_eq!((checked.status, checked.connection.status), (RemoteStatus::Exists, ConnectionStatus::Active));
+    assert_eq!(notifier.status_change(uuid, PeerStatus::Suspended).unwrap(), Told::Done);
+    assert_eq!(notifier.delete(uuid).unwrap(), Told::Done);
+}
+
+#[test]
+fn an_answer_about_a_token_that_was_replaced_suspends_nothing() {
+    // The new token is told while the question about the old one is on its way.
+    let home = Arc::new(OnceLock::<Site>::new());
+    let other = Arc::clone(&home);
+    let peer = FakePeer::new(move |asked: &Asked| match asked.call() {
+        "verify-connection" => {
+            assert_eq!(deliver(other.get().unwrap()).sent, 1);
+            no(404, "Connection not found")
+        }
+        _ => done(),
+    });
+    let here = Home::new();
+    assert!(home.set(here.again()).is_ok());
+    let uuid = here.sender(&peer.url()).connection.uuid;
+    here.rotate(uuid);
+    let checked = here.site.notifier(options()).verify(uuid).unwrap();
+    assert_eq!((checked.suspended, checked.connection.status), (false, ConnectionStatus::Active));
+    assert_eq!(peer.calls(), ["verify-connection", "rotate-token"]);
 }
 
 #[test]
