@@ -404,6 +404,30 @@ fn a_reference_site_that_does_not_register_again_leaves_the_token_to_be_given_by
 }
 
 #[test]
+fn a_reference_site_that_would_not_register_again_keeps_the_old_connection() {
+    for (enabled, mode, password, outcome) in [
+        (true, "auto_accept", true, DeliveryOutcome::Refused),
+        (true, "deny_all", false, DeliveryOutcome::Refused),
+        (false, "auto_accept", false, DeliveryOutcome::Waiting),
+    ] {
+        let peer = FakePeer::new(move |asked: &Asked| match asked.call() {
+            "status" => ok(json!({"enabled": enabled, "incoming_mode": mode, "password_required": password})),
+            "verify-connection" => Reply::Json(404, json!({"exists": false, "success": false})),
+            _ => reference(asked),
+        });
+        let home = Home::new();
+        home.rotate(home.sender(&peer.url()).connection.uuid);
+        let delivered = deliver(&home.site);
+        let [message] = &delivered.messages[..] else { panic!("{delivered:?}") };
+        assert_eq!(message.outcome, outcome, "{mode}");
+        let changing = |call: &String| ["delete-connection", "register-connection"].contains(&call.as_str());
+        assert!(!peer.calls().iter().any(changing), "{:?}", peer.calls());
+        let hint = message.error.as_ref().unwrap().hint().unwrap_or_default();
+        assert_eq!(hint.contains("Pair the two sites again"), outcome == DeliveryOutcome::Refused, "{hint}");
+    }
+}
+
+#[test]
 fn a_rotation_whose_answer_was_lost_is_not_undone() {
     // The other site has taken the new token, and no longer knows the old one.
     let peer = FakePeer::new(|asked: &Asked| match asked.call() {
