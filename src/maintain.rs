@@ -88,7 +88,11 @@ impl Site {
     pub fn maintain_with(&self, options: ConnectOptions) -> Result<Maintenance> {
         let mut done = self.maintain_here();
         let notifier = self.notifier(options).by(MAINTENANCE);
-        done.delivered = done.part("telling other sites", || notifier.deliver());
+        const TELLING: &str = "telling other sites";
+        done.delivered = done.part(TELLING, || notifier.deliver());
+        if let Some(error) = done.delivered.error.take() {
+            done.part(TELLING, || Err::<(), _>(error));
+        }
         done.finished()
     }
 

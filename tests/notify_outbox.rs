@@ -4,7 +4,7 @@
 mod common;
 mod notify_peer;
 
-use std::sync::{Arc, Barrier, Mutex, OnceLock};
+use std::sync::{Arc, Barrier, Mutex, OnceLock, mpsc};
 use std::time::Duration;
 
 use notify_peer::{Asked, FakePeer, Reply, no, no_route, nobody, ok};
@@ -540,6 +540,41 @@ fn a_cancelled_delivery_leaves_the_message_as_it_was() {
     let error = home.site.notifier(options().cancel_token(token)).deliver().unwrap_err();
     assert_eq!((error.kind(), home.waiting()), (ErrorKind::Cancelled, 1));
     assert_eq!(counts(&deliver(&home.site)), (1, 0, 0, 0), "nor is it put off");
+}
+
+#[test]
+fn a_site_that_says_cancelled_has_not_cancelled_us() {
+    let peer = FakePeer::new(|_| Reply::Json(409, json!({"success": false, "error": "x", "code": "cancelled"})));
+    let home = Home::new();
+    let uuid = home.sender(&peer.url()).connection.uuid;
+    home.site.connections().suspend(uuid, None).unwrap();
+    assert_eq!(counts(&deliver(&home.site)), (0, 1, 0, 0));
+    assert_eq!(home.site.notifier(options()).verify(uuid).unwrap().error.unwrap().kind(), ErrorKind::Refused);
+}
+
+#[test]
+fn what_was_sent_is_told_although_the_rest_was_cancelled() {
+    // The caller has enough while the second message is on its way, which is not answered before the test ends.
+    let (end, ended) = mpsc::channel::<()>();
+    let ended = Mutex::new(ended);
+    let token = CancelToken::new();
+    let cancel = token.clone();
+    let peer = FakePeer::new(move |asked: &Asked| match asked.call() {
+        "rotate-token" => done(),
+        _ => {
+            cancel.cancel();
+            let _ = ended.lock().unwrap().recv();
+            Reply::Close
+        }
+    });
+    let home = Home::new();
+    let uuid = home.sender(&peer.url()).connection.uuid;
+    home.rotate(uuid);
+    home.site.connections().suspend(uuid, None).unwrap();
+    let delivered = home.site.notifier(options().cancel_token(token)).deliver().unwrap();
+    assert_eq!((counts(&delivered), home.waiting()), ((1, 0, 0, 0), 1));
+    assert_eq!(delivered.error.map(|error| error.kind()), Some(ErrorKind::Cancelled));
+    drop(end);
 }
 
 #[test]

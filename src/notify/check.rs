@@ -127,7 +127,7 @@ impl Notifier {
         };
         let (status, error) = match answer {
             Ok(status) => (status, None),
-            Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+            Err(error) if self.was_cancelled(&error) => return Err(error),
             Err(error) if error.kind() == ErrorKind::NotFound => (RemoteStatus::NotFound, None),
             Err(error) if is_offline(&error) => (RemoteStatus::Offline, Some(error)),
             Err(error) => (RemoteStatus::Error, Some(error)),

@@ -37,6 +37,9 @@ pub struct Delivered {
     pub given_up: u64,
     /// Each of these messages, those of a connection in their order.
     pub messages: Vec<Delivery>,
+    /// What went wrong here, so that not all of what is due was tried: what the store says, or
+    /// [`Cancelled`](crate::ErrorKind::Cancelled).
+    pub error: Option<Error>,
 }
 
 /// What became of one message.
@@ -81,7 +84,8 @@ impl Notifier {
     /// cannot be opened with the site's key.
     ///
     /// # Errors
-    /// What the store says, after what could be done was done; [`Cancelled`](crate::ErrorKind::Cancelled).
+    /// What the store says, and [`Cancelled`](crate::ErrorKind::Cancelled), if nothing was done at all; else it stands in
+    /// [`Delivered::error`].
     pub fn deliver(&self) -> Result<Delivered> {
         let now = self.site.now();
         let due = records::read(self.site.store_ref(), |sql| outbox::due(sql, now, CONNECTIONS))?;
@@ -108,18 +112,20 @@ impl Notifier {
 
     fn deliver_each(&self, connections: &[Uuid], at_once: bool) -> Result<Delivered> {
         let mut delivered = Delivered::default();
-        let mut failed = Ok(());
         parallel::each(
             connections,
             |uuid| self.deliver_messages(*uuid, at_once),
             |(deliveries, ended)| {
                 deliveries.into_iter().for_each(|delivery| delivered.add(delivery));
-                if failed.is_ok() {
-                    failed = ended;
+                if delivered.error.is_none() {
+                    delivered.error = ended.err();
                 }
             },
         );
-        failed.map(|()| delivered)
+        match delivered.error.take_if(|_| delivered.messages.is_empty()) {
+            Some(error) => Err(error),
+            None => Ok(delivered),
+        }
     }
 
     /// Sends the messages of one connection, until one is to be put off.

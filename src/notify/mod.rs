@@ -103,6 +103,11 @@ impl Notifier {
         })
     }
 
+    /// Whether it is us who ended it: whatever another site says it is not.
+    fn was_cancelled(&self, error: &Error) -> bool {
+        error.kind() == ErrorKind::Cancelled && self.options.is_cancelled()
+    }
+
     /// Keeps that the other site was told something, or could not be.
     fn notified(&self, connection: Uuid, details: Metadata) -> Result<()> {
         let now = self.site.now();

@@ -40,7 +40,7 @@ impl Notifier {
         };
         match sent {
             Ok(sending) => Ok(sending),
-            Err(error) if error.kind() == ErrorKind::Cancelled => Err(error),
+            Err(error) if self.was_cancelled(&error) => Err(error),
             Err(error) => Ok(judge(error)),
         }
     }
