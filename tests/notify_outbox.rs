@@ -4,6 +4,7 @@
 mod common;
 mod notify_peer;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier, Mutex, OnceLock, mpsc};
 use std::time::Duration;
 
@@ -401,6 +402,37 @@ fn a_reference_site_that_does_not_register_again_leaves_the_token_to_be_given_by
     assert!(error.hint().unwrap().contains("by hand"), "{error}");
     assert!(!format!("{delivered:?}").contains(new.as_str()));
     assert!(home.notified()[0].details["error"]["message"].as_str().unwrap().contains("by hand"));
+}
+
+#[test]
+fn what_is_made_anew_at_a_site_of_the_reference_gets_the_status_of_the_old_one() {
+    let peer = FakePeer::new(reference);
+    let home = Home::new();
+    let uuid = home.sender(&peer.url()).connection.uuid;
+    home.site.connections().suspend(uuid, None).unwrap();
+    assert_eq!(counts(&deliver(&home.site)), (1, 0, 0, 0));
+    let new = home.rotate(uuid);
+    assert_eq!(counts(&deliver(&home.site)), (1, 0, 0, 0));
+    let calls = peer.calls();
+    assert_eq!(calls[calls.len() - 3..], ["delete-connection", "register-connection", "update-status"]);
+    let asked = peer.asked().pop().unwrap();
+    assert_eq!((asked.field("status"), asked.field("auth_token_hash")), ("suspended", hash(new.as_str()).as_str()));
+
+    // While it cannot be said, the message waits; that it is made anew already is no obstacle later.
+    let made = AtomicBool::new(false);
+    let busy = FakePeer::new(move |asked: &Asked| match asked.call() {
+        "update-status" if !made.swap(true, Ordering::SeqCst) => no(503, "busy"),
+        "register-connection" if made.load(Ordering::SeqCst) => no(409, "A connection already exists"),
+        "verify-connection" => ok(json!({"exists": true, "success": true})),
+        _ => reference(asked),
+    });
+    let uuid = home.sender(&busy.url()).connection.uuid;
+    home.rotate(uuid);
+    home.site.connections().suspend(uuid, None).unwrap();
+    let notifier = home.site.notifier(options());
+    let delivered = notifier.deliver_to(uuid).unwrap();
+    assert_eq!((counts(&delivered), delivered.messages[0].call), ((0, 0, 1, 0), "rotate"));
+    assert_eq!(counts(&notifier.deliver_to(uuid).unwrap()), (2, 0, 0, 0));
 }
 
 #[test]

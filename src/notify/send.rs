@@ -118,17 +118,39 @@ impl Notifier {
     fn register_anew(&self, message: &Outgoing, connection: &Connection, own_url: &str, new: &Token) -> Result<Sending> {
         let result = self.send_registration(connection, own_url, new, None)?;
         if result.outcome != RegisterOutcome::Failed {
-            return Ok(Sending::Done);
+            return self.tell_status_anew(message, connection, own_url, new);
         }
         let why = format!("registering the connection anew with its new token failed: {}", result.message);
         match result.http_status {
             // It was registered before, and the answer was lost.
-            Some(409) if self.knows(message, own_url, new)? => Ok(Sending::Done),
+            Some(409) if self.knows(message, own_url, new)? => self.tell_status_anew(message, connection, own_url, new),
             Some(status @ (400 | 401 | 403 | 404 | 409)) => {
                 Ok(Sending::Refused(pair_again(Error::new(ErrorKind::Refused, why).with_http_status(status))))
             }
             Some(status) => Ok(Sending::Later(Error::new(ErrorKind::Peer, why).with_http_status(status))),
             None => Ok(Sending::Later(Error::new(ErrorKind::Unreachable, why))),
+        }
+    }
+
+    /// What was made anew has none of the old one's status: it may be active there, though it is suspended here.
+    fn tell_status_anew(&self, message: &Outgoing, connection: &Connection, own_url: &str, new: &Token) -> Result<Sending> {
+        let status = match connection.status {
+            ConnectionStatus::Suspended => PeerStatus::Suspended,
+            ConnectionStatus::Revoked => PeerStatus::Revoked,
+            // No site is told of the others.
+            ConnectionStatus::Active | ConnectionStatus::Pending | ConnectionStatus::Expired => return Ok(Sending::Done),
+        };
+        match self.api(&message.site_url)?.token(new).update_status(own_url, status) {
+            Ok(()) => Ok(Sending::Done),
+            Err(error) if self.was_cancelled(&error) => Err(error),
+            Err(error) => match judge(error) {
+                Sending::Refused(error) => {
+                    // The new token was told all the same, and pulls are refused here in any case.
+                    log::warn!("{} did not take it that a connection is {status}: {error}", message.site_url);
+                    Ok(Sending::Done)
+                }
+                later => Ok(later),
+            },
         }
     }
 
