@@ -329,6 +329,21 @@ fn a_new_token_is_told_to_a_rowferry_site() {
 }
 
 #[test]
+fn what_comes_behind_a_rotation_that_was_refused_goes_by_the_old_token() {
+    let peer = FakePeer::new(|asked: &Asked| match asked.call() {
+        "rotate-token" => no(409, "The connection is suspended"),
+        _ => done(),
+    });
+    let home = Home::new();
+    let made = home.sender(&peer.url());
+    home.rotate(made.connection.uuid);
+    home.site.connections().suspend(made.connection.uuid, None).unwrap();
+    assert_eq!(counts(&deliver(&home.site)), (1, 1, 0, 0));
+    let asked = peer.asked().pop().unwrap();
+    assert_eq!((asked.call(), asked.field("auth_token_hash")), ("update-status", hash(made.token.as_str()).as_str()));
+}
+
+#[test]
 fn until_a_new_token_is_told_the_old_one_is_asked_for() {
     let known = Arc::new(OnceLock::new());
     let old = Arc::clone(&known);

@@ -205,6 +205,9 @@ impl Notifier {
                 outbox::postpone(sql, message.id, next_at, &why)
             }
             None => {
+                if matches!(message.message, Message::Rotate { .. }) && outcome != DeliveryOutcome::Sent {
+                    outbox::keep_token(sql, message)?;
+                }
                 // A newer message may have taken its place while it was sent: that it was is worth an event all the same.
                 outbox::done(sql, message.id)?;
                 let kind = EventKind::ConnectionNotified;
