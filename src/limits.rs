@@ -110,7 +110,7 @@ pub struct Limits {
     /// Largest notes of a connection, as JSON. Defaults to 64 KiB.
     pub metadata_bytes: usize,
     /// For how long a message to another site (that a connection was suspended, say) is tried to be sent, before it is given
-    /// up. Defaults to 30 days.
+    /// up; it is tried ten times at least. Defaults to 30 days.
     pub outbox_time: Duration,
     /// For how long sessions that were used or whose time is over stay listed; maintenance deletes them then. Defaults to 7
     /// days.

@@ -20,6 +20,9 @@ const CONNECTIONS: u32 = 1_000;
 /// How long a message waits after it could not be sent for the first time; each further time it is twice as long.
 const FIRST_PAUSE: Duration = Duration::minutes(1);
 
+/// How often a message is tried at least before it is given up: a clock that jumps alone does not lose it.
+const LEAST_ATTEMPTS: u64 = 10;
+
 /// How long it waits at most, unless the other site asks for more.
 const USUAL_PAUSE: Duration = Duration::hours(1);
 
@@ -80,8 +83,8 @@ impl Notifier {
     ///
     /// A message ends when the other site takes it, or refuses it for good (400, 401, 404, 409); an event says which.
     /// Whatever else happens puts it off, for a minute and then for twice as long each time, up to an hour, or for as long
-    /// as the other site says. After [`Limits::outbox_time`](crate::Limits::outbox_time) it is given up, as is one whose secret
-    /// cannot be opened with the site's key.
+    /// as the other site says. After [`Limits::outbox_time`](crate::Limits::outbox_time) it is given up, if it was tried ten times
+    /// by then, as is at once one whose secret cannot be opened with the site's key.
     ///
     /// # Errors
     /// What the store says, and [`Cancelled`](crate::ErrorKind::Cancelled), if nothing was done at all; else it stands in
@@ -219,7 +222,8 @@ impl Notifier {
     }
 
     fn is_too_old(&self, message: &Outgoing, now: OffsetDateTime) -> bool {
-        Duration::try_from(self.site.limits().outbox_time).is_ok_and(|most| now - message.created_at >= most)
+        let old = Duration::try_from(self.site.limits().outbox_time).is_ok_and(|most| now - message.created_at >= most);
+        old && message.attempts.saturating_add(1) >= LEAST_ATTEMPTS
     }
 }
 
