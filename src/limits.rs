@@ -112,6 +112,8 @@ pub struct Limits {
     /// For how long a message to another site (that a connection was suspended, say) is tried to be sent, before it is given
     /// up; it is tried ten times at least. Defaults to 30 days.
     pub outbox_time: Duration,
+    /// For how long one delivery begins to send such messages; the rest waits for the next one. Defaults to 5 minutes.
+    pub delivery_time: Duration,
     /// For how long sessions that were used or whose time is over stay listed; maintenance deletes them then. Defaults to 7
     /// days.
     pub ended_session_time: Duration,
@@ -166,6 +168,7 @@ impl Default for Limits {
             policy_entries: 1_000,
             metadata_bytes: 64 << 10,
             outbox_time: Duration::from_secs(30 * 24 * 3600),
+            delivery_time: Duration::from_secs(300),
             ended_session_time: Duration::from_secs(7 * 24 * 3600),
         }
     }

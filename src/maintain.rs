@@ -58,8 +58,8 @@ impl Site {
     /// be told.
     ///
     /// Nothing calls it but the host: every minute is often enough. `rowferry serve` does so. Several programs may call it
-    /// at once. It takes as long as the slowest of the other sites that are to be told something: see
-    /// [`Notifier`](crate::Notifier).
+    /// at once. Where other sites are slow, it takes [`Limits::delivery_time`](crate::Limits::delivery_time) and a few minutes
+    /// more at most; see [`Notifier::deliver`](crate::Notifier::deliver).
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use notify_peer::{Asked, FakePeer, Reply, no, no_route, nobody, ok};
 use rowferry::{
     CancelToken, ConnectOptions, ConnectionStatus, Delivered, DeliveryOutcome, ErrorKind, Event, EventFilter, EventKind,
-    ManualClock, NewConnection, NewlyConnected, PeerStatus, RemoteStatus, Site, Token, Told,
+    Limits, ManualClock, NewConnection, NewlyConnected, PeerStatus, RemoteStatus, Site, Token, Told,
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -231,6 +231,19 @@ fn final_answers_end_a_message_and_others_do_not() {
         assert_eq!((counts(&delivered), home.waiting()), ((0, 0, 1, 0), 1), "{:?}", delivered.messages);
         assert!(home.outcomes().is_empty());
     }
+}
+
+#[test]
+fn when_its_time_is_over_a_delivery_begins_no_more_messages() {
+    let peer = FakePeer::new(|_| done());
+    let home = Home::new();
+    let uuid = home.sender(&peer.url()).connection.uuid;
+    home.site.connections().suspend(uuid, None).unwrap();
+    let limits = Limits { delivery_time: Duration::ZERO, ..Limits::default() };
+    let clock: Arc<ManualClock> = Arc::clone(&home.clock);
+    let hurried = Site::builder().clock(clock).limits(limits).open(home.folder.path().join("a.db")).unwrap();
+    assert_eq!((counts(&deliver(&hurried)), peer.asked().len()), ((0, 0, 0, 0), 0));
+    assert_eq!(counts(&deliver(&home.site)), (1, 0, 0, 0), "the rest waits for the next one");
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! The outbox: what other sites are still to be told, sent, put off or given up.
 
+use std::time::Instant;
+
 use serde_json::json;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::send::Sending;
 use super::{Notifier, described, parallel};
+use crate::clock;
 use crate::domain::connection::{ConnectionStatus, Metadata};
 use crate::domain::event::EventKind;
 use crate::domain::remote::DeliveryOutcome;
@@ -81,6 +84,9 @@ impl Notifier {
     /// Sends what other sites are still to be told and what is due: those of a connection in their order, eight connections at
     /// a time. Several processes may do so at once: each message is sent by one.
     ///
+    /// No message is begun when [`Limits::delivery_time`](crate::Limits::delivery_time) is over: the rest waits for the next
+    /// call. What was begun then may take a few minutes more, if the other site is slow and is told in several steps.
+    ///
     /// A message ends when the other site takes it, or refuses it for good (400, 401, 404, 409); an event says which.
     /// Whatever else happens puts it off, for a minute and then for twice as long each time, up to an hour, or for as long
     /// as the other site says. After [`Limits::outbox_time`](crate::Limits::outbox_time) it is given up, if it was tried ten times
@@ -115,9 +121,10 @@ impl Notifier {
 
     fn deliver_each(&self, connections: &[Uuid], at_once: bool) -> Result<Delivered> {
         let mut delivered = Delivered::default();
+        let until = clock::later(Instant::now(), self.site.limits().delivery_time);
         parallel::each(
             connections,
-            |uuid| self.deliver_messages(*uuid, at_once),
+            |uuid| self.deliver_messages(*uuid, at_once, until),
             |(deliveries, ended)| {
                 deliveries.into_iter().for_each(|delivery| delivered.add(delivery));
                 if delivered.error.is_none() {
@@ -131,11 +138,14 @@ impl Notifier {
         }
     }
 
-    /// Sends the messages of one connection, until one is to be put off.
-    fn deliver_messages(&self, connection: Uuid, at_once: bool) -> (Vec<Delivery>, Result<()>) {
+    /// Sends the messages of one connection, until one is to be put off or the time is over.
+    fn deliver_messages(&self, connection: Uuid, at_once: bool, until: Instant) -> (Vec<Delivery>, Result<()>) {
         let (holder, mut deliveries) = (Uuid::new_v4(), Vec::new());
         let mut leased = false;
         let ended = loop {
+            if Instant::now() >= until {
+                break Ok(());
+            }
             let message = match self.take(connection, holder, at_once) {
                 Ok(Some(message)) => message,
                 Ok(None) => break Ok(()),
