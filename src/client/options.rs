@@ -151,10 +151,10 @@ impl ConnectOptions {
         self.download_password.as_ref().map(Secret::as_str)
     }
 
-    /// Whether the caller wants no more of it. The kind [`Cancelled`](crate::ErrorKind::Cancelled) of an error does not say
-    /// who cancelled what.
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancel.is_cancelled()
+    /// What says whether the caller wants no more of it. The kind [`Cancelled`](crate::ErrorKind::Cancelled) of an error does
+    /// not say who cancelled what.
+    pub(crate) fn cancel(&self) -> &CancelToken {
+        &self.cancel
     }
 
     /// The prefixes to try, in order.

@@ -143,6 +143,10 @@ impl Notifier {
         let (holder, mut deliveries) = (Uuid::new_v4(), Vec::new());
         let mut leased = false;
         let ended = loop {
+            // Before the lease is taken, which is written.
+            if let Err(error) = self.options.cancel().check("telling other sites") {
+                break Err(error);
+            }
             if Instant::now() >= until {
                 break Ok(());
             }

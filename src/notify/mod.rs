@@ -105,7 +105,7 @@ impl Notifier {
 
     /// Whether it is us who ended it: whatever another site says it is not.
     fn was_cancelled(&self, error: &Error) -> bool {
-        error.kind() == ErrorKind::Cancelled && self.options.is_cancelled()
+        error.kind() == ErrorKind::Cancelled && self.options.cancel().is_cancelled()
     }
 
     /// Keeps that the other site was told something, or could not be.
