@@ -239,7 +239,8 @@ fn when_its_time_is_over_a_delivery_begins_no_more_messages() {
     let home = Home::new();
     let uuid = home.sender(&peer.url()).connection.uuid;
     home.site.connections().suspend(uuid, None).unwrap();
-    let limits = Limits { delivery_time: Duration::ZERO, ..Limits::default() };
+    let mut limits = Limits::default();
+    limits.delivery_time = Duration::ZERO;
     let clock: Arc<ManualClock> = Arc::clone(&home.clock);
     let hurried = Site::builder().clock(clock).limits(limits).open(home.folder.path().join("a.db")).unwrap();
     assert_eq!((counts(&deliver(&hurried)), peer.asked().len()), ((0, 0, 0, 0), 0));
@@ -601,8 +602,12 @@ fn a_cancelled_delivery_leaves_the_message_as_it_was() {
     home.site.connections().suspend(uuid, None).unwrap();
     let token = CancelToken::new();
     token.cancel();
+    // It does not write either, which it could not do now.
+    let mut writer = home.sqlite();
+    let locked = writer.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).unwrap();
     let error = home.site.notifier(options().cancel_token(token)).deliver().unwrap_err();
     assert_eq!((error.kind(), home.waiting()), (ErrorKind::Cancelled, 1));
+    drop(locked);
     assert_eq!(counts(&deliver(&home.site)), (1, 0, 0, 0), "nor is it put off");
 }
 
