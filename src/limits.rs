@@ -110,8 +110,10 @@ pub struct Limits {
     /// Largest notes of a connection, as JSON. Defaults to 64 KiB.
     pub metadata_bytes: usize,
     /// For how long a message to another site (that a connection was suspended, say) is tried to be sent, before it is given
-    /// up. Defaults to 30 days.
+    /// up; it is tried ten times at least. Defaults to 30 days.
     pub outbox_time: Duration,
+    /// For how long one delivery begins to send such messages; the rest waits for the next one. Defaults to 5 minutes.
+    pub delivery_time: Duration,
     /// For how long sessions that were used or whose time is over stay listed; maintenance deletes them then. Defaults to 7
     /// days.
     pub ended_session_time: Duration,
@@ -171,6 +173,7 @@ impl Default for Limits {
             policy_entries: 1_000,
             metadata_bytes: 64 << 10,
             outbox_time: Duration::from_secs(30 * 24 * 3600),
+            delivery_time: Duration::from_secs(300),
             ended_session_time: Duration::from_secs(7 * 24 * 3600),
             session_pulls: 10_000,
             repeated_pulls_per_minute: 60,

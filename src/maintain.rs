@@ -61,8 +61,8 @@ impl Site {
     /// be told.
     ///
     /// Nothing calls it but the host: every minute is often enough. `rowferry serve` does so. Several programs may call it
-    /// at once. It takes as long as the slowest of the other sites that are to be told something: see
-    /// [`Notifier`](crate::Notifier).
+    /// at once. Where other sites are slow, it takes [`Limits::delivery_time`](crate::Limits::delivery_time) and a few minutes
+    /// more at most; see [`Notifier::deliver`](crate::Notifier::deliver).
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -91,7 +91,11 @@ impl Site {
     pub fn maintain_with(&self, options: ConnectOptions) -> Result<Maintenance> {
         let mut done = self.maintain_here();
         let notifier = self.notifier(options).by(MAINTENANCE);
-        done.delivered = done.part("telling other sites", || notifier.deliver());
+        const TELLING: &str = "telling other sites";
+        done.delivered = done.part(TELLING, || notifier.deliver());
+        if let Some(error) = done.delivered.error.take() {
+            done.part(TELLING, || Err::<(), _>(error));
+        }
         done.finished()
     }
 

@@ -152,6 +152,10 @@ mod outbox {
         let done = site.maintain_with(ConnectOptions::default()).unwrap();
         assert_eq!((done.delivered.waiting, done.errors.len()), (1, 0));
         clock.advance(Duration::from_secs(31 * DAY));
+        for _ in 2..10 {
+            assert_eq!(site.maintain().unwrap().delivered.waiting, 1);
+            clock.advance(Duration::from_secs(2 * 3600));
+        }
         assert_eq!(site.maintain().unwrap().delivered.given_up, 1);
         let events = site.events().list(&EventFilter::new().kinds([EventKind::ConnectionNotified])).unwrap();
         assert_eq!(events[0].actor, "maintenance");

@@ -4,13 +4,14 @@
 mod common;
 mod notify_peer;
 
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier, Mutex, OnceLock, mpsc};
 use std::time::Duration;
 
 use notify_peer::{Asked, FakePeer, Reply, no, no_route, nobody, ok};
 use rowferry::{
-    CancelToken, ConnectOptions, Delivered, DeliveryOutcome, ErrorKind, Event, EventFilter, EventKind, ManualClock,
-    NewConnection, NewlyConnected, Site, Token,
+    CancelToken, ConnectOptions, ConnectionStatus, Delivered, DeliveryOutcome, ErrorKind, Event, EventFilter, EventKind,
+    Limits, ManualClock, NewConnection, NewlyConnected, PeerStatus, RemoteStatus, Site, Token, Told,
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -233,6 +234,20 @@ fn final_answers_end_a_message_and_others_do_not() {
 }
 
 #[test]
+fn when_its_time_is_over_a_delivery_begins_no_more_messages() {
+    let peer = FakePeer::new(|_| done());
+    let home = Home::new();
+    let uuid = home.sender(&peer.url()).connection.uuid;
+    home.site.connections().suspend(uuid, None).unwrap();
+    let mut limits = Limits::default();
+    limits.delivery_time = Duration::ZERO;
+    let clock: Arc<ManualClock> = Arc::clone(&home.clock);
+    let hurried = Site::builder().clock(clock).limits(limits).open(home.folder.path().join("a.db")).unwrap();
+    assert_eq!((counts(&deliver(&hurried)), peer.asked().len()), ((0, 0, 0, 0), 0));
+    assert_eq!(counts(&deliver(&home.site)), (1, 0, 0, 0), "the rest waits for the next one");
+}
+
+#[test]
 fn a_busy_site_says_how_long_to_wait() {
     let answer = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 7200\r\ncontent-length: 0\r\n\r\n";
     let peer = FakePeer::new(move |_| Reply::Raw(answer.to_vec()));
@@ -247,13 +262,17 @@ fn a_busy_site_says_how_long_to_wait() {
 }
 
 #[test]
-fn after_thirty_days_a_message_is_given_up_but_not_before_it_was_tried() {
+fn after_thirty_days_a_message_is_given_up_but_not_before_it_was_tried_ten_times() {
     let home = Home::new();
     let uuid = home.sender(&nobody()).connection.uuid;
     home.site.connections().suspend(uuid, None).unwrap();
     home.wait(30 * 24 * 3600 - 1);
     assert_eq!(counts(&deliver(&home.site)), (0, 0, 1, 0));
-    home.wait(120);
+    for _ in 2..10 {
+        home.wait(2 * 3600);
+        assert_eq!(counts(&deliver(&home.site)), (0, 0, 1, 0));
+    }
+    home.wait(2 * 3600);
     let delivered = deliver(&home.site);
     assert_eq!((counts(&delivered), home.waiting()), ((0, 0, 0, 1), 0));
     assert_eq!(home.outcomes(), ["status given_up"]);
@@ -328,6 +347,66 @@ fn a_new_token_is_told_to_a_rowferry_site() {
 }
 
 #[test]
+fn what_comes_behind_a_rotation_that_was_refused_goes_by_the_old_token() {
+    let peer = FakePeer::new(|asked: &Asked| match asked.call() {
+        "rotate-token" => no(409, "The connection is suspended"),
+        _ => done(),
+    });
+    let home = Home::new();
+    let made = home.sender(&peer.url());
+    home.rotate(made.connection.uuid);
+    home.site.connections().suspend(made.connection.uuid, None).unwrap();
+    assert_eq!(counts(&deliver(&home.site)), (1, 1, 0, 0));
+    let asked = peer.asked().pop().unwrap();
+    assert_eq!((asked.call(), asked.field("auth_token_hash")), ("update-status", hash(made.token.as_str()).as_str()));
+}
+
+#[test]
+fn until_a_new_token_is_told_the_old_one_is_asked_for() {
+    let known = Arc::new(OnceLock::new());
+    let old = Arc::clone(&known);
+    let peer = FakePeer::new(move |asked: &Asked| match asked.call() {
+        "rotate-token" => no(503, "DB Sync module is disabled"),
+        _ if Some(asked.field("auth_token_hash")) != old.get().map(String::as_str) => no(404, "Connection not found"),
+        "verify-connection" => ok(json!({"exists": true, "success": true})),
+        _ => done(),
+    });
+    let home = Home::new();
+    let made = home.sender(&peer.url());
+    known.set(hash(made.token.as_str())).unwrap();
+    let uuid = made.connection.uuid;
+    home.rotate(uuid);
+    assert_eq!(counts(&deliver(&home.site)), (0, 0, 1, 0));
+    home.rotate(uuid);
+    let notifier = home.site.notifier(options());
+    let checked = notifier.verify(uuid).unwrap();
+    assert_eq!((checked.status, checked.connection.status), (RemoteStatus::Exists, ConnectionStatus::Active));
+    assert_eq!(notifier.status_change(uuid, PeerStatus::Suspended).unwrap(), Told::Done);
+    assert_eq!(notifier.delete(uuid).unwrap(), Told::Done);
+}
+
+#[test]
+fn an_answer_about_a_token_that_was_replaced_suspends_nothing() {
+    // The new token is told while the question about the old one is on its way.
+    let home = Arc::new(OnceLock::<Site>::new());
+    let other = Arc::clone(&home);
+    let peer = FakePeer::new(move |asked: &Asked| match asked.call() {
+        "verify-connection" => {
+            assert_eq!(deliver(other.get().unwrap()).sent, 1);
+            no(404, "Connection not found")
+        }
+        _ => done(),
+    });
+    let here = Home::new();
+    assert!(home.set(here.again()).is_ok());
+    let uuid = here.sender(&peer.url()).connection.uuid;
+    here.rotate(uuid);
+    let checked = here.site.notifier(options()).verify(uuid).unwrap();
+    assert_eq!((checked.suspended, checked.connection.status), (false, ConnectionStatus::Active));
+    assert_eq!(peer.calls(), ["verify-connection", "rotate-token"]);
+}
+
+#[test]
 fn at_a_site_of_the_reference_a_rotated_connection_is_made_anew() {
     let peer = FakePeer::new(reference);
     let home = Home::new();
@@ -356,6 +435,61 @@ fn a_reference_site_that_does_not_register_again_leaves_the_token_to_be_given_by
     assert!(error.hint().unwrap().contains("by hand"), "{error}");
     assert!(!format!("{delivered:?}").contains(new.as_str()));
     assert!(home.notified()[0].details["error"]["message"].as_str().unwrap().contains("by hand"));
+}
+
+#[test]
+fn what_is_made_anew_at_a_site_of_the_reference_gets_the_status_of_the_old_one() {
+    let peer = FakePeer::new(reference);
+    let home = Home::new();
+    let uuid = home.sender(&peer.url()).connection.uuid;
+    home.site.connections().suspend(uuid, None).unwrap();
+    assert_eq!(counts(&deliver(&home.site)), (1, 0, 0, 0));
+    let new = home.rotate(uuid);
+    assert_eq!(counts(&deliver(&home.site)), (1, 0, 0, 0));
+    let calls = peer.calls();
+    assert_eq!(calls[calls.len() - 3..], ["delete-connection", "register-connection", "update-status"]);
+    let asked = peer.asked().pop().unwrap();
+    assert_eq!((asked.field("status"), asked.field("auth_token_hash")), ("suspended", hash(new.as_str()).as_str()));
+
+    // While it cannot be said, the message waits; that it is made anew already is no obstacle later.
+    let made = AtomicBool::new(false);
+    let busy = FakePeer::new(move |asked: &Asked| match asked.call() {
+        "update-status" if !made.swap(true, Ordering::SeqCst) => no(503, "busy"),
+        "register-connection" if made.load(Ordering::SeqCst) => no(409, "A connection already exists"),
+        "verify-connection" => ok(json!({"exists": true, "success": true})),
+        _ => reference(asked),
+    });
+    let uuid = home.sender(&busy.url()).connection.uuid;
+    home.rotate(uuid);
+    home.site.connections().suspend(uuid, None).unwrap();
+    let notifier = home.site.notifier(options());
+    let delivered = notifier.deliver_to(uuid).unwrap();
+    assert_eq!((counts(&delivered), delivered.messages[0].call), ((0, 0, 1, 0), "rotate"));
+    assert_eq!(counts(&notifier.deliver_to(uuid).unwrap()), (2, 0, 0, 0));
+}
+
+#[test]
+fn a_reference_site_that_would_not_register_again_keeps_the_old_connection() {
+    for (enabled, mode, password, outcome) in [
+        (true, "auto_accept", true, DeliveryOutcome::Refused),
+        (true, "deny_all", false, DeliveryOutcome::Refused),
+        (false, "auto_accept", false, DeliveryOutcome::Waiting),
+    ] {
+        let peer = FakePeer::new(move |asked: &Asked| match asked.call() {
+            "status" => ok(json!({"enabled": enabled, "incoming_mode": mode, "password_required": password})),
+            "verify-connection" => Reply::Json(404, json!({"exists": false, "success": false})),
+            _ => reference(asked),
+        });
+        let home = Home::new();
+        home.rotate(home.sender(&peer.url()).connection.uuid);
+        let delivered = deliver(&home.site);
+        let [message] = &delivered.messages[..] else { panic!("{delivered:?}") };
+        assert_eq!(message.outcome, outcome, "{mode}");
+        let changing = |call: &String| ["delete-connection", "register-connection"].contains(&call.as_str());
+        assert!(!peer.calls().iter().any(changing), "{:?}", peer.calls());
+        let hint = message.error.as_ref().unwrap().hint().unwrap_or_default();
+        assert_eq!(hint.contains("Pair the two sites again"), outcome == DeliveryOutcome::Refused, "{hint}");
+    }
 }
 
 #[test]
@@ -468,9 +602,48 @@ fn a_cancelled_delivery_leaves_the_message_as_it_was() {
     home.site.connections().suspend(uuid, None).unwrap();
     let token = CancelToken::new();
     token.cancel();
+    // It does not write either, which it could not do now.
+    let mut writer = home.sqlite();
+    let locked = writer.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).unwrap();
     let error = home.site.notifier(options().cancel_token(token)).deliver().unwrap_err();
     assert_eq!((error.kind(), home.waiting()), (ErrorKind::Cancelled, 1));
+    drop(locked);
     assert_eq!(counts(&deliver(&home.site)), (1, 0, 0, 0), "nor is it put off");
+}
+
+#[test]
+fn a_site_that_says_cancelled_has_not_cancelled_us() {
+    let peer = FakePeer::new(|_| Reply::Json(409, json!({"success": false, "error": "x", "code": "cancelled"})));
+    let home = Home::new();
+    let uuid = home.sender(&peer.url()).connection.uuid;
+    home.site.connections().suspend(uuid, None).unwrap();
+    assert_eq!(counts(&deliver(&home.site)), (0, 1, 0, 0));
+    assert_eq!(home.site.notifier(options()).verify(uuid).unwrap().error.unwrap().kind(), ErrorKind::Refused);
+}
+
+#[test]
+fn what_was_sent_is_told_although_the_rest_was_cancelled() {
+    // The caller has enough while the second message is on its way, which is not answered before the test ends.
+    let (end, ended) = mpsc::channel::<()>();
+    let ended = Mutex::new(ended);
+    let token = CancelToken::new();
+    let cancel = token.clone();
+    let peer = FakePeer::new(move |asked: &Asked| match asked.call() {
+        "rotate-token" => done(),
+        _ => {
+            cancel.cancel();
+            let _ = ended.lock().unwrap().recv();
+            Reply::Close
+        }
+    });
+    let home = Home::new();
+    let uuid = home.sender(&peer.url()).connection.uuid;
+    home.rotate(uuid);
+    home.site.connections().suspend(uuid, None).unwrap();
+    let delivered = home.site.notifier(options().cancel_token(token)).deliver().unwrap();
+    assert_eq!((counts(&delivered), home.waiting()), ((1, 0, 0, 0), 1));
+    assert_eq!(delivered.error.map(|error| error.kind()), Some(ErrorKind::Cancelled));
+    drop(end);
 }
 
 #[test]

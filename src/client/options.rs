@@ -151,6 +151,12 @@ impl ConnectOptions {
         self.download_password.as_ref().map(Secret::as_str)
     }
 
+    /// What says whether the caller wants no more of it. The kind [`Cancelled`](crate::ErrorKind::Cancelled) of an error does
+    /// not say who cancelled what.
+    pub(crate) fn cancel(&self) -> &CancelToken {
+        &self.cancel
+    }
+
     /// The prefixes to try, in order.
     pub(super) fn prefixes(&self) -> Result<Vec<String>> {
         let mut prefixes = Vec::new();

@@ -22,8 +22,8 @@ pub(super) fn by_text(text: &str) -> Option<Error> {
 }
 
 /// The error that a rowferry site's code and text are; `None` for a code that is none of a refusal: our own failures have
-/// codes, too.
-pub(super) fn by_code(code: &str, text: &str) -> Option<Error> {
+/// codes, too. `of_transfer` says whether it is about a transfer of the other site's.
+pub(super) fn by_code(code: &str, text: &str, of_transfer: bool) -> Option<Error> {
     let also = [
         ErrorKind::NotFound,
         ErrorKind::AlreadyExists,
@@ -34,7 +34,7 @@ pub(super) fn by_code(code: &str, text: &str) -> Option<Error> {
         ErrorKind::TooLarge,
         ErrorKind::Refused,
     ];
-    let kind = reason(code).or_else(|| also.into_iter().find(|kind| kind.code() == code))?;
+    let kind = reason(code, of_transfer).or_else(|| also.into_iter().find(|kind| kind.code() == code))?;
     Some(refused(kind, text))
 }
 
@@ -111,11 +111,13 @@ mod tests {
     #[test]
     fn codes_of_refusals_only() {
         for kind in [ErrorKind::ApprovalDenied, ErrorKind::InvalidTransition, ErrorKind::ForbiddenAddress] {
-            assert_eq!(by_code(kind.code(), "x").map(|error| error.kind()), Some(kind));
+            assert_eq!(by_code(kind.code(), "x", false).map(|error| error.kind()), Some(kind));
         }
         for code in ["database_corrupt", "timeout", "unreachable", "", "nonsense"] {
-            assert!(by_code(code, "x").is_none(), "{code}");
+            assert!(by_code(code, "x", true).is_none(), "{code}");
         }
+        let cancelled = |of_transfer| by_code("cancelled", "x", of_transfer).map(|error| error.kind());
+        assert_eq!((cancelled(true), cancelled(false)), (Some(ErrorKind::Cancelled), Some(ErrorKind::Refused)));
     }
 
     #[test]

@@ -42,7 +42,8 @@ impl Notifier {
     }
 
     /// Asks a sender connection's receiver whether it still has the connection. If it does not, it is suspended here, without
-    /// a message to the other site.
+    /// a message to the other site. While the other site is still to be told of a new token, it is asked for the old one, and
+    /// nothing is suspended.
     ///
     /// # Errors
     /// Those of [`Notifier::query_sender_status`], for a receiver connection; [`InvalidInput`](ErrorKind::InvalidInput) if
@@ -110,7 +111,9 @@ impl Notifier {
 
     /// Asks about one connection, and suspends it if the other site does not have it.
     fn look(&self, connection: Connection) -> Result<Checked> {
-        let api = self.api_of(&connection)?;
+        let known_by = self.known_by(&connection)?;
+        let asked = known_by.lookup();
+        let api = self.api(&connection.site_url)?.credential(known_by);
         let answer = match connection.direction {
             ConnectionDirection::Receiver => {
                 let own_url = self.site.settings().site_url()?.unwrap_or_else(|| NO_URL.to_owned());
@@ -124,25 +127,20 @@ impl Notifier {
         };
         let (status, error) = match answer {
             Ok(status) => (status, None),
-            Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+            Err(error) if self.was_cancelled(&error) => return Err(error),
             Err(error) if error.kind() == ErrorKind::NotFound => (RemoteStatus::NotFound, None),
             Err(error) if is_offline(&error) => (RemoteStatus::Offline, Some(error)),
             Err(error) => (RemoteStatus::Error, Some(error)),
         };
-        let severed = status == RemoteStatus::NotFound && connection.status == ConnectionStatus::Active;
-        let (connection, suspended) = if severed { self.sever(connection)? } else { (connection, false) };
+        let (connection, suspended) = match status {
+            RemoteStatus::NotFound => {
+                // Nobody is told: the other site does not have it. If it is known by another token since, that was no answer.
+                let connections = self.site.connections().by_peer(&self.actor);
+                connections.sever(connection.uuid, &asked, SEVERED)?
+            }
+            _ => (connection, false),
+        };
         Ok(Checked { connection, status, error, suspended })
-    }
-
-    /// Suspends a connection that the other site does not have. There is nobody to tell.
-    fn sever(&self, connection: Connection) -> Result<(Connection, bool)> {
-        let connections = self.site.connections();
-        match connections.by_peer(&self.actor).suspend(connection.uuid, Some(SEVERED)) {
-            Ok(connection) => Ok((connection, true)),
-            // Somebody else was faster: what stands there now counts.
-            Err(error) if error.kind() == ErrorKind::InvalidTransition => Ok((connections.get(connection.uuid)?, false)),
-            Err(error) => Err(error),
-        }
     }
 }
 

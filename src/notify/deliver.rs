@@ -1,11 +1,14 @@
 //! The outbox: what other sites are still to be told, sent, put off or given up.
 
+use std::time::Instant;
+
 use serde_json::json;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::send::Sending;
 use super::{Notifier, described, parallel};
+use crate::clock;
 use crate::domain::connection::{ConnectionStatus, Metadata};
 use crate::domain::event::EventKind;
 use crate::domain::remote::DeliveryOutcome;
@@ -19,6 +22,9 @@ const CONNECTIONS: u32 = 1_000;
 
 /// How long a message waits after it could not be sent for the first time; each further time it is twice as long.
 const FIRST_PAUSE: Duration = Duration::minutes(1);
+
+/// How often a message is tried at least before it is given up: a clock that jumps alone does not lose it.
+const LEAST_ATTEMPTS: u64 = 10;
 
 /// How long it waits at most, unless the other site asks for more.
 const USUAL_PAUSE: Duration = Duration::hours(1);
@@ -37,6 +43,9 @@ pub struct Delivered {
     pub given_up: u64,
     /// Each of these messages, those of a connection in their order.
     pub messages: Vec<Delivery>,
+    /// What went wrong here, so that not all of what is due was tried: what the store says, or
+    /// [`Cancelled`](crate::ErrorKind::Cancelled).
+    pub error: Option<Error>,
 }
 
 /// What became of one message.
@@ -75,13 +84,17 @@ impl Notifier {
     /// Sends what other sites are still to be told and what is due: those of a connection in their order, eight connections at
     /// a time. Several processes may do so at once: each message is sent by one.
     ///
+    /// No message is begun when [`Limits::delivery_time`](crate::Limits::delivery_time) is over: the rest waits for the next
+    /// call. What was begun then may take a few minutes more, if the other site is slow and is told in several steps.
+    ///
     /// A message ends when the other site takes it, or refuses it for good (400, 401, 404, 409); an event says which.
     /// Whatever else happens puts it off, for a minute and then for twice as long each time, up to an hour, or for as long
-    /// as the other site says. After [`Limits::outbox_time`](crate::Limits::outbox_time) it is given up, as is one whose secret
-    /// cannot be opened with the site's key.
+    /// as the other site says. After [`Limits::outbox_time`](crate::Limits::outbox_time) it is given up, if it was tried ten times
+    /// by then, as is at once one whose secret cannot be opened with the site's key.
     ///
     /// # Errors
-    /// What the store says, after what could be done was done; [`Cancelled`](crate::ErrorKind::Cancelled).
+    /// What the store says, and [`Cancelled`](crate::ErrorKind::Cancelled), if nothing was done at all; else it stands in
+    /// [`Delivered::error`].
     pub fn deliver(&self) -> Result<Delivered> {
         let now = self.site.now();
         let due = records::read(self.site.store_ref(), |sql| outbox::due(sql, now, CONNECTIONS))?;
@@ -108,25 +121,35 @@ impl Notifier {
 
     fn deliver_each(&self, connections: &[Uuid], at_once: bool) -> Result<Delivered> {
         let mut delivered = Delivered::default();
-        let mut failed = Ok(());
+        let until = clock::later(Instant::now(), self.site.limits().delivery_time);
         parallel::each(
             connections,
-            |uuid| self.deliver_messages(*uuid, at_once),
+            |uuid| self.deliver_messages(*uuid, at_once, until),
             |(deliveries, ended)| {
                 deliveries.into_iter().for_each(|delivery| delivered.add(delivery));
-                if failed.is_ok() {
-                    failed = ended;
+                if delivered.error.is_none() {
+                    delivered.error = ended.err();
                 }
             },
         );
-        failed.map(|()| delivered)
+        match delivered.error.take_if(|_| delivered.messages.is_empty()) {
+            Some(error) => Err(error),
+            None => Ok(delivered),
+        }
     }
 
-    /// Sends the messages of one connection, until one is to be put off.
-    fn deliver_messages(&self, connection: Uuid, at_once: bool) -> (Vec<Delivery>, Result<()>) {
+    /// Sends the messages of one connection, until one is to be put off or the time is over.
+    fn deliver_messages(&self, connection: Uuid, at_once: bool, until: Instant) -> (Vec<Delivery>, Result<()>) {
         let (holder, mut deliveries) = (Uuid::new_v4(), Vec::new());
         let mut leased = false;
         let ended = loop {
+            // Before the lease is taken, which is written.
+            if let Err(error) = self.options.cancel().check("telling other sites") {
+                break Err(error);
+            }
+            if Instant::now() >= until {
+                break Ok(());
+            }
             let message = match self.take(connection, holder, at_once) {
                 Ok(Some(message)) => message,
                 Ok(None) => break Ok(()),
@@ -199,6 +222,9 @@ impl Notifier {
                 outbox::postpone(sql, message.id, next_at, &why)
             }
             None => {
+                if matches!(message.message, Message::Rotate { .. }) && outcome != DeliveryOutcome::Sent {
+                    outbox::keep_token(sql, message)?;
+                }
                 // A newer message may have taken its place while it was sent: that it was is worth an event all the same.
                 outbox::done(sql, message.id)?;
                 let kind = EventKind::ConnectionNotified;
@@ -210,7 +236,8 @@ impl Notifier {
     }
 
     fn is_too_old(&self, message: &Outgoing, now: OffsetDateTime) -> bool {
-        Duration::try_from(self.site.limits().outbox_time).is_ok_and(|most| now - message.created_at >= most)
+        let old = Duration::try_from(self.site.limits().outbox_time).is_ok_and(|most| now - message.created_at >= most);
+        old && message.attempts.saturating_add(1) >= LEAST_ATTEMPTS
     }
 }
 

@@ -22,8 +22,9 @@ use crate::client::{Api, ConnectOptions};
 use crate::domain::connection::{Connection, ConnectionDirection, Metadata};
 use crate::domain::event::EventKind;
 use crate::error::{Error, ErrorKind, Result};
+use crate::secret::Credential;
 use crate::site::Site;
-use crate::store::records::events;
+use crate::store::records::{self, events, outbox};
 
 /// Who does something where the host does not say who.
 const HOST: &str = "host";
@@ -81,8 +82,17 @@ impl Notifier {
 
     /// What calls a connection's other site about it.
     fn api_of(&self, connection: &Connection) -> Result<Api> {
-        let credential = self.site.connections().credential(connection.uuid)?;
-        Ok(self.api(&connection.site_url)?.credential(credential))
+        Ok(self.api(&connection.site_url)?.credential(self.known_by(connection)?))
+    }
+
+    /// What a connection's other site knows it by: while that site is still to be told of a new token, the one before.
+    fn known_by(&self, connection: &Connection) -> Result<Credential> {
+        // In this order: a token that is made in between is in the queue already, and then the old one counts.
+        let own = self.site.connections().credential(connection.uuid)?;
+        match records::read(self.site.store_ref(), |sql| outbox::next_of(sql, connection.uuid))? {
+            Some(message) => self.site.connections().outgoing_credential(&message),
+            None => Ok(own),
+        }
     }
 
     /// The URL that other sites know this one by.
@@ -91,6 +101,11 @@ impl Notifier {
             Error::new(ErrorKind::InvalidInput, "this site has no URL of its own, by which the other site knows it")
                 .with_hint("Set the setting site_url to the URL that other sites reach this one by.")
         })
+    }
+
+    /// Whether it is us who ended it: whatever another site says it is not.
+    fn was_cancelled(&self, error: &Error) -> bool {
+        error.kind() == ErrorKind::Cancelled && self.options.cancel().is_cancelled()
     }
 
     /// Keeps that the other site was told something, or could not be.

@@ -82,7 +82,7 @@ impl Notifier {
                 Ok(RegisterResult { outcome, http_status: Some(200), message: words, remote_uuid })
             }
             Ok((Err(error), words)) => Ok(failed(error, &words)),
-            Err(error) if error.kind() == ErrorKind::Cancelled => Err(error),
+            Err(error) if self.was_cancelled(&error) => Err(error),
             Err(error) => Ok(failed(error, "")),
         }
     }

@@ -4,6 +4,7 @@ use super::Notifier;
 use crate::client::Api;
 use crate::domain::connection::{Connection, ConnectionStatus};
 use crate::domain::remote::RegisterOutcome;
+use crate::domain::settings::IncomingMode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Token;
 use crate::store::records::outbox::{Message, Outgoing};
@@ -39,7 +40,7 @@ impl Notifier {
         };
         match sent {
             Ok(sending) => Ok(sending),
-            Err(error) if error.kind() == ErrorKind::Cancelled => Err(error),
+            Err(error) if self.was_cancelled(&error) => Err(error),
             Err(error) => Ok(judge(error)),
         }
     }
@@ -80,7 +81,11 @@ impl Notifier {
             }
             Err(error) => return Err(error),
         }
-        // A site of the reference system cannot be told of a new token: the connection is made anew there.
+        // A site of the reference system cannot be told of a new token: the connection is made anew there. First a look whether
+        // it would be: nobody is helped by a connection that is only deleted.
+        if let Some(refused) = self.would_refuse(&old, message, &own_url, &new)? {
+            return Ok(refused);
+        }
         gone_is_fine(old.delete_connection(&own_url))?;
         match records::read(self.site.store_ref(), |sql| connections::by_uuid(sql, message.connection))? {
             Some(connection) => self.register_anew(message, &connection, &own_url, &new),
@@ -89,20 +94,63 @@ impl Notifier {
         }
     }
 
+    /// What is known beforehand to come of registering anew. The other site says it to anyone.
+    fn would_refuse(&self, old: &Api, message: &Outgoing, own_url: &str, new: &Token) -> Result<Option<Sending>> {
+        let status = old.status()?;
+        if !status.enabled {
+            let why = "sync is switched off on the other site: the connection cannot be made anew there";
+            return Ok(Some(Sending::Later(Error::new(ErrorKind::Disabled, why))));
+        }
+        let why = match (status.password_required, status.incoming_mode == IncomingMode::DenyAll.as_str()) {
+            (false, false) => return Ok(None),
+            (true, _) => "it asks for a password",
+            (false, true) => "it takes no connections",
+        };
+        // It was registered before, and the answer was lost.
+        if self.knows(message, own_url, new)? {
+            return Ok(Some(Sending::Done));
+        }
+        let why =
+            format!("the other site cannot be told of the new token, and would not register the connection anew: {why}");
+        Ok(Some(Sending::Refused(pair_again(Error::new(ErrorKind::Refused, why)))))
+    }
+
     fn register_anew(&self, message: &Outgoing, connection: &Connection, own_url: &str, new: &Token) -> Result<Sending> {
         let result = self.send_registration(connection, own_url, new, None)?;
         if result.outcome != RegisterOutcome::Failed {
-            return Ok(Sending::Done);
+            return self.tell_status_anew(message, connection, own_url, new);
         }
         let why = format!("registering the connection anew with its new token failed: {}", result.message);
         match result.http_status {
             // It was registered before, and the answer was lost.
-            Some(409) if self.knows(message, own_url, new)? => Ok(Sending::Done),
+            Some(409) if self.knows(message, own_url, new)? => self.tell_status_anew(message, connection, own_url, new),
             Some(status @ (400 | 401 | 403 | 404 | 409)) => {
-                Ok(Sending::Refused(by_hand(Error::new(ErrorKind::Refused, why).with_http_status(status))))
+                Ok(Sending::Refused(pair_again(Error::new(ErrorKind::Refused, why).with_http_status(status))))
             }
             Some(status) => Ok(Sending::Later(Error::new(ErrorKind::Peer, why).with_http_status(status))),
             None => Ok(Sending::Later(Error::new(ErrorKind::Unreachable, why))),
+        }
+    }
+
+    /// What was made anew has none of the old one's status: it may be active there, though it is suspended here.
+    fn tell_status_anew(&self, message: &Outgoing, connection: &Connection, own_url: &str, new: &Token) -> Result<Sending> {
+        let status = match connection.status {
+            ConnectionStatus::Suspended => PeerStatus::Suspended,
+            ConnectionStatus::Revoked => PeerStatus::Revoked,
+            // No site is told of the others.
+            ConnectionStatus::Active | ConnectionStatus::Pending | ConnectionStatus::Expired => return Ok(Sending::Done),
+        };
+        match self.api(&message.site_url)?.token(new).update_status(own_url, status) {
+            Ok(()) => Ok(Sending::Done),
+            Err(error) if self.was_cancelled(&error) => Err(error),
+            Err(error) => match judge(error) {
+                Sending::Refused(error) => {
+                    // The new token was told all the same, and pulls are refused here in any case.
+                    log::warn!("{} did not take it that a connection is {status}: {error}", message.site_url);
+                    Ok(Sending::Done)
+                }
+                later => Ok(later),
+            },
         }
     }
 
@@ -126,6 +174,13 @@ fn gone_is_fine(answer: Result<()>) -> Result<()> {
 
 fn by_hand(error: Error) -> Error {
     error.with_hint("Give the new token to the other site's people by hand: it is set there for this connection.")
+}
+
+/// For a site of the reference system, where the token of a connection is not changed.
+fn pair_again(error: Error) -> Error {
+    error.with_hint(
+        "Pair the two sites again, or give the new token by hand: the other site's people make the connection anew with it.",
+    )
 }
 
 /// Whether an error is the last word. The other site's own answers of these four statuses are; whatever else goes wrong

@@ -62,7 +62,8 @@ fn refused(status: u16, answer: &HttpAnswer) -> Error {
         )
         .with_hint("Wait, then try again.");
     }
-    let known = refusal.code.as_deref().and_then(|code| by_code(code, text)).or_else(|| by_text(text));
+    let of_transfer = refusal.transfer_uuid.is_some();
+    let known = refusal.code.as_deref().and_then(|code| by_code(code, text, of_transfer)).or_else(|| by_text(text));
     let error = known.unwrap_or_else(|| by_status(status, text));
     match refusal.transfer_uuid {
         // Without a code it can only be the one thing that a transfer is named for.

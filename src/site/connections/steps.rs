@@ -49,6 +49,23 @@ impl Connections<'_> {
         self.step(uuid, ConnectionStep::Reactivate, None)
     }
 
+    /// Suspends an active connection that the other site does not have: it was asked for what has this lookup. Gives the
+    /// connection, and whether it was suspended: not if it has another token than that, of which the other site may not have
+    /// been told, or is not active any more.
+    #[cfg(feature = "client")]
+    pub(crate) fn sever(&self, uuid: Uuid, lookup: &str, reason: &str) -> Result<(Connection, bool)> {
+        let now = self.site.now();
+        self.site.change(|sql| {
+            let connection = found(sql, uuid)?;
+            let asked = connections::by_lookup(sql, lookup, connection.direction)?;
+            if connection.status != ConnectionStatus::Active || asked.is_none_or(|asked| asked.uuid != uuid) {
+                return Ok((connection, false));
+            }
+            self.advance(sql, now, &connection, ConnectionStep::Suspend, Some(reason))?;
+            Ok((found(sql, uuid)?, true))
+        })
+    }
+
     /// Ends a connection for good. Pulls that run end at their next page. The other site is told.
     ///
     /// # Errors

@@ -167,6 +167,16 @@ pub(crate) fn done(sql: &mut dyn Sql, id: u64) -> Result<bool> {
     Ok(sql.execute("DELETE FROM rowferry_outbox WHERE id = ?1", &[integer(id)])? == 1)
 }
 
+/// The other site will not be told of the new token of this message: it goes on knowing the connection by the one before, up to
+/// the message that tells it of another one.
+pub(crate) fn keep_token(sql: &mut dyn Sql, rotation: &Outgoing) -> Result<()> {
+    let update = "UPDATE rowferry_outbox SET credential_sealed = ?3 WHERE connection = ?1 AND id > ?2 \
+                  AND NOT EXISTS (SELECT 1 FROM rowferry_outbox AS older WHERE older.connection = ?1 \
+                  AND older.kind = 'rotate' AND older.id > ?2 AND older.id < rowferry_outbox.id)";
+    let row = [rotation.connection.to_string().into(), integer(rotation.id), rotation.credential_sealed.as_str().into()];
+    sql.execute(update, &row).map(|_| ())
+}
+
 /// It could not be sent, and is to be tried again at `next_at`.
 pub(crate) fn postpone(sql: &mut dyn Sql, id: u64, next_at: OffsetDateTime, error: &str) -> Result<()> {
     let update = "UPDATE rowferry_outbox SET attempts = attempts + 1, next_at = ?2, last_error = ?3 WHERE id = ?1";
@@ -258,6 +268,33 @@ mod tests {
         site.change(|sql| status(sql, now, &a, "two", ConnectionStatus::Active)).unwrap();
         let again = records::read(site.store_ref(), |sql| next_of(sql, a.uuid)).unwrap().unwrap();
         assert!(again.id > next.id, "a number is never given twice");
+        site.change(|sql| forget(sql, a.uuid)).unwrap();
+
+        // A token that is never told of does not stand in the messages behind it, but for those behind the next one.
+        site.change(|sql| {
+            rotate(sql, now, &a, "one", "two")?;
+            rotate(sql, now, &a, "two", "three")?;
+            status(sql, now, &a, "three", ConnectionStatus::Active)
+        })
+        .unwrap();
+        let pop = || {
+            let next = records::read(site.store_ref(), |sql| next_of(sql, a.uuid)).unwrap().unwrap();
+            assert!(site.change(|sql| keep_token(sql, &next).and_then(|()| done(sql, next.id))).unwrap());
+            next.credential_sealed
+        };
+        let sealed = || {
+            records::read(site.store_ref(), |sql| {
+                sql.query(
+                    "SELECT credential_sealed FROM rowferry_outbox \
+            WHERE connection = ?1 ORDER BY id",
+                    &[a.uuid.to_string().into()],
+                )
+            })
+            .unwrap()
+        };
+        let texts = || sealed().iter().map(|row| row[0].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+        assert_eq!((pop().as_str(), texts()), ("one", vec!["one".to_owned(), "three".to_owned()]));
+        assert_eq!((pop().as_str(), texts()), ("one", vec!["one".to_owned()]));
         site.change(|sql| forget(sql, a.uuid)).unwrap();
         assert_eq!(records::read(site.store_ref(), pending).unwrap(), 1);
         site.change(forget_all).unwrap();

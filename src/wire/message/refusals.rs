@@ -14,7 +14,7 @@ use crate::wire::channel;
 use crate::wire::{NAME_BYTES, excerpt};
 
 /// The kinds that a peer may name as the reason of a refusal. Anything else that it says is its own trouble.
-const REASONS: [ErrorKind; 18] = [
+const REASONS: [ErrorKind; 17] = [
     ErrorKind::Disabled,
     ErrorKind::InvalidToken,
     ErrorKind::ConnectionNotActive,
@@ -32,14 +32,17 @@ const REASONS: [ErrorKind; 18] = [
     ErrorKind::ApprovalRequired,
     ErrorKind::ApprovalDenied,
     ErrorKind::ApprovalExpired,
-    ErrorKind::Cancelled,
 ];
 
 /// The longest time that is waited because a peer says so.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
-/// The kind of refusal that a peer names by its stable code, if it is one.
-pub fn reason(code: &str) -> Option<ErrorKind> {
+/// The kind of refusal that a peer names by its stable code, if it is one. It can cancel a transfer of its own; that it was
+/// cancelled of anything else (`of_transfer` is false) is for us alone to say: there it is a refusal.
+pub fn reason(code: &str, of_transfer: bool) -> Option<ErrorKind> {
+    if code == ErrorKind::Cancelled.code() {
+        return Some(if of_transfer { ErrorKind::Cancelled } else { ErrorKind::Refused });
+    }
     REASONS.into_iter().find(|kind| kind.code() == code)
 }
 
@@ -121,12 +124,13 @@ impl Answer<'_> {
     pub fn refusal(&self, asked: &str) -> Error {
         let text = self.error();
         let word = |raw: Option<&RawValue>| raw.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
-        let kind = word(self.code).and_then(|code| reason(&code)).or_else(|| reason_of_text(&text));
+        let transfer: Option<Uuid> = word(self.transfer_uuid).and_then(|text| text.parse().ok());
+        let kind = word(self.code).and_then(|code| reason(&code, transfer.is_some())).or_else(|| reason_of_text(&text));
         let mut error = Error::new(kind.unwrap_or(ErrorKind::Peer), format!("the other site answered {asked}: {text}"));
         if let Some(hint) = kind.and_then(hint) {
             error = error.with_hint(hint);
         }
-        if let Some(transfer) = word(self.transfer_uuid).and_then(|text| text.parse().ok()) {
+        if let Some(transfer) = transfer {
             error = error.with_transfer(transfer);
         }
         if let Some(seconds) = self.retry_after.and_then(|raw| raw.get().parse().ok()) {
@@ -241,6 +245,9 @@ mod tests {
             let error = Answer::read(junk).unwrap().refusal("x");
             assert_eq!((error.kind(), error.transfer(), error.retry_after()), (ErrorKind::Peer, None, None), "{junk}");
         }
+        assert_eq!(kind(r#"{"error":"x","code":"cancelled"}"#), ErrorKind::Refused);
+        let of_transfer = format!(r#"{{"error":"x","code":"cancelled","transfer_uuid":"{}"}}"#, Uuid::nil());
+        assert_eq!(kind(&of_transfer), ErrorKind::Cancelled);
         let long = r#"{"error":"x","code":"rate_limited","retry_after":99999999999}"#;
         assert_eq!(Answer::read(long).unwrap().refusal("x").retry_after(), Some(LONGEST_WAIT));
     }

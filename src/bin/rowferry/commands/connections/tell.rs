@@ -1,6 +1,8 @@
 //! Telling the other site what was changed here.
 
-use rowferry::{Connection, ConnectionDirection, DeliveryOutcome, Error, ErrorKind, Notifier, RemoteStatus, Site};
+use rowferry::{
+    Connection, ConnectionDirection, Delivered, DeliveryOutcome, Error, ErrorKind, Notifier, RemoteStatus, Site,
+};
 use serde::Serialize;
 
 use crate::args::connections::Tell;
@@ -30,8 +32,8 @@ pub fn tell(site: &Site, connection: &Connection, tell: &Tell, by: &str) -> Resu
         return Ok(None);
     }
     let delivered = match notifier(site, tell, by)?.deliver_to(connection.uuid) {
-        Ok(delivered) => delivered,
-        Err(error) => return Ok(Some(Told::new("waiting", Some(&error)))),
+        Ok(delivered @ Delivered { error: None, .. }) => delivered,
+        Ok(Delivered { error: Some(error), .. }) | Err(error) => return Ok(Some(Told::new("waiting", Some(&error)))),
     };
     let Some(last) = delivered.messages.into_iter().last() else {
         return Ok(Some(Told::new("nothing", None)));
