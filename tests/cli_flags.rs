@@ -142,3 +142,17 @@ fn what_cannot_be_meant_is_wrong_usage() {
     assert_eq!(folder.list("connections list --db shop.db").len(), 1);
     assert_eq!(folder.json("connections show N --db shop.db")["updated_at"], made["updated_at"]);
 }
+
+#[test]
+fn nothing_is_changed_when_the_options_cannot_be_used() {
+    let folder = Folder::new();
+    let create = "connections create --db shop.db --name N --site-url https://b.example";
+    folder.run(&format!("{create} --ca-cert nosuch.pem")).failed(1, &["nosuch.pem"]);
+    assert!(folder.list("connections list --db shop.db").is_empty());
+    folder.run(&format!("{create} --no-notify")).ok();
+    let before = folder.list("events --db shop.db");
+    for line in ["rotate-token", "suspend", "revoke", "delete"] {
+        folder.run(&format!("connections {line} N --db shop.db --ca-cert nosuch.pem")).failed(1, &["nosuch.pem"]);
+    }
+    assert_eq!(folder.list("events --db shop.db"), before);
+}

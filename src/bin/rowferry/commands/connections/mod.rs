@@ -7,7 +7,7 @@ mod tell;
 use rowferry::{Connection, ConnectionFilter, Connections, Site};
 use serde::Serialize;
 
-use self::tell::Told;
+use self::tell::{Teller, Told};
 use super::{moment, open_existing};
 use crate::args::connections::{ChangeArgs, ConnectionsCommand, EndArgs, ListArgs, ShowArgs, UpdateArgs};
 use crate::failure::{Done, Failure};
@@ -118,8 +118,9 @@ fn update(args: &UpdateArgs, out: &mut Out) -> Result<(), Failure> {
 fn approve(args: &ChangeArgs, out: &mut Out) -> Result<(), Failure> {
     let site = open_existing(&args.one.db)?;
     let uuid = find(&site, &args.one.connection)?.uuid;
+    let teller = Teller::new(&site, &args.tell, &args.one.by.name)?;
     let connection = site.connections().by(&args.one.by.name).approve(uuid)?;
-    let told = tell::announce(&site, &connection, &args.tell, &args.one.by.name)?;
+    let told = teller.announce(&connection);
     if args.one.format.json {
         return out.json(&Changed { connection: shown(&connection), notified: told.as_ref() });
     }
@@ -136,8 +137,9 @@ fn change(
 ) -> Result<(), Failure> {
     let site = open_existing(&args.one.db)?;
     let uuid = find(&site, &args.one.connection)?.uuid;
+    let teller = Teller::new(&site, &args.tell, &args.one.by.name)?;
     let connection = work(site.connections().by(&args.one.by.name), uuid)?;
-    let told = tell::tell(&site, &connection, &args.tell, &args.one.by.name)?;
+    let told = teller.tell(&connection);
     if args.one.format.json {
         return out.json(&Changed { connection: shown(&connection), notified: told.as_ref() });
     }
