@@ -53,9 +53,8 @@ impl Failure {
     /// Says on stderr why, in one line, and in JSON on stdout too if the command was to answer in JSON.
     pub fn tell(self, out: &mut Out, json: bool) -> ExitCode {
         // The library names its calls; here there are commands for them.
-        const CALLS: [(&str, &str); 3] = [
+        const CALLS: [(&str, &str); 2] = [
             ("`reset_key`", "`rowferry sessions reset-key`"),
-            ("ask it with `Api`, or pull with `Site::pull_from`", "`rowferry pull` can pull from it"),
             ("`set_token`", "`rowferry connections update --token-file`"),
         ];
         let said = |text: &str| CALLS.iter().fold(text.to_owned(), |text, (call, command)| text.replace(call, command));
