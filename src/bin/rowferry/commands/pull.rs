@@ -16,18 +16,25 @@ use crate::progress::{Bar, Events};
 pub fn run(args: &PullArgs, out: &mut Out) -> Result<Done, Failure> {
     let cancel = cancelled_by_signals()?;
     let mut connect = connect_options(&args.network, &cancel)?;
-    // Before the code is spent: a database that cannot be written is found out now.
-    let Target { site: backup, made, _scratch } = target(args)?;
-    let from = match (&args.connection, &args.url) {
-        (Some(connection), _) => {
+    // Before a database is made: secrets that cannot be read must not leave an empty one behind.
+    let auth = match &args.connection {
+        Some(_) => {
             if let Some(password) = args.access.password.secret()? {
                 connect = connect.download_password(password.as_str());
             }
+            None
+        }
+        None => Some(args.access.auth()?),
+    };
+    // Before the code is spent: a database that cannot be written is found out now.
+    let Target { site: backup, made, _scratch } = target(args)?;
+    let from = match (&args.connection, &args.url, auth) {
+        (Some(connection), _, _) => {
             From::Connection(backup.connections().find(connection).map_err(Failure::typed)?.uuid, connect)
         }
-        (None, Some(url)) => From::Url(url, args.access.auth()?, connect),
+        (None, Some(url), Some(auth)) => From::Url(url, auth, connect),
         // clap asks for one of them.
-        (None, None) => return Err(Failure::usage(no_other_site())),
+        (None, _, _) => return Err(Failure::usage(no_other_site())),
     };
     let mut options = TransferOptions::new()
         .batch_size(args.batch_size)
