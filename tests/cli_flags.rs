@@ -157,4 +157,11 @@ fn nothing_is_changed_when_the_options_cannot_be_used() {
         folder.run(&format!("connections {line} N --db shop.db --ca-cert nosuch.pem")).failed(1, &["nosuch.pem"]);
     }
     assert_eq!(folder.list("events --db shop.db"), before);
+    folder.run("connections update N --db shop.db --name M --token T").failed(2, &["made here"]);
+    std::fs::write(folder.path("token"), "T").unwrap();
+    let receiver = format!("{create} --direction receiver --token-file token").replace("--name N", "--name R");
+    folder.run(&receiver).ok();
+    std::fs::write(folder.path("token"), "not a token\n").unwrap();
+    folder.run("connections update R --db shop.db --name M --token-file token").failed(2, &["token"]);
+    folder.run("connections show M --db shop.db").failed(1, &["no connection"]);
 }

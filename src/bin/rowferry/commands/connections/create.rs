@@ -81,8 +81,7 @@ fn new_connection(args: &CreateArgs, secrets: &Secrets) -> Result<NewConnection,
             NewConnection::receiver(&args.name, &args.site_url, token.token()?)
         }
         (ConnectionDirection::Sender, Some(_)) => {
-            return Err(wrong(
-                "the token of a sender is made here",
+            return Err(no_token_of_a_sender(
                 "Leave --token out, or add --direction receiver if the other site gave the token out.",
             ));
         }
@@ -100,6 +99,10 @@ fn new_connection(args: &CreateArgs, secrets: &Secrets) -> Result<NewConnection,
         new = new.metadata(metadata.clone());
     }
     Ok(new)
+}
+
+pub fn no_token_of_a_sender(hint: &str) -> Failure {
+    wrong("the token of a sender is made here", hint)
 }
 
 fn wrong(message: &str, hint: &str) -> Failure {

@@ -4,12 +4,13 @@ mod check;
 mod create;
 mod tell;
 
-use rowferry::{Connection, ConnectionFilter, Connections, Site};
+use rowferry::{Connection, ConnectionDirection, ConnectionFilter, Connections, Site};
 use serde::Serialize;
 
 use self::tell::{Teller, Told};
 use super::{moment, open_existing};
 use crate::args::connections::{ChangeArgs, ConnectionsCommand, EndArgs, ListArgs, ShowArgs, UpdateArgs};
+use crate::args::secret::Secret;
 use crate::failure::{Done, Failure};
 use crate::output::{Out, Table, grouped, printable};
 
@@ -83,9 +84,14 @@ fn show(args: &ShowArgs, out: &mut Out) -> Result<(), Failure> {
 
 fn update(args: &UpdateArgs, out: &mut Out) -> Result<(), Failure> {
     let secrets = args.secrets()?;
+    let token = secrets.token.as_ref().map(Secret::token).transpose()?;
     let site = open_existing(&args.db)?;
     let connections = site.connections().by(&args.by.name);
-    let uuid = find(&site, &args.connection)?.uuid;
+    let Connection { uuid, direction, .. } = find(&site, &args.connection)?;
+    // Before the rest is changed: what cannot be done whole is not done by half.
+    if token.is_some() && direction == ConnectionDirection::Sender {
+        return Err(create::no_token_of_a_sender("Leave --token out; `connections rotate-token` makes a new one."));
+    }
     let mut connection = connections
         .update(uuid, |edit| {
             args.policy.apply(&mut edit.policy);
@@ -106,8 +112,8 @@ fn update(args: &UpdateArgs, out: &mut Out) -> Result<(), Failure> {
             }
         })
         .map_err(Failure::typed)?;
-    if let Some(token) = &secrets.token {
-        connection = connections.set_token(uuid, token.token()?).map_err(Failure::typed)?;
+    if let Some(token) = token {
+        connection = connections.set_token(uuid, token).map_err(Failure::typed)?;
     }
     match args.format.json {
         true => out.json(&shown(&connection)),
