@@ -27,8 +27,7 @@ fn answer(asked: &Asked) -> Reply {
     }
     match (asked.call(), asked.table().as_str()) {
         ("list-tables", _) => {
-            let users =
-                json!({"checksum": "x", "depends_on": [], "name": "users", "row_count": 3, "size_bytes": 8192});
+            let users = json!({"checksum": "x", "depends_on": [], "name": "users", "row_count": 3, "size_bytes": 8192});
             ok(json!({"success": true, "tables": [users]}).to_string())
         }
         ("table-schema", "users") => {
