@@ -165,3 +165,21 @@ fn nothing_is_changed_when_the_options_cannot_be_used() {
     folder.run("connections update R --db shop.db --name M --token-file token").failed(2, &["token"]);
     folder.run("connections show M --db shop.db").failed(1, &["no connection"]);
 }
+
+#[test]
+fn long_lists_are_listed_whole() {
+    let folder = Folder::new();
+    folder.run("connections create --db shop.db --name N --site-url https://b.example --no-notify").ok();
+    folder.sql(
+        "shop.db",
+        "INSERT INTO rowferry_transfers (uuid, direction, table_name, records_transferred, records_created, records_updated,
+           records_skipped, records_failed, bytes_transferred, status, requires_approval, touched_at, metadata, inserted_at)
+         SELECT printf('0199c2f8-0000-7000-8000-%012x', value), 'send', 'users', 0, 0, 0, 0, 0, 0, 'completed', 0, at, '{}', at
+         FROM (WITH RECURSIVE s(value) AS (VALUES (1) UNION ALL SELECT value + 1 FROM s WHERE value < 1200) SELECT value FROM s),
+              (SELECT inserted_at AS at FROM rowferry_connections)",
+    );
+    let list = |more: &str| folder.list(&format!("transfers list --db shop.db {more}"));
+    assert_eq!([list("--limit 5000").len(), list("--limit 1100").len(), list("").len()], [1200, 1100, 100]);
+    let rest = list("--limit 5000 --offset 1199");
+    assert_eq!((rest.len(), text(&rest[0], "uuid")), (1, "0199c2f8-0000-7000-8000-000000000001"));
+}

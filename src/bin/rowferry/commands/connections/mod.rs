@@ -14,9 +14,6 @@ use crate::args::secret::Secret;
 use crate::failure::{Done, Failure};
 use crate::output::{Out, Table, grouped, printable};
 
-/// How many connections are read at a time.
-const PAGE: u32 = 500;
-
 pub fn run(command: &ConnectionsCommand, out: &mut Out) -> Result<Done, Failure> {
     match command {
         ConnectionsCommand::List(args) => list(args, out)?,
@@ -153,21 +150,9 @@ fn change(
     told.map_or(Ok(()), |told| out.line(told.text()))
 }
 
-/// The connections that a filter chooses, page by page; all of them without a limit.
+/// The connections that a filter chooses; all of them without a limit.
 fn all(site: &Site, filter: &ConnectionFilter, limit: Option<u32>, offset: u64) -> Result<Vec<Connection>, Failure> {
-    let mut found = Vec::new();
-    let mut left = limit.unwrap_or(u32::MAX);
-    while left > 0 {
-        let most = left.min(PAGE);
-        let page = site.connections().list(&filter.clone().limit(most).offset(offset.saturating_add(found.len() as u64)))?;
-        let full = page.len() == most as usize;
-        left -= most;
-        found.extend(page);
-        if !full {
-            break;
-        }
-    }
-    Ok(found)
+    super::all(limit, offset, |limit, offset| site.connections().list(&filter.clone().limit(limit).offset(offset)))
 }
 
 /// A name as a shell takes it.
