@@ -92,7 +92,7 @@ fn what_the_other_site_answers_to_a_registration_is_told() {
     delete();
 
     mode("require_password");
-    folder.run("settings set incoming_password hunter2 --db backup.db").ok();
+    folder.run_with_input("settings set incoming_password --value-file - --db backup.db", "hunter2\n").ok();
     for (more, status) in [("", 401), ("--remote-password wrong", 401)] {
         assert_eq!(pair.connect(more)["notified"]["http_status"], status);
         delete();

@@ -123,6 +123,8 @@ fn what_cannot_be_meant_is_wrong_usage() {
         "pull --connection N --db shop.db --wait-for-approval 0",
         "tables http://127.0.0.1:1 --password P",
         "serve --db shop.db --trusted-proxy nonsense",
+        "settings set enabled --db shop.db",
+        "settings set enabled true --value-file token --db shop.db",
     ] {
         let ran = folder.run(line);
         assert_eq!(ran.status, 2, "{line}: {ran:?}");
