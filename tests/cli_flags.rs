@@ -185,3 +185,16 @@ fn long_lists_are_listed_whole() {
     let rest = list("--limit 5000 --offset 1199");
     assert_eq!((rest.len(), text(&rest[0], "uuid")), (1, "0199c2f8-0000-7000-8000-000000000001"));
 }
+
+#[test]
+fn a_new_token_that_cannot_be_sent_goes_by_hand() {
+    let folder = Folder::new();
+    folder.run("connections create --db shop.db --name N --site-url https://b.example --no-notify").ok();
+    folder.run("sessions reset-key --db shop.db").ok();
+    let rotated = folder.json("connections rotate-token N --db shop.db");
+    assert_eq!((&rotated["queued"], text(&rotated["notified"], "outcome")), (&json!(false), "by_hand"));
+    assert_eq!(text(&rotated, "token").len(), 43);
+    folder.run("sessions reset-key --db shop.db").ok();
+    let people = folder.run("connections rotate-token N --db shop.db").ok().stdout;
+    assert!(people.contains("by hand"), "{people}");
+}

@@ -24,6 +24,17 @@ struct Made<'c, N: Serialize> {
     notified: Option<N>,
 }
 
+/// A connection with its new token, and what the other site said to it.
+#[derive(Serialize)]
+struct Rotated<'c> {
+    #[serde(flatten)]
+    connection: Shown<'c>,
+    token: &'c str,
+    /// Whether the other site can be told at all: where the old token is lost, it must be given the new one by hand.
+    queued: bool,
+    notified: Option<&'c Told>,
+}
+
 pub fn run(args: &CreateArgs, out: &mut Out) -> Result<(), Failure> {
     let secrets = args.secrets()?;
     let new = new_connection(args, &secrets)?;
@@ -205,18 +216,18 @@ pub fn rotate(args: &ChangeArgs, out: &mut Out) -> Result<(), Failure> {
     let teller = Teller::new(&site, &args.tell, &args.one.by.name)?;
     let NewlyConnected { connection, token, queued, .. } =
         site.connections().by(&args.one.by.name).regenerate_token(uuid).map_err(Failure::typed)?;
-    let told = teller.tell(&connection);
+    // What is not queued cannot be told: nothing is asked for that.
+    let told = if queued { teller.tell(&connection) } else { Some(Told::by_hand()) };
     if args.one.format.json {
-        let made = Made::<&Told> { connection: shown(&connection), token: Some(token.as_str()), notified: told.as_ref() };
-        return out.json(&made);
+        let notified = told.as_ref();
+        return out.json(&Rotated { connection: shown(&connection), token: token.as_str(), queued, notified });
     }
     out.line(format!("Connection {} has a new token; the old one no longer works.", printable(&connection.name)))?;
     out.line("")?;
     show_token(&connection, token.as_str(), out)?;
     out.line("")?;
-    match (&told, queued) {
-        (Some(told), true) => out.line(told.text()),
-        (None, true) => out.line(tell::LATER),
-        (_, false) => out.line("The other site cannot be told, because the old token is lost. Give it the new one by hand."),
+    match &told {
+        Some(told) => out.line(told.text()),
+        None => out.line(tell::LATER),
     }
 }

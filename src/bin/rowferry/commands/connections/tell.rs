@@ -14,7 +14,8 @@ pub const LATER: &str = "The other site is told by `rowferry serve`.";
 /// What became of the message to the other site.
 #[derive(Debug, Serialize)]
 pub struct Told {
-    /// `told`, `not_found`, `offline`, `refused`, `waiting`, `given_up` or, if there was nothing to say, `nothing`.
+    /// `told`, `not_found`, `offline`, `refused`, `waiting`, `given_up`, `by_hand` where the other site's people must be told, or,
+    /// if there was nothing to say, `nothing`.
     outcome: &'static str,
     /// Why it was not taken.
     message: Option<String>,
@@ -89,12 +90,19 @@ impl Told {
         Told { outcome, message, http_status, next_at: None }
     }
 
+    /// Of a new token that the other site cannot be sent, because it was to come with the old one.
+    pub fn by_hand() -> Self {
+        let message = "The other site cannot be told, because the old token is lost. Give it the new one by hand.";
+        Told { message: Some(message.to_owned()), ..Told::new("by_hand", None) }
+    }
+
     /// What there is to say for people.
     pub fn text(&self) -> String {
         let why = self.message.as_deref().map(printable).unwrap_or_default();
         match self.outcome {
             "told" => "The other site was told.".to_owned(),
             "not_found" => "The other site no longer has the connection.".to_owned(),
+            "by_hand" => why,
             "nothing" => "Nothing waits for the other site, or `rowferry serve` is telling it just now.".to_owned(),
             "offline" if self.next_at.is_none() => format!("The other site is offline, and was not told: {why}"),
             "offline" => format!("The other site is offline, and the message waits: `rowferry serve` sends it. {why}"),
