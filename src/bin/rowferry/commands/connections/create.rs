@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::tell::{self, Teller, Told};
 use super::{Shown, find, shown};
+use crate::args::Network;
 use crate::args::connections::{ChangeArgs, CreateArgs, Secrets};
 use crate::args::secret::Secret;
 use crate::commands::{cancelled_by_signals, connect_options, open_existing};
@@ -86,8 +87,17 @@ fn new_connection(args: &CreateArgs, secrets: &Secrets) -> Result<NewConnection,
     let new = match (args.direction, &secrets.token) {
         (ConnectionDirection::Sender, None) => NewConnection::sender(&args.name, &args.site_url),
         (ConnectionDirection::Receiver, Some(token)) => {
-            if secrets.remote_password.is_some() {
-                return Err(wrong("a receiver registers with nobody, and takes no --remote-password", "Leave it out."));
+            // The other site made the connection: there is nothing to tell it.
+            let Network { prefix, ca_cert, timeout } = &args.network;
+            let given = [
+                (secrets.remote_password.is_some(), "--remote-password"),
+                (args.no_notify, "--no-notify"),
+                (prefix.is_some(), "--prefix"),
+                (ca_cert.is_some(), "--ca-cert"),
+                (timeout.is_some(), "--timeout"),
+            ];
+            if let Some((_, flag)) = given.iter().find(|(given, _)| *given) {
+                return Err(wrong(&format!("a receiver registers with nobody, and takes no {flag}"), "Leave it out."));
             }
             NewConnection::receiver(&args.name, &args.site_url, token.token()?)
         }
