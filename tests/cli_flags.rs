@@ -155,6 +155,8 @@ fn nothing_is_changed_when_the_options_cannot_be_used() {
     let create = "connections create --db shop.db --name N --site-url https://b.example";
     folder.run(&format!("{create} --ca-cert nosuch.pem")).failed(1, &["nosuch.pem"]);
     assert!(folder.list("connections list --db shop.db").is_empty());
+    folder.run("serve --db shop.db --ca-cert nosuch.pem --site-url https://a.example").failed(1, &["nosuch.pem"]);
+    assert_eq!(folder.json("settings get site_url --db shop.db")["value"], Value::Null);
     folder.run("pull http://127.0.0.1:1 --token-file nosuch --db new.db").failed(1, &["nosuch"]);
     assert!(!folder.path("new.db").exists());
     folder.run(&format!("{create} --no-notify")).ok();

@@ -55,6 +55,14 @@ pub struct ServeArgs {
     #[arg(long, value_name = "PEM", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
 
+    /// When other sites are told something: trust the certificate authority in this PEM file besides the usual ones
+    #[arg(long, value_name = "PEM")]
+    pub ca_cert: Option<PathBuf>,
+
+    /// When other sites are told something: what stands before /sync in their paths; tried before the root and /phoenix_kit
+    #[arg(long, value_name = "PATH")]
+    pub remote_prefix: Option<String>,
+
     #[command(flatten)]
     pub format: Format,
 }
