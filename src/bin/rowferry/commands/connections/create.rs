@@ -111,7 +111,7 @@ fn new_connection(args: &CreateArgs, secrets: &Secrets) -> Result<NewConnection,
         }
     };
     let mut policy = Policy::default();
-    args.policy.apply(&mut policy);
+    args.policy.apply(&mut policy, &args.policy.hours().map_err(Failure::typed)?);
     let mut new = new.policy(policy);
     if let Some(password) = &secrets.download_password {
         new = new.download_password(password.as_str());

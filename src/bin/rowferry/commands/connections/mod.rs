@@ -82,6 +82,7 @@ fn show(args: &ShowArgs, out: &mut Out) -> Result<(), Failure> {
 fn update(args: &UpdateArgs, out: &mut Out) -> Result<(), Failure> {
     let secrets = args.secrets()?;
     let token = secrets.token.as_ref().map(Secret::token).transpose()?;
+    let hours = args.policy.hours().map_err(Failure::typed)?;
     let site = open_existing(&args.db)?;
     let connections = site.connections().by(&args.by.name);
     let Connection { uuid, direction, .. } = find(&site, &args.connection)?;
@@ -91,7 +92,7 @@ fn update(args: &UpdateArgs, out: &mut Out) -> Result<(), Failure> {
     }
     let mut connection = connections
         .update(uuid, |edit| {
-            args.policy.apply(&mut edit.policy);
+            args.policy.apply(&mut edit.policy, &hours);
             if let Some(name) = &args.name {
                 edit.name.clone_from(name);
             }
