@@ -184,7 +184,7 @@ fn long_lists_are_listed_whole() {
            records_skipped, records_failed, bytes_transferred, status, requires_approval, touched_at, metadata, inserted_at)
          SELECT printf('0199c2f8-0000-7000-8000-%012x', value), 'send', 'users', 0, 0, 0, 0, 0, 0, 'completed', 0, at, '{}', at
          FROM (WITH RECURSIVE s(value) AS (VALUES (1) UNION ALL SELECT value + 1 FROM s WHERE value < 1200) SELECT value FROM s),
-              (SELECT inserted_at AS at FROM rowferry_connections)",
+              (SELECT at FROM rowferry_events LIMIT 1)",
     );
     let list = |more: &str| folder.list(&format!("transfers list --db shop.db {more}"));
     assert_eq!([list("--limit 5000").len(), list("--limit 1100").len(), list("").len()], [1200, 1100, 100]);

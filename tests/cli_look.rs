@@ -58,5 +58,5 @@ fn a_site_that_takes_the_token_over_http_only_can_be_looked_at() {
     look("count ghost").failed(1, &["no table \"ghost\""]);
     let page = look("records users --limit 2 --offset 1").ok().json();
     assert_eq!((&page["records"][0]["id"], page["records"].as_array().unwrap().len()), (&json!(2), 2));
-    look("records ghost").failed(1, &["ghost"]);
+    look("records ghost").failed(1, &["Table not found"]);
 }
