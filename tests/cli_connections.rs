@@ -51,7 +51,7 @@ fn a_connection_is_registered_approved_pulled_through_and_ended() {
 
     let old = text(&made, "token");
     let rotated = folder.json("connections rotate-token Backup --db shop.db");
-    assert_eq!(text(&rotated["notified"], "outcome"), "told");
+    assert_eq!((text(&rotated["notified"], "outcome"), &rotated["queued"]), ("told", &json!(true)));
     let look = |token: &str| folder.run(&format!("tables {} --token {token} --json", pair.shop.url));
     assert_eq!(look(old).failed(1, &[]).json()["code"], "invalid_token");
     assert_eq!(look(text(&rotated, "token")).ok().json()["tables"].as_array().unwrap().len(), 2);
@@ -92,7 +92,7 @@ fn what_the_other_site_answers_to_a_registration_is_told() {
     delete();
 
     mode("require_password");
-    folder.run("settings set incoming_password hunter2 --db backup.db").ok();
+    folder.run_with_input("settings set incoming_password --value-file - --db backup.db", "hunter2\n").ok();
     for (more, status) in [("", 401), ("--remote-password wrong", 401)] {
         assert_eq!(pair.connect(more)["notified"]["http_status"], status);
         delete();
@@ -170,7 +170,7 @@ fn a_connection_made_by_hand_works_and_keeps_its_secrets_out_of_sight() {
     // Tokens may begin with a hyphen, as options do.
     assert_eq!(look("--token -x --password -y").failed(1, &[]).stdout, "");
     let rotated = folder.json("connections rotate-token Backup --db shop.db --no-notify");
-    assert_eq!(rotated["notified"], Value::Null);
+    assert_eq!((&rotated["notified"], &rotated["queued"]), (&Value::Null, &json!(true)));
     folder.run(&format!("connections update Shop --db backup.db --token {}", text(&rotated, "token"))).ok();
     pull("--table users").ok();
     folder.run("connections rotate-token Shop --db backup.db").failed(2, &["made by the other site", "update --token-file"]);

@@ -100,6 +100,10 @@ fn what_cannot_be_meant_is_wrong_usage() {
         "connections create --db shop.db --name N --site-url https://x.example --direction receiver",
         "connections create --db shop.db --name N --site-url https://x.example --direction sideways",
         "connections create --db shop.db --name N --site-url https://x.example --no-notify --remote-password P",
+        "connections create --db shop.db --name N --site-url https://x.example --direction receiver --token T --no-notify",
+        "connections create --db shop.db --name N --site-url https://x.example --direction receiver --token T --prefix p",
+        "connections create --db shop.db --name N --site-url https://x.example --direction receiver --token T --ca-cert c",
+        "connections create --db shop.db --name N --site-url https://x.example --direction receiver --token T --timeout 5",
         "connections list --db shop.db --status open",
         "connections list --db shop.db --limit 0",
         "connections show --db shop.db",
@@ -123,6 +127,8 @@ fn what_cannot_be_meant_is_wrong_usage() {
         "pull --connection N --db shop.db --wait-for-approval 0",
         "tables http://127.0.0.1:1 --password P",
         "serve --db shop.db --trusted-proxy nonsense",
+        "settings set enabled --db shop.db",
+        "settings set enabled true --value-file token --db shop.db",
     ] {
         let ran = folder.run(line);
         assert_eq!(ran.status, 2, "{line}: {ran:?}");
@@ -141,4 +147,60 @@ fn what_cannot_be_meant_is_wrong_usage() {
     }
     assert_eq!(folder.list("connections list --db shop.db").len(), 1);
     assert_eq!(folder.json("connections show N --db shop.db")["updated_at"], made["updated_at"]);
+}
+
+#[test]
+fn nothing_is_changed_when_the_options_cannot_be_used() {
+    let folder = Folder::new();
+    let create = "connections create --db shop.db --name N --site-url https://b.example";
+    folder.run(&format!("{create} --ca-cert nosuch.pem")).failed(1, &["nosuch.pem"]);
+    assert!(folder.list("connections list --db shop.db").is_empty());
+    folder.run("serve --db shop.db --ca-cert nosuch.pem --site-url https://a.example").failed(1, &["nosuch.pem"]);
+    assert_eq!(folder.json("settings get site_url --db shop.db")["value"], Value::Null);
+    folder.run("pull http://127.0.0.1:1 --token-file nosuch --db new.db").failed(1, &["nosuch"]);
+    assert!(!folder.path("new.db").exists());
+    folder.run(&format!("{create} --no-notify")).ok();
+    let before = folder.list("events --db shop.db");
+    for line in ["rotate-token", "suspend", "revoke", "delete"] {
+        folder.run(&format!("connections {line} N --db shop.db --ca-cert nosuch.pem")).failed(1, &["nosuch.pem"]);
+    }
+    assert_eq!(folder.list("events --db shop.db"), before);
+    folder.run("connections update N --db shop.db --name M --token T").failed(2, &["made here"]);
+    std::fs::write(folder.path("token"), "T").unwrap();
+    let receiver = format!("{create} --direction receiver --token-file token").replace("--name N", "--name R");
+    folder.run(&receiver).ok();
+    std::fs::write(folder.path("token"), "not a token\n").unwrap();
+    folder.run("connections update R --db shop.db --name M --token-file token").failed(2, &["token"]);
+    folder.run("connections show M --db shop.db").failed(1, &["no connection"]);
+}
+
+#[test]
+fn long_lists_are_listed_whole() {
+    let folder = Folder::new();
+    folder.run("connections create --db shop.db --name N --site-url https://b.example --no-notify").ok();
+    folder.sql(
+        "shop.db",
+        "INSERT INTO rowferry_transfers (uuid, direction, table_name, records_transferred, records_created, records_updated,
+           records_skipped, records_failed, bytes_transferred, status, requires_approval, touched_at, metadata, inserted_at)
+         SELECT printf('0199c2f8-0000-7000-8000-%012x', value), 'send', 'users', 0, 0, 0, 0, 0, 0, 'completed', 0, at, '{}', at
+         FROM (WITH RECURSIVE s(value) AS (VALUES (1) UNION ALL SELECT value + 1 FROM s WHERE value < 1200) SELECT value FROM s),
+              (SELECT at FROM rowferry_events LIMIT 1)",
+    );
+    let list = |more: &str| folder.list(&format!("transfers list --db shop.db {more}"));
+    assert_eq!([list("--limit 5000").len(), list("--limit 1100").len(), list("").len()], [1200, 1100, 100]);
+    let rest = list("--limit 5000 --offset 1199");
+    assert_eq!((rest.len(), text(&rest[0], "uuid")), (1, "0199c2f8-0000-7000-8000-000000000001"));
+}
+
+#[test]
+fn a_new_token_that_cannot_be_sent_goes_by_hand() {
+    let folder = Folder::new();
+    folder.run("connections create --db shop.db --name N --site-url https://b.example --no-notify").ok();
+    folder.run("sessions reset-key --db shop.db").ok();
+    let rotated = folder.json("connections rotate-token N --db shop.db");
+    assert_eq!((&rotated["queued"], text(&rotated["notified"], "outcome")), (&json!(false), "by_hand"));
+    assert_eq!(text(&rotated, "token").len(), 43);
+    folder.run("sessions reset-key --db shop.db").ok();
+    let people = folder.run("connections rotate-token N --db shop.db").ok().stdout;
+    assert!(people.contains("by hand"), "{people}");
 }

@@ -47,6 +47,9 @@ struct BegunByCode {
     tables: HashMap<String, (OffsetDateTime, u32)>,
 }
 
+/// What someone is told of an approval: how it stands, the transfer, and the reason.
+type Told = (ApprovalStatus, Option<Uuid>, Option<String>);
+
 #[derive(Debug)]
 enum Who {
     /// As it was read last, and what is kept of the token and password that let him in.
@@ -362,12 +365,7 @@ impl Pass {
     }
 
     /// Asks the people here to approve the pulls of these tables: one call of the rate, and one transaction.
-    fn ask(
-        &self,
-        uuid: Uuid,
-        tables: &[&str],
-        now: OffsetDateTime,
-    ) -> Answer<Vec<(ApprovalStatus, Option<Uuid>, Option<String>)>> {
+    fn ask(&self, uuid: Uuid, tables: &[&str], now: OffsetDateTime) -> Answer<Vec<Told>> {
         let site = self.access.site();
         let request = |table: &&str| {
             let mut request = self.transfer(table, None, now);

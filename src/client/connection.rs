@@ -149,8 +149,11 @@ impl Client {
     }
 
     /// [`Client::connect`]; `None` when the other site takes the token but not for a channel whose topic is not told to
-    /// receivers, as the reference system does: then it can be asked over HTTP.
-    pub(crate) fn connect_to_rowferry(url: &str, auth: Auth, options: ConnectOptions) -> Result<Option<Client>> {
+    /// receivers, as the reference system does: then it can be asked over HTTP, with [`Api::with_auth`](crate::Api::with_auth).
+    ///
+    /// # Errors
+    /// Those of [`Client::connect`].
+    pub fn connect_to_rowferry(url: &str, auth: Auth, options: ConnectOptions) -> Result<Option<Client>> {
         let url = SiteUrl::parse(url)?;
         refuse_without_tls(&url)?;
         let pass = auth.pass()?;

@@ -130,11 +130,11 @@ impl Api {
         Ok(Api { url, options: options.clone(), credential: None, password: None, line: Mutex::new(line) })
     }
 
-    /// The same, with what gives the right to ask.
+    /// The same, with what gives the right to ask: a token and its password.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] also for a code, which is good for a channel only.
-    pub(crate) fn with_auth(url: &str, auth: &Auth, options: &ConnectOptions) -> Result<Api> {
+    /// Those of [`Api::new`]; [`ErrorKind::InvalidInput`] also for a code, which is good for a channel only.
+    pub fn with_auth(url: &str, auth: &Auth, options: &ConnectOptions) -> Result<Api> {
         let (token, password) = auth.token_and_password()?;
         let api = Api::new(url, options)?.token(&token);
         Ok(match password {

@@ -140,7 +140,8 @@ pub struct Network {
     #[arg(long, value_name = "PEM")]
     pub ca_cert: Option<PathBuf>,
 
-    /// How long connecting may take, up to 30 s, and then all that follows. Without it, 30 s to connect and 60 s for each answer
+    /// How long each step may take: to connect, 30 s at most, and then each answer; for a pull, all answers together. Without
+    /// it, 30 s to connect and 60 s for each answer
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub timeout: Option<Duration>,
 }

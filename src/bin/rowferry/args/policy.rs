@@ -45,7 +45,12 @@ pub struct PolicyArgs {
     pub max_records_per_request: Option<u64>,
 
     /// Most calls and pulls of a table per minute [at first: 60]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long,
+        visible_alias = "rate-limit-requests-per-minute",
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     pub rate_limit: Option<u32>,
 
     /// The only addresses that may use it, like 10.0.0.0/8,192.0.2.1
@@ -56,12 +61,28 @@ pub struct PolicyArgs {
     #[arg(long, value_name = "FROM-TO", value_parser = or_none(hours_of_day))]
     pub allowed_hours: Option<Change<AllowedHours>>,
 
+    /// The first of those hours, instead of --allowed-hours
+    #[arg(long, value_name = "HOUR", requires = "allowed_hours_end", conflicts_with = "allowed_hours",
+        value_parser = clap::value_parser!(u8).range(..=23))]
+    pub allowed_hours_start: Option<u8>,
+
+    /// The last of those hours, which belongs to them
+    #[arg(long, value_name = "HOUR", requires = "allowed_hours_start", conflicts_with = "allowed_hours",
+        value_parser = clap::value_parser!(u8).range(..=23))]
+    pub allowed_hours_end: Option<u8>,
+
     /// The strategy of pulls that name none [at first: skip]
     #[arg(long, value_name = "skip|overwrite|merge|append")]
     pub default_conflict_strategy: Option<Strategy>,
 
     /// Whether tables are to be pulled regularly. Kept for a later version: nothing pulls by itself yet
-    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(
+        long,
+        visible_alias = "auto-sync-enabled",
+        value_name = "true|false",
+        num_args = 0..=1,
+        default_missing_value = "true"
+    )]
     pub auto_sync: Option<bool>,
 
     /// The tables that are to be pulled regularly
@@ -69,13 +90,27 @@ pub struct PolicyArgs {
     pub auto_sync_tables: Option<Change<Vec<String>>>,
 
     /// Every how many minutes they are to be pulled [at first: 60]
-    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long,
+        visible_alias = "auto-sync-interval-minutes",
+        value_name = "MINUTES",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     pub auto_sync_interval: Option<u32>,
 }
 
 impl PolicyArgs {
-    /// Puts what was typed into a policy.
-    pub fn apply(&self, policy: &mut Policy) {
+    /// The hours that were typed, in either way.
+    pub fn hours(&self) -> rowferry::Result<Option<Change<AllowedHours>>> {
+        match (self.allowed_hours_start, self.allowed_hours_end) {
+            (Some(start), Some(end)) => Ok(Some(Change::To(AllowedHours::new(start, end)?))),
+            // clap takes both or none.
+            _ => Ok(self.allowed_hours.clone()),
+        }
+    }
+
+    /// Puts what was typed into a policy, with the [hours](PolicyArgs::hours).
+    pub fn apply(&self, policy: &mut Policy, hours: &Option<Change<AllowedHours>>) {
         fn set<T: Clone>(field: &mut T, given: &Option<T>) {
             if let Some(value) = given {
                 field.clone_from(value);
@@ -101,7 +136,7 @@ impl PolicyArgs {
         set(&mut policy.max_records_per_request, &self.max_records_per_request);
         set(&mut policy.rate_limit_requests_per_minute, &self.rate_limit);
         names(&mut policy.ip_whitelist, &self.ip_whitelist);
-        limit(&mut policy.allowed_hours, &self.allowed_hours);
+        limit(&mut policy.allowed_hours, hours);
         set(&mut policy.default_conflict_strategy, &self.default_conflict_strategy);
         set(&mut policy.auto_sync_enabled, &self.auto_sync);
         names(&mut policy.auto_sync_tables, &self.auto_sync_tables);
@@ -123,7 +158,8 @@ mod tests {
     }
 
     fn typed(words: &[&str], policy: &mut Policy) {
-        Typed::try_parse_from(["rowferry"].iter().chain(words)).unwrap().policy.apply(policy);
+        let typed = Typed::try_parse_from(["rowferry"].iter().chain(words)).unwrap().policy;
+        typed.apply(policy, &typed.hours().unwrap());
     }
 
     #[test]
@@ -160,5 +196,22 @@ mod tests {
                        --rate-limit 60 --default-conflict-strategy skip --auto-sync-interval 60";
         typed(&cleared.split_whitespace().collect::<Vec<_>>(), &mut policy);
         assert_eq!(policy, Policy::default());
+    }
+    #[test]
+    fn the_names_of_the_fields_are_taken_too() {
+        let mut policy = Policy::default();
+        let all = "--rate-limit-requests-per-minute 6 --allowed-hours-start 22 --allowed-hours-end 5 --auto-sync-enabled \
+                   --auto-sync-interval-minutes 7";
+        typed(&all.split_whitespace().collect::<Vec<_>>(), &mut policy);
+        assert_eq!((policy.rate_limit_requests_per_minute, policy.auto_sync_interval_minutes), (6, 7));
+        assert_eq!((policy.allowed_hours, policy.auto_sync_enabled), (Some(AllowedHours::new(22, 5).unwrap()), true));
+        for bad in [
+            "--allowed-hours-start 22",
+            "--allowed-hours-end 5",
+            "--allowed-hours-start 22 --allowed-hours-end 24",
+            "--allowed-hours-start 22 --allowed-hours-end 5 --allowed-hours none",
+        ] {
+            assert!(Typed::try_parse_from(["rowferry"].into_iter().chain(bad.split(' '))).is_err(), "{bad}");
+        }
     }
 }

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use rowferry::{AddressRange, Direction, EventKind};
 use uuid::Uuid;
 
+use super::secret::Secret;
 use super::{Db, Format, Network};
 use crate::values::{hours, listen};
 
@@ -53,6 +54,14 @@ pub struct ServeArgs {
     /// The certificate's private key, a PEM file
     #[arg(long, value_name = "PEM", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+
+    /// When other sites are told something: trust the certificate authority in this PEM file besides the usual ones
+    #[arg(long, value_name = "PEM")]
+    pub ca_cert: Option<PathBuf>,
+
+    /// When other sites are told something: what stands before /sync in their paths; tried before the root and /phoenix_kit
+    #[arg(long, value_name = "PATH")]
+    pub remote_prefix: Option<String>,
 
     #[command(flatten)]
     pub format: Format,
@@ -133,14 +142,19 @@ pub enum SettingsCommand {
     },
 
     /// Changes a setting. An empty value takes incoming_password and site_url away.
-    #[command(after_help = "Example:\n  rowferry settings set enabled false --db shop.db")]
+    #[command(after_help = "Example:\n  rowferry settings set enabled false --db shop.db\n  \
+                      rowferry settings set incoming_password --value-file - --db shop.db")]
     Set {
         /// enabled, incoming_mode, incoming_password, site_url or allow_internal_urls
         key: String,
 
-        /// Its new value
-        #[arg(allow_hyphen_values = true)]
-        value: String,
+        /// Its new value. Others on this machine can see it: --value-file hides a password
+        #[arg(allow_hyphen_values = true, required_unless_present = "value_file")]
+        value: Option<Secret>,
+
+        /// A file with the value in its first line; - is standard input
+        #[arg(long, value_name = "FILE", conflicts_with = "value")]
+        value_file: Option<PathBuf>,
 
         #[command(flatten)]
         db: Db,

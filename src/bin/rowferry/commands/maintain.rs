@@ -20,10 +20,9 @@ pub struct Maintainer {
 }
 
 impl Maintainer {
-    pub fn start(site: Site) -> Result<Self, Failure> {
+    /// Starts it; other sites are told what waits for them with these options, which have this token.
+    pub fn start(site: Site, options: ConnectOptions, cancel: CancelToken) -> Result<Self, Failure> {
         let (stop, stopped) = mpsc::channel();
-        let cancel = CancelToken::new();
-        let options = ConnectOptions::default().cancel_token(cancel.clone());
         let work = move || {
             loop {
                 match site.maintain_with(options.clone()) {
@@ -43,9 +42,14 @@ impl Maintainer {
         Ok(Maintainer { stop, cancel, thread })
     }
 
-    /// Ends it. What it is telling another site just now is cancelled, and told again later.
-    pub fn stop(self) {
+    /// Asks it to end. What it is telling another site just now is cancelled, and told again later.
+    pub fn cancel(&self) {
         self.cancel.cancel();
+    }
+
+    /// Waits for its end.
+    pub fn stop(self) {
+        self.cancel();
         drop(self.stop);
         if self.thread.join().is_err() {
             log::error!("the thread that maintains the site panicked");

@@ -3,6 +3,7 @@
 pub mod connections;
 pub mod events;
 pub mod inspect;
+mod look;
 mod maintain;
 pub mod pull;
 mod report;
@@ -35,6 +36,30 @@ pub fn open_existing(db: &Db) -> Result<Site, Failure> {
             .with_source(error)
             .into()),
     }
+}
+
+/// How many entries of a list are read at a time.
+const PAGE: u32 = 500;
+
+/// A list that is read page by page, by its limit and offset; all of it without a limit.
+pub fn all<T>(
+    limit: Option<u32>,
+    offset: u64,
+    read: impl Fn(u32, u64) -> rowferry::Result<Vec<T>>,
+) -> Result<Vec<T>, Failure> {
+    let mut found = Vec::new();
+    let mut left = limit.unwrap_or(u32::MAX);
+    while left > 0 {
+        let most = left.min(PAGE);
+        let page = read(most, offset.saturating_add(found.len() as u64))?;
+        let full = page.len() == most as usize;
+        left -= most;
+        found.extend(page);
+        if !full {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 /// The path of a SQLite file.

@@ -16,25 +16,32 @@ use crate::progress::{Bar, Events};
 pub fn run(args: &PullArgs, out: &mut Out) -> Result<Done, Failure> {
     let cancel = cancelled_by_signals()?;
     let mut connect = connect_options(&args.network, &cancel)?;
-    // Before the code is spent: a database that cannot be written is found out now.
-    let Target { site: backup, made, _scratch } = target(args)?;
-    let from = match (&args.connection, &args.url) {
-        (Some(connection), _) => {
+    // Before a database is made: secrets that cannot be read must not leave an empty one behind.
+    let auth = match &args.connection {
+        Some(_) => {
             if let Some(password) = args.access.password.secret()? {
                 connect = connect.download_password(password.as_str());
             }
+            None
+        }
+        None => Some(args.access.auth()?),
+    };
+    // Before the code is spent: a database that cannot be written is found out now.
+    let Target { site: backup, made, _scratch } = target(args)?;
+    let from = match (&args.connection, &args.url, auth) {
+        (Some(connection), _, _) => {
             From::Connection(backup.connections().find(connection).map_err(Failure::typed)?.uuid, connect)
         }
-        (None, Some(url)) => From::Url(url, args.access.auth()?, connect),
+        (None, Some(url), Some(auth)) => From::Url(url, auth, connect),
         // clap asks for one of them.
-        (None, None) => return Err(Failure::usage(no_other_site())),
+        (None, _, _) => return Err(Failure::usage(no_other_site())),
     };
     let mut options = TransferOptions::new()
         .batch_size(args.batch_size)
         .create_missing_tables(!args.no_create_tables)
         .dry_run(args.dry_run)
         .initiated_by(&args.by.name)
-        .cancel(cancel);
+        .cancel(cancel.clone());
     if let Some(strategy) = args.strategy {
         options = options.strategy(strategy);
     }
@@ -76,7 +83,7 @@ pub fn run(args: &PullArgs, out: &mut Out) -> Result<Done, Failure> {
         true => out.json(&report::Json(&pulled))?,
         false => report::print(&pulled, args.dry_run, out)?,
     }
-    verdict(pulled)
+    verdict(pulled, cancel.is_cancelled())
 }
 
 /// Where the tables come from.
@@ -148,8 +155,8 @@ fn with_events(
     failed.map_or(Ok(pulled), Err)
 }
 
-/// How the command ends after this report.
-fn verdict(report: Report) -> Result<Done, Failure> {
+/// How the command ends after this report; `cancelled` says that it was interrupted here.
+fn verdict(report: Report, cancelled: bool) -> Result<Done, Failure> {
     if report.is_clean() {
         return Ok(Done::Whole);
     }
@@ -158,7 +165,7 @@ fn verdict(report: Report) -> Result<Done, Failure> {
     let incomplete = report.tables.iter().filter(|(_, table)| table.status != TableStatus::Completed).count();
     let records: u64 = report.tables.iter().map(|(_, table)| table.outcome.failed).sum();
     let mut errors: Vec<Error> = report.tables.into_iter().filter_map(|(_, table)| table.error).collect();
-    let cut_off = errors.iter().position(ends_the_pull);
+    let cut_off = errors.iter().position(|error| ends_the_pull(error, cancelled));
     if let Some(at) = cut_off {
         return Err(Failure::reported(errors.swap_remove(at)));
     }
@@ -174,6 +181,25 @@ fn verdict(report: Report) -> Result<Done, Failure> {
     Ok(Done::Partly)
 }
 
-fn ends_the_pull(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Disconnected | ErrorKind::Timeout | ErrorKind::Unreachable)
+/// Whether nothing was tried after this error. What the other site answered, or called off, ends one table only.
+fn ends_the_pull(error: &Error, cancelled: bool) -> bool {
+    match error.kind() {
+        ErrorKind::Cancelled => cancelled,
+        ErrorKind::Disconnected | ErrorKind::Timeout | ErrorKind::Unreachable => error.http_status().is_none(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_the_other_site_called_off_does_not_end_the_pull() {
+        let error = |kind| Error::new(kind, "m");
+        assert!(ends_the_pull(&error(ErrorKind::Cancelled), true) && !ends_the_pull(&error(ErrorKind::Cancelled), false));
+        assert!(ends_the_pull(&error(ErrorKind::Timeout), false));
+        assert!(!ends_the_pull(&error(ErrorKind::Timeout).with_http_status(504), false));
+        assert!(!ends_the_pull(&error(ErrorKind::TableNotFound), true));
+    }
 }

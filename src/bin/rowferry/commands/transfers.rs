@@ -4,7 +4,7 @@ use rowferry::{Transfer, TransferFilter, TransferStatus, Transfers};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{connection_uuid, moment, open_existing, size};
+use super::{all, connection_uuid, moment, open_existing, size};
 use crate::args::transfers::{ListArgs, OneArgs, ReasonArgs, ShowArgs, StatsArgs, TransfersCommand};
 use crate::failure::{Done, Failure};
 use crate::output::{Out, Table, grouped, printable};
@@ -28,7 +28,7 @@ pub fn run(command: &TransfersCommand, out: &mut Out) -> Result<Done, Failure> {
 
 fn list(args: &ListArgs, out: &mut Out) -> Result<(), Failure> {
     let site = open_existing(&args.db)?;
-    let mut filter = TransferFilter::new().statuses(args.statuses.iter().copied()).limit(args.limit).offset(args.offset);
+    let mut filter = TransferFilter::new().statuses(args.statuses.iter().copied());
     if let Some(direction) = args.direction {
         filter = filter.direction(direction);
     }
@@ -47,10 +47,13 @@ fn list(args: &ListArgs, out: &mut Out) -> Result<(), Failure> {
     if let Some(to) = args.to {
         filter = filter.to(to);
     }
-    let transfers = match args.pending {
-        true => site.transfers().pending_approvals(&filter)?,
-        false => site.transfers().list(&filter)?,
-    };
+    let transfers = all(Some(args.limit), args.offset, |limit, offset| {
+        let page = filter.clone().limit(limit).offset(offset);
+        match args.pending {
+            true => site.transfers().pending_approvals(&page),
+            false => site.transfers().list(&page),
+        }
+    })?;
     if args.format.json {
         return transfers.iter().try_for_each(|transfer| out.json(&shown(transfer)));
     }

@@ -2,13 +2,14 @@
 
 use rowferry::{
     Connection, ConnectionDirection, Error, ErrorKind, NewConnection, NewlyConnected, Policy, RegisterOutcome,
-    RegisterResult, Site,
+    RegisterResult,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::tell::{self, Told};
+use super::tell::{self, Teller, Told};
 use super::{Shown, find, shown};
+use crate::args::Network;
 use crate::args::connections::{ChangeArgs, CreateArgs, Secrets};
 use crate::args::secret::Secret;
 use crate::commands::{cancelled_by_signals, connect_options, open_existing};
@@ -24,10 +25,24 @@ struct Made<'c, N: Serialize> {
     notified: Option<N>,
 }
 
+/// A connection with its new token, and what the other site said to it.
+#[derive(Serialize)]
+struct Rotated<'c> {
+    #[serde(flatten)]
+    connection: Shown<'c>,
+    token: &'c str,
+    /// Whether the other site can be told at all: where the old token is lost, it must be given the new one by hand.
+    queued: bool,
+    notified: Option<&'c Told>,
+}
+
 pub fn run(args: &CreateArgs, out: &mut Out) -> Result<(), Failure> {
     let secrets = args.secrets()?;
     let new = new_connection(args, &secrets)?;
     let site = open_existing(&args.db)?;
+    // Whatever can fail here does so before there is a token that is shown only once.
+    let ours = site.settings().site_url()?;
+    let notifier = site.notifier(connect_options(&args.network, &cancelled_by_signals()?)?).by(&args.by.name);
     let NewlyConnected { connection, token, .. } =
         site.connections().by(&args.by.name).create(new).map_err(Failure::typed)?;
     if connection.direction == ConnectionDirection::Receiver {
@@ -36,12 +51,18 @@ pub fn run(args: &CreateArgs, out: &mut Out) -> Result<(), Failure> {
             false => receiver(args, &connection, out),
         };
     }
-    let asked = match args.no_notify {
-        true => None,
-        false => Some(Registration::ask(args, &site, &connection, &token, secrets.remote_password.as_ref())?),
+    let asked = match (args.no_notify, &ours) {
+        (true, _) => None,
+        (false, None) => Some(Registration::NoUrl),
+        (false, Some(_)) => {
+            // The connection is there, and its token is known only here: whatever goes wrong, both are shown.
+            let password = secrets.remote_password.as_ref().map(Secret::as_str);
+            let asked = notifier.register(connection.uuid, &token, password);
+            Some(asked.map_or_else(Registration::Failed, Registration::Asked))
+        }
     };
-    // With what the registration left in its notes.
-    let connection = site.connections().get(connection.uuid)?;
+    // With what the registration left in its notes, which are not worth the token.
+    let connection = site.connections().get(connection.uuid).unwrap_or(connection);
     if args.format.json {
         let notified = asked.as_ref().map(Registration::json);
         return out.json(&Made { connection: shown(&connection), token: Some(token.as_str()), notified });
@@ -55,9 +76,9 @@ pub fn run(args: &CreateArgs, out: &mut Out) -> Result<(), Failure> {
         Some(asked) if !asked.by_hand() => out.line(asked.text()),
         Some(asked) => {
             out.line(asked.text())?;
-            by_hand(&site, &connection, out)
+            by_hand(ours.as_deref(), &connection, out)
         }
-        None => by_hand(&site, &connection, out),
+        None => by_hand(ours.as_deref(), &connection, out),
     }
 }
 
@@ -66,14 +87,22 @@ fn new_connection(args: &CreateArgs, secrets: &Secrets) -> Result<NewConnection,
     let new = match (args.direction, &secrets.token) {
         (ConnectionDirection::Sender, None) => NewConnection::sender(&args.name, &args.site_url),
         (ConnectionDirection::Receiver, Some(token)) => {
-            if secrets.remote_password.is_some() {
-                return Err(wrong("a receiver registers with nobody, and takes no --remote-password", "Leave it out."));
+            // The other site made the connection: there is nothing to tell it.
+            let Network { prefix, ca_cert, timeout } = &args.network;
+            let given = [
+                (secrets.remote_password.is_some(), "--remote-password"),
+                (args.no_notify, "--no-notify"),
+                (prefix.is_some(), "--prefix"),
+                (ca_cert.is_some(), "--ca-cert"),
+                (timeout.is_some(), "--timeout"),
+            ];
+            if let Some((_, flag)) = given.iter().find(|(given, _)| *given) {
+                return Err(wrong(&format!("a receiver registers with nobody, and takes no {flag}"), "Leave it out."));
             }
             NewConnection::receiver(&args.name, &args.site_url, token.token()?)
         }
         (ConnectionDirection::Sender, Some(_)) => {
-            return Err(wrong(
-                "the token of a sender is made here",
+            return Err(no_token_of_a_sender(
                 "Leave --token out, or add --direction receiver if the other site gave the token out.",
             ));
         }
@@ -82,7 +111,7 @@ fn new_connection(args: &CreateArgs, secrets: &Secrets) -> Result<NewConnection,
         }
     };
     let mut policy = Policy::default();
-    args.policy.apply(&mut policy);
+    args.policy.apply(&mut policy, &args.policy.hours().map_err(Failure::typed)?);
     let mut new = new.policy(policy);
     if let Some(password) = &secrets.download_password {
         new = new.download_password(password.as_str());
@@ -91,6 +120,10 @@ fn new_connection(args: &CreateArgs, secrets: &Secrets) -> Result<NewConnection,
         new = new.metadata(metadata.clone());
     }
     Ok(new)
+}
+
+pub fn no_token_of_a_sender(hint: &str) -> Failure {
+    wrong("the token of a sender is made here", hint)
 }
 
 fn wrong(message: &str, hint: &str) -> Failure {
@@ -115,23 +148,6 @@ enum Registration {
 }
 
 impl Registration {
-    fn ask(
-        args: &CreateArgs,
-        site: &Site,
-        connection: &Connection,
-        token: &rowferry::Token,
-        password: Option<&Secret>,
-    ) -> Result<Self, Failure> {
-        if site.settings().site_url()?.is_none() {
-            return Ok(Registration::NoUrl);
-        }
-        let options = connect_options(&args.network, &cancelled_by_signals()?)?;
-        let notifier = site.notifier(options).by(&args.by.name);
-        // The connection is there, and its token is known only here: whatever goes wrong, both are shown.
-        let asked = notifier.register(connection.uuid, token, password.map(Secret::as_str));
-        Ok(asked.map_or_else(Registration::Failed, Registration::Asked))
-    }
-
     /// Whether the token has to be shared by hand.
     fn by_hand(&self) -> bool {
         match self {
@@ -186,8 +202,8 @@ const NO_URL: &str = "The other site was not told: the setting site_url, by whic
                       `rowferry settings set site_url https://... --db DB` sets it.";
 
 /// Says how the other site's people come by the connection without being told by this site.
-fn by_hand(site: &Site, connection: &Connection, out: &mut Out) -> Result<(), Failure> {
-    let ours = site.settings().site_url()?.unwrap_or_else(|| "https://...".to_owned());
+fn by_hand(ours: Option<&str>, connection: &Connection, out: &mut Out) -> Result<(), Failure> {
+    let ours = ours.unwrap_or("https://...");
     let name = super::quoted(&connection.name);
     out.line("Give the token to the other site's people by hand. They put it into a file, and run:")?;
     out.line("")?;
@@ -207,20 +223,21 @@ fn show_token(connection: &Connection, token: &str, out: &mut Out) -> Result<(),
 pub fn rotate(args: &ChangeArgs, out: &mut Out) -> Result<(), Failure> {
     let site = open_existing(&args.one.db)?;
     let uuid = find(&site, &args.one.connection)?.uuid;
+    let teller = Teller::new(&site, &args.tell, &args.one.by.name)?;
     let NewlyConnected { connection, token, queued, .. } =
         site.connections().by(&args.one.by.name).regenerate_token(uuid).map_err(Failure::typed)?;
-    let told = tell::tell(&site, &connection, &args.tell, &args.one.by.name)?;
+    // What is not queued cannot be told: nothing is asked for that.
+    let told = if queued { teller.tell(&connection) } else { Some(Told::by_hand()) };
     if args.one.format.json {
-        let made = Made::<&Told> { connection: shown(&connection), token: Some(token.as_str()), notified: told.as_ref() };
-        return out.json(&made);
+        let notified = told.as_ref();
+        return out.json(&Rotated { connection: shown(&connection), token: token.as_str(), queued, notified });
     }
     out.line(format!("Connection {} has a new token; the old one no longer works.", printable(&connection.name)))?;
     out.line("")?;
     show_token(&connection, token.as_str(), out)?;
     out.line("")?;
-    match (&told, queued) {
-        (Some(told), true) => out.line(told.text()),
-        (None, true) => out.line(tell::LATER),
-        (_, false) => out.line("The other site cannot be told, because the old token is lost. Give it the new one by hand."),
+    match &told {
+        Some(told) => out.line(told.text()),
+        None => out.line(tell::LATER),
     }
 }

@@ -4,17 +4,15 @@ mod check;
 mod create;
 mod tell;
 
-use rowferry::{Connection, ConnectionFilter, Connections, Site};
+use rowferry::{Connection, ConnectionDirection, ConnectionFilter, Connections, Site};
 use serde::Serialize;
 
-use self::tell::Told;
+use self::tell::{Teller, Told};
 use super::{moment, open_existing};
 use crate::args::connections::{ChangeArgs, ConnectionsCommand, EndArgs, ListArgs, ShowArgs, UpdateArgs};
+use crate::args::secret::Secret;
 use crate::failure::{Done, Failure};
 use crate::output::{Out, Table, grouped, printable};
-
-/// How many connections are read at a time.
-const PAGE: u32 = 500;
 
 pub fn run(command: &ConnectionsCommand, out: &mut Out) -> Result<Done, Failure> {
     match command {
@@ -83,12 +81,18 @@ fn show(args: &ShowArgs, out: &mut Out) -> Result<(), Failure> {
 
 fn update(args: &UpdateArgs, out: &mut Out) -> Result<(), Failure> {
     let secrets = args.secrets()?;
+    let token = secrets.token.as_ref().map(Secret::token).transpose()?;
+    let hours = args.policy.hours().map_err(Failure::typed)?;
     let site = open_existing(&args.db)?;
     let connections = site.connections().by(&args.by.name);
-    let uuid = find(&site, &args.connection)?.uuid;
+    let Connection { uuid, direction, .. } = find(&site, &args.connection)?;
+    // Before the rest is changed: what cannot be done whole is not done by half.
+    if token.is_some() && direction == ConnectionDirection::Sender {
+        return Err(create::no_token_of_a_sender("Leave --token out; `connections rotate-token` makes a new one."));
+    }
     let mut connection = connections
         .update(uuid, |edit| {
-            args.policy.apply(&mut edit.policy);
+            args.policy.apply(&mut edit.policy, &hours);
             if let Some(name) = &args.name {
                 edit.name.clone_from(name);
             }
@@ -106,8 +110,8 @@ fn update(args: &UpdateArgs, out: &mut Out) -> Result<(), Failure> {
             }
         })
         .map_err(Failure::typed)?;
-    if let Some(token) = &secrets.token {
-        connection = connections.set_token(uuid, token.token()?).map_err(Failure::typed)?;
+    if let Some(token) = token {
+        connection = connections.set_token(uuid, token).map_err(Failure::typed)?;
     }
     match args.format.json {
         true => out.json(&shown(&connection)),
@@ -118,8 +122,9 @@ fn update(args: &UpdateArgs, out: &mut Out) -> Result<(), Failure> {
 fn approve(args: &ChangeArgs, out: &mut Out) -> Result<(), Failure> {
     let site = open_existing(&args.one.db)?;
     let uuid = find(&site, &args.one.connection)?.uuid;
+    let teller = Teller::new(&site, &args.tell, &args.one.by.name)?;
     let connection = site.connections().by(&args.one.by.name).approve(uuid)?;
-    let told = tell::announce(&site, &connection, &args.tell, &args.one.by.name)?;
+    let told = teller.announce(&connection);
     if args.one.format.json {
         return out.json(&Changed { connection: shown(&connection), notified: told.as_ref() });
     }
@@ -136,8 +141,9 @@ fn change(
 ) -> Result<(), Failure> {
     let site = open_existing(&args.one.db)?;
     let uuid = find(&site, &args.one.connection)?.uuid;
+    let teller = Teller::new(&site, &args.tell, &args.one.by.name)?;
     let connection = work(site.connections().by(&args.one.by.name), uuid)?;
-    let told = tell::tell(&site, &connection, &args.tell, &args.one.by.name)?;
+    let told = teller.tell(&connection);
     if args.one.format.json {
         return out.json(&Changed { connection: shown(&connection), notified: told.as_ref() });
     }
@@ -145,21 +151,9 @@ fn change(
     told.map_or(Ok(()), |told| out.line(told.text()))
 }
 
-/// The connections that a filter chooses, page by page; all of them without a limit.
+/// The connections that a filter chooses; all of them without a limit.
 fn all(site: &Site, filter: &ConnectionFilter, limit: Option<u32>, offset: u64) -> Result<Vec<Connection>, Failure> {
-    let mut found = Vec::new();
-    let mut left = limit.unwrap_or(u32::MAX);
-    while left > 0 {
-        let most = left.min(PAGE);
-        let page = site.connections().list(&filter.clone().limit(most).offset(offset.saturating_add(found.len() as u64)))?;
-        let full = page.len() == most as usize;
-        left -= most;
-        found.extend(page);
-        if !full {
-            break;
-        }
-    }
-    Ok(found)
+    super::all(limit, offset, |limit, offset| site.connections().list(&filter.clone().limit(limit).offset(offset)))
 }
 
 /// A name as a shell takes it.

@@ -16,7 +16,8 @@ pub const LATER: &str = "The other site is told by `rowferry serve`.";
 /// What became of the message to the other site.
 #[derive(Debug, Serialize)]
 pub struct Told {
-    /// `told`, `not_found`, `offline`, `refused`, `waiting`, `given_up` or, if there was nothing to say, `nothing`.
+    /// `told`, `not_found`, `offline`, `refused`, `waiting`, `given_up`, `by_hand` where the other site's people must be told, or,
+    /// if there was nothing to say, `nothing`.
     outcome: &'static str,
     /// Why it was not taken.
     message: Option<String>,
@@ -25,18 +26,36 @@ pub struct Told {
     next_at: Option<String>,
 }
 
-/// Sends what waits for the other site of a connection; `None` if it is not to be told now. The change is made already: that the
-/// other site cannot be told is no failure of the command.
-pub fn tell(site: &Site, connection: &Connection, tell: &Tell, by: &str) -> Result<Option<Told>, Failure> {
-    if tell.no_notify {
-        return Ok(None);
+/// Tells the other sites of what is changed here. It is made before anything is changed: what is wrong with its options must
+/// not be found out when there is a token already that is shown only once.
+pub struct Teller(Option<Notifier>);
+
+impl Teller {
+    pub fn new(site: &Site, tell: &Tell, by: &str) -> Result<Self, Failure> {
+        let options = connect_options(&tell.network, &cancelled_by_signals()?)?;
+        Ok(Teller((!tell.no_notify).then(|| site.notifier(options).by(by))))
     }
-    let delivered = match notifier(site, tell, by)?.deliver_to(connection.uuid) {
+
+    /// Sends what waits for the other site of a connection; `None` if it is not to be told now. The change is made already: that
+    /// the other site cannot be told is no failure of the command.
+    pub fn tell(&self, connection: &Connection) -> Option<Told> {
+        self.0.as_ref().map(|notifier| deliver(notifier, connection))
+    }
+
+    /// Lets the sender of a connection know that it was approved here; `None` if it is not to be told now, or this is the sender.
+    pub fn announce(&self, connection: &Connection) -> Option<Told> {
+        let receives = connection.direction == ConnectionDirection::Receiver;
+        self.0.as_ref().filter(|_| receives).map(|notifier| announce(notifier, connection))
+    }
+}
+
+fn deliver(notifier: &Notifier, connection: &Connection) -> Told {
+    let delivered = match notifier.deliver_to(connection.uuid) {
         Ok(delivered @ Delivered { error: None, .. }) => delivered,
-        Ok(Delivered { error: Some(error), .. }) | Err(error) => return Ok(Some(Told::new("waiting", Some(&error)))),
+        Ok(Delivered { error: Some(error), .. }) | Err(error) => return Told::new("waiting", Some(&error)),
     };
     let Some(last) = delivered.messages.into_iter().last() else {
-        return Ok(Some(Told::new("nothing", None)));
+        return Told::new("nothing", None);
     };
     let kind = last.error.as_ref().map(rowferry::Error::kind);
     let outcome = match (last.outcome, kind) {
@@ -47,15 +66,11 @@ pub fn tell(site: &Site, connection: &Connection, tell: &Tell, by: &str) -> Resu
         (DeliveryOutcome::Waiting, Some(kind)) if is_offline(kind) => "offline",
         (DeliveryOutcome::Waiting, _) => "waiting",
     };
-    Ok(Some(Told { next_at: last.next_at.map(moment), ..Told::new(outcome, last.error.as_ref()) }))
+    Told { next_at: last.next_at.map(moment), ..Told::new(outcome, last.error.as_ref()) }
 }
 
-/// Lets the sender of a connection know that it was approved here; `None` if it is not to be told now, or this is the sender.
-pub fn announce(site: &Site, connection: &Connection, tell: &Tell, by: &str) -> Result<Option<Told>, Failure> {
-    if tell.no_notify || connection.direction == ConnectionDirection::Sender {
-        return Ok(None);
-    }
-    let (outcome, error) = match notifier(site, tell, by)?.announce(connection.uuid) {
+fn announce(notifier: &Notifier, connection: &Connection) -> Told {
+    let (outcome, error) = match notifier.announce(connection.uuid) {
         Ok(checked) => match checked.status {
             RemoteStatus::NotFound => ("not_found", None),
             RemoteStatus::Offline => ("offline", checked.error),
@@ -64,11 +79,7 @@ pub fn announce(site: &Site, connection: &Connection, tell: &Tell, by: &str) -> 
         },
         Err(error) => ("refused", Some(error)),
     };
-    Ok(Some(Told::new(outcome, error.as_ref())))
-}
-
-fn notifier(site: &Site, tell: &Tell, by: &str) -> Result<Notifier, Failure> {
-    Ok(site.notifier(connect_options(&tell.network, &cancelled_by_signals()?)?).by(by))
+    Told::new(outcome, error.as_ref())
 }
 
 fn is_offline(kind: ErrorKind) -> bool {
@@ -81,12 +92,19 @@ impl Told {
         Told { outcome, message, http_status, next_at: None }
     }
 
+    /// Of a new token that the other site cannot be sent, because it was to come with the old one.
+    pub fn by_hand() -> Self {
+        let message = "The other site cannot be told, because the old token is lost. Give it the new one by hand.";
+        Told { message: Some(message.to_owned()), ..Told::new("by_hand", None) }
+    }
+
     /// What there is to say for people.
     pub fn text(&self) -> String {
         let why = self.message.as_deref().map(printable).unwrap_or_default();
         match self.outcome {
             "told" => "The other site was told.".to_owned(),
             "not_found" => "The other site no longer has the connection.".to_owned(),
+            "by_hand" => why,
             "nothing" => "Nothing waits for the other site, or `rowferry serve` is telling it just now.".to_owned(),
             "offline" if self.next_at.is_none() => format!("The other site is offline, and was not told: {why}"),
             "offline" => format!("The other site is offline, and the message waits: `rowferry serve` sends it. {why}"),
