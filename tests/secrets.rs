@@ -202,7 +202,11 @@ fn no_secret_is_logged_answered_or_stored() {
     keep(&heap, "delivered", notifier.deliver());
     keep(&heap, "checked", notifier.check(&[connections.get(made.connection.uuid).unwrap()], |_| {}));
     keep(&heap, "checked", backup.site.notifier(options.clone()).check(std::slice::from_ref(&received), |_| {}));
-    keep(&heap, "pulled", backup.site.pull(received.uuid, options.clone().download_password(download), TransferOptions::new()));
+    keep(
+        &heap,
+        "pulled",
+        backup.site.pull(received.uuid, options.clone().download_password(download), TransferOptions::new()),
+    );
     keep_files(&heap, shop.folder.path());
     keep_files(&heap, backup.folder.path());
     let again = connections.regenerate_token(made.connection.uuid).unwrap();

@@ -311,7 +311,15 @@ impl Client {
     pub(crate) fn ask_approvals(&self, tables: &[&str], patience: &Patience) -> Result<Option<Vec<Approval>>> {
         match &self.peer {
             Some(peer) if peer.features.iter().any(|feature| feature == FEATURE_APPROVALS) => {
-                self.ask(Ask::Approvals(tables), patience, |answer| answer.approvals(&self.options.limits)).map(Some)
+                let ask = Ask::Approvals(tables);
+                let clean = |channel: &Channel, approval: Approval| Approval {
+                    reason: approval.reason.map(|reason| channel.cleaned(&reason)),
+                    ..approval
+                };
+                self.call(&described(&ask), patience, |channel, budget| {
+                    let approvals = channel.ask(&ask, budget, |answer| answer.approvals(&self.options.limits))?;
+                    Ok(Some(approvals.into_iter().map(|approval| clean(channel, approval)).collect()))
+                })
             }
             _ => Ok(None),
         }
