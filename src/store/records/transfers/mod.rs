@@ -154,6 +154,21 @@ pub(crate) fn progress(sql: &mut dyn Sql, now: OffsetDateTime, uuid: Uuid, count
     Err(Error::new(ErrorKind::InvalidTransition, message).with_hint("Start it first."))
 }
 
+/// Raises the counters of a transfer that was ended while its pull still ran, and adds to its connection's totals what they lack.
+pub(crate) fn settle(sql: &mut dyn Sql, now: OffsetDateTime, ended: &Transfer, counters: &TransferCounters) -> Result<()> {
+    check(counters)?;
+    let raised = Transfer { counters: ended.counters.raised_to(counters), ..ended.clone() };
+    row::update(sql, &raised, ended.status, now)?;
+    let moved = raised.counters.records_transferred;
+    match ended.connection {
+        // With records moved before, it was counted when it ended.
+        Some(connection) if moved > 0 && ended.counters.records_transferred == 0 => {
+            connections::transferred(sql, connection, moved, raised.counters.bytes_transferred, now)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Notes that a running transfer is alive; one that does not run is left as it is.
 pub(crate) fn touch(sql: &mut dyn Sql, now: OffsetDateTime, uuid: Uuid) -> Result<()> {
     let update = "UPDATE rowferry_transfers SET touched_at = ?2 WHERE uuid = ?1 AND status = ?3";
