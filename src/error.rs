@@ -223,6 +223,13 @@ impl Error {
         self
     }
 
+    /// The same error with its message passed through `change`.
+    #[cfg(feature = "client")]
+    pub(crate) fn reworded(mut self, change: impl FnOnce(&str) -> String) -> Self {
+        self.0.message = change(&self.0.message);
+        self
+    }
+
     /// The same error once more, without the one underneath: for reports that name it for several things.
     pub(crate) fn copy(&self) -> Self {
         Error(Box::new(Inner {

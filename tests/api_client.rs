@@ -324,14 +324,24 @@ fn a_question_is_asked_again_when_its_connection_breaks_and_an_order_is_not() {
     let count = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&count);
     let site = FakeSite::new(move |_| match seen.fetch_add(1, Ordering::SeqCst) {
-        0 => Reply::Close,
+        1 | 4 => Reply::Close,
+        6 => Reply::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{\"succ".to_vec()),
         _ => ok(r#"{"success":true,"tables":[]}"#),
     });
-    api(&site).list_tables().unwrap();
-    assert_eq!(site.asked().len(), 2);
-    count.store(0, Ordering::SeqCst);
-    assert_eq!(kind(api(&site).delete_connection("http://a")), ErrorKind::Disconnected);
+    let calls = api(&site);
+    calls.list_tables().unwrap();
+    calls.list_tables().unwrap();
     assert_eq!(site.asked().len(), 3);
+    calls.list_tables().unwrap();
+    // Not where the connection was new, nor where the answer had begun.
+    assert_eq!(kind(api(&site).list_tables()), ErrorKind::Disconnected);
+    let calls = api(&site);
+    calls.list_tables().unwrap();
+    assert_eq!(kind(calls.list_tables()), ErrorKind::Disconnected);
+    assert_eq!(site.asked().len(), 7);
+    count.store(1, Ordering::SeqCst);
+    assert_eq!(kind(api(&site).delete_connection("http://a")), ErrorKind::Disconnected);
+    assert_eq!(site.asked().len(), 8);
 }
 
 #[test]

@@ -280,14 +280,37 @@ fn a_connection_that_is_suspended_in_the_middle_ends_the_pull() {
 }
 
 #[test]
+fn a_table_that_takes_too_long_is_fetched_in_pages_and_ends_nothing_else() {
+    let tables: Vec<Table> = ["a", "b", "c", "d"].map(|name| table(name, "id bigint, v text", numbered(3))).into();
+    let sender = site(tables, |asked| match (asked.call(), &*asked.table()) {
+        ("pull-data", "a") => Some(Reply::Json(504, "Gateway Timeout".into())),
+        ("pull-data", "b") => {
+            Some(Reply::Trickle("HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n".into(), Duration::from_millis(100), 30))
+        }
+        ("pull-data", "c") => Some(Reply::Json(503, "Service Unavailable".into())),
+        _ => None,
+    });
+    let here = Fixture::new("");
+    let options = ConnectOptions::default().request_timeout(Duration::from_secs(1));
+    let api = Api::new(&sender.url, &options).unwrap().token(&Token::parse("x").unwrap());
+    let report = api.transfer_all(&here.site, TransferOptions::new()).unwrap();
+    for name in ["a", "b"] {
+        assert_eq!(of(&report, name).status, TableStatus::Completed, "{report:?}");
+        assert!(noted(of(&report, name), "fetched in pages"), "{report:?}");
+    }
+    assert_eq!(of(&report, "c").error.as_ref().unwrap().kind(), ErrorKind::Unreachable);
+    assert_eq!(of(&report, "d").status, TableStatus::Completed, "{report:?}");
+}
+
+#[test]
 fn a_site_that_goes_away_is_not_asked_for_each_table() {
     let tables: Vec<Table> = ["a", "b", "c"].map(|name| table(name, "id bigint, v text", numbered(3))).into();
     let sender = site(tables, |asked| (asked.call() == "pull-data").then_some(Reply::Close));
     let here = Fixture::new("");
     let report = pull(&sender, &here, TransferOptions::new());
-    // Each was asked for twice: the first time it may have been the kept connection's fault.
+    // The first was asked for twice: it may have been the kept connection's fault.
     assert_eq!(of(&report, "a").error.as_ref().unwrap().kind(), ErrorKind::Disconnected);
-    assert_eq!(calls(&sender, "pull-data"), 6);
+    assert_eq!(calls(&sender, "pull-data"), 4);
 
     let nobody = "http://127.0.0.1:1";
     let api = Api::new(nobody, &ConnectOptions::default()).unwrap().token(&Token::parse("x").unwrap());

@@ -157,6 +157,46 @@ fn what_a_site_repeats_of_the_request_is_not_shown() {
 }
 
 #[test]
+fn what_a_site_repeats_on_the_channel_is_not_shown() {
+    let said = "no right for is3W3OM_JqU3b556SxC6yMkHs_niLrwhXX3fnoS47Jw with p&ss wörd, sent as p%26ss%20w%C3%B6rd";
+    let auth = || Auth::token(TOKEN).password("p&ss wörd");
+    let hides = |error: &Error| {
+        let shown = format!("{error} {error:?}");
+        for secret in [&TOKEN[..10], "p&ss", "p%26ss"] {
+            assert!(!shown.contains(secret), "{secret} in {shown}");
+        }
+    };
+    let (url, site) = taken(move |frame| Some(reply(frame, "error", json!({"reason": said}))));
+    hides(&Client::connect(&url, auth(), quick()).unwrap_err());
+    site.join().unwrap();
+
+    let (url, site) = taken(move |frame| match frame[3].as_str().unwrap() {
+        "phx_join" => Some(reply(
+            frame,
+            "ok",
+            json!({"rowferry": {"version": 1, "site": "00000000-0000-0000-0000-000000000001", "features": []}}),
+        )),
+        "request:capabilities" => Some(json!([null, null, frame[2], "response:capabilities",
+            {"ref": frame[4]["ref"], "capabilities": said}])),
+        "request:tables" => {
+            // The cut of a long text falls into the token.
+            let long = format!("{}{TOKEN}", "x".repeat(280));
+            Some(json!([null, null, frame[2], "response:error", {"ref": frame[4]["ref"], "error": long}]))
+        }
+        _ => Some(json!([null, null, frame[2], "response:error", {"ref": frame[4]["ref"], "error": said}])),
+    });
+    let client = Client::connect(&url, auth(), quick()).unwrap();
+    let errors =
+        [client.capabilities().unwrap_err(), client.list_tables().unwrap_err(), client.get_count("users").unwrap_err()];
+    errors.iter().for_each(hides);
+    assert!(errors[2].message().contains("no right for (..)"), "{}", errors[2]);
+    drop(client);
+    site.join().unwrap();
+    let (_, error) = refused(auth(), "429 Too Many Requests\r\nretry-after: is3W3OM_JqU3b556SxC6yMkHs", "");
+    hides(&error);
+}
+
+#[test]
 fn what_can_be_no_token_is_not_sent() {
     for auth in [Auth::token(""), Auth::token("a b"), Auth::token("ž"), Auth::code("A7X9K2M4").password("x")] {
         let error = Client::connect("http://127.0.0.1:1", auth, quick()).unwrap_err();

@@ -181,7 +181,7 @@ impl Pull {
         match transfers::by_uuid(sql, self.begun.transfer)? {
             None => return Ok(()),
             Some(known) if known.status == TransferStatus::InProgress => {}
-            Some(known) => return transfers::moved_before_end(sql, now, known, &self.sent),
+            Some(known) => return transfers::settle(sql, now, &known, &self.sent),
         }
         let change = match &self.why {
             None => Change::Complete(&self.sent),

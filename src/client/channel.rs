@@ -23,7 +23,7 @@ use crate::wire::{Dialect, excerpt};
 
 use super::auth::{By, Pass};
 use super::options::ConnectOptions;
-use super::refusal::by_text;
+use super::refusal::{by_text, without};
 
 /// How many messages are taken in one go from a connection that nobody waits on.
 const IDLE_MESSAGES: usize = 64;
@@ -37,6 +37,8 @@ pub(super) struct Channel {
     socket: WebSocket<Stream>,
     /// It may hold a code.
     topic: Zeroizing<String>,
+    /// What was sent to connect, and must not come back in an error.
+    secrets: Vec<Zeroizing<String>>,
     next_ref: u64,
     heartbeat: Option<Duration>,
     last_sent: Instant,
@@ -97,14 +99,16 @@ impl Channel {
         pass: &Pass,
         options: &ConnectOptions,
     ) -> Result<Option<(Channel, Option<PeerInfo>)>> {
-        let topic = pass.topic.clone();
+        let (topic, secrets) = (pass.topic.clone(), pass.secrets.clone());
         let (heartbeat, last_sent) = (options.heartbeat, Instant::now());
-        let mut channel = Channel { socket, topic, next_ref: 1, heartbeat, last_sent, unanswered: None, unflushed: false };
+        let mut channel =
+            Channel { socket, topic, secrets, next_ref: 1, heartbeat, last_sent, unanswered: None, unflushed: false };
         let budget = Budget::new(options.join_timeout, &[&options.cancel]);
-        match channel.enter(options, &budget).map_err(|trouble| trouble.into_error("the join"))? {
+        let entered = channel.enter(options, &budget);
+        match entered.map_err(|trouble| channel.clean(trouble).into_error("the join"))? {
             Ok(peer) => Ok(Some((channel, peer))),
             Err(reason) if pass.by == By::Token && reason == CODE_MISMATCH => Ok(None),
-            Err(reason) => Err(join_refused(&reason)),
+            Err(reason) => Err(join_refused(&channel.cleaned(&reason))),
         }
     }
 
@@ -141,14 +145,15 @@ impl Channel {
     ) -> Outcome<T> {
         let (reference, late) = self.send_request(ask, budget)?;
         let topic = self.topic.clone();
-        self.wait(budget, &late, &mut |text| {
+        let answer = self.wait(budget, &late, &mut |text| {
             let Some(frame) = frame(text) else { return Ok(None) };
             channel_event(&frame.head, &topic)?;
             match answer_to(ask, reference, &frame.head, frame.payload.get()).map_err(Trouble::Failed)? {
                 Some(answer) => read(&answer).map(Some).map_err(Trouble::Failed),
                 None => Ok(None),
             }
-        })
+        });
+        answer.map_err(|trouble| self.clean(trouble))
     }
 
     /// Asks for a page of records, and reads it into `rows` straight from its message.
@@ -164,7 +169,7 @@ impl Channel {
         let (reference, late) = self.send_request(ask, budget)?;
         let topic = self.topic.clone();
         let before = rows.len();
-        self.wait(budget, &late, &mut |text| {
+        let answer = self.wait(budget, &late, &mut |text| {
             // What a message before this one added belonged to another request.
             rows.truncate(before);
             let mut decoder = PageDecoder::new(table, dialect, limits, rows);
@@ -195,12 +200,17 @@ impl Channel {
             channel_event(&head, &topic)?;
             // A good answer is a page and was read above; what is left is an error, or is not ours.
             answer_to(ask, reference, &head, payload.get()).map(|_| None).map_err(Trouble::Failed)
-        })
+        });
+        answer.map_err(|trouble| self.clean(trouble))
     }
 
     /// Takes what arrived while nobody waits, and sends a heartbeat when it is due. `silence` is how long the other site may
     /// leave a heartbeat without any sign of life.
     pub(super) fn idle(&mut self, silence: Duration) -> Outcome<()> {
+        self.keep(silence).map_err(|trouble| self.clean(trouble))
+    }
+
+    fn keep(&mut self, silence: Duration) -> Outcome<()> {
         self.beat()?;
         for _ in 0..IDLE_MESSAGES {
             let Some(text) = self.receive(Instant::now() + INSTANT)? else { break };
@@ -228,6 +238,21 @@ impl Channel {
         while Instant::now() < end {
             if self.socket.read().is_err() {
                 return;
+            }
+        }
+    }
+
+    /// What the other site said, without the secrets that it was sent.
+    pub(super) fn cleaned(&self, text: &str) -> String {
+        without(text, self.secrets.iter().map(|secret| secret.as_str()))
+    }
+
+    fn clean(&self, trouble: Trouble) -> Trouble {
+        match trouble {
+            Trouble::Failed(error) => Trouble::Failed(error.reworded(|text| self.cleaned(text))),
+            Trouble::Lost(error) => Trouble::Lost(error.reworded(|text| self.cleaned(text))),
+            Trouble::Closed(frame) => {
+                Trouble::Closed(frame.map(|frame| CloseFrame { reason: self.cleaned(&frame.reason).into(), ..frame }))
             }
         }
     }

@@ -316,10 +316,17 @@ impl Client {
     pub(crate) fn ask_approvals(&self, tables: &[&str], patience: &Patience) -> Result<Option<Vec<Approval>>> {
         match &self.peer {
             Some(peer) if peer.features.iter().any(|feature| feature == FEATURE_APPROVALS) => {
+                let clean = |channel: &Channel, approval: Approval| Approval {
+                    reason: approval.reason.map(|reason| channel.cleaned(&reason)),
+                    ..approval
+                };
                 let mut approvals = Vec::with_capacity(tables.len());
                 for some in tables.chunks(APPROVALS) {
-                    approvals
-                        .extend(self.ask(Ask::Approvals(some), patience, |answer| answer.approvals(&self.options.limits))?);
+                    let ask = Ask::Approvals(some);
+                    approvals.extend(self.call(&described(&ask), patience, |channel, budget| {
+                        let answered = channel.ask(&ask, budget, |answer| answer.approvals(&self.options.limits))?;
+                        Ok(answered.into_iter().map(|approval| clean(channel, approval)).collect::<Vec<_>>())
+                    })?);
                 }
                 Ok(Some(approvals))
             }

@@ -5,6 +5,9 @@
 //! without a key, and a dry run. Nothing here waits for a network: rows are received before a transaction begins.
 
 use std::ops::Range;
+use std::time::Duration;
+
+use time::OffsetDateTime;
 
 use crate::clock::Clock;
 use crate::domain::record::Tally;
@@ -33,11 +36,16 @@ pub(crate) struct Import<'s> {
     clock: &'s dyn Clock,
     scope: Scope,
     stages: u32,
+    /// When [`Import::keep_alive`] last noted that the pull is alive.
+    touched: OffsetDateTime,
 }
+
+/// How often a pull that only waits notes that it is alive.
+const TOUCH: Duration = Duration::from_secs(60);
 
 impl<'s> Import<'s> {
     pub(crate) fn new(store: &'s dyn Store, limits: &'s Limits, clock: &'s dyn Clock) -> Self {
-        Import { store, limits, clock, scope: Scope::new(), stages: 0 }
+        Import { store, limits, clock, scope: Scope::new(), stages: 0, touched: clock.now() }
     }
 
     /// Begins: drops what dead pulls left behind, and notes that this one runs.
@@ -81,6 +89,20 @@ impl<'s> Import<'s> {
     fn commit(&self, writer: &mut dyn Writer) -> Result<()> {
         self.touch(writer)?;
         writer.commit()
+    }
+
+    /// Notes that a pull is alive which may wait for long without a transaction, if that was not done for a minute. To be called
+    /// while the pull does not lock the database.
+    pub(crate) fn keep_alive(&mut self) {
+        let now = self.clock.now();
+        if (now - self.touched).unsigned_abs() < TOUCH.min(self.limits.abandoned_time / 4) {
+            return;
+        }
+        self.touched = now;
+        // One that was taken for dead, or cannot write, learns of it in its next transaction.
+        if let Err(error) = records::write(self.store, |sql| pulls::touch(sql, &self.scope, now)) {
+            log::warn!("a running pull could not be noted as alive: {error}");
+        }
     }
 
     fn touch(&self, writer: &mut dyn Writer) -> Result<()> {

@@ -44,7 +44,9 @@ pub(super) fn dial(network: &Arc<dyn Network>, url: &SiteUrl, policy: AddressPol
         budget.slice(&late)?;
         // An address that never answers leaves the others their share.
         let share = budget.left() / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-        match network.connect(address, share.max(Duration::from_millis(1))) {
+        let (network, address) = (Arc::clone(network), *address);
+        let connect = move || network.connect(&address, share.max(Duration::from_millis(1)));
+        match aside("rowferry-connect", budget, &late, connect)? {
             Ok(tcp) => {
                 // Small requests should not wait for more to send; a connection without this is only slower.
                 if let Err(error) = tcp.set_nodelay(true) {
@@ -59,8 +61,7 @@ pub(super) fn dial(network: &Arc<dyn Network>, url: &SiteUrl, policy: AddressPol
     Err(unreachable(url, last))
 }
 
-/// The addresses of the URL's host. The operating system's resolver cannot be told when to end, so it runs on a thread of its
-/// own, which is left behind when it takes too long.
+/// The addresses of the URL's host.
 fn resolve(network: &Arc<dyn Network>, url: &SiteUrl, budget: &Budget) -> Result<Vec<SocketAddr>> {
     let late = || format!("the name of {} was not resolved", url.authority());
     budget.slice(&late)?;
@@ -68,23 +69,33 @@ fn resolve(network: &Arc<dyn Network>, url: &SiteUrl, budget: &Budget) -> Result
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
-    let (answer, answered) = sync_channel(1);
     let network = Arc::clone(network);
-    let resolving = std::thread::Builder::new().name("rowferry-resolve".to_owned()).spawn(move || {
+    let resolved = aside("rowferry-resolve", budget, &late, move || network.lookup(&host, port))?;
+    resolved.map_err(|error| unreachable(url, error))
+}
+
+/// Does something that the operating system cannot be told to end, on a thread of its own, which is left behind when it takes
+/// too long or nobody waits for it any more. The inner error is that of the work.
+fn aside<T: Send + 'static>(
+    name: &str,
+    budget: &Budget,
+    late: &dyn Fn() -> String,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<io::Result<T>> {
+    let (answer, answered) = sync_channel(1);
+    let working = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         // Nobody listens any more when it took too long.
-        let _ = answer.send(network.lookup(&host, port));
+        let _ = answer.send(work());
     });
-    if let Err(error) = resolving {
-        return Err(Error::new(ErrorKind::System, format!("no thread to resolve a name on: {error}")).with_source(error));
+    if let Err(error) = working {
+        return Err(Error::new(ErrorKind::System, format!("no thread to connect on: {error}")).with_source(error));
     }
     loop {
-        let slice = budget.slice(&late)?;
+        let slice = budget.slice(late)?;
         match answered.recv_timeout(slice.saturating_duration_since(Instant::now())) {
-            Ok(addresses) => return addresses.map_err(|error| unreachable(url, error)),
+            Ok(done) => return Ok(done),
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(unreachable(url, io::Error::other("its name could not be resolved")));
-            }
+            Err(RecvTimeoutError::Disconnected) => return Ok(Err(io::Error::other("the thread that connects died"))),
         }
     }
 }
@@ -164,6 +175,29 @@ mod tests {
     fn a_name_without_addresses_is_unreachable() {
         let (kinds, _) = dialled("http://shop.example", &[&[]], &[PUBLIC]);
         assert_eq!(kinds, [ErrorKind::Unreachable]);
+    }
+
+    #[test]
+    fn a_connection_that_does_not_come_about_is_left_behind() {
+        struct Silent(Mutex<()>, CancelToken);
+        impl Network for Silent {
+            fn lookup(&self, _host: &str, _port: u16) -> io::Result<Vec<SocketAddr>> {
+                unreachable!("it is an address")
+            }
+            fn connect(&self, _address: &SocketAddr, _time: Duration) -> io::Result<TcpStream> {
+                self.1.cancel();
+                let _held = self.0.lock();
+                Err(io::ErrorKind::TimedOut.into())
+            }
+        }
+        let cancel = CancelToken::new();
+        let silent = Arc::new(Silent(Mutex::new(()), cancel.clone()));
+        let held = silent.0.lock();
+        let (url, network): (_, Arc<dyn Network>) = (SiteUrl::parse("http://192.0.2.1").unwrap(), silent.clone());
+        let budget = Budget::new(Duration::from_secs(60), &[&cancel]);
+        let error = dial(&network, &url, AddressPolicy::CallersChoice, &budget).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled);
+        drop(held);
     }
 
     #[test]

@@ -45,6 +45,16 @@ pub(crate) struct Http {
 struct Running {
     budget: Budget,
     keep: bool,
+    /// Whether it connected, and had to use no connection that was kept.
+    connected: bool,
+    /// Whether something of an answer came.
+    answered: bool,
+}
+
+impl Running {
+    fn new(budget: Budget, keep: bool) -> Self {
+        Running { budget, keep, connected: false, answered: false }
+    }
 }
 
 /// An answer, whatever its status.
@@ -73,7 +83,7 @@ impl Http {
             .max_idle_age(KEPT)
             .max_response_header_size(route.head_bytes)
             .build();
-        let running = Arc::new(Mutex::new(Running { budget: Budget::new(Duration::ZERO, &[]), keep: false }));
+        let running = Arc::new(Mutex::new(Running::new(Budget::new(Duration::ZERO, &[]), false)));
         let dialer = Dialer { route, running: Arc::clone(&running) };
         Http { agent: Agent::with_parts(config, dialer, Unresolved), running }
     }
@@ -94,13 +104,21 @@ impl Http {
         keep: bool,
         budget: Budget,
     ) -> Result<HttpAnswer> {
-        *lock(&self.running) = Running { budget, keep };
+        *lock(&self.running) = Running::new(budget, keep);
         let mut answer = self.agent.run(request).map_err(|error| failed(error, most))?;
         let retry_after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()).map(str::to_owned);
         let status = answer.status().as_u16();
         let limit = u64::try_from(most).unwrap_or(u64::MAX);
         let body = answer.body_mut().with_config().limit(limit).read_to_vec().map_err(|error| failed(error, most))?;
         Ok(HttpAnswer { status, retry_after, body })
+    }
+}
+
+impl Http {
+    /// Whether the last call was sent on a kept connection and heard nothing: then that may have ended just before.
+    pub(crate) fn was_stale(&self) -> bool {
+        let running = lock(&self.running);
+        !running.connected && !running.answered
     }
 }
 
@@ -164,7 +182,11 @@ impl Connector for Dialer {
 
     fn connect(&self, details: &ConnectionDetails<'_>, _chained: Option<()>) -> Result<Option<Line>, ureq::Error> {
         let Route { url, policy, tls, connect_timeout, .. } = &self.route;
-        let budget = lock(&self.running).budget.part(*connect_timeout);
+        let budget = {
+            let mut running = lock(&self.running);
+            running.connected = true;
+            running.budget.part(*connect_timeout)
+        };
         let stream = Stream::connect(url, *policy, tls, &budget).map_err(other)?;
         let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
         Ok(Some(Line { stream, buffers, running: Arc::clone(&self.running), authority: url.authority() }))
@@ -224,6 +246,7 @@ impl Transport for Line {
     fn await_input(&mut self, _timeout: NextTimeout) -> Result<bool, ureq::Error> {
         let read = self.patiently(|stream, buffers| stream.read(buffers.input_append_buf()))?;
         self.buffers.input_appended(read);
+        lock(&self.running).answered |= read > 0;
         Ok(read > 0)
     }
 

@@ -1,18 +1,14 @@
 //! Waiting until someone on the other side approves the tables of a pull.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use uuid::Uuid;
 
 use super::TableReport;
 use super::progress::Phase;
 use super::pull::Pull;
-use super::wait::pause;
-use crate::clock::later;
+use super::wait::{Allowance, Poll};
 use crate::error::{Error, ErrorKind, Result};
-
-/// How often the other site is asked at last.
-const LAST: Duration = Duration::from_secs(15);
 
 /// What to do about a table that waits for approval.
 const HINT: &str = "When the other site has approved it, pull again.";
@@ -85,12 +81,11 @@ impl Pull<'_, '_> {
     /// Waits until all planned tables are approved, or denied, or the time for it is over, if the caller waits for that and
     /// the sender can be asked. Tables that are not approved then fail here, and their rows are never asked for.
     pub(super) fn await_approvals(&mut self) {
-        let Some(time) = self.options.approval_time else {
+        let Some(until) = self.approval_until else {
             return;
         };
-        let until = later(Instant::now(), time);
         let mut waiting: Vec<usize> = (0..self.jobs.len()).filter(|at| self.jobs[*at].plan.is_some()).collect();
-        let mut interval = self.limits.approval_poll_time;
+        let mut poll = Poll::new(self.limits.approval_poll_time);
         while !waiting.is_empty() {
             let approvals = match self.ask_approvals(&waiting) {
                 Ok(Some(approvals)) => approvals,
@@ -123,11 +118,10 @@ impl Pull<'_, '_> {
             if left.is_zero() || waiting.is_empty() {
                 break;
             }
-            if let Err(error) = pause(&self.patience, interval.min(left), "waiting for approval") {
+            if let Err(error) = poll.pause(&self.patience, Some(until)) {
                 self.note_loss(&error);
                 break;
             }
-            interval = (interval * 3 / 2).min(LAST);
         }
         // One that was cut off says so when its turn comes.
         if self.lost.is_none() {
@@ -143,6 +137,7 @@ impl Pull<'_, '_> {
 
     fn ask_approvals(&mut self, tables: &[usize]) -> Result<Option<Vec<Approval>>> {
         let names: Vec<String> = tables.iter().map(|at| self.jobs[*at].name.clone()).collect();
+        self.allowance = Allowance::new(self.limits.rate_wait_time);
         self.ask(|source, patience| source.approvals(&names, patience))
     }
 

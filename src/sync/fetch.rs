@@ -3,7 +3,9 @@
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Instant;
 
-use super::wait::Allowance;
+use uuid::Uuid;
+
+use super::wait::{Allowance, Poll};
 use crate::cancel::Patience;
 use crate::domain::record::Failure;
 use crate::domain::schema::TableSchema;
@@ -27,6 +29,8 @@ pub(super) enum Arrival {
     Batch(Batch),
     /// The other site said to wait, so that nothing will come for a while.
     Waiting,
+    /// Someone there has to approve the table first, by this transfer of theirs.
+    AwaitingApproval(Option<Uuid>),
 }
 
 /// What there is to say when all pages are there.
@@ -46,19 +50,24 @@ pub(super) struct Fetch<'f> {
     /// How many rows the sender says there are.
     pub(super) announced: u64,
     pub(super) patience: &'f Patience,
+    /// The time to wait for this table, where the other site counts calls.
+    pub(super) allowance: &'f mut Allowance,
+    /// Until when to wait for the other side's approval, by asking for the first page again.
+    pub(super) approval_until: Option<Instant>,
 }
 
 impl Fetch<'_> {
     /// Fetches all pages. It waits for the other end of `arrivals` to take each batch, so that at most one is filled while
     /// another is written; it ends when that end is gone. `spent` gives rows to fill again.
-    pub(super) fn run(&self, arrivals: &SyncSender<Arrival>, spent: &Receiver<Rows>) -> Result<Fetched> {
+    pub(super) fn run(&mut self, arrivals: &SyncSender<Arrival>, spent: &Receiver<Rows>) -> Result<Fetched> {
         let mut fetched = Fetched::default();
         let (mut offset, mut bytes) = (0, 0);
         let mut most = believable(self.announced);
         let mut rows = Rows::new(self.table.columns.len());
         let mut failures = Vec::new();
         let mut since = Instant::now();
-        let mut allowance = Allowance::new(self.limits.rate_wait_time);
+        let allowance = &mut *self.allowance;
+        let mut poll = Poll::new(self.limits.approval_poll_time);
         let waiting = || arrivals.send(Arrival::Waiting).map_err(|_| gone());
         loop {
             self.patience.check("fetching pages")?;
@@ -66,6 +75,14 @@ impl Fetch<'_> {
             let ask = || self.source.page(self.table, offset, self.page_records, &mut rows, self.patience);
             let page = match allowance.ask(self.patience, ask, waiting) {
                 Ok(page) => page,
+                Err(error)
+                    if offset == 0 && error.kind() == ErrorKind::ApprovalRequired && poll.is_before(self.approval_until) =>
+                {
+                    rows.truncate(before);
+                    arrivals.send(Arrival::AwaitingApproval(error.transfer())).map_err(|_| gone())?;
+                    poll.pause(self.patience, self.approval_until)?;
+                    continue;
+                }
                 Err(error) => {
                     rows.truncate(before);
                     // What came before is sound, and the sender may have counted it.

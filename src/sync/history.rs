@@ -8,12 +8,15 @@ use crate::clock::Clock;
 use crate::domain::session::Direction;
 use crate::domain::strategy::Strategy;
 use crate::domain::transfer::{Transfer, TransferCounters, TransferStatus};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::store::records::transfers::{self, Change};
 use crate::store::{Store, records};
 
 /// How often running transfers are noted as alive, in seconds.
 const TOUCH: i64 = 60;
+
+/// How often it is looked whether someone cancelled a running transfer, in seconds.
+const LOOK: i64 = 2;
 
 /// Where a pull comes from, as far as the history tells.
 #[derive(Debug, Clone, Default)]
@@ -33,11 +36,13 @@ pub(super) struct History<'a> {
     actor: String,
     running: Vec<Uuid>,
     touched: OffsetDateTime,
+    looked: OffsetDateTime,
 }
 
 impl<'a> History<'a> {
     pub(super) fn new(store: &'a dyn Store, clock: &'a dyn Clock, origin: Origin, actor: String) -> Self {
-        History { store, clock, origin, actor, running: Vec::new(), touched: clock.now() }
+        let now = clock.now();
+        History { store, clock, origin, actor, running: Vec::new(), touched: now, looked: now }
     }
 
     /// The rows of a table are about to be asked for.
@@ -75,12 +80,40 @@ impl<'a> History<'a> {
             _ => Change::Fail(message),
         };
         let now = self.clock.now();
-        records::write(self.store, |sql| {
+        let ended = records::write(self.store, |sql| {
+            if let Some(ended) = transfers::by_uuid(sql, uuid)?.filter(|transfer| transfer.status.is_final()) {
+                return transfers::settle(sql, now, &ended, &counters).map(|()| Some(ended.status));
+            }
             if !matches!(change, Change::Complete(_)) {
                 transfers::progress(sql, now, uuid, &counters)?;
             }
-            transfers::change(sql, now, &self.actor, uuid, change).map(|_| ())
-        })
+            transfers::change(sql, now, &self.actor, uuid, change).map(|_| None)
+        })?;
+        match ended {
+            Some(status) if !(status == TransferStatus::Cancelled && matches!(change, Change::Cancel(_))) => {
+                Err(Error::new(ErrorKind::InvalidTransition, format!("it was noted as {status} before")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// An error if someone cancelled this transfer meanwhile, which is looked up every few seconds at most. To be called while the
+    /// pull does not lock the database.
+    pub(super) fn check(&mut self, uuid: Uuid) -> Result<()> {
+        let now = self.clock.now();
+        if (now - self.looked).whole_seconds().abs() < LOOK {
+            return Ok(());
+        }
+        self.looked = now;
+        match records::read(self.store, |sql| transfers::by_uuid(sql, uuid))? {
+            Some(transfer) if transfer.status == TransferStatus::Cancelled => {
+                let why = transfer.error_message.map_or(String::new(), |why| format!(": {why}"));
+                let message = format!("the transfer was cancelled here{why}");
+                Err(Error::new(ErrorKind::Cancelled, message).with_hint("What was written stays; pull again to go on."))
+            }
+            // One that was only taken for dead is alive, as is seen here.
+            _ => Ok(()),
+        }
     }
 
     /// Notes the running transfers as alive, if that was not done for a minute. To be called while the pull does not lock the

@@ -5,7 +5,7 @@
 //! is fetched again from the start by `table-records`, in pages of 100 by offset.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::source::{Page, Source};
@@ -71,7 +71,12 @@ pub(crate) struct HttpSource<'a> {
     api: &'a Api,
     tables: Mutex<HashMap<String, Table>>,
     gone: AtomicBool,
+    /// How many questions in a row were not answered in time.
+    unanswered: AtomicU32,
 }
+
+/// After how many questions in a row without an answer in time there is nobody to answer any more.
+const UNANSWERED: u32 = 3;
 
 /// What is known of a table.
 #[derive(Debug, Clone, Copy, Default)]
@@ -96,14 +101,25 @@ enum How {
 impl<'a> HttpSource<'a> {
     /// A source of what the token of these calls may pull.
     pub(crate) fn new(api: &'a Api) -> Self {
-        HttpSource { api, tables: Mutex::new(HashMap::new()), gone: AtomicBool::new(false) }
+        HttpSource { api, tables: Mutex::new(HashMap::new()), gone: AtomicBool::new(false), unanswered: AtomicU32::new(0) }
     }
 
     /// Passes an answer on, and remembers when there is nobody to answer any more.
     fn noted<T>(&self, answer: Result<T>) -> Result<T> {
-        if let Err(error) = &answer
-            && matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Tls | ErrorKind::ForbiddenAddress)
-        {
+        let unanswered = match &answer {
+            Err(error) if error.http_status().is_none() => error.kind(),
+            // Also a refusal, and a 503, come from somebody.
+            _ => {
+                self.unanswered.store(0, Ordering::SeqCst);
+                return answer;
+            }
+        };
+        let gone = match unanswered {
+            ErrorKind::Unreachable | ErrorKind::Tls | ErrorKind::ForbiddenAddress => true,
+            ErrorKind::Timeout => self.unanswered.fetch_add(1, Ordering::SeqCst) + 1 >= UNANSWERED,
+            _ => false,
+        };
+        if gone {
             self.gone.store(true, Ordering::SeqCst);
         }
         answer
@@ -131,7 +147,11 @@ impl<'a> HttpSource<'a> {
                 return Ok(whole_page(page));
             }
             Ok(page) => Ok(page),
-            Err(error) if error.kind() == ErrorKind::TooLarge => Err(error),
+            // It is too much at once, for us or for the other side.
+            Err(error) if is_too_much(&error) && patience.check("fetching a table").is_ok() => {
+                rows.truncate(before);
+                Err(error)
+            }
             Err(error) => return Err(explained(error, &table.name)),
         };
         let mut paged = Rows::new(table.columns.len());
@@ -183,6 +203,10 @@ fn whole_page(page: RecordsPage) -> Page {
     Page { received, failures, has_more: false, state: None, bytes }
 }
 
+fn is_too_much(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::TooLarge | ErrorKind::Timeout) || error.http_status() == Some(504)
+}
+
 fn looks_cut(page: &RecordsPage, announced: u64) -> bool {
     let round = page.received > 0 && page.received.is_multiple_of(ROUND);
     page.has_more || page.received < announced || round
@@ -211,6 +235,10 @@ fn explained(error: Error, table: &str) -> Error {
 impl Source for HttpSource<'_> {
     fn is_rowferry(&self) -> bool {
         false
+    }
+
+    fn asks_apart(&self) -> bool {
+        true
     }
 
     fn is_open(&self) -> bool {
@@ -258,7 +286,7 @@ impl Source for HttpSource<'_> {
         match self.table(table).how {
             How::Whole => {}
             How::Paged => notes.push(
-                "The other site cut the table, so it was fetched in pages, which it orders by the first column of the key \
+                "The other site does not send the table whole, so it was fetched in pages, which it orders by the first column of the key \
                  alone: if the key has more columns, or rows changed meanwhile, some may be missing or twice."
                     .to_owned(),
             ),

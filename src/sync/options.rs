@@ -120,7 +120,8 @@ impl<'p> TransferOptions<'p> {
     /// Waits for up to so long until someone on the other side has approved the tables that need it, all of them before the
     /// first one is pulled. The other site is asked every few seconds; the local database is not locked meanwhile. Defaults to
     /// not waiting: a table that needs approval fails with [`ApprovalRequired`](crate::ErrorKind::ApprovalRequired), which asks
-    /// for it, and can be pulled when it was given. Only a rowferry site can be waited for.
+    /// for it, and can be pulled when it was given. Over HTTP a table is asked for when its turn comes, so the tables wait one after
+    /// the other, for so long in all.
     #[must_use]
     pub fn wait_for_approval(mut self, time: Duration) -> Self {
         self.approval_time = Some(time);

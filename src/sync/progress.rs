@@ -1,5 +1,7 @@
 //! How far a pull is.
 
+use uuid::Uuid;
+
 /// How far a pull is, for a progress bar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -18,6 +20,8 @@ pub struct Progress<'t> {
     pub bytes: u64,
     /// What is being done.
     pub phase: Phase,
+    /// The sender's transfer that someone there has to approve before this table is pulled, once it is known.
+    pub approval: Option<Uuid>,
 }
 
 /// What a pull is doing with a table.

@@ -8,7 +8,7 @@ use super::progress::Phase;
 use super::wait::Allowance;
 use super::{Progress, Report, Source, TableReport, TransferOptions};
 use crate::cancel::Patience;
-use crate::clock::Clock;
+use crate::clock::{Clock, later};
 use crate::domain::schema::TableSchema;
 use crate::error::{Error, ErrorKind, Result};
 use crate::import::Import;
@@ -22,6 +22,8 @@ pub(super) struct Job {
     pub(super) name: String,
     pub(super) sender: TableSchema,
     pub(super) announced: u64,
+    /// What is left of its time to wait, where the other site counts calls.
+    pub(super) allowance: Allowance,
     pub(super) plan: Option<TablePlan>,
     /// What was made here, because it was missing.
     pub(super) create: Option<TableSchema>,
@@ -42,6 +44,10 @@ pub(super) struct Pull<'a, 'p> {
     pub(super) pages: u64,
     pub(super) bytes: u64,
     pub(super) done: usize,
+    /// Until when to wait for the other side's approval.
+    pub(super) approval_until: Option<Instant>,
+    /// The time to wait that the question at hand has, where the other site counts calls.
+    pub(super) allowance: Allowance,
     /// Why nothing more can be asked of the sender.
     pub(super) lost: Option<Error>,
 }
@@ -61,6 +67,7 @@ pub(crate) fn pull(
     let import = Import::new(store, limits, clock);
     let actor = options.initiated_by.clone().unwrap_or_else(|| "host".to_owned());
     let history = origin.filter(|_| !options.dry_run).map(|origin| History::new(store, clock, origin, actor));
+    let approval_until = options.approval_time.map(|time| later(Instant::now(), time));
     let mut pull = Pull {
         source,
         limits,
@@ -73,6 +80,8 @@ pub(crate) fn pull(
         pages: 0,
         bytes: 0,
         done: 0,
+        approval_until,
+        allowance: Allowance::new(limits.rate_wait_time),
         lost: None,
     };
     let mut failed = pull.inspect()?;
@@ -109,7 +118,7 @@ impl Pull<'_, '_> {
             return Err(lost.copy().while_doing("not tried, because the pull was cut off"));
         }
         let (source, patience) = (self.source, &self.patience);
-        let mut allowance = Allowance::new(self.limits.rate_wait_time);
+        let allowance = &mut self.allowance;
         let answer =
             patience.check("the pull").and_then(|()| allowance.ask(patience, || question(source, patience), || Ok(())));
         answer.inspect_err(|error| self.note_loss(error))
@@ -122,6 +131,12 @@ impl Pull<'_, '_> {
         self.lost = match error.kind() {
             // The other side may have cancelled this one table.
             ErrorKind::Cancelled if !self.options.cancel.is_cancelled() && self.source.is_open() => None,
+            // That one answer is late says nothing of the next table's.
+            ErrorKind::Timeout
+                if self.source.asks_apart() && self.source.is_open() && self.patience.check("the pull").is_ok() =>
+            {
+                None
+            }
             ErrorKind::Timeout | ErrorKind::Cancelled => Some(Error::new(error.kind(), error.message())),
             kind if refuses_all(kind) => Some(error.copy()),
             // What one table broke is no fault of those behind it: for them the connection is gone, and may be made again.
@@ -146,6 +161,7 @@ impl Pull<'_, '_> {
 
     /// Tells how far it is. To be called while the database is not locked.
     pub(super) fn progress(&mut self, at: usize, phase: Phase) {
+        self.import.keep_alive();
         if let Some(history) = &mut self.history {
             history.keep_alive();
         }
@@ -158,6 +174,7 @@ impl Pull<'_, '_> {
             announced: job.announced,
             bytes: self.bytes,
             phase,
+            approval: job.report.approval,
         };
         if let Some(call) = &mut self.options.progress {
             call(&progress);

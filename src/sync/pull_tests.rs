@@ -408,3 +408,74 @@ fn a_long_pull_is_not_taken_for_dead() {
     let notes = &report.table("b").unwrap().notes;
     assert!(report.is_clean() && notes.len() == 1 && notes[0].contains("history"), "{report:?}");
 }
+
+#[test]
+fn a_pull_that_waits_for_hours_keeps_what_is_its_own() {
+    let b = Uuid::now_v7();
+    let world = World::new().on_approvals(move |_, poll| {
+        let verdict = if poll < 3 { Verdict::Pending } else { Verdict::Granted };
+        Some(vec![approval("b", verdict, Some(b))])
+    });
+    let mut waited = 0;
+    let report = world.pull(TransferOptions::new().wait_for_approval(Duration::from_secs(3600)).on_progress(|progress| {
+        if progress.phase == Phase::AwaitingApproval {
+            assert_eq!(progress.approval, Some(b), "who waits is told what for");
+            world.clock.advance(Duration::from_secs(2400));
+            world.here.maintain().unwrap();
+            waited += 1;
+        }
+    }));
+    assert_eq!(waited, 3);
+    assert!(report.is_clean(), "{report:?}");
+}
+
+#[test]
+fn where_approval_cannot_be_asked_for_the_pull_itself_is_tried_again() {
+    let b = Uuid::now_v7();
+    let needs = move |table: &str, offset: u64, before: usize| match (table, offset, before) {
+        ("b", 0, 0..3) => Err(refusal(ErrorKind::ApprovalRequired).with_transfer(b)),
+        _ => Ok(()),
+    };
+    let world = World::new().on_page(needs);
+    let mut seen = Vec::new();
+    let report = world.pull(TransferOptions::new().wait_for_approval(Duration::from_secs(3600)).on_progress(|progress| {
+        assert!(world.is_free(), "{progress:?}");
+        if progress.phase == Phase::AwaitingApproval {
+            seen.push((progress.table.to_owned(), progress.approval));
+        }
+    }));
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!(seen, vec![("b".to_owned(), Some(b)); 3]);
+    // Who does not wait is told at once.
+    let world = World::new().on_page(needs);
+    let report = world.pull(TransferOptions::new());
+    assert_eq!((error_kind(&report, "b"), world.fake.pages_of("b")), (Some(ErrorKind::ApprovalRequired), 1));
+}
+
+#[test]
+fn a_transfer_that_is_cancelled_here_ends_its_table() {
+    let mut world = World::new().on_page(|table, offset, before| match (table, offset, before) {
+        // What came is written before such a wait.
+        ("b", 10, 0) => Err(later()),
+        _ => Ok(()),
+    });
+    let limits = Limits { commit_rows: 10, ..Limits::default() };
+    let path = world._folder.path().join("here.db");
+    world.here = Site::builder().clock(world.clock.clone()).limits(limits).open(path).unwrap();
+    let transfers = world.here.transfers();
+    let report = world.pull(TransferOptions::new().on_progress(|progress| {
+        if progress.table == "b" && progress.phase == Phase::RateLimited {
+            let running = world.history()[1].uuid;
+            transfers.cancel(running, Some("enough")).unwrap();
+            world.clock.advance(Duration::from_secs(10));
+        }
+    }));
+    assert!(report.table("a").unwrap().is_clean() && report.table("c").unwrap().is_clean(), "{report:?}");
+    let cancelled = report.table("b").unwrap();
+    let error = cancelled.error.as_ref().unwrap();
+    assert!(error.kind() == ErrorKind::Cancelled && error.message().contains("enough"), "{error}");
+    assert!(cancelled.notes.is_empty(), "{cancelled:?}");
+    let kept = &world.history()[1];
+    assert_eq!((kept.status, kept.counters.records_created), (TransferStatus::Cancelled, 10), "what was moved is told");
+    assert_eq!((cancelled.outcome.created, world.rows("b")), (10, 10));
+}

@@ -1,6 +1,7 @@
 //! Moves the rows: fetches each table on a thread of its own and imports it on the caller's.
 
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel, sync_channel};
+use std::time::Duration;
 
 use super::fetch::{Arrival, Batch, Fetch, Fetched, note_state};
 use super::prepare::Group;
@@ -13,6 +14,9 @@ use crate::plan::{Identity, TablePlan};
 
 /// The most records that a reference sender is asked for: it sends no more than this, but counts on from what was asked.
 const REFERENCE_RECORDS: u32 = 1_000;
+
+/// How often a pull that waits for a page looks whether it was cancelled.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// What there is to do with a table that is being fetched.
 enum Step<'b> {
@@ -142,6 +146,7 @@ impl Pull<'_, '_> {
     /// Fetches all pages of a table and gives each batch to `take`, while the next one is fetched.
     fn receive(&mut self, at: usize, take: &mut dyn FnMut(&Import<'_>, Step<'_>) -> Result<Lock>) -> Result<Fetched> {
         self.ask(|_, _| Ok(()))?;
+        self.allowance = std::mem::take(&mut self.jobs[at].allowance);
         if let Some(history) = &mut self.history {
             let job = &mut self.jobs[at];
             let strategy = self.options.strategy_of(&job.name);
@@ -151,13 +156,16 @@ impl Pull<'_, '_> {
         let sender = self.jobs[at].sender.clone();
         let patience = self.patience.clone();
         let most = if self.source.is_rowferry() { u32::MAX } else { REFERENCE_RECORDS };
-        let fetch = Fetch {
+        let mut allowance = std::mem::take(&mut self.allowance);
+        let mut fetch = Fetch {
             source: self.source,
             table: &sender,
             limits: self.limits,
             page_records: self.options.page_records(most),
             announced: self.jobs[at].announced,
             patience: &patience,
+            allowance: &mut allowance,
+            approval_until: self.approval_until,
         };
         // A channel without room: while one batch is written, the next one is filled and then waits. The memory of a written
         // batch goes back to be filled again.
@@ -179,6 +187,7 @@ impl Pull<'_, '_> {
             };
             (fetched, taken)
         });
+        self.allowance = allowance;
         taken?;
         let fetched = fetched.inspect_err(|error| self.note_loss(error))?;
         self.pages += fetched.pages;
@@ -197,7 +206,7 @@ impl Pull<'_, '_> {
     ) -> Result<()> {
         let bytes_before = self.bytes;
         let mut lock = Lock::Free;
-        let mut next = arriving.recv().ok();
+        let mut next = self.wait_for(at, arriving)?;
         while let Some(arrival) = next {
             match arrival {
                 Arrival::Batch(batch) => {
@@ -220,6 +229,13 @@ impl Pull<'_, '_> {
                     }
                     self.progress(at, Phase::RateLimited);
                 }
+                Arrival::AwaitingApproval(transfer) => {
+                    self.jobs[at].report.approval = transfer;
+                    self.progress(at, Phase::AwaitingApproval);
+                }
+            }
+            if lock == Lock::Free {
+                self.check_cancelled(at)?;
             }
             next = match arriving.try_recv() {
                 Ok(arrival) => Some(arrival),
@@ -229,11 +245,30 @@ impl Pull<'_, '_> {
                         lock = take(&self.import, Step::Wait)?;
                         self.progress(at, Phase::Receiving);
                     }
-                    arriving.recv().ok()
+                    self.wait_for(at, arriving)?
                 }
             };
         }
         Ok(())
+    }
+
+    /// What arrives next, while nothing is locked; `None` after the last.
+    fn wait_for(&mut self, at: usize, arriving: &Receiver<Arrival>) -> Result<Option<Arrival>> {
+        loop {
+            match arriving.recv_timeout(LOOK) {
+                Ok(arrival) => return Ok(Some(arrival)),
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                Err(RecvTimeoutError::Timeout) => self.check_cancelled(at)?,
+            }
+        }
+    }
+
+    /// An error if someone cancelled the table's transfer.
+    fn check_cancelled(&mut self, at: usize) -> Result<()> {
+        match (&mut self.history, self.jobs[at].report.transfer) {
+            (Some(history), Some(transfer)) => history.check(transfer),
+            _ => Ok(()),
+        }
     }
 
     /// Compares what arrived with what the sender announced. A table may well change between the two, so the sender

@@ -16,6 +16,11 @@ pub(crate) trait Source: Sync {
     /// Whether it can be asked further: false once its connection is lost.
     fn is_open(&self) -> bool;
 
+    /// Whether each question is asked on its own, so that one which is answered late does not hold up the next.
+    fn asks_apart(&self) -> bool {
+        false
+    }
+
     /// The tables it offers.
     fn tables(&self, patience: &Patience) -> Result<Vec<TableInfo>>;
 

@@ -25,8 +25,36 @@ pub(super) fn pause(patience: &Patience, time: Duration, doing: &str) -> Result<
     }
 }
 
-/// The time that there is to wait because the other site counts calls.
+/// The longest time between two questions for approval.
+const LAST: Duration = Duration::from_secs(15);
+
+/// How often the other site is asked for approval: less and less often.
 #[derive(Debug)]
+pub(super) struct Poll {
+    interval: Duration,
+}
+
+impl Poll {
+    pub(super) fn new(first: Duration) -> Self {
+        Poll { interval: first.max(SHORTEST) }
+    }
+
+    /// Whether there is time to ask again.
+    pub(super) fn is_before(&self, until: Option<Instant>) -> bool {
+        until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Waits until it is time to ask again, and no longer than until then.
+    pub(super) fn pause(&mut self, patience: &Patience, until: Option<Instant>) -> Result<()> {
+        let left = until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
+        pause(patience, self.interval.min(left), "waiting for approval")?;
+        self.interval = (self.interval * 3 / 2).min(LAST);
+        Ok(())
+    }
+}
+
+/// The time that there is to wait because the other site counts calls.
+#[derive(Debug, Default)]
 pub(super) struct Allowance {
     left: Duration,
 }
@@ -45,6 +73,7 @@ impl Allowance {
         mut waiting: impl FnMut() -> Result<()>,
     ) -> Result<T> {
         loop {
+            let began = Instant::now();
             let error = match question() {
                 Err(error) if error.kind() == ErrorKind::RateLimited => error,
                 answer => return answer,
@@ -53,7 +82,8 @@ impl Allowance {
             let Some(told) = told else {
                 return Err(error);
             };
-            self.left -= told;
+            // A question that is answered late costs its time, too.
+            self.left = self.left.saturating_sub(told.max(began.elapsed()));
             waiting()?;
             pause(patience, told, "waiting as the other site asked")?;
         }
@@ -94,6 +124,20 @@ mod tests {
         assert_eq!(kind(ask(9, Some(short), 2 * SHORTEST, &patience)), (ErrorKind::RateLimited, 3));
         assert_eq!(kind(ask(9, Some(long), Duration::from_secs(60), &patience)), (ErrorKind::RateLimited, 1));
         assert_eq!(kind(ask(9, None, long, &patience)), (ErrorKind::RateLimited, 1));
+    }
+
+    #[test]
+    fn slow_refusals_cost_their_time() {
+        let patience = Patience::new(CancelToken::new(), None);
+        let mut asked = 0;
+        let slow = || {
+            asked += 1;
+            std::thread::sleep(2 * SHORTEST);
+            Err::<(), _>(Error::new(ErrorKind::RateLimited, "x").with_retry_after(Duration::ZERO))
+        };
+        let answer = Allowance::new(4 * SHORTEST).ask(&patience, slow, || Ok(()));
+        assert_eq!(answer.unwrap_err().kind(), ErrorKind::RateLimited);
+        assert!(asked <= 3, "{asked}");
     }
 
     #[test]

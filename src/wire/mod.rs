@@ -32,6 +32,14 @@ pub(crate) fn excerpt(text: &str) -> String {
     cut
 }
 
+/// A message without the value that it quotes: that may be what the other site was sent, and a secret.
+pub(crate) fn unquoted(message: &str) -> String {
+    match (message.find('"'), message.rfind('"')) {
+        (Some(first), Some(last)) if first < last => format!("{}..{}", &message[..=first], &message[last..]),
+        _ => message.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

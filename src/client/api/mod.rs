@@ -260,8 +260,8 @@ impl Api {
         let request = request.body(body.unwrap_or_default()).map_err(unusable)?;
         let call = |keep| line.http.call(request.clone(), question.most, keep, budget.clone());
         match call(question.reads) {
-            // A connection that was kept may have ended just then.
-            Err(error) if question.reads && error.kind() == ErrorKind::Disconnected => call(false),
+            // A connection that was kept may have ended just then. An answer that breaks off is no reason to ask for it again.
+            Err(error) if question.reads && error.kind() == ErrorKind::Disconnected && line.http.was_stale() => call(false),
             answer => answer,
         }
     }

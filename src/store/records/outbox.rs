@@ -215,8 +215,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::domain::connection::Metadata;
+    use crate::domain::event::EventKind;
     use crate::site::{NewConnection, Site};
-    use crate::store::records;
+    use crate::store::records::{self, events};
 
     fn kinds(site: &Site, uuid: Uuid) -> Vec<String> {
         let select = "SELECT kind FROM rowferry_outbox WHERE connection = ?1 ORDER BY id";
@@ -265,7 +267,12 @@ mod tests {
         assert!(matches!(next.message, Message::Delete) && next.direction == a.direction);
         assert_eq!(records::read(site.store_ref(), pending).unwrap(), 2);
         assert!(site.change(|sql| done(sql, next.id)).unwrap());
-        site.change(|sql| status(sql, now, &a, "two", ConnectionStatus::Active)).unwrap();
+        site.change(|sql| {
+            // As every change does that has something to be told.
+            events::add(sql, now, EventKind::ConnectionReactivated, "x", Some(a.uuid), None, Metadata::new())?;
+            status(sql, now, &a, "two", ConnectionStatus::Active)
+        })
+        .unwrap();
         let again = records::read(site.store_ref(), |sql| next_of(sql, a.uuid)).unwrap().unwrap();
         assert!(again.id > next.id, "a number is never given twice");
         site.change(|sql| forget(sql, a.uuid)).unwrap();

@@ -9,7 +9,7 @@ use crate::domain::schema::{Column, LogicalType, TableSchema};
 use crate::domain::settings::SiteStatus;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
-use crate::wire::{NAME_BYTES, excerpt, schema};
+use crate::wire::{NAME_BYTES, excerpt, schema, unquoted};
 
 /// `"success":true`: written so, and an answer without it is no good answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -260,14 +260,6 @@ pub fn decode<T: DeserializeOwned>(body: &[u8], what: &str) -> Result<T> {
         let why = excerpt(&unquoted(&error.to_string()));
         Error::new(ErrorKind::Protocol, format!("the other site's answer cannot be read, {what}: {why}"))
     })
-}
-
-/// A message without the value that it quotes: that may be what the other site was sent, and a secret.
-fn unquoted(message: &str) -> String {
-    match (message.find('"'), message.rfind('"')) {
-        (Some(first), Some(last)) if first < last => format!("{}..{}", &message[..=first], &message[last..]),
-        _ => message.to_owned(),
-    }
 }
 
 /// An answer that refuses.

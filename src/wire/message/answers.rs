@@ -8,7 +8,7 @@ use crate::domain::table::TableInfo;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::wire::channel::{self, REPLY};
-use crate::wire::{NAME_BYTES, excerpt};
+use crate::wire::{NAME_BYTES, excerpt, unquoted};
 
 /// What a rowferry sender says of itself in the reply to a join that announced rowferry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -257,7 +257,7 @@ pub(super) fn field<'a>(raw: Option<&'a RawValue>, name: &str) -> Result<&'a str
 
 pub(super) fn read<'a, T: Deserialize<'a>>(json: &'a str, what: &str) -> Result<T> {
     serde_json::from_str(json).map_err(|error| {
-        let why = excerpt(&error.to_string());
+        let why = excerpt(&unquoted(&error.to_string()));
         Error::new(ErrorKind::Protocol, format!("the other site's answer cannot be read, {what}: {why}"))
     })
 }

@@ -158,25 +158,20 @@ pub(crate) fn progress(sql: &mut dyn Sql, now: OffsetDateTime, uuid: Uuid, count
 
 /// Raises the counters of a transfer that was ended before all that it had moved was counted, and its connection's totals by
 /// as much.
-#[cfg(feature = "server")]
-pub(crate) fn moved_before_end(
-    sql: &mut dyn Sql,
-    now: OffsetDateTime,
-    mut transfer: Transfer,
-    counters: &TransferCounters,
-) -> Result<()> {
+pub(crate) fn settle(sql: &mut dyn Sql, now: OffsetDateTime, ended: &Transfer, counters: &TransferCounters) -> Result<()> {
     check(counters)?;
-    let before = transfer.counters;
-    transfer.counters = before.raised_to(counters);
-    if transfer.counters == before || !row::update(sql, &transfer, transfer.status, now)? {
+    let before = ended.counters;
+    let raised = Transfer { counters: before.raised_to(counters), ..ended.clone() };
+    if raised.counters == before || !row::update(sql, &raised, ended.status, now)? {
         return Ok(());
     }
-    let Some(connection) = transfer.connection else { return Ok(()) };
-    let records = transfer.counters.records_transferred.saturating_sub(before.records_transferred);
-    let bytes = transfer.counters.bytes_transferred.saturating_sub(before.bytes_transferred);
-    match before.records_transferred {
+    let Some(connection) = ended.connection else { return Ok(()) };
+    let records = raised.counters.records_transferred.saturating_sub(before.records_transferred);
+    let bytes = raised.counters.bytes_transferred.saturating_sub(before.bytes_transferred);
+    match (before.records_transferred, records) {
+        (0, 0) => Ok(()),
         // Without records it was not counted as a transfer.
-        0 => connections::transferred(sql, connection, records, bytes, now),
+        (0, _) => connections::transferred(sql, connection, records, bytes, now),
         _ => connections::transferred_more(sql, connection, records, bytes, now),
     }
 }
