@@ -178,9 +178,6 @@ proptest! {
                 (_, Some(known)) => {
                     let messages = outbox.entry(uuid).or_default();
                     let expected: Outcome = match change {
-                        Change::Delete if by_peer && !known.suspended_by_peer && matches!(known.status, Suspended | Revoked) => {
-                            Err(ErrorKind::Refused)
-                        }
                         Change::Delete => Ok(true),
                         Change::Rotate if known.status == Revoked => Err(ErrorKind::InvalidTransition),
                         Change::Rotate => Ok(true),

@@ -80,7 +80,8 @@ impl Connections<'_> {
         self.site.change(|sql| {
             let connection = found(sql, uuid)?;
             let stopped = matches!(connection.status, ConnectionStatus::Suspended | ConnectionStatus::Revoked);
-            if self.by_peer && stopped && !connections::suspended_by_peer(sql, uuid)? {
+            let registered = connection.direction == ConnectionDirection::Receiver;
+            if self.by_peer && registered && stopped && !connections::suspended_by_peer(sql, uuid)? {
                 // It would register itself anew, and be as if nothing had been.
                 return Err(Error::new(ErrorKind::Refused, "a connection that was stopped here is deleted here only"));
             }

@@ -268,8 +268,10 @@ mod tests {
         assert_eq!(records::read(site.store_ref(), pending).unwrap(), 2);
         assert!(site.change(|sql| done(sql, next.id)).unwrap());
         site.change(|sql| {
-            // As every change does that has something to be told.
-            events::add(sql, now, EventKind::ConnectionReactivated, "x", Some(a.uuid), None, Metadata::new())?;
+            // Every change that has something to be told adds an event: as many as there were messages above.
+            for _ in 0..6 {
+                events::add(sql, now, EventKind::ConnectionReactivated, "x", Some(a.uuid), None, Metadata::new())?;
+            }
             status(sql, now, &a, "two", ConnectionStatus::Active)
         })
         .unwrap();
