@@ -298,8 +298,10 @@ fn the_other_site_lifts_only_what_it_put_on() {
 
     peer.revoke(uuid, None).unwrap();
     assert_eq!(kind(peer.reactivate(uuid)), ErrorKind::InvalidTransition);
-    peer.delete(uuid).unwrap();
-    assert_eq!(waiting(&site), [], "there is nobody to be told");
+    assert_eq!(kind(peer.delete(uuid)), ErrorKind::Refused, "the suspension would be gone");
+    assert_eq!(waiting(&site), [(uuid, "statussuspended".to_owned())]);
+    own.delete(uuid).unwrap();
+    assert_eq!(waiting(&site), [(uuid, "delete".to_owned())]);
     let asked =
         peer.register(Registration { active: false, ..registration("https://shop.example", &Token::generate().unwrap()) });
     let asked = asked.unwrap();
