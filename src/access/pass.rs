@@ -30,6 +30,9 @@ pub(crate) struct Pass {
     waiting: HashMap<String, Uuid>,
 }
 
+/// How the pull of a table stands, its transfer, and why.
+type Told = (ApprovalStatus, Option<Uuid>, Option<String>);
+
 #[derive(Debug)]
 enum Who {
     /// As it was read last.
@@ -284,12 +287,7 @@ impl Pass {
     }
 
     /// Asks the people here to approve the pulls of these tables: one call of the rate, and one transaction.
-    fn ask(
-        &self,
-        uuid: Uuid,
-        tables: &[&str],
-        now: OffsetDateTime,
-    ) -> Answer<Vec<(ApprovalStatus, Option<Uuid>, Option<String>)>> {
+    fn ask(&self, uuid: Uuid, tables: &[&str], now: OffsetDateTime) -> Answer<Vec<Told>> {
         let site = self.access.site();
         let request = |table: &&str| {
             let mut request = self.transfer(table, None, now);
