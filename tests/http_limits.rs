@@ -230,12 +230,17 @@ fn a_pull_that_needs_approval_waits_for_it() {
     let third = pull(&served, &puller, "many").1;
     assert_ne!(third["transfer_uuid"], again["transfer_uuid"], "a denial holds for as long as an approval could be given");
     served.clock.advance(Duration::from_secs(24 * 3600));
+    // Too late: who comes back is told so once, and then asks anew.
+    let told = pull(&served, &puller, "many").1;
+    assert_eq!((&told["code"], &told["transfer_uuid"]), (&json!("approval_expired"), &third["transfer_uuid"]));
     let fourth = pull(&served, &puller, "many").1;
-    assert_ne!(
-        (&fourth["transfer_uuid"], &fourth["code"]),
-        (&third["transfer_uuid"], &Value::Null),
-        "the third was too late"
-    );
+    assert_eq!(fourth["code"], "approval_required");
+    assert_ne!(fourth["transfer_uuid"], third["transfer_uuid"]);
+    // The same if maintenance was faster.
+    served.clock.advance(Duration::from_secs(24 * 3600));
+    assert_eq!(served.site.transfers().expire_pending_approvals().unwrap(), 1);
+    let told = pull(&served, &puller, "many").1;
+    assert_eq!((&told["code"], &told["transfer_uuid"]), (&json!("approval_expired"), &fourth["transfer_uuid"]));
     let overdue: uuid::Uuid = third["transfer_uuid"].as_str().unwrap().parse().unwrap();
     assert_eq!(served.site.transfers().get(overdue).unwrap().status.as_str(), "expired");
 }

@@ -77,17 +77,22 @@ pub(super) fn decide(
         }
         Standing::Overdue(transfer) => {
             transfers::change(sql, now, actor, transfer, Change::Expire)?;
-            waiting.filter(|waiting| *waiting == transfer)
+            Some(transfer)
         }
-        Standing::Unasked => match waiting {
-            Some(waiting) => {
-                let known = transfers::by_uuid(sql, waiting)?;
-                known.filter(|known| known.status == TransferStatus::Expired).map(|known| known.uuid)
-            }
-            None => None,
-        },
+        Standing::Unasked => {
+            let last = transfers::newest(sql, connection.uuid, table, &[])?.map(|last| last.uuid);
+            waiting
+                .or(last)
+                .map(|uuid| transfers::by_uuid(sql, uuid))
+                .transpose()?
+                .flatten()
+                .and_then(|known| (known.status == TransferStatus::Expired).then_some(known.uuid))
+        }
     };
-    if let Some(overdue) = overdue {
+    // Whoever asked is told of it once, also when he comes back; then the people here are asked anew.
+    if let Some(overdue) = overdue
+        && (transfers::tell_expired(sql, overdue)? || waiting == Some(overdue))
+    {
         return Ok(Err(denial(ErrorKind::ApprovalExpired, overdue)));
     }
     transfers::insert(sql, now, actor, request)?;

@@ -176,6 +176,14 @@ pub(crate) fn settle(sql: &mut dyn Sql, now: OffsetDateTime, ended: &Transfer, c
     }
 }
 
+/// Notes that who asked for an expired transfer is told so: `false` if that was noted before.
+pub(crate) fn tell_expired(sql: &mut dyn Sql, uuid: Uuid) -> Result<bool> {
+    let update =
+        "UPDATE rowferry_transfers SET error_message = ?2 WHERE uuid = ?1 AND status = ?3 AND error_message IS NULL";
+    let (why, expired) = ("nobody approved it in time", TransferStatus::Expired.as_str());
+    Ok(sql.execute(update, &[uuid.to_string().into(), why.into(), expired.into()])? == 1)
+}
+
 /// Notes that a running transfer is alive; one that does not run is left as it is.
 pub(crate) fn touch(sql: &mut dyn Sql, now: OffsetDateTime, uuid: Uuid) -> Result<()> {
     let update = "UPDATE rowferry_transfers SET touched_at = ?2 WHERE uuid = ?1 AND status = ?3";
