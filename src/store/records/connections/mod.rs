@@ -7,9 +7,9 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 pub(crate) use row::{Change, Stored};
-#[cfg(feature = "server")]
-pub(crate) use take::transferred_more;
-pub(crate) use take::{connected, count_records, take_call, take_download, take_records, transferred, used};
+pub(crate) use take::{
+    connected, count_records, take_call, take_download, take_records, transferred, transferred_more, used,
+};
 
 use super::{number, optional_text, unreadable};
 use crate::clock;

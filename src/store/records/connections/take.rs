@@ -77,7 +77,6 @@ pub(crate) fn transferred(sql: &mut dyn Sql, uuid: Uuid, records: u64, bytes: u6
 }
 
 /// Adds what a transfer had moved that is among the connection's totals already.
-#[cfg(feature = "server")]
 pub(crate) fn transferred_more(sql: &mut dyn Sql, uuid: Uuid, records: u64, bytes: u64, now: OffsetDateTime) -> Result<()> {
     add(sql, uuid, [0, records, bytes], now)
 }
