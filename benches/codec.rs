@@ -10,9 +10,9 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
+use rowferry::internals::Dialect;
 use rowferry::internals::native::{Answer, PageEncoder, PageHead};
 use rowferry::internals::records::{Cut, PageDecoder, PageLimits, encode_records};
-use rowferry::internals::Dialect;
 use rowferry::schema::{Column, TableSchema};
 use rowferry::{Rows, ValueRef};
 use serde::de::DeserializeSeed;

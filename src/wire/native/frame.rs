@@ -78,12 +78,14 @@ pub(super) fn open(frame: &[u8]) -> Result<(Kind, u32, Reader<'_>)> {
         let why = format!("the other site's binary message is of version {version}, and only version {VERSION} is known");
         return Err(Error::new(ErrorKind::Protocol, why));
     }
-    let (signed, checksum) = frame.split_last_chunk::<CHECKSUM>().filter(|(signed, _)| signed.len() >= HEAD).ok_or(CUT_SHORT)?;
+    let (signed, checksum) =
+        frame.split_last_chunk::<CHECKSUM>().filter(|(signed, _)| signed.len() >= HEAD).ok_or(CUT_SHORT)?;
     if crc32fast::hash(signed) != u32::from_le_bytes(*checksum) {
         return Err(Fault::Protocol("its checksum does not fit").into());
     }
     let (kind, request) = (head.u8()?, head.u32()?);
-    let kind = Kind::ALL.into_iter().find(|known| *known as u8 == kind).ok_or(Fault::Protocol("it is of an unknown kind"))?;
+    let kind =
+        Kind::ALL.into_iter().find(|known| *known as u8 == kind).ok_or(Fault::Protocol("it is of an unknown kind"))?;
     Ok((kind, request, Reader::new(&signed[HEAD..])))
 }
 

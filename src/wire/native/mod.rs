@@ -84,6 +84,8 @@
 //! key are sent, if they are not too large themselves, and the others are absent.
 
 mod cell;
+#[cfg(any(test, fuzzing))]
+pub mod check;
 mod frame;
 mod message;
 mod pack;

@@ -156,9 +156,10 @@ pub struct Page<'f> {
     pub head: PageHead,
     /// How many rows it has, those included that were too large to be sent.
     pub rows: u32,
+    /// How many columns the sender's table has.
+    pub columns: u32,
     /// The place behind its last row; `None` if the sender gives none.
     pub place: Option<Place>,
-    columns: u32,
     /// The bytes of the rows when they are unpacked.
     raw: usize,
     packed: bool,
@@ -179,6 +180,11 @@ impl<'f> Page<'f> {
         let place = Place::decode(reader.take_rest())?;
         let head = PageHead { request, sequence, state, more: flags & MORE != 0 };
         Ok(Page { head, rows, place, columns, raw, packed, stored })
+    }
+
+    /// Whether its rows came compressed.
+    pub fn is_packed(&self) -> bool {
+        self.packed
     }
 
     /// Reads the rows, of a table of so many columns, and adds them to `rows`; rows of another width are cleared first. Gives the
