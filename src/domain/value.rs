@@ -415,7 +415,13 @@ mod tests {
     fn rows_are_read_out_of_blocks() {
         let mut rows = Rows::new(2);
         rows.push([ValueRef::Text(b"before"), ValueRef::Null]);
-        let start = rows.add_block(2, |bytes| Ok::<_, ()>(bytes.extend_from_slice(b"-abc-"))).unwrap();
+        let fill = |rows: &mut Rows, block: &[u8], done| {
+            rows.add_block(2, |bytes| {
+                bytes.extend_from_slice(block);
+                done
+            })
+        };
+        let start = fill(&mut rows, b"-abc-", Ok(())).unwrap();
         let text = |start, length| Cell::Text { start, length };
         rows.add_row(|bytes, cells| {
             assert_eq!(&bytes[start..], b"-abc-");
@@ -424,8 +430,11 @@ mod tests {
         })
         .unwrap();
         let size = rows.size_bytes();
-        assert_eq!(rows.add_row(|_, cells| Err(cells[0] = text(start, 1))), Err(()));
-        assert_eq!(rows.add_block(9, |bytes| Err(bytes.push(0))), Err(()));
+        let failed = rows.add_row(|_, cells| {
+            cells[0] = text(start, 1);
+            Err(())
+        });
+        assert_eq!((failed, fill(&mut rows, b"more", Err(()))), (Err(()), Err(())));
         assert_eq!((rows.size_bytes(), rows.len()), (size, 2));
         assert_eq!(rows.row(0).collect::<Vec<_>>(), [Some(ValueRef::Text(b"before")), Some(ValueRef::Null)]);
         assert_eq!(rows.row(1).collect::<Vec<_>>(), [Some(ValueRef::Text(b"abc")), None]);

@@ -6,10 +6,9 @@
 pub mod channel;
 pub mod dialect;
 pub mod message;
-// Benchmarks see all of it.
 #[cfg_attr(
     not(any(test, fuzzing, feature = "internals")),
-    expect(dead_code, reason = "agreed on, tested and measured before the channel speaks it")
+    expect(dead_code, unused_imports, reason = "agreed on, tested and measured before the channel speaks it")
 )]
 pub mod native;
 mod read;

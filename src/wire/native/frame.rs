@@ -156,6 +156,11 @@ impl<'f> Reader<'f> {
     }
 }
 
+/// The flag if it is set.
+pub(super) fn flag(flag: u8, set: bool) -> u8 {
+    if set { flag } else { 0 }
+}
+
 /// Adds a text with its length in two bytes; the caller has seen to its bound.
 pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
     let length = u16::try_from(text.len()).unwrap_or(u16::MAX);

@@ -45,7 +45,7 @@ pub enum Request {
 pub struct Fetch {
     /// The number of the request, which the asker chooses and every answer repeats.
     pub request: u32,
-    /// The name of the table; at most [`NAME_BYTES`].
+    /// The name of the table; at most 1,024 bytes.
     pub table: String,
     /// Where to go on; `None` for the first row.
     pub after: Option<Place>,
@@ -146,7 +146,7 @@ impl Fetch {
         for number in [self.page_bytes, self.page_rows, self.window] {
             out.extend_from_slice(&number.get().to_le_bytes());
         }
-        out.push(if self.compress { COMPRESS } else { 0 });
+        out.push(frame::flag(COMPRESS, self.compress));
         frame::put_text(&mut out, &self.table);
         out.extend_from_slice(&after);
         Ok(out)
@@ -194,7 +194,7 @@ impl End {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = frame::begin(Kind::End, self.request);
         out.extend_from_slice(&self.rows.to_le_bytes());
-        out.push(if self.digest.is_some() { DIGEST } else { 0 });
+        out.push(frame::flag(DIGEST, self.digest.is_some()));
         out.extend(self.digest.iter().flat_map(|digest| digest.to_le_bytes()));
         frame::seal(out)
     }
@@ -213,8 +213,8 @@ impl Refusal {
     /// The message.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = frame::begin(Kind::Error, self.request);
-        let flag = |set: bool, flag| if set { flag } else { 0 };
-        out.push(flag(self.transfer.is_some(), TRANSFER) | flag(self.retry_after.is_some(), RETRY_AFTER));
+        let transfer = frame::flag(TRANSFER, self.transfer.is_some());
+        out.push(transfer | frame::flag(RETRY_AFTER, self.retry_after.is_some()));
         let code: String = self.code.chars().filter(|c| is_of_code(*c)).take(CODE_BYTES).collect();
         frame::put_text(&mut out, &code);
         frame::put_text(&mut out, &excerpt(&self.text));

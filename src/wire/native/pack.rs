@@ -68,3 +68,21 @@ pub(super) fn unpack(packed: &[u8], raw: usize, out: &mut Vec<u8>) -> Result<(),
         _ => Err(Fault::Protocol("its rows cannot be decompressed")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_not_taken_for_what_cannot_be() {
+        let mut out = Vec::new();
+        assert!(unpack(&[0; 10], usize::MAX, &mut out).is_err());
+        assert!(unpack(&[0; 10], 11 * 255, &mut out).is_err());
+        assert_eq!(out.capacity(), 0);
+        // The best that there is.
+        let raw = vec![7; 1 << 20];
+        let packed = lz4_flex::block::compress(&raw);
+        unpack(&packed, raw.len(), &mut out).unwrap();
+        assert_eq!(out, raw);
+    }
+}

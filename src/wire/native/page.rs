@@ -99,7 +99,7 @@ impl PageEncoder {
             }
         };
         let stored = out.len() - ROWS_AT;
-        let flags = if packed { COMPRESSED } else { 0 } | if head.more { MORE } else { 0 };
+        let flags = frame::flag(COMPRESSED, packed) | frame::flag(MORE, head.more);
 
         let mut start = Vec::with_capacity(ROWS_AT);
         start.extend_from_slice(&frame::head(Kind::Page, head.request));

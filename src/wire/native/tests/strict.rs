@@ -102,6 +102,15 @@ fn names_codes_and_texts_are_bounded_and_clean() {
     assert!(fetch(&[b'n'; NAME_BYTES]).is_ok());
     assert_eq!(kind(fetch(&[b'n'; NAME_BYTES + 1])), ErrorKind::TooLarge);
     assert_eq!(kind(fetch(b"\xff")), ErrorKind::Protocol);
+    let after = |bytes: usize| {
+        let mut out = unsealed(&Request::Fetch(Fetch { after: None, ..super::fetch() }).encode().unwrap());
+        out.extend_from_slice(&[0, u8::MAX, u8::MAX]);
+        out.resize(out.len() + bytes - 3, 0x01);
+        Request::decode(&sealed(&out))
+    };
+    // As many values as it says, but too many bytes.
+    assert_eq!(kind(after(3 + usize::from(u16::MAX))), ErrorKind::TooLarge);
+    assert_eq!(kind(after(PLACE_BYTES)), ErrorKind::Protocol, "its values are cut short");
     let error = |code: &str, text: &str| {
         let mut out = start.clone();
         out[3] = 0x13;
