@@ -88,6 +88,12 @@ mod export;
 #[doc(hidden)]
 pub mod fuzzing;
 mod import;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals {
+    //! What the benchmarks need of the inside. No part of the API.
+    pub use crate::wire::{Dialect, native, records};
+}
 mod limits;
 mod maintain;
 #[cfg(feature = "client")]

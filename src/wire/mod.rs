@@ -10,6 +10,11 @@ pub mod api;
 pub mod channel;
 pub mod dialect;
 pub mod message;
+#[cfg_attr(
+    not(any(test, fuzzing, feature = "internals")),
+    expect(dead_code, unused_imports, reason = "agreed on, tested and measured before the channel speaks it")
+)]
+pub mod native;
 mod read;
 pub mod records;
 mod render;
