@@ -52,6 +52,8 @@ pub struct Limits {
     /// How long a pull waits for one table in all because the other site counts its calls and says to wait. Defaults to 2
     /// minutes.
     pub rate_wait_time: Duration,
+    /// For how long a pull tries to connect anew when its connection is lost. Defaults to 30 s.
+    pub retry_time: Duration,
     /// How soon a pull that waits for approval asks the other site again; it asks less and less often, at last every 15 s.
     /// Defaults to 2 s.
     pub approval_poll_time: Duration,
@@ -145,6 +147,7 @@ impl Default for Limits {
             commit_time: Duration::from_secs(1),
             lock_pause_percent: 5,
             abandoned_time: Duration::from_secs(3600),
+            retry_time: Duration::from_secs(30),
             rate_wait_time: Duration::from_secs(120),
             approval_poll_time: Duration::from_secs(2),
             write_cache_bytes: 48 << 20,

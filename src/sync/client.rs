@@ -88,6 +88,7 @@ impl Source for Client {
             has_more: page.has_more,
             state: page.state,
             bytes: page.bytes,
+            place: None,
         })
     }
 }
