@@ -1,5 +1,7 @@
 //! Pulls from another site through its channel.
 
+use uuid::Uuid;
+
 use super::source::{Page, Source};
 use super::{Approval, Origin, Report, TableReport, TransferOptions, Verdict, pull};
 use crate::cancel::Patience;
@@ -46,6 +48,10 @@ impl Client {
 impl Source for Client {
     fn is_rowferry(&self) -> bool {
         self.dialect() == Dialect::Rowferry
+    }
+
+    fn site(&self) -> Option<Uuid> {
+        self.peer().map(|peer| peer.site)
     }
 
     fn is_open(&self) -> bool {

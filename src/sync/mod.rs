@@ -17,6 +17,7 @@ mod pull;
 #[cfg(all(test, feature = "sqlite"))]
 mod pull_tests;
 mod report;
+mod resume;
 mod run;
 mod source;
 #[cfg(feature = "client")]
