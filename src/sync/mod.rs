@@ -18,6 +18,8 @@ mod pull;
 mod pull_tests;
 mod report;
 mod resume;
+#[cfg(all(test, feature = "sqlite"))]
+mod resume_tests;
 mod run;
 mod source;
 #[cfg(feature = "client")]

@@ -277,10 +277,11 @@ impl Pull<'_, '_> {
             match arrival {
                 Arrival::Batch(batch) => {
                     self.jobs[at].received = batch.received;
-                    self.jobs[at].bytes = before + batch.bytes;
-                    self.bytes = all_before + batch.bytes;
-                    // An empty table costs no transaction.
+                    // An empty table costs no transaction. What tells only that there is nothing more counts as no bytes: a pull
+                    // that goes on behind the last row is told so once more.
                     if !batch.rows.is_empty() || !batch.failures.is_empty() {
+                        self.jobs[at].bytes = before + batch.bytes;
+                        self.bytes = all_before + batch.bytes;
                         lock = take(&self.import, Take::Batch(&batch))?;
                     }
                     // The other end is gone when the last page was fetched.
