@@ -70,10 +70,18 @@ impl Pull<'_, '_> {
             _ => (job.report.created_table, job.report.notes.clone()),
         };
         let again = self.options.append_again || plan.strategy != Strategy::Append || job.create.is_some();
-        let fits = found.as_ref().is_some_and(|found| found.has_progress() && found.continues && found.plan == fresh.plan);
+        let is_same = found.as_ref().is_some_and(|found| found.continues && found.plan == fresh.plan);
+        let resumed = is_same && found.as_ref().is_some_and(Mark::has_progress);
+        let was_applied = found.as_ref().is_some_and(|found| found.outcome.total() > found.outcome.failed);
+        let appended = if resumed || again { None } else { self.import.appended(writer, &job.name)? };
+        if let (false, Some(append)) = (was_applied, appended) {
+            let message = format!("{:?} was appended before, all of its {} records", job.name, append.records);
+            let hint = "To add its rows once more, ask for it: append_again, or --append-again.";
+            self.jobs[at].refuse(Error::new(ErrorKind::AlreadyAppended, message).with_hint(hint));
+            return Ok(());
+        }
         let mut mark = match found {
-            Some(found) if fits => Mark { announced: job.announced, ..found },
-            Some(found) if !again && found.outcome.total() > found.outcome.failed => {
+            Some(found) if !again && was_applied && !resumed => {
                 let (name, rows) = (&job.name, found.outcome.created);
                 let message =
                     format!("an append of {name:?} was cut off after {rows} rows, and cannot go on: a table has changed");
@@ -81,15 +89,8 @@ impl Pull<'_, '_> {
                 self.jobs[at].refuse(Error::new(ErrorKind::AlreadyAppended, message).with_hint(hint));
                 return Ok(());
             }
-            _ => match self.import.appended(writer, &job.name)?.filter(|_| !again) {
-                Some(append) => {
-                    let message = format!("{:?} was appended before, all of its {} records", job.name, append.records);
-                    let hint = "To add its rows once more, ask for it: append_again, or --append-again.";
-                    self.jobs[at].refuse(Error::new(ErrorKind::AlreadyAppended, message).with_hint(hint));
-                    return Ok(());
-                }
-                None => fresh,
-            },
+            Some(found) if is_same => Mark { announced: job.announced, ..found },
+            _ => fresh,
         };
         let width = plan.targets.len();
         let stage = match (staged || Direct::needs_stage(plan), mark.stage) {
@@ -98,14 +99,12 @@ impl Pull<'_, '_> {
             (true, None) => Some(self.import.stage(writer, width)?),
         };
         mark.stage = stage.as_ref().map(|stage| stage.number);
-        // What a table is made of is told by the pull that makes it, whichever run ends it.
-        if fits || mark.created {
-            self.import.put_mark(writer, &mark)?;
-        }
+        self.import.put_mark(writer, &mark)?;
         let job = &mut self.jobs[at];
-        job.report.resumed = fits;
+        job.report.resumed = resumed;
+        // That a table was made is told by the pull that made it, whichever run ends it.
         (job.report.created_table, job.report.notes) = (mark.created, mark.notes.clone());
-        if fits {
+        if resumed {
             if !staged || mark.step == Step::Done {
                 job.report.outcome.clone_from(&mark.outcome);
             }
