@@ -72,8 +72,7 @@ const SHOP: &str = "
 
 const TABLES: [&str; 4] = ["parents", "children", "tree", "log"];
 
-const STATE: [&str; 5] =
-    ["rowferry_pulls", "rowferry_marks", "rowferry_stages", "rowferry_key_map", "rowferry_counts"];
+const STATE: [&str; 5] = ["rowferry_pulls", "rowferry_marks", "rowferry_stages", "rowferry_key_map", "rowferry_counts"];
 
 struct Sender {
     there: Fixture,

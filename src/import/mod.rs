@@ -189,7 +189,8 @@ impl<'s> Import<'s> {
             Touched::Gone => {
                 let time = if self.sender.is_some() { self.limits.resume_time } else { self.limits.abandoned_time };
                 let message = format!(
-                    "what the pull kept for itself is gone: it was forgotten, or nothing was written for {} s",
+                    "what the pull kept for itself is gone: another process finished it, it was forgotten, or it wrote nothing \
+                     for {} s",
                     time.as_secs_f64()
                 );
                 Err(Error::new(ErrorKind::Timeout, message).with_hint("What was written stays; pull again."))

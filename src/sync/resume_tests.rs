@@ -227,12 +227,17 @@ struct Fake {
     streams: bool,
     /// Whether it is a site of the reference system.
     is_reference: bool,
+    /// A table that it does not let anyone have.
+    refused: Option<&'static str>,
     state: AtomicU64,
     pages: AtomicUsize,
 }
 
 impl Fake {
     fn cut(&self, table: &str, offset: u64, limit: u64, rows: &mut Rows) -> Result<Page> {
+        if self.refused == Some(table) {
+            return Err(Error::new(ErrorKind::TableNotAllowed, "no"));
+        }
         self.fate.step(ErrorKind::Disconnected)?;
         self.pages.fetch_add(1, Ordering::SeqCst);
         let records = self.site.export_records(table, offset, limit)?;
@@ -373,6 +378,7 @@ impl World {
             fate: Fate::new(i64::MAX, How::Killed),
             streams: false,
             is_reference: false,
+            refused: None,
             state: AtomicU64::new(1),
             pages: AtomicUsize::new(0),
         };
@@ -702,4 +708,52 @@ fn a_small_pull_makes_few_transactions() {
         assert!(is_whole(&world.pull(all(Strategy::Overwrite).tables(tables.iter().copied()))));
         assert_eq!(world.fake.fate.transactions.load(Ordering::SeqCst), transactions, "{tables:?}");
     }
+}
+
+#[test]
+fn a_pull_that_was_taken_over_ends_and_leaves_everything_to_the_other() {
+    let mut world = World::new(true);
+    let sqlite = world.sqlite();
+    let options = all(Strategy::Overwrite).tables(["parents", "words"]).on_progress(move |progress| {
+        if progress.records == 10 {
+            sqlite.execute("UPDATE rowferry_pulls SET owner = 'another'", []).unwrap();
+        }
+    });
+    let report = world.pull(options);
+    let parents = report.table("parents").unwrap();
+    let error = parents.error.as_ref().unwrap();
+    assert!(error.kind() == ErrorKind::TakenOver && error.hint().is_some(), "{error}");
+    assert_eq!((parents.status, parents.outcome.total()), (TableStatus::Incomplete, 10));
+    let words = report.table("words").unwrap();
+    assert_eq!((words.status, words.error.as_ref().map(Error::kind)), (TableStatus::Failed, Some(ErrorKind::TakenOver)));
+    let kept = world.here().marks().list().unwrap();
+    assert_eq!(kept.iter().map(|mark| (&*mark.table, mark.records)).collect::<Vec<_>>(), [("parents", 10), ("words", 0)]);
+}
+
+#[test]
+fn a_table_that_will_never_come_keeps_no_marks_of_the_others() {
+    let mut world = World::new(true);
+    world.fake.refused = Some("words");
+    for _ in 0..2 {
+        let report = world.pull(all(Strategy::Overwrite).tables(["parents", "words"]));
+        let words = report.table("words").unwrap();
+        assert_eq!(words.error.as_ref().map(Error::kind), Some(ErrorKind::TableNotAllowed));
+        assert!(!report.table("parents").unwrap().resumed, "the next pull gets all that is there then");
+        assert_eq!(world.kept(), [""; 0]);
+    }
+}
+
+#[test]
+fn children_of_an_append_wait_for_their_parents() {
+    let mut world = World::new(true);
+    let append = || all(Strategy::Append).tables(["parents", "children"]);
+    // The children are not allowed yet; their parents' new keys are kept for them.
+    world.fake.refused = Some("children");
+    assert!(world.pull(append()).table("parents").unwrap().is_clean());
+    world.fake.refused = None;
+    let report = world.pull(append());
+    assert!(is_whole(&report) && report.table("parents").unwrap().resumed, "{report:?}");
+    let strays = "SELECT count(*) FROM children c JOIN parents p ON p.id = c.parent WHERE c.id > 22 AND p.id < 24";
+    assert_eq!(world.sqlite().query_row(strays, [], |row| row.get(0)), Ok(0));
+    assert_eq!(world.kept(), [""; 0]);
 }
