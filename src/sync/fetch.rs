@@ -283,7 +283,10 @@ impl<'f> Run<'_, 'f> {
         self.fetched.pages += 1;
         self.bytes += page.bytes;
         self.size += page.bytes;
-        note_state(&mut self.fetched.states, page.state.unwrap_or(0));
+        // The end of a stream is a page of no state.
+        if page.received > 0 || !streams {
+            note_state(&mut self.fetched.states, page.state.unwrap_or(0));
+        }
         self.failures.extend(page.failures);
         let records = self.fetched.received;
         if page.received > 0 {
