@@ -11,7 +11,6 @@ use crate::domain::schema::TableSchema;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::Budget;
-use crate::plan::table::key_of;
 use crate::wire::message::{FEATURE_PAGES, refused};
 use crate::wire::native::{Answer, Fetch, Place, Refusal, Request};
 use crate::wire::records::PageLimits;
@@ -53,11 +52,14 @@ pub(crate) struct StreamedPage {
 }
 
 impl Client {
-    /// Asks for the pages of a table behind a place; `None` if the sender sends none by itself.
+    /// Asks for the pages of a table behind a place, each of at most so many records; `key` are the columns of the table's key.
+    /// `None` if the sender sends none by itself.
     pub(crate) fn stream<'c>(
         &'c self,
         table: &'c TableSchema,
+        key: Vec<usize>,
         after: Option<Place>,
+        most: Option<u32>,
         patience: &Patience,
     ) -> Result<Option<PageStream<'c>>> {
         if !self.peer.as_ref().is_some_and(|peer| peer.features.iter().any(|feature| feature == FEATURE_PAGES)) {
@@ -66,7 +68,7 @@ impl Client {
         let limits = &self.options.limits;
         let number = |n: usize| NonZeroU32::new(u32::try_from(n).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
         let window = number(limits.stream_window_bytes);
-        let key = key_of(table)?.map_or(Vec::new(), |(columns, _)| columns);
+        let page_rows = most.map_or(limits.page_rows, |most| limits.page_rows.min(most as usize));
         let mut stream = PageStream {
             client: self,
             line: self.shared.lock(),
@@ -87,7 +89,7 @@ impl Client {
                     table: table.name.clone(),
                     after,
                     page_bytes: number(limits.stream_page_bytes),
-                    page_rows: number(limits.page_rows),
+                    page_rows: number(page_rows),
                     window,
                     compress: !channel.is_local(),
                 };

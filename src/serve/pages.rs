@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use super::channel::{ChannelSession, failed, told};
+use super::channel::{ChannelSession, ended, failed, told};
 use crate::access::Pull;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::table::key_of;
-use crate::store::{Cursor, PageBounds};
+use crate::export::{Cursor, Page, PageBounds};
 use crate::wire::native::{End, Fetch, PLACE_BYTES, PageEncoder, PageHead, Place, Refusal, Request};
 use crate::wire::records::Cut;
 
@@ -44,7 +43,10 @@ pub(super) struct Sending {
 }
 
 impl ChannelSession {
-    /// Takes a binary message of a rowferry peer. Gives whether it was one.
+    /// Takes a binary message of a rowferry peer.
+    ///
+    /// # Errors
+    /// If it is none: then the peer is to be sent away.
     pub(super) fn asked(&mut self, message: &[u8]) -> Result<()> {
         match Request::decode(message)? {
             Request::Fetch(fetch) => {
@@ -72,22 +74,23 @@ impl ChannelSession {
             return Some(refusal.encode());
         }
         let mut sending = self.sending.take()?;
-        if sending.ended {
-            ended_well(sending.pull);
-            return Some(End { request: sending.request, rows: sending.rows, digest: None }.encode());
-        }
-        if sending.credit <= 0 {
+        if sending.credit <= 0 && !sending.ended {
             self.sending = Some(sending);
             return None;
         }
-        match self.next_page(&mut sending) {
-            Ok(page) => {
+        let page = if sending.ended { Ok(None) } else { self.next_page(&mut sending) };
+        match page {
+            Ok(Some(page)) => {
                 self.sending = Some(sending);
                 Some(page)
             }
+            Ok(None) => {
+                ended(sending.pull.complete());
+                Some(End { request: sending.request, rows: sending.rows, digest: None }.encode())
+            }
             Err(error) => {
                 let refusal = refusal(sending.request, &error);
-                super::channel::ended(sending.pull.fail(error.message()));
+                ended(sending.pull.fail(error.message()));
                 Some(refusal.encode())
             }
         }
@@ -98,7 +101,7 @@ impl ChannelSession {
         self.exporter.offer(self.pass.offer());
         self.visible(&fetch.table)?;
         let table = self.exporter.schema(&fetch.table).map_err(|error| failed(FAILED, &error))?;
-        let key = key_of(&table).map_err(|error| failed(FAILED, &error))?;
+        let key = self.exporter.key(&table.name).map_err(|error| failed(FAILED, &error))?;
         drop(self.pulls.remove(&table.name));
         let pull = self.pass.begin(&table.name, None).map_err(|refused| told(FAILED, refused))?;
         let number = |n: std::num::NonZeroU32| usize::try_from(n.get()).unwrap_or(usize::MAX);
@@ -111,7 +114,7 @@ impl ChannelSession {
             bounds: PageBounds { rows: number(fetch.page_rows).min(self.site.limits().page_rows), bytes: page_bytes },
             cut: Cut { page_bytes, record_bytes },
             credit: i64::from(fetch.window.get()).min(MOST_CREDIT),
-            key: key.map_or(Vec::new(), |(columns, _)| columns),
+            key,
             encoder: PageEncoder::new(table.columns.len(), fetch.compress),
             table,
             pages: 0,
@@ -120,7 +123,8 @@ impl ChannelSession {
         })
     }
 
-    fn next_page(&mut self, sending: &mut Sending) -> Result<Vec<u8>> {
+    /// The next page; `None` if there are no more rows.
+    fn next_page(&mut self, sending: &mut Sending) -> Result<Option<Vec<u8>>> {
         let looked = self.pass.look(Some(&sending.pull)).map_err(|refused| told("Failed to read settings", refused))?;
         self.exporter.offer(self.pass.offer());
         let wanted = u64::try_from(sending.bounds.rows).unwrap_or(u64::MAX);
@@ -136,6 +140,9 @@ impl ChannelSession {
             page = self.read(sending, bounds)?;
         }
         let rows = self.rows.len();
+        if rows == 0 {
+            return Ok(None);
+        }
         sending.encoder.add(&self.rows, 0..rows, &sending.key, sending.cut);
         let head = PageHead { request: sending.request, sequence: sending.pages, state: page.state, more: page.more };
         let place = page.cursor.as_ref().map(|cursor| Place { run: cursor.run, values: cursor.values.clone() });
@@ -150,11 +157,11 @@ impl ChannelSession {
         sending.pages = sending.pages.wrapping_add(1);
         sending.after = page.cursor.or(sending.after.take());
         sending.ended = !page.more;
-        Ok(message)
+        Ok(Some(message))
     }
 
     /// Reads the rows of the next page.
-    fn read(&mut self, sending: &Sending, bounds: PageBounds) -> Result<crate::export::Page> {
+    fn read(&mut self, sending: &Sending, bounds: PageBounds) -> Result<Page> {
         let page = self.exporter.behind(&sending.table.name, sending.after.as_ref(), bounds, &mut self.rows);
         let page = page.map_err(|error| failed(FAILED, &error))?;
         if page.table == sending.table {
@@ -163,10 +170,6 @@ impl ChannelSession {
         let why = format!("the table {:?} changed its structure in the middle", sending.table.name);
         Err(Error::new(ErrorKind::SchemaMismatch, why))
     }
-}
-
-fn ended_well(pull: Pull) {
-    super::channel::ended(pull.complete());
 }
 
 fn refusal(request: u32, error: &Error) -> Refusal {

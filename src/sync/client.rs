@@ -8,6 +8,7 @@ use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::table::key_of;
 use crate::site::Site;
 use crate::wire::message::ApprovalStatus;
 use crate::wire::native::Place;
@@ -85,6 +86,7 @@ impl Source for Client {
         &'s self,
         table: &'s TableSchema,
         from: &Position,
+        most: Option<u32>,
         patience: &Patience,
     ) -> Result<Option<Box<dyn Stream + 's>>> {
         let after = match &from.place {
@@ -93,7 +95,8 @@ impl Source for Client {
             None if from.records > 0 => return Ok(None),
             None => None,
         };
-        let stream = Client::stream(self, table, after, patience)?;
+        let key = key_of(table)?.map_or(Vec::new(), |(columns, _)| columns);
+        let stream = Client::stream(self, table, key, after, most, patience)?;
         Ok(stream.map(|stream| Box::new(stream) as Box<dyn Stream + 's>))
     }
 
