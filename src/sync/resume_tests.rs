@@ -275,7 +275,13 @@ impl Source for Fake {
         self.site.get_count(table)
     }
 
-    fn stream<'s>(&'s self, table: &'s TableSchema, from: &Position, _: &Patience) -> Result<Option<Box<dyn Stream + 's>>> {
+    fn stream<'s>(
+        &'s self,
+        table: &'s TableSchema,
+        from: &Position,
+        _: Option<u32>,
+        _: &Patience,
+    ) -> Result<Option<Box<dyn Stream + 's>>> {
         if !self.streams {
             return Ok(None);
         }
