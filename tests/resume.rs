@@ -202,3 +202,44 @@ fn a_pull_that_another_process_takes_over_ends_there_and_applies_nothing_twice()
         assert_eq!(rows(&sqlite, "SELECT count(*) FROM log"), rows(&expected, "SELECT count(*) FROM log"));
     }
 }
+
+#[test]
+fn a_sender_that_went_away_and_comes_back_elsewhere_is_gone_on_with() {
+    for strategy in [Strategy::Append, Strategy::Overwrite] {
+        for steps in [5, 20, 40] {
+            let sender = Sender::new();
+            let whole = tempfile::tempdir().unwrap();
+            let expected = receiver(whole.path());
+            let report = sender.pull(&Site::open(whole.path().join("here.db")).unwrap(), strategy);
+
+            let folder = tempfile::tempdir().unwrap();
+            let sqlite = receiver(folder.path());
+            let mut limits = Limits::default();
+            limits.commit_rows = 100;
+            let here = Site::builder().limits(limits).open(folder.path().join("here.db")).unwrap();
+            let client = Client::connect(sender.server.url(), Auth::code(sender.code()), ConnectOptions::default()).unwrap();
+            let Sender { there, server } = sender;
+            let (mut server, mut step) = (Some(server), 0);
+            let options = TransferOptions::new().strategy(strategy).batch_size(100).retry_time(Duration::ZERO);
+            let cut_off = client.transfer_all(
+                &here,
+                options.on_progress(|_| {
+                    step += 1;
+                    if step == steps {
+                        server.take().into_iter().for_each(ServerHandle::stop);
+                    }
+                }),
+            );
+            let cut_off = cut_off.unwrap();
+            assert!(cut_off.tables.iter().any(|(_, table)| table.status != TableStatus::Completed), "{cut_off:?}");
+            // The same site under another URL, with another code.
+            let server = Server::bind(&there.site, "127.0.0.1:0").unwrap().spawn().unwrap();
+            let sender = Sender { there, server };
+            let resumed = sender.pull(&here, strategy);
+            assert!(resumed.tables.iter().any(|(_, table)| table.resumed), "{resumed:?}");
+            assert_eq!(sums(&resumed), sums(&report), "{strategy}, stopped at step {steps}");
+            assert_eq!(rows(&sqlite, PAIRS), rows(&expected, PAIRS), "{strategy}, stopped at step {steps}");
+            assert_eq!(rows(&sqlite, "SELECT scope FROM rowferry_pulls"), [""; 0]);
+        }
+    }
+}

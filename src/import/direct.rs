@@ -110,8 +110,12 @@ impl Direct {
 
     /// Applies what had to wait, and keeps everything.
     pub(crate) fn finish(&mut self, import: &Import<'_>) -> Result<()> {
+        if let (None, Some(open)) = (&self.nulls, &mut self.open) {
+            open.mark.step = Step::Done;
+        }
         self.commit(import)?;
         let Some(stage) = &self.nulls else {
+            // Nothing is to be written for that alone: it is known again when nothing comes behind the last row.
             self.kept.step = Step::Done;
             return Ok(());
         };

@@ -17,7 +17,7 @@ use crate::domain::value::{Rows, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::plan::{Identity, TablePlan};
-use crate::store::records::marks::{self, Appended};
+use crate::store::records::marks;
 use crate::store::records::pulls::{self, Touched};
 use crate::store::{AppendKeys, PageBounds, Scope, Stage, Store, Writer, records};
 
@@ -25,7 +25,7 @@ mod direct;
 mod resume;
 mod staged;
 
-pub(crate) use crate::store::records::marks::{Mark, Step, folded};
+pub(crate) use crate::store::records::marks::{Appended, Mark, Step, folded};
 pub(crate) use direct::{Direct, Lock};
 use resume::Running;
 pub(crate) use staged::{Finish, Staged, apply_group};
@@ -269,7 +269,8 @@ impl<'s> Import<'s> {
             for mark in forgotten {
                 marks::remove(writer.state(), &self.scope, &mark.table, mark.strategy)?;
             }
-            for mark in done.iter().filter(|mark| mark.strategy == Strategy::Append) {
+            // Of an empty table nothing was appended.
+            for mark in done.iter().filter(|mark| mark.strategy == Strategy::Append && mark.records > 0) {
                 let append = Appended {
                     sender: sender.clone(),
                     table: mark.table.clone(),

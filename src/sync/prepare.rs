@@ -84,6 +84,7 @@ impl Pull<'_, '_> {
                     allowance: std::mem::take(&mut self.allowance),
                     plan: None,
                     create: None,
+                    follows: false,
                     stage: None,
                     mark: Mark::new("", Strategy::default(), String::new(), announced),
                     received: 0,

@@ -28,6 +28,8 @@ pub(super) struct Job {
     pub(super) plan: Option<TablePlan>,
     /// What was made here, because it was missing.
     pub(super) create: Option<TableSchema>,
+    /// Whether its rows follow the new keys of a table that is appended.
+    pub(super) follows: bool,
     /// Where its rows wait, if they have to.
     pub(super) stage: Option<Stage>,
     /// How far it is, as far as it was committed.

@@ -10,7 +10,7 @@ use super::{TableReport, TableStatus};
 use crate::domain::schema::TableSchema;
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
-use crate::import::{Direct, Ending, Mark, Reached, Step, folded};
+use crate::import::{Appended, Direct, Ending, Mark, Reached, Step, folded};
 use crate::plan::TablePlan;
 use crate::store::Writer;
 
@@ -73,22 +73,16 @@ impl Pull<'_, '_> {
         let is_same = found.as_ref().is_some_and(|found| found.continues && found.plan == fresh.plan);
         let resumed = is_same && found.as_ref().is_some_and(Mark::has_progress);
         let was_applied = found.as_ref().is_some_and(|found| found.outcome.total() > found.outcome.failed);
-        let appended = if resumed || again { None } else { self.import.appended(writer, &job.name)? };
-        if let (false, Some(append)) = (was_applied, appended) {
-            let message = format!("{:?} was appended before, all of its {} records", job.name, append.records);
-            let hint = "To add its rows once more, ask for it: append_again, or --append-again.";
-            self.jobs[at].refuse(Error::new(ErrorKind::AlreadyAppended, message).with_hint(hint));
+        let refusal = match (resumed || again, was_applied) {
+            (true, _) => None,
+            (false, true) => found.as_ref().map(changed_since),
+            (false, false) => self.import.appended(writer, &job.name)?.map(|append| appended_before(&append)),
+        };
+        if let Some(error) = refusal {
+            self.jobs[at].refuse(error);
             return Ok(());
         }
         let mut mark = match found {
-            Some(found) if !again && was_applied && !resumed => {
-                let (name, rows) = (&job.name, found.outcome.created);
-                let message =
-                    format!("an append of {name:?} was cut off after {rows} rows, and cannot go on: a table has changed");
-                let hint = "Take those rows away or keep them, then append again: append_again, or --append-again.";
-                self.jobs[at].refuse(Error::new(ErrorKind::AlreadyAppended, message).with_hint(hint));
-                return Ok(());
-            }
             Some(found) if is_same => Mark { announced: job.announced, ..found },
             _ => fresh,
         };
@@ -113,6 +107,7 @@ impl Pull<'_, '_> {
             self.pages += 1;
             mark.states.iter().for_each(|state| note_state(&mut self.states, *state));
         }
+        job.follows = job.plan.as_ref().is_some_and(|plan| !plan.follows.is_empty());
         (job.stage, job.mark) = (stage, mark);
         Ok(())
     }
@@ -169,15 +164,13 @@ impl Pull<'_, '_> {
 
     /// Ends what the pull kept for itself, or leaves it for the run that goes on.
     pub(super) fn end(&mut self) {
-        let planned = || self.jobs.iter().filter(|job| job.plan.is_some());
+        let settled = || self.jobs.iter().filter(|job| !job.mark.plan.is_empty());
         let is_done = |job: &&Job| job.report.status == TableStatus::Completed;
-        let done: Vec<Mark> = planned().filter(is_done).map(|job| job.mark.clone()).collect();
-        let goes_on = |job: &Job| {
-            let follows = job.plan.as_ref().is_some_and(|plan| !plan.follows.is_empty());
-            follows || job.report.error.as_ref().is_some_and(|error| passes(error.kind()))
-        };
-        let cut_off = self.lost.is_some() || planned().filter(|job| !is_done(job)).any(goes_on);
-        let has_progress = planned().any(|job| job.mark.has_progress() || job.mark.step == Step::Done);
+        let done: Vec<Mark> = settled().filter(is_done).map(|job| job.mark.clone()).collect();
+        // Rows that are not here yet need the new keys of those that they belong to.
+        let goes_on = |job: &Job| job.follows || job.report.error.as_ref().is_some_and(|error| passes(error.kind()));
+        let cut_off = settled().filter(|job| !is_done(job)).any(|job| self.lost.is_some() || goes_on(job));
+        let has_progress = settled().any(|job| job.mark.has_progress());
         let ending = match cut_off && has_progress {
             true => Ending::CutOff,
             false => Ending::Open,
@@ -189,6 +182,20 @@ impl Pull<'_, '_> {
             }
         }
     }
+}
+
+fn appended_before(append: &Appended) -> Error {
+    let message = format!("{:?} was appended before, all of its {} records", append.table, append.records);
+    Error::new(ErrorKind::AlreadyAppended, message)
+        .with_hint("To add its rows once more, ask for it: append_again, or --append-again.")
+}
+
+fn changed_since(mark: &Mark) -> Error {
+    let (table, rows) = (&mark.table, mark.outcome.created);
+    let message =
+        format!("an append of {table:?} was cut off after {rows} rows, and cannot go on: a table has changed since");
+    Error::new(ErrorKind::AlreadyAppended, message)
+        .with_hint("Take those rows away or keep them, then append all of them: append_again, or --append-again.")
 }
 
 /// Why a table was not tried: another one was cut off.

@@ -109,8 +109,9 @@ impl Pull<'_, '_> {
     fn run_direct(&mut self, at: usize) -> Result<()> {
         let plan = self.plan_of(at)?;
         let (before, stage) = (self.jobs[at].mark.clone(), self.jobs[at].stage.clone());
-        // A table that came at once, and in no order, has no place behind its last row.
-        if before.step == Step::Done && self.source.asks_apart() {
+        // Over HTTP a table may come at once and in no order, so that nothing can be fetched behind its last row.
+        let comes_at_once = self.source.asks_apart();
+        if before.step == Step::Done && comes_at_once {
             return Ok(());
         }
         let mut direct = Direct::new(plan, stage, before.clone());
@@ -125,11 +126,15 @@ impl Pull<'_, '_> {
         };
         self.jobs[at].report.outcome = direct.outcome().clone();
         self.jobs[at].mark = direct.mark().clone();
-        let checked = self.check_count(at, &before, &fetched?);
-        if checked.is_err() && before.strategy != Strategy::Append {
-            self.forget(at);
+        match self.check_count(at, &before, &fetched?) {
+            Ok(()) if comes_at_once => self.import.note_mark(direct.mark()),
+            // What did not come is not behind the last row. Rows that were appended must not be appended again for that.
+            Err(error) if error.kind() == ErrorKind::Incomplete && before.strategy != Strategy::Append => {
+                self.forget(at);
+                Err(error)
+            }
+            checked => checked,
         }
-        checked
     }
 
     /// Fetches the tables of a group into stages. Those that fail are left out.
@@ -173,7 +178,9 @@ impl Pull<'_, '_> {
         });
         self.jobs[at].mark = staged.mark().clone();
         if let Err(error) = self.check_count(at, &before, &fetched?) {
-            self.forget(at);
+            if error.kind() == ErrorKind::Incomplete {
+                self.forget(at);
+            }
             return Err(error);
         }
         staged.complete(&self.import)?;

@@ -1,0 +1,375 @@
+//! Pulls that are cut off at every place there is, and started again: their end is that of a pull that was never cut off.
+
+mod fate;
+mod world;
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use self::fate::How;
+use self::world::{TABLES, World};
+use super::{Report, TableStatus, TransferOptions};
+use crate::cancel::CancelToken;
+use crate::domain::record::Outcome;
+use crate::domain::strategy::Strategy;
+use crate::error::{Error, ErrorKind};
+use crate::limits::Limits;
+use crate::site::RememberedKind;
+
+type Sums = (Vec<(String, TableStatus, bool, Outcome)>, u64, u64, bool);
+
+fn sums(report: &Report) -> Sums {
+    let table = |(name, table): &(String, super::TableReport)| {
+        (name.clone(), table.status, table.created_table, table.outcome.clone())
+    };
+    (report.tables.iter().map(table).collect(), report.records, report.bytes, report.one_state)
+}
+
+fn is_whole(report: &Report) -> bool {
+    report.tables.iter().all(|(_, table)| table.status == TableStatus::Completed)
+}
+
+fn all(strategy: Strategy) -> TransferOptions<'static> {
+    TransferOptions::new().strategy(strategy)
+}
+
+/// What a pull that is not cut off comes to: its sums, the rows, and the number of its steps.
+fn uninterrupted(strategy: Strategy, exists: bool, streams: bool) -> (Sums, Vec<Vec<String>>, i64) {
+    let mut world = World::new(exists);
+    world.fake.streams = streams;
+    let report = world.pull(all(strategy));
+    assert!(is_whole(&report) && report.tables.iter().all(|(_, table)| !table.resumed), "{report:?}");
+    assert_eq!(world.kept(), [""; 0]);
+    (sums(&report), world.rows(), world.steps())
+}
+
+/// Pulls that are cut off at these steps, each in a run of its own, until one is whole.
+fn interrupted(strategy: Strategy, exists: bool, streams: bool, cuts: &[(i64, How)]) -> (Sums, Vec<Vec<String>>) {
+    let mut world = World::new(exists);
+    world.fake.streams = streams;
+    for (at, how) in cuts {
+        match world.pull_until(*at, *how, all(strategy)) {
+            Ok(report) if is_whole(&report) => return (sums(&report), world.rows()),
+            _ => {}
+        }
+    }
+    let report = world.pull(all(strategy));
+    assert!(is_whole(&report), "{cuts:?}: {report:#?}");
+    assert_eq!(world.kept(), [""; 0], "{cuts:?}");
+    (sums(&report), world.rows())
+}
+
+fn each_step(strategy: Strategy, exists: bool, streams: bool, how: How) {
+    let (sums, rows, steps) = uninterrupted(strategy, exists, streams);
+    assert!(steps > 40, "{steps}");
+    for at in 0..steps {
+        let found = interrupted(strategy, exists, streams, &[(at, how)]);
+        assert_eq!(found.0, sums, "{strategy} at step {at} of {steps}, {how:?}");
+        assert_eq!(found.1, rows, "{strategy} at step {at} of {steps}, {how:?}");
+    }
+}
+
+#[test]
+fn an_overwrite_that_is_killed_at_any_step_goes_on_there() {
+    each_step(Strategy::Overwrite, true, true, How::Killed);
+}
+
+#[test]
+fn an_append_that_is_killed_at_any_step_goes_on_there() {
+    each_step(Strategy::Append, true, false, How::Killed);
+}
+
+#[test]
+fn a_merge_any_step_of_which_fails_goes_on_there() {
+    each_step(Strategy::Merge, true, false, How::Once);
+}
+
+#[test]
+fn a_pull_into_nothing_that_is_killed_at_any_step_goes_on_there() {
+    each_step(Strategy::Skip, false, true, How::Killed);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    #[test]
+    fn pulls_that_are_cut_off_often_come_to_the_same(
+        strategy in proptest::sample::select(Strategy::ALL.to_vec()),
+        exists: bool,
+        streams: bool,
+        cuts in proptest::collection::vec((0_i64..70, proptest::sample::select(vec![How::Killed, How::Once])), 1..6),
+    ) {
+        let (sums, rows, _) = uninterrupted(strategy, exists, streams);
+        let found = interrupted(strategy, exists, streams, &cuts);
+        prop_assert_eq!(found.0, sums);
+        prop_assert_eq!(found.1, rows);
+    }
+}
+
+#[test]
+fn what_was_done_is_not_fetched_again() {
+    let mut world = World::new(false);
+    world.pull(all(Strategy::Skip));
+    let (pages, steps) = (world.fake.pages.load(Ordering::SeqCst), world.steps());
+    let mut world = World::new(false);
+    world.pull_until(steps / 2, How::Killed, all(Strategy::Skip)).unwrap();
+    let before = world.fake.pages.swap(0, Ordering::SeqCst);
+    let report = world.pull(all(Strategy::Skip));
+    let after = world.fake.pages.load(Ordering::SeqCst);
+    assert!(before > 5 && before + after <= pages + TABLES.len(), "{before} and {after} pages of {pages}");
+    let resumed: Vec<bool> = report.tables.iter().map(|(_, table)| table.resumed).collect();
+    assert!(resumed.contains(&true) && resumed.contains(&false), "{resumed:?}");
+    assert!(report.table("parents").unwrap().created_table, "it was made by this pull");
+}
+
+#[test]
+fn rows_of_two_states_are_told() {
+    let mut world = World::new(false);
+    world.pull_until(40, How::Killed, all(Strategy::Skip)).unwrap();
+    world.fake.state.store(2, Ordering::SeqCst);
+    world.there("INSERT INTO parents VALUES (100, 'new'); UPDATE children SET parent = 100 WHERE id = 23");
+    let report = world.pull(all(Strategy::Skip));
+    assert!(is_whole(&report) && !report.one_state, "{report:?}");
+    assert!(report.tables.iter().any(|(_, table)| table.resumed));
+    assert_eq!(world.sqlite().query_row("SELECT count(*) FROM parents WHERE id = 100", [], |r| r.get(0)), Ok(1));
+}
+
+#[test]
+fn a_reference_sender_is_gone_on_with_by_offset() {
+    let mut world = World::new(true);
+    (world.fake.is_reference, world.fake.id) = (true, None);
+    let options = || all(Strategy::Overwrite).tables(["parents"]);
+    let at = 12;
+    let first = world.pull_until(at, How::Killed, options()).unwrap();
+    assert_eq!(first.tables[0].1.status, TableStatus::Incomplete, "{first:?}");
+    let kept = world.here().marks().list().unwrap();
+    assert_eq!((kept.len(), &*kept[0].sender, &*kept[0].table), (1, "url:https://shop.example", "parents"));
+    assert!(kept[0].kind == RememberedKind::Unfinished && kept[0].records > 0 && kept[0].strategy == Strategy::Overwrite);
+    let report = world.pull(options());
+    let table = report.table("parents").unwrap();
+    assert!(table.is_clean() && table.resumed && !report.one_state && table.outcome.total() == 23, "{report:?}");
+    assert!(table.notes.iter().any(|note| note.contains("went on behind the first")), "{table:?}");
+}
+
+/// A pull of the parents that is cut off behind the first rows.
+fn cut_off(strategy: Strategy) -> World {
+    let mut world = World::new(true);
+    let report = world.pull_until(12, How::Killed, all(strategy).tables(["parents"])).unwrap();
+    assert_eq!(report.tables[0].1.status, TableStatus::Incomplete, "{report:?}");
+    assert!(report.tables[0].1.outcome.total() < 23);
+    world
+}
+
+#[test]
+fn another_sender_strategy_or_table_does_not_go_on() {
+    let is_new = |world: &mut World, options: TransferOptions<'_>| {
+        let report = world.pull(options);
+        assert!(report.tables.iter().all(|(_, table)| !table.resumed), "{report:?}");
+        // The marks of the other one are left alone.
+        let kept = world.here().marks().list().unwrap();
+        assert!(kept.iter().any(|mark| mark.table == "parents" && mark.kind == RememberedKind::Unfinished), "{kept:?}");
+    };
+    let mut world = cut_off(Strategy::Overwrite);
+    is_new(&mut world, all(Strategy::Merge).tables(["parents"]));
+    is_new(&mut world, all(Strategy::Overwrite).tables(["words"]));
+    is_new(&mut world, all(Strategy::Overwrite).tables(["parents"]).dry_run(true));
+    world.fake.id = Some(Uuid::max());
+    is_new(&mut world, all(Strategy::Overwrite).tables(["parents"]));
+    world.fake.id = Some(Uuid::nil());
+    let report = world.pull(all(Strategy::Overwrite).tables(["parents"]));
+    assert!(report.tables[0].1.resumed && report.records == 23, "{report:?}");
+    assert_eq!(world.kept(), [""; 0]);
+}
+
+#[test]
+fn a_table_that_changed_begins_anew_and_an_append_of_it_is_refused() {
+    let mut world = cut_off(Strategy::Overwrite);
+    world.run("ALTER TABLE parents ADD COLUMN more");
+    let report = world.pull(all(Strategy::Overwrite).tables(["parents"]));
+    assert!(report.tables[0].1.is_clean() && !report.tables[0].1.resumed && report.records == 23, "{report:?}");
+
+    let mut world = cut_off(Strategy::Append);
+    world.run("ALTER TABLE parents ADD COLUMN more");
+    let append = || all(Strategy::Append).tables(["parents", "children"]);
+    let report = world.pull(append());
+    for table in ["parents", "children"] {
+        let error = report.table(table).unwrap().error.as_ref().unwrap();
+        assert!(error.kind() == ErrorKind::AlreadyAppended && error.hint().is_some(), "{table}: {error}");
+    }
+    let report = world.pull(append().append_again(true));
+    assert!(is_whole(&report) && report.table("parents").unwrap().outcome.created == 23, "{report:?}");
+}
+
+#[test]
+fn a_finished_append_is_remembered() {
+    let mut world = World::new(true);
+    let append = || all(Strategy::Append).tables(["parents", "log"]);
+    assert!(is_whole(&world.pull(append())));
+    let pages = world.fake.pages.load(Ordering::SeqCst);
+    let rows = world.rows();
+    let report = world.pull(append());
+    for table in ["parents", "log"] {
+        let error = report.table(table).unwrap().error.as_ref().unwrap();
+        assert_eq!((error.kind(), error.code()), (ErrorKind::AlreadyAppended, "already_appended"), "{error}");
+    }
+    assert_eq!(world.fake.pages.load(Ordering::SeqCst), pages, "no row was asked for");
+    assert_eq!((world.rows(), world.kept()), (rows, vec![]));
+    // Another strategy is another matter, and so is another sender.
+    assert!(is_whole(&world.pull(all(Strategy::Skip).tables(["parents"]))));
+    world.fake.id = Some(Uuid::max());
+    assert!(is_whole(&world.pull(append())));
+    world.fake.id = Some(Uuid::nil());
+    assert!(is_whole(&world.pull(append().append_again(true))));
+    let here = world.here();
+    let kept: Vec<_> = here.marks().list().unwrap();
+    assert!(kept.len() == 4 && kept.iter().all(|mark| mark.kind == RememberedKind::Appended), "{kept:?}");
+    let sender = format!("site:{}", Uuid::nil());
+    assert!(here.marks().forget(&sender, "PARENTS").unwrap() && !here.marks().forget(&sender, "parents").unwrap());
+    assert!(is_whole(&world.pull(all(Strategy::Append).tables(["parents"]))));
+    here.marks().clear().unwrap();
+    assert_eq!(here.marks().list().unwrap(), []);
+    assert!(is_whole(&world.pull(append())));
+    // A table that was taken away since has none of the rows.
+    world.run("DROP TABLE log");
+    assert!(world.pull(all(Strategy::Append).tables(["log"])).table("log").unwrap().is_clean());
+}
+
+#[test]
+fn marks_that_are_too_old_are_dropped() {
+    for maintained in [false, true] {
+        let mut world = cut_off(Strategy::Overwrite);
+        world.clock.advance(Duration::from_secs(24 * 3600 - 60));
+        assert_eq!(world.here().maintain().unwrap().dropped_pulls, 0);
+        world.clock.advance(Duration::from_secs(120));
+        if maintained {
+            assert_eq!(world.here().maintain().unwrap().dropped_pulls, 1);
+            assert_eq!(world.kept(), [""; 0]);
+        }
+        let report = world.pull(all(Strategy::Overwrite).tables(["parents"]));
+        assert!(report.tables[0].1.is_clean() && !report.tables[0].1.resumed, "{report:?}");
+        assert_eq!(world.kept(), [""; 0]);
+    }
+}
+
+#[test]
+fn a_pull_whose_marks_are_forgotten_meanwhile_ends() {
+    let mut world = World::new(true);
+    let here = world.here();
+    let options = all(Strategy::Overwrite).tables(["parents"]).on_progress(move |progress| {
+        if progress.records == 10 {
+            here.marks().clear().unwrap();
+        }
+    });
+    let report = world.pull(options);
+    let error = report.tables[0].1.error.as_ref().unwrap();
+    assert!(error.kind() == ErrorKind::Timeout && error.hint().is_some(), "{error}");
+    assert_eq!((report.tables[0].1.outcome.total(), world.kept()), (10, vec![]));
+}
+
+#[test]
+fn a_small_pull_makes_few_transactions() {
+    let mut world = World::new(true);
+    world.limits = Limits::default();
+    // Its beginning, its end, the beginning and the end of the transfer, and the rows with their mark.
+    for (tables, transactions) in [(&["parents"][..], 5), (&["parents", "children"], 8)] {
+        assert!(is_whole(&world.pull(all(Strategy::Overwrite).tables(tables.iter().copied()))));
+        assert_eq!(world.fake.fate.transactions.load(Ordering::SeqCst), transactions, "{tables:?}");
+    }
+}
+
+#[test]
+fn a_pull_that_was_taken_over_ends_and_leaves_everything_to_the_other() {
+    let mut world = World::new(true);
+    let sqlite = world.sqlite();
+    let options = all(Strategy::Overwrite).tables(["parents", "words"]).on_progress(move |progress| {
+        if progress.records == 10 {
+            sqlite.execute("UPDATE rowferry_pulls SET owner = 'another'", []).unwrap();
+        }
+    });
+    let report = world.pull(options);
+    let parents = report.table("parents").unwrap();
+    let error = parents.error.as_ref().unwrap();
+    assert!(error.kind() == ErrorKind::TakenOver && error.hint().is_some(), "{error}");
+    assert_eq!((parents.status, parents.outcome.total()), (TableStatus::Incomplete, 10));
+    let words = report.table("words").unwrap();
+    assert_eq!((words.status, words.error.as_ref().map(Error::kind)), (TableStatus::Failed, Some(ErrorKind::TakenOver)));
+    let kept = world.here().marks().list().unwrap();
+    assert_eq!(kept.iter().map(|mark| (&*mark.table, mark.records)).collect::<Vec<_>>(), [("parents", 10), ("words", 0)]);
+}
+
+#[test]
+fn a_table_that_will_never_come_keeps_no_marks_of_the_others() {
+    let mut world = World::new(true);
+    world.fake.refused = Some("words");
+    for _ in 0..2 {
+        let report = world.pull(all(Strategy::Overwrite).tables(["parents", "words"]));
+        let words = report.table("words").unwrap();
+        assert_eq!(words.error.as_ref().map(Error::kind), Some(ErrorKind::TableNotAllowed));
+        assert!(!report.table("parents").unwrap().resumed, "the next pull gets all that is there then");
+        assert_eq!(world.kept(), [""; 0]);
+    }
+}
+
+#[test]
+fn children_of_an_append_wait_for_their_parents() {
+    let mut world = World::new(true);
+    let append = || all(Strategy::Append).tables(["parents", "children"]);
+    // The children are not allowed yet; their parents' new keys are kept for them.
+    world.fake.refused = Some("children");
+    assert!(world.pull(append()).table("parents").unwrap().is_clean());
+    world.fake.refused = None;
+    let report = world.pull(append());
+    assert!(is_whole(&report) && report.table("parents").unwrap().resumed, "{report:?}");
+    let strays = "SELECT count(*) FROM children c JOIN parents p ON p.id = c.parent WHERE c.id > 22 AND p.id < 24";
+    assert_eq!(world.sqlite().query_row(strays, [], |row| row.get(0)), Ok(0));
+    assert_eq!(world.kept(), [""; 0]);
+}
+
+#[test]
+fn a_pull_that_was_cancelled_goes_on() {
+    let mut world = World::new(true);
+    let token = CancelToken::new();
+    let cancel = token.clone();
+    let options = all(Strategy::Overwrite).tables(["parents", "children"]).cancel(token).on_progress(move |progress| {
+        if progress.records == 10 {
+            cancel.cancel();
+        }
+    });
+    let report = world.pull(options);
+    let parents = report.table("parents").unwrap();
+    assert_eq!((parents.status, parents.outcome.total()), (TableStatus::Incomplete, 10));
+    let report = world.pull(all(Strategy::Overwrite).tables(["parents", "children"]));
+    assert!(is_whole(&report) && report.table("parents").unwrap().resumed, "{report:?}");
+    assert_eq!((report.table("parents").unwrap().outcome.total(), world.kept()), (23, vec![]));
+}
+
+#[test]
+fn what_comes_at_once_and_in_no_order_is_not_asked_for_again() {
+    let mut world = World::new(true);
+    (world.fake.is_reference, world.fake.asks_apart) = (true, true);
+    let options = || all(Strategy::Overwrite).tables(["parents", "words"]);
+    let mut done = 0;
+    world.pull_until(22, How::Killed, options()).unwrap();
+    for mark in world.here().marks().list().unwrap() {
+        done += usize::from(mark.kind == RememberedKind::Done);
+    }
+    assert_eq!(done, 1, "{:?}", world.here().marks().list().unwrap());
+    let before = world.fake.pages.load(Ordering::SeqCst);
+    let report = world.pull(options());
+    assert!(is_whole(&report) && report.table("parents").unwrap().outcome.total() == 23, "{report:?}");
+    assert!(world.fake.pages.load(Ordering::SeqCst) - before <= 5, "only the other table's");
+}
+
+#[test]
+fn an_empty_table_is_not_appended() {
+    let mut world = World::new(true);
+    world.there("DELETE FROM log");
+    let append = || all(Strategy::Append).tables(["log"]);
+    assert!(is_whole(&world.pull(append())));
+    world.there("INSERT INTO log VALUES (1, 'new')");
+    assert!(is_whole(&world.pull(append())));
+    assert!(!is_whole(&world.pull(append())));
+}
