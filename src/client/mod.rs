@@ -6,6 +6,7 @@ mod channel;
 mod connection;
 mod keeper;
 mod options;
+mod reconnect;
 mod refusal;
 mod upgrade;
 

@@ -14,6 +14,7 @@ use crate::export::Exporter;
 use crate::secret::Code;
 use crate::site::Site;
 use crate::wire::channel::{self as frames, Frame, HEARTBEAT_TOPIC};
+use crate::wire::api::Secret;
 use crate::wire::message::{self, Announced, Approval, ApprovalStatus, PeerInfo, RecordsRequest, Request};
 use crate::wire::records::Cut;
 use crate::wire::{Dialect, records, schema};
@@ -38,6 +39,8 @@ pub(super) enum Topics {
     Code(Code),
     /// Those of its connection.
     Connection(Uuid),
+    /// That of whoever has a ticket, which tells more than a topic could: [`SELF`].
+    Ticket,
 }
 
 impl Topics {
@@ -50,6 +53,7 @@ impl Topics {
     fn has(&self, name: &str) -> bool {
         match self {
             Topics::Code(code) => code.matches(name),
+            Topics::Ticket => name == SELF,
             Topics::Connection(uuid) => {
                 name == SELF || name.strip_prefix(CONNECTION).is_some_and(|id| id.eq_ignore_ascii_case(&uuid.to_string()))
             }
@@ -72,6 +76,8 @@ pub struct ChannelSession {
     pass: Pass,
     /// The topic that the peer joined, and how values are written to it.
     joined: Option<(String, Dialect)>,
+    /// What the peer got to come back with.
+    ticket: Option<Secret>,
     /// Pulls that run, by the table's own name.
     pulls: HashMap<String, Pull>,
     exporter: Exporter,
@@ -123,6 +129,7 @@ impl ChannelSession {
             topics,
             pass,
             joined: None,
+            ticket: None,
             pulls: HashMap::new(),
             exporter: site.exporter(),
             record_bytes: usize::MAX,
@@ -188,7 +195,7 @@ impl ChannelSession {
             None => None,
             Some(Ok(site)) => {
                 let features = vec![message::FEATURE_SNAPSHOT.to_owned(), message::FEATURE_APPROVALS.to_owned()];
-                Some(PeerInfo { features, site, version: message::ROWFERRY_VERSION })
+                Some(PeerInfo { features, site, ticket: self.ticket(), version: message::ROWFERRY_VERSION })
             }
             Some(Err(error)) => {
                 let refused = failed("Failed to join", &error);
@@ -201,11 +208,29 @@ impl ChannelSession {
         Some(message::answer_ok(topic, reference, peer.as_ref()))
     }
 
+    /// What a peer that came by a code gets to come back with when the connection is lost. One that came by a ticket keeps
+    /// that one: it has it safely, while a new one might get lost on its way.
+    fn ticket(&mut self) -> Option<Secret> {
+        if self.ticket.is_none()
+            && let Topics::Code(_) = self.topics
+        {
+            match self.pass.ticket() {
+                Ok(ticket) => self.ticket = ticket.map(|ticket| Secret::new(ticket.as_str())),
+                // The code is spent: to go on without is better than not at all.
+                Err(error) => log::warn!("a peer gets no ticket to come back with: {error}"),
+            }
+        }
+        self.ticket.clone()
+    }
+
     /// # Errors
     /// With the text for `response:error`, which says nothing of this machine.
     fn serve(&mut self, request: &Request, topic: &str, reference: &RawValue, dialect: Dialect) -> Result<String> {
         let goes_on = match request {
-            Request::Records(request) => running(&self.pulls, &request.table),
+            Request::Records(request) => {
+                self.take_up(&request.table, request.skip(), dialect);
+                running(&self.pulls, &request.table)
+            }
             _ => None,
         };
         let looked = self.pass.look(goes_on).map_err(|refused| told("Failed to read settings", refused))?;
@@ -307,6 +332,16 @@ impl ChannelSession {
         Ok(frame)
     }
 
+    /// Takes up the pull of a table that was cut off when the peer's last channel was lost, if it is back to go on with it.
+    fn take_up(&mut self, table: &str, records: u64, dialect: Dialect) {
+        if dialect == Dialect::Rowferry
+            && running(&self.pulls, table).is_none()
+            && let Some(pull) = self.pass.take_up(table, records)
+        {
+            self.pulls.insert(pull.table().to_owned(), pull);
+        }
+    }
+
     /// The pull that a page belongs to: the one of its table that runs, if the page goes on where the last one ended, or a new
     /// one.
     fn pull(&mut self, table: &str, request: &RecordsRequest, looked: &Looked) -> Result<Pull> {
@@ -314,8 +349,12 @@ impl ChannelSession {
         let goes_on = self.exporter.goes_on(table, request.skip(), request.limit);
         let goes_on = goes_on.map_err(|error| failed(FAILED, &error))?;
         match self.pulls.remove(table) {
-            Some(mut pull) if goes_on => match self.pass.go_on(&mut pull, looked, request.limit) {
-                Ok(()) => Ok(pull),
+            Some(mut pull) if goes_on || pull.at() == request.skip() => match self.pass.go_on(&mut pull, looked, request.limit) {
+                Ok(()) => {
+                    // Whoever asks on has what was sent before.
+                    pull.has_arrived(pull.at());
+                    Ok(pull)
+                }
                 Err(refused) => {
                     let error = told(FAILED, refused);
                     ended(pull.fail(error.message()));
@@ -357,6 +396,15 @@ impl ChannelSession {
         }
         answers.extend(self.pass.approvals(&known).map_err(|refused| told(FAILED, refused))?);
         Ok(message::answer_approvals(topic, reference, &answers))
+    }
+}
+
+impl Drop for ChannelSession {
+    fn drop(&mut self) {
+        // A rowferry peer may come back and go on; one of the reference begins anew.
+        if let Some((_, Dialect::Rowferry)) = self.joined {
+            self.pulls.drain().for_each(|(_, pull)| self.pass.leave(pull));
+        }
     }
 }
 

@@ -80,6 +80,14 @@ impl Source for Client {
         Ok(answer.map(|approvals| approvals.into_iter().map(approval).collect()))
     }
 
+    fn can_reconnect(&self) -> bool {
+        self.comes_back()
+    }
+
+    fn reconnect(&self, patience: &Patience) -> Result<()> {
+        self.come_back(patience)
+    }
+
     fn page(&self, table: &TableSchema, offset: u64, limit: u32, rows: &mut Rows, patience: &Patience) -> Result<Page> {
         let page = self.fetch_page(table, offset, u64::from(limit), rows, patience)?;
         Ok(Page {

@@ -63,6 +63,10 @@ pub struct PullArgs {
     #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "code")]
     pub wait_for_approval: Option<Duration>,
 
+    /// For how long to try to connect anew when the connection is lost in the middle of the pull; 0 gives up at once
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "30")]
+    pub retry_time: Duration,
+
     #[command(flatten)]
     pub by: By,
 
