@@ -71,7 +71,8 @@ mod tests {
         let (one, other) = (Uuid::new_v4(), Uuid::new_v4());
         let begun = BegunByCode::new(2);
         let at = |seconds| OffsetDateTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        let count = |session, table, seconds| begun.count(session, table, at(seconds), &limits).map_err(|denial| denial.kind);
+        let count =
+            |session, table, seconds| begun.count(session, table, at(seconds), &limits).map_err(|denial| denial.kind);
         assert_eq!((count(one, "a", 0), count(one, "a", 1)), (Ok(()), Ok(())));
         assert_eq!(count(one, "a", 2), Err(ErrorKind::RateLimited));
         assert_eq!((count(other, "a", 2), count(one, "a", 60)), (Ok(()), Ok(())));

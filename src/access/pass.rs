@@ -52,12 +52,7 @@ pub(crate) struct Looked {
 
 impl Pass {
     pub(super) fn of_connection(access: Access, connection: Connection, stored: Stored, caller: Caller) -> Self {
-        Pass {
-            access,
-            who: Who::Connection(Box::new(connection), stored),
-            caller,
-            waiting: HashMap::new(),
-        }
+        Pass { access, who: Who::Connection(Box::new(connection), stored), caller, waiting: HashMap::new() }
     }
 
     pub(super) fn of_session(access: Access, session: Uuid, caller: Caller) -> Self {

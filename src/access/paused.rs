@@ -139,8 +139,8 @@ impl PausedPulls {
             first.filter(|_| pulls.iter().filter(|other| of(other)).count() >= most)
         };
         let of_owner = |other: &Paused| other.owner == new.owner;
-        let own = first(&|other| other.is(new.owner, &new.table), ALIKE)
-            .or_else(|| first(&of_owner, self.most.div_ceil(SHARE)));
+        let own =
+            first(&|other| other.is(new.owner, &new.table), ALIKE).or_else(|| first(&of_owner, self.most.div_ceil(SHARE)));
         if own.is_some() || pulls.len() < self.most {
             return own;
         }

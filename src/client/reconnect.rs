@@ -30,6 +30,13 @@ impl Client {
         self.back.as_ref().and_then(|back| back.auth.as_ticket())
     }
 
+    /// A number for the sender's snapshot of this number: it counts them anew for each connection, and those of two are not the
+    /// same.
+    pub(crate) fn state_number(&self, state: u64) -> u64 {
+        const CONNECTION: u32 = 48;
+        state.wrapping_add(self.shared.returned.load(Ordering::SeqCst) << CONNECTION)
+    }
+
     /// Makes the connection anew, unless it is there. It must be to the same site.
     ///
     /// # Errors
@@ -50,10 +57,9 @@ impl Client {
                 return Ok(());
             }
             shared.connected.store(false, Ordering::SeqCst);
-            // The old one ends first, so that the other site knows that its pulls are to be taken up.
-            if let Line::Open(channel) = std::mem::replace(&mut *line, Line::Gone("no answer came in time".to_owned())) {
-                channel.close(Duration::ZERO);
-            }
+            // The old one ends first, so that the other site knows that its pulls are to be taken up; without a goodbye, which
+            // would say that all has arrived.
+            *line = Line::Gone("no answer came in time".to_owned());
         }
         // Not under the lock: whoever disconnects need not wait.
         let channel = self.connect_again(back, patience)?;
@@ -63,6 +69,7 @@ impl Client {
             return Err(disconnected);
         }
         *line = Line::Open(Box::new(channel));
+        shared.returned.fetch_add(1, Ordering::SeqCst);
         shared.doubtful.store(false, Ordering::SeqCst);
         shared.connected.store(true, Ordering::SeqCst);
         Ok(())

@@ -181,10 +181,11 @@ impl Head {
 /// A refusal of a code, where it was the ticket that came of one.
 fn of_ticket(error: Error) -> Error {
     match error.kind() {
-        ErrorKind::InvalidCode => {
-            Error::new(ErrorKind::InvalidCode, "the other site no longer takes back a pull that began with a code: its session has ended")
-                .with_hint("Ask the other site for a new code.")
-        }
+        ErrorKind::InvalidCode => Error::new(
+            ErrorKind::InvalidCode,
+            "the other site no longer takes back a pull that began with a code: its session has ended",
+        )
+        .with_hint("Ask the other site for a new code."),
         _ => error,
     }
 }

@@ -13,8 +13,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::export::Exporter;
 use crate::secret::Code;
 use crate::site::Site;
-use crate::wire::channel::{self as frames, Frame, HEARTBEAT_TOPIC};
 use crate::wire::api::Secret;
+use crate::wire::channel::{self as frames, Frame, HEARTBEAT_TOPIC};
 use crate::wire::message::{self, Announced, Approval, ApprovalStatus, PeerInfo, RecordsRequest, Request};
 use crate::wire::records::Cut;
 use crate::wire::{Dialect, records, schema};
@@ -154,6 +154,11 @@ impl ChannelSession {
     /// Takes a binary message. Nothing in this protocol is binary: it is ignored, as in the reference.
     pub fn on_binary(&mut self, _message: &[u8]) -> Reply {
         Reply::default()
+    }
+
+    /// The peer says goodbye: it has all that it was sent. One whose connection is lost may lack the last page.
+    pub fn on_close(&mut self) {
+        self.pulls.values_mut().for_each(|pull| pull.has_arrived(pull.at()));
     }
 
     /// Nothing came for a while ([`IDLE_AFTER`]): lets go of memory and of the snapshot, so that the next request is answered
@@ -349,18 +354,20 @@ impl ChannelSession {
         let goes_on = self.exporter.goes_on(table, request.skip(), request.limit);
         let goes_on = goes_on.map_err(|error| failed(FAILED, &error))?;
         match self.pulls.remove(table) {
-            Some(mut pull) if goes_on || pull.at() == request.skip() => match self.pass.go_on(&mut pull, looked, request.limit) {
-                Ok(()) => {
-                    // Whoever asks on has what was sent before.
-                    pull.has_arrived(pull.at());
-                    Ok(pull)
+            Some(mut pull) if goes_on || pull.at() == request.skip() => {
+                match self.pass.go_on(&mut pull, looked, request.limit) {
+                    Ok(()) => {
+                        // Whoever asks on has what was sent before.
+                        pull.has_arrived(pull.at());
+                        Ok(pull)
+                    }
+                    Err(refused) => {
+                        let error = told(FAILED, refused);
+                        ended(pull.fail(error.message()));
+                        Err(error)
+                    }
                 }
-                Err(refused) => {
-                    let error = told(FAILED, refused);
-                    ended(pull.fail(error.message()));
-                    Err(error)
-                }
-            },
+            }
             given_up => {
                 // One that does not go on is over before the new one is counted.
                 drop(given_up);

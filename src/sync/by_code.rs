@@ -50,7 +50,9 @@ impl Site {
             Ok(Some(client)) if client.peer().is_some_and(|peer| peer.site == kept.sender) => return Ok(Some(client)),
             // Another site has the address now.
             Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::InvalidCode => log::info!("the ticket of an earlier pull is refused: {error}"),
+            Err(error) if error.kind() == ErrorKind::InvalidCode => {
+                log::info!("the ticket of an earlier pull is refused: {error}")
+            }
             Err(error) => return Err(error),
         }
         self.forget_ticket(url, code)?;

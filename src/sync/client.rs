@@ -94,7 +94,7 @@ impl Source for Client {
             received: page.received,
             failures: page.failures,
             has_more: page.has_more,
-            state: page.state,
+            state: page.state.map(|state| self.state_number(state)),
             bytes: page.bytes,
             place: None,
         })
