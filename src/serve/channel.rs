@@ -238,7 +238,15 @@ impl ChannelSession {
             }
             _ => None,
         };
-        let looked = self.pass.look(goes_on).map_err(|refused| told("Failed to read settings", refused))?;
+        let looked = match self.pass.look(goes_on) {
+            Ok(looked) => looked,
+            Err(refused) => {
+                if is_for_good(&refused) {
+                    self.pulls.clear();
+                }
+                return Err(told("Failed to read settings", refused));
+            }
+        };
         self.exporter.offer(self.pass.offer());
         let reference = Some(reference);
         match request {
@@ -420,6 +428,11 @@ impl fmt::Debug for ChannelSession {
         let dialect = self.joined.as_ref().map(|(_, dialect)| dialect);
         f.debug_struct("ChannelSession").field("joined", &dialect).finish_non_exhaustive()
     }
+}
+
+/// Whether whoever is refused so cannot come back, either.
+fn is_for_good(refused: &Refused) -> bool {
+    matches!(refused, Refused::Denied(denial) if matches!(denial.kind, ErrorKind::InvalidToken | ErrorKind::InvalidCode))
 }
 
 /// The pull of a table that runs, however the peer spells its name.
