@@ -52,13 +52,13 @@ pub(crate) struct StreamedPage {
 }
 
 impl Client {
-    /// Asks for the pages of a table behind a place, each of at most so many records; `key` are the columns of the table's key.
+    /// Asks for the pages of a table behind a place and the records before it, each of at most so many records; `key` are the columns of the table's key.
     /// `None` if the sender sends none by itself.
     pub(crate) fn stream<'c>(
         &'c self,
         table: &'c TableSchema,
         key: Vec<usize>,
-        after: Option<Place>,
+        (after, records): (Option<Place>, u64),
         most: Option<u32>,
         patience: &Patience,
     ) -> Result<Option<PageStream<'c>>> {
@@ -88,6 +88,7 @@ impl Client {
                     request,
                     table: table.name.clone(),
                     after,
+                    records,
                     page_bytes: number(limits.stream_page_bytes),
                     page_rows: number(page_rows),
                     window,

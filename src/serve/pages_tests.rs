@@ -77,6 +77,7 @@ fn fetch(table: &str) -> Fetch {
         request: 7,
         table: table.to_owned(),
         after: None,
+        records: 0,
         page_bytes: number(4096),
         page_rows: number(100),
         window: number(u32::MAX),

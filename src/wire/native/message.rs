@@ -49,6 +49,8 @@ pub struct Fetch {
     pub table: String,
     /// Where to go on; `None` for the first row.
     pub after: Option<Place>,
+    /// How many records of the table the asker has already: those before that place.
+    pub records: u64,
     /// At about how many bytes of rows a page is cut.
     pub page_bytes: NonZeroU32,
     /// Most rows of a page.
@@ -146,6 +148,7 @@ impl Fetch {
         for number in [self.page_bytes, self.page_rows, self.window] {
             out.extend_from_slice(&number.get().to_le_bytes());
         }
+        out.extend_from_slice(&self.records.to_le_bytes());
         out.push(frame::flag(COMPRESS, self.compress));
         frame::put_text(&mut out, &self.table);
         out.extend_from_slice(&after);
@@ -158,6 +161,7 @@ impl Fetch {
             page_bytes: at_least_one(reader)?,
             page_rows: at_least_one(reader)?,
             window: at_least_one(reader)?,
+            records: reader.u64()?,
             compress: reader.flags(COMPRESS)? != 0,
             table: reader.text(NAME_BYTES)?.to_owned(),
             after: Place::decode(reader.take_rest())?,

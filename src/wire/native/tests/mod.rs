@@ -78,6 +78,7 @@ fn fetch() -> Fetch {
         page_bytes: number(1 << 20),
         page_rows: number(5_000),
         window: number(4),
+        records: 5,
         compress: true,
     }
 }
