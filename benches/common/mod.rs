@@ -47,6 +47,29 @@ pub const WIDE: Table = Table {
         updated_at = COALESCE(excluded.updated_at, t.updated_at)",
 };
 
+macro_rules! fill_blobs {
+    ($bytes:literal) => {
+        concat!("INSERT INTO t SELECT value, randomblob(", $bytes, ") FROM numbers")
+    };
+}
+
+/// A key and a blob of 4 KiB that does not compress.
+pub const BLOBS: Table = Table {
+    name: "blobs",
+    rows: 20_000,
+    create: "CREATE TABLE t(id INTEGER PRIMARY KEY, body BLOB)",
+    fill: fill_blobs!("4096"),
+    change: "UPDATE t SET body = randomblob(4096)",
+    upsert: "DO UPDATE SET body = excluded.body",
+    merge: "DO UPDATE SET body = COALESCE(excluded.body, t.body)",
+};
+
+/// A key and a blob that does not compress: rows of 1 kB.
+pub const KILOBYTES: Table = Table { name: "1 kB", rows: 1_000_000, fill: fill_blobs!("1000"), ..BLOBS };
+
+/// The same with rows of 50 MB.
+pub const HUGE_BLOBS: Table = Table { name: "50 MB", rows: 6, fill: fill_blobs!("50000000"), ..BLOBS };
+
 /// How a made database differs from the source.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Content {
