@@ -17,8 +17,8 @@ use crate::ratio::Times;
 
 /// What the other writer waits for a lock, at most, at the 99th percentile of a polite pull.
 const TARGET: Duration = Duration::from_millis(100);
-/// How often a table's usual number of rows is pulled: a pull of some seconds.
-const TIMES_THE_ROWS: u64 = 4;
+/// How many times a table's usual number of rows is pulled: a pull of some seconds.
+const TIMES_THE_ROWS: u64 = 3;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const REST: Duration = Duration::from_millis(20);
 

@@ -6,6 +6,7 @@
 //!
 //! - `cargo bench --bench pull`: pulls of each table in each case, through both protocols, and what one would take instead on
 //!   the same files. A few minutes.
+//! - `cargo bench --bench pull -- growth`: the narrow table with its usual rows and with ten times as many.
 //! - `cargo bench --bench pull -- memory`: the peak memory of both ends for large tables and large rows.
 //! - `cargo bench --bench pull -- locks`: how long another writer on the receiving database waits for its lock.
 //!
@@ -35,10 +36,11 @@ fn main() -> ExitCode {
         }
         _ => match Arguments::parse(&words) {
             Ok(Arguments { what: What::Standard, runs, .. }) => standard::measure(runs),
+            Ok(Arguments { what: What::Growth, runs, .. }) => standard::measure_growth(runs),
             Ok(Arguments { what: What::Memory, megabytes, .. }) => memory::measure(megabytes),
             Ok(Arguments { what: What::Locks, runs, .. }) => locks::measure(runs),
             Err(why) => {
-                eprintln!("{why}\nusage: [memory [--megabytes N | --large] | locks] [--runs N]");
+                eprintln!("{why}\nusage: [growth | memory [--megabytes N | --large] | locks] [--runs N]");
                 return ExitCode::from(2);
             }
         },
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
 
 enum What {
     Standard,
+    Growth,
     Memory,
     Locks,
 }
@@ -68,6 +71,7 @@ impl Arguments {
                 number.ok_or_else(|| format!("{word} needs a number from 1"))
             };
             match word {
+                "growth" => arguments.what = What::Growth,
                 "memory" => arguments.what = What::Memory,
                 "locks" => arguments.what = What::Locks,
                 "--runs" => arguments.runs = number()? as usize,

@@ -64,23 +64,40 @@ const REFERENCE_TARGET: f64 = 4.0;
 const GROWTH_TARGET: f64 = 1.1;
 
 pub fn measure(runs: usize) {
-    println!("Medians of {runs} runs, with the least and the most; `limit` is SQLite's own statement in the same run.");
     let others = others::installed();
-    println!("\n{:<7} {:>8} {:<24} {:>9} {:>9} {:>6} {:>13}", "table", "rows", "case", "limit", "took", "ratio", "");
-    let tenth = measure_cases(&Bench::new(NARROW, 10), runs);
-    let narrow = Bench::new(NARROW, 1);
-    let whole = measure_cases(&narrow, runs);
-    measure_instead(&narrow, runs, &others);
-    for table in [WIDE, BLOBS] {
-        let bench = Bench::new(table, 1);
-        measure_cases(&bench, runs);
+    print_head(runs);
+    let tenth = measure_cases(&Bench::new(NARROW, usual_rows(&NARROW) / 10), runs);
+    let mut usual = Vec::new();
+    for table in [NARROW, WIDE, BLOBS] {
+        let bench = Bench::new(table, usual_rows(&table));
+        usual.push(measure_cases(&bench, runs));
         measure_instead(&bench, runs, &others);
     }
+    print_growth(&tenth, &usual[0]);
+}
+
+/// The narrow table as usual, and with ten times the rows.
+pub fn measure_growth(runs: usize) {
+    print_head(runs);
+    let [usual, tenfold] = [1, 10].map(|times| measure_cases(&Bench::new(NARROW, usual_rows(&NARROW) * times), runs));
+    print_growth(&usual, &tenfold);
+}
+
+fn print_head(runs: usize) {
+    println!("Medians of {runs} runs, with the least and the most; `limit` is SQLite's own statement in the same run.");
+    println!("\n{:<7} {:>8} {:<24} {:>9} {:>9} {:>6} {:>13}", "table", "rows", "case", "limit", "took", "ratio", "");
+}
+
+fn print_growth(few: &[Ratio], many: &[Ratio]) {
     println!("\nThe ratio with ten times the rows, narrow:");
-    for (case, (tenth, whole)) in CASES.iter().zip(tenth.iter().zip(&whole)) {
-        let growth = whole.median / tenth.median;
+    for (case, (few, many)) in CASES.iter().zip(few.iter().zip(many)) {
+        let growth = many.median / few.median;
         println!("{:<24} {growth:>6.2} times  {}", case.name, verdict(growth, Some(GROWTH_TARGET)));
     }
+}
+
+fn usual_rows(table: &Table) -> u64 {
+    (table.rows / scale()).max(1)
 }
 
 /// A table in a file, as it is to be pulled, and files to pull it into.
@@ -91,9 +108,8 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(table: Table, divide: u64) -> Bench {
+    fn new(table: Table, rows: u64) -> Bench {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let rows = (table.rows / divide / scale()).max(1);
         let bench = Bench { folder, table, rows };
         for content in [Content::Source, Content::Changed, Content::Empty] {
             bench.table.make(&bench.file(content), rows, content);
@@ -176,8 +192,8 @@ fn measure_case(bench: &Bench, case: &Case, runs: usize) -> Ratio {
         sender_kb = sender_kb.max(pulled.sender_kb);
         receiver_kb = receiver_kb.max(pulled.receiver_kb);
     }
-    let whole = bench.rows == bench.table.rows / scale();
-    let target = TARGETS.iter().find(|(table, name, _)| whole && (*table, *name) == (bench.table.name, case.name));
+    let usual = bench.rows == usual_rows(&bench.table);
+    let target = TARGETS.iter().find(|(table, name, _)| usual && (*table, *name) == (bench.table.name, case.name));
     let memory = format!("  sender {} MB, receiver {} MB", sender_kb / 1024, receiver_kb / 1024);
     bench.report(case.name, &limits, &pulls, target.map(|(_, _, most)| *most), &memory)
 }
