@@ -25,7 +25,13 @@ struct Case {
 }
 
 const CASES: [Case; 4] = [
-    INTO_EMPTY,
+    Case {
+        name: "into empty",
+        strategy: Strategy::Overwrite,
+        before: Content::Empty,
+        limit_before: Content::Empty,
+        counted: 0,
+    },
     Case {
         name: "overwrite, all differ",
         strategy: Strategy::Overwrite,
@@ -43,14 +49,6 @@ const CASES: [Case; 4] = [
     Case { name: "skip all", strategy: Strategy::Skip, before: Content::Source, limit_before: Content::Source, counted: 3 },
 ];
 
-const INTO_EMPTY: Case = Case {
-    name: "into empty",
-    strategy: Strategy::Overwrite,
-    before: Content::Empty,
-    limit_before: Content::Empty,
-    counted: 0,
-};
-
 /// What is aimed at: the ratio of a whole pull to its limit, at most.
 const TARGETS: [(&str, &str, f64); 4] = [
     (NARROW.name, "into empty", 1.25),
@@ -66,12 +64,11 @@ const GROWTH_TARGET: f64 = 1.1;
 pub fn measure(runs: usize) {
     let others = others::installed();
     print_head(runs);
-    let tenth = measure_cases(&Bench::new(NARROW, usual_rows(&NARROW) / 10), runs);
+    let tenth = measure_cases(&Bench::new(NARROW, usual_rows(&NARROW) / 10), runs, None);
     let mut usual = Vec::new();
     for table in [NARROW, WIDE, BLOBS] {
         let bench = Bench::new(table, usual_rows(&table));
-        usual.push(measure_cases(&bench, runs));
-        measure_instead(&bench, runs, &others);
+        usual.push(measure_cases(&bench, runs, Some(&others)));
     }
     print_growth(&tenth, &usual[0]);
 }
@@ -79,7 +76,7 @@ pub fn measure(runs: usize) {
 /// The narrow table as usual, and with ten times the rows.
 pub fn measure_growth(runs: usize) {
     print_head(runs);
-    let [usual, tenfold] = [1, 10].map(|times| measure_cases(&Bench::new(NARROW, usual_rows(&NARROW) * times), runs));
+    let [usual, tenfold] = [1, 10].map(|times| measure_cases(&Bench::new(NARROW, usual_rows(&NARROW) * times), runs, None));
     print_growth(&usual, &tenfold);
 }
 
@@ -178,54 +175,71 @@ fn missing(source: &Path, target: &Path) -> i64 {
     sqlite.query_row(query, [], |row| row.get(0)).expect("a count")
 }
 
-/// Pulls in each case; gives the ratios to the limit.
-fn measure_cases(bench: &Bench, runs: usize) -> Vec<Ratio> {
-    CASES.iter().map(|case| measure_case(bench, case, runs)).collect()
+/// Pulls in each case; gives the ratios to the limit. Into an empty table the rows are copied in other ways too, if any are
+/// given: through the reference protocol, and by these.
+fn measure_cases(bench: &Bench, runs: usize, others: Option<&[Other]>) -> Vec<Ratio> {
+    let others = |case: &Case| others.filter(|_| case.before == Content::Empty);
+    CASES.iter().map(|case| measure_case(bench, case, runs, others(case))).collect()
 }
 
-fn measure_case(bench: &Bench, case: &Case, runs: usize) -> Ratio {
+fn measure_case(bench: &Bench, case: &Case, runs: usize, others: Option<&[Other]>) -> Ratio {
     let (mut limits, mut pulls, mut sender_kb, mut receiver_kb) = (Times::default(), Times::default(), 0, 0);
+    let mut instead = others.map(Instead::new);
     for _ in 0..runs {
         limits.push(bench.limit(case));
         let pulled = bench.pull(case, |source, target| pull_once(source, target, case.strategy));
         pulls.push(pulled.took);
         sender_kb = sender_kb.max(pulled.sender_kb);
         receiver_kb = receiver_kb.max(pulled.receiver_kb);
+        if let Some(instead) = &mut instead {
+            instead.run(bench, case);
+        }
     }
     let usual = bench.rows == usual_rows(&bench.table);
     let target = TARGETS.iter().find(|(table, name, _)| usual && (*table, *name) == (bench.table.name, case.name));
     let memory = format!("  sender {} MB, receiver {} MB", sender_kb / 1024, receiver_kb / 1024);
-    bench.report(case.name, &limits, &pulls, target.map(|(_, _, most)| *most), &memory)
+    let ratio = bench.report(case.name, &limits, &pulls, target.map(|(_, _, most)| *most), &memory);
+    if let Some(instead) = &instead {
+        instead.report(bench, &limits, &pulls);
+    }
+    ratio
 }
 
-/// The same rows into an empty table in other ways: through the reference protocol, and by others.
-fn measure_instead(bench: &Bench, runs: usize, others: &[Other]) {
-    let (mut limits, mut pulls, mut references) = (Times::default(), Times::default(), Times::default());
-    let mut times: Vec<Times> = others.iter().map(|_| Times::default()).collect();
-    let case = &INTO_EMPTY;
-    for _ in 0..runs {
-        limits.push(bench.limit(case));
-        pulls.push(bench.pull(case, |source, target| pull_once(source, target, case.strategy)).took);
-        references.push(bench.pull(case, pull_by_reference).took);
-        for (other, times) in others.iter().zip(&mut times) {
+/// The times of other ways to copy the same rows.
+struct Instead<'a> {
+    reference: Times,
+    others: Vec<(&'a Other, Times)>,
+}
+
+impl<'a> Instead<'a> {
+    fn new(others: &'a [Other]) -> Self {
+        Instead { reference: Times::default(), others: others.iter().map(|other| (other, Times::default())).collect() }
+    }
+
+    fn run(&mut self, bench: &Bench, case: &Case) {
+        let by_reference = bench.pull(case, |source, target| pull_by_reference(source, target, case.strategy));
+        self.reference.push(by_reference.took);
+        for (other, times) in &mut self.others {
             let (_folder, path) = bench.no_target();
             times.push((other.copy)(&bench.file(Content::Source), &path));
         }
     }
-    let reference_target = (bench.table.name == NARROW.name).then_some(REFERENCE_TARGET);
-    bench.report("reference protocol", &limits, &references, reference_target, "");
-    for (other, times) in others.iter().zip(&times) {
-        let ratio = pulls.ratio_to(times);
-        let target = other.targets.iter().find(|(table, _)| *table == bench.table.name);
-        let pull =
-            format!("  a pull takes {:.2} of it {}", ratio.median, verdict(ratio.median, target.map(|(_, most)| *most)));
-        bench.report(other.name, &limits, times, None, &pull);
+
+    fn report(&self, bench: &Bench, limits: &Times, pulls: &Times) {
+        let target = (bench.table.name == NARROW.name).then_some(REFERENCE_TARGET);
+        bench.report("by the reference's JSON", limits, &self.reference, target, "");
+        for (other, times) in &self.others {
+            let ratio = pulls.ratio_to(times).median;
+            let target = other.targets.iter().find(|(table, _)| *table == bench.table.name);
+            let pull = format!("  a pull takes {ratio:.2} of it  {}", verdict(ratio, target.map(|(_, most)| *most)));
+            bench.report(other.name, limits, times, None, &pull);
+        }
     }
 }
 
 /// A pull through the reference protocol's JSON.
-fn pull_by_reference(source: &Path, target: &Path) -> Pulled {
+fn pull_by_reference(source: &Path, target: &Path, strategy: Strategy) -> Pulled {
     let sender = Sender::start(source);
     let relay = relay::start(&sender.url);
-    pull_from(sender, Some(&relay), target, INTO_EMPTY.strategy, Manners::Default, || {})
+    pull_from(sender, Some(&relay), target, strategy, Manners::Default, || {})
 }
