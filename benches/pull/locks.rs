@@ -17,20 +17,22 @@ use crate::ratio::Times;
 
 /// What the other writer waits for a lock, at most, at the 99th percentile of a polite pull.
 const TARGET: Duration = Duration::from_millis(100);
-/// How many times a table's usual number of rows is pulled: a pull of some seconds.
-const TIMES_THE_ROWS: u64 = 3;
+/// Tables that take some seconds: each one with so many times its usual rows.
+const TABLES: [(Table, u64); 2] = [(NARROW, 3), (WIDE, 1)];
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const REST: Duration = Duration::from_millis(20);
 
 pub fn measure(runs: usize) {
-    println!("Pulls into an empty table, {runs} of each; the waits of another writer that adds a row every {REST:?}.");
+    println!(
+        "Pulls into an empty table, {runs} of each alone and beside another writer; that one adds a row every {REST:?}."
+    );
     println!(
         "{:<7} {:>8} {:<9} {:>9} {:>9} {:>7} {:>9} {:>9} {:>9} {:>7}",
         "table", "rows", "pull", "alone", "beside", "writes", "median", "99 %", "longest", "refused"
     );
-    for table in [NARROW, WIDE] {
+    for (table, times) in TABLES {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let rows = (table.rows * TIMES_THE_ROWS / scale()).max(1);
+        let rows = (table.rows * times / scale()).max(1);
         let source = folder.path().join("source.db");
         table.make(&source, rows, Content::Source);
         for manners in [Manners::Default, Manners::Polite] {

@@ -81,7 +81,7 @@ pub fn measure_growth(runs: usize) {
 }
 
 fn print_head(runs: usize) {
-    println!("Medians of {runs} runs, with the least and the most; `limit` is SQLite's own statement in the same run.");
+    println!("{runs} runs: medians, with the least and the most; `limit` is SQLite's own statement in the same run.");
     println!("\n{:<7} {:>8} {:<24} {:>9} {:>9} {:>6} {:>13}", "table", "rows", "case", "limit", "took", "ratio", "");
 }
 
