@@ -47,20 +47,20 @@ use crate::wire::schema::decode_schema;
 pub struct Client {
     // First, so that the thread has ended before the connection does.
     keeper: Option<Keeper>,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     url: SiteUrl,
-    peer: Option<PeerInfo>,
-    options: ConnectOptions,
+    pub(super) peer: Option<PeerInfo>,
+    pub(super) options: ConnectOptions,
 }
 
-struct Shared {
+pub(super) struct Shared {
     line: Mutex<Line>,
     connected: AtomicBool,
     /// Ends a call that another thread is waiting in.
-    closing: CancelToken,
+    pub(super) closing: CancelToken,
 }
 
-enum Line {
+pub(super) enum Line {
     Open(Box<Channel>),
     /// Why it is no more.
     Gone(String),
@@ -349,8 +349,18 @@ impl Client {
         patience: &Patience,
         work: impl FnOnce(&mut Channel, &Budget) -> std::result::Result<T, Trouble>,
     ) -> Result<T> {
-        let mut line = self.shared.lock();
-        let channel = match &mut *line {
+        self.on_line(&mut self.shared.lock(), doing, patience, work)
+    }
+
+    /// Does something with the channel, if there is one. It is no more when that goes wrong in a way that leaves it useless.
+    pub(super) fn on_line<T>(
+        &self,
+        line: &mut Line,
+        doing: &str,
+        patience: &Patience,
+        work: impl FnOnce(&mut Channel, &Budget) -> std::result::Result<T, Trouble>,
+    ) -> Result<T> {
+        let channel = match line {
             Line::Open(channel) => channel,
             Line::Gone(why) => {
                 return Err(Error::new(ErrorKind::Disconnected, format!("not connected at {doing}: {why}")).with_hint(AGAIN));
@@ -362,7 +372,7 @@ impl Client {
             let is_final = trouble.is_final();
             let error = trouble.into_error(doing);
             if is_final {
-                self.shared.lose(&mut line, error.message());
+                self.shared.lose(line, error.message());
             }
             error
         })
@@ -388,12 +398,12 @@ impl fmt::Debug for Client {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Line> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Line> {
         // A panic in a call leaves at worst a connection whose next answer is not understood, which is an error then.
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lose(&self, line: &mut Line, why: &str) {
+    pub(super) fn lose(&self, line: &mut Line, why: &str) {
         self.connected.store(false, Ordering::SeqCst);
         *line = Line::Gone(why.to_owned());
     }

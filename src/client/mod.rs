@@ -6,6 +6,7 @@ mod channel;
 mod connection;
 mod keeper;
 mod options;
+mod pages;
 mod refusal;
 mod upgrade;
 
@@ -13,3 +14,4 @@ pub use api::{Api, RecordsQuery, remote_status};
 pub use auth::Auth;
 pub use connection::{Client, FetchOptions, FetchedRecords};
 pub use options::ConnectOptions;
+pub(crate) use pages::PageStream;

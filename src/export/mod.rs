@@ -25,7 +25,7 @@ use crate::domain::table::TableInfo;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
-use crate::store::{PageBounds, Snapshot, Store};
+use crate::store::{Cursor, PageBounds, Snapshot, Store};
 
 /// Reads a store for one peer: it holds at most one snapshot, and remembers where the last pages ended, so that a pull by
 /// offset and limit takes time in proportion to the table.
@@ -42,8 +42,6 @@ struct Source {
     offer: Arc<Offer>,
     limits: Limits,
     view: Option<View>,
-    /// How many snapshots there were.
-    state: u64,
 }
 
 /// A snapshot and what was read of its catalogue.
@@ -66,12 +64,14 @@ pub(crate) struct Page {
     pub(crate) more: bool,
     /// The number of the snapshot that the rows are from: two pages of the same number are of one state.
     pub(crate) state: u64,
+    /// The place behind the last row; `None` if there are no rows.
+    pub(crate) cursor: Option<Cursor>,
 }
 
 impl Exporter {
     pub(crate) fn new(store: Arc<dyn Store>, offer: Arc<Offer>, limits: Limits) -> Self {
         let places = Places::new(limits.remembered_places);
-        Exporter { source: Source { store, offer, limits, view: None, state: 0 }, places }
+        Exporter { source: Source { store, offer, limits, view: None }, places }
     }
 
     /// The tables that the site offers, sorted by name, with their exact numbers of rows. One that cannot be read is listed with
@@ -160,11 +160,28 @@ impl Exporter {
         let from = self.places.find(&table, offset, limit);
         let end = view.snapshot.page(&table, from.cursor.as_ref(), from.skip, bounds, rows)?;
         let more = end.more && !rows.is_empty();
-        if let Some(cursor) = end.cursor {
+        if let Some(cursor) = end.cursor.clone() {
             let position = from.position().saturating_add(rows.len() as u64);
             self.places.remember(&table, offset, limit, from, Place::behind(cursor, position));
         }
-        Ok(Page { table, more, state: view.state })
+        Ok(Page { table, more, state: view.state, cursor: end.cursor })
+    }
+
+    /// Reads the records behind a place into `rows`, which is cleared first: those from the first on without one.
+    ///
+    /// # Errors
+    /// Those of [`Exporter::schema`]; [`InvalidInput`](ErrorKind::InvalidInput) for a place that is none of this table.
+    pub(crate) fn behind(
+        &mut self,
+        table: &str,
+        after: Option<&Cursor>,
+        bounds: PageBounds,
+        rows: &mut Rows,
+    ) -> Result<Page> {
+        let view = self.source.view()?;
+        let table = view.schema(table)?;
+        let end = view.snapshot.page(&table, after, 0, bounds, rows)?;
+        Ok(Page { table, more: end.more && !rows.is_empty(), state: view.state, cursor: end.cursor })
     }
 
     /// Whether a request by this offset and limit goes on right where the last page of this table ended.
@@ -222,12 +239,11 @@ impl Source {
             Some(view) => Ok(view),
             empty => {
                 let snapshot = self.store.snapshot()?;
-                self.state += 1;
                 Ok(empty.insert(View {
                     pinned_before: snapshot.pinned_bytes(),
                     snapshot,
                     opened: Instant::now(),
-                    state: self.state,
+                    state: new_state()?,
                     offer: Arc::clone(&self.offer),
                     schemas: HashMap::new(),
                     remembered: self.limits.remembered_places,
@@ -235,6 +251,15 @@ impl Source {
             }
         }
     }
+}
+
+/// A number for a snapshot that no other one has, of whichever run of whichever program. It is one that JSON can say in any
+/// language: of 53 bits, and not 0.
+fn new_state() -> Result<u64> {
+    let random = getrandom::u64().map_err(|error| {
+        Error::new(ErrorKind::System, format!("the operating system gives no random numbers: {error}")).with_source(error)
+    })?;
+    Ok((random >> 11).max(1))
 }
 
 impl View {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::pages::Sending;
 use crate::access::{Looked, Pass, Pull, Refused};
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
@@ -15,6 +16,7 @@ use crate::secret::Code;
 use crate::site::Site;
 use crate::wire::channel::{self as frames, Frame, HEARTBEAT_TOPIC};
 use crate::wire::message::{self, Announced, Approval, ApprovalStatus, PeerInfo, RecordsRequest, Request};
+use crate::wire::native::Refusal;
 use crate::wire::records::Cut;
 use crate::wire::{Dialect, records, schema};
 
@@ -67,24 +69,28 @@ impl Topics {
 /// [idle](ChannelSession::idle), and replaced when it is too old or holds back too much
 /// ([`Limits::snapshot_time`](crate::Limits::snapshot_time), [`Limits::snapshot_wal_bytes`](crate::Limits::snapshot_wal_bytes)).
 pub struct ChannelSession {
-    site: Site,
+    pub(super) site: Site,
     topics: Topics,
-    pass: Pass,
+    pub(super) pass: Pass,
     /// The topic that the peer joined, and how values are written to it.
     joined: Option<(String, Dialect)>,
     /// Pulls that run, by the table's own name.
-    pulls: HashMap<String, Pull>,
-    exporter: Exporter,
+    pub(super) pulls: HashMap<String, Pull>,
+    pub(super) exporter: Exporter,
     /// The largest record that the peer can be sent, in bytes.
-    record_bytes: usize,
-    rows: Rows,
+    pub(super) record_bytes: usize,
+    pub(super) rows: Rows,
     encoded: Vec<u8>,
+    /// The table that is sent in binary pages.
+    pub(super) sending: Option<Box<Sending>>,
+    /// Why one is not.
+    pub(super) refusal: Option<Refusal>,
 }
 
 /// What to send to the peer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reply {
-    /// Text messages, in this order.
+    /// Text messages, in this order. Behind them come those of [`ChannelSession::next_binary`].
     pub frames: Vec<String>,
     /// The connection is to be closed with this code, after the frames.
     pub close: Option<CloseCode>,
@@ -128,6 +134,8 @@ impl ChannelSession {
             record_bytes: usize::MAX,
             rows: Rows::default(),
             encoded: Vec::new(),
+            sending: None,
+            refusal: None,
         }
     }
 
@@ -144,9 +152,19 @@ impl ChannelSession {
         }
     }
 
-    /// Takes a binary message. Nothing in this protocol is binary: it is ignored, as in the reference.
-    pub fn on_binary(&mut self, _message: &[u8]) -> Reply {
-        Reply::default()
+    /// Takes a binary message. Only rowferry peers send such: they ask for pages, which [`ChannelSession::next_binary`] gives.
+    /// Those of others are ignored, as in the reference.
+    pub fn on_binary(&mut self, message: &[u8]) -> Reply {
+        if !matches!(self.joined, Some((_, Dialect::Rowferry))) {
+            return Reply::default();
+        }
+        match self.asked(message) {
+            Ok(()) => Reply::default(),
+            Err(error) => {
+                log::debug!("a peer is sent away: {error}");
+                Reply { frames: Vec::new(), close: Some(CloseCode::Protocol) }
+            }
+        }
     }
 
     /// Nothing came for a while ([`IDLE_AFTER`]): lets go of memory and of the snapshot, so that the next request is answered
@@ -187,7 +205,8 @@ impl ChannelSession {
         let peer = match rowferry.map(|_| self.site.uuid()) {
             None => None,
             Some(Ok(site)) => {
-                let features = vec![message::FEATURE_SNAPSHOT.to_owned(), message::FEATURE_APPROVALS.to_owned()];
+                let features = [message::FEATURE_SNAPSHOT, message::FEATURE_APPROVALS, message::FEATURE_PAGES];
+                let features = features.map(str::to_owned).to_vec();
                 Some(PeerInfo { features, site, version: message::ROWFERRY_VERSION })
             }
             Some(Err(error)) => {
@@ -240,7 +259,7 @@ impl ChannelSession {
 
     /// Whether the peer may see a table. One that does not exist for it is left to be looked for: what the answer says then
     /// depends on the request.
-    fn visible(&self, table: &str) -> Result<()> {
+    pub(super) fn visible(&self, table: &str) -> Result<()> {
         match self.pass.table(table) {
             Err(Refused::Denied(denial)) if denial.kind == ErrorKind::TableNotFound => Ok(()),
             Err(refused) => Err(told("Failed to look", refused)),
@@ -381,7 +400,7 @@ fn record_bytes(rowferry: Option<Announced>) -> usize {
 }
 
 /// What a peer is told of a refusal.
-fn told(doing: &str, refused: Refused) -> Error {
+pub(super) fn told(doing: &str, refused: Refused) -> Error {
     match refused {
         Refused::Denied(denial) => denial.to_error(),
         Refused::Failed(error) => failed(doing, &error),
@@ -389,14 +408,14 @@ fn told(doing: &str, refused: Refused) -> Error {
 }
 
 /// The peer has its page, or learns of something else: that the history cannot be written is this site's affair.
-fn ended(kept: Result<()>) {
+pub(super) fn ended(kept: Result<()>) {
     if let Err(error) = kept {
         log::error!("the end of a pull cannot be kept: {error}");
     }
 }
 
 /// What a peer is told of a failure: a code, in the reference's spelling where it has one. The details stay here.
-fn failed(doing: &str, error: &Error) -> Error {
+pub(super) fn failed(doing: &str, error: &Error) -> Error {
     if error.kind() == ErrorKind::TableNotFound {
         return Error::new(error.kind(), format!("{doing}: :table_not_found"));
     }

@@ -200,7 +200,7 @@ impl<'a> HttpSource<'a> {
 /// A page that none follows.
 fn whole_page(page: RecordsPage) -> Page {
     let RecordsPage { received, failures, bytes, .. } = page;
-    Page { received, failures, has_more: false, state: None, bytes }
+    Page { received, failures, bytes, ..Page::default() }
 }
 
 fn is_too_much(error: &Error) -> bool {

@@ -3,6 +3,7 @@
 mod approval;
 #[cfg(feature = "client")]
 mod client;
+mod comeback;
 mod fetch;
 mod history;
 #[cfg(feature = "client")]

@@ -23,6 +23,7 @@ pub struct TransferOptions<'p> {
     pub(super) extra_columns: ExtraColumns,
     pub(super) dry_run: bool,
     pub(super) timeout: Option<Duration>,
+    pub(super) retry_time: Option<Duration>,
     pub(super) cancel: CancelToken,
     pub(super) approval_time: Option<Duration>,
     pub(super) initiated_by: Option<String>,
@@ -103,6 +104,15 @@ impl<'p> TransferOptions<'p> {
         self
     }
 
+    /// For how long it is tried to connect anew when the connection is lost in the middle of the pull, before the pull ends; zero
+    /// gives up at once. Each time that something came the time begins anew. Defaults to
+    /// [`Limits::retry_time`](crate::Limits::retry_time), half a minute.
+    #[must_use]
+    pub fn retry_time(mut self, time: Duration) -> Self {
+        self.retry_time = Some(time);
+        self
+    }
+
     /// Ends the pull when the token is cancelled: what was written before stays.
     #[must_use]
     pub fn cancel(mut self, token: CancelToken) -> Self {
@@ -156,6 +166,7 @@ impl fmt::Debug for TransferOptions<'_> {
             .field("extra_columns", &self.extra_columns)
             .field("dry_run", &self.dry_run)
             .field("timeout", &self.timeout)
+            .field("retry_time", &self.retry_time)
             .field("wait_for_approval", &self.approval_time)
             .field("initiated_by", &self.initiated_by)
             .finish_non_exhaustive()

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::approval;
+use super::comeback::Comeback;
 use super::history::{History, Origin};
 use super::progress::Phase;
 use super::wait::Allowance;
@@ -48,6 +49,8 @@ pub(super) struct Pull<'a, 'p> {
     pub(super) approval_until: Option<Instant>,
     /// The time to wait that the question at hand has, where the other site counts calls.
     pub(super) allowance: Allowance,
+    /// The time to come back after the connection was lost.
+    pub(super) comeback: Comeback,
     /// Why nothing more can be asked of the sender.
     pub(super) lost: Option<Error>,
 }
@@ -68,6 +71,7 @@ pub(crate) fn pull(
     let actor = options.initiated_by.clone().unwrap_or_else(|| "host".to_owned());
     let history = origin.filter(|_| !options.dry_run).map(|origin| History::new(store, clock, origin, actor));
     let approval_until = options.approval_time.map(|time| later(Instant::now(), time));
+    let comeback = Comeback::new(options.retry_time.unwrap_or(limits.retry_time));
     let mut pull = Pull {
         source,
         limits,
@@ -82,6 +86,7 @@ pub(crate) fn pull(
         done: 0,
         approval_until,
         allowance: Allowance::new(limits.rate_wait_time),
+        comeback,
         lost: None,
     };
     let mut failed = pull.inspect()?;

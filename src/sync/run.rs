@@ -1,13 +1,14 @@
 //! Moves the rows: fetches each table on a thread of its own and imports it on the caller's.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::time::Duration;
 
-use super::fetch::{Arrival, Batch, Fetch, Fetched, note_state};
+use super::comeback::Comeback;
+use super::fetch::{Arrival, Batch, Fetch, Fetched, Spent, note_state};
 use super::prepare::Group;
 use super::progress::Phase;
 use super::pull::Pull;
-use crate::domain::value::Rows;
+use super::source::Position;
 use crate::error::{Error, ErrorKind, Result};
 use crate::import::{Direct, Finish, Import, Lock, Staged, apply_group};
 use crate::plan::{Identity, TablePlan};
@@ -157,27 +158,29 @@ impl Pull<'_, '_> {
         let patience = self.patience.clone();
         let most = if self.source.is_rowferry() { u32::MAX } else { REFERENCE_RECORDS };
         let mut allowance = std::mem::take(&mut self.allowance);
+        let mut comeback = std::mem::replace(&mut self.comeback, Comeback::new(Duration::ZERO));
         let mut fetch = Fetch {
             source: self.source,
             table: &sender,
+            from: Position::default(),
             limits: self.limits,
             page_records: self.options.page_records(most),
             announced: self.jobs[at].announced,
             patience: &patience,
             allowance: &mut allowance,
+            comeback: &mut comeback,
             approval_until: self.approval_until,
         };
-        // A channel without room: while one batch is written, the next one is filled and then waits. The memory of a written
-        // batch goes back to be filled again.
-        let (arrivals, arriving) = sync_channel::<Arrival>(0);
-        let (spent, to_fill) = channel::<Rows>();
+        // While one batch is written, the next ones arrive. What is under way is bounded by what comes back as spent.
+        let (arrivals, arriving) = channel::<Arrival>();
+        let (spent, to_fill) = channel::<Spent>();
         let (fetched, taken) = std::thread::scope(|threads| {
             let fetching = std::thread::Builder::new()
                 .name("rowferry-fetch".to_owned())
                 .spawn_scoped(threads, move || fetch.run(&arrivals, &to_fill));
             let taken = self.take_all(at, &arriving, &spent, take);
             // That nobody listens any more is what ends the other thread.
-            drop(arriving);
+            drop((arriving, spent));
             let fetched = match fetching.map(|thread| thread.join()) {
                 Ok(Ok(fetched)) => fetched,
                 Ok(Err(_)) => Err(Error::new(ErrorKind::System, "the thread that fetches pages died")),
@@ -187,7 +190,7 @@ impl Pull<'_, '_> {
             };
             (fetched, taken)
         });
-        self.allowance = allowance;
+        (self.allowance, self.comeback) = (allowance, comeback);
         taken?;
         let fetched = fetched.inspect_err(|error| self.note_loss(error))?;
         self.pages += fetched.pages;
@@ -201,7 +204,7 @@ impl Pull<'_, '_> {
         &mut self,
         at: usize,
         arriving: &Receiver<Arrival>,
-        spent: &Sender<Rows>,
+        spent: &Sender<Spent>,
         take: &mut dyn FnMut(&Import<'_>, Step<'_>) -> Result<Lock>,
     ) -> Result<()> {
         let bytes_before = self.bytes;
@@ -218,7 +221,7 @@ impl Pull<'_, '_> {
                         lock = take(&self.import, Step::Batch(&batch))?;
                     }
                     // The other end is gone when the last page was fetched.
-                    let _ = spent.send(batch.rows);
+                    let _ = spent.send(Spent { rows: batch.rows, size: batch.size });
                     if lock == Lock::Free {
                         self.progress(at, Phase::Receiving);
                     }
@@ -228,6 +231,12 @@ impl Pull<'_, '_> {
                         lock = take(&self.import, Step::Wait)?;
                     }
                     self.progress(at, Phase::RateLimited);
+                }
+                Arrival::Reconnecting => {
+                    if lock == Lock::Held {
+                        lock = take(&self.import, Step::Wait)?;
+                    }
+                    self.progress(at, Phase::Reconnecting);
                 }
                 Arrival::AwaitingApproval(transfer) => {
                     self.jobs[at].report.approval = transfer;
