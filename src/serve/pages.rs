@@ -40,6 +40,9 @@ pub(super) struct Sending {
     rows: u64,
     /// Whether the last page was sent.
     ended: bool,
+    /// Whether the peer says that it has it: the pull is over only then, because a connection that is lost takes with it what
+    /// was on its way.
+    arrived: bool,
 }
 
 impl ChannelSession {
@@ -64,6 +67,11 @@ impl ChannelSession {
                     sending.credit = sending.credit.saturating_add(bytes.get().into()).min(MOST_CREDIT);
                 }
             }
+            Request::Done { request } => {
+                if let Some(sending) = self.sending.as_mut().filter(|sending| sending.request == request && sending.ended) {
+                    sending.arrived = true;
+                }
+            }
             Request::Cancel { request } => drop(self.sending.take_if(|sending| sending.request == request)),
         }
         Ok(())
@@ -76,7 +84,8 @@ impl ChannelSession {
             return Some(refusal.encode());
         }
         let mut sending = self.sending.take()?;
-        if sending.credit <= 0 && !sending.ended {
+        let waits = if sending.ended { !sending.arrived } else { sending.credit <= 0 };
+        if waits {
             self.sending = Some(sending);
             return None;
         }
@@ -125,6 +134,7 @@ impl ChannelSession {
             pages: 0,
             rows: 0,
             ended: false,
+            arrived: false,
         })
     }
 

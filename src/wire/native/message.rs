@@ -38,6 +38,11 @@ pub enum Request {
         /// The number of the request.
         request: u32,
     },
+    /// The last page has arrived.
+    Done {
+        /// The number of the request.
+        request: u32,
+    },
 }
 
 /// Asks for the rows of a table from a place on.
@@ -112,6 +117,7 @@ impl Request {
                 out
             }
             Request::Cancel { request } => frame::begin(Kind::Cancel, *request),
+            Request::Done { request } => frame::begin(Kind::Done, *request),
         }))
     }
 
@@ -125,6 +131,7 @@ impl Request {
             Kind::Fetch => Request::Fetch(Fetch::decode(request, &mut reader)?),
             Kind::Credit => Request::Credit { request, bytes: at_least_one(&mut reader)? },
             Kind::Cancel => Request::Cancel { request },
+            Kind::Done => Request::Done { request },
             Kind::Page | Kind::End | Kind::Error => {
                 return Err(Fault::Protocol("it is an answer where a request should be").into());
             }
@@ -184,7 +191,7 @@ impl<'f> Answer<'f> {
             Kind::Page => Answer::Page(Page::decode(request, &mut reader)?),
             Kind::End => Answer::End(End::decode(request, &mut reader)?),
             Kind::Error => Answer::Error(Refusal::decode(request, &mut reader)?),
-            Kind::Fetch | Kind::Credit | Kind::Cancel => {
+            Kind::Fetch | Kind::Credit | Kind::Cancel | Kind::Done => {
                 return Err(Fault::Protocol("it is a request where an answer should be").into());
             }
         };

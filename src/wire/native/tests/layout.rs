@@ -82,6 +82,7 @@ fn requests_and_answers_come_back() {
         Request::Fetch(Fetch { after: Some(Place { run: 0, values: Vec::new() }), ..fetch() }),
         Request::Credit { request: u32::MAX, bytes: number(u32::MAX) },
         Request::Cancel { request: 0 },
+        Request::Done { request: 9 },
     ] {
         assert_eq!(Request::decode(&request.encode().unwrap()).unwrap(), request);
     }
