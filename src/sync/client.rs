@@ -1,5 +1,7 @@
 //! Pulls from another site through its channel.
 
+use uuid::Uuid;
+
 use super::source::{Page, Position, Source, Stream};
 use super::{Approval, Origin, Report, TableReport, TransferOptions, Verdict, pull};
 use crate::cancel::Patience;
@@ -33,6 +35,14 @@ impl Client {
     /// Pulls tables into a site, all that the sender offers unless the options name some, in the order of their foreign keys.
     /// What goes wrong with one table stands in the report and does not stop the others.
     ///
+    /// A pull that did not come to its end - it was cut off, cancelled, or its process killed - is gone on with by the next one from
+    /// the same site: each table from where its rows were last committed, and with the counts of all its runs in the report, as
+    /// if it had never been cut off. The same site is known by the id that it made for itself, whatever the code or token; one of
+    /// the reference system by its URL. Tables and strategies must be the same; a table whose columns have changed begins anew. What
+    /// was committed is forgotten when nobody goes on with it for [`Limits::resume_time`](crate::Limits::resume_time); see
+    /// [`Site::marks`]. Two pulls that run in one process are two pulls; one that is still running in another process is taken
+    /// over, and ends there with [`TakenOver`](ErrorKind::TakenOver).
+    ///
     /// Each table leaves a [transfer](crate::Transfer) in the history of the site.
     ///
     /// While one batch of rows is written, the next one is fetched, on a thread of its own that ends with the call.
@@ -48,6 +58,10 @@ impl Client {
 impl Source for Client {
     fn is_rowferry(&self) -> bool {
         self.dialect() == Dialect::Rowferry
+    }
+
+    fn site(&self) -> Option<Uuid> {
+        self.peer().map(|peer| peer.site)
     }
 
     fn is_open(&self) -> bool {
