@@ -63,8 +63,8 @@
 //! # Logs
 //!
 //! What rowferry logs holds no secret and no row. The crate `tungstenite`, which it uses for WebSockets, logs whole messages at
-//! level trace, and with them rows, and the code of a session, which is spent by then: where logs are kept, leave that level
-//! of that crate out.
+//! level trace, and with them rows, the code of a session, which is spent by then, and the ticket with which whoever came by it
+//! may come back for a day: where logs are kept, leave that level of that crate out.
 //!
 //! # Features
 //!

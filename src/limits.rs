@@ -85,9 +85,10 @@ pub struct Limits {
     pub tables: usize,
     /// Columns accepted in a peer's table. Defaults to 2,000, as in SQLite.
     pub columns: usize,
-    /// How long a pull over HTTP may pause between two of its calls before the next one is a new pull. Defaults to 5 min.
+    /// How long a pull may pause before what goes on with it is a new pull: over HTTP between two of its calls, on a channel after
+    /// the connection was lost. Defaults to 5 min.
     pub pull_pause_time: Duration,
-    /// Pulls over HTTP that pause and are remembered; the oldest of whoever has most is taken for over. A connection has at
+    /// Pulls that pause and are remembered; the oldest of whoever has most is taken for over. A connection has at
     /// most a quarter of them. Defaults to 256.
     pub paused_pulls: usize,
     /// How long someone has time to approve a pull. Defaults to 24 h.
@@ -131,6 +132,9 @@ pub struct Limits {
     pub repeated_pulls_per_minute: u32,
     /// How long transfers that have ended stay in the history, and in its statistics. Defaults to 365 days.
     pub transfer_time: Duration,
+    /// How long a receiver that joined with a code may come back although the code is spent: how long the ticket works that it
+    /// gets, and how long it keeps it. Defaults to 24 h.
+    pub ticket_time: Duration,
     /// For how long a pull that was cut off can be gone on with, counted from its last write; then the next pull into the same
     /// database, or maintenance, drops what it kept there for itself. Defaults to 24 h.
     pub resume_time: Duration,
@@ -192,6 +196,7 @@ impl Default for Limits {
             session_pulls: 10_000,
             repeated_pulls_per_minute: 60,
             transfer_time: Duration::from_secs(365 * 24 * 3600),
+            ticket_time: Duration::from_secs(24 * 3600),
             resume_time: Duration::from_secs(24 * 3600),
         }
     }

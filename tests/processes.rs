@@ -45,11 +45,11 @@ fn child() {
 /// Pulls, and says so at each step; at one of them it stops for ever.
 fn pulling_child(url: &str, code: &str, stop: usize) {
     let mut limits = Limits::default();
-    limits.commit_rows = 100;
+    limits.commit_rows = 20;
     let site = Site::builder().limits(limits).open("here.db").unwrap();
     let client = Client::connect(url, Auth::code(code), ConnectOptions::default()).unwrap();
     let mut step = 0;
-    let options = TransferOptions::new().strategy(Strategy::Overwrite).batch_size(100).on_progress(|_| {
+    let options = TransferOptions::new().strategy(Strategy::Overwrite).batch_size(20).on_progress(|_| {
         println!("{SAYS}{step}");
         if step == stop {
             std::thread::sleep(Duration::MAX);

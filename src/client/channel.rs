@@ -98,15 +98,20 @@ impl Channel {
         socket: WebSocket<Stream>,
         pass: &Pass,
         options: &ConnectOptions,
+        budget: &Budget,
     ) -> Result<Option<(Channel, Option<PeerInfo>)>> {
         let (topic, secrets) = (pass.topic.clone(), pass.secrets.clone());
         let (heartbeat, last_sent) = (options.heartbeat, Instant::now());
         let mut channel =
             Channel { socket, topic, secrets, next_ref: 1, heartbeat, last_sent, unanswered: None, unflushed: false };
-        let budget = Budget::new(options.join_timeout, &[&options.cancel]);
-        let entered = channel.enter(options, &budget);
+        let entered = channel.enter(options, budget);
         match entered.map_err(|trouble| channel.clean(trouble).into_error("the join"))? {
-            Ok(peer) => Ok(Some((channel, peer))),
+            Ok(peer) => {
+                // What it gave to come back with is as secret as what was sent.
+                let ticket = peer.as_ref().and_then(|peer| peer.ticket.as_ref());
+                channel.secrets.extend(ticket.map(|ticket| Zeroizing::new(ticket.as_str().to_owned())));
+                Ok(Some((channel, peer)))
+            }
             Err(reason) if pass.by == By::Token && reason == CODE_MISMATCH => Ok(None),
             Err(reason) => Err(join_refused(&channel.cleaned(&reason))),
         }

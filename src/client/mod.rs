@@ -7,6 +7,7 @@ mod connection;
 mod keeper;
 mod options;
 mod pages;
+mod reconnect;
 mod refusal;
 mod upgrade;
 

@@ -26,7 +26,7 @@ const FAILED: &str = "Failed to fetch records";
 pub(super) struct Sending {
     request: u32,
     table: Arc<TableSchema>,
-    pull: Pull,
+    pub(super) pull: Pull,
     after: Option<Cursor>,
     bounds: PageBounds,
     cut: Cut,
@@ -40,6 +40,9 @@ pub(super) struct Sending {
     rows: u64,
     /// Whether the last page was sent.
     ended: bool,
+    /// Whether the peer says that it has it: the pull is over only then, because a connection that is lost takes with it what
+    /// was on its way.
+    arrived: bool,
 }
 
 impl ChannelSession {
@@ -50,8 +53,10 @@ impl ChannelSession {
     pub(super) fn asked(&mut self, message: &[u8]) -> Result<()> {
         match Request::decode(message)? {
             Request::Fetch(fetch) => {
-                // The one before is over, before the next one is counted.
-                self.sending = None;
+                // The one before is over before the next one is counted, which may well go on with it.
+                if let Some(sending) = self.sending.take() {
+                    self.pass.leave(sending.pull);
+                }
                 match self.begin(&fetch) {
                     Ok(sending) => self.sending = Some(Box::new(sending)),
                     Err(error) => self.refusal = Some(refusal(fetch.request, &error)),
@@ -60,6 +65,11 @@ impl ChannelSession {
             Request::Credit { request, bytes } => {
                 if let Some(sending) = self.sending.as_mut().filter(|sending| sending.request == request) {
                     sending.credit = sending.credit.saturating_add(bytes.get().into()).min(MOST_CREDIT);
+                }
+            }
+            Request::Done { request } => {
+                if let Some(sending) = self.sending.as_mut().filter(|sending| sending.request == request && sending.ended) {
+                    sending.arrived = true;
                 }
             }
             Request::Cancel { request } => drop(self.sending.take_if(|sending| sending.request == request)),
@@ -74,7 +84,8 @@ impl ChannelSession {
             return Some(refusal.encode());
         }
         let mut sending = self.sending.take()?;
-        if sending.credit <= 0 && !sending.ended {
+        let waits = if sending.ended { !sending.arrived } else { sending.credit <= 0 };
+        if waits {
             self.sending = Some(sending);
             return None;
         }
@@ -103,7 +114,10 @@ impl ChannelSession {
         let table = self.exporter.schema(&fetch.table).map_err(|error| failed(FAILED, &error))?;
         let key = self.exporter.key(&table.name).map_err(|error| failed(FAILED, &error))?;
         drop(self.pulls.remove(&table.name));
-        let pull = self.pass.begin(&table.name, None).map_err(|refused| told(FAILED, refused))?;
+        let pull = match self.pass.take_up(&table.name, fetch.records) {
+            Some(pull) => pull,
+            None => self.pass.begin(&table.name, None).map_err(|refused| told(FAILED, refused))?,
+        };
         let number = |n: std::num::NonZeroU32| usize::try_from(n.get()).unwrap_or(usize::MAX);
         let page_bytes = number(fetch.page_bytes).clamp(PAGE_BYTES.0, PAGE_BYTES.1);
         let record_bytes = self.record_bytes.saturating_sub(page_bytes + PLACE_BYTES + AROUND);
@@ -120,6 +134,7 @@ impl ChannelSession {
             pages: 0,
             rows: 0,
             ended: false,
+            arrived: false,
         })
     }
 

@@ -45,7 +45,11 @@ fn talk(
         let reply = match socket.read() {
             Ok(Message::Text(text)) => session.on_text(&text),
             Ok(Message::Binary(bytes)) => session.on_binary(&bytes),
-            Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_)) => Reply::default(),
+            Ok(Message::Close(_)) => {
+                session.on_close();
+                Reply::default()
+            }
+            Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => Reply::default(),
             Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {
                 if heard.elapsed() >= limits.idle_time {
                     return Ok(Some(CloseCode::Protocol));

@@ -7,6 +7,8 @@ mod key;
 mod marks;
 mod sessions;
 mod settings;
+#[cfg(feature = "client")]
+mod tickets;
 mod transfers;
 
 #[cfg(feature = "sqlite")]
@@ -211,6 +213,7 @@ impl Site {
     ///
     /// - All sessions are deleted, because only the old key knew their codes.
     /// - Messages to other sites that were not sent yet are dropped.
+    /// - Pulls by a code that were cut off can no longer go on with that code.
     /// - Sender connections go on: the other site's token still works. This site can no longer tell the other one of changes,
     ///   until the token is [rotated](Connections::regenerate_token); the new one is then to be given to the other site by hand.
     /// - Receiver connections have lost their token: [set it](Connections::set_token) again, or let the other site rotate it.

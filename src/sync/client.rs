@@ -110,8 +110,16 @@ impl Source for Client {
             None => None,
         };
         let key = key_of(table)?.map_or(Vec::new(), |(columns, _)| columns);
-        let stream = Client::stream(self, table, key, after, most, patience)?;
+        let stream = Client::stream(self, table, key, (after, from.records), most, patience)?;
         Ok(stream.map(|stream| Box::new(stream) as Box<dyn Stream + 's>))
+    }
+
+    fn can_reconnect(&self) -> bool {
+        self.comes_back()
+    }
+
+    fn reconnect(&self, patience: &Patience) -> Result<()> {
+        self.come_back(patience)
     }
 
     fn page(&self, table: &TableSchema, offset: u64, limit: u32, rows: &mut Rows, patience: &Patience) -> Result<Page> {

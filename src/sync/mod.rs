@@ -2,6 +2,8 @@
 
 mod approval;
 #[cfg(feature = "client")]
+mod by_code;
+#[cfg(feature = "client")]
 mod client;
 mod comeback;
 mod fetch;

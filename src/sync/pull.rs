@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::approval;
-use super::comeback::Comeback;
+use super::comeback::{Comeback, is_passing};
 use super::history::{History, Origin};
 use super::progress::Phase;
 use super::wait::Allowance;
@@ -129,16 +129,30 @@ pub(crate) fn pull(
 }
 
 impl Pull<'_, '_> {
-    /// Asks the sender, unless the connection is lost: then every further question has the same answer. Waits where the sender
-    /// counts calls and says so.
+    /// Asks the sender, unless the connection is lost for good: then every further question has the same answer. Waits where the
+    /// sender counts calls and says so, and connects anew where the connection is lost.
     pub(super) fn ask<T>(&mut self, question: impl Fn(&dyn Source, &Patience) -> Result<T>) -> Result<T> {
         if let Some(lost) = &self.lost {
             return Err(lost.copy().while_doing("not tried, because the pull was cut off"));
         }
         let (source, patience) = (self.source, &self.patience);
-        let allowance = &mut self.allowance;
-        let answer =
-            patience.check("the pull").and_then(|()| allowance.ask(patience, || question(source, patience), || Ok(())));
+        let (allowance, comeback) = (&mut self.allowance, &mut self.comeback);
+        let answer = loop {
+            let answer =
+                patience.check("the pull").and_then(|()| allowance.ask(patience, || question(source, patience), || Ok(())));
+            match answer {
+                Err(error) if is_passing(error.kind()) && patience.check("the pull").is_ok() => {
+                    if let Err(error) = comeback.reconnect(source, patience, error) {
+                        break Err(error);
+                    }
+                }
+                Ok(answer) => {
+                    comeback.reached();
+                    break Ok(answer);
+                }
+                failed => break failed,
+            }
+        };
         answer.inspect_err(|error| self.note_loss(error))
     }
 

@@ -10,6 +10,7 @@ pub(crate) mod outbox;
 pub(crate) mod pulls;
 pub(crate) mod sessions;
 pub(crate) mod settings;
+pub(crate) mod tickets;
 pub(crate) mod transfers;
 
 use time::OffsetDateTime;

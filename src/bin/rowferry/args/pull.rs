@@ -7,7 +7,7 @@ use rowferry::Strategy;
 
 use super::secret::Access;
 use super::{By, Db, Format, Network};
-use crate::values::{seconds, table_strategy};
+use crate::values::{seconds, seconds_or_none, table_strategy};
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("who").args(["code", "token", "token_file", "connection"]).required(true))]
@@ -68,6 +68,10 @@ pub struct PullArgs {
     /// waited for: the same pull may be started again after the approval
     #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "code")]
     pub wait_for_approval: Option<Duration>,
+
+    /// For how long to try to connect anew when the connection is lost in the middle of the pull; 0 gives up at once
+    #[arg(long, value_name = "SECONDS", value_parser = seconds_or_none, default_value = "30")]
+    pub retry_time: Duration,
 
     #[command(flatten)]
     pub by: By,
