@@ -35,7 +35,7 @@ fn an_append_is_remembered_until_it_is_forgotten_or_asked_for_again() {
     assert_eq!(users(), 9);
     assert!(folder.run("keymap clear --db backup.db").ok().stdout.contains("2 marks forgotten"));
     assert!(folder.run("keymap list --db backup.db").ok().stdout.contains("Nothing is remembered"));
-    served.signal("TERM");
+    served.signal("-TERM");
 }
 
 #[test]
@@ -48,5 +48,5 @@ fn a_pull_that_was_whole_leaves_nothing_to_go_on_with() {
     assert_eq!(folder.list("keymap list --db backup.db"), [json!(null); 0]);
     let report: Value = serde_json::from_str(report.stdout.lines().last().unwrap()).unwrap();
     assert_eq!(report["tables"]["users"]["resumed"], false, "{report}");
-    served.signal("TERM");
+    served.signal("-TERM");
 }

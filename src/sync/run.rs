@@ -316,6 +316,8 @@ impl Pull<'_, '_> {
                 }
             }
             if lock == Lock::Free {
+                // All may be here already: what is not written yet is not written then.
+                self.patience.check("writing rows")?;
                 self.check_cancelled(at)?;
             }
             next = match arriving.try_recv() {

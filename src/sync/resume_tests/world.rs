@@ -8,7 +8,7 @@ use time::macros::datetime;
 use uuid::Uuid;
 
 use super::fate::{Fate, Fated, How};
-use crate::cancel::Patience;
+use crate::cancel::{CancelToken, Patience};
 use crate::clock::ManualClock;
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
@@ -31,6 +31,8 @@ pub(super) struct Fake {
     pub(super) is_reference: bool,
     /// Whether each question is asked on its own, as over HTTP.
     pub(super) asks_apart: bool,
+    /// Is cancelled when rows behind the first page are asked for.
+    pub(super) cancels: Option<CancelToken>,
     /// A table that it does not let anyone have.
     pub(super) refused: Option<&'static str>,
     pub(super) state: AtomicU64,
@@ -41,6 +43,9 @@ impl Fake {
     fn cut(&self, table: &str, offset: u64, limit: u64, rows: &mut Rows) -> Result<Page> {
         if self.refused == Some(table) {
             return Err(Error::new(ErrorKind::TableNotAllowed, "no"));
+        }
+        if let Some(token) = self.cancels.as_ref().filter(|_| offset >= 10) {
+            token.cancel();
         }
         self.fate.step(ErrorKind::Disconnected)?;
         self.pages.fetch_add(1, Ordering::SeqCst);
@@ -193,6 +198,7 @@ impl World {
             streams: false,
             is_reference: false,
             asks_apart: false,
+            cancels: None,
             refused: None,
             state: AtomicU64::new(1),
             pages: AtomicUsize::new(0),
