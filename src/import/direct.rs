@@ -92,7 +92,7 @@ impl Direct {
         if full {
             self.commit(import)?;
             // The next transaction would follow at once, and nobody else would ever find the lock free.
-            std::thread::sleep(since.elapsed() * limits.lock_pause_percent / 100);
+            std::thread::sleep((since.elapsed() * limits.lock_pause_percent / 100).max(limits.lock_pause_time));
         }
         Ok(if full { Lock::Free } else { Lock::Held })
     }
