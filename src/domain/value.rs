@@ -286,7 +286,7 @@ impl Rows {
     ///
     /// # Panics
     /// If there is no such row or column.
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, row: usize, column: usize) -> Option<ValueRef<'_>> {
         assert!(column < self.width, "no such column");
         Some(match self.cells[row * self.width + column] {
