@@ -207,7 +207,7 @@ pub(super) fn apply(
     };
     let batch = Batch::new(writer, plan, rows);
     let careful_only = inspect::has_triggers(&writer.connection.sqlite, &plan.table.name)?;
-    let mut upsert = Upsert::new(writer, &batch, key)?;
+    let mut upsert = Upsert::new(writer, &batch, key, range.len());
     let key = key_columns(&batch, key);
     let mut write = |plain: &mut Vec<usize>, tally: &mut Tally| {
         settle(writer, &batch, &key, plain, tally)?;

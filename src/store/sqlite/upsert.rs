@@ -1,17 +1,16 @@
 //! The fast path: writes whole records that fit, in as few statements as possible, and knows exactly what became of them.
 //!
-//! A table whose key is its only index takes many records in one upsert. `rowferry_hit()` in its condition counts the
-//! conflicts, so that created = records - hits, updated = changes - created, unchanged = hits - updated. This holds for keys
-//! without NULL and tables without triggers (a BEFORE trigger may make SQLite leave a row out).
+//! Most records go many at a time into one upsert. `rowferry_hit()` in its condition counts the conflicts, so that
+//! created = records - hits, updated = changes - created, unchanged = hits - updated. This holds for keys without NULL and
+//! tables without triggers (a BEFORE trigger may make SQLite leave a row out).
 //!
-//! On a table with further indexes such a statement is slow: it may have to be undone as a whole, so it copies each page that
-//! it touches into a statement journal. There
+//! A table with indexes beside that of its key wants more care, because it is they that take the time:
 //!
-//! - new records go many at a time into an `INSERT OR FAIL`, which needs no such journal. It stops at the first record that
-//!   SQLite refuses, as it does one whose key exists; those in front of it are created.
-//! - other records are upserted one by one, and columns of indexes are left out of SET: an index is written anew for a
-//!   column that is set, even if it stays as it is. Where one does change the condition calls `rowferry_hit()` again and
-//!   is false, and the record is upserted once more with all columns.
+//! - An index is written anew for a column that is set, even if it stays as it is. So the upsert leaves columns of indexes
+//!   out; where one of them does change it refuses, and its records are written one by one with all columns.
+//! - A statement of many records that may have to be undone copies each page that it touches into a journal, and new records
+//!   touch many pages of an index. So they go into an `INSERT OR FAIL`, which needs no journal. It stops at the first record
+//!   that SQLite refuses, as it does one whose key exists; those in front of it are created.
 
 use rusqlite::ffi;
 
@@ -28,36 +27,39 @@ use crate::plan::TablePlan;
 /// Records in one statement.
 const CHUNK: usize = 64;
 
+/// Records in one statement that may well refuse.
+const SMALL_CHUNK: usize = 16;
+
 /// SQLite's most parameters of a statement.
 const PARAMETERS: usize = 32_766;
 
 /// SQLite's largest row in bytes.
 const LARGEST_ROW: usize = 1_000_000_000;
 
-/// After so many new records in a row the next ones are taken to be new, too.
+/// After so many records in a row that were new, or were not, the next ones are taken to be the same.
 const STREAK: usize = 8;
-
-/// So many records are written with all columns after one that needed it.
-const HEAVY: usize = 16;
 
 /// The statements that write a batch.
 pub(super) struct Upsert<'u> {
     writer: &'u SqliteWriter,
     batch: &'u Batch<'u>,
-    /// How many records `many` and `insert` take.
-    chunk: usize,
-    /// Upserts a chunk: where the key is the only index.
-    many: Option<Bulk<'u>>,
-    /// Inserts a chunk of new records: where there are further indexes.
-    insert: Option<Bulk<'u>>,
-    /// Upserts a record whose columns in indexes stay as they are: where there are further indexes.
-    light: Option<Bulk<'u>>,
+    /// Upserts many records.
+    many: Option<Statement<'u>>,
+    /// Whether `many` may refuse what `one` takes, and is slow for new records.
+    is_picky: bool,
+    /// Inserts many new records.
+    insert: Option<Statement<'u>>,
     /// Upserts any record.
-    one: Bulk<'u>,
-    /// New records that came one behind the other just now.
-    streak: usize,
-    /// For how many records `light` is not tried.
-    heavy: usize,
+    one: Statement<'u>,
+    /// Whether the last record that was written on its own was new, and how many in a row were like it.
+    streak: (bool, usize),
+}
+
+/// A statement that is prepared when it is first needed.
+struct Statement<'u> {
+    sql: String,
+    records: usize,
+    prepared: Option<Bulk<'u>>,
 }
 
 /// What a statement did.
@@ -67,103 +69,100 @@ struct Done {
 }
 
 impl<'u> Upsert<'u> {
-    pub(super) fn new(writer: &'u SqliteWriter, batch: &'u Batch<'u>, key: &[usize]) -> Result<Self> {
-        let plan = batch.plan;
-        let prepare = |sql: String| Bulk::prepare(&writer.connection.sqlite, &sql).map_err(failed);
-        let chunk = CHUNK.min(PARAMETERS / batch.columns.len().max(1)).max(1);
-        let only_key = has_only_key(plan, key);
-        let many = (only_key && stops_cleanly(batch)).then(|| upsert_sql(batch, key, chunk, &update_sql(batch, key)));
-        let insert = (!only_key && stops_cleanly(batch) && plan.table.foreign_keys.is_empty() && !plan.table.autoincrement)
-            .then(|| insert_sql(batch, "FAIL", chunk));
-        let light = if only_key { None } else { light_sql(batch) };
-        Ok(Upsert {
-            writer,
-            batch,
-            chunk,
-            many: many.map(prepare).transpose()?,
-            insert: insert.map(prepare).transpose()?,
-            light: light.map(|action| prepare(upsert_sql(batch, key, 1, &action))).transpose()?,
-            one: prepare(upsert_sql(batch, key, 1, &update_sql(batch, key)))?,
-            streak: 0,
-            heavy: 0,
-        })
+    /// For at most so many records.
+    pub(super) fn new(writer: &'u SqliteWriter, batch: &'u Batch<'u>, key: &[usize], records: usize) -> Self {
+        let table = &batch.plan.table;
+        let most = match stops_cleanly(batch) {
+            true => PARAMETERS / batch.columns.len().max(1),
+            false => 1,
+        };
+        let update = update_sql(batch, key);
+        let statement = |sql: &dyn Fn(usize) -> String, chunk: usize| {
+            let chunk = chunk.min(most);
+            (chunk > 1 && chunk <= records).then(|| Statement { sql: sql(chunk), records: chunk, prepared: None })
+        };
+        let is_picky = !has_only_key(batch.plan, key);
+        let many = match (is_picky, light_sql(batch)) {
+            (false, _) => statement(&|chunk| upsert_sql(batch, key, chunk, &update), CHUNK),
+            (true, Some(light)) => statement(&|chunk| upsert_sql(batch, key, chunk, &light), SMALL_CHUNK),
+            (true, None) => None,
+        };
+        let insert = match is_picky && !table.autoincrement {
+            true => statement(&|chunk| insert_sql(batch, "FAIL", chunk), CHUNK),
+            false => None,
+        };
+        let one = Statement { sql: upsert_sql(batch, key, 1, &update), records: 1, prepared: None };
+        Upsert { writer, batch, many, is_picky, insert, one, streak: (false, 0) }
     }
 
     /// Writes these records in their order.
     pub(super) fn write(&mut self, rows: &[usize], tally: &mut Tally) -> Result<()> {
         let mut rest = rows;
-        while let Some((first, others)) = rest.split_first() {
-            rest = match rest.split_at_checked(self.chunk) {
-                Some((records, behind)) if self.many.is_some() => {
-                    self.upsert_chunk(records, tally)?;
-                    behind
-                }
-                Some((records, _)) if self.insert.is_some() && self.streak >= STREAK => {
-                    let created = self.insert_chunk(records)?;
-                    tally.outcome.created += created as u64;
-                    if created < records.len() {
-                        self.streak = 0;
-                    }
-                    rest.get(created..).unwrap_or_default()
-                }
-                _ => {
-                    self.upsert_one(*first, tally)?;
-                    others
-                }
+        while let Some(first) = rest.first() {
+            let (new, streak) = self.streak;
+            let done = match self.is_picky {
+                true if streak < STREAK => 0,
+                true if new => self.insert_many(rest, tally)?,
+                _ => self.upsert_many(rest, tally)?,
             };
+            if done == 0 {
+                self.upsert_one(*first, tally)?;
+            }
+            rest = rest.get(done.max(1)..).unwrap_or_default();
         }
         Ok(())
     }
 
-    fn upsert_chunk(&mut self, records: &[usize], tally: &mut Tally) -> Result<()> {
-        let Some(many) = &mut self.many else {
-            return Ok(());
-        };
-        match run(self.writer, many, self.batch, records) {
-            Ok(done) => {
-                count(self.batch.plan.strategy, records.len() as u64, &done, tally);
-                Ok(())
-            }
-            // The statement did nothing: find out for each of its records what is to be said of it.
-            Err(error) => {
-                self.refused(error)?;
-                records.iter().try_for_each(|row| careful(self.writer, self.batch, *row, tally))
-            }
-        }
-    }
-
-    /// Inserts records as long as SQLite takes them; gives how many it took.
-    fn insert_chunk(&mut self, records: &[usize]) -> Result<usize> {
-        let Some(insert) = &mut self.insert else {
+    /// Upserts the first of these records, if there are enough; gives how many that were.
+    fn upsert_many(&mut self, rows: &[usize], tally: &mut Tally) -> Result<usize> {
+        let Some((many, records)) = enough(&mut self.many, rows) else {
             return Ok(0);
         };
-        match run(self.writer, insert, self.batch, records) {
-            Ok(_) => Ok(records.len()),
-            Err(error) if keeps_what_was_done(&error) => Ok(self.writer.connection.sqlite.changes() as usize),
-            Err(error) => Err(self.broken(error)),
+        match many.run(self.writer, self.batch, records) {
+            Ok(done) => {
+                count(self.batch.plan.strategy, records.len() as u64, &done, tally);
+                if done.hits == 0 {
+                    self.streak = (true, STREAK);
+                }
+            }
+            // The statement did nothing.
+            Err(error) => {
+                self.refused(error)?;
+                records.iter().try_for_each(|row| self.upsert_one(*row, tally))?;
+            }
         }
+        Ok(records.len())
+    }
+
+    /// Inserts the first of these records, as long as SQLite takes them; gives how many it took.
+    fn insert_many(&mut self, rows: &[usize], tally: &mut Tally) -> Result<usize> {
+        let Some((insert, records)) = enough(&mut self.insert, rows) else {
+            return Ok(0);
+        };
+        let created = match insert.run(self.writer, self.batch, records) {
+            Ok(_) => records.len(),
+            Err(error) if keeps_what_was_done(&error) => self.writer.connection.sqlite.changes() as usize,
+            Err(error) => return Err(self.broken(error)),
+        };
+        if created < records.len() {
+            self.streak = (false, 0);
+        }
+        tally.outcome.created += created as u64;
+        Ok(created)
     }
 
     fn upsert_one(&mut self, row: usize, tally: &mut Tally) -> Result<()> {
         let before = tally.outcome.created;
-        let light = self.light.as_mut().filter(|_| self.heavy == 0);
-        self.heavy = self.heavy.saturating_sub(1);
-        let mut done = match light {
-            Some(light) => run(self.writer, light, self.batch, &[row]),
-            None => run(self.writer, &mut self.one, self.batch, &[row]),
-        };
-        if done.as_ref().is_ok_and(|done| done.hits > 1) {
-            self.heavy = HEAVY;
-            done = run(self.writer, &mut self.one, self.batch, &[row]);
-        }
-        match done {
+        match self.one.run(self.writer, self.batch, &[row]) {
             Ok(done) => count(self.batch.plan.strategy, 1, &done, tally),
+            // Find out what is to be said of it.
             Err(error) => {
                 self.refused(error)?;
                 careful(self.writer, self.batch, row, tally)?;
             }
         }
-        self.streak = if tally.outcome.created > before { self.streak + 1 } else { 0 };
+        let new = tally.outcome.created > before;
+        self.streak = if self.streak.0 == new { (new, self.streak.1 + 1) } else { (new, 1) };
         Ok(())
     }
 
@@ -211,13 +210,29 @@ fn keeps_what_was_done(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// Runs a statement with the values of these records. What it did is that of all of them together.
-fn run(writer: &SqliteWriter, statement: &mut Bulk<'_>, batch: &Batch<'_>, records: &[usize]) -> rusqlite::Result<Done> {
-    let before = writer.connection.hits();
-    let value = |row: usize, column: &Column| batch.rows.get(row, column.incoming).unwrap_or(ValueRef::Null);
-    let values = records.iter().flat_map(|row| batch.columns.iter().map(|column| value(*row, column)));
-    let changes = statement.execute(values)?;
-    Ok(Done { hits: writer.connection.hits() - before, changes })
+/// The statement with as many records as it takes, if there are so many.
+fn enough<'s, 'u, 'r>(
+    statement: &'s mut Option<Statement<'u>>,
+    rows: &'r [usize],
+) -> Option<(&'s mut Statement<'u>, &'r [usize])> {
+    let statement = statement.as_mut()?;
+    let records = rows.get(..statement.records)?;
+    Some((statement, records))
+}
+
+impl<'u> Statement<'u> {
+    /// Runs the statement with the values of these records.
+    fn run(&mut self, writer: &'u SqliteWriter, batch: &Batch<'_>, records: &[usize]) -> rusqlite::Result<Done> {
+        let prepared = match &mut self.prepared {
+            Some(prepared) => prepared,
+            none => none.insert(Bulk::prepare(&writer.connection.sqlite, &self.sql)?),
+        };
+        let before = writer.connection.hits();
+        let value = |row: usize, column: &Column| batch.rows.get(row, column.incoming).unwrap_or(ValueRef::Null);
+        let values = records.iter().flat_map(|row| batch.columns.iter().map(|column| value(*row, column)));
+        let changes = prepared.execute(values)?;
+        Ok(Done { hits: writer.connection.hits() - before, changes })
+    }
 }
 
 fn count(strategy: Strategy, records: u64, done: &Done, tally: &mut Tally) {
@@ -269,8 +284,7 @@ fn update_sql(batch: &Batch<'_>, key: &[usize]) -> String {
     format!("UPDATE SET {} WHERE rowferry_hit() AND ({})", set(batch, &changing), differ(batch, &changing))
 }
 
-/// The same, with those columns alone that stand in no index; `None` if that is all of them, or none. A row of which other
-/// columns change is left as it is, and hit twice.
+/// The same for rows in which no column of an index changes, refusing others; `None` if all columns are in indexes.
 fn light_sql(batch: &Batch<'_>) -> Option<String> {
     if matches!(batch.plan.strategy, Strategy::Skip | Strategy::Append) {
         return None;
@@ -279,14 +293,15 @@ fn light_sql(batch: &Batch<'_>) -> Option<String> {
     let sets = table.unique.iter().flat_map(|set| set.columns.iter());
     let indexed: Vec<&String> =
         sets.chain(table.indexes.iter().flat_map(|index| index.columns.iter().map(|(name, _)| name))).collect();
-    let is_heavy = |column: &&Column| column.in_key || indexed.iter().any(|name| *name == batch.name(column));
+    let is_indexed = |column: &&Column| column.in_key || indexed.iter().any(|name| *name == batch.name(column));
     let changing = batch.columns.iter().filter(|column| batch.may_differ(column));
-    let (heavy, light): (Vec<&Column>, Vec<&Column>) = changing.partition(is_heavy);
-    if heavy.is_empty() || light.is_empty() {
+    let (indexed, others): (Vec<&Column>, Vec<&Column>) = changing.partition(is_indexed);
+    if others.is_empty() {
         return None;
     }
-    let (heavy, set, light) = (differ(batch, &heavy), set(batch, &light), differ(batch, &light));
-    Some(format!("UPDATE SET {set} WHERE rowferry_hit() AND CASE WHEN {heavy} THEN NOT rowferry_hit() ELSE {light} END"))
+    let (set, indexed, others) = (set(batch, &others), differ(batch, &indexed), differ(batch, &others));
+    let otherwise = format!("CASE WHEN {indexed} THEN rowferry_refuse() ELSE {others} END");
+    Some(format!("UPDATE SET {set} WHERE rowferry_hit() AND {otherwise}"))
 }
 
 fn set(batch: &Batch<'_>, columns: &[&Column]) -> String {
