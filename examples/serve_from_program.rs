@@ -34,7 +34,12 @@ fn serve(path: &str) -> Result<()> {
     let handler = shop.handler();
     if let Ok(request) = http::Request::get("/sync/api/status").body(Vec::new()) {
         let answer = handler.handle(&request, None);
-        println!("{} {}", answer.status(), String::from_utf8_lossy(answer.body()));
+        let status = answer.status();
+        // A body may be long: a server reads it piece by piece and sends each as it comes.
+        match answer.into_body().into_bytes() {
+            Ok(bytes) => println!("{status} {}", String::from_utf8_lossy(&bytes)),
+            Err(error) => eprintln!("serve_from_program: the answer ends early: {error}"),
+        }
     }
 
     // The small server does all of this on a thread of its own. Port 0 picks a free port.

@@ -72,6 +72,12 @@ pub(crate) fn to_text(at: OffsetDateTime) -> String {
     )
 }
 
+/// A moment as it comes back from the store: without its fraction of a second.
+pub(crate) fn whole_second(at: OffsetDateTime) -> OffsetDateTime {
+    let at = at.to_offset(time::UtcOffset::UTC);
+    at.replace_nanosecond(0).unwrap_or(at)
+}
+
 /// The moment that [`to_text`] wrote; `None` for any other text.
 pub(crate) fn from_text(text: &str) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(text, &Rfc3339).ok()

@@ -24,6 +24,7 @@ struct Inner {
     hint: Option<String>,
     transfer: Option<Uuid>,
     retry_after: Option<Duration>,
+    http_status: Option<u16>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -169,7 +170,15 @@ impl fmt::Display for ErrorKind {
 impl Error {
     /// An error of this kind; `message` is one sentence without a full stop: what failed, and why.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Error(Box::new(Inner { kind, message: message.into(), hint: None, transfer: None, retry_after: None, source: None }))
+        Error(Box::new(Inner {
+            kind,
+            message: message.into(),
+            hint: None,
+            transfer: None,
+            retry_after: None,
+            http_status: None,
+            source: None,
+        }))
     }
 
     /// Adds what the reader can do about it: one sentence with its full stop.
@@ -200,10 +209,24 @@ impl Error {
         self
     }
 
+    /// Adds the HTTP status of the answer that it was.
+    #[must_use]
+    pub fn with_http_status(mut self, status: u16) -> Self {
+        self.0.http_status = Some(status);
+        self
+    }
+
     /// Puts what was being done before the message: `doing: message`.
     #[must_use]
     pub fn while_doing(mut self, doing: impl fmt::Display) -> Self {
         self.0.message = format!("{doing}: {}", self.0.message);
+        self
+    }
+
+    /// The same error with its message passed through `change`.
+    #[cfg(feature = "client")]
+    pub(crate) fn reworded(mut self, change: impl FnOnce(&str) -> String) -> Self {
+        self.0.message = change(&self.0.message);
         self
     }
 
@@ -215,6 +238,7 @@ impl Error {
             hint: self.0.hint.clone(),
             transfer: self.0.transfer,
             retry_after: self.0.retry_after,
+            http_status: self.0.http_status,
             source: None,
         }))
     }
@@ -247,6 +271,11 @@ impl Error {
     /// How long to wait before the same call is made again, where the other side said so.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
+    }
+
+    /// The status of the answer that it was, if it was one over HTTP.
+    pub fn http_status(&self) -> Option<u16> {
+        self.0.http_status
     }
 
     /// Whether the same call may well succeed when it is made again: [`ErrorKind::is_retryable`].

@@ -7,6 +7,7 @@ use crate::domain::schema::{Column, LogicalType, TableSchema};
 use crate::domain::value::Rows;
 use crate::limits::Limits;
 use crate::plan::create::creatable;
+use crate::wire::native::check;
 use crate::wire::records::{Cut, PageLimits, RecordsPage, decode_records, encode_records};
 use crate::wire::{Dialect, channel, message, schema};
 
@@ -33,6 +34,15 @@ pub fn channel_frame(bytes: &[u8]) {
     answers(payload);
     table(payload);
     records(payload);
+}
+
+/// A binary message: as it is, with the checksum that it needs to be read any further, and as the rows of a page.
+pub fn native_page(bytes: &[u8]) {
+    check::written_again(bytes);
+    check::written_again(&check::sealed(bytes));
+    if let [columns, rows, bytes @ ..] = bytes {
+        check::written_again(&check::page_of((*columns).into(), (*rows).into(), bytes));
+    }
 }
 
 /// The head of an HTTP request, as it arrives piece by piece, and a chunked body behind it.

@@ -35,7 +35,10 @@
 //!
 //! - [`Site`]: a database and what rowferry keeps beside its tables: [`sessions`](Site::sessions),
 //!   [`settings`](Site::settings). [`Site::import_records`] takes records from memory.
-//! - [`Client`]: asks another site, and pulls from it: [`Client::transfer_all`]. [`TransferOptions`] and [`Strategy`] say what
+//! - [`Connections`]: permanent pairings with other sites, what each may pull, and for how long. [`Events`] says what happened
+//!   to them, [`Transfers`] what was pulled and what waits for approval.
+//! - [`Client`]: asks another site, with a session's code or a connection's token, and pulls from it:
+//!   [`Client::transfer_all`]. [`Api`] makes the calls over HTTP. [`TransferOptions`] and [`Strategy`] say what
 //!   becomes of rows that are there; a [`Report`] says what became of each record.
 //! - [`Server`]: a small blocking listener. [`Handler`] and [`ChannelSession`] are the same without sockets, for a host that
 //!   has a server already.
@@ -57,6 +60,12 @@
 //! SQLite has none; JSON `null` and SQL NULL are one. Its pages are cut by offset without a snapshot: a row that
 //! moves meanwhile may be missed, and [`Report::one_state`] says so.
 //!
+//! # Logs
+//!
+//! What rowferry logs holds no secret and no row. The crate `tungstenite`, which it uses for WebSockets, logs whole messages at
+//! level trace, and with them rows, and the code of a session, which is spent by then: where logs are kept, leave that level
+//! of that crate out.
+//!
 //! # Features
 //!
 //! `sqlite`, `client`, `server` and `tls` are on by default. `cli` builds the `rowferry` command. `conformance` gives the
@@ -66,6 +75,8 @@
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]
 #![warn(rustdoc::broken_intra_doc_links)]
 
+#[cfg(feature = "server")]
+mod access;
 mod cancel;
 #[cfg(feature = "client")]
 mod client;
@@ -77,9 +88,18 @@ mod export;
 #[doc(hidden)]
 pub mod fuzzing;
 mod import;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals {
+    //! What the benchmarks need of the inside. No part of the API.
+    pub use crate::wire::{Dialect, native, records};
+}
 mod limits;
+mod maintain;
 #[cfg(feature = "client")]
 mod net;
+#[cfg(feature = "client")]
+mod notify;
 pub mod plan;
 mod secret;
 #[cfg(feature = "server")]
@@ -91,31 +111,42 @@ mod wire;
 
 pub use cancel::CancelToken;
 #[cfg(feature = "client")]
-pub use client::{Auth, Client, ConnectOptions, FetchOptions, FetchedRecords, remote_status};
+pub use client::{Api, Auth, Client, ConnectOptions, FetchOptions, FetchedRecords, RecordsQuery, remote_status};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use domain::connection::{
-    AddressRange, AllowedHours, ApprovalMode, Connection, ConnectionDirection, ConnectionStatus, Metadata, Policy,
+    AddressRange, AllowedHours, ApprovalMode, Connection, ConnectionDirection, ConnectionFilter, ConnectionStatus, Metadata,
+    Policy,
 };
-pub use domain::event::{Event, EventKind};
+pub use domain::event::{Event, EventFilter, EventKind};
 pub use domain::record::{Failure, Outcome, Reason};
+pub use domain::remote::{DeliveryOutcome, RegisterOutcome, RemoteStatus, Told};
 pub use domain::schema;
 pub use domain::session::{Direction, SessionInfo, SessionStatus};
 pub use domain::settings::{IncomingMode, SiteStatus};
 pub use domain::strategy::Strategy;
 pub use domain::table::TableInfo;
+pub use domain::transfer::{ConnectionStats, NewTransfer, TableStats, TransferFilter};
 pub use domain::transfer::{Transfer, TransferCounters, TransferStatus};
 pub use domain::value::{Records, Rows, Value, ValueRef};
 pub use error::{Error, ErrorKind, Result};
 pub use export::Digest;
 pub use limits::Limits;
+pub use maintain::Maintenance;
+#[cfg(feature = "client")]
+pub use notify::{Checked, Delivered, Delivery, Notifier, RegisterResult};
 pub use plan::table::ExtraColumns;
 pub use secret::{Code, SiteKey, Token};
 #[cfg(all(feature = "server", feature = "tls"))]
 pub use serve::ServerTls;
 #[cfg(feature = "server")]
-pub use serve::{ChannelSession, Handler, Server, ServerBuilder, ServerHandle};
+pub use serve::{Body, ChannelSession, Handler, Server, ServerBuilder, ServerHandle};
+pub use site::SiteCounts;
+pub use site::Transfers;
+pub use site::{ConnectionEdit, Connections, EventStream, Events, NewConnection, NewlyConnected};
 pub use site::{Session, SessionGuard, Sessions, Settings, Site, SiteBuilder};
 pub use sync::{Phase, Progress, Report, TableReport, TableStatus, TransferOptions};
+#[cfg(feature = "client")]
+pub use wire::api::{ListedTable, PeerStatus, Queried, Registered};
 #[cfg(feature = "client")]
 pub use wire::{Capabilities, PeerInfo};
 

@@ -49,6 +49,12 @@ pub struct Limits {
     /// After how long without a write a pull is taken for dead: then the next pull into the same database drops what it kept
     /// there for itself. Defaults to 1 h.
     pub abandoned_time: Duration,
+    /// How long a pull waits for one table in all because the other site counts its calls and says to wait. Defaults to 2
+    /// minutes.
+    pub rate_wait_time: Duration,
+    /// How soon a pull that waits for approval asks the other site again; it asks less and less often, at last every 15 s.
+    /// Defaults to 2 s.
+    pub approval_poll_time: Duration,
     /// SQLite's page cache of the writing connection. Defaults to 48 MiB.
     pub write_cache_bytes: usize,
     /// How long to wait for another connection's lock on the database. Defaults to 5 s.
@@ -71,6 +77,52 @@ pub struct Limits {
     pub tables: usize,
     /// Columns accepted in a peer's table. Defaults to 2,000, as in SQLite.
     pub columns: usize,
+    /// How long a pull over HTTP may pause between two of its calls before the next one is a new pull. Defaults to 5 min.
+    pub pull_pause_time: Duration,
+    /// Pulls over HTTP that pause and are remembered; the oldest of whoever has most is taken for over. A connection has at
+    /// most a quarter of them. Defaults to 256.
+    pub paused_pulls: usize,
+    /// How long someone has time to approve a pull. Defaults to 24 h.
+    pub approval_time: Duration,
+    /// Wrong passwords taken per minute for one connection, and from one address, before it is told to wait; a hundred times
+    /// as many for registrations from all addresses together, so that nobody keeps the others from registering. Defaults to
+    /// 10.
+    pub password_attempts_per_minute: u32,
+    /// Passwords verified at the same time: each takes 19 MiB and some tens of milliseconds. Defaults to 2.
+    pub password_checks: usize,
+    /// Requests to be connected taken from one address per minute before it is told to wait. Defaults to 20.
+    pub registrations_per_minute: u32,
+    /// Refusals of access and of registrations kept as events per minute of one connection or address; further ones are only
+    /// logged. Ten times as many are kept of all unknown callers together. Defaults to 10.
+    pub refused_events_per_minute: u32,
+    /// Rows of a table up to which the list of tables over HTTP has its digest. Defaults to 10,000.
+    pub digest_rows: u64,
+    /// Bytes of values that one list of tables over HTTP reads for digests. Defaults to 64 MiB.
+    pub digest_bytes: u64,
+    /// How long events are kept. Defaults to 90 days.
+    pub event_time: Duration,
+    /// Connections, transfers or events in one list, whatever was asked for. Defaults to 1,000.
+    pub listed: u32,
+    /// Receiver connections beyond which no further site can register itself. Defaults to 1,000.
+    pub registered: u32,
+    /// Names of tables, or ranges of addresses, in one list of a connection's policy. Defaults to 1,000.
+    pub policy_entries: usize,
+    /// Largest notes of a connection, as JSON. Defaults to 64 KiB.
+    pub metadata_bytes: usize,
+    /// For how long a message to another site (that a connection was suspended, say) is tried to be sent, before it is given
+    /// up; it is tried ten times at least. Defaults to 30 days.
+    pub outbox_time: Duration,
+    /// For how long one delivery begins to send such messages; the rest waits for the next one. Defaults to 5 minutes.
+    pub delivery_time: Duration,
+    /// For how long sessions that were used or whose time is over stay listed; maintenance deletes them then. Defaults to 7
+    /// days.
+    pub ended_session_time: Duration,
+    /// Pulls of tables that one session's code lets begin. Defaults to 10,000.
+    pub session_pulls: u32,
+    /// Pulls of the same table that one session's code lets begin per minute. Defaults to 60.
+    pub repeated_pulls_per_minute: u32,
+    /// How long transfers that have ended stay in the history, and in its statistics. Defaults to 365 days.
+    pub transfer_time: Duration,
 }
 
 impl Default for Limits {
@@ -93,6 +145,8 @@ impl Default for Limits {
             commit_time: Duration::from_secs(1),
             lock_pause_percent: 5,
             abandoned_time: Duration::from_secs(3600),
+            rate_wait_time: Duration::from_secs(120),
+            approval_poll_time: Duration::from_secs(2),
             write_cache_bytes: 48 << 20,
             lock_time: Duration::from_secs(5),
             snapshot_time: Duration::from_secs(600),
@@ -104,6 +158,26 @@ impl Default for Limits {
             remembered_places: 64,
             tables: 100_000,
             columns: 2_000,
+            pull_pause_time: Duration::from_secs(300),
+            paused_pulls: 256,
+            approval_time: Duration::from_secs(24 * 3600),
+            password_attempts_per_minute: 10,
+            password_checks: 2,
+            registrations_per_minute: 20,
+            refused_events_per_minute: 10,
+            digest_rows: 10_000,
+            digest_bytes: 64 << 20,
+            event_time: Duration::from_secs(90 * 24 * 3600),
+            listed: 1_000,
+            registered: 1_000,
+            policy_entries: 1_000,
+            metadata_bytes: 64 << 10,
+            outbox_time: Duration::from_secs(30 * 24 * 3600),
+            delivery_time: Duration::from_secs(300),
+            ended_session_time: Duration::from_secs(7 * 24 * 3600),
+            session_pulls: 10_000,
+            repeated_pulls_per_minute: 60,
+            transfer_time: Duration::from_secs(365 * 24 * 3600),
         }
     }
 }

@@ -295,7 +295,7 @@ fn errors_of_a_request_leave_the_connection_as_it_was() {
     let client = fake.connect();
     assert_eq!(client.get_schema("ghost").unwrap_err().kind(), ErrorKind::TableNotFound);
     assert_eq!(client.get_count("ghost").unwrap_err().kind(), ErrorKind::TableNotFound);
-    assert_eq!(client.get_count("secret").unwrap_err().kind(), ErrorKind::Refused);
+    assert_eq!(client.get_count("secret").unwrap_err().kind(), ErrorKind::TableNotAllowed);
     let error = client.fetch_records("users", FetchOptions::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Peer);
     assert!(error.message().contains("type `money`"), "{error}");
@@ -602,7 +602,7 @@ fn a_status_that_is_none() {
     };
     assert_eq!(kind("200 OK", "<html>"), ErrorKind::Protocol);
     assert_eq!(kind("302 Found\r\nlocation: http://127.0.0.1:1/", ""), ErrorKind::Refused);
-    assert_eq!(kind("500 Internal Server Error", ""), ErrorKind::Refused);
+    assert_eq!(kind("500 Internal Server Error", ""), ErrorKind::Peer);
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = rowferry::remote_status(&format!("http://{nobody}"), &quick()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable);

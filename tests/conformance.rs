@@ -12,7 +12,9 @@ use rowferry::domain::record::Tally;
 use rowferry::plan::TablePlan;
 use rowferry::schema::TableSchema;
 use rowferry::store::sqlite::SqliteStore;
-use rowferry::store::{AppendKeys, Cursor, PageBounds, PageEnd, Scope, Snapshot, Sql, Stage, Store, Writer, conformance};
+use rowferry::store::{
+    AppendKeys, Cursor, Keys, PageBounds, PageEnd, Scope, Snapshot, Sql, Stage, Store, Writer, conformance,
+};
 use rowferry::{Error, ErrorKind, Limits, Result, Rows, Strategy, Value, ValueRef};
 
 /// Opens a new file each time.
@@ -76,6 +78,7 @@ enum Fault {
     AlwaysMore,
     SkipIgnored,
     BytesIgnored,
+    EndsLeftOut,
     SnapshotMovesOn,
     MergeIsOverwrite,
     FailureSinksBatch,
@@ -99,6 +102,7 @@ const FAULTS: &[(Fault, &str)] = &[
     (Fault::AlwaysMore, "pages::rows_come_in_key_order_and_each_once"),
     (Fault::SkipIgnored, "pages::skipped_rows_are_left_out"),
     (Fault::BytesIgnored, "pages::a_page_ends_at_its_bytes"),
+    (Fault::EndsLeftOut, "pages::rows_are_found_by_their_key"),
     (Fault::SnapshotMovesOn, "snapshot::it_stays_as_it_is"),
     (Fault::MergeIsOverwrite, "apply::merge_takes_what_is_not_null"),
     (Fault::FailureSinksBatch, "apply::failures_do_not_sink_their_batch"),
@@ -209,6 +213,23 @@ impl Snapshot for BrokenSnapshot {
         let mut end = self.inner()?.page(table, after, skip, bounds, rows)?;
         end.more |= fault == Fault::AlwaysMore && !rows.is_empty();
         Ok(end)
+    }
+
+    fn find(
+        &mut self,
+        table: &TableSchema,
+        column: usize,
+        keys: &Keys<'_>,
+        skip: u64,
+        bounds: PageBounds,
+        rows: &mut Rows,
+    ) -> Result<bool> {
+        let fault = self.fault;
+        let keys = match (fault, keys) {
+            (Fault::EndsLeftOut, Keys::Between(_, to)) => Keys::Between(*to, *to),
+            _ => *keys,
+        };
+        self.inner()?.find(table, column, &keys, skip, bounds, rows)
     }
 
     fn pinned_bytes(&self) -> u64 {

@@ -252,15 +252,18 @@ fn joins_of_another_code_are_refused() {
 }
 
 #[test]
-fn a_session_that_is_deleted_goes_on_and_sync_that_is_switched_off_does_not() {
+fn sync_that_is_switched_off_and_a_session_that_is_deleted_end_a_channel() {
     let shop = shop(Limits::default());
     let mut client = Client::joined(&shop);
-    let session = shop.site.sessions().list().unwrap().remove(0);
-    shop.site.sessions().delete(session.uuid).unwrap();
     let count = r#"[null,"37","transfer:CODE","request:count",{"ref":"37","table":"many"}]"#;
     client.send(count);
     client.expect(r#"[null,null,"transfer:CODE","response:count",{"count":2500,"ref":"37"}]"#);
     shop.site.settings().set_enabled(false).unwrap();
     client.send(count);
     client.expect(r#"[null,null,"transfer:CODE","response:error",{"error":"Module disabled","ref":"37"}]"#);
+    shop.site.settings().set_enabled(true).unwrap();
+    let session = shop.site.sessions().list().unwrap().remove(0);
+    shop.site.sessions().delete(session.uuid).unwrap();
+    client.send(count);
+    client.expect(r#"[null,null,"transfer:CODE","response:error",{"error":"Invalid code","ref":"37"}]"#);
 }

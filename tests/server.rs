@@ -206,7 +206,7 @@ fn connections_beyond_the_limit_are_told_so() {
     assert_eq!(answer(&mut first).0, 200);
     let mut second = connect(fixture.server.local_addr());
     let (status, _, body) = answer(&mut second);
-    assert_eq!((status, body.as_str()), (503, "too many connections\n"));
+    assert_eq!((status, body.as_str()), (503, r#"{"errors":{"detail":"too many connections"}}"#));
     assert!(is_closed(&mut second));
     drop((first, second));
     let let_in = (0..1000).any(|_| {

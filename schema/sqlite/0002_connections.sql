@@ -33,7 +33,7 @@ CREATE TABLE rowferry_connections (
   suspended_at TEXT,
   suspended_by TEXT,
   suspended_reason TEXT,
-  -- 1 when it was the other site that suspended it: then the other site may reactivate it.
+  -- 1 when it was the other site that suspended or revoked it: it may reactivate what it suspended, and delete either.
   suspended_by_peer INTEGER NOT NULL,
   revoked_at TEXT,
   revoked_by TEXT,
@@ -89,13 +89,17 @@ CREATE TABLE rowferry_transfers (
   metadata TEXT NOT NULL,
   inserted_at TEXT NOT NULL
 );
-CREATE INDEX rowferry_transfers_by_connection ON rowferry_transfers (connection, table_name, status);
+-- The newest one of a table is found without sorting, at a status or at any.
+CREATE INDEX rowferry_transfers_by_connection ON rowferry_transfers (connection, table_name, status, inserted_at, uuid);
+CREATE INDEX rowferry_transfers_by_table ON rowferry_transfers (connection, table_name, inserted_at, uuid);
+CREATE INDEX rowferry_transfers_by_end ON rowferry_transfers (completed_at);
 CREATE INDEX rowferry_transfers_by_time ON rowferry_transfers (inserted_at);
 CREATE INDEX rowferry_transfers_by_status ON rowferry_transfers (status);
 
--- What happened, kept in the transaction that it tells of. Numbers are never given twice.
+-- What happened, kept in the transaction that it tells of. Numbers are never given twice, because the newest event is never
+-- dropped. (AUTOINCREMENT would do it, too, and put a table `sqlite_sequence` into the host's database.)
 CREATE TABLE rowferry_events (
-  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  id INTEGER PRIMARY KEY NOT NULL,
   at TEXT NOT NULL,
   kind TEXT NOT NULL,
   actor TEXT NOT NULL,
@@ -104,18 +108,23 @@ CREATE TABLE rowferry_events (
   details TEXT NOT NULL
 );
 CREATE INDEX rowferry_events_by_connection ON rowferry_events (connection);
+CREATE INDEX rowferry_events_by_transfer ON rowferry_events (transfer);
 CREATE INDEX rowferry_events_by_time ON rowferry_events (at);
 
 -- What the other sites are still to be told. The connection may be deleted meanwhile, so that all that is needed is here,
 -- the secrets sealed under the site's key.
 CREATE TABLE rowferry_outbox (
-  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  -- Larger than that of every event and message before it. Each message is made together with an event, so that no number is
+  -- given twice, though messages are deleted when they are sent.
+  id INTEGER PRIMARY KEY NOT NULL,
   connection TEXT NOT NULL,
+  direction TEXT NOT NULL,
   site_url TEXT NOT NULL,
   -- status, delete or rotate
   kind TEXT NOT NULL,
   -- For status: the new one.
   status TEXT,
+  -- As token_sealed of the connection was: a receiver's token, a sender's wire credential.
   credential_sealed TEXT NOT NULL,
   -- For rotate: the new token.
   token_sealed TEXT,
@@ -125,3 +134,10 @@ CREATE TABLE rowferry_outbox (
   created_at TEXT NOT NULL
 );
 CREATE INDEX rowferry_outbox_by_connection ON rowferry_outbox (connection);
+
+-- Which process sends the messages of a connection just now, and until when at most.
+CREATE TABLE rowferry_outbox_leases (
+  connection TEXT PRIMARY KEY NOT NULL,
+  holder TEXT NOT NULL,
+  leased_until TEXT NOT NULL
+);

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Message, Utf8Bytes, WebSocket};
+use zeroize::Zeroizing;
 
 use crate::domain::schema::TableSchema;
 use crate::domain::value::Rows;
@@ -20,16 +21,24 @@ use crate::wire::message::{
 use crate::wire::records::{PageDecoder, PageLimits, RecordsPage};
 use crate::wire::{Dialect, excerpt};
 
+use super::auth::{By, Pass};
 use super::options::ConnectOptions;
+use super::refusal::{by_text, without};
 
 /// How many messages are taken in one go from a connection that nobody waits on.
 const IDLE_MESSAGES: usize = 64;
 const INSTANT: Duration = Duration::from_millis(1);
 
+/// What to do about a lost connection.
+pub(super) const AGAIN: &str = "Connect again. A code works once: ask for a new one; a token works again.";
+
 /// A joined channel.
 pub(super) struct Channel {
     socket: WebSocket<Stream>,
-    topic: String,
+    /// It may hold a code.
+    topic: Zeroizing<String>,
+    /// What was sent to connect, and must not come back in an error.
+    secrets: Vec<Zeroizing<String>>,
     next_ref: u64,
     heartbeat: Option<Duration>,
     last_sent: Instant,
@@ -57,7 +66,6 @@ impl Trouble {
 
     /// The error, for a caller who was `doing` something.
     pub(super) fn into_error(self, doing: &str) -> Error {
-        const AGAIN: &str = "Connect again; a code works once, so ask for a new one.";
         match self {
             Trouble::Failed(error) => error,
             Trouble::Lost(error) => error.while_doing(doing),
@@ -84,21 +92,32 @@ impl Trouble {
 type Outcome<T> = std::result::Result<T, Trouble>;
 
 impl Channel {
-    /// Enters the channel of this code; gives what a rowferry sender says of itself.
+    /// Enters the channel of this code or token; gives what a rowferry sender says of itself. `None` if the token is right and
+    /// the topic is not: a sender of the reference system names it by a uuid that it does not tell.
     pub(super) fn join(
         socket: WebSocket<Stream>,
-        code: &str,
+        pass: &Pass,
         options: &ConnectOptions,
-    ) -> Result<(Channel, Option<PeerInfo>)> {
-        let topic = frames::topic(code);
+    ) -> Result<Option<(Channel, Option<PeerInfo>)>> {
+        let (topic, secrets) = (pass.topic.clone(), pass.secrets.clone());
         let (heartbeat, last_sent) = (options.heartbeat, Instant::now());
-        let mut channel = Channel { socket, topic, next_ref: 1, heartbeat, last_sent, unanswered: None, unflushed: false };
-        let budget = Budget::new(options.join_timeout, vec![&options.cancel]);
-        let joined = channel.enter(options, &budget).map_err(|trouble| trouble.into_error("the join"))?;
-        Ok((channel, joined))
+        let mut channel =
+            Channel { socket, topic, secrets, next_ref: 1, heartbeat, last_sent, unanswered: None, unflushed: false };
+        let budget = Budget::new(options.join_timeout, &[&options.cancel]);
+        let entered = channel.enter(options, &budget);
+        match entered.map_err(|trouble| channel.clean(trouble).into_error("the join"))? {
+            Ok(peer) => Ok(Some((channel, peer))),
+            Err(reason) if pass.by == By::Token && reason == CODE_MISMATCH => Ok(None),
+            Err(reason) => Err(join_refused(&channel.cleaned(&reason))),
+        }
     }
 
-    fn enter(&mut self, options: &ConnectOptions, budget: &Budget<'_>) -> Outcome<Option<PeerInfo>> {
+    /// Joins; the inner error is the reason of a refusal.
+    fn enter(
+        &mut self,
+        options: &ConnectOptions,
+        budget: &Budget,
+    ) -> Outcome<std::result::Result<Option<PeerInfo>, String>> {
         let reference = self.new_ref();
         let late = || "the other site did not answer the join".to_owned();
         self.send(
@@ -113,10 +132,7 @@ impl Channel {
             if frame.head.event != frames::REPLY || !is_ref(frame.head.reference.map(RawValue::get), reference) {
                 return Ok(None);
             }
-            match decode_reply(frame.payload.get()).map_err(Trouble::Failed)? {
-                Ok(peer) => Ok(Some(peer)),
-                Err(reason) => Err(Trouble::Failed(join_refused(&reason))),
-            }
+            decode_reply(frame.payload.get()).map(Some).map_err(Trouble::Failed)
         })
     }
 
@@ -124,26 +140,27 @@ impl Channel {
     pub(super) fn ask<T>(
         &mut self,
         ask: &Ask<'_>,
-        budget: &Budget<'_>,
+        budget: &Budget,
         mut read: impl FnMut(&Answer<'_>) -> Result<T>,
     ) -> Outcome<T> {
         let (reference, late) = self.send_request(ask, budget)?;
         let topic = self.topic.clone();
-        self.wait(budget, &late, &mut |text| {
+        let answer = self.wait(budget, &late, &mut |text| {
             let Some(frame) = frame(text) else { return Ok(None) };
             channel_event(&frame.head, &topic)?;
             match answer_to(ask, reference, &frame.head, frame.payload.get()).map_err(Trouble::Failed)? {
                 Some(answer) => read(&answer).map(Some).map_err(Trouble::Failed),
                 None => Ok(None),
             }
-        })
+        });
+        answer.map_err(|trouble| self.clean(trouble))
     }
 
     /// Asks for a page of records, and reads it into `rows` straight from its message.
     pub(super) fn page(
         &mut self,
         ask: &Ask<'_>,
-        budget: &Budget<'_>,
+        budget: &Budget,
         table: &TableSchema,
         dialect: Dialect,
         limits: PageLimits,
@@ -152,7 +169,7 @@ impl Channel {
         let (reference, late) = self.send_request(ask, budget)?;
         let topic = self.topic.clone();
         let before = rows.len();
-        self.wait(budget, &late, &mut |text| {
+        let answer = self.wait(budget, &late, &mut |text| {
             // What a message before this one added belonged to another request.
             rows.truncate(before);
             let mut decoder = PageDecoder::new(table, dialect, limits, rows);
@@ -183,12 +200,17 @@ impl Channel {
             channel_event(&head, &topic)?;
             // A good answer is a page and was read above; what is left is an error, or is not ours.
             answer_to(ask, reference, &head, payload.get()).map(|_| None).map_err(Trouble::Failed)
-        })
+        });
+        answer.map_err(|trouble| self.clean(trouble))
     }
 
     /// Takes what arrived while nobody waits, and sends a heartbeat when it is due. `silence` is how long the other site may
     /// leave a heartbeat without any sign of life.
     pub(super) fn idle(&mut self, silence: Duration) -> Outcome<()> {
+        self.keep(silence).map_err(|trouble| self.clean(trouble))
+    }
+
+    fn keep(&mut self, silence: Duration) -> Outcome<()> {
         self.beat()?;
         for _ in 0..IDLE_MESSAGES {
             let Some(text) = self.receive(Instant::now() + INSTANT)? else { break };
@@ -220,20 +242,35 @@ impl Channel {
         }
     }
 
+    /// What the other site said, without the secrets that it was sent.
+    pub(super) fn cleaned(&self, text: &str) -> String {
+        without(text, self.secrets.iter().map(|secret| secret.as_str()))
+    }
+
+    fn clean(&self, trouble: Trouble) -> Trouble {
+        match trouble {
+            Trouble::Failed(error) => Trouble::Failed(error.reworded(|text| self.cleaned(text))),
+            Trouble::Lost(error) => Trouble::Lost(error.reworded(|text| self.cleaned(text))),
+            Trouble::Closed(frame) => {
+                Trouble::Closed(frame.map(|frame| CloseFrame { reason: self.cleaned(&frame.reason).into(), ..frame }))
+            }
+        }
+    }
+
     fn new_ref(&mut self) -> u64 {
         let reference = self.next_ref;
         self.next_ref += 1;
         reference
     }
 
-    fn send_request<'f>(&mut self, ask: &Ask<'f>, budget: &Budget<'_>) -> Outcome<(u64, impl Fn() -> String + use<'f>)> {
+    fn send_request<'f>(&mut self, ask: &Ask<'f>, budget: &Budget) -> Outcome<(u64, impl Fn() -> String + use<'f>)> {
         let (reference, ask) = (self.new_ref(), *ask);
         let late = move || format!("the other site did not answer {}", described(&ask));
         self.send(encode_request(reference, &self.topic, &ask), budget, &late)?;
         Ok((reference, late))
     }
 
-    fn send(&mut self, text: String, budget: &Budget<'_>, late: &dyn Fn() -> String) -> Outcome<()> {
+    fn send(&mut self, text: String, budget: &Budget, late: &dyn Fn() -> String) -> Outcome<()> {
         self.write(text, budget.slice(late).map_err(Trouble::Failed)?)?;
         while self.unflushed {
             let slice = budget.slice(late).map_err(Trouble::Failed)?;
@@ -278,7 +315,7 @@ impl Channel {
     /// Waits until `take` makes something of a message. What it makes nothing of is ignored.
     fn wait<T>(
         &mut self,
-        budget: &Budget<'_>,
+        budget: &Budget,
         late: &dyn Fn() -> String,
         take: &mut dyn FnMut(&str) -> Outcome<Option<T>>,
     ) -> Outcome<T> {
@@ -359,7 +396,7 @@ fn answer_to<'a>(ask: &Ask<'_>, reference: u64, head: &Head<'_>, payload: &'a st
         return Ok(None);
     }
     match &*head.event {
-        "response:error" => Err(refused(ask, &answer.error())),
+        "response:error" => Err(answer.refusal(&described(ask))),
         event if event == ask.answer_event() => Ok(Some(answer)),
         event => {
             let why = format!("the other site answered {} with {:?}", described(ask), excerpt(event));
@@ -368,23 +405,12 @@ fn answer_to<'a>(ask: &Ask<'_>, reference: u64, head: &Head<'_>, payload: &'a st
     }
 }
 
-/// The error for a request that was answered with `response:error`, by the texts of the reference.
-fn refused(ask: &Ask<'_>, text: &str) -> Error {
-    let why = format!("the other site answered {}: {text}", described(ask));
-    if text.starts_with("Table not found") || text.ends_with(":table_not_found") {
-        Error::new(ErrorKind::TableNotFound, why).with_hint("List the tables that the other site offers.")
-    } else if text.starts_with("Access denied") {
-        Error::new(ErrorKind::Refused, why).with_hint("Ask the other site's people to allow this table.")
-    } else {
-        Error::new(ErrorKind::Peer, why)
-    }
-}
-
 fn join_refused(reason: &str) -> Error {
     match reason {
         CODE_MISMATCH => Error::new(ErrorKind::InvalidCode, "the other site does not take this code for the join")
             .with_hint("Ask the other site for a new code."),
-        _ => Error::new(ErrorKind::Refused, format!("the other site refused the join: {reason}")),
+        _ => by_text(reason)
+            .unwrap_or_else(|| Error::new(ErrorKind::Refused, format!("the other site refused the join: {reason}"))),
     }
 }
 
@@ -403,9 +429,7 @@ fn lost(error: tungstenite::Error) -> Trouble {
                 .with_hint("Ask for fewer records at a time, or raise the limit `message_bytes`.")
         }
         tungstenite::Error::Io(_) | tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
-            Error::new(ErrorKind::Disconnected, why)
-                .with_hint("Connect again; a code works once, so ask for a new one.")
-                .with_source(error)
+            Error::new(ErrorKind::Disconnected, why).with_hint(AGAIN).with_source(error)
         }
         _ => Error::new(ErrorKind::Protocol, why).with_source(error),
     })

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use tungstenite::WebSocket;
 use tungstenite::protocol::{Role, WebSocketConfig};
+use zeroize::Zeroizing;
 
-use super::channel::{Channel, Trouble, described};
+use super::auth::{Auth, Pass};
+use super::channel::{AGAIN, Channel, Trouble, described};
 use super::keeper::Keeper;
-use super::options::{Auth, ConnectOptions};
+use super::options::ConnectOptions;
 use super::upgrade::{Upgrade, upgrade};
 use crate::cancel::{CancelToken, Patience};
 use crate::domain::record::Failure;
@@ -22,7 +24,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::net::stream::refuse_without_tls;
 use crate::net::{Budget, Stream};
 use crate::wire::Dialect;
-use crate::wire::message::{Answer, Ask, Capabilities, PeerInfo, REFERENCE_PAGE_RECORDS};
+use crate::wire::message::{
+    APPROVALS, Answer, Approval, Ask, Capabilities, FEATURE_APPROVALS, PeerInfo, REFERENCE_PAGE_RECORDS,
+};
 use crate::wire::records::{Cut, PageLimits, RecordsPage, encode_records};
 use crate::wire::schema::decode_schema;
 
@@ -124,19 +128,37 @@ impl FetchedRecords {
 impl Client {
     /// Connects to another site: `url` is what a person types, like `https://shop.example` or `http://127.0.0.1:7171`.
     ///
-    /// A code is spent by this, also if the connection ends at once.
+    /// A code is spent by this, also if the connection ends at once. A token is taken this way by rowferry sites only; one of
+    /// the reference system is asked over HTTP: see [`Api`](crate::Api) and [`Site::pull_from`](crate::Site::pull_from).
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for a URL, code or prefix that cannot be one. [`ErrorKind::Unreachable`],
+    /// [`ErrorKind::InvalidInput`] for a URL, code, token or prefix that cannot be one. [`ErrorKind::Unreachable`],
     /// [`ErrorKind::Timeout`] and [`ErrorKind::Tls`] where no connection comes about, [`ErrorKind::NotFound`] where nothing
     /// takes it. [`ErrorKind::InvalidCode`], [`ErrorKind::CodeUsed`], [`ErrorKind::TooManyAttempts`],
-    /// [`ErrorKind::Disabled`] and [`ErrorKind::Refused`] where the other site does not want it.
+    /// [`ErrorKind::Disabled`] and [`ErrorKind::Refused`] where the other site does not want it; with a token
+    /// [`ErrorKind::InvalidToken`], [`ErrorKind::ConnectionNotActive`], [`ErrorKind::ConnectionExpired`],
+    /// [`ErrorKind::DownloadLimit`], [`ErrorKind::RecordLimit`], [`ErrorKind::AddressNotAllowed`],
+    /// [`ErrorKind::OutsideAllowedHours`], [`ErrorKind::PasswordRequired`], [`ErrorKind::InvalidPassword`],
+    /// [`ErrorKind::RateLimited`].
     pub fn connect(url: &str, auth: Auth, options: ConnectOptions) -> Result<Client> {
+        match Client::connect_to_rowferry(url, auth, options)? {
+            Some(client) => Ok(client),
+            None => Err(Error::new(ErrorKind::Refused, "the other site takes this token over HTTP only")
+                .with_hint("It is of the reference system: ask it with `Api`, or pull with `Site::pull_from`.")),
+        }
+    }
+
+    /// [`Client::connect`]; `None` when the other site takes the token but not for a channel whose topic is not told to
+    /// receivers, as the reference system does: then it can be asked over HTTP, with [`Api::with_auth`](crate::Api::with_auth).
+    ///
+    /// # Errors
+    /// Those of [`Client::connect`].
+    pub fn connect_to_rowferry(url: &str, auth: Auth, options: ConnectOptions) -> Result<Option<Client>> {
         let url = SiteUrl::parse(url)?;
         refuse_without_tls(&url)?;
-        let code = auth.checked()?;
-        let socket = open(&url, code, &options)?;
-        let (channel, peer) = Channel::join(socket, code, &options)?;
+        let pass = auth.pass()?;
+        let socket = open(&url, &pass, &options)?;
+        let Some((channel, peer)) = Channel::join(socket, &pass, &options)? else { return Ok(None) };
         let shared = Arc::new(Shared {
             line: Mutex::new(Line::Open(Box::new(channel))),
             connected: AtomicBool::new(true),
@@ -149,7 +171,7 @@ impl Client {
             }
             None => None,
         };
-        Ok(Client { keeper, shared, url, peer, options })
+        Ok(Some(Client { keeper, shared, url, peer, options }))
     }
 
     /// Whether the connection is there, as far as is known: a connection that broke without a word is found out by the next
@@ -289,6 +311,29 @@ impl Client {
         self.ask(Ask::Count(table), patience, |answer| answer.count())
     }
 
+    /// Whether the sender lets these tables be pulled, for a pull; `None` where it does not know the question: then each table is
+    /// simply tried.
+    pub(crate) fn ask_approvals(&self, tables: &[&str], patience: &Patience) -> Result<Option<Vec<Approval>>> {
+        match &self.peer {
+            Some(peer) if peer.features.iter().any(|feature| feature == FEATURE_APPROVALS) => {
+                let clean = |channel: &Channel, approval: Approval| Approval {
+                    reason: approval.reason.map(|reason| channel.cleaned(&reason)),
+                    ..approval
+                };
+                let mut approvals = Vec::with_capacity(tables.len());
+                for some in tables.chunks(APPROVALS) {
+                    let ask = Ask::Approvals(some);
+                    approvals.extend(self.call(&described(&ask), patience, |channel, budget| {
+                        let answered = channel.ask(&ask, budget, |answer| answer.approvals(&self.options.limits))?;
+                        Ok(answered.into_iter().map(|approval| clean(channel, approval)).collect::<Vec<_>>())
+                    })?);
+                }
+                Ok(Some(approvals))
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// That of a call on its own: the request's time-out is its only bound.
     fn patience(&self) -> Patience {
         Patience::new(CancelToken::new(), None)
@@ -302,18 +347,17 @@ impl Client {
         &self,
         doing: &str,
         patience: &Patience,
-        work: impl FnOnce(&mut Channel, &Budget<'_>) -> std::result::Result<T, Trouble>,
+        work: impl FnOnce(&mut Channel, &Budget) -> std::result::Result<T, Trouble>,
     ) -> Result<T> {
         let mut line = self.shared.lock();
         let channel = match &mut *line {
             Line::Open(channel) => channel,
             Line::Gone(why) => {
-                return Err(Error::new(ErrorKind::Disconnected, format!("not connected at {doing}: {why}"))
-                    .with_hint("Connect again; a code works once, so ask for a new one."));
+                return Err(Error::new(ErrorKind::Disconnected, format!("not connected at {doing}: {why}")).with_hint(AGAIN));
             }
         };
-        let cancel = vec![&self.options.cancel, &self.shared.closing, &patience.cancel];
-        let budget = Budget::new(patience.within(self.options.request_timeout), cancel);
+        let cancel = [&self.options.cancel, &self.shared.closing, &patience.cancel];
+        let budget = Budget::new(patience.within(self.options.request_timeout), &cancel);
         work(channel, &budget).map_err(|trouble| {
             let is_final = trouble.is_final();
             let error = trouble.into_error(doing);
@@ -386,14 +430,14 @@ impl Shared {
 
 /// Opens the WebSocket, under the first prefix that is not answered with 404. Only a 404 leads to the next one: any other
 /// refusal is meant, and a code may be spent.
-fn open(url: &SiteUrl, code: &str, options: &ConnectOptions) -> Result<WebSocket<Stream>> {
-    let budget = Budget::new(options.connect_timeout, vec![&options.cancel]);
+fn open(url: &SiteUrl, pass: &Pass, options: &ConnectOptions) -> Result<WebSocket<Stream>> {
+    let budget = Budget::new(options.connect_timeout, &[&options.cancel]);
     let mut tried = Vec::new();
     for prefix in options.prefixes()? {
         let path = url.path(&prefix, "/sync/websocket");
-        let mut stream = Stream::connect(url, &options.tls, &budget)?;
-        let target = format!("{path}?code={code}&vsn=2.0.0");
-        match upgrade(&mut stream, &url.authority(), &target, &options.limits, &budget)? {
+        let mut stream = Stream::connect(url, options.policy, &options.tls, &budget)?;
+        let target = Zeroizing::new(format!("{path}?{}", *pass.query));
+        match upgrade(&mut stream, &url.authority(), &target, pass, &options.limits, &budget)? {
             Upgrade::NotFound => tried.push(path),
             Upgrade::Done(rest) => {
                 let bytes = Some(options.limits.message_bytes);

@@ -1,12 +1,15 @@
-//! Asking another site, blocking: [`Client`] over a WebSocket, [`remote_status`] over HTTP.
+//! Asking another site, blocking: [`Client`] over a WebSocket, [`Api`] over HTTP.
 
 mod api;
+mod auth;
 mod channel;
 mod connection;
 mod keeper;
 mod options;
+mod refusal;
 mod upgrade;
 
-pub use api::remote_status;
+pub use api::{Api, RecordsQuery, remote_status};
+pub use auth::Auth;
 pub use connection::{Client, FetchOptions, FetchedRecords};
-pub use options::{Auth, ConnectOptions};
+pub use options::ConnectOptions;

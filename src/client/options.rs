@@ -1,45 +1,15 @@
 //! With what another site is asked.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
-
-use zeroize::Zeroizing;
 
 use crate::cancel::CancelToken;
 use crate::domain::url::normal_prefix;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::limits::Limits;
+use crate::net::AddressPolicy;
 use crate::net::stream::TlsOptions;
-
-/// What gives the right to ask. It is never shown by `Debug`.
-#[derive(Clone)]
-#[non_exhaustive]
-pub struct Auth(Zeroizing<String>);
-
-impl Auth {
-    /// The code of a session: eight characters, given out by the other site, good for one connection. Space around it and the
-    /// case of its letters do not matter.
-    pub fn code(code: impl AsRef<str>) -> Self {
-        Auth(Zeroizing::new(code.as_ref().trim().to_ascii_uppercase()))
-    }
-
-    /// The code, known to be fit for a URL and a topic.
-    pub(super) fn checked(&self) -> Result<&str> {
-        let fits = (1..=64).contains(&self.0.len()) && self.0.bytes().all(|b| b.is_ascii_alphanumeric());
-        match fits {
-            true => Ok(&self.0),
-            false => Err(Error::new(ErrorKind::InvalidInput, "this can be no code: a code is letters and digits")
-                .with_hint("Give the code that the other site shows, like A7X9K2M4.")),
-        }
-    }
-}
-
-impl fmt::Debug for Auth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Auth::code(..)")
-    }
-}
+use crate::wire::api::Secret;
 
 /// How another site is asked.
 ///
@@ -61,6 +31,8 @@ pub struct ConnectOptions {
     pub(super) limits: Limits,
     pub(super) cancel: CancelToken,
     pub(super) tls: TlsOptions,
+    pub(super) policy: AddressPolicy,
+    pub(super) download_password: Option<Secret>,
 }
 
 impl Default for ConnectOptions {
@@ -75,13 +47,15 @@ impl Default for ConnectOptions {
             limits: Limits::default(),
             cancel: CancelToken::new(),
             tls: TlsOptions::default(),
+            policy: AddressPolicy::CallersChoice,
+            download_password: None,
         }
     }
 }
 
 impl ConnectOptions {
-    /// How long connecting may take: the address, TCP, TLS and the upgrade, all prefixes that are tried together. Resolving a
-    /// name takes as long as the operating system lets it. Defaults to 30 s.
+    /// How long connecting may take: the name, TCP, TLS and the upgrade, all prefixes that are tried together. Defaults to
+    /// 30 s.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
@@ -142,6 +116,15 @@ impl ConnectOptions {
         self
     }
 
+    /// The password that the other site asks for beside the token of a stored connection:
+    /// [`Site::pull`](crate::Site::pull) sends it. Where the token is given by the caller, [`Auth`](crate::Auth) has the
+    /// password too, and this is not looked at. Defaults to none.
+    #[must_use]
+    pub fn download_password(mut self, password: impl AsRef<str>) -> Self {
+        self.download_password = Some(Secret::new(password.as_ref()));
+        self
+    }
+
     /// Trusts a certificate authority besides the usual ones: its certificate, PEM (one or several) or DER. It is read when
     /// connecting. Defaults to none.
     #[cfg(feature = "tls")]
@@ -149,6 +132,29 @@ impl ConnectOptions {
     pub fn root_certificate(mut self, certificate: impl Into<Vec<u8>>) -> Self {
         self.tls.roots.push(certificate.into());
         self
+    }
+
+    /// Which addresses may be connected to. A URL that the caller types is the caller's own choice; one that came from a peer
+    /// or sits in a stored connection is not.
+    pub(crate) fn policy(mut self, policy: AddressPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// For a URL that sits in a stored connection, by the site's setting `allow_internal_urls`.
+    pub(crate) fn for_stored_url(self, allow_internal_urls: bool) -> Self {
+        self.policy(AddressPolicy::of_stored(allow_internal_urls))
+    }
+
+    /// The password for pulls through a stored connection.
+    pub(crate) fn password_for_downloads(&self) -> Option<&str> {
+        self.download_password.as_ref().map(Secret::as_str)
+    }
+
+    /// What says whether the caller wants no more of it. The kind [`Cancelled`](crate::ErrorKind::Cancelled) of an error does
+    /// not say who cancelled what.
+    pub(crate) fn cancel(&self) -> &CancelToken {
+        &self.cancel
     }
 
     /// The prefixes to try, in order.
@@ -167,18 +173,6 @@ impl ConnectOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_code_is_not_shown_and_not_sent_malformed() {
-        let auth = Auth::code(" a7x9k2m4\n");
-        assert_eq!(auth.checked().unwrap(), "A7X9K2M4");
-        assert_eq!(format!("{auth:?}"), "Auth::code(..)");
-        for bad in ["", "A&token=x", "A B", "Ř", &"A".repeat(65)] {
-            let error = Auth::code(bad).checked().map(str::len).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::InvalidInput);
-            assert!(!error.to_string().contains("token"));
-        }
-    }
 
     #[test]
     fn the_configured_prefix_comes_first_and_none_twice() {

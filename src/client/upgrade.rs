@@ -9,7 +9,10 @@ use std::time::Duration;
 use http::StatusCode;
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
+use zeroize::Zeroizing;
 
+use super::auth::{By, Pass};
+use super::refusal::{by_text, too_many, without};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::net::{Budget, Stream};
@@ -35,15 +38,16 @@ pub(super) fn upgrade(
     stream: &mut Stream,
     host: &str,
     target: &str,
+    pass: &Pass,
     limits: &Limits,
-    budget: &Budget<'_>,
+    budget: &Budget,
 ) -> Result<Upgrade> {
     let key = generate_key();
-    let request = format!(
+    let request = Zeroizing::new(format!(
         "GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nUser-Agent: rowferry/{}\r\n\r\n",
         env!("CARGO_PKG_VERSION")
-    );
+    ));
     write_all(stream, request.as_bytes(), budget)?;
     let mut bytes = Vec::new();
     let head = loop {
@@ -62,7 +66,11 @@ pub(super) fn upgrade(
     match head.status {
         StatusCode::SWITCHING_PROTOCOLS => head.check(&key).map(|()| Upgrade::Done(rest)),
         StatusCode::NOT_FOUND => Ok(Upgrade::NotFound),
-        _ => Err(head.refusal(&refusal_text(stream, rest, head.body_bytes, budget))),
+        _ => {
+            let text = refusal_text(stream, rest, head.body_bytes, budget);
+            let text = excerpt(&without(&text, pass.secrets.iter().map(|secret| secret.as_str())));
+            Err(head.refusal(&text, pass.by))
+        }
     }
 }
 
@@ -121,29 +129,36 @@ impl Head {
         }
     }
 
-    /// The error that a refusal is, by the texts of the reference.
-    fn refusal(&self, text: &str) -> Error {
-        const NEW_CODE: &str = "Ask the other site for a new code.";
-        let (kind, why, hint) = match (self.status.as_u16(), text) {
-            (403, "Invalid code") => (ErrorKind::InvalidCode, "the other site does not know this code".to_owned(), NEW_CODE),
-            (403, "Code already used") => (
-                ErrorKind::CodeUsed,
-                "this code was used already".to_owned(),
-                "A code works once: ask the other site for a new one.",
-            ),
-            (403, "Module disabled") | (503, "DB Sync module is disabled" | "Sync module is disabled") => {
-                (ErrorKind::Disabled, "sync is switched off on the other site".to_owned(), "Ask its people to switch it on.")
+    /// The error that a refusal is: by its text where that is known, else by its status.
+    fn refusal(&self, text: &str, by: By) -> Error {
+        if matches!(self.status.as_u16(), 400..=428 | 430..=599)
+            && let Some(error) = by_text(text)
+        {
+            return error;
+        }
+        let (kind, why, hint) = match (self.status.as_u16(), by) {
+            (429, By::Code) => {
+                let what = "the other site takes no more codes from this address for now";
+                return too_many(ErrorKind::TooManyAttempts, what, self.retry_after.as_deref())
+                    .with_hint("Wait, then try again with the right code.");
             }
-            (429, _) => {
-                let when = self.retry_after.as_ref().map_or(String::new(), |when| format!("; it says to wait {when} s"));
-                let why = format!("the other site takes no more codes from this address for now{when}");
-                (ErrorKind::TooManyAttempts, why, "Wait, then try again with the right code.")
+            (429, By::Token) => {
+                let what = "the other site takes no more calls from here for now";
+                return too_many(ErrorKind::RateLimited, what, self.retry_after.as_deref())
+                    .with_hint("Wait, then try again.");
             }
             (503, _) => {
                 let why = format!("the other site is busy{}", behind(text));
                 (ErrorKind::Unreachable, why, "Try again later.")
             }
-            (403, _) => (ErrorKind::Refused, format!("the other site refused{}", behind(text)), NEW_CODE),
+            (403, By::Code) => {
+                (ErrorKind::Refused, format!("the other site refused{}", behind(text)), "Ask the other site for a new code.")
+            }
+            (403, By::Token) => (
+                ErrorKind::Refused,
+                format!("the other site refused{}", behind(text)),
+                "Ask the other site's people; its log and events may say more.",
+            ),
             (300..=399, _) => (
                 ErrorKind::Refused,
                 format!("the other site answered with a redirect ({}), which is not followed", self.status),
@@ -163,13 +178,13 @@ fn behind(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!(": {text}") }
 }
 
-fn refusal_text(stream: &mut Stream, mut body: Vec<u8>, length: Option<usize>, budget: &Budget<'_>) -> String {
+fn refusal_text(stream: &mut Stream, mut body: Vec<u8>, length: Option<usize>, budget: &Budget) -> String {
     let wanted = length.unwrap_or(REFUSAL_BYTES).min(REFUSAL_BYTES);
     // The status is the answer. Its text is worth a moment, and no second error when it does not come.
-    let moment = Budget::new(budget.left().min(Duration::from_secs(2)), Vec::new());
+    let moment = Budget::new(budget.left().min(Duration::from_secs(2)), &[]);
     while body.len() < wanted && read_more(stream, &mut body, &moment).is_ok_and(|read| read > 0) {}
     body.truncate(wanted);
-    excerpt(String::from_utf8_lossy(&body).trim())
+    String::from_utf8_lossy(&body).trim().to_owned()
 }
 
 fn late() -> String {
@@ -180,7 +195,7 @@ fn lost(why: &str) -> Error {
     Error::new(ErrorKind::Disconnected, why).with_hint("Check the address and the port, and try again.")
 }
 
-fn read_more(stream: &mut Stream, bytes: &mut Vec<u8>, budget: &Budget<'_>) -> Result<usize> {
+fn read_more(stream: &mut Stream, bytes: &mut Vec<u8>, budget: &Budget) -> Result<usize> {
     let mut buffer = [0; 4096];
     loop {
         stream.set_until(budget.slice(&late)?);
@@ -195,7 +210,7 @@ fn read_more(stream: &mut Stream, bytes: &mut Vec<u8>, budget: &Budget<'_>) -> R
     }
 }
 
-fn write_all(stream: &mut Stream, mut bytes: &[u8], budget: &Budget<'_>) -> Result<()> {
+fn write_all(stream: &mut Stream, mut bytes: &[u8], budget: &Budget) -> Result<()> {
     while !bytes.is_empty() {
         stream.set_until(budget.slice(&late)?);
         match stream.write(bytes) {
@@ -239,8 +254,9 @@ mod tests {
 
     #[test]
     fn refusals_by_their_texts() {
-        let kind =
-            |status: u16, text: &str| head(&format!("HTTP/1.1 {status} X\r\nretry-after: 30\r\n\r\n")).refusal(text).kind();
+        let refused =
+            |status: u16, text: &str, by| head(&format!("HTTP/1.1 {status} X\r\nretry-after: 30\r\n\r\n")).refusal(text, by);
+        let kind = |status, text| refused(status, text, By::Code).kind();
         assert_eq!(kind(403, "Invalid code"), ErrorKind::InvalidCode);
         assert_eq!(kind(403, "Code already used"), ErrorKind::CodeUsed);
         assert_eq!(kind(403, "Module disabled"), ErrorKind::Disabled);
@@ -249,7 +265,14 @@ mod tests {
         assert_eq!(kind(503, ""), ErrorKind::Unreachable);
         assert_eq!(kind(301, ""), ErrorKind::Refused);
         assert_eq!(kind(500, ""), ErrorKind::Refused);
-        let error = head("HTTP/1.1 429 X\r\nRetry-After: 30\r\n\r\n").refusal("");
+        let error = refused(429, "", By::Code);
         assert!(error.message().contains("wait 30 s"), "{error}");
+        let by_token = |status, text| refused(status, text, By::Token);
+        assert_eq!(by_token(403, "Invalid token").kind(), ErrorKind::InvalidToken);
+        assert_eq!(by_token(401, "Invalid password").kind(), ErrorKind::InvalidPassword);
+        let error = by_token(429, "");
+        assert_eq!((error.kind(), error.retry_after()), (ErrorKind::RateLimited, Some(Duration::from_secs(30))));
+        let error = by_token(403, "Something new");
+        assert!(error.kind() == ErrorKind::Refused && !error.hint().unwrap().contains("code"), "{error}");
     }
 }

@@ -58,6 +58,86 @@ words! {
     }
 }
 
+/// Most characters of an actor.
+const ACTOR: usize = 300;
+
+/// A text that a person or a peer wrote, as it is kept: at most this many characters, control characters made blanks, and
+/// none at its ends.
+pub(crate) fn cleaned(text: &str, most: usize) -> String {
+    let blank = |c: char| if c.is_control() { ' ' } else { c };
+    let cut: String = text.trim().chars().take(most).map(blank).collect();
+    cut.trim().to_owned()
+}
+
+/// Who did something, as it is kept.
+pub(crate) fn cleaned_actor(actor: &str) -> String {
+    cleaned(actor, ACTOR)
+}
+
+/// How many events a list has where nothing else is said.
+const LIMIT: u32 = 100;
+
+/// Which events are meant: all, but for what the setters say. What they say must all be true of an event.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct EventFilter {
+    pub(crate) after: u64,
+    pub(crate) connection: Option<Uuid>,
+    pub(crate) transfer: Option<Uuid>,
+    pub(crate) kinds: Vec<EventKind>,
+    pub(crate) newest_first: bool,
+    pub(crate) limit: u32,
+}
+
+impl Default for EventFilter {
+    fn default() -> Self {
+        EventFilter { after: 0, connection: None, transfer: None, kinds: Vec::new(), newest_first: false, limit: LIMIT }
+    }
+}
+
+impl EventFilter {
+    /// All events, the oldest first, at most 100 in a list.
+    pub fn new() -> Self {
+        EventFilter::default()
+    }
+
+    /// Those that came after the one with this [number](Event::id): to go on where a list ended.
+    pub fn after(mut self, id: u64) -> Self {
+        self.after = id;
+        self
+    }
+
+    /// Those about this connection.
+    pub fn connection(mut self, uuid: Uuid) -> Self {
+        self.connection = Some(uuid);
+        self
+    }
+
+    /// Those about this transfer.
+    pub fn transfer(mut self, uuid: Uuid) -> Self {
+        self.transfer = Some(uuid);
+        self
+    }
+
+    /// Those of these kinds; none given means all.
+    pub fn kinds(mut self, kinds: impl IntoIterator<Item = EventKind>) -> Self {
+        self.kinds = kinds.into_iter().collect();
+        self
+    }
+
+    /// The newest come first.
+    pub fn newest_first(mut self) -> Self {
+        self.newest_first = true;
+        self
+    }
+
+    /// Most events in a list. Defaults to 100; at most [`Limits::listed`](crate::Limits::listed) count.
+    pub fn limit(mut self, limit: u32) -> Self {
+        self.limit = limit;
+        self
+    }
+}
+
 /// Something that happened. It was kept in the same transaction as what it tells of.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]

@@ -1,13 +1,17 @@
 //! The words of the field as types. Pure: nothing here reads a file, a socket or a clock.
 
 #[macro_use]
-mod words;
+pub(crate) mod words;
 
+#[cfg(feature = "server")]
+pub(crate) mod access;
+pub mod address;
 pub mod connection;
 pub mod digest;
 pub mod event;
 pub mod logical;
 pub mod record;
+pub mod remote;
 pub mod schema;
 pub mod session;
 pub mod settings;

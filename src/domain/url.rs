@@ -1,16 +1,21 @@
 //! The address of a site, as a person types it.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
 
 use http::Uri;
 
+use crate::domain::address;
 use crate::error::{Error, ErrorKind, Result};
+
+/// Longest URL of a site, in bytes.
+const LONGEST: usize = 2_000;
 
 /// Where a site is: `http`, `https`, `ws` or `wss`, a host, a port, and a path that its own paths begin with.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SiteUrl {
     tls: bool,
-    /// In lower case; an IPv6 address without its brackets.
+    /// In lower case, without a dot at its end; an address in its usual spelling, IPv6 without brackets.
     host: String,
     port: u16,
     /// Without a slash at its end; empty for the root.
@@ -28,6 +33,9 @@ impl SiteUrl {
         };
         const FORM: &str = "Write it like https://shop.example or http://127.0.0.1:7171.";
         let text = text.trim();
+        if text.len() > LONGEST {
+            return bad("it is too long", FORM);
+        }
         if text.contains('#') {
             return bad("it has a fragment (#...)", FORM);
         }
@@ -47,10 +55,9 @@ impl SiteUrl {
         if uri.query().is_some() {
             return bad("it has a query (?...)", "Leave it out; a code is given apart from the URL.");
         }
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
-        if host.is_empty() {
-            return bad("it has no host", FORM);
-        }
+        let Some(host) = normal_host(authority.host()) else {
+            return bad("its host is neither a name nor an address", FORM);
+        };
         // The host's own parser takes any text for a port, and gives none for one that does not fit.
         let written = authority.as_str().rsplit_once(':').map(|(_, port)| port).filter(|port| !port.contains(']'));
         let port = match (written, authority.port_u16()) {
@@ -64,7 +71,30 @@ impl SiteUrl {
             }
             _ => return bad("its port is none", FORM),
         };
-        Ok(SiteUrl { tls, host, port, path: uri.path().trim_end_matches('/').to_owned() })
+        let path = uri.path().trim_end_matches('/');
+        // Those have other spellings, and a site would be known by several.
+        if path.contains('%') || path.split('/').skip(1).any(|segment| matches!(segment, "" | "." | "..")) {
+            return bad("its path has %, an empty part, or a part . or .. in it", FORM);
+        }
+        Ok(SiteUrl { tls, host, port, path: path.to_owned() })
+    }
+
+    /// Reads the address that a site is known by: one of `http` or `https`.
+    ///
+    /// # Errors
+    /// Those of [`SiteUrl::parse`]; [`ErrorKind::InvalidInput`] for `ws` and `wss`.
+    pub fn of_site(text: &str) -> Result<Self> {
+        let url = SiteUrl::parse(text)?;
+        match text.trim_start().get(..2).is_some_and(|start| start.eq_ignore_ascii_case("ws")) {
+            true => Err(Error::new(ErrorKind::InvalidInput, "the site's URL cannot be used: it is the one of a WebSocket")
+                .with_hint("Write http:// or https:// before it.")),
+            false => Ok(url),
+        }
+    }
+
+    /// The address that the host is written as; `None` for a name.
+    pub fn literal_address(&self) -> Option<IpAddr> {
+        self.host.parse().ok()
     }
 
     /// Whether the connection is to be encrypted.
@@ -95,6 +125,21 @@ impl SiteUrl {
     pub fn path(&self, prefix: &str, path: &str) -> String {
         format!("{}{prefix}{path}", self.path)
     }
+}
+
+/// A host in the one spelling that is kept: `None` for what is neither a name nor an address.
+fn normal_host(host: &str) -> Option<String> {
+    if let Some(inner) = host.strip_prefix('[') {
+        return inner.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(|address| address.to_string());
+    }
+    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    if address::ends_in_number(&host) {
+        return address::spelled_v4(&host).map(|address| address.to_string());
+    }
+    let label = |label: &str| {
+        (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    (host.len() <= 253 && host.split('.').all(label)).then_some(host)
 }
 
 /// The normal form, which two spellings of one address share.
@@ -138,6 +183,10 @@ mod tests {
             ("ws://[::1]:80", "http://[::1]"),
             (" http://[2001:DB8::1]:8080/x ", "http://[2001:db8::1]:8080/x"),
             ("http://shop.example:", "http://shop.example"),
+            ("http://Shop.Example./", "http://shop.example"),
+            ("http://shop.example/a.b/..c/", "http://shop.example/a.b/..c"),
+            ("http://0x7f.1/", "http://127.0.0.1"),
+            ("http://[0:0:0:0:0:0:0:1]/", "http://[::1]"),
         ] {
             assert_eq!(SiteUrl::parse(text).unwrap().to_string(), normal, "{text}");
         }
@@ -160,12 +209,34 @@ mod tests {
             ("http://shop.example:99999", "port"),
             ("http://shop.example:0", "port"),
             ("http://a b", "malformed"),
+            ("http://shop.example//hunter2", "path"),
+            ("http://shop.example/a//b", "path"),
+            ("http://shop.example/./hunter2", "path"),
+            ("http://shop.example/hunter2/..", "path"),
+            ("http://shop.example/hunter%32", "path"),
+            ("http://256.1.1.1", "host is neither"),
+            ("http://1.2.3.4.5", "host is neither"),
+            ("http://a..b", "host is neither"),
+            ("http://a!hunter2", "host is neither"),
+            ("http://[fe80::1%25eth0]", "host is neither"),
+            (&format!("http://{}", "x".repeat(64)), "host is neither"),
+            (&format!("http://shop.example/{}", "hunter2/".repeat(300)), "too long"),
         ] {
             let error = SiteUrl::parse(text).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
             assert!(error.message().contains(why), "{text}: {error}");
             assert!(error.hint().is_some() && !error.to_string().contains("hunter2"));
         }
+    }
+
+    #[test]
+    fn a_site_is_known_by_its_http_address() {
+        assert_eq!(SiteUrl::of_site(" HTTPS://shop.example ").unwrap().to_string(), "https://shop.example");
+        for text in ["ws://shop.example", " WSS://shop.example", "shop.example"] {
+            assert_eq!(SiteUrl::of_site(text).unwrap_err().kind(), ErrorKind::InvalidInput, "{text}");
+        }
+        assert_eq!(SiteUrl::parse("http://0x7f.1").unwrap().literal_address(), Some(IpAddr::from([127, 0, 0, 1])));
+        assert_eq!(SiteUrl::parse("http://127.example").unwrap().literal_address(), None);
     }
 
     #[test]

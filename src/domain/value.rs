@@ -171,14 +171,30 @@ pub struct Rows {
     bytes: Vec<u8>,
 }
 
+/// A cell of [`Rows`]. Texts and blobs lie in the bytes of the rows, `start` counted from the first of those.
 #[derive(Clone, Copy)]
-enum Cell {
+pub(crate) enum Cell {
     Absent,
     Null,
     Integer(i64),
     Real(f64),
     Text { start: usize, length: usize },
     Blob { start: usize, length: usize },
+}
+
+impl Cell {
+    /// What the cell holds; `None` if it is absent. `bytes` are those that its text or blob lies in.
+    #[inline]
+    pub(crate) fn value(self, bytes: &[u8]) -> Option<ValueRef<'_>> {
+        Some(match self {
+            Cell::Absent => return None,
+            Cell::Null => ValueRef::Null,
+            Cell::Integer(v) => ValueRef::Integer(v),
+            Cell::Real(v) => ValueRef::Real(v),
+            Cell::Text { start, length } => ValueRef::Text(&bytes[start..start + length]),
+            Cell::Blob { start, length } => ValueRef::Blob(&bytes[start..start + length]),
+        })
+    }
 }
 
 impl Rows {
@@ -282,6 +298,36 @@ impl Rows {
         }
     }
 
+    /// Lets `fill` append the block of bytes that the texts and blobs of the next `rows` rows lie in, and gives where the block
+    /// starts: rows that come encoded are then added by [`Rows::add_row`] without a copy of each value. On an error nothing is
+    /// changed.
+    pub(crate) fn add_block<E>(
+        &mut self,
+        rows: usize,
+        fill: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        let start = self.bytes.len();
+        let filled = fill(&mut self.bytes);
+        match filled {
+            Ok(()) => self.cells.reserve(rows.saturating_mul(self.width)),
+            Err(_) => self.bytes.truncate(start),
+        }
+        filled.map(|()| start)
+    }
+
+    /// Adds a row whose cells, absent at first, are set by `read` out of all bytes of the rows. Each text and blob must lie within
+    /// those. On an error the row is not added.
+    #[inline]
+    pub(crate) fn add_row<E>(&mut self, read: impl FnOnce(&[u8], &mut [Cell]) -> Result<(), E>) -> Result<(), E> {
+        let start = self.cells.len();
+        self.start_row();
+        let done = read(&self.bytes, &mut self.cells[start..]);
+        if done.is_err() {
+            self.cells.truncate(start);
+        }
+        done
+    }
+
     /// A cell; `None` if it is absent.
     ///
     /// # Panics
@@ -289,14 +335,16 @@ impl Rows {
     #[inline(always)]
     pub fn get(&self, row: usize, column: usize) -> Option<ValueRef<'_>> {
         assert!(column < self.width, "no such column");
-        Some(match self.cells[row * self.width + column] {
-            Cell::Absent => return None,
-            Cell::Null => ValueRef::Null,
-            Cell::Integer(v) => ValueRef::Integer(v),
-            Cell::Real(v) => ValueRef::Real(v),
-            Cell::Text { start, length } => ValueRef::Text(&self.bytes[start..start + length]),
-            Cell::Blob { start, length } => ValueRef::Blob(&self.bytes[start..start + length]),
-        })
+        self.cells[row * self.width + column].value(&self.bytes)
+    }
+
+    /// The cells of a row, in the order of the columns; `None` for those that are absent.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    #[inline]
+    pub fn row(&self, row: usize) -> impl ExactSizeIterator<Item = Option<ValueRef<'_>>> {
+        self.cells[row * self.width..(row + 1) * self.width].iter().map(|cell| cell.value(&self.bytes))
     }
 
     /// Whether the last row already has this column.
@@ -361,6 +409,35 @@ mod tests {
         assert!(rows.last_has(1) && !rows.last_has(2));
         rows.drop_row();
         assert_eq!(rows.len(), 1);
+    }
+
+    #[test]
+    fn rows_are_read_out_of_blocks() {
+        let mut rows = Rows::new(2);
+        rows.push([ValueRef::Text(b"before"), ValueRef::Null]);
+        let fill = |rows: &mut Rows, block: &[u8], done| {
+            rows.add_block(2, |bytes| {
+                bytes.extend_from_slice(block);
+                done
+            })
+        };
+        let start = fill(&mut rows, b"-abc-", Ok(())).unwrap();
+        let text = |start, length| Cell::Text { start, length };
+        rows.add_row(|bytes, cells| {
+            assert_eq!(&bytes[start..], b"-abc-");
+            cells[0] = text(start + 1, 3);
+            Ok::<_, ()>(())
+        })
+        .unwrap();
+        let size = rows.size_bytes();
+        let failed = rows.add_row(|_, cells| {
+            cells[0] = text(start, 1);
+            Err(())
+        });
+        assert_eq!((failed, fill(&mut rows, b"more", Err(()))), (Err(()), Err(())));
+        assert_eq!((rows.size_bytes(), rows.len()), (size, 2));
+        assert_eq!(rows.row(0).collect::<Vec<_>>(), [Some(ValueRef::Text(b"before")), Some(ValueRef::Null)]);
+        assert_eq!(rows.row(1).collect::<Vec<_>>(), [Some(ValueRef::Text(b"abc")), None]);
     }
 
     #[test]

@@ -43,3 +43,5 @@ macro_rules! words {
         }
     };
 }
+
+pub(crate) use words;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use crate::domain::schema::{Column, TableSchema};
 use crate::domain::value::{Rows, Value};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{Cursor, PageBounds, PageEnd, Snapshot, Sql, Store, Writer};
+use crate::store::{Cursor, Keys, PageBounds, PageEnd, Snapshot, Sql, Store, Writer};
 
 /// A table without a key.
 pub(crate) fn table(name: &str, columns: &[&str]) -> TableSchema {
@@ -104,6 +104,31 @@ impl Snapshot for FakeSnapshot {
         let end = begin + rows.len();
         let cursor = Cursor { run: 0, values: vec![Value::Integer(end as i64)] };
         Ok(PageEnd { cursor: (!rows.is_empty()).then_some(cursor), more: end < all.len() })
+    }
+
+    fn find(
+        &mut self,
+        table: &TableSchema,
+        column: usize,
+        keys: &Keys<'_>,
+        skip: u64,
+        bounds: PageBounds,
+        rows: &mut Rows,
+    ) -> Result<bool> {
+        rows.clear(table.columns.len());
+        let number = |value: &Value| value.as_integer().unwrap_or(0);
+        let wanted = |row: &&Vec<Value>| match keys {
+            Keys::These(these) => these.contains(&row[column]),
+            Keys::Between(from, to) => {
+                let at = number(&row[column]);
+                from.is_none_or(|from| at >= number(from)) && to.is_none_or(|to| at <= number(to))
+            }
+        };
+        let mut found: Vec<_> = self.rows(table).iter().filter(wanted).collect();
+        found.sort_by_key(|row| number(&row[column]));
+        let found: Vec<_> = found.into_iter().skip(skip as usize).collect();
+        found.iter().take(bounds.rows).for_each(|row| rows.push(row.iter().map(Value::as_ref)));
+        Ok(found.len() > bounds.rows)
     }
 
     fn pinned_bytes(&self) -> u64 {

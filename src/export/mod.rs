@@ -1,11 +1,12 @@
 //! What a site gives away: tables, counts, pages of records and digests, out of snapshots.
 
 // Only the server cuts pages for peers.
-#![cfg_attr(not(feature = "server"), allow(dead_code))]
+#![cfg_attr(not(feature = "server"), allow(dead_code, unused_imports))]
 
 mod digest;
 #[cfg(test)]
 pub(crate) mod fake;
+mod look;
 mod offer;
 mod places;
 
@@ -15,6 +16,7 @@ use std::time::Instant;
 
 pub use digest::Digest;
 pub(crate) use digest::digest;
+pub(crate) use look::{Ids, TableDetails};
 pub(crate) use offer::Offer;
 use places::{Place, Places};
 
@@ -132,11 +134,26 @@ impl Exporter {
     /// # Errors
     /// Those of [`Exporter::schema`]; [`InvalidInput`](ErrorKind::InvalidInput) for a limit of 0.
     pub(crate) fn records(&mut self, table: &str, offset: u64, limit: u64, rows: &mut Rows) -> Result<Page> {
-        if limit == 0 {
+        self.records_at_most(table, offset, limit, limit, rows)
+    }
+
+    /// The same, with no more than `most` records whatever the limit is: a page that is cut by that is one that is cut short.
+    ///
+    /// # Errors
+    /// Those of [`Exporter::records`].
+    pub(crate) fn records_at_most(
+        &mut self,
+        table: &str,
+        offset: u64,
+        limit: u64,
+        most: u64,
+        rows: &mut Rows,
+    ) -> Result<Page> {
+        if limit == 0 || most == 0 {
             return Err(Error::new(ErrorKind::InvalidInput, "a page has at least one record"));
         }
         let limits = &self.source.limits;
-        let most = usize::try_from(limit).unwrap_or(usize::MAX).min(limits.page_rows).max(1);
+        let most = usize::try_from(limit.min(most)).unwrap_or(usize::MAX).min(limits.page_rows).max(1);
         let bounds = PageBounds { rows: most, bytes: limits.page_bytes };
         let view = self.source.view()?;
         let table = view.schema(table)?;
@@ -148,6 +165,23 @@ impl Exporter {
             self.places.remember(&table, offset, limit, from, Place::behind(cursor, position));
         }
         Ok(Page { table, more, state: view.state })
+    }
+
+    /// Whether a request by this offset and limit goes on right where the last page of this table ended.
+    ///
+    /// # Errors
+    /// Those of [`Exporter::schema`].
+    pub(crate) fn goes_on(&mut self, table: &str, offset: u64, limit: u64) -> Result<bool> {
+        let table = self.source.view()?.schema(table)?;
+        Ok(self.places.goes_on(&table, offset, limit))
+    }
+
+    /// From now on only this is offered. Nothing happens if it was before.
+    pub(crate) fn offer(&mut self, offer: Offer) {
+        if *self.source.offer != offer {
+            self.source.offer = Arc::new(offer);
+            self.source.view = None;
+        }
     }
 
     /// Takes back the end of the last page: only so many of its rows were sent, because their encoded form had reached its

@@ -81,6 +81,13 @@ impl Places {
         nearest.further(offset.saturating_sub(nearest.position()))
     }
 
+    /// Whether a page that is asked for by this offset and limit goes on where the last one of the table ended.
+    pub(super) fn goes_on(&self, table: &Arc<TableSchema>, offset: u64, limit: u64) -> bool {
+        let known = self.tables.iter().find(|known| known.schema == *table);
+        let last = known.and_then(|known| known.sent.front());
+        last.is_some_and(|sent| sent.next == (offset, limit) || sent.ended.position() == offset)
+    }
+
     /// Keeps the place where the page that was asked for by this offset and limit ended.
     pub(super) fn remember(&mut self, table: &Arc<TableSchema>, offset: u64, limit: u64, began: Place, ended: Place) {
         let found = self.tables.iter().position(|known| known.schema.name == table.name);

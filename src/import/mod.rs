@@ -5,6 +5,9 @@
 //! without a key, and a dry run. Nothing here waits for a network: rows are received before a transaction begins.
 
 use std::ops::Range;
+use std::time::Duration;
+
+use time::OffsetDateTime;
 
 use crate::clock::Clock;
 use crate::domain::record::Tally;
@@ -33,11 +36,16 @@ pub(crate) struct Import<'s> {
     clock: &'s dyn Clock,
     scope: Scope,
     stages: u32,
+    /// When [`Import::keep_alive`] last noted that the pull is alive.
+    touched: OffsetDateTime,
 }
+
+/// How often a pull that only waits notes that it is alive.
+const TOUCH: Duration = Duration::from_secs(60);
 
 impl<'s> Import<'s> {
     pub(crate) fn new(store: &'s dyn Store, limits: &'s Limits, clock: &'s dyn Clock) -> Self {
-        Import { store, limits, clock, scope: Scope::new(), stages: 0 }
+        Import { store, limits, clock, scope: Scope::new(), stages: 0, touched: clock.now() }
     }
 
     /// Begins: drops what dead pulls left behind, and notes that this one runs.
@@ -49,12 +57,13 @@ impl<'s> Import<'s> {
         records::write(self.store, |sql| pulls::begin(sql, &self.scope, self.clock.now()))
     }
 
-    /// Drops the scopes of dead pulls, each in a transaction of its own.
-    fn drop_abandoned(&self) -> Result<()> {
+    /// Drops the scopes of dead pulls, each in a transaction of its own. Gives how many there were.
+    pub(crate) fn drop_abandoned(&self) -> Result<u64> {
         let age = time::Duration::try_from(self.limits.abandoned_time).ok();
         let Some(before) = age.and_then(|age| self.clock.now().checked_sub(age)) else {
-            return Ok(());
+            return Ok(0);
         };
+        let mut dropped = 0;
         // A look first, which needs no write lock.
         while records::read(self.store, |sql| pulls::abandoned(sql, before))?.is_some() {
             let mut writer = self.store.writer()?;
@@ -62,10 +71,11 @@ impl<'s> Import<'s> {
                 log::info!("dropping what the dead pull {} left behind", scope.as_str());
                 writer.end_scope(&scope)?;
                 pulls::end(writer.state(), &scope)?;
+                dropped += 1;
             }
             writer.commit()?;
         }
-        Ok(())
+        Ok(dropped)
     }
 
     /// Begins a transaction of this pull.
@@ -79,6 +89,20 @@ impl<'s> Import<'s> {
     fn commit(&self, writer: &mut dyn Writer) -> Result<()> {
         self.touch(writer)?;
         writer.commit()
+    }
+
+    /// Notes that a pull is alive which may wait for long without a transaction, if that was not done for a minute. To be called
+    /// while the pull does not lock the database.
+    pub(crate) fn keep_alive(&mut self) {
+        let now = self.clock.now();
+        if (now - self.touched).unsigned_abs() < TOUCH.min(self.limits.abandoned_time / 4) {
+            return;
+        }
+        self.touched = now;
+        // One that was taken for dead, or cannot write, learns of it in its next transaction.
+        if let Err(error) = records::write(self.store, |sql| pulls::touch(sql, &self.scope, now)) {
+            log::warn!("a running pull could not be noted as alive: {error}");
+        }
     }
 
     fn touch(&self, writer: &mut dyn Writer) -> Result<()> {

@@ -11,16 +11,23 @@ const SLICE: Duration = Duration::from_millis(100);
 
 /// The time that one phase has, and who may end it sooner.
 #[derive(Debug, Clone)]
-pub(crate) struct Budget<'a> {
+pub(crate) struct Budget {
     allowed: Duration,
     ends: Instant,
-    cancel: Vec<&'a CancelToken>,
+    cancel: Vec<CancelToken>,
 }
 
-impl<'a> Budget<'a> {
+impl Budget {
     /// A budget that begins now.
-    pub(crate) fn new(allowed: Duration, cancel: Vec<&'a CancelToken>) -> Self {
+    pub(crate) fn new(allowed: Duration, cancel: &[&CancelToken]) -> Self {
+        let cancel = cancel.iter().copied().cloned().collect();
         Budget { allowed, ends: clock::later(Instant::now(), allowed), cancel }
+    }
+
+    /// A part of it, which begins now and has this time at most.
+    pub(crate) fn part(&self, allowed: Duration) -> Self {
+        let allowed = allowed.min(self.left());
+        Budget { allowed, ends: clock::later(Instant::now(), allowed), cancel: self.cancel.clone() }
     }
 
     /// What is left; zero when it is over.
@@ -56,7 +63,7 @@ mod tests {
 
     #[test]
     fn the_error_names_the_phase_and_the_time() {
-        let budget = Budget::new(Duration::ZERO, Vec::new());
+        let budget = Budget::new(Duration::ZERO, &[]);
         let error = budget.slice(&|| "nothing came".to_owned()).unwrap_err();
         assert_eq!((error.kind(), error.message()), (ErrorKind::Timeout, "nothing came within 0 s"));
         assert_eq!(seconds(Duration::from_millis(1500)), "1.5 s");
@@ -65,7 +72,7 @@ mod tests {
     #[test]
     fn cancellation_comes_first_and_slices_are_short() {
         let token = CancelToken::new();
-        let budget = Budget::new(Duration::MAX, vec![&token]);
+        let budget = Budget::new(Duration::MAX, &[&token]);
         let end = budget.slice(&String::new).unwrap();
         assert!(end <= Instant::now() + SLICE);
         token.cancel();

@@ -1,10 +1,13 @@
 //! A connection, encrypted or not, whose reads and writes end in time.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Budget;
+use super::dial::{Network, System, dial};
+use super::policy::AddressPolicy;
 use crate::domain::url::SiteUrl;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -34,19 +37,37 @@ pub(crate) struct TlsOptions {
 }
 
 impl Stream {
-    /// Connects. Resolving the name takes as long as the operating system lets it.
+    /// Connects to an address that the policy allows.
     ///
     /// # Errors
-    /// [`ErrorKind::Unreachable`], [`ErrorKind::Timeout`], [`ErrorKind::Tls`], [`ErrorKind::Cancelled`].
-    pub(crate) fn connect(url: &SiteUrl, tls: &TlsOptions, budget: &Budget<'_>) -> Result<Self> {
+    /// [`ErrorKind::ForbiddenAddress`], [`ErrorKind::Unreachable`], [`ErrorKind::Timeout`], [`ErrorKind::Tls`], [`ErrorKind::Cancelled`].
+    pub(crate) fn connect(url: &SiteUrl, policy: AddressPolicy, tls: &TlsOptions, budget: &Budget) -> Result<Self> {
         refuse_without_tls(url)?;
-        let socket = Socket { tcp: connect_tcp(url, budget)?, until: Instant::now() };
+        let network: Arc<dyn Network> = Arc::new(System);
+        let socket = Socket { tcp: dial(&network, url, policy, budget)?, until: Instant::now() };
         #[cfg(feature = "tls")]
         if url.tls() {
             return super::tls::handshake(socket, url, tls, budget).map(|stream| Stream::Tls(Box::new(stream)));
         }
         let _ = tls;
         Ok(Stream::Plain(socket))
+    }
+
+    /// Whether it is encrypted.
+    pub(crate) fn is_tls(&self) -> bool {
+        !matches!(self, Stream::Plain(_))
+    }
+
+    /// Whether it is there and silent, as far as can be told without waiting. What came without being asked for cannot be the
+    /// answer to the next question.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        let socket = match self {
+            Stream::Plain(socket) => socket,
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => &mut stream.sock,
+        };
+        let wait = socket.tcp.set_read_timeout(Some(Duration::from_millis(1)));
+        wait.is_ok() && patiently(|| socket.tcp.peek(&mut [0])).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Sets when reads and writes end.
@@ -146,50 +167,21 @@ pub(crate) fn refuse_without_tls(url: &SiteUrl) -> Result<()> {
     }
 }
 
-fn connect_tcp(url: &SiteUrl, budget: &Budget<'_>) -> Result<TcpStream> {
-    let unreachable = |why: &io::Error| {
-        Error::new(ErrorKind::Unreachable, format!("cannot connect to {}: {why}", url.authority()))
-            .with_hint("Check the address, and that the other site is being served.")
-    };
-    let late = || format!("no connection to {} was made", url.authority());
-    budget.slice(&late)?;
-    let addresses: Vec<_> =
-        (url.host(), url.port()).to_socket_addrs().map_err(|error| unreachable(&error).with_source(error))?.collect();
-    let mut last = io::Error::other("its name has no address");
-    for (tried, address) in addresses.iter().enumerate() {
-        budget.slice(&late)?;
-        // An address that never answers leaves the others their share.
-        let share = budget.left() / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-        match TcpStream::connect_timeout(address, share.max(Duration::from_millis(1))) {
-            Ok(tcp) => {
-                // Small requests should not wait for more to send; a connection without this is only slower.
-                if let Err(error) = tcp.set_nodelay(true) {
-                    log::debug!("cannot set TCP_NODELAY: {error}");
-                }
-                return Ok(tcp);
-            }
-            Err(error) => last = error,
-        }
-    }
-    budget.slice(&late)?;
-    Err(unreachable(&last).with_source(last))
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
 
     use super::*;
 
-    fn budget() -> Budget<'static> {
-        Budget::new(Duration::from_secs(5), Vec::new())
+    fn budget() -> Budget {
+        Budget::new(Duration::from_secs(5), &[])
     }
 
     #[test]
     fn a_read_ends_in_time_though_bytes_trickle_in() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = SiteUrl::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
-        let mut stream = Stream::connect(&url, &TlsOptions::default(), &budget()).unwrap();
+        let mut stream = Stream::connect(&url, AddressPolicy::CallersChoice, &TlsOptions::default(), &budget()).unwrap();
         let (mut peer, _) = listener.accept().unwrap();
         let end = Instant::now() + Duration::from_millis(150);
         stream.set_until(end);
@@ -215,7 +207,8 @@ mod tests {
         // Bound and dropped: nobody listens on this port.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let url = SiteUrl::parse(&format!("http://127.0.0.1:{port}")).unwrap();
-        let error = Stream::connect(&url, &TlsOptions::default(), &budget()).map(|_| ()).unwrap_err();
+        let error =
+            Stream::connect(&url, AddressPolicy::CallersChoice, &TlsOptions::default(), &budget()).map(|_| ()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unreachable);
         assert!(error.message().contains(&port.to_string()) && error.hint().is_some());
     }
@@ -224,7 +217,8 @@ mod tests {
     #[cfg(not(feature = "tls"))]
     fn https_without_the_feature_is_told() {
         let url = SiteUrl::parse("https://127.0.0.1:1").unwrap();
-        let error = Stream::connect(&url, &TlsOptions::default(), &budget()).map(|_| ()).unwrap_err();
+        let error =
+            Stream::connect(&url, AddressPolicy::CallersChoice, &TlsOptions::default(), &budget()).map(|_| ()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
     }
 }

@@ -17,7 +17,7 @@ pub(super) fn handshake(
     mut socket: Socket,
     url: &SiteUrl,
     options: &TlsOptions,
-    budget: &Budget<'_>,
+    budget: &Budget,
 ) -> Result<StreamOwned<ClientConnection, Socket>> {
     let failed = |why: String| {
         Error::new(ErrorKind::Tls, format!("the encrypted connection to {} failed: {why}", url.authority()))

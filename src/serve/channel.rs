@@ -1,17 +1,20 @@
 //! One peer's channel: frames in, frames out, no sockets.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
+use uuid::Uuid;
 
+use crate::access::{Looked, Pass, Pull, Refused};
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::Exporter;
 use crate::secret::Code;
 use crate::site::Site;
 use crate::wire::channel::{self as frames, Frame, HEARTBEAT_TOPIC};
-use crate::wire::message::{self, Announced, PeerInfo, RecordsRequest, Request};
+use crate::wire::message::{self, Announced, Approval, ApprovalStatus, PeerInfo, RecordsRequest, Request};
 use crate::wire::records::Cut;
 use crate::wire::{Dialect, records, schema};
 
@@ -21,16 +24,56 @@ pub const IDLE_AFTER: Duration = Duration::from_secs(10);
 /// What begins the topic of every channel.
 const TOPIC: &str = "transfer:";
 
+/// What stands behind that in the topic of a connection's channel, before the connection's id. Who has the token need not know
+/// that id: [`SELF`] means the same.
+const CONNECTION: &str = "conn:";
+
+/// See [`CONNECTION`].
+const SELF: &str = "self";
+
+/// The topics that a peer may join.
+#[derive(Debug)]
+pub(super) enum Topics {
+    /// That of its code.
+    Code(Code),
+    /// Those of its connection.
+    Connection(Uuid),
+}
+
+impl Topics {
+    /// The topics of someone who has a token; of nobody else.
+    pub(super) fn of_connection(pass: &Pass) -> Self {
+        Topics::Connection(pass.connection().unwrap_or_default())
+    }
+
+    /// Whether this, which stands behind [`TOPIC`], is one of them.
+    fn has(&self, name: &str) -> bool {
+        match self {
+            Topics::Code(code) => code.matches(name),
+            Topics::Connection(uuid) => {
+                name == SELF || name.strip_prefix(CONNECTION).is_some_and(|id| id.eq_ignore_ascii_case(&uuid.to_string()))
+            }
+        }
+    }
+}
+
 /// The channel of a peer that was let in: it reads the peer's frames and gives the frames to send back.
+///
+/// Each request is asked about anew: a connection that was suspended stops at its next page. The first request for the
+/// records of a table begins a pull, which is counted, maybe refused, and kept in the history; those that go on where the last
+/// page ended belong to it.
 ///
 /// It holds one snapshot of the tables, opened when first needed, from which all answers come; it is let go when the peer is
 /// [idle](ChannelSession::idle), and replaced when it is too old or holds back too much
 /// ([`Limits::snapshot_time`](crate::Limits::snapshot_time), [`Limits::snapshot_wal_bytes`](crate::Limits::snapshot_wal_bytes)).
 pub struct ChannelSession {
     site: Site,
-    code: Code,
-    /// How values are written, once the peer has joined.
-    joined: Option<Dialect>,
+    topics: Topics,
+    pass: Pass,
+    /// The topic that the peer joined, and how values are written to it.
+    joined: Option<(String, Dialect)>,
+    /// Pulls that run, by the table's own name.
+    pulls: HashMap<String, Pull>,
     exporter: Exporter,
     /// The largest record that the peer can be sent, in bytes.
     record_bytes: usize,
@@ -73,12 +116,14 @@ impl CloseCode {
 }
 
 impl ChannelSession {
-    /// The channel of a peer whose code was just used up.
-    pub(crate) fn new(site: &Site, code: Code) -> Self {
+    /// The channel of a peer that was just let in.
+    pub(super) fn new(site: &Site, topics: Topics, pass: Pass) -> Self {
         ChannelSession {
             site: site.clone(),
-            code,
+            topics,
+            pass,
             joined: None,
+            pulls: HashMap::new(),
             exporter: site.exporter(),
             record_bytes: usize::MAX,
             rows: Rows::default(),
@@ -109,7 +154,7 @@ impl ChannelSession {
     /// stays until it is too old or holds back too much.
     pub fn idle(&mut self) {
         match self.joined {
-            Some(Dialect::Rowferry) => self.exporter.let_go_if_spent(),
+            Some((_, Dialect::Rowferry)) => self.exporter.let_go_if_spent(),
             _ => self.exporter.idle(),
         }
         self.rows = Rows::default();
@@ -118,15 +163,16 @@ impl ChannelSession {
 
     fn answer(&mut self, frame: &Frame<'_>) -> Option<String> {
         let request = message::decode_request(frame);
-        match (request, self.joined) {
+        match (request, self.joined.clone()) {
             (Ok(Request::Heartbeat), _) => Some(message::answer_ok(HEARTBEAT_TOPIC, frame.head.reference, None)),
             (Ok(Request::Join { rowferry }), _) => self.join(frame, rowferry),
             // The reference goes on serving a peer that left, and says nothing before a join.
             (Ok(Request::Leave | Request::Unknown), _) | (_, None) => None,
-            (request, Some(dialect)) => {
+            (request, Some((topic, dialect))) => {
                 let reference = message::answer_ref(frame)?;
-                let answer = request.and_then(|request| self.serve(&request, reference, dialect));
-                Some(answer.unwrap_or_else(|error| message::answer_error(&self.topic(), Some(reference), error.message())))
+                let answer = request.and_then(|request| self.serve(&request, &topic, reference, dialect));
+                let exact = dialect == Dialect::Rowferry;
+                Some(answer.unwrap_or_else(|error| message::answer_error(&topic, Some(reference), &error, exact)))
             }
         }
     }
@@ -134,14 +180,14 @@ impl ChannelSession {
     fn join(&mut self, frame: &Frame<'_>, rowferry: Option<Announced>) -> Option<String> {
         let (topic, reference) = (&*frame.head.topic, frame.head.reference);
         // The reference does not answer joins of topics that are none of its own.
-        let code = topic.strip_prefix(TOPIC)?;
-        if !self.code.matches(code) {
+        let name = topic.strip_prefix(TOPIC)?;
+        if !self.topics.has(name) {
             return Some(message::answer_join_refused(topic, reference, message::CODE_MISMATCH));
         }
         let peer = match rowferry.map(|_| self.site.uuid()) {
             None => None,
             Some(Ok(site)) => {
-                let features = vec![message::FEATURE_SNAPSHOT.to_owned()];
+                let features = vec![message::FEATURE_SNAPSHOT.to_owned(), message::FEATURE_APPROVALS.to_owned()];
                 Some(PeerInfo { features, site, version: message::ROWFERRY_VERSION })
             }
             Some(Err(error)) => {
@@ -150,68 +196,109 @@ impl ChannelSession {
             }
         };
         self.record_bytes = record_bytes(rowferry);
-        self.joined = Some(if peer.is_some() { Dialect::Rowferry } else { Dialect::ReferenceSocket });
+        let dialect = if peer.is_some() { Dialect::Rowferry } else { Dialect::ReferenceSocket };
+        self.joined = Some((topic.to_owned(), dialect));
         Some(message::answer_ok(topic, reference, peer.as_ref()))
     }
 
     /// # Errors
     /// With the text for `response:error`, which says nothing of this machine.
-    fn serve(&mut self, request: &Request, reference: &RawValue, dialect: Dialect) -> Result<String> {
-        if !self.site.settings().enabled().map_err(|error| failed("Failed to read settings", &error))? {
-            return Err(Error::new(ErrorKind::Disabled, "Module disabled"));
-        }
-        let (topic, reference) = (self.topic(), Some(reference));
+    fn serve(&mut self, request: &Request, topic: &str, reference: &RawValue, dialect: Dialect) -> Result<String> {
+        let goes_on = match request {
+            Request::Records(request) => running(&self.pulls, &request.table),
+            _ => None,
+        };
+        let looked = self.pass.look(goes_on).map_err(|refused| told("Failed to read settings", refused))?;
+        self.exporter.offer(self.pass.offer());
+        let reference = Some(reference);
         match request {
             Request::Tables => {
                 let tables = self.exporter.tables().map_err(|error| failed("Failed to list tables", &error))?;
-                Ok(message::answer_tables(&topic, reference, &tables))
+                Ok(message::answer_tables(topic, reference, &tables))
             }
             Request::Schema { table } => {
+                self.visible(table)?;
                 let found = self.exporter.schema(table).map_err(|error| match error.kind() {
                     ErrorKind::TableNotFound => Error::new(error.kind(), format!("Table not found: {table}")),
                     _ => failed("Failed to get schema", &error),
                 })?;
-                Ok(message::answer_schema(&topic, reference, &schema::encode_schema(&found, dialect)))
+                Ok(message::answer_schema(topic, reference, &schema::encode_schema(&found, dialect)))
             }
             Request::Count { table } => {
+                self.visible(table)?;
                 let count = self.exporter.count(table).map_err(|error| failed("Failed to get count", &error))?;
-                Ok(message::answer_count(&topic, reference, count))
+                Ok(message::answer_count(topic, reference, count))
             }
-            Request::Records(request) => self.page(request, &topic, reference, dialect),
-            Request::Capabilities => Ok(message::answer_capabilities(&topic, reference)),
-            Request::Join { .. } | Request::Leave | Request::Heartbeat | Request::Unknown => {
+            Request::Records(request) => self.page(request, &looked, topic, reference, dialect),
+            Request::Approvals { tables } if dialect == Dialect::Rowferry => self.approvals(tables, topic, reference),
+            Request::Capabilities => Ok(message::answer_capabilities(topic, reference)),
+            Request::Approvals { .. } | Request::Join { .. } | Request::Leave | Request::Heartbeat | Request::Unknown => {
                 Err(Error::new(ErrorKind::InvalidInput, "This is no request"))
             }
+        }
+    }
+
+    /// Whether the peer may see a table. One that does not exist for it is left to be looked for: what the answer says then
+    /// depends on the request.
+    fn visible(&self, table: &str) -> Result<()> {
+        match self.pass.table(table) {
+            Err(Refused::Denied(denial)) if denial.kind == ErrorKind::TableNotFound => Ok(()),
+            Err(refused) => Err(told("Failed to look", refused)),
+            Ok(()) => Ok(()),
         }
     }
 
     fn page(
         &mut self,
         request: &RecordsRequest,
+        looked: &Looked,
         topic: &str,
         reference: Option<&RawValue>,
         dialect: Dialect,
     ) -> Result<String> {
+        const FAILED: &str = "Failed to fetch records";
         if request.limit == 0 {
             return Err(Error::new(ErrorKind::InvalidInput, "The limit must be at least 1"));
         }
-        let page = self
-            .exporter
-            .records(&request.table, request.skip(), request.limit, &mut self.rows)
-            .map_err(|error| failed("Failed to fetch records", &error))?;
+        self.visible(&request.table)?;
+        let table = self.exporter.schema(&request.table).map_err(|error| failed(FAILED, &error))?;
+        let mut pull = self.pull(&table.name, request, looked)?;
+        let most = pull.most(request.limit);
+        let page = self.exporter.records_at_most(&request.table, request.skip(), request.limit, most, &mut self.rows);
+        let page = match page {
+            Ok(page) => page,
+            Err(error) => {
+                ended(pull.fail(error.code()));
+                return Err(failed(FAILED, &error));
+            }
+        };
         self.encoded.clear();
         let all = self.rows.len();
         let cut = Cut { page_bytes: self.site.limits().page_bytes, record_bytes: self.record_bytes };
-        let sent = records::encode_records(&mut self.encoded, &page.table, &self.rows, 0..all, dialect, cut);
+        let ready = records::encode_records(&mut self.encoded, &page.table, &self.rows, 0..all, dialect, cut);
+        let sent = match self.pass.take_page(&mut pull, ready as u64) {
+            Ok(taken) => usize::try_from(taken).map_or(ready, |taken| taken.min(ready)),
+            Err(refused) => {
+                let error = told(FAILED, refused);
+                ended(pull.fail(error.message()));
+                return Err(error);
+            }
+        };
+        if sent < ready {
+            self.encoded.clear();
+            records::encode_records(&mut self.encoded, &page.table, &self.rows, 0..sent, dialect, cut);
+        }
         if sent < all {
             self.exporter.sent_only(sent as u64);
         }
-        let head = records::PageHead {
-            reference,
-            offset: request.offset,
-            has_more: page.more || sent < all,
-            state: (dialect == Dialect::Rowferry).then_some(page.state),
-        };
+        let has_more = page.more || sent < all;
+        pull.sent(sent as u64, self.encoded.len() as u64);
+        match has_more {
+            true => drop(self.pulls.insert(table.name.clone(), pull)),
+            false => ended(pull.complete()),
+        }
+        let state = (dialect == Dialect::Rowferry).then_some(page.state);
+        let head = records::PageHead { reference, offset: request.offset, has_more, state };
         let frame = records::encode_page(topic, head, &self.encoded);
         if self.encoded.len() > cut.page_bytes.saturating_mul(2) {
             // One large record is no reason to hold its memory for all others.
@@ -220,15 +307,70 @@ impl ChannelSession {
         Ok(frame)
     }
 
-    fn topic(&self) -> String {
-        frames::topic(self.code.as_str())
+    /// The pull that a page belongs to: the one of its table that runs, if the page goes on where the last one ended, or a new
+    /// one.
+    fn pull(&mut self, table: &str, request: &RecordsRequest, looked: &Looked) -> Result<Pull> {
+        const FAILED: &str = "Failed to fetch records";
+        let goes_on = self.exporter.goes_on(table, request.skip(), request.limit);
+        let goes_on = goes_on.map_err(|error| failed(FAILED, &error))?;
+        match self.pulls.remove(table) {
+            Some(mut pull) if goes_on => match self.pass.go_on(&mut pull, looked, request.limit) {
+                Ok(()) => Ok(pull),
+                Err(refused) => {
+                    let error = told(FAILED, refused);
+                    ended(pull.fail(error.message()));
+                    Err(error)
+                }
+            },
+            given_up => {
+                // One that does not go on is over before the new one is counted.
+                drop(given_up);
+                self.pass.begin(table, None).map_err(|refused| told(FAILED, refused))
+            }
+        }
+    }
+
+    /// How the pulls of these tables stand with the people here.
+    fn approvals(&mut self, tables: &[String], topic: &str, reference: Option<&RawValue>) -> Result<String> {
+        const FAILED: &str = "Failed to look for approvals";
+        let (mut known, mut answers) = (Vec::new(), Vec::new());
+        for asked in tables {
+            let own = self.visible(asked).and_then(|()| match self.exporter.schema(asked) {
+                Ok(table) => Ok(table.name.clone()),
+                Err(error) if error.kind() == ErrorKind::TableNotFound => {
+                    Err(Error::new(error.kind(), format!("Table not found: {asked}")))
+                }
+                Err(error) => Err(failed(FAILED, &error)),
+            });
+            match own {
+                Ok(own) => known.push((asked.clone(), own)),
+                Err(error) if matches!(error.kind(), ErrorKind::TableNotFound | ErrorKind::TableNotAllowed) => {
+                    answers.push(Approval {
+                        reason: Some(error.message().to_owned()),
+                        status: ApprovalStatus::Denied,
+                        table: asked.clone(),
+                        transfer_uuid: None,
+                    });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        answers.extend(self.pass.approvals(&known).map_err(|refused| told(FAILED, refused))?);
+        Ok(message::answer_approvals(topic, reference, &answers))
     }
 }
 
 impl fmt::Debug for ChannelSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ChannelSession").field("joined", &self.joined).finish_non_exhaustive()
+        let dialect = self.joined.as_ref().map(|(_, dialect)| dialect);
+        f.debug_struct("ChannelSession").field("joined", &dialect).finish_non_exhaustive()
     }
+}
+
+/// The pull of a table that runs, however the peer spells its name.
+fn running<'p>(pulls: &'p HashMap<String, Pull>, table: &str) -> Option<&'p Pull> {
+    let spelt = || pulls.iter().find(|(name, _)| name.eq_ignore_ascii_case(table)).map(|(_, pull)| pull);
+    pulls.get(table).or_else(spelt)
 }
 
 /// The largest record that fits into a message to this peer, with room for what stands around it.
@@ -236,6 +378,21 @@ fn record_bytes(rowferry: Option<Announced>) -> usize {
     let message =
         rowferry.and_then(|peer| peer.message_bytes).map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
     message.saturating_sub(1_024)
+}
+
+/// What a peer is told of a refusal.
+fn told(doing: &str, refused: Refused) -> Error {
+    match refused {
+        Refused::Denied(denial) => denial.to_error(),
+        Refused::Failed(error) => failed(doing, &error),
+    }
+}
+
+/// The peer has its page, or learns of something else: that the history cannot be written is this site's affair.
+fn ended(kept: Result<()>) {
+    if let Err(error) = kept {
+        log::error!("the end of a pull cannot be kept: {error}");
+    }
 }
 
 /// What a peer is told of a failure: a code, in the reference's spelling where it has one. The details stay here.
@@ -252,6 +409,10 @@ mod tests {
     use super::*;
     use crate::limits::Limits;
 
+    use crate::access::{Access, Caller};
+    use crate::domain::session::Direction;
+
+    /// Stands for the session's code in what is said.
     const CODE: &str = "KW6Z6HB6";
 
     fn site(limits: Limits) -> (tempfile::TempDir, Site) {
@@ -274,7 +435,9 @@ mod tests {
     }
 
     fn session(site: &Site) -> ChannelSession {
-        ChannelSession::new(site, Code::parse(CODE).unwrap())
+        let session = site.sessions().create(Direction::Send).unwrap();
+        let (_, pass) = Access::new(site).by_code(session.code(), &Caller::default()).unwrap();
+        ChannelSession::new(site, Topics::Code(Code::parse(CODE).unwrap()), pass)
     }
 
     fn joined(site: &Site) -> ChannelSession {

@@ -4,11 +4,13 @@ use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::time::Instant;
 
-use http::header::{CONNECTION, DATE, HeaderValue};
-use http::{Method, Response, StatusCode};
+use http::header::{CONNECTION, DATE, TRANSFER_ENCODING};
+use http::{Method, Response, StatusCode, Version};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
+use super::answers;
+use super::body::Body;
 use super::chunks::Chunks;
 use super::handler::Handler;
 use super::head::{self, Framing, Head, Refusal};
@@ -19,6 +21,9 @@ use crate::limits::Limits;
 
 /// How many bytes are read at once.
 const READ_BYTES: usize = 8 << 10;
+
+/// How many bytes of a body are sent at once.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// Why no further request is read.
 enum Ended {
@@ -45,20 +50,19 @@ pub(crate) fn serve(mut transport: Transport, handler: &Handler, peer: IpAddr) {
             Err(Ended::Refused(refusal)) => {
                 log::debug!("{peer} is refused: {}", refusal.why);
                 let answer = refuse(refusal);
-                return send(transport, &answer, Sending { keep_alive: false, body: true }, handler)
-                    .map_or((), Transport::finish);
+                return send(transport, answer, Sending::LAST, handler).map_or((), Transport::finish);
             }
         };
         // A body before the upgrade would be taken for frames by one side and not by the other.
         if head.framing == Framing::Empty && handler.is_upgrade(&head.request) {
             match handler.upgrade(&head.request, Some(peer)) {
                 Ok(upgrade) => {
-                    let answer = upgrade.response.map(|()| Vec::new());
-                    let sent = send(transport, &answer, Sending { keep_alive: true, body: true }, handler);
+                    let answer = upgrade.response.map(|()| Body::empty());
+                    let sent = send(transport, answer, Sending { keep_alive: true, ..Sending::LAST }, handler);
                     let tail = connection.buffer;
                     return sent.map_or((), |transport| websocket::serve(transport, tail, upgrade.session, limits));
                 }
-                Err(answer) => match respond(transport, &answer, &head, handler) {
+                Err(answer) => match respond(transport, answer, &head, handler) {
                     Some(open) => transport = open,
                     None => return,
                 },
@@ -66,7 +70,7 @@ pub(crate) fn serve(mut transport: Transport, handler: &Handler, peer: IpAddr) {
         } else {
             let request = head.request.clone().map(|()| body);
             let answer = handler.handle(&request, Some(peer));
-            match respond(transport, &answer, &head, handler) {
+            match respond(transport, answer, &head, handler) {
                 Some(open) => transport = open,
                 None => return,
             }
@@ -75,9 +79,11 @@ pub(crate) fn serve(mut transport: Transport, handler: &Handler, peer: IpAddr) {
 }
 
 /// Sends an answer; gives the transport back if the connection goes on.
-fn respond(mut transport: Transport, answer: &Response<Vec<u8>>, head: &Head, handler: &Handler) -> Option<Transport> {
-    let keep_alive = head.keep_alive && !transport.stopping();
-    let sending = Sending { keep_alive, body: head.request.method() != Method::HEAD };
+fn respond(mut transport: Transport, answer: Response<Body>, head: &Head, handler: &Handler) -> Option<Transport> {
+    // Without chunks an answer of unknown length ends where the connection does.
+    let framed = head.request.version() == Version::HTTP_11 || answer.body().known_length().is_some();
+    let keep_alive = head.keep_alive && framed && !transport.stopping();
+    let sending = Sending { keep_alive, body: head.request.method() != Method::HEAD, chunks: framed };
     let transport = send(transport, answer, sending, handler)?;
     if keep_alive {
         return Some(transport);
@@ -165,13 +171,8 @@ impl Incoming<'_> {
 }
 
 /// The answer to what never reached the handler.
-pub(crate) fn refuse(refusal: Refusal) -> Response<Vec<u8>> {
-    let mut answer = Response::new(format!("{}\n", refusal.why).into_bytes());
-    *answer.status_mut() = refusal.status;
-    answer.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    let length = HeaderValue::from(answer.body().len());
-    answer.headers_mut().insert(http::header::CONTENT_LENGTH, length);
-    answer
+pub(crate) fn refuse(refusal: Refusal) -> Response<Body> {
+    answers::detail(refusal.status, refusal.why)
 }
 
 /// How an answer is sent.
@@ -179,16 +180,25 @@ pub(crate) fn refuse(refusal: Refusal) -> Response<Vec<u8>> {
 pub(crate) struct Sending {
     pub(crate) keep_alive: bool,
     pub(crate) body: bool,
+    /// Whether a body of unknown length may be sent in chunks.
+    pub(crate) chunks: bool,
 }
 
-/// Sends an answer; `None` if the peer does not take it.
+impl Sending {
+    /// The last answer on a connection.
+    pub(crate) const LAST: Sending = Sending { keep_alive: false, body: true, chunks: true };
+}
+
+/// Sends an answer; `None` if the peer does not take it, or if it ended before its end.
 pub(crate) fn send(
     mut transport: Transport,
-    answer: &Response<Vec<u8>>,
+    answer: Response<Body>,
     sending: Sending,
     handler: &Handler,
 ) -> Option<Transport> {
-    let status = answer.status();
+    let (parts, mut body) = answer.into_parts();
+    let chunked = sending.chunks && body.known_length().is_none();
+    let status = parts.status;
     let mut bytes = format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or("")).into_bytes();
     let mut field = |name: &str, value: &[u8]| {
         for part in [name.as_bytes(), b": ", value, b"\r\n"] {
@@ -198,24 +208,64 @@ pub(crate) fn send(
     if let Some(date) = http_date(handler.site().clock().now()) {
         field(DATE.as_str(), date.as_bytes());
     }
-    for (name, value) in answer.headers() {
+    for (name, value) in &parts.headers {
         field(name.as_str(), value.as_bytes());
     }
-    if !answer.headers().contains_key(CONNECTION) {
+    if chunked {
+        field(TRANSFER_ENCODING.as_str(), b"chunked");
+    }
+    if !parts.headers.contains_key(CONNECTION) {
         field(CONNECTION.as_str(), if sending.keep_alive { b"keep-alive" } else { b"close" });
     }
     bytes.extend_from_slice(b"\r\n");
-    if sending.body {
-        bytes.extend_from_slice(answer.body());
-    }
-    transport.write_within(handler.site().limits().write_time);
-    match transport.write_all(&bytes).and_then(|()| transport.flush()) {
+    let sent = if sending.body {
+        send_body(&mut transport, bytes, &mut body, chunked, handler.site().limits())
+    } else {
+        put(&mut transport, &bytes, handler.site().limits())
+    };
+    match sent {
         Ok(()) => Some(transport),
         Err(error) => {
             log::debug!("an answer was not taken: {error}");
             None
         }
     }
+}
+
+/// Sends the body behind what is to be sent before it. Each piece has the time of a write for itself.
+fn send_body(
+    transport: &mut Transport,
+    mut bytes: Vec<u8>,
+    body: &mut Body,
+    chunked: bool,
+    limits: &Limits,
+) -> io::Result<()> {
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        let length = body.read(&mut piece)?;
+        let read = piece.get(..length).unwrap_or_default();
+        match (chunked, length) {
+            (true, 0) => bytes.extend_from_slice(b"0\r\n\r\n"),
+            (true, length) => {
+                bytes.extend_from_slice(format!("{length:x}\r\n").as_bytes());
+                bytes.extend_from_slice(read);
+                bytes.extend_from_slice(b"\r\n");
+            }
+            (false, _) => bytes.extend_from_slice(read),
+        }
+        if !bytes.is_empty() {
+            put(transport, &bytes, limits)?;
+            bytes.clear();
+        }
+        if length == 0 {
+            return Ok(());
+        }
+    }
+}
+
+fn put(transport: &mut Transport, bytes: &[u8], limits: &Limits) -> io::Result<()> {
+    transport.write_within(limits.write_time);
+    transport.write_all(bytes).and_then(|()| transport.flush())
 }
 
 /// A moment as HTTP writes it; `None` where it has no such form.

@@ -1,21 +1,30 @@
 //! The sending end: what answers peers. [`Handler`] and [`ChannelSession`] know no sockets and can be mounted in any host;
 //! [`Server`] is a small blocking listener around them.
 
+mod answers;
+pub mod body;
+mod calls;
 pub mod channel;
 pub(crate) mod chunks;
 mod connection;
+mod data;
+mod forwarded;
 pub mod handler;
 pub(crate) mod head;
 mod query;
-mod rate;
+mod records;
+mod routes;
 pub mod server;
 mod socket;
 #[cfg(feature = "tls")]
 mod tls;
+mod upgrade;
 mod websocket;
 
+pub use body::Body;
 pub use channel::{ChannelSession, CloseCode, Reply};
-pub use handler::{Handler, Upgrade};
+pub use handler::Handler;
 pub use server::{Server, ServerBuilder, ServerHandle};
 #[cfg(feature = "tls")]
 pub use tls::ServerTls;
+pub use upgrade::Upgrade;

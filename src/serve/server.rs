@@ -15,6 +15,7 @@ use super::head::Refusal;
 use super::socket::{Socket, Transport};
 #[cfg(feature = "tls")]
 use super::tls::ServerTls;
+use crate::domain::connection::AddressRange;
 use crate::error::{Error, ErrorKind, Result};
 use crate::site::Site;
 
@@ -119,6 +120,12 @@ impl ServerBuilder {
     pub fn prefix(mut self, prefix: &str) -> Result<Self> {
         self.handler = self.handler.with_prefix(prefix)?;
         Ok(self)
+    }
+
+    /// Believes these proxies about where a request comes from: see [`Handler::trust_proxies`]. Defaults to none.
+    pub fn trust_proxies(mut self, ranges: impl IntoIterator<Item = AddressRange>) -> Self {
+        self.handler = self.handler.trust_proxies(ranges);
+        self
     }
 
     /// Speaks TLS with this certificate, and nothing else. Defaults to none: plain HTTP.
@@ -281,8 +288,7 @@ impl Place {
         let transport = Transport::Plain(socket);
         if full {
             let refusal = Refusal { status: StatusCode::SERVICE_UNAVAILABLE, why: "too many connections" };
-            let sending = Sending { keep_alive: false, body: true };
-            let sent = connection::send(transport, &connection::refuse(refusal), sending, &shared.handler);
+            let sent = connection::send(transport, connection::refuse(refusal), Sending::LAST, &shared.handler);
             return sent.map_or((), Transport::finish);
         }
         connection::serve(transport, &shared.handler, peer);

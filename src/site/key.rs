@@ -9,10 +9,13 @@ use std::time::Duration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::{self, KEY_BYTES, SiteKey};
 use crate::store::Store;
-use crate::store::records::{self, sessions, settings};
+use crate::store::records::{self, outbox, sessions, settings};
 
 /// The setting that holds the fingerprint of the key that this database is used with.
 const FINGERPRINT: &str = "site_key_fingerprint";
+
+/// What to do when the key is lost.
+const RESET: &str = "make a new key with `reset_key`: sessions end then, and connections have to get new tokens.";
 
 /// Where the site's key comes from.
 #[derive(Debug)]
@@ -67,8 +70,8 @@ impl KeyRing {
         Ok(key)
     }
 
-    /// Starts anew with a new key (or with the one that the host gave), and deletes the sessions, whose codes only the old
-    /// one knew.
+    /// Starts anew with a new key (or with the one that the host gave), and deletes what only the old one could use: the
+    /// sessions, and the messages to other sites that were not sent yet.
     pub(crate) fn reset(&self, store: &dyn Store) -> Result<()> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let (key, old) = match &self.source {
@@ -87,6 +90,9 @@ impl KeyRing {
         };
         let written = records::write(store, |sql| {
             sessions::delete_all(sql)?;
+            if settings::get(sql, FINGERPRINT)?.is_none_or(|old| !fits(&key, &old)) {
+                outbox::forget_all(sql)?;
+            }
             settings::set(sql, FINGERPRINT, &key.fingerprint())
         });
         if let Some((path, aside)) = old {
@@ -106,7 +112,7 @@ impl KeyRing {
             KeySource::Given(_) | KeySource::Nowhere => "the site's key that was given".to_owned(),
         };
         Error::new(ErrorKind::SiteKey, format!("{which} is not the one that this database was used with"))
-            .with_hint("Put the right key back, or make a new one with `reset_key`: the open sessions end then.")
+            .with_hint(format!("Put the right key back, or {RESET}"))
     }
 }
 
@@ -133,8 +139,7 @@ fn read(path: &Path) -> Result<Option<SiteKey>> {
         // Another process may have made the file and be about to write it.
         if bytes.len() > KEY_BYTES || patience == 0 {
             let message = format!("the site's key in {} is not {KEY_BYTES} bytes long", path.display());
-            return Err(Error::new(ErrorKind::SiteKey, message)
-                .with_hint("Put the right file back, or make a new key with `reset_key`: the open sessions end then."));
+            return Err(Error::new(ErrorKind::SiteKey, message).with_hint(format!("Put the right file back, or {RESET}")));
         }
         patience -= 1;
         std::thread::sleep(Duration::from_millis(10));
@@ -184,7 +189,7 @@ fn private(_: &File, _: &Path) -> Result<()> {
 
 fn missing(path: &Path) -> Error {
     Error::new(ErrorKind::SiteKey, format!("the site's key is gone: there is no file {}", path.display()))
-        .with_hint("Put the file back, or make a new key with `reset_key`: the open sessions end then.")
+        .with_hint(format!("Put the file back, or {RESET}"))
 }
 
 fn nowhere(store: &dyn Store) -> Error {

@@ -1,8 +1,12 @@
 //! A site: one installation, a store plus its settings.
 
+mod connections;
+mod counts;
+mod events;
 mod key;
 mod sessions;
 mod settings;
+mod transfers;
 
 #[cfg(feature = "sqlite")]
 use std::path::Path;
@@ -11,8 +15,13 @@ use std::sync::{Arc, OnceLock};
 
 use uuid::Uuid;
 
+pub(crate) use connections::Registration;
+pub use connections::{ConnectionEdit, Connections, NewConnection, NewlyConnected};
+pub use counts::SiteCounts;
+pub use events::{EventStream, Events};
 pub use sessions::{Session, SessionGuard, Sessions};
 pub use settings::Settings;
+pub use transfers::Transfers;
 
 use crate::clock::{Clock, SystemClock};
 use crate::domain::schema::TableSchema;
@@ -22,7 +31,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::export::{Digest, Exporter, Offer};
 use crate::limits::Limits;
 use crate::secret::SiteKey;
-use crate::store::{Store, records};
+use crate::store::{Sql, Store, records};
+use events::Wake;
 use key::{KeyRing, KeySource};
 
 /// The setting that holds the site's id.
@@ -42,6 +52,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     keys: KeyRing,
     uuid: OnceLock<Uuid>,
+    wake: Wake,
 }
 
 impl Site {
@@ -111,6 +122,21 @@ impl Site {
         Sessions::new(self)
     }
 
+    /// The history of what was pulled, and the approval of pulls.
+    pub fn transfers(&self) -> Transfers<'_> {
+        Transfers::new(self)
+    }
+
+    /// Permanent pairings with other sites by a token.
+    pub fn connections(&self) -> Connections<'_> {
+        Connections::new(self)
+    }
+
+    /// What happened to connections and transfers.
+    pub fn events(&self) -> Events<'_> {
+        Events::new(self)
+    }
+
     /// Whether a table of this name is offered to peers, if there is one: not rowferry's own (`rowferry_*`), not the
     /// database's own (`sqlite_*`, `pg_*`), and none that [`SiteBuilder::hide_tables`] names.
     pub fn offers(&self, table: &str) -> bool {
@@ -174,12 +200,25 @@ impl Site {
     }
 
     /// Starts anew with a new key after the old one was lost: a new key file is made (a key that the host gave is taken as
-    /// the new one), and all sessions are deleted, because only the old key knew their codes.
+    /// the new one). What was sealed under the old key cannot be read any more:
+    ///
+    /// - All sessions are deleted, because only the old key knew their codes.
+    /// - Messages to other sites that were not sent yet are dropped.
+    /// - Sender connections go on: the other site's token still works. This site can no longer tell the other one of changes,
+    ///   until the token is [rotated](Connections::regenerate_token); the new one is then to be given to the other site by hand.
+    /// - Receiver connections have lost their token: [set it](Connections::set_token) again, or let the other site rotate it.
+    ///   Until then pulls through them fail with [`SiteKey`](ErrorKind::SiteKey).
     ///
     /// # Errors
     /// [`File`](ErrorKind::File) when the key's file cannot be written; what the store says.
     pub fn reset_key(&self) -> Result<()> {
         self.0.keys.reset(self.store_ref())
+    }
+
+    /// Which tables are offered to everyone.
+    #[cfg(feature = "server")]
+    pub(crate) fn offer(&self) -> &Offer {
+        &self.0.offer
     }
 
     /// What reads this site for one peer.
@@ -189,6 +228,18 @@ impl Site {
 
     pub(crate) fn store_ref(&self) -> &dyn Store {
         &*self.0.store
+    }
+
+    /// Changes the site's state in one transaction, and wakes those that wait for its events. Whatever adds an event does it
+    /// here. The key is to be had before: [`Site::key`] may need a transaction of its own.
+    pub(crate) fn change<T>(&self, work: impl FnMut(&mut dyn Sql) -> Result<T>) -> Result<T> {
+        let changed = records::write(self.store_ref(), work)?;
+        self.0.wake.all();
+        Ok(changed)
+    }
+
+    fn wake(&self) -> &Wake {
+        &self.0.wake
     }
 
     pub(crate) fn key(&self) -> Result<SiteKey> {
@@ -268,6 +319,7 @@ impl SiteBuilder {
             clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
             keys: KeyRing::new(source),
             uuid: OnceLock::new(),
+            wake: Wake::default(),
         }))
     }
 }
@@ -310,7 +362,7 @@ mod tests {
         assert_eq!(site.uuid().unwrap(), Site::open(&path).unwrap().uuid().unwrap());
     }
 
-    /// The SQL of all objects that are not rowferry's.
+    /// The SQL of all objects that are not rowferry's, nor SQLite's own for them.
     fn schema(database: &rusqlite::Connection) -> Vec<(String, Option<String>)> {
         let select = "SELECT name, sql FROM sqlite_schema WHERE tbl_name NOT LIKE 'rowferry%' ORDER BY name";
         let mut statement = database.prepare(select).unwrap();

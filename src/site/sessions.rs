@@ -108,7 +108,7 @@ impl<'s> Sessions<'s> {
         }
     }
 
-    /// Deletes a session; its code no longer works. A connection that was opened with it goes on.
+    /// Deletes a session; its code no longer works. A channel that was opened with it gets nothing more.
     ///
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound).

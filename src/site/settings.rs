@@ -5,6 +5,7 @@ use crate::domain::settings::{IncomingMode, SiteStatus};
 use crate::domain::url::SiteUrl;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret;
+use crate::store::Sql;
 use crate::store::records::{self, settings};
 
 const ENABLED: &str = "enabled";
@@ -32,7 +33,13 @@ impl<'s> Settings<'s> {
 
     /// Whether the site takes part in sync. Defaults to true.
     pub fn enabled(&self) -> Result<bool> {
-        self.flag(ENABLED, true)
+        records::read(self.site.store_ref(), |sql| Self::enabled_in(sql))
+    }
+
+    /// The same, as part of a transaction.
+    pub(crate) fn enabled_in(sql: &mut dyn Sql) -> Result<bool> {
+        let text = settings::get(sql, ENABLED)?;
+        text.map_or(Ok(true), |text| parse_flag(&text).map_err(|error| unreadable(ENABLED, error)))
     }
 
     /// Switches sync on or off. Off, peers get nothing but the status; the open connections notice with their next request.
@@ -73,6 +80,12 @@ impl<'s> Settings<'s> {
         Ok(self.read(INCOMING_PASSWORD)?.is_some())
     }
 
+    /// The password's hash, for whoever bounds how often it is verified.
+    #[cfg(feature = "server")]
+    pub(crate) fn incoming_password_hash(&self) -> Result<Option<String>> {
+        self.read(INCOMING_PASSWORD)
+    }
+
     /// Whether this is the password. Nothing is where none is set.
     pub fn verify_incoming_password(&self, password: &str) -> Result<bool> {
         self.read(INCOMING_PASSWORD)?.map_or(Ok(false), |stored| secret::verify_password(password, &stored))
@@ -89,7 +102,7 @@ impl<'s> Settings<'s> {
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) for anything but an http or https URL without user, query and fragment.
     pub fn set_site_url(&self, url: &str) -> Result<()> {
-        self.write(SITE_URL, &SiteUrl::parse(url)?.to_string())
+        self.write(SITE_URL, &SiteUrl::of_site(url)?.to_string())
     }
 
     /// Forgets the site's URL.
@@ -165,6 +178,11 @@ impl<'s> Settings<'s> {
     fn flag(&self, key: &str, default: bool) -> Result<bool> {
         self.read(key)?.map_or(Ok(default), |text| parse_flag(&text).map_err(|error| unreadable(key, error)))
     }
+}
+
+/// The site's own URL, within a transaction.
+pub(super) fn site_url(sql: &mut dyn Sql) -> Result<Option<String>> {
+    settings::get(sql, SITE_URL)
 }
 
 fn flag_text(flag: bool) -> &'static str {

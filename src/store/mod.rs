@@ -93,8 +93,30 @@ pub trait Snapshot: Send {
         rows: &mut Rows,
     ) -> Result<PageEnd>;
 
+    /// Reads the rows whose value in this column is among `keys`, in the order of that column, into `rows`, which is cleared
+    /// first; `skip` of them are left out. Values are compared as the store compares them with the column, so that a number in
+    /// a text may find a number. Gives whether there are more than the bounds let in. A table that is not there is an error.
+    fn find(
+        &mut self,
+        table: &TableSchema,
+        column: usize,
+        keys: &Keys<'_>,
+        skip: u64,
+        bounds: PageBounds,
+        rows: &mut Rows,
+    ) -> Result<bool>;
+
     /// How many bytes the store keeps back because of this snapshot (SQLite: the size of the write-ahead log).
     fn pinned_bytes(&self) -> u64;
+}
+
+/// Which values of a column are looked for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Keys<'k> {
+    /// These.
+    These(&'k [Value]),
+    /// All from the first to the second, both included; none is no bound.
+    Between(Option<&'k Value>, Option<&'k Value>),
 }
 
 /// Where a page is cut. Both bounds are at least 1.

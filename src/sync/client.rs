@@ -1,7 +1,7 @@
 //! Pulls from another site through its channel.
 
 use super::source::{Page, Source};
-use super::{Report, TableReport, TransferOptions, pull};
+use super::{Approval, Origin, Report, TableReport, TransferOptions, Verdict, pull};
 use crate::cancel::Patience;
 use crate::client::Client;
 use crate::domain::schema::TableSchema;
@@ -9,7 +9,8 @@ use crate::domain::table::TableInfo;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::site::Site;
-use crate::wire::Dialect;
+use crate::wire::message::ApprovalStatus;
+use crate::wire::{self, Dialect};
 
 impl Client {
     /// Pulls one table into a site. Rows that are written before something goes wrong stay: pull again to go on.
@@ -30,12 +31,15 @@ impl Client {
     /// Pulls tables into a site, all that the sender offers unless the options name some, in the order of their foreign keys.
     /// What goes wrong with one table stands in the report and does not stop the others.
     ///
+    /// Each table leaves a [transfer](crate::Transfer) in the history of the site.
+    ///
     /// While one batch of rows is written, the next one is fetched, on a thread of its own that ends with the call.
     ///
     /// # Errors
     /// Why nothing could be pulled at all: the sender's list of tables could not be had.
     pub fn transfer_all(&self, site: &Site, options: TransferOptions<'_>) -> Result<Report> {
-        pull(self, &**site.store(), site.limits(), &**site.clock(), options)
+        let origin = Origin { connection: None, site_url: self.url() };
+        pull(self, &**site.store(), site.limits(), &**site.clock(), options, Some(origin))
     }
 }
 
@@ -58,6 +62,22 @@ impl Source for Client {
 
     fn count(&self, table: &str, patience: &Patience) -> Result<u64> {
         self.ask_count(table, patience)
+    }
+
+    fn approvals(&self, tables: &[String], patience: &Patience) -> Result<Option<Vec<Approval>>> {
+        let names: Vec<&str> = tables.iter().map(String::as_str).collect();
+        let answer = self.ask_approvals(&names, patience)?;
+        let approval = |approval: wire::message::Approval| Approval {
+            table: approval.table,
+            verdict: match approval.status {
+                ApprovalStatus::Granted => Verdict::Granted,
+                ApprovalStatus::Pending => Verdict::Pending,
+                ApprovalStatus::Denied => Verdict::Denied,
+            },
+            transfer: approval.transfer_uuid,
+            reason: approval.reason,
+        };
+        Ok(answer.map(|approvals| approvals.into_iter().map(approval).collect()))
     }
 
     fn page(&self, table: &TableSchema, offset: u64, limit: u32, rows: &mut Rows, patience: &Patience) -> Result<Page> {

@@ -37,7 +37,7 @@ impl Site {
             memory.push((self.described(name, records)?, &records.rows));
         }
         let options = options.create_missing_tables(false);
-        pull(&Memory(memory), &**self.store(), self.limits(), &**self.clock(), options)
+        pull(&Memory(memory), &**self.store(), self.limits(), &**self.clock(), options, None)
     }
 
     /// Makes a table of this structure. Names and types only are taken from it; what cannot be made is left out and told, in

@@ -1,18 +1,34 @@
 //! The pull: ask what there is, plan, fetch pages, import them, check that all arrived.
 
+mod approval;
 #[cfg(feature = "client")]
 mod client;
 mod fetch;
+mod history;
+#[cfg(feature = "client")]
+mod http;
 mod local;
 mod options;
 mod order;
 mod prepare;
 mod progress;
 mod pull;
+#[cfg(all(test, feature = "sqlite"))]
+mod pull_tests;
 mod report;
 mod run;
 mod source;
+#[cfg(feature = "client")]
+mod stored;
+mod wait;
 
+pub(crate) use approval::Approval;
+#[cfg(any(test, feature = "client"))]
+pub(crate) use approval::Verdict;
+#[cfg(any(test, feature = "client"))]
+pub(crate) use history::Origin;
+#[cfg(feature = "client")]
+pub(crate) use http::HttpSource;
 pub use options::TransferOptions;
 pub use progress::Phase;
 pub use progress::Progress;

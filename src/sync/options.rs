@@ -14,7 +14,8 @@ type OnProgress<'p> = Box<dyn FnMut(&Progress<'_>) + 'p>;
 /// How tables are pulled. Each setter says its default.
 #[derive(Default)]
 pub struct TransferOptions<'p> {
-    pub(super) strategy: Strategy,
+    /// What the caller chose; `None` leaves it to the connection.
+    pub(super) strategy: Option<Strategy>,
     pub(super) table_strategies: BTreeMap<String, Strategy>,
     pub(super) tables: Option<Vec<String>>,
     pub(super) batch_size: Option<u32>,
@@ -23,6 +24,8 @@ pub struct TransferOptions<'p> {
     pub(super) dry_run: bool,
     pub(super) timeout: Option<Duration>,
     pub(super) cancel: CancelToken,
+    pub(super) approval_time: Option<Duration>,
+    pub(super) initiated_by: Option<String>,
     pub(super) progress: Option<OnProgress<'p>>,
 }
 
@@ -38,10 +41,11 @@ impl<'p> TransferOptions<'p> {
         Self::default()
     }
 
-    /// What to do with a record whose key exists here. Defaults to [`Strategy::Skip`].
+    /// What to do with a record whose key exists here. Defaults to [`Strategy::Skip`]; a pull through a stored connection to
+    /// the connection's [`default_conflict_strategy`](crate::Policy::default_conflict_strategy).
     #[must_use]
     pub fn strategy(mut self, strategy: Strategy) -> Self {
-        self.strategy = strategy;
+        self.strategy = Some(strategy);
         self
     }
 
@@ -106,6 +110,24 @@ impl<'p> TransferOptions<'p> {
         self
     }
 
+    /// Who pulls, for the history of transfers and the events of this site. Defaults to `host`.
+    #[must_use]
+    pub fn initiated_by(mut self, name: impl Into<String>) -> Self {
+        self.initiated_by = Some(name.into());
+        self
+    }
+
+    /// Waits for up to so long until someone on the other side has approved the tables that need it, all of them before the
+    /// first one is pulled. The other site is asked every few seconds; the local database is not locked meanwhile. Defaults to
+    /// not waiting: a table that needs approval fails with [`ApprovalRequired`](crate::ErrorKind::ApprovalRequired), which asks
+    /// for it, and can be pulled when it was given. Over HTTP a table is asked for when its turn comes, so the tables wait one after
+    /// the other, for so long in all.
+    #[must_use]
+    pub fn wait_for_approval(mut self, time: Duration) -> Self {
+        self.approval_time = Some(time);
+        self
+    }
+
     /// Is called on the calling thread at the beginning and end of each table, and in between whenever rows were committed. The
     /// database is not locked by the pull meanwhile, so that the call may write to it.
     #[must_use]
@@ -115,7 +137,7 @@ impl<'p> TransferOptions<'p> {
     }
 
     pub(super) fn strategy_of(&self, table: &str) -> Strategy {
-        self.table_strategies.get(table).copied().unwrap_or(self.strategy)
+        self.table_strategies.get(table).copied().or(self.strategy).unwrap_or_default()
     }
 
     pub(super) fn page_records(&self, most: u32) -> u32 {
@@ -126,7 +148,7 @@ impl<'p> TransferOptions<'p> {
 impl fmt::Debug for TransferOptions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TransferOptions")
-            .field("strategy", &self.strategy)
+            .field("strategy", &self.strategy.unwrap_or_default())
             .field("table_strategies", &self.table_strategies)
             .field("tables", &self.tables)
             .field("batch_size", &self.page_records(MOST_RECORDS))
@@ -134,6 +156,8 @@ impl fmt::Debug for TransferOptions<'_> {
             .field("extra_columns", &self.extra_columns)
             .field("dry_run", &self.dry_run)
             .field("timeout", &self.timeout)
+            .field("wait_for_approval", &self.approval_time)
+            .field("initiated_by", &self.initiated_by)
             .finish_non_exhaustive()
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::order::groups;
 use super::pull::{Job, Pull};
+use super::wait::Allowance;
 use super::{TableReport, TableStatus};
 use crate::domain::schema::TableSchema;
 use crate::error::{Error, ErrorKind, Result};
@@ -70,14 +71,17 @@ impl Pull<'_, '_> {
                 failed.push((name, TableReport::failed(error)));
                 continue;
             }
+            self.allowance = Allowance::new(self.limits.rate_wait_time);
             match self.ask(|source, patience| source.schema(&name, patience)) {
                 Ok(sender) => self.jobs.push(Job {
                     name,
                     sender,
                     announced,
+                    allowance: std::mem::take(&mut self.allowance),
                     plan: None,
                     create: None,
                     received: 0,
+                    bytes: 0,
                     report: TableReport::default(),
                 }),
                 Err(error) => failed.push((name, TableReport::failed(error))),

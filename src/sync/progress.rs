@@ -1,5 +1,7 @@
 //! How far a pull is.
 
+use uuid::Uuid;
+
 /// How far a pull is, for a progress bar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -18,12 +20,18 @@ pub struct Progress<'t> {
     pub bytes: u64,
     /// What is being done.
     pub phase: Phase,
+    /// The sender's transfer that someone there has to approve before this table is pulled, once it is known.
+    pub approval: Option<Uuid>,
 }
 
 /// What a pull is doing with a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Phase {
+    /// Someone on the other side has yet to approve it. Told again each time that the other site was asked.
+    AwaitingApproval,
+    /// The other site counts its calls and said to wait.
+    RateLimited,
     /// It is about to ask for the first page.
     Started,
     /// Pages arrive.

@@ -2,10 +2,13 @@
 
 use std::time::Instant;
 
+use super::approval;
+use super::history::{History, Origin};
 use super::progress::Phase;
+use super::wait::Allowance;
 use super::{Progress, Report, Source, TableReport, TransferOptions};
 use crate::cancel::Patience;
-use crate::clock::Clock;
+use crate::clock::{Clock, later};
 use crate::domain::schema::TableSchema;
 use crate::error::{Error, ErrorKind, Result};
 use crate::import::Import;
@@ -19,10 +22,13 @@ pub(super) struct Job {
     pub(super) name: String,
     pub(super) sender: TableSchema,
     pub(super) announced: u64,
+    /// What is left of its time to wait, where the other site counts calls.
+    pub(super) allowance: Allowance,
     pub(super) plan: Option<TablePlan>,
     /// What was made here, because it was missing.
     pub(super) create: Option<TableSchema>,
     pub(super) received: u64,
+    pub(super) bytes: u64,
     pub(super) report: TableReport,
 }
 
@@ -33,26 +39,35 @@ pub(super) struct Pull<'a, 'p> {
     pub(super) patience: Patience,
     pub(super) jobs: Vec<Job>,
     pub(super) import: Import<'a>,
+    pub(super) history: Option<History<'a>>,
     pub(super) states: Vec<u64>,
     pub(super) pages: u64,
     pub(super) bytes: u64,
     pub(super) done: usize,
+    /// Until when to wait for the other side's approval.
+    pub(super) approval_until: Option<Instant>,
+    /// The time to wait that the question at hand has, where the other site counts calls.
+    pub(super) allowance: Allowance,
     /// Why nothing more can be asked of the sender.
-    pub(super) lost: Option<(ErrorKind, String)>,
+    pub(super) lost: Option<Error>,
 }
 
 /// Pulls tables from `source` into `store`. An error is the answer when no table could be tried; what becomes of each table
-/// is in the report.
+/// is in the report. With an origin, each table leaves a transfer in the history.
 pub(crate) fn pull(
     source: &dyn Source,
     store: &dyn Store,
     limits: &Limits,
     clock: &dyn Clock,
     options: TransferOptions<'_>,
+    origin: Option<Origin>,
 ) -> Result<Report> {
     let began = Instant::now();
     let patience = Patience::new(options.cancel.clone(), options.timeout);
     let import = Import::new(store, limits, clock);
+    let actor = options.initiated_by.clone().unwrap_or_else(|| "host".to_owned());
+    let history = origin.filter(|_| !options.dry_run).map(|origin| History::new(store, clock, origin, actor));
+    let approval_until = options.approval_time.map(|time| later(Instant::now(), time));
     let mut pull = Pull {
         source,
         limits,
@@ -60,14 +75,18 @@ pub(crate) fn pull(
         patience,
         jobs: Vec::new(),
         import,
+        history,
         states: Vec::new(),
         pages: 0,
         bytes: 0,
         done: 0,
+        approval_until,
+        allowance: Allowance::new(limits.rate_wait_time),
         lost: None,
     };
     let mut failed = pull.inspect()?;
     let groups = pull.prepare();
+    pull.await_approvals();
     if pull.options.dry_run {
         pull.run_dry(&groups);
     } else {
@@ -92,28 +111,60 @@ pub(crate) fn pull(
 }
 
 impl Pull<'_, '_> {
-    /// Asks the sender, unless the connection is lost: then every further question has the same answer.
-    pub(super) fn ask<T>(&mut self, question: impl FnOnce(&dyn Source, &Patience) -> Result<T>) -> Result<T> {
-        if let Some((kind, message)) = &self.lost {
-            return Err(Error::new(*kind, format!("not tried, because the pull was cut off: {message}")));
+    /// Asks the sender, unless the connection is lost: then every further question has the same answer. Waits where the sender
+    /// counts calls and says so.
+    pub(super) fn ask<T>(&mut self, question: impl Fn(&dyn Source, &Patience) -> Result<T>) -> Result<T> {
+        if let Some(lost) = &self.lost {
+            return Err(lost.copy().while_doing("not tried, because the pull was cut off"));
         }
-        let answer = self.patience.check("the pull").and_then(|()| question(self.source, &self.patience));
+        let (source, patience) = (self.source, &self.patience);
+        let allowance = &mut self.allowance;
+        let answer =
+            patience.check("the pull").and_then(|()| allowance.ask(patience, || question(source, patience), || Ok(())));
         answer.inspect_err(|error| self.note_loss(error))
     }
 
     pub(super) fn note_loss(&mut self, error: &Error) {
-        let ends_the_pull = matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Cancelled) || !self.source.is_open();
-        if ends_the_pull && self.lost.is_none() {
-            // What one table broke is no fault of those behind it: for them the connection is gone, and may be made again.
-            let kind = match error.kind() {
-                kind @ (ErrorKind::Timeout | ErrorKind::Cancelled) => kind,
-                _ => ErrorKind::Disconnected,
-            };
-            self.lost = Some((kind, error.message().to_owned()));
+        if self.lost.is_some() {
+            return;
         }
+        self.lost = match error.kind() {
+            // The other side may have cancelled this one table.
+            ErrorKind::Cancelled if !self.options.cancel.is_cancelled() && self.source.is_open() => None,
+            // That one answer is late says nothing of the next table's.
+            ErrorKind::Timeout
+                if self.source.asks_apart() && self.source.is_open() && self.patience.check("the pull").is_ok() =>
+            {
+                None
+            }
+            ErrorKind::Timeout | ErrorKind::Cancelled => Some(Error::new(error.kind(), error.message())),
+            kind if refuses_all(kind) => Some(error.copy()),
+            // What one table broke is no fault of those behind it: for them the connection is gone, and may be made again.
+            _ if !self.source.is_open() => Some(Error::new(ErrorKind::Disconnected, error.message())),
+            _ => None,
+        };
     }
 
+    /// The pull is done with a table: its report says how.
+    pub(super) fn finish(&mut self, at: usize) {
+        let job = &mut self.jobs[at];
+        approval::note(&mut job.report);
+        job.report.notes.extend(self.source.notes(&job.name, job.report.created_table));
+        if let (Some(history), Some(uuid)) = (&mut self.history, job.report.transfer)
+            && let Err(error) = history.end(uuid, &job.report, job.bytes)
+        {
+            log::warn!("the end of the transfer {uuid} could not be noted: {error}");
+            job.report.notes.push(format!("The history lacks the end of the transfer {uuid}: {error}."));
+        }
+        self.progress(at, Phase::Finished);
+    }
+
+    /// Tells how far it is. To be called while the database is not locked.
     pub(super) fn progress(&mut self, at: usize, phase: Phase) {
+        self.import.keep_alive();
+        if let Some(history) = &mut self.history {
+            history.keep_alive();
+        }
         let job = &self.jobs[at];
         let progress = Progress {
             table: &job.name,
@@ -123,6 +174,7 @@ impl Pull<'_, '_> {
             announced: job.announced,
             bytes: self.bytes,
             phase,
+            approval: job.report.approval,
         };
         if let Some(call) = &mut self.options.progress {
             call(&progress);
@@ -140,4 +192,21 @@ impl Pull<'_, '_> {
             _ => false,
         }
     }
+}
+
+/// Whether the other side refuses the whole connection, not one table only.
+fn refuses_all(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::InvalidToken
+            | ErrorKind::ConnectionNotActive
+            | ErrorKind::ConnectionExpired
+            | ErrorKind::DownloadLimit
+            | ErrorKind::RecordLimit
+            | ErrorKind::AddressNotAllowed
+            | ErrorKind::OutsideAllowedHours
+            | ErrorKind::PasswordRequired
+            | ErrorKind::InvalidPassword
+            | ErrorKind::Disabled
+    )
 }

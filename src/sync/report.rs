@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use crate::domain::record::Outcome;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -36,6 +38,12 @@ pub struct TableReport {
     pub resumed: bool,
     /// Whether the table was missing here and made.
     pub created_table: bool,
+    /// The local [transfer](crate::Transfer) that the history has of it. `None` if its rows were never asked for, and for dry
+    /// runs and imports, which leave none.
+    pub transfer: Option<Uuid>,
+    /// The other site's transfer that someone there is to approve, or that was waited for. It is named so in both sites'
+    /// messages.
+    pub approval: Option<Uuid>,
     /// What a reader should know: what of the sender's table could not be taken over, and the like. Whole sentences.
     pub notes: Vec<String>,
 }

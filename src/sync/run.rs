@@ -1,8 +1,9 @@
 //! Moves the rows: fetches each table on a thread of its own and imports it on the caller's.
 
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel, sync_channel};
+use std::time::Duration;
 
-use super::fetch::{Batch, Fetch, Fetched, note_state};
+use super::fetch::{Arrival, Batch, Fetch, Fetched, note_state};
 use super::prepare::Group;
 use super::progress::Phase;
 use super::pull::Pull;
@@ -13,6 +14,9 @@ use crate::plan::{Identity, TablePlan};
 
 /// The most records that a reference sender is asked for: it sends no more than this, but counts on from what was asked.
 const REFERENCE_RECORDS: u32 = 1_000;
+
+/// How often a pull that waits for a page looks whether it was cancelled.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// What there is to do with a table that is being fetched.
 enum Step<'b> {
@@ -33,7 +37,7 @@ impl Pull<'_, '_> {
                 if let Err(error) = self.run_direct(at) {
                     self.jobs[at].report.cut_off(error);
                 }
-                self.progress(at, Phase::Finished);
+                self.finish(at);
             }
             return;
         }
@@ -106,7 +110,7 @@ impl Pull<'_, '_> {
                 }
                 Err(error) => {
                     self.jobs[*at].report.cut_off(error);
-                    self.progress(*at, Phase::Finished);
+                    self.finish(*at);
                 }
             }
         }
@@ -130,7 +134,7 @@ impl Pull<'_, '_> {
                 Ok(()) => self.jobs[*at].report.outcome = table.outcome(),
                 Err(error) => self.jobs[*at].report.cut_off(error.copy()),
             }
-            self.progress(*at, Phase::Finished);
+            self.finish(*at);
         }
     }
 
@@ -142,26 +146,35 @@ impl Pull<'_, '_> {
     /// Fetches all pages of a table and gives each batch to `take`, while the next one is fetched.
     fn receive(&mut self, at: usize, take: &mut dyn FnMut(&Import<'_>, Step<'_>) -> Result<Lock>) -> Result<Fetched> {
         self.ask(|_, _| Ok(()))?;
+        self.allowance = std::mem::take(&mut self.jobs[at].allowance);
+        if let Some(history) = &mut self.history {
+            let job = &mut self.jobs[at];
+            let strategy = self.options.strategy_of(&job.name);
+            job.report.transfer = Some(history.begin(&job.name, job.announced, strategy)?);
+        }
         self.progress(at, Phase::Started);
         let sender = self.jobs[at].sender.clone();
         let patience = self.patience.clone();
         let most = if self.source.is_rowferry() { u32::MAX } else { REFERENCE_RECORDS };
-        let fetch = Fetch {
+        let mut allowance = std::mem::take(&mut self.allowance);
+        let mut fetch = Fetch {
             source: self.source,
             table: &sender,
             limits: self.limits,
             page_records: self.options.page_records(most),
             announced: self.jobs[at].announced,
             patience: &patience,
+            allowance: &mut allowance,
+            approval_until: self.approval_until,
         };
         // A channel without room: while one batch is written, the next one is filled and then waits. The memory of a written
         // batch goes back to be filled again.
-        let (batches, arriving) = sync_channel::<Batch>(0);
+        let (arrivals, arriving) = sync_channel::<Arrival>(0);
         let (spent, to_fill) = channel::<Rows>();
         let (fetched, taken) = std::thread::scope(|threads| {
             let fetching = std::thread::Builder::new()
                 .name("rowferry-fetch".to_owned())
-                .spawn_scoped(threads, move || fetch.run(&batches, &to_fill));
+                .spawn_scoped(threads, move || fetch.run(&arrivals, &to_fill));
             let taken = self.take_all(at, &arriving, &spent, take);
             // That nobody listens any more is what ends the other thread.
             drop(arriving);
@@ -174,6 +187,7 @@ impl Pull<'_, '_> {
             };
             (fetched, taken)
         });
+        self.allowance = allowance;
         taken?;
         let fetched = fetched.inspect_err(|error| self.note_loss(error))?;
         self.pages += fetched.pages;
@@ -186,34 +200,75 @@ impl Pull<'_, '_> {
     fn take_all(
         &mut self,
         at: usize,
-        arriving: &Receiver<Batch>,
+        arriving: &Receiver<Arrival>,
         spent: &Sender<Rows>,
         take: &mut dyn FnMut(&Import<'_>, Step<'_>) -> Result<Lock>,
     ) -> Result<()> {
         let bytes_before = self.bytes;
-        let mut next = arriving.recv().ok();
-        while let Some(batch) = next {
-            self.jobs[at].received = batch.received;
-            self.bytes = bytes_before + batch.bytes;
-            let lock = take(&self.import, Step::Batch(&batch))?;
-            // The other end is gone when the last page was fetched.
-            let _ = spent.send(batch.rows);
+        let mut lock = Lock::Free;
+        let mut next = self.wait_for(at, arriving)?;
+        while let Some(arrival) = next {
+            match arrival {
+                Arrival::Batch(batch) => {
+                    self.jobs[at].received = batch.received;
+                    self.jobs[at].bytes = batch.bytes;
+                    self.bytes = bytes_before + batch.bytes;
+                    // An empty table costs no transaction.
+                    if !batch.rows.is_empty() || !batch.failures.is_empty() {
+                        lock = take(&self.import, Step::Batch(&batch))?;
+                    }
+                    // The other end is gone when the last page was fetched.
+                    let _ = spent.send(batch.rows);
+                    if lock == Lock::Free {
+                        self.progress(at, Phase::Receiving);
+                    }
+                }
+                Arrival::Waiting => {
+                    if lock == Lock::Held {
+                        lock = take(&self.import, Step::Wait)?;
+                    }
+                    self.progress(at, Phase::RateLimited);
+                }
+                Arrival::AwaitingApproval(transfer) => {
+                    self.jobs[at].report.approval = transfer;
+                    self.progress(at, Phase::AwaitingApproval);
+                }
+            }
             if lock == Lock::Free {
-                self.progress(at, Phase::Receiving);
+                self.check_cancelled(at)?;
             }
             next = match arriving.try_recv() {
-                Ok(batch) => Some(batch),
+                Ok(arrival) => Some(arrival),
                 Err(TryRecvError::Disconnected) => None,
                 Err(TryRecvError::Empty) => {
                     if lock == Lock::Held {
-                        take(&self.import, Step::Wait)?;
+                        lock = take(&self.import, Step::Wait)?;
                         self.progress(at, Phase::Receiving);
                     }
-                    arriving.recv().ok()
+                    self.wait_for(at, arriving)?
                 }
             };
         }
         Ok(())
+    }
+
+    /// What arrives next, while nothing is locked; `None` after the last.
+    fn wait_for(&mut self, at: usize, arriving: &Receiver<Arrival>) -> Result<Option<Arrival>> {
+        loop {
+            match arriving.recv_timeout(LOOK) {
+                Ok(arrival) => return Ok(Some(arrival)),
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                Err(RecvTimeoutError::Timeout) => self.check_cancelled(at)?,
+            }
+        }
+    }
+
+    /// An error if someone cancelled the table's transfer.
+    fn check_cancelled(&mut self, at: usize) -> Result<()> {
+        match (&mut self.history, self.jobs[at].report.transfer) {
+            (Some(history), Some(transfer)) => history.check(transfer),
+            _ => Ok(()),
+        }
     }
 
     /// Compares what arrived with what the sender announced. A table may well change between the two, so the sender

@@ -3,9 +3,18 @@
 //! Nothing here knows a socket or a store. Both ends use it: the client encodes requests and decodes answers, the server
 //! decodes requests and encodes answers. What a peer sends is an error at worst, never a panic.
 
+// Each end uses its half.
+#![cfg_attr(not(all(feature = "client", feature = "server")), allow(dead_code, unused_imports))]
+
+pub mod api;
 pub mod channel;
 pub mod dialect;
 pub mod message;
+#[cfg_attr(
+    not(any(test, fuzzing, feature = "internals")),
+    expect(dead_code, unused_imports, reason = "agreed on, tested and measured before the channel speaks it")
+)]
+pub mod native;
 mod read;
 pub mod records;
 mod render;
@@ -26,6 +35,14 @@ pub(crate) fn excerpt(text: &str) -> String {
         cut.push_str("...");
     }
     cut
+}
+
+/// A message without the value that it quotes: that may be what the other site was sent, and a secret.
+pub(crate) fn unquoted(message: &str) -> String {
+    match (message.find('"'), message.rfind('"')) {
+        (Some(first), Some(last)) if first < last => format!("{}..{}", &message[..=first], &message[last..]),
+        _ => message.to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -202,6 +202,8 @@ pub struct PageDecoder<'d> {
     scratch: Scratch,
     page: RecordsPage,
     seen: Seen,
+    /// Whether it is the answer to an HTTP call, which need not say whether there is more, and may call its records `data`.
+    call: bool,
     beyond: Option<Error>,
 }
 
@@ -231,7 +233,26 @@ impl<'d> PageDecoder<'d> {
         let mut by_name = order.clone();
         by_name.sort_unstable_by_key(|&column| &table.columns[column].name);
         let (scratch, seen) = (Scratch::default(), Seen::default());
-        PageDecoder { table, dialect, limits, rows, before_bytes, order, by_name, scratch, page, seen, beyond: None }
+        PageDecoder {
+            table,
+            dialect,
+            limits,
+            rows,
+            before_bytes,
+            order,
+            by_name,
+            scratch,
+            page,
+            seen,
+            call: false,
+            beyond: None,
+        }
+    }
+
+    /// The same for the answer to an HTTP call.
+    pub fn of_call(mut self) -> Self {
+        self.call = true;
+        self
     }
 
     /// The page, after the payload was read with this outcome.
@@ -246,7 +267,7 @@ impl<'d> PageDecoder<'d> {
         let why = match read {
             Err(error) => excerpt(&error.to_string()),
             Ok(()) if !self.seen.records => "it has no records".to_owned(),
-            Ok(()) if !self.seen.has_more => "it does not say whether there is more".to_owned(),
+            Ok(()) if !self.seen.has_more && !self.call => "it does not say whether there is more".to_owned(),
             Ok(()) => return Ok(self.page),
         };
         Err(Error::new(ErrorKind::Protocol, format!("the other site's page of table {name:?} cannot be read: {why}")))
@@ -319,9 +340,10 @@ impl<'de> Visitor<'de> for &mut PageDecoder<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+            let records = key == "records" || (key == "data" && self.call);
             match &*key {
-                "records" if self.seen.records => return Err(serde::de::Error::duplicate_field("records")),
-                "records" => {
+                _ if records && self.seen.records => return Err(serde::de::Error::duplicate_field("records")),
+                _ if records => {
                     self.seen.records = true;
                     map.next_value_seed(Records(self))?;
                 }

@@ -265,7 +265,7 @@ fn refused(why: impl Into<String>) -> Error {
 }
 
 /// What must hold before anyone looks names up in the structure.
-fn check(table: &TableSchema, limits: &Limits) -> Result<()> {
+pub(super) fn check(table: &TableSchema, limits: &Limits) -> Result<()> {
     let too_large = |why: String| Error::new(ErrorKind::TooLarge, why);
     if table.columns.is_empty() {
         return Err(refused("it has no columns"));
@@ -373,7 +373,7 @@ fn logical_from_name(name: &str) -> LogicalType {
 }
 
 /// A default that means the same in a Postgres column of this type; `None` for any other. The peer may put it into SQL.
-fn portable_default(column: &Column) -> Option<String> {
+pub(super) fn portable_default(column: &Column) -> Option<String> {
     let logical = &column.logical;
     match (DefaultValue::parse(column.default.as_deref()?)?, logical) {
         (DefaultValue::Literal(Value::Integer(v @ (0 | 1))), LogicalType::Boolean) => Some((v == 1).to_string()),

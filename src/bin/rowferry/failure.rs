@@ -35,9 +35,11 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Of an error over something that was typed: wrong usage if it is about the form of it.
+    /// Of an error over something that was typed: wrong usage if it is about the form of it. What the other site says of the
+    /// form of a request is not.
     pub fn typed(error: Error) -> Self {
-        Failure { usage: error.kind() == ErrorKind::InvalidInput, error, reported: false }
+        let usage = error.kind() == ErrorKind::InvalidInput && error.http_status().is_none();
+        Failure { usage, error, reported: false }
     }
 
     /// Of an error that shows wrong usage.
@@ -52,8 +54,12 @@ impl Failure {
 
     /// Says on stderr why, in one line, and in JSON on stdout too if the command was to answer in JSON.
     pub fn tell(self, out: &mut Out, json: bool) -> ExitCode {
-        // The library names its call; here there is a command for it.
-        let said = |text: &str| text.replace("`reset_key`", "`rowferry sessions reset-key`");
+        // The library names its calls; here there are commands for them.
+        const CALLS: [(&str, &str); 2] = [
+            ("`reset_key`", "`rowferry sessions reset-key`"),
+            ("`set_token`", "`rowferry connections update --token-file`"),
+        ];
+        let said = |text: &str| CALLS.iter().fold(text.to_owned(), |text, (call, command)| text.replace(call, command));
         complain(said(&self.error.to_string()));
         if json && !self.reported {
             let line = json!({
@@ -73,5 +79,18 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Failure { error, usage: false, reported: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_typed_here_is_wrong_usage() {
+        let error = || Error::new(ErrorKind::InvalidInput, "m");
+        assert!(Failure::typed(error()).usage);
+        assert!(!Failure::typed(error().with_http_status(422)).usage);
+        assert!(!Failure::typed(Error::new(ErrorKind::NotFound, "m")).usage);
     }
 }

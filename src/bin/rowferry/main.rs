@@ -11,19 +11,21 @@ mod values;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use args::{Cli, Command};
 use failure::{Done, Failure};
 use output::Out;
 
 fn main() -> ExitCode {
-    let command = Cli::parse().command;
+    let matches = Cli::command().get_matches();
+    let json = wants_json(&matches);
+    let command = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command;
     start_log(&command);
     let mut out = Out::new();
     match run(&command, &mut out) {
         Ok(done) => done.into(),
-        Err(failure) => failure.tell(&mut out, wants_json(&command)),
+        Err(failure) => failure.tell(&mut out, json),
     }
 }
 
@@ -38,37 +40,29 @@ fn run(command: &Command, out: &mut Out) -> Result<Done, Failure> {
         Command::Records(args) => commands::inspect::records(args, out),
         Command::Sessions { command } => commands::sessions::run(command, out),
         Command::Settings { command } => commands::settings::run(command, out),
+        Command::Connections { command } => commands::connections::run(command, out),
+        Command::Transfers { command } => commands::transfers::run(command, out),
+        Command::Events(args) => commands::events::run(args, out),
         Command::Status(args) => commands::status::run(args, out),
     }
 }
 
-fn wants_json(command: &Command) -> bool {
-    use args::{SessionsCommand as Sessions, SettingsCommand as Settings};
-
-    let format = match command {
-        Command::Demo(_) => return false,
-        Command::Serve(args) => &args.format,
-        Command::Pull(args) => &args.format,
-        Command::Tables(args) => &args.format,
-        Command::Schema(args) | Command::Count(args) => &args.format,
-        Command::Records(args) => &args.format,
-        Command::Status(args) => &args.format,
-        Command::Sessions { command } => match command {
-            Sessions::Create { format, .. }
-            | Sessions::List { format, .. }
-            | Sessions::Delete { format, .. }
-            | Sessions::ResetKey { format, .. } => format,
-        },
-        Command::Settings { command } => match command {
-            Settings::Get { format, .. } | Settings::Set { format, .. } => format,
-        },
-    };
-    format.json
+/// Whether the command was to answer in JSON.
+fn wants_json(matches: &ArgMatches) -> bool {
+    match matches.subcommand() {
+        Some((_, matches)) => wants_json(matches),
+        // Not every command has the option.
+        None => matches.try_get_one("json").ok().flatten().copied().unwrap_or(false),
+    }
 }
 
 /// Whoever serves wants to see on stderr who came; the other commands say what is to be said themselves. `RUST_LOG` asks for
-/// more or less.
+/// more or less of it, but not for what dependencies say of the bytes that they move: codes and rows are in them.
 fn start_log(command: &Command) {
     let default = if matches!(command, Command::Serve(_)) { "rowferry=info" } else { "off" };
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(default)).init();
+    let mut builder = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(default));
+    for talkative in ["tungstenite", "ureq", "ureq_proto", "rustls"] {
+        builder.filter_module(talkative, log::LevelFilter::Warn);
+    }
+    builder.init();
 }

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rowferry::{Error, ErrorKind, Value};
 use serde::Serialize;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::json;
 
 use crate::failure::Failure;
@@ -25,6 +26,11 @@ impl Out {
         Out { closed: false }
     }
 
+    /// Whether nobody reads any more.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     /// A line for people.
     pub fn line(&mut self, text: impl AsRef<str>) -> Result<(), Failure> {
         self.write(text.as_ref().as_bytes())
@@ -32,15 +38,17 @@ impl Out {
 
     /// A JSON object.
     pub fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
-        let text = serde_json::to_vec(value).map_err(|error| {
-            Error::new(ErrorKind::TooLarge, format!("the answer cannot be written as JSON: {error}")).with_source(error)
-        })?;
-        self.write(&text)
+        self.write(&serde_json::to_vec(value).map_err(no_json)?)
     }
 
     /// A table for people.
     pub fn table(&mut self, table: &Table) -> Result<(), Failure> {
         table.lines().iter().try_for_each(|line| self.line(line))
+    }
+
+    /// The fields of an object for people, one on a line, without those that have no value.
+    pub fn fields(&mut self, object: &impl Serialize) -> Result<(), Failure> {
+        field_lines(object)?.iter().try_for_each(|line| self.line(line))
     }
 
     /// Writes a line at once: whoever reads events must not wait for the next one.
@@ -117,6 +125,64 @@ impl Table {
         };
         let rule: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
         [line(&self.heads), line(&rule)].into_iter().chain(self.rows.iter().map(|row| line(row))).collect()
+    }
+}
+
+fn no_json(error: serde_json::Error) -> Failure {
+    Error::new(ErrorKind::TooLarge, format!("the answer cannot be written as JSON: {error}")).with_source(error).into()
+}
+
+/// The fields of a JSON object, in their order.
+struct Fields(Vec<(String, serde_json::Value)>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Fields(fields))
+            }
+        }
+
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+fn field_lines(object: &impl Serialize) -> Result<Vec<String>, Failure> {
+    let text = serde_json::to_string(object).map_err(no_json)?;
+    let Fields(fields) = serde_json::from_str(&text).map_err(no_json)?;
+    let said: Vec<(String, String)> =
+        fields.iter().filter_map(|(name, value)| Some((name.replace('_', " "), field_text(value)?))).collect();
+    let width = said.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    Ok(said.iter().map(|(name, text)| format!("  {name:<width$}  {}", printable(text))).collect())
+}
+
+/// The value of a field for people; `None` for one that has none.
+fn field_text(value: &serde_json::Value) -> Option<String> {
+    use serde_json::Value;
+
+    match value {
+        Value::Null => None,
+        Value::Array(values) if values.is_empty() => None,
+        Value::Object(values) if values.is_empty() => None,
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(yes) => Some(if *yes { "yes" } else { "no" }.to_owned()),
+        Value::Array(values) => {
+            let texts = values.iter().map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+            Some(texts.collect::<Vec<_>>().join(", "))
+        }
+        value => Some(value.to_string()),
     }
 }
 
@@ -202,6 +268,14 @@ mod tests {
         assert_eq!(lines[2], format!("  größe{}  1,000", " ".repeat(43)));
         assert!(lines[3].starts_with(r"  a\u{1b}[2Jb\u{202e} ") && lines[3].ends_with("      7"), "{}", lines[3]);
         assert_eq!(lines[4], format!("  {}...", "x".repeat(45)));
+    }
+
+    #[test]
+    fn fields_without_a_value_are_left_out() {
+        let object = r#"{"site_url":"u","name":"a\u001b","no":null,"none":[],"empty":{},"list":[1,"x"],"flag":true}"#;
+        let object = serde_json::value::RawValue::from_string(object.to_owned()).unwrap();
+        let lines = [r"  site url  u", r"  name      a\u{1b}", r"  list      1, x", r"  flag      yes"];
+        assert_eq!(field_lines(&object).unwrap(), lines);
     }
 
     #[test]

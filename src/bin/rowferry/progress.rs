@@ -25,7 +25,11 @@ impl Bar {
         self.0.set_position(progress.records);
         self.0.set_length(progress.announced.max(progress.records));
         self.0.set_prefix(format!("{}/{}", progress.table_index + 1, progress.tables));
-        let doing = if progress.phase == Phase::Applying { " (applying)" } else { "" };
+        let doing = match progress.phase {
+            Phase::Applying => " (applying)",
+            Phase::AwaitingApproval => " (waits for approval)",
+            _ => "",
+        };
         self.0.set_message(format!("{}{doing}", printable(progress.table)));
     }
 }
@@ -55,6 +59,7 @@ impl Events {
             Phase::Started => "started",
             Phase::Receiving => "receiving",
             Phase::Applying => "applying",
+            Phase::AwaitingApproval => "awaiting_approval",
             Phase::Finished => "finished",
             _ => "other",
         };

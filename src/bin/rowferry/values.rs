@@ -1,8 +1,12 @@
 //! Values of options, read from text. What is wrong with one is wrong usage.
 
+use std::str::FromStr;
 use std::time::Duration;
 
-use rowferry::Strategy;
+use rowferry::{AllowedHours, Metadata, Strategy};
+use time::format_description::well_known::Rfc3339;
+use time::macros::{format_description, time as clock};
+use time::{Date, OffsetDateTime, Time};
 
 /// `users=merge`
 pub fn table_strategy(text: &str) -> Result<(String, Strategy), String> {
@@ -41,8 +45,90 @@ fn positive(text: &str, unit_seconds: f64) -> Result<Duration, String> {
     }
 }
 
+/// A new value for something that may also be taken away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change<T> {
+    /// `none`: it is taken away.
+    None,
+    /// This is its value.
+    To(T),
+}
+
+impl<T> Change<T> {
+    pub fn value(&self) -> Option<&T> {
+        match self {
+            Change::None => None,
+            Change::To(value) => Some(value),
+        }
+    }
+}
+
+/// `none`, or what the parser takes.
+pub fn or_none<T>(parse: impl Fn(&str) -> Result<T, String> + Clone) -> impl Fn(&str) -> Result<Change<T>, String> + Clone {
+    move |text| match text {
+        "none" => Ok(Change::None),
+        _ => parse(text).map(Change::To),
+    }
+}
+
+/// A count.
+pub fn count(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "it is no count: write a number, or none".to_owned())
+}
+
+/// `a,b`: at least one, apart by commas. One that has a comma or is called none goes into double quotes, its own ones doubled.
+pub fn list<T: FromStr<Err: ToString>>(text: &str) -> Result<Vec<T>, String> {
+    let mut names = vec![String::new()];
+    let mut quoted = false;
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        let Some(name) = names.last_mut() else { break };
+        match c {
+            '"' if quoted && rest.peek() == Some(&'"') => name.extend(rest.next()),
+            '"' if quoted || name.is_empty() => quoted = !quoted,
+            ',' if !quoted => names.push(String::new()),
+            c => name.push(c),
+        }
+    }
+    if quoted || names.iter().any(String::is_empty) {
+        return Err("write it like a,b, or none".to_owned());
+    }
+    names.iter().map(|name| name.parse().map_err(|error: T::Err| error.to_string())).collect()
+}
+
+/// A moment, or a date, which stands for its beginning in UTC.
+pub fn date(text: &str) -> Result<OffsetDateTime, String> {
+    moment(text, Time::MIDNIGHT)
+}
+
+/// A moment, or a date, which stands for its last second in UTC.
+pub fn date_end(text: &str) -> Result<OffsetDateTime, String> {
+    moment(text, clock!(23:59:59))
+}
+
+fn moment(text: &str, time_of_day: Time) -> Result<OffsetDateTime, String> {
+    let date = || Date::parse(text, format_description!("[year]-[month]-[day]"));
+    let written =
+        OffsetDateTime::parse(text, &Rfc3339).or_else(|_| date().map(|date| date.with_time(time_of_day).assume_utc()));
+    written.map_err(|_| "write it like 2030-01-31 or 2030-01-31T18:00:00Z".to_owned())
+}
+
+/// `22-5`
+pub fn hours_of_day(text: &str) -> Result<AllowedHours, String> {
+    let hours = text.split_once('-').and_then(|(start, end)| Some((start.parse().ok()?, end.parse().ok()?)));
+    let (start, end) = hours.ok_or("write it like 22-5, or none")?;
+    AllowedHours::new(start, end).map_err(|error| error.to_string())
+}
+
+/// Notes: a JSON object.
+pub fn metadata(text: &str) -> Result<Metadata, String> {
+    serde_json::from_str(text).map_err(|error| format!("it is no JSON object: {error}"))
+}
+
 #[cfg(test)]
 mod tests {
+    use time::macros::datetime;
+
     use super::*;
 
     #[test]
@@ -56,6 +142,51 @@ mod tests {
         assert_eq!(hours("0.5"), Ok(Duration::from_secs(1800)));
         for bad in ["0", "-1", "x", "inf", "NaN", "1e300"] {
             assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn lists_may_have_names_with_commas() {
+        for (text, names) in [
+            ("users", &["users"][..]),
+            ("a,b", &["a", "b"]),
+            (r#""a,b",c"#, &["a,b", "c"]),
+            (r#""none""#, &["none"]),
+            (r#""say ""hi""",x"y"#, &[r#"say "hi""#, r#"x"y"#]),
+            (" a, b", &[" a", " b"]),
+        ] {
+            assert_eq!(list::<String>(text).unwrap(), names, "{text}");
+        }
+        for bad in ["", ",", "a,", ",a", "a,,b", r#""a"#, r#""""#] {
+            assert!(list::<String>(bad).is_err(), "{bad}");
+        }
+        assert_eq!(or_none(list::<String>)("none"), Ok(Change::None));
+        assert_eq!(or_none(list::<String>)("a"), Ok(Change::To(vec!["a".to_owned()])));
+        assert!(list::<rowferry::AddressRange>("10.0.0.0/8,x").unwrap_err().contains("\"x\" is no address"));
+    }
+
+    #[test]
+    fn dates_have_a_beginning_and_an_end() {
+        assert_eq!(date("2030-01-31"), Ok(datetime!(2030-01-31 00:00 UTC)));
+        assert_eq!(date_end("2030-01-31"), Ok(datetime!(2030-01-31 23:59:59 UTC)));
+        assert_eq!(date_end("2030-01-31T18:00:00+01:00"), Ok(datetime!(2030-01-31 18:00 +1)));
+        for bad in ["", "soon", "2030-02-30", "2030-01-31 18:00", "31.1.2030", "2030-01-31T25:00:00Z"] {
+            assert!(date(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn hours_counts_and_notes_are_checked() {
+        assert_eq!(hours_of_day("22-5"), Ok(AllowedHours::new(22, 5).unwrap()));
+        for bad in ["22", "22-24", "-1-5", "a-b", ""] {
+            assert!(hours_of_day(bad).is_err(), "{bad}");
+        }
+        for bad in ["-1", "1.5", "x", "", "99999999999999999999"] {
+            assert!(count(bad).is_err(), "{bad}");
+        }
+        assert_eq!(metadata(r#"{"a":1}"#).unwrap()["a"], 1);
+        for bad in ["", "[]", "1", "{"] {
+            assert!(metadata(bad).is_err(), "{bad}");
         }
     }
 }

@@ -102,6 +102,7 @@ cases! {
         a_cursor_works_in_a_later_snapshot,
         rows_without_a_key_come_each_once,
         rows_with_null_in_their_key_come_first,
+        rows_are_found_by_their_key,
     }
     snapshot {
         it_stays_as_it_is,

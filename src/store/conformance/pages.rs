@@ -3,7 +3,7 @@
 use super::harness::*;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, Value, ValueRef};
-use crate::store::{PageBounds, Snapshot, Store};
+use crate::store::{Keys, PageBounds, Snapshot, Store};
 
 /// Reads a table to its end, and looks at how each page ends.
 #[track_caller]
@@ -149,4 +149,28 @@ pub(super) fn rows_with_null_in_their_key_come_first(store: &dyn Store) {
         snapshot.page(&pairs, None, skip, ALL, &mut page).must("read a page");
         assert_eq!(page.len() as u64, 5_u64.saturating_sub(skip), "rows behind {skip} skipped ones");
     }
+}
+
+pub(super) fn rows_are_found_by_their_key(store: &dyn Store) {
+    let [users] = create(store, [table("users", "name text, id integer!", "id")]);
+    fill(store, &users, &rows((1..=9).map(|id| [v(format!("user {id}").as_str()), v(id)])));
+    let mut snapshot = look(store);
+    let mut find = |keys: Keys<'_>, skip: u64, most: usize| {
+        let mut found = rows([[v("left over")]]);
+        let bounds = PageBounds { rows: most, ..ALL };
+        let more = snapshot.find(&users, 1, &keys, skip, bounds, &mut found).must("find rows");
+        let ids: Vec<Value> = owned(&found).into_iter().map(|row| row[1].clone()).collect();
+        (ids, more)
+    };
+    let ids = |ids: &[i64]| ids.iter().map(|id| Value::Integer(*id)).collect::<Vec<_>>();
+    let these = ids(&[7, 3, 20, 3]);
+    assert_eq!(find(Keys::These(&these), 0, 5), (ids(&[3, 7]), false));
+    assert_eq!(find(Keys::These(&these), 1, 5), (ids(&[7]), false));
+    assert_eq!(find(Keys::These(&these), 0, 1), (ids(&[3]), true));
+    assert_eq!(find(Keys::These(&[]), 0, 5), (ids(&[]), false));
+    let (three, five) = (Value::Integer(3), Value::Integer(5));
+    assert_eq!(find(Keys::Between(Some(&three), Some(&five)), 0, 5), (ids(&[3, 4, 5]), false));
+    assert_eq!(find(Keys::Between(None, Some(&three)), 0, 5), (ids(&[1, 2, 3]), false));
+    assert_eq!(find(Keys::Between(Some(&five), None), 1, 2), (ids(&[6, 7]), true));
+    assert_eq!(find(Keys::Between(None, None), 8, 5), (ids(&[9]), false));
 }

@@ -1,10 +1,19 @@
 //! The site's own rows in any store: one file for each kind. The only place where their SQL stands.
 
+pub(crate) mod connections;
+pub(crate) mod events;
+mod fields;
+#[cfg(feature = "client")]
+pub(crate) mod leases;
+pub(crate) mod outbox;
 pub(crate) mod pulls;
 pub(crate) mod sessions;
 pub(crate) mod settings;
+pub(crate) mod transfers;
 
 use time::OffsetDateTime;
+
+use fields::Fields;
 
 use super::{Sql, Store};
 use crate::clock;
@@ -45,6 +54,11 @@ fn optional_text(row: &[Value], column: usize) -> Result<Option<String>> {
         Some(value) => value.as_str().map(|text| Some(text.to_owned())).ok_or_else(|| unreadable("text")),
         None => Err(unreadable("column")),
     }
+}
+
+fn number(row: &[Value], column: usize) -> Result<u64> {
+    let number = row.get(column).and_then(Value::as_integer);
+    number.and_then(|number| u64::try_from(number).ok()).ok_or_else(|| unreadable("number"))
 }
 
 fn moment(text: &str) -> Result<OffsetDateTime> {

@@ -12,6 +12,9 @@ use crate::store::Sql;
 
 const COLUMNS: &str = "uuid, direction, created_at, expires_at, used_at, used_by";
 
+/// Those that ended before a moment.
+const ENDED: &str = "WHERE used_at < ?1 OR expires_at < ?1";
+
 pub(crate) fn insert(sql: &mut dyn Sql, session: &SessionInfo, code_hash: &str) -> Result<()> {
     let insert = "INSERT INTO rowferry_sessions (uuid, direction, code_hash, created_at, expires_at) \
                   VALUES (?1, ?2, ?3, ?4, ?5)";
@@ -71,6 +74,18 @@ pub(crate) fn delete(sql: &mut dyn Sql, uuid: Uuid) -> Result<bool> {
 /// How many there were.
 pub(crate) fn delete_all(sql: &mut dyn Sql) -> Result<usize> {
     sql.execute("DELETE FROM rowferry_sessions", &[])
+}
+
+/// Deletes those that were used, or whose time was over, before this moment. Gives how many there were.
+pub(crate) fn delete_ended(sql: &mut dyn Sql, before: OffsetDateTime) -> Result<u64> {
+    let delete = format!("DELETE FROM rowferry_sessions {ENDED}");
+    Ok(sql.execute(&delete, &[clock::to_text(before).into()])? as u64)
+}
+
+/// Whether there are such.
+pub(crate) fn any_ended(sql: &mut dyn Sql, before: OffsetDateTime) -> Result<bool> {
+    let select = format!("SELECT 1 FROM rowferry_sessions {ENDED} LIMIT 1");
+    Ok(!sql.query(&select, &[clock::to_text(before).into()])?.is_empty())
 }
 
 fn one(sql: &mut dyn Sql, which: &str, parameters: &[Value], now: OffsetDateTime) -> Result<Option<SessionInfo>> {

@@ -118,7 +118,9 @@ impl Drop for Settled {
     fn drop(&mut self) {
         let (done, wait) = std::sync::mpsc::channel();
         // There is one thread: it comes to this when everything before is over. Nobody listens after a time-out.
-        self.0.execute(move || drop(done.send(())));
+        self.0.execute(move || {
+            let _ = done.send(());
+        });
         if wait.recv_timeout(SETTLE_TIME).is_err() {
             log::debug!("a connection is still being opened");
         }

@@ -10,10 +10,10 @@ use super::inspect;
 use super::pool::Pooled;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, Value};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::create::MOST_COLUMNS;
 use crate::plan::table::key_of;
-use crate::store::{Cursor, PageBounds, PageEnd, Snapshot};
+use crate::store::{Cursor, Keys, PageBounds, PageEnd, Snapshot};
 
 /// Rows by rowid: those with NULL in their key, or all of a table without one.
 const UNKEYED: u8 = 0;
@@ -70,6 +70,18 @@ impl Snapshot for SqliteSnapshot {
         rows: &mut Rows,
     ) -> Result<PageEnd> {
         page(&self.connection.sqlite, table, after, skip, bounds, rows)
+    }
+
+    fn find(
+        &mut self,
+        table: &TableSchema,
+        column: usize,
+        keys: &Keys<'_>,
+        skip: u64,
+        bounds: PageBounds,
+        rows: &mut Rows,
+    ) -> Result<bool> {
+        find(&self.connection.sqlite, table, column, keys, (skip, bounds), rows)
     }
 
     fn pinned_bytes(&self) -> u64 {
@@ -248,6 +260,49 @@ fn read_run(sqlite: &Connection, table: &TableSchema, run: &Run, from: Option<&C
         fill.end.cursor = Some(Cursor { run: run.id, values: place });
     }
     Ok(())
+}
+
+fn find(
+    sqlite: &Connection,
+    table: &TableSchema,
+    column: usize,
+    keys: &Keys<'_>,
+    (skip, bounds): (u64, PageBounds),
+    rows: &mut Rows,
+) -> Result<bool> {
+    rows.clear(table.columns.len());
+    let Some(key) = table.columns.get(column).map(|column| quote(&column.name)) else {
+        return Err(Error::new(ErrorKind::SchemaMismatch, format!("table {:?} has no such column", table.name)));
+    };
+    let number = |n: u64| Value::Integer(i64::try_from(n).unwrap_or(i64::MAX));
+    let mut values = vec![number((bounds.rows as u64).saturating_add(1)), number(skip)];
+    let mut place = |value: &Value| {
+        values.push(value.clone());
+        format!("?{}", values.len())
+    };
+    let condition = match keys {
+        Keys::These(these) => format!("{key} IN ({})", these.iter().map(&mut place).collect::<Vec<_>>().join(", ")),
+        Keys::Between(from, to) => {
+            let from = from.map(|from| format!("{key} >= {}", place(from)));
+            let to = to.map(|to| format!("{key} <= {}", place(to)));
+            let both: Vec<String> = from.into_iter().chain(to).collect();
+            if both.is_empty() { "1".to_owned() } else { both.join(" AND ") }
+        }
+    };
+    let columns = quote_all(table.columns.iter().map(|column| column.name.as_str()));
+    let sql = format!("SELECT {columns} FROM {} WHERE {condition} ORDER BY {key} LIMIT ?1 OFFSET ?2", quote(&table.name));
+    let mut statement = sqlite.prepare(&sql).map_err(failed)?;
+    let mut found = statement.query(parameters(&values)).map_err(failed)?;
+    while let Some(row) = found.next().map_err(failed)? {
+        if rows.len() >= bounds.rows || (rows.size_bytes() >= bounds.bytes && !rows.is_empty()) {
+            return Ok(true);
+        }
+        rows.start_row();
+        for column in 0..table.columns.len() {
+            rows.set(column, borrowed(row.get_ref(column).map_err(failed)?));
+        }
+    }
+    Ok(false)
 }
 
 /// The text with something before it; nothing if it is empty.

@@ -8,7 +8,7 @@ use crate::domain::table::TableInfo;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::wire::channel::{self, REPLY};
-use crate::wire::{NAME_BYTES, excerpt};
+use crate::wire::{NAME_BYTES, excerpt, unquoted};
 
 /// What a rowferry sender says of itself in the reply to a join that announced rowferry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,17 +137,6 @@ pub fn answer_count(topic: &str, reference: Option<&RawValue>, count: u64) -> St
     channel::encode(None, topic, "response:count", &Payload { count, reference })
 }
 
-/// The answer to any request that is refused or has failed.
-pub fn answer_error(topic: &str, reference: Option<&RawValue>, error: &str) -> String {
-    #[derive(Serialize)]
-    struct Payload<'a> {
-        error: &'a str,
-        #[serde(rename = "ref")]
-        reference: Option<&'a RawValue>,
-    }
-    channel::encode(None, topic, "response:error", &Payload { error, reference })
-}
-
 /// The reply to a join, as the client reads it: what a rowferry sender says of itself, or nothing of another.
 ///
 /// # Errors
@@ -192,6 +181,14 @@ pub struct Answer<'a> {
     count: Option<&'a RawValue>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) code: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) transfer_uuid: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) retry_after: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) approvals: Option<&'a RawValue>,
 }
 
 impl<'a> Answer<'a> {
@@ -253,14 +250,14 @@ impl<'a> Answer<'a> {
     }
 }
 
-fn field<'a>(raw: Option<&'a RawValue>, name: &str) -> Result<&'a str> {
+pub(super) fn field<'a>(raw: Option<&'a RawValue>, name: &str) -> Result<&'a str> {
     raw.map(RawValue::get)
         .ok_or_else(|| Error::new(ErrorKind::Protocol, format!("the other site's answer has no {name:?} in it")))
 }
 
-fn read<'a, T: Deserialize<'a>>(json: &'a str, what: &str) -> Result<T> {
+pub(super) fn read<'a, T: Deserialize<'a>>(json: &'a str, what: &str) -> Result<T> {
     serde_json::from_str(json).map_err(|error| {
-        let why = excerpt(&error.to_string());
+        let why = excerpt(&unquoted(&error.to_string()));
         Error::new(ErrorKind::Protocol, format!("the other site's answer cannot be read, {what}: {why}"))
     })
 }
@@ -301,10 +298,6 @@ mod tests {
         assert_eq!(
             answer_count(topic, Some(&one), 4),
             r#"[null,null,"transfer:AB","response:count",{"count":4,"ref":"1"}]"#
-        );
-        assert_eq!(
-            answer_error(topic, Some(&one), "Table not found: ghost"),
-            r#"[null,null,"transfer:AB","response:error",{"error":"Table not found: ghost","ref":"1"}]"#
         );
         assert_eq!(
             answer_schema(topic, Some(&one), &raw("{}")),

@@ -1,12 +1,16 @@
 //! Requests and answers: what the frames say. Each is here in both directions, as both ends need them.
 
 mod answers;
+mod refusals;
 pub(crate) mod requests;
 
 pub use answers::{
-    Answer, Capabilities, PeerInfo, answer_capabilities, answer_count, answer_error, answer_join_refused, answer_ok,
-    answer_schema, answer_tables, decode_reply,
+    Answer, Capabilities, PeerInfo, answer_capabilities, answer_count, answer_join_refused, answer_ok, answer_schema,
+    answer_tables, decode_reply,
 };
+pub(crate) use refusals::LONGEST_WAIT;
+pub use refusals::{Approval, ApprovalStatus, answer_approvals, answer_error, hint, reason, reason_of_text};
+pub(crate) use requests::APPROVALS;
 pub use requests::{
     Announced, Ask, RecordsRequest, Request, answer_ref, decode_request, encode_heartbeat, encode_join, encode_request,
 };
@@ -17,5 +21,7 @@ pub const ROWFERRY_VERSION: u32 = 1;
 pub const REFERENCE_PAGE_RECORDS: u64 = 1000;
 /// The feature of a sender that names the state its records are of.
 pub const FEATURE_SNAPSHOT: &str = "snapshot";
+/// The feature of a sender that answers `request:approvals`.
+pub const FEATURE_APPROVALS: &str = "approvals";
 /// The reason of a join that is refused because its topic has another code.
 pub const CODE_MISMATCH: &str = "code_mismatch";

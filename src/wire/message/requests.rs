@@ -10,6 +10,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::wire::NAME_BYTES;
 use crate::wire::channel::{self, Frame, HEARTBEAT, HEARTBEAT_TOPIC, JOIN, LEAVE};
 
+/// How many tables one request for approvals may name.
+pub(crate) const APPROVALS: usize = 1_000;
+
 /// A request, read by the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
@@ -38,6 +41,11 @@ pub enum Request {
     },
     /// A page of records.
     Records(RecordsRequest),
+    /// May these tables be pulled? Between rowferry sites only: [`FEATURE_APPROVALS`](super::FEATURE_APPROVALS).
+    Approvals {
+        /// The tables' names.
+        tables: Vec<String>,
+    },
     /// Some event that is no request; the reference answers nothing.
     Unknown,
 }
@@ -89,6 +97,7 @@ pub fn decode_request(frame: &Frame<'_>) -> Result<Request> {
         "request:tables" => Request::Tables,
         "request:schema" => Request::Schema { table: Fields::read(payload)?.table()? },
         "request:count" => Request::Count { table: Fields::read(payload)?.table()? },
+        "request:approvals" => Request::Approvals { tables: Fields::read(payload)?.tables()? },
         "request:records" => {
             let fields = Fields::read(payload)?;
             Request::Records(RecordsRequest {
@@ -109,6 +118,8 @@ struct Fields<'a> {
     offset: Option<&'a RawValue>,
     #[serde(borrow, default)]
     limit: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    tables: Option<&'a RawValue>,
 }
 
 impl<'a> Fields<'a> {
@@ -122,6 +133,17 @@ impl<'a> Fields<'a> {
         match table.len() {
             0..=NAME_BYTES => Ok(table),
             _ => Err(bad("The table's name is too long")),
+        }
+    }
+
+    fn tables(&self) -> Result<Vec<String>> {
+        let raw = self.tables.ok_or_else(|| bad("The tables are missing"))?;
+        let tables: Vec<String> =
+            serde_json::from_str(raw.get()).map_err(|_| bad("The tables must be a list of strings"))?;
+        match tables.iter().all(|table| table.len() <= NAME_BYTES) {
+            true if tables.len() <= APPROVALS => Ok(tables),
+            true => Err(bad(&format!("The tables are more than {APPROVALS}"))),
+            false => Err(bad("A table's name is too long")),
         }
     }
 }
@@ -191,13 +213,19 @@ pub fn encode_request(reference: u64, topic: &str, request: &Ask<'_>) -> String 
         reference: &'a RawValue,
         #[serde(skip_serializing_if = "Option::is_none")]
         table: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tables: Option<&'a [&'a str]>,
     }
     let reference = raw_ref(reference);
     let (limit, offset) = match request {
         Ask::Records { offset, limit, .. } => (Some(*limit), Some(*offset)),
         _ => (None, None),
     };
-    let payload = Payload { limit, offset, reference: &reference, table: request.table() };
+    let tables = match request {
+        Ask::Approvals(tables) => Some(*tables),
+        _ => None,
+    };
+    let payload = Payload { limit, offset, reference: &reference, table: request.table(), tables };
     channel::encode(Some(&reference), topic, request.event(), &payload)
 }
 
@@ -221,6 +249,8 @@ pub enum Ask<'a> {
         /// At most how many records to send.
         limit: u64,
     },
+    /// Whether these tables may be pulled.
+    Approvals(&'a [&'a str]),
 }
 
 impl<'a> Ask<'a> {
@@ -232,6 +262,7 @@ impl<'a> Ask<'a> {
             Ask::Schema(_) => "request:schema",
             Ask::Count(_) => "request:count",
             Ask::Records { .. } => "request:records",
+            Ask::Approvals(_) => "request:approvals",
         }
     }
 
@@ -243,13 +274,14 @@ impl<'a> Ask<'a> {
             Ask::Schema(_) => "response:schema",
             Ask::Count(_) => "response:count",
             Ask::Records { .. } => "response:records",
+            Ask::Approvals(_) => "response:approvals",
         }
     }
 
     /// The table that it is about.
     pub fn table(&self) -> Option<&'a str> {
         match self {
-            Ask::Capabilities | Ask::Tables => None,
+            Ask::Capabilities | Ask::Tables | Ask::Approvals(_) => None,
             Ask::Schema(table) | Ask::Count(table) | Ask::Records { table, .. } => Some(table),
         }
     }
@@ -342,6 +374,16 @@ mod tests {
             encode_request(8, "transfer:AB", &Ask::Records { table: "t", offset: 0, limit: 2 }),
             r#"[null,"8","transfer:AB","request:records",{"limit":2,"offset":0,"ref":"8","table":"t"}]"#
         );
+        let approvals = encode_request(9, "transfer:AB", &Ask::Approvals(&["a", "b"]));
+        assert_eq!(approvals, r#"[null,"9","transfer:AB","request:approvals",{"ref":"9","tables":["a","b"]}]"#);
+        assert_eq!(request("request:approvals", r#"{"ref":"9","tables":["a","b"]}"#), {
+            Ok(Request::Approvals { tables: vec!["a".into(), "b".into()] })
+        });
+        let many = |count| format!(r#"{{"tables":{:?}}}"#, vec!["a"; count]);
+        assert!(request("request:approvals", &many(APPROVALS)).is_ok());
+        for bad in ["{}", r#"{"tables":"a"}"#, r#"{"tables":[1]}"#, &many(APPROVALS + 1)] {
+            assert!(request("request:approvals", bad).is_err(), "{bad}");
+        }
         assert_eq!(encode_heartbeat(25), r#"[null,"25","phoenix","heartbeat",{}]"#);
         let info = BTreeMap::from([("user".to_owned(), "u".to_owned())]);
         let join = encode_join(1, "transfer:AB", &info, 1000);

@@ -1,24 +1,18 @@
 //! `rowferry tables`, `schema`, `count` and `records`: a look at another site.
 
 use rowferry::schema::{ForeignKey, TableSchema};
-use rowferry::{Auth, Client, FetchOptions};
 use rowferry::{Error, ErrorKind};
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::{cancelled_by_signals, connect_options};
-use crate::args::{RecordsArgs, Remote, TableArgs, TablesArgs};
+use super::look::Look;
+use crate::args::pull::{RecordsArgs, TableArgs, TablesArgs};
 use crate::failure::{Done, Failure};
 use crate::output::{Out, Table, complain, grouped, printable, value_text};
 
-fn connect(remote: &Remote) -> Result<Client, Failure> {
-    let options = connect_options(&remote.network, &cancelled_by_signals()?)?;
-    Client::connect(&remote.url, Auth::code(&remote.code.code), options).map_err(Failure::typed)
-}
-
 pub fn tables(args: &TablesArgs, out: &mut Out) -> Result<Done, Failure> {
-    let tables = connect(&args.remote)?.list_tables()?;
+    let tables = Look::at(&args.remote)?.tables()?;
     if args.format.json {
         let tables: Vec<_> =
             tables.iter().map(|table| json!({ "name": table.name, "row_count": table.row_count })).collect();
@@ -35,7 +29,7 @@ pub fn tables(args: &TablesArgs, out: &mut Out) -> Result<Done, Failure> {
 }
 
 pub fn schema(args: &TableArgs, out: &mut Out) -> Result<Done, Failure> {
-    let table = connect(&args.remote)?.get_schema(&args.table)?;
+    let table = Look::at(&args.remote)?.schema(&args.table)?;
     match args.format.json {
         true => out.json(&raw(table.to_json())?)?,
         false => print_schema(&table, out)?,
@@ -44,7 +38,7 @@ pub fn schema(args: &TableArgs, out: &mut Out) -> Result<Done, Failure> {
 }
 
 pub fn count(args: &TableArgs, out: &mut Out) -> Result<Done, Failure> {
-    let count = connect(&args.remote)?.get_count(&args.table)?;
+    let count = Look::at(&args.remote)?.count(&args.table)?;
     match args.format.json {
         true => out.json(&json!({ "table": args.table, "count": count }))?,
         false => out.line(count.to_string())?,
@@ -53,8 +47,7 @@ pub fn count(args: &TableArgs, out: &mut Out) -> Result<Done, Failure> {
 }
 
 pub fn records(args: &RecordsArgs, out: &mut Out) -> Result<Done, Failure> {
-    let options = FetchOptions::default().offset(args.offset).limit(args.limit);
-    let page = connect(&args.remote)?.fetch_records(&args.table, options)?;
+    let page = Look::at(&args.remote)?.records(&args.table, args.offset, args.limit)?;
     if args.format.json {
         let records = raw(page.to_json())?;
         out.json(&Page { table: &page.table.name, records, offset: page.offset, has_more: page.has_more })?;
@@ -68,7 +61,8 @@ pub fn records(args: &RecordsArgs, out: &mut Out) -> Result<Done, Failure> {
         if page.has_more {
             let next = page.offset + page.rows.len() as u64 + page.failures.len() as u64;
             out.line("")?;
-            out.line(format!("There are more behind these: --offset {next} shows them. That takes another code."))?;
+            let code = if args.remote.access.code.is_some() { " That takes another code." } else { "" };
+            out.line(format!("There are more behind these: --offset {next} shows them.{code}"))?;
         }
     }
     for failure in &page.failures {

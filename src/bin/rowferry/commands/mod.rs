@@ -1,6 +1,10 @@
 //! The commands, and what they share.
 
+pub mod connections;
+pub mod events;
 pub mod inspect;
+mod look;
+mod maintain;
 pub mod pull;
 mod report;
 pub use report::size;
@@ -8,6 +12,7 @@ pub mod serve;
 pub mod sessions;
 pub mod settings;
 pub mod status;
+pub mod transfers;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,6 +21,7 @@ use std::time::Duration;
 use rowferry::{CancelToken, ConnectOptions, Error, ErrorKind, Site};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use uuid::Uuid;
 
 use crate::args::{Db, Network};
 use crate::failure::Failure;
@@ -30,6 +36,30 @@ pub fn open_existing(db: &Db) -> Result<Site, Failure> {
             .with_source(error)
             .into()),
     }
+}
+
+/// How many entries of a list are read at a time.
+const PAGE: u32 = 500;
+
+/// A list that is read page by page, by its limit and offset; all of it without a limit.
+pub fn all<T>(
+    limit: Option<u32>,
+    offset: u64,
+    read: impl Fn(u32, u64) -> rowferry::Result<Vec<T>>,
+) -> Result<Vec<T>, Failure> {
+    let mut found = Vec::new();
+    let mut left = limit.unwrap_or(u32::MAX);
+    while left > 0 {
+        let most = left.min(PAGE);
+        let page = read(most, offset.saturating_add(found.len() as u64))?;
+        let full = page.len() == most as usize;
+        left -= most;
+        found.extend(page);
+        if !full {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 /// The path of a SQLite file.
@@ -92,6 +122,14 @@ pub fn on_signal(call: impl FnMut() + Send + 'static) -> Result<(), Failure> {
     ctrlc::set_handler(call).map_err(|error| {
         Error::new(ErrorKind::InvalidInput, format!("cannot wait for signals: {error}")).with_source(error).into()
     })
+}
+
+/// The uuid of a connection that is given by name or uuid. One that is deleted has its uuid still in the history.
+pub fn connection_uuid(site: &Site, name_or_uuid: &str) -> Result<Uuid, Failure> {
+    match Uuid::try_parse(name_or_uuid) {
+        Ok(uuid) => Ok(uuid),
+        Err(_) => Ok(site.connections().find(name_or_uuid).map_err(Failure::typed)?.uuid),
+    }
 }
 
 /// A moment as text.

@@ -1,40 +1,50 @@
 //! `rowferry pull`
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use rowferry::{Auth, Client};
+use rowferry::{Auth, ConnectOptions};
 use rowferry::{Error, ErrorKind, ExtraColumns, Report, Site, TableStatus, TransferOptions};
+use uuid::Uuid;
 
-use super::{cancelled_by_signals, connect_options, report, sqlite_path};
-use crate::args::PullArgs;
+use super::{cancelled_by_signals, connect_options, open_existing, report, sqlite_path};
+use crate::args::pull::PullArgs;
 use crate::demo::scratch::Scratch;
 use crate::failure::{Done, Failure};
 use crate::output::{Out, complain, counted};
 use crate::progress::{Bar, Events};
 
 pub fn run(args: &PullArgs, out: &mut Out) -> Result<Done, Failure> {
-    let began = Instant::now();
     let cancel = cancelled_by_signals()?;
-    let connect = connect_options(&args.network, &cancel)?;
+    let mut connect = connect_options(&args.network, &cancel)?;
+    // Before a database is made: secrets that cannot be read must not leave an empty one behind.
+    let auth = match &args.connection {
+        Some(_) => {
+            if let Some(password) = args.access.password.secret()? {
+                connect = connect.download_password(password.as_str());
+            }
+            None
+        }
+        None => Some(args.access.auth()?),
+    };
     // Before the code is spent: a database that cannot be written is found out now.
     let Target { site: backup, made, _scratch } = target(args)?;
-    let client = match Client::connect(&args.url, Auth::code(&args.code.code), connect) {
-        Ok(client) => client,
-        Err(error) => {
-            drop(backup);
-            if let Some(made) = made {
-                remove(&made);
-            }
-            return Err(Failure::typed(error));
+    let from = match (&args.connection, &args.url, auth) {
+        (Some(connection), _, _) => {
+            From::Connection(backup.connections().find(connection).map_err(Failure::typed)?.uuid, connect)
         }
+        (None, Some(url), Some(auth)) => From::Url(url, auth, connect),
+        // clap asks for one of them.
+        (None, _, _) => return Err(Failure::usage(no_other_site())),
     };
     let mut options = TransferOptions::new()
-        .strategy(args.strategy)
         .batch_size(args.batch_size)
         .create_missing_tables(!args.no_create_tables)
         .dry_run(args.dry_run)
-        .cancel(cancel);
+        .initiated_by(&args.by.name)
+        .cancel(cancel.clone());
+    if let Some(strategy) = args.strategy {
+        options = options.strategy(strategy);
+    }
     if args.ignore_extra_columns {
         options = options.extra_columns(ExtraColumns::Ignore);
     }
@@ -44,22 +54,57 @@ pub fn run(args: &PullArgs, out: &mut Out) -> Result<Done, Failure> {
     for (table, strategy) in &args.table_strategies {
         options = options.table_strategy(table, *strategy);
     }
+    if let Some(wait) = args.wait_for_approval {
+        options = options.wait_for_approval(wait);
+    }
     if let Some(all) = args.network.timeout {
-        options = options.timeout(all.saturating_sub(began.elapsed()).max(Duration::from_millis(1)));
+        options = options.timeout(all);
     }
     let pulled = match args.format.json {
-        true => with_events(&client, &backup, options, out)?,
+        true => with_events(from, &backup, options, out)?,
         false => {
             let bar = Bar::new();
-            client.transfer_all(&backup, options.on_progress(|progress| bar.show(progress)))
+            from.pull(&backup, options.on_progress(|progress| bar.show(progress)))
         }
     };
-    let pulled = pulled.map_err(Failure::typed)?;
+    let pulled = match pulled {
+        Ok(pulled) => pulled,
+        Err(error) => {
+            // Whatever came of it before is not thrown away.
+            let empty = backup.list_tables().is_ok_and(|tables| tables.is_empty());
+            drop(backup);
+            if let Some(made) = made.filter(|_| empty) {
+                remove(&made);
+            }
+            return Err(Failure::typed(error));
+        }
+    };
     match args.format.json {
         true => out.json(&report::Json(&pulled))?,
         false => report::print(&pulled, args.dry_run, out)?,
     }
-    verdict(pulled)
+    verdict(pulled, cancel.is_cancelled())
+}
+
+/// Where the tables come from.
+enum From<'a> {
+    /// The site at a URL that was typed.
+    Url(&'a str, Auth, ConnectOptions),
+    /// A connection that is kept in the database.
+    Connection(Uuid, ConnectOptions),
+}
+
+impl From<'_> {
+    fn pull(self, backup: &Site, options: TransferOptions<'_>) -> rowferry::Result<Report> {
+        match self {
+            From::Url(url, auth, connect) => backup.pull_from(url, auth, connect, options),
+            From::Connection(uuid, connect) => backup.pull(uuid, connect, options),
+        }
+    }
+}
+
+fn no_other_site() -> Error {
+    Error::new(ErrorKind::InvalidInput, "there is nothing to pull from").with_hint("Give a URL or --connection.")
 }
 
 /// The database that is pulled into.
@@ -72,6 +117,9 @@ struct Target {
 }
 
 fn target(args: &PullArgs) -> Result<Target, Failure> {
+    if args.connection.is_some() {
+        return Ok(Target { site: open_existing(&args.db)?, made: None, _scratch: None });
+    }
     let path = sqlite_path(&args.db)?;
     let made = (!path.exists()).then(|| path.to_owned());
     if args.dry_run && made.is_some() {
@@ -89,7 +137,7 @@ fn remove(path: &Path) {
 }
 
 fn with_events(
-    client: &Client,
+    from: From<'_>,
     backup: &Site,
     options: TransferOptions<'_>,
     out: &mut Out,
@@ -102,13 +150,13 @@ fn with_events(
             failed.get_or_insert(failure);
         }
     });
-    let pulled = client.transfer_all(backup, options);
+    let pulled = from.pull(backup, options);
     // That a line could not be printed must not end a pull half-way.
     failed.map_or(Ok(pulled), Err)
 }
 
-/// How the command ends after this report.
-fn verdict(report: Report) -> Result<Done, Failure> {
+/// How the command ends after this report; `cancelled` says that it was interrupted here.
+fn verdict(report: Report, cancelled: bool) -> Result<Done, Failure> {
     if report.is_clean() {
         return Ok(Done::Whole);
     }
@@ -117,7 +165,7 @@ fn verdict(report: Report) -> Result<Done, Failure> {
     let incomplete = report.tables.iter().filter(|(_, table)| table.status != TableStatus::Completed).count();
     let records: u64 = report.tables.iter().map(|(_, table)| table.outcome.failed).sum();
     let mut errors: Vec<Error> = report.tables.into_iter().filter_map(|(_, table)| table.error).collect();
-    let cut_off = errors.iter().position(ends_the_pull);
+    let cut_off = errors.iter().position(|error| ends_the_pull(error, cancelled));
     if let Some(at) = cut_off {
         return Err(Failure::reported(errors.swap_remove(at)));
     }
@@ -133,6 +181,25 @@ fn verdict(report: Report) -> Result<Done, Failure> {
     Ok(Done::Partly)
 }
 
-fn ends_the_pull(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Disconnected | ErrorKind::Timeout | ErrorKind::Unreachable)
+/// Whether nothing was tried after this error. What the other site answered, or called off, ends one table only.
+fn ends_the_pull(error: &Error, cancelled: bool) -> bool {
+    match error.kind() {
+        ErrorKind::Cancelled => cancelled,
+        ErrorKind::Disconnected | ErrorKind::Timeout | ErrorKind::Unreachable => error.http_status().is_none(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_the_other_site_called_off_does_not_end_the_pull() {
+        let error = |kind| Error::new(kind, "m");
+        assert!(ends_the_pull(&error(ErrorKind::Cancelled), true) && !ends_the_pull(&error(ErrorKind::Cancelled), false));
+        assert!(ends_the_pull(&error(ErrorKind::Timeout), false));
+        assert!(!ends_the_pull(&error(ErrorKind::Timeout).with_http_status(504), false));
+        assert!(!ends_the_pull(&error(ErrorKind::TableNotFound), true));
+    }
 }

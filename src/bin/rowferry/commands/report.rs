@@ -47,6 +47,8 @@ fn table_json(table: &TableReport) -> serde_json::Value {
         "error": table.error.as_ref().map(ToString::to_string),
         "error_code": table.error.as_ref().map(rowferry::Error::code),
         "resumed": table.resumed,
+        "approval": table.approval,
+        "transfer": table.transfer,
         "created_table": table.created_table,
         "notes": table.notes,
     })
@@ -97,6 +99,9 @@ fn print_details(name: &str, table: &TableReport, out: &mut Out) -> Result<(), F
     let name = printable(name);
     if let Some(error) = &table.error {
         out.line(format!("{name} {}: {}", table.status.as_str(), printable(&error.to_string())))?;
+        if let Some(approval) = table.approval {
+            out.line(format!("  The other site knows it as transfer {approval}."))?;
+        }
     }
     for note in &table.notes {
         out.line(format!("Note: {}", printable(note)))?;

@@ -3,16 +3,21 @@
 use std::sync::mpsc;
 
 use rowferry::serve::{Server, ServerTls};
-use rowferry::{Direction, Session, Site};
+use rowferry::{CancelToken, Direction, Session, Site};
 use serde_json::json;
 
-use super::{moment, on_signal, open_existing, read_file};
-use crate::args::ServeArgs;
+use super::maintain::Maintainer;
+use super::{connect_options, moment, on_signal, open_existing, read_file};
+use crate::args::Network;
+use crate::args::site::ServeArgs;
 use crate::failure::{Done, Failure};
 use crate::output::{Out, complain, counted, printable};
 
 pub fn run(args: &ServeArgs, out: &mut Out) -> Result<Done, Failure> {
     let site = open_existing(&args.db)?;
+    let cancel = CancelToken::new();
+    let network = Network { prefix: args.remote_prefix.clone(), ca_cert: args.ca_cert.clone(), timeout: None };
+    let outgoing = connect_options(&network, &cancel)?;
     if let Some(url) = &args.site_url {
         site.settings().set_site_url(url).map_err(Failure::typed)?;
     }
@@ -20,6 +25,7 @@ pub fn run(args: &ServeArgs, out: &mut Out) -> Result<Done, Failure> {
     if let Some(prefix) = &args.prefix {
         builder = builder.prefix(prefix).map_err(Failure::typed)?;
     }
+    builder = builder.trust_proxies(args.trusted_proxies.iter().copied());
     // clap takes both or none.
     if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {
         builder = builder.tls(ServerTls::from_pem(&read_file(certificate)?, &read_file(key)?)?);
@@ -38,6 +44,7 @@ pub fn run(args: &ServeArgs, out: &mut Out) -> Result<Done, Failure> {
         let _ = signal.send(());
     })?;
     let server = server.spawn()?;
+    let maintainer = Maintainer::start(site.clone(), outgoing, cancel)?;
     let session = match args.code {
         true => Some(site.sessions().create(Direction::Send)?),
         false => None,
@@ -48,7 +55,10 @@ pub fn run(args: &ServeArgs, out: &mut Out) -> Result<Done, Failure> {
     }
     // An error means that there will never be a signal: the handler, which has the sender, stays until the program ends.
     let _ = signalled.recv();
+    // Nobody is let in while the maintenance ends, which may be waiting for another site.
+    maintainer.cancel();
     server.stop();
+    maintainer.stop();
     if !args.format.json {
         out.line("Stopped.")?;
     }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{moment, open_existing};
-use crate::args::SessionsCommand;
+use crate::args::site::SessionsCommand;
 use crate::failure::{Done, Failure};
 use crate::output::{Out, Table};
 
@@ -44,7 +44,10 @@ pub fn run(command: &SessionsCommand, out: &mut Out) -> Result<Done, Failure> {
             open_existing(db)?.reset_key()?;
             match format.json {
                 true => out.json(&json!({ "reset": true }))?,
-                false => out.line("The site has a new key, and no sessions.")?,
+                false => {
+                    out.line("The site has a new key, and no sessions.")?;
+                    out.line("Its connections need their tokens anew: see `rowferry sessions reset-key --help`.")?;
+                }
             }
         }
     }

@@ -1,10 +1,11 @@
 //! `rowferry settings`
 
-use rowferry::{ErrorKind, Settings};
+use rowferry::{Error, ErrorKind, Settings};
 use serde_json::json;
 
 use super::open_existing;
-use crate::args::SettingsCommand;
+use crate::args::secret::secret;
+use crate::args::site::SettingsCommand;
 use crate::failure::{Done, Failure};
 use crate::output::{Out, Table};
 
@@ -26,10 +27,12 @@ pub fn run(command: &SettingsCommand, out: &mut Out) -> Result<Done, Failure> {
                 out.table(&table)?;
             }
         }
-        SettingsCommand::Set { key, value, db, format } => {
+        SettingsCommand::Set { key, value, value_file, db, format } => {
+            // clap asks for one of them.
+            let value = secret(value, value_file)?.ok_or_else(no_value)?;
             let site = open_existing(db)?;
             let settings = site.settings();
-            settings.set(key, value).map_err(unknown_is_usage)?;
+            settings.set(key, value.as_str()).map_err(unknown_is_usage)?;
             // As it is kept now: a URL in its normal form, of a password only that there is one.
             let kept = settings.get(key)?;
             match (format.json, kept) {
@@ -42,7 +45,11 @@ pub fn run(command: &SettingsCommand, out: &mut Out) -> Result<Done, Failure> {
     Ok(Done::Whole)
 }
 
+fn no_value() -> Failure {
+    Failure::usage(Error::new(ErrorKind::InvalidInput, "no value was given").with_hint("Give it, or --value-file."))
+}
+
 /// A setting that does not exist was mistyped, as was a value that it cannot have.
-fn unknown_is_usage(error: rowferry::Error) -> Failure {
+fn unknown_is_usage(error: Error) -> Failure {
     if error.kind() == ErrorKind::NotFound { Failure::usage(error) } else { Failure::typed(error) }
 }

@@ -2,6 +2,7 @@
 
 mod check;
 mod data;
+mod pair;
 mod report;
 pub mod scratch;
 
@@ -16,7 +17,7 @@ use self::check::{AFTER, Check, Counts, SHOP};
 use self::data::TABLES;
 use self::report::Step;
 use self::scratch::Scratch;
-use crate::args::DemoArgs;
+use crate::args::site::DemoArgs;
 use crate::commands::cancelled_by_signals;
 use crate::failure::{Done, Failure};
 use crate::output::Out;
@@ -43,8 +44,11 @@ pub fn run(args: &DemoArgs, out: &mut Out) -> Result<Done, Failure> {
         report::again(&step, strategy, out)?;
         steps.push(step);
     }
+    let paired = pair::run(&demo, &scratch.path("paired.db"))?;
+    report::paired(&paired, out)?;
     demo.server.stop();
-    let differences: Vec<String> = steps.iter().flat_map(Step::differences).collect();
+    let mut differences: Vec<String> = steps.iter().flat_map(Step::differences).collect();
+    differences.extend(paired.iter().filter(|line| !line.is_right()).map(report::difference));
     report::outcome(&steps, &differences, began.elapsed(), args.keep.then(|| scratch.folder()), out)?;
     match differences.len() {
         0 => Ok(Done::Whole),

@@ -7,7 +7,8 @@ use rowferry::{Report, Strategy, TableStatus};
 
 use super::check::Counts;
 use super::data::{AWKWARD, TABLES};
-use crate::args::DemoArgs;
+use super::pair::Line;
+use crate::args::site::DemoArgs;
 use crate::commands::size;
 use crate::failure::Failure;
 use crate::output::{Out, Table, grouped};
@@ -15,7 +16,7 @@ use crate::output::{Out, Table, grouped};
 /// One pull, and what was found out about it.
 pub struct Step {
     name: String,
-    tables: Vec<Line>,
+    tables: Vec<TableLine>,
     /// What is not as it should be with the pull as a whole.
     wrong: Vec<String>,
     records: u64,
@@ -23,7 +24,7 @@ pub struct Step {
     time: Duration,
 }
 
-struct Line {
+struct TableLine {
     table: &'static str,
     counts: Counts,
     right: bool,
@@ -78,7 +79,7 @@ impl Step {
         if !equal {
             wrong.push("its content is not what it should be".to_owned());
         }
-        self.tables.push(Line { table, counts, right, equal, wrong });
+        self.tables.push(TableLine { table, counts, right, equal, wrong });
     }
 
     /// All that is not as it should be, as sentences.
@@ -159,6 +160,22 @@ pub fn again(step: &Step, strategy: Strategy, out: &mut Out) -> Result<(), Failu
     step.print(out)
 }
 
+pub fn paired(lines: &[Line], out: &mut Out) -> Result<(), Failure> {
+    out.line("7. Pair two sites for good: the shop lets the backup pull two tables, one of them only when asked.")?;
+    out.line("")?;
+    let mut table = Table::new(["step", "outcome", ""]);
+    for line in lines {
+        table.row([line.doing, &line.outcome, if line.is_right() { "right" } else { "WRONG" }]);
+    }
+    out.table(&table)?;
+    out.line("")
+}
+
+/// What is not as it should be with a step of two sites that pair.
+pub fn difference(line: &Line) -> String {
+    format!("{}: {} instead of {}", line.doing, line.outcome, line.expected)
+}
+
 pub fn outcome(
     steps: &[Step],
     differences: &[String],
@@ -179,9 +196,10 @@ pub fn outcome(
         }
     }
     match kept {
-        Some(folder) => {
-            out.line(format!("The databases stay in {}: shop.db, backup.db, and one for each strategy.", folder.display()))
-        }
+        Some(folder) => out.line(format!(
+            "The databases stay in {}: shop.db, backup.db, paired.db, and one for each strategy.",
+            folder.display()
+        )),
         None => Ok(()),
     }
 }

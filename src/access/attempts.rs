@@ -1,30 +1,31 @@
-//! Slows guessing: wrong codes are counted per address and minute.
+//! Bounds how often something is tried: counted per key and minute.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Attempts at codes, counted per address. The time is monotonic and comes from the caller.
+/// Attempts, counted per key: an [`origin`], a connection. The time is monotonic and comes from the caller.
 #[derive(Debug)]
-pub(crate) struct Attempts {
-    /// When the address's minute began, and the attempts since.
-    addresses: HashMap<Option<IpAddr>, (Duration, u32)>,
+struct Attempts<K> {
+    /// When the key's minute began, and the attempts since.
+    keys: HashMap<K, (Duration, u32)>,
     per_minute: u32,
     remembered: usize,
 }
 
-impl Attempts {
-    pub(crate) fn new(per_minute: u32, remembered: usize) -> Self {
-        Attempts { addresses: HashMap::new(), per_minute, remembered: remembered.max(1) }
+impl<K: Eq + Hash + Copy> Attempts<K> {
+    fn new(per_minute: u32, remembered: usize) -> Self {
+        Attempts { keys: HashMap::new(), per_minute, remembered: remembered.max(1) }
     }
 
     /// Counts an attempt before it is made, so that many at once cannot pass; or says how long to wait.
-    pub(crate) fn take(&mut self, address: Option<IpAddr>, now: Duration) -> Result<(), Duration> {
-        let network = address.map(network);
+    fn take(&mut self, key: K, now: Duration) -> Result<(), Duration> {
         let over = |began: Duration| now.saturating_sub(began) >= WINDOW;
-        if let Some((began, count)) = self.addresses.get_mut(&network) {
+        if let Some((began, count)) = self.keys.get_mut(&key) {
             if over(*began) {
                 (*began, *count) = (now, 0);
             }
@@ -37,31 +38,55 @@ impl Attempts {
         if self.per_minute == 0 {
             return Err(WINDOW);
         }
-        if self.addresses.len() >= self.remembered {
-            self.addresses.retain(|_, (began, _)| !over(*began));
+        if self.keys.len() >= self.remembered {
+            self.keys.retain(|_, (began, _)| !over(*began));
         }
-        if self.addresses.len() >= self.remembered {
-            let oldest = self.addresses.iter().min_by_key(|(_, (began, _))| *began).map(|(address, _)| *address);
-            oldest.map(|address| self.addresses.remove(&address));
+        if self.keys.len() >= self.remembered {
+            let oldest = self.keys.iter().min_by_key(|(_, (began, _))| *began).map(|(key, _)| *key);
+            oldest.map(|key| self.keys.remove(&key));
         }
-        self.addresses.insert(network, (now, 1));
+        self.keys.insert(key, (now, 1));
         Ok(())
     }
 
-    /// Takes an attempt back: the code was right.
-    pub(crate) fn give_back(&mut self, address: Option<IpAddr>) {
-        if let Some((_, count)) = self.addresses.get_mut(&address.map(network)) {
+    /// Takes an attempt back: it was none.
+    fn give_back(&mut self, key: K) {
+        if let Some((_, count)) = self.keys.get_mut(&key) {
             *count = count.saturating_sub(1);
         }
     }
 }
 
-/// Who has one address of an IPv6 network of 64 bits has them all.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
+/// Attempts that many threads count.
+#[derive(Debug)]
+pub(crate) struct Bound<K> {
+    attempts: Mutex<Attempts<K>>,
+    began: Instant,
+}
+
+impl<K: Eq + Hash + Copy> Bound<K> {
+    pub(crate) fn new(per_minute: u32, remembered: usize) -> Self {
+        Bound { attempts: Mutex::new(Attempts::new(per_minute, remembered)), began: Instant::now() }
+    }
+
+    /// See [`Attempts::take`].
+    pub(crate) fn take(&self, key: K) -> Result<(), Duration> {
+        let now = self.began.elapsed();
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).take(key, now)
+    }
+
+    /// See [`Attempts::give_back`].
+    pub(crate) fn give_back(&self, key: K) {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).give_back(key);
+    }
+}
+
+/// What stands for an address when attempts are counted: who has one address of an IPv6 network of 64 bits has them all.
+pub(crate) fn origin(address: Option<IpAddr>) -> Option<IpAddr> {
+    Some(match address?.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
         v4 => v4,
-    }
+    })
 }
 
 #[cfg(test)]
@@ -69,7 +94,7 @@ mod tests {
     use super::*;
 
     fn address(text: &str) -> Option<IpAddr> {
-        Some(text.parse().unwrap())
+        origin(Some(text.parse().unwrap()))
     }
 
     const fn seconds(seconds: u64) -> Duration {
@@ -90,7 +115,7 @@ mod tests {
 
     #[test]
     fn right_codes_do_not_count() {
-        let mut attempts = Attempts::new(1, 10);
+        let mut attempts: Attempts<Option<IpAddr>> = Attempts::new(1, 10);
         for _ in 0..3 {
             assert_eq!(attempts.take(None, seconds(0)), Ok(()));
             attempts.give_back(None);
@@ -114,7 +139,7 @@ mod tests {
         let mut attempts = Attempts::new(1, 3);
         for n in 0..100u8 {
             assert!(attempts.take(address(&format!("192.0.2.{n}")), seconds(u64::from(n))).is_ok());
-            assert!(attempts.addresses.len() <= 3);
+            assert!(attempts.keys.len() <= 3);
         }
         assert!(attempts.take(address("192.0.2.99"), seconds(99)).is_err());
         assert!(attempts.take(address("192.0.2.0"), seconds(99)).is_ok(), "forgotten");

@@ -9,6 +9,12 @@ use crate::domain::session::Direction;
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
 
+mod filter;
+mod new;
+
+pub use filter::{ConnectionStats, TableStats, TransferFilter};
+pub use new::NewTransfer;
+
 words! {
     /// Where a transfer stands.
     ///
@@ -121,6 +127,20 @@ pub struct TransferCounters {
     pub bytes_transferred: u64,
 }
 
+impl TransferCounters {
+    /// Each count as it is or as it is in `other`, whichever is larger: what was moved once stays moved.
+    pub(crate) fn raised_to(self, other: &TransferCounters) -> Self {
+        TransferCounters {
+            records_transferred: self.records_transferred.max(other.records_transferred),
+            records_created: self.records_created.max(other.records_created),
+            records_updated: self.records_updated.max(other.records_updated),
+            records_skipped: self.records_skipped.max(other.records_skipped),
+            records_failed: self.records_failed.max(other.records_failed),
+            bytes_transferred: self.bytes_transferred.max(other.bytes_transferred),
+        }
+    }
+}
+
 /// One table, moved once.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
@@ -185,6 +205,42 @@ pub struct Transfer {
 }
 
 impl Transfer {
+    /// A pending transfer that was made at this moment and of which nothing else is known.
+    pub(crate) fn new(direction: Direction, table: impl Into<String>, now: OffsetDateTime) -> Self {
+        Transfer {
+            uuid: Uuid::now_v7(),
+            direction,
+            connection: None,
+            session: None,
+            remote_site_url: None,
+            table_name: table.into(),
+            records_requested: None,
+            counters: TransferCounters::default(),
+            conflict_strategy: None,
+            status: TransferStatus::Pending,
+            requires_approval: false,
+            approved_at: None,
+            approved_by: None,
+            denied_at: None,
+            denied_by: None,
+            denial_reason: None,
+            approval_expires_at: None,
+            requester_ip: None,
+            requester_user_agent: None,
+            initiated_by: None,
+            error_message: None,
+            started_at: None,
+            completed_at: None,
+            metadata: Metadata::new(),
+            inserted_at: now,
+        }
+    }
+
+    /// Whether it waits for approval, and its time to be approved is over at this moment.
+    pub fn is_past_approval(&self, now: OffsetDateTime) -> bool {
+        self.status == TransferStatus::PendingApproval && self.approval_expires_at.is_some_and(|at| at <= now)
+    }
+
     /// The share of the records that did not fail, from 0 to 1; `None` before a record was moved.
     pub fn success_rate(&self) -> Option<f64> {
         let all = self.counters.records_transferred;
@@ -195,5 +251,46 @@ impl Transfer {
     /// How long records moved: `None` before it ended.
     pub fn duration(&self) -> Option<time::Duration> {
         Some(self.completed_at? - self.started_at?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn nothing_leads_out_of_an_end() {
+        use TransferStep::*;
+        let steps = [RequestApproval, Approve, Deny, Expire, Start, Complete, Fail, Cancel];
+        for status in TransferStatus::ALL {
+            let possible = steps.iter().filter(|step| status.after(**step, false).is_ok()).count();
+            assert_eq!(possible == 0, status.is_final(), "{status}");
+        }
+        let kind = |status: TransferStatus, step| status.after(step, true).unwrap_err().kind();
+        assert_eq!(kind(TransferStatus::Pending, Start), ErrorKind::CannotStart);
+        assert_eq!(kind(TransferStatus::Completed, Start), ErrorKind::CannotStart);
+        assert_eq!(kind(TransferStatus::Completed, Cancel), ErrorKind::InvalidTransition);
+    }
+
+    #[test]
+    fn rate_and_duration_are_known_at_the_end() {
+        let began = datetime!(2026-01-02 03:04:05 UTC);
+        let mut transfer = Transfer::new(Direction::Receive, "users", began);
+        assert_eq!((transfer.success_rate(), transfer.duration()), (None, None));
+        transfer.counters = TransferCounters { records_transferred: 4, records_failed: 1, ..TransferCounters::default() };
+        transfer.started_at = Some(began);
+        transfer.completed_at = Some(began + time::Duration::seconds(90));
+        assert_eq!(transfer.success_rate(), Some(0.75));
+        assert_eq!(transfer.duration(), Some(time::Duration::seconds(90)));
+    }
+
+    #[test]
+    fn counters_never_go_down() {
+        let before = TransferCounters { records_transferred: 5, bytes_transferred: 10, ..TransferCounters::default() };
+        let told = TransferCounters { records_transferred: 3, bytes_transferred: 20, ..TransferCounters::default() };
+        let after = before.raised_to(&told);
+        assert_eq!((after.records_transferred, after.bytes_transferred), (5, 20));
     }
 }

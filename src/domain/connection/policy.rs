@@ -1,4 +1,4 @@
-//! Permanent pairings of two sites by a token.
+//! What a connection allows.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,42 +7,9 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::Serialize;
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
-
-/// Free-form notes about a connection, transfer or event: a JSON object.
-pub type Metadata = serde_json::Map<String, serde_json::Value>;
-
-words! {
-    /// Which of the two ends of a connection this site is.
-    pub enum ConnectionDirection("connection direction") {
-        /// This site lets the other one pull from it.
-        Sender = "sender",
-        /// This site may pull from the other one.
-        Receiver = "receiver",
-    }
-}
-
-words! {
-    /// Where a connection stands.
-    ///
-    /// `pending -> active <-> suspended`, `-> revoked` for good, `-> expired` when a limit or date has passed; an expired one
-    /// can be reactivated once its policy allows it again.
-    pub enum ConnectionStatus("connection status") {
-        /// It waits for approval.
-        Pending = "pending",
-        /// It works.
-        Active = "active",
-        /// It was stopped, and can be reactivated.
-        Suspended = "suspended",
-        /// It was ended for good.
-        Revoked = "revoked",
-        /// A date or limit of its policy has passed.
-        Expired = "expired",
-    }
-}
 
 words! {
     /// Whether a pull must be approved by a person first.
@@ -53,64 +20,6 @@ words! {
         RequireApproval = "require_approval",
         /// Pulls of other tables than those in [`Policy::auto_approve_tables`] need approval.
         PerTable = "per_table",
-    }
-}
-
-/// What is done to a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConnectionStep {
-    /// A pending one begins to work.
-    Approve,
-    /// One that works is stopped.
-    Suspend,
-    /// One that was stopped or has expired works again.
-    Reactivate,
-    /// It ends for good.
-    Revoke,
-    /// A date or limit has passed.
-    Expire,
-}
-
-impl ConnectionStatus {
-    /// Where a connection stands after a step.
-    ///
-    /// # Errors
-    /// [`InvalidTransition`](ErrorKind::InvalidTransition) for a step that cannot be made from here.
-    pub fn after(self, step: ConnectionStep) -> Result<Self> {
-        use ConnectionStatus::*;
-        match (self, step) {
-            (Pending, ConnectionStep::Approve) => Ok(Active),
-            (Active, ConnectionStep::Suspend) => Ok(Suspended),
-            (Suspended | Expired, ConnectionStep::Reactivate) => Ok(Active),
-            (Pending | Active | Suspended | Expired, ConnectionStep::Revoke) => Ok(Revoked),
-            (Pending | Active | Suspended, ConnectionStep::Expire) => Ok(Expired),
-            _ => Err(Error::new(
-                ErrorKind::InvalidTransition,
-                format!("a connection that is {self} cannot be {}", step.participle()),
-            )
-            .with_hint(step.hint())),
-        }
-    }
-}
-
-impl ConnectionStep {
-    fn participle(self) -> &'static str {
-        match self {
-            ConnectionStep::Approve => "approved",
-            ConnectionStep::Suspend => "suspended",
-            ConnectionStep::Reactivate => "reactivated",
-            ConnectionStep::Revoke => "revoked",
-            ConnectionStep::Expire => "expired",
-        }
-    }
-
-    fn hint(self) -> &'static str {
-        match self {
-            ConnectionStep::Approve => "Only a pending one is approved.",
-            ConnectionStep::Suspend => "Only an active one is suspended.",
-            ConnectionStep::Reactivate => "Only a suspended or expired one is reactivated; make a new one instead.",
-            ConnectionStep::Revoke | ConnectionStep::Expire => "It has ended for good.",
-        }
     }
 }
 
@@ -292,95 +201,63 @@ impl AllowedHours {
     }
 }
 
-/// A permanent pairing with another site, as it is kept. Its token is not in it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct Connection {
-    /// Its id here. The other site's end has another.
-    pub uuid: Uuid,
-    /// What people call it.
-    pub name: String,
-    /// Which end this site is.
-    pub direction: ConnectionDirection,
-    /// The other site's URL, in one spelling.
-    pub site_url: String,
-    /// Where it stands.
-    pub status: ConnectionStatus,
-    /// What it allows.
-    #[serde(flatten)]
-    pub policy: Policy,
-    /// Whether pulls must give a password.
-    pub has_download_password: bool,
-    /// How many pulls of a table there were.
-    pub downloads_used: u64,
-    /// How many records were pulled or set aside for pulls that are running.
-    pub records_downloaded: u64,
-    /// When it was approved.
-    #[serde(with = "time::serde::rfc3339::option")]
-    pub approved_at: Option<OffsetDateTime>,
-    /// Who approved it.
-    pub approved_by: Option<String>,
-    /// When it was suspended last.
-    #[serde(with = "time::serde::rfc3339::option")]
-    pub suspended_at: Option<OffsetDateTime>,
-    /// Who suspended it.
-    pub suspended_by: Option<String>,
-    /// Why it was suspended.
-    pub suspended_reason: Option<String>,
-    /// When it was revoked.
-    #[serde(with = "time::serde::rfc3339::option")]
-    pub revoked_at: Option<OffsetDateTime>,
-    /// Who revoked it.
-    pub revoked_by: Option<String>,
-    /// Why it was revoked.
-    pub revoked_reason: Option<String>,
-    /// Who made it.
-    pub created_by: String,
-    /// When it was made.
-    #[serde(with = "time::serde::rfc3339")]
-    pub created_at: OffsetDateTime,
-    /// When it was changed last, its counters left out.
-    #[serde(with = "time::serde::rfc3339")]
-    pub updated_at: OffsetDateTime,
-    /// When the other site used it last (sender), or this one did (receiver).
-    #[serde(with = "time::serde::rfc3339::option")]
-    pub last_connected_at: Option<OffsetDateTime>,
-    /// When a transfer through it ended last.
-    #[serde(with = "time::serde::rfc3339::option")]
-    pub last_transfer_at: Option<OffsetDateTime>,
-    /// How many transfers went through it.
-    pub total_transfers: u64,
-    /// How many records went through it.
-    pub total_records_transferred: u64,
-    /// How many bytes went through it.
-    pub total_bytes_transferred: u64,
-    /// Notes; what the other site answered to the registration is under `notification`.
-    pub metadata: Metadata,
-}
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
 
-impl Connection {
-    /// How many pulls of a table are left; `None` for no limit.
-    pub fn remaining_downloads(&self) -> Option<u64> {
-        self.policy.max_downloads.map(|most| most.saturating_sub(self.downloads_used))
+    use super::*;
+
+    #[test]
+    fn tables_are_allowed_and_approved_by_name_without_case() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let mut policy = Policy::default();
+        assert!(policy.table_allowed("users") && !policy.requires_approval("users"));
+        policy.excluded_tables = names(&["Secret"]);
+        assert!(policy.table_allowed("users") && !policy.table_allowed("secret") && policy.table_excluded("SECRET"));
+        policy.allowed_tables = names(&["users", "secret"]);
+        assert!(policy.table_allowed("USERS") && !policy.table_allowed("posts"));
+        assert!(!policy.table_allowed("secret"), "excluded wins");
+        policy.approval_mode = ApprovalMode::RequireApproval;
+        policy.auto_approve_tables = names(&["users"]);
+        assert!(policy.requires_approval("users"));
+        policy.approval_mode = ApprovalMode::PerTable;
+        assert!(!policy.requires_approval("Users") && policy.requires_approval("posts"));
     }
 
-    /// How many records are left; `None` for no limit.
-    pub fn remaining_records(&self) -> Option<u64> {
-        self.policy.max_records_total.map(|most| most.saturating_sub(self.records_downloaded))
+    #[test]
+    fn addresses_are_allowed_by_range() {
+        let mut policy = Policy::default();
+        let allowed = |policy: &Policy, text: &str| policy.address_allowed(Some(text.parse().unwrap()));
+        assert!(policy.address_allowed(None) && allowed(&policy, "192.0.2.1"));
+        let ranges = ["192.0.2.0/24", "::ffff:198.51.100.0/120", "2001:db8::/32", "203.0.113.7"];
+        policy.ip_whitelist = ranges.iter().map(|range| range.parse().unwrap()).collect();
+        for inside in ["192.0.2.255", "::ffff:192.0.2.1", "198.51.100.9", "2001:db8:1::", "203.0.113.7"] {
+            assert!(allowed(&policy, inside), "{inside}");
+        }
+        for outside in ["192.0.3.1", "::ffff:192.0.3.1", "198.51.101.9", "2001:db9::", "203.0.113.8", "::192.0.2.1"] {
+            assert!(!allowed(&policy, outside), "{outside}");
+        }
+        assert!(!policy.address_allowed(None), "an unknown one is not listed");
+        let shown: Vec<_> = policy.ip_whitelist.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["192.0.2.0/24", "198.51.100.0/24", "2001:db8::/32", "203.0.113.7"]);
+        for bad in ["", "x", "192.0.2.0/33", "192.0.2", "192.0.2.1/24/1", "::ffff:192.0.2.0/64", "2001:db8::/129"] {
+            assert_eq!(bad.parse::<AddressRange>().unwrap_err().kind(), ErrorKind::InvalidInput, "{bad}");
+        }
     }
 
-    /// Whether its date has passed at this moment.
-    pub fn is_past(&self, now: OffsetDateTime) -> bool {
-        self.policy.expires_at.is_some_and(|at| at <= now)
-    }
-
-    /// Whether a pull of this table is allowed: see [`Policy::table_allowed`].
-    pub fn table_allowed(&self, table: &str) -> bool {
-        self.policy.table_allowed(table)
-    }
-
-    /// Whether a pull of this table needs approval: see [`Policy::requires_approval`].
-    pub fn requires_approval(&self, table: &str) -> bool {
-        self.policy.requires_approval(table)
+    #[test]
+    fn hours_include_both_ends_and_may_span_midnight() {
+        let at = |hour: u8, minute: u8| {
+            datetime!(2026-01-02 00:00 UTC).replace_hour(hour).unwrap().replace_minute(minute).unwrap()
+        };
+        let day = AllowedHours::new(9, 17).unwrap();
+        assert!(day.contains(at(9, 0)) && day.contains(at(17, 59)) && !day.contains(at(8, 59)) && !day.contains(at(18, 0)));
+        let night = AllowedHours::new(22, 5).unwrap();
+        assert!(night.contains(at(22, 0)) && night.contains(at(0, 0)) && night.contains(at(5, 59)));
+        assert!(!night.contains(at(6, 0)) && !night.contains(at(21, 59)));
+        let one = AllowedHours::new(3, 3).unwrap();
+        assert!(one.contains(at(3, 30)) && !one.contains(at(4, 0)));
+        assert!(night.contains(datetime!(2026-01-02 01:00 +3)), "in UTC it is 22:00");
+        assert_eq!(AllowedHours::new(0, 24).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
 }

@@ -1,0 +1,260 @@
+//! The one place where access is decided. HTTP calls, WebSocket upgrades and every request on a channel ask here: who is it
+//! ([`Access`]), may he look or pull ([`Pass`]), and how much ([`Pull`]).
+//!
+//! What a connection allows is decided by [`domain::access`](crate::domain::access); here is what needs memory or the store:
+//! counting, taking allowances so that two at once cannot pass a limit, approvals, the history, and the events of what was
+//! refused. Nothing here holds a snapshot, a lock or a transaction while a peer is waited for.
+
+mod approval;
+mod attempts;
+mod lifecycle;
+mod pass;
+mod passwords;
+mod paused;
+mod pull;
+mod register;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::domain::access::{self, Denial, Use};
+use crate::domain::connection::{Connection, ConnectionDirection, Metadata};
+use crate::domain::event::EventKind;
+use crate::domain::session::Direction;
+use crate::error::{Error, ErrorKind};
+use crate::secret::{Code, Credential, Token};
+use crate::site::Site;
+use crate::store::records::{self, connections, events};
+use attempts::{Bound, origin};
+pub(crate) use pass::{Looked, Pass};
+use passwords::Passwords;
+pub(crate) use paused::Paused;
+use paused::PausedPulls;
+pub(crate) use pull::Pull;
+pub(crate) use register::NotRegistered;
+
+/// Why there is nothing to be had.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// It may not be.
+    Denied(Denial),
+    /// Something failed here.
+    Failed(Error),
+}
+
+impl From<Denial> for Refused {
+    fn from(denial: Denial) -> Self {
+        Refused::Denied(denial)
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Refused::Failed(error)
+    }
+}
+
+/// What came of asking for access.
+pub(crate) type Answer<T> = std::result::Result<T, Refused>;
+
+/// Who asks, as far as the host knows.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Caller {
+    /// The address, as the host trusts it.
+    pub(crate) address: Option<IpAddr>,
+    /// What he says of himself.
+    pub(crate) user_agent: Option<String>,
+}
+
+impl Caller {
+    fn named(&self) -> String {
+        match self.address {
+            Some(address) => format!("peer {}", address.to_canonical()),
+            None => "peer at an unknown address".to_owned(),
+        }
+    }
+}
+
+/// Decides on access for one site, and remembers what it must for that. A clone is the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Access(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    site: Site,
+    codes: Bound<Option<IpAddr>>,
+    registrations: Bound<Option<IpAddr>>,
+    passwords: Passwords,
+    refusals: Bound<Teller>,
+    strangers: Bound<()>,
+    paused: PausedPulls,
+}
+
+/// Whom an event of a refusal is counted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Teller {
+    Connection(Uuid),
+    Address(Option<IpAddr>),
+}
+
+impl Access {
+    pub(crate) fn new(site: &Site) -> Self {
+        let limits = site.limits();
+        let remembered = limits.remembered_addresses;
+        let events = limits.refused_events_per_minute;
+        Access(Arc::new(Shared {
+            site: site.clone(),
+            codes: Bound::new(limits.code_attempts_per_minute, remembered),
+            registrations: Bound::new(limits.registrations_per_minute, remembered),
+            passwords: Passwords::new(limits),
+            refusals: Bound::new(events, remembered),
+            strangers: Bound::new(events.saturating_mul(10), 1),
+            paused: PausedPulls::new(limits.paused_pulls),
+        }))
+    }
+
+    pub(crate) fn site(&self) -> &Site {
+        &self.0.site
+    }
+
+    /// Whether the site takes part in sync.
+    pub(crate) fn enabled(&self) -> Answer<()> {
+        match self.site().settings().enabled()? {
+            true => Ok(()),
+            false => Err(Denial::new(ErrorKind::Disabled).into()),
+        }
+    }
+
+    /// Lets in whoever has this token, onto a channel.
+    pub(crate) fn by_token(&self, token: &str, password: Option<&str>, caller: &Caller) -> Answer<Pass> {
+        let credential = Token::parse(token).ok().map(|token| token.credential());
+        self.by_connection(credential.as_ref(), password, caller, Use::New)
+    }
+
+    /// Lets in whoever has the token of this hash, for one call. A pull that goes on is not refused because its connection's
+    /// limits are used up: it has had its part of them.
+    pub(crate) fn by_hash(&self, hash: &str, password: Option<&str>, caller: &Caller, how: Use) -> Answer<Pass> {
+        self.by_connection(Credential::parse(hash).as_ref(), password, caller, how)
+    }
+
+    fn by_connection(
+        &self,
+        credential: Option<&Credential>,
+        password: Option<&str>,
+        caller: &Caller,
+        how: Use,
+    ) -> Answer<Pass> {
+        self.enabled()?;
+        self.0.paused.end_late(self.site());
+        let found = match credential {
+            None => None,
+            Some(credential) => records::read(self.site().store_ref(), |sql| {
+                let found = connections::by_lookup(sql, &credential.lookup(), ConnectionDirection::Sender)?;
+                let stored = found.as_ref().map(|found| connections::stored(sql, found.uuid)).transpose()?;
+                Ok(found.zip(stored.flatten()))
+            })?,
+        };
+        let Some((connection, stored)) = found else {
+            let denial = Denial::new(ErrorKind::InvalidToken);
+            self.note(&denial, None, caller);
+            return Err(denial.into());
+        };
+        let judged = access::usable(&connection, how, self.site().now(), caller.address);
+        let checked = judged.map_err(Refused::from).and_then(|()| match &stored.password_hash {
+            Some(hash) => self.0.passwords.check(Some(connection.uuid), caller.address, password, hash),
+            None => Ok(()),
+        });
+        if let Err(Refused::Denied(denial)) = &checked {
+            self.note(denial, Some(&connection), caller);
+        }
+        checked?;
+        Ok(Pass::of_connection(self.clone(), connection, stored, caller.clone()))
+    }
+
+    /// Lets in whoever has this code, which is used up by it.
+    pub(crate) fn by_code(&self, given: &str, caller: &Caller) -> Answer<(Code, Pass)> {
+        self.enabled()?;
+        self.0.paused.end_late(self.site());
+        let key = origin(caller.address);
+        self.0.codes.take(key).map_err(|wait| Denial::wait(ErrorKind::TooManyAttempts, wait))?;
+        let spent = self.spend(given, caller);
+        if !matches!(&spent, Err(error) if error.kind() == ErrorKind::InvalidCode) {
+            self.0.codes.give_back(key);
+        }
+        match spent {
+            Ok((code, session)) => Ok((code, Pass::of_session(self.clone(), session, caller.clone()))),
+            Err(error) if matches!(error.kind(), ErrorKind::InvalidCode | ErrorKind::CodeUsed) => {
+                let denial = Denial::new(error.kind());
+                self.note(&denial, None, caller);
+                Err(denial.into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn spend(&self, given: &str, caller: &Caller) -> crate::Result<(Code, Uuid)> {
+        let invalid = || Error::new(ErrorKind::InvalidCode, "there is no session to send with this code");
+        let code = Code::parse(given).ok_or_else(invalid)?;
+        let sessions = self.site().sessions();
+        // A session to receive is for this site to pull; nobody pulls from here with it.
+        if sessions.validate(code.as_str())?.direction != Direction::Send {
+            return Err(invalid());
+        }
+        let by = caller.address.map(|address| address.to_string());
+        let session = sessions.use_code(code.as_str(), by.as_deref())?;
+        log::info!("session {} is used by {}", session.uuid, by.as_deref().unwrap_or("an unknown address"));
+        Ok((code, session.uuid))
+    }
+
+    /// The pulls over HTTP that go on with a later call.
+    pub(crate) fn paused(&self) -> &PausedPulls {
+        &self.0.paused
+    }
+
+    /// Keeps that something was refused, as an event: no more of them than the limit, so that a storm does not fill the disk.
+    fn note(&self, denial: &Denial, connection: Option<&Connection>, caller: &Caller) {
+        let mut details = Metadata::new();
+        details.insert("reason".to_owned(), denial.kind.code().into());
+        if let Some(table) = &denial.table {
+            details.insert("table".to_owned(), crate::wire::excerpt(table).into());
+        }
+        self.tell(EventKind::AccessDenied, details, connection, denial.transfer, caller);
+    }
+
+    fn tell(
+        &self,
+        kind: EventKind,
+        mut details: Metadata,
+        connection: Option<&Connection>,
+        transfer: Option<Uuid>,
+        caller: &Caller,
+    ) {
+        let by = connection.map_or_else(|| caller.named(), actor);
+        log::info!("{by}: {kind} {}", serde_json::Value::Object(details.clone()));
+        let teller = match connection {
+            Some(connection) => Teller::Connection(connection.uuid),
+            None => Teller::Address(origin(caller.address)),
+        };
+        // Its own bound first: what one address has too much of takes nothing from others.
+        let bounded = self.0.refusals.take(teller).is_err() || (connection.is_none() && self.0.strangers.take(()).is_err());
+        if bounded {
+            return;
+        }
+        if let Some(address) = caller.address {
+            details.insert("address".to_owned(), address.to_canonical().to_string().into());
+        }
+        let (now, uuid) = (self.site().now(), connection.map(|connection| connection.uuid));
+        let told = self.site().change(|sql| events::add(sql, now, kind, &by, uuid, transfer, details.clone()));
+        if let Err(error) = told {
+            // The refusal stands all the same, and the log has it.
+            log::warn!("a refusal cannot be kept as an event: {error}");
+        }
+    }
+}
+
+/// Who does what the other end of a connection does, in events and histories.
+fn actor(connection: &Connection) -> String {
+    format!("peer {}", connection.site_url)
+}

@@ -1,0 +1,204 @@
+//! One pull of a table that was let begin: what it may still take, and its place in the history.
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::domain::connection::Connection;
+use crate::domain::transfer::{TransferCounters, TransferStatus};
+use crate::error::{ErrorKind, Result};
+use crate::site::Site;
+use crate::store::Sql;
+use crate::store::records::transfers::{self, Change};
+use crate::store::records::{self, connections};
+
+/// What the history says of a pull that its receiver gave up.
+const GIVEN_UP: &str = "the receiver ended before the last page";
+
+/// How often a running pull says in the store that it is alive.
+const SIGN_OF_LIFE: time::Duration = time::Duration::minutes(1);
+
+/// A pull of one table that may go on. Dropped before its end, it is one that the receiver gave up.
+///
+/// Where its connection has a limit on records, the records of a page are counted before they are sent, and nothing is set
+/// aside between pages: what is not sent yet is there for whoever asks first. Where there is no limit, they are counted with
+/// its signs of life and at its end.
+#[derive(Debug)]
+pub(crate) struct Pull {
+    site: Site,
+    begun: Begun,
+    sent: TransferCounters,
+    /// Of the records that were sent, those that the connection has counted.
+    counted: u64,
+    told: OffsetDateTime,
+    /// Why it ends early, if it does.
+    why: Option<String>,
+    /// Its end is not kept yet.
+    open: bool,
+}
+
+/// A pull as a transaction begins it. It is no [`Pull`] yet: the transaction may still fail.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub(super) transfer: Uuid,
+    /// The table's own name.
+    pub(super) table: String,
+    /// `None` for a session, which has no limits.
+    pub(super) connection: Option<Uuid>,
+    pub(super) actor: String,
+    pub(super) allowed: Allowed,
+}
+
+/// What a connection allowed when it was read last.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Allowed {
+    /// Records in one answer.
+    per_page: u64,
+    /// Records in all, if there is a limit on them.
+    left: Option<u64>,
+}
+
+impl Allowed {
+    /// What somebody with a code is allowed.
+    pub(super) const ALL: Allowed = Allowed { per_page: u64::MAX, left: None };
+
+    pub(super) fn by(connection: &Connection) -> Self {
+        Allowed { per_page: connection.policy.max_records_per_request, left: connection.remaining_records() }
+    }
+}
+
+impl Pull {
+    pub(super) fn new(site: &Site, begun: Begun) -> Self {
+        let (site, told) = (site.clone(), site.now());
+        Pull { site, begun, sent: TransferCounters::default(), counted: 0, told, why: Some(GIVEN_UP.to_owned()), open: true }
+    }
+
+    pub(super) fn transfer(&self) -> Uuid {
+        self.begun.transfer
+    }
+
+    pub(super) fn table(&self) -> &str {
+        &self.begun.table
+    }
+
+    /// How many of the records that are wanted are worth reading: no more can be sent at once.
+    pub(crate) fn most(&self, wanted: u64) -> u64 {
+        let Allowed { per_page, left } = self.begun.allowed;
+        wanted.min(per_page).min(left.unwrap_or(u64::MAX))
+    }
+
+    /// Most records that one answer may have.
+    pub(crate) fn per_answer(&self) -> u64 {
+        self.begun.allowed.per_page
+    }
+
+    /// Takes over what the connection now allows.
+    pub(super) fn allow(&mut self, connection: &Connection) -> Result<()> {
+        let mut allowed = Allowed::by(connection);
+        let (uuid, uncounted) = (connection.uuid, self.uncounted());
+        if let Some(left) = allowed.left.filter(|_| uncounted > 0) {
+            // There was no limit before: what was sent until now counts for it.
+            records::write(self.site.store_ref(), |sql| connections::count_records(sql, uuid, uncounted))?;
+            self.counted = self.counted.saturating_add(uncounted);
+            allowed.left = Some(left.saturating_sub(uncounted));
+        }
+        self.begun.allowed = allowed;
+        Ok(())
+    }
+
+    /// Takes the records of a page off what the connection allows, and says how many of them may be sent: fewer than there
+    /// are when somebody else took some meanwhile.
+    pub(super) fn take(&mut self, records: u64) -> Result<u64> {
+        let (Some(uuid), Some(left)) = (self.begun.connection, self.begun.allowed.left) else { return Ok(records) };
+        if records == 0 {
+            return Ok(0);
+        }
+        let taken = records::write(self.site.store_ref(), |sql| connections::take_records(sql, uuid, records))?;
+        self.counted = self.counted.saturating_add(taken);
+        self.begun.allowed.left = Some(left.saturating_sub(taken));
+        Ok(taken)
+    }
+
+    fn uncounted(&self) -> u64 {
+        self.sent.records_transferred.saturating_sub(self.counted)
+    }
+
+    /// Counts for the connection what was sent without being taken before.
+    fn count(&self, sql: &mut dyn Sql) -> Result<()> {
+        match (self.begun.connection, self.uncounted()) {
+            (None, _) | (_, 0) => Ok(()),
+            (Some(connection), uncounted) => connections::count_records(sql, connection, uncounted),
+        }
+    }
+
+    /// Counts what was sent.
+    pub(crate) fn sent(&mut self, records: u64, bytes: u64) {
+        self.sent.records_transferred = self.sent.records_transferred.saturating_add(records);
+        self.sent.bytes_transferred = self.sent.bytes_transferred.saturating_add(bytes);
+    }
+
+    /// Says now and then in the store that it is alive, and how far it is.
+    pub(super) fn show_life(&mut self, now: OffsetDateTime) -> Result<()> {
+        // A clock that was set back shows life, too.
+        if (now - self.told).abs() < SIGN_OF_LIFE {
+            return Ok(());
+        }
+        self.site.change(|sql| {
+            self.count(sql)?;
+            transfers::progress(sql, now, self.begun.transfer, &self.sent)
+        })?;
+        (self.told, self.counted) = (now, self.sent.records_transferred);
+        Ok(())
+    }
+
+    /// All records were sent.
+    pub(crate) fn complete(mut self) -> Result<()> {
+        self.why = None;
+        self.end()
+    }
+
+    /// It ended early, for this reason.
+    pub(crate) fn fail(mut self, why: &str) -> Result<()> {
+        self.why = Some(why.to_owned());
+        self.end()
+    }
+
+    /// Keeps its end, unless that was done. When the store is busy it is tried once more as this is dropped.
+    fn end(&mut self) -> Result<()> {
+        if !self.open {
+            return Ok(());
+        }
+        let now = self.site.now();
+        self.site.change(|sql| {
+            self.count(sql)?;
+            self.close(sql, now)
+        })?;
+        self.open = false;
+        Ok(())
+    }
+
+    fn close(&self, sql: &mut dyn Sql, now: OffsetDateTime) -> Result<()> {
+        // Somebody here may have ended it meanwhile, or taken it out of the history.
+        match transfers::by_uuid(sql, self.begun.transfer)? {
+            None => return Ok(()),
+            Some(known) if known.status == TransferStatus::InProgress => {}
+            Some(known) => return transfers::settle(sql, now, &known, &self.sent),
+        }
+        let change = match &self.why {
+            None => Change::Complete(&self.sent),
+            Some(why) => {
+                transfers::progress(sql, now, self.begun.transfer, &self.sent)?;
+                Change::Fail(why)
+            }
+        };
+        transfers::change(sql, now, &self.begun.actor, self.begun.transfer, change).map(|_| ())
+    }
+}
+
+impl Drop for Pull {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            let level = if error.kind() == ErrorKind::Locked { log::Level::Warn } else { log::Level::Error };
+            log::log!(level, "the end of transfer {} cannot be kept: {error}", self.begun.transfer);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What can be typed after `pull` and after the commands that look at another site.
+
+use std::time::Duration;
+
+use clap::{ArgGroup, Args};
+use rowferry::Strategy;
+
+use super::secret::Access;
+use super::{By, Db, Format, Network};
+use crate::values::{seconds, table_strategy};
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("who").args(["code", "token", "token_file", "connection"]).required(true))]
+pub struct PullArgs {
+    /// The other site, like https://shop.example
+    #[arg(required_unless_present = "connection", conflicts_with = "connection")]
+    pub url: Option<String>,
+
+    #[command(flatten)]
+    pub db: Db,
+
+    /// A receiver connection that is kept in the database, by its name or uuid, instead of a URL
+    #[arg(long, value_name = "NAME_OR_UUID")]
+    pub connection: Option<String>,
+
+    #[command(flatten)]
+    pub access: Access,
+
+    /// A table to pull, by the other site's name for it; may be given again. Without it all are pulled
+    #[arg(long = "table", value_name = "TABLE")]
+    pub tables: Vec<String>,
+
+    /// What to do with a record whose key exists here
+    ///
+    /// skip: leave the row as it is. overwrite: the record's columns replace the row's. merge: the record's columns that are
+    /// not null replace the row's. append: add the record as a new row with a new key. Without it: what the connection says
+    /// that is pulled through, else skip.
+    #[arg(long, value_name = "skip|overwrite|merge|append")]
+    pub strategy: Option<Strategy>,
+
+    /// Another strategy for one table; may be given again
+    #[arg(long = "table-strategy", value_name = "TABLE=STRATEGY", value_parser = table_strategy)]
+    pub table_strategies: Vec<(String, Strategy)>,
+
+    /// Records to ask for at a time
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub batch_size: u32,
+
+    /// Let tables fail that are missing here, instead of making them
+    #[arg(long)]
+    pub no_create_tables: bool,
+
+    /// Leave out columns that the table here lacks, instead of failing the table
+    #[arg(long)]
+    pub ignore_extra_columns: bool,
+
+    /// Try everything and report it, but keep nothing. The code is spent all the same
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// How long to wait for someone on the other side to approve the pull, where that is needed. Without it, nothing is
+    /// waited for: the same pull may be started again after the approval
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "code")]
+    pub wait_for_approval: Option<Duration>,
+
+    #[command(flatten)]
+    pub by: By,
+
+    #[command(flatten)]
+    pub network: Network,
+
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct TablesArgs {
+    #[command(flatten)]
+    pub remote: Remote,
+
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct TableArgs {
+    /// The table, by the other site's name for it
+    pub table: String,
+
+    #[command(flatten)]
+    pub remote: Remote,
+
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct RecordsArgs {
+    /// The table, by the other site's name for it
+    pub table: String,
+
+    /// Most records to show
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: u64,
+
+    /// How many records to leave out first
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub offset: u64,
+
+    #[command(flatten)]
+    pub remote: Remote,
+
+    #[command(flatten)]
+    pub format: Format,
+}
+
+/// Another site that is looked at.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("who").args(["code", "token", "token_file"]).required(true))]
+pub struct Remote {
+    /// The other site, like https://shop.example
+    pub url: String,
+
+    #[command(flatten)]
+    pub access: Access,
+
+    #[command(flatten)]
+    pub network: Network,
+}

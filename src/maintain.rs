@@ -1,0 +1,150 @@
+//! What a site does from time to time, because nothing runs by itself.
+
+use time::{Duration, OffsetDateTime};
+
+#[cfg(feature = "client")]
+use crate::client::ConnectOptions;
+use crate::error::{Error, Result};
+use crate::import::Import;
+#[cfg(feature = "client")]
+use crate::notify::Delivered;
+use crate::site::Site;
+use crate::store::records::{self, events, sessions};
+
+/// Who it is that does all this, as events tell it.
+const MAINTENANCE: &str = "maintenance";
+
+/// What maintenance did.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Maintenance {
+    /// Connections whose date or a limit of which has passed.
+    pub expired_connections: u64,
+    /// Transfers that nobody approved in time.
+    pub expired_approvals: u64,
+    /// Transfers whose program has died.
+    pub failed_transfers: u64,
+    /// Pulls that have died: what they kept for themselves was dropped.
+    pub dropped_pulls: u64,
+    /// Sessions that had ended.
+    pub deleted_sessions: u64,
+    /// Transfers that ended long ago.
+    pub pruned_transfers: u64,
+    /// Old events.
+    pub pruned_events: u64,
+    /// What other sites were told.
+    #[cfg(feature = "client")]
+    pub delivered: Delivered,
+    /// What went wrong. Each part is tried whatever became of the others.
+    pub errors: Vec<Error>,
+}
+
+impl Maintenance {
+    /// Does one part.
+    fn part<T: Default>(&mut self, doing: &str, part: impl FnOnce() -> Result<T>) -> T {
+        part().unwrap_or_else(|error| {
+            let error = error.while_doing(doing);
+            log::warn!("maintenance: {error}");
+            self.errors.push(error);
+            T::default()
+        })
+    }
+}
+
+impl Site {
+    /// Does what is to be done from time to time: lets connections and approvals expire whose time is over; fails transfers
+    /// that are in progress, and drops what pulls kept for themselves, when nothing was heard of them for
+    /// [`Limits::abandoned_time`](crate::Limits::abandoned_time); deletes sessions that ended before
+    /// [`Limits::ended_session_time`](crate::Limits::ended_session_time), transfers that ended before
+    /// [`Limits::transfer_time`](crate::Limits::transfer_time) and events older than
+    /// [`Limits::event_time`](crate::Limits::event_time); and, with the feature `client`, sends what other sites are still to
+    /// be told.
+    ///
+    /// Nothing calls it but the host: every minute is often enough. `rowferry serve` does so. Several programs may call it
+    /// at once. Where other sites are slow, it takes [`Limits::delivery_time`](crate::Limits::delivery_time) and a few minutes
+    /// more at most; see [`Notifier::deliver`](crate::Notifier::deliver).
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let site = rowferry::Site::open(folder.path().join("shop.db"))?;
+    /// let done = site.maintain()?;
+    /// for error in &done.errors {
+    ///     eprintln!("{error}");
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The first one, if nothing could be done at all; otherwise what went wrong is in [`Maintenance::errors`].
+    pub fn maintain(&self) -> Result<Maintenance> {
+        #[cfg(feature = "client")]
+        return self.maintain_with(ConnectOptions::default());
+        #[cfg(not(feature = "client"))]
+        self.maintain_here().finished()
+    }
+
+    /// [`Site::maintain`], asking other sites with these options: see [`Site::notifier`].
+    ///
+    /// # Errors
+    /// Those of [`Site::maintain`].
+    #[cfg(feature = "client")]
+    pub fn maintain_with(&self, options: ConnectOptions) -> Result<Maintenance> {
+        let mut done = self.maintain_here();
+        let notifier = self.notifier(options).by(MAINTENANCE);
+        const TELLING: &str = "telling other sites";
+        done.delivered = done.part(TELLING, || notifier.deliver());
+        if let Some(error) = done.delivered.error.take() {
+            done.part(TELLING, || Err::<(), _>(error));
+        }
+        done.finished()
+    }
+
+    /// All but what needs the network.
+    fn maintain_here(&self) -> Maintenance {
+        let (store, limits, now) = (self.store_ref(), self.limits(), self.now());
+        let mut done = Maintenance::default();
+        done.expired_connections = done.part("expiring connections", || self.connections().by(MAINTENANCE).expire());
+        let transfers = self.transfers().by(MAINTENANCE);
+        done.expired_approvals = done.part("expiring approvals", || transfers.expire_pending_approvals());
+        if let Some(before) = earlier(now, limits.abandoned_time) {
+            done.failed_transfers = done.part("failing dead transfers", || transfers.fail_abandoned(before));
+        }
+        done.dropped_pulls =
+            done.part("dropping what dead pulls left", || Import::new(store, limits, &**self.clock()).drop_abandoned());
+        // A look first, which needs no write lock.
+        if let Some(before) = earlier(now, limits.ended_session_time) {
+            done.deleted_sessions =
+                done.part("deleting sessions", || match records::read(store, |sql| sessions::any_ended(sql, before))? {
+                    true => records::write(store, |sql| sessions::delete_ended(sql, before)),
+                    false => Ok(0),
+                });
+        }
+        if let Some(before) = earlier(now, limits.transfer_time) {
+            done.pruned_transfers = done.part("pruning transfers", || transfers.prune(before));
+        }
+        if let Some(before) = earlier(now, limits.event_time) {
+            done.pruned_events =
+                done.part("pruning events", || match records::read(store, |sql| events::any_before(sql, before))? {
+                    true => records::write(store, |sql| events::prune(sql, before)),
+                    false => Ok(0),
+                });
+        }
+        done
+    }
+}
+
+impl Maintenance {
+    fn finished(mut self) -> Result<Self> {
+        // Each part begins with the store: if it cannot be asked, none of them can be done.
+        const PARTS: usize = if cfg!(feature = "client") { 8 } else { 7 };
+        match self.errors.len() >= PARTS {
+            true => Err(self.errors.swap_remove(0)),
+            false => Ok(self),
+        }
+    }
+}
+
+/// The moment so long before another one; `None` if there is no such moment: then nothing is old enough.
+fn earlier(now: OffsetDateTime, time: std::time::Duration) -> Option<OffsetDateTime> {
+    now.checked_sub(Duration::try_from(time).ok()?)
+}

@@ -1,0 +1,141 @@
+//! Answers over HTTP.
+
+use std::time::Duration;
+
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION};
+use http::{Response, StatusCode};
+use serde::Serialize;
+
+use super::body::Body;
+use crate::access::Refused;
+use crate::domain::access::Denial;
+use crate::error::Error;
+use crate::wire::api::{self, BadRequest, Refusal};
+
+const JSON: &str = "application/json; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// A good answer.
+pub(super) fn good(message: &impl Serialize) -> Response<Body> {
+    json(StatusCode::OK, api::encode(message))
+}
+
+pub(super) fn json(status: StatusCode, body: impl Into<Vec<u8>>) -> Response<Body> {
+    answer(status, JSON, Body::from(body.into()))
+}
+
+/// A good answer whose body may be long.
+pub(super) fn records(body: Body) -> Response<Body> {
+    answer(StatusCode::OK, JSON, body)
+}
+
+fn answer(status: StatusCode, content_type: &'static str, body: Body) -> Response<Body> {
+    let length = body.known_length();
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if let Some(length) = length {
+        // Said here and not by whoever sends it: the answer to HEAD has the length of a body that it does not have.
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=0, private, must-revalidate"));
+    response
+}
+
+/// An answer as the reference gives it where no call of its own answers.
+fn plain_error(status: StatusCode) -> Response<Body> {
+    detail(status, status.canonical_reason().unwrap_or("Error"))
+}
+
+/// The same in words of our own: for what never reached a call.
+pub(super) fn detail(status: StatusCode, detail: &str) -> Response<Body> {
+    json(status, serde_json::json!({ "errors": { "detail": detail } }).to_string())
+}
+
+pub(super) fn not_found() -> Response<Body> {
+    plain_error(StatusCode::NOT_FOUND)
+}
+
+pub(super) fn too_large() -> Response<Body> {
+    plain_error(StatusCode::PAYLOAD_TOO_LARGE)
+}
+
+pub(super) fn bad_request(bad: &BadRequest) -> Response<Body> {
+    json(StatusCode::BAD_REQUEST, bad.body())
+}
+
+/// A refusal of a call.
+pub(super) fn refused(status: StatusCode, refusal: &Refusal) -> Response<Body> {
+    json(status, api::encode(refusal))
+}
+
+/// A refusal of a call, in the reference's own words and with nothing else.
+pub(super) fn refused_plainly(status: StatusCode, text: &str) -> Response<Body> {
+    refused(status, &Refusal::new(text))
+}
+
+/// The answer to a call that is denied, or has failed.
+pub(super) fn not_allowed(why: &Refused, failed: &str) -> Response<Body> {
+    match why {
+        Refused::Denied(denial) => denied(denial),
+        Refused::Failed(error) => broken_call(error, failed),
+    }
+}
+
+pub(super) fn denied(denial: &Denial) -> Response<Body> {
+    let refusal = Refusal::new(denial.http_text()).with_transfer(denial.transfer);
+    let refusal = if denial.is_references() { refusal } else { refusal.with_code(denial.kind) };
+    let status = StatusCode::from_u16(denial.http_status()).unwrap_or(StatusCode::FORBIDDEN);
+    with_wait(refused(status, &refusal), denial.retry_after)
+}
+
+/// The answer to an upgrade that is denied, or has failed.
+pub(super) fn no_upgrade(why: &Refused) -> Response<Body> {
+    match why {
+        Refused::Denied(denial) => {
+            let status = if denial.retry_after.is_some() { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::FORBIDDEN };
+            with_wait(text(status, &denial.socket_text()), denial.retry_after)
+        }
+        Refused::Failed(error) => broken(error),
+    }
+}
+
+fn with_wait(mut response: Response<Body>, wait: Option<Duration>) -> Response<Body> {
+    if let Some(wait) = wait {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+fn text(status: StatusCode, why: &str) -> Response<Body> {
+    answer(status, TEXT, Body::from(why.as_bytes().to_vec()))
+}
+
+pub(super) fn forbidden(why: &str) -> Response<Body> {
+    text(StatusCode::FORBIDDEN, why)
+}
+
+pub(super) fn expected_upgrade() -> Response<Body> {
+    let mut response = text(StatusCode::BAD_REQUEST, "Expected WebSocket upgrade");
+    response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    response
+}
+
+/// The peer learns that it failed; the log learns why.
+pub(super) fn broken(error: &Error) -> Response<Body> {
+    log::error!("a request failed: {error}");
+    plain_error(failed_with(error))
+}
+
+/// The same, in the words that the call has for it.
+pub(super) fn broken_call(error: &Error, failed: &str) -> Response<Body> {
+    log::error!("a request failed: {error}");
+    // Not 503, also where it may pass: to the reference that means that the site takes part in no sync.
+    refused(StatusCode::INTERNAL_SERVER_ERROR, &Refusal::new(failed))
+}
+
+fn failed_with(error: &Error) -> StatusCode {
+    if error.is_retryable() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::INTERNAL_SERVER_ERROR }
+}

@@ -1,0 +1,70 @@
+//! Who is let onto a channel.
+
+// A refusal is an answer to send, of the type that all answers have; it is made once for each connection.
+#![expect(clippy::result_large_err)]
+
+use http::header::{
+    CONNECTION, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use http::{HeaderMap, Request, Response, StatusCode, Version};
+use tungstenite::handshake::derive_accept_key;
+use zeroize::Zeroizing;
+
+use super::answers::{expected_upgrade, forbidden, no_upgrade};
+use super::body::Body;
+use super::channel::{ChannelSession, Topics};
+use super::head::has_token;
+use super::query::parameter;
+use crate::access::{Access, Caller};
+
+/// A peer that is let onto a channel.
+#[derive(Debug)]
+pub struct Upgrade {
+    /// The answer that turns the connection into a WebSocket: 101, with nothing to follow but WebSocket frames.
+    pub response: Response<()>,
+    /// The peer's channel.
+    pub session: ChannelSession,
+}
+
+/// Lets a peer in, or gives the answer that refuses it. Its code is used up only if everything else is as it should be.
+pub(super) fn upgrade<T>(access: &Access, request: &Request<T>, caller: &Caller) -> Result<Upgrade, Response<Body>> {
+    access.enabled().map_err(|refused| no_upgrade(&refused))?;
+    let spoken = request.version() == Version::HTTP_11;
+    let accept = accept_key(request.headers()).filter(|_| spoken).ok_or_else(expected_upgrade)?;
+    let parameter = |name| parameter(request.uri().query(), name).map(Zeroizing::new);
+    // A token wins over a code.
+    let let_in = match (parameter("token"), parameter("code")) {
+        (Some(token), _) => {
+            let password = parameter("password");
+            access.by_token(&token, password.as_deref().map(String::as_str), caller).and_then(|pass| {
+                pass.connected()?;
+                Ok((Topics::of_connection(&pass), pass))
+            })
+        }
+        (None, Some(code)) => access.by_code(&code, caller).map(|(code, pass)| (Topics::Code(code), pass)),
+        (None, None) => return Err(forbidden("Missing authentication")),
+    };
+    let (topics, pass) = let_in.map_err(|refused| no_upgrade(&refused))?;
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    Ok(Upgrade { response, session: ChannelSession::new(access.site(), topics, pass) })
+}
+
+/// The accept key for a request that asks for a WebSocket as RFC 6455 says; `None` for any other.
+fn accept_key(headers: &HeaderMap) -> Option<HeaderValue> {
+    let single = |name: &HeaderName| {
+        let mut values = headers.get_all(name).iter();
+        values.next().filter(|_| values.next().is_none())
+    };
+    let wants = has_token(headers, &UPGRADE, "websocket") && has_token(headers, &CONNECTION, "upgrade");
+    let version = single(&SEC_WEBSOCKET_VERSION)?.as_bytes() == b"13";
+    let key = single(&SEC_WEBSOCKET_KEY)?.as_bytes();
+    // Sixteen bytes in base64.
+    let right =
+        key.len() == 24 && key.ends_with(b"==") && base64::Engine::decode(&base64::prelude::BASE64_STANDARD, key).is_ok();
+    if wants && version && right { HeaderValue::try_from(derive_accept_key(key)).ok() } else { None }
+}

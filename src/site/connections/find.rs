@@ -1,0 +1,138 @@
+//! Finding connections, and judging them.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::new::verify;
+use super::{Connections, found, not_found};
+use crate::domain::connection::{Connection, ConnectionDirection, ConnectionFilter};
+use crate::domain::url::SiteUrl;
+use crate::error::{Error, ErrorKind, Result};
+use crate::secret::{Credential, Token};
+use crate::store::Sql;
+use crate::store::records::{self, connections};
+
+const BOTH: [ConnectionDirection; 2] = [ConnectionDirection::Sender, ConnectionDirection::Receiver];
+
+impl Connections<'_> {
+    /// A connection by its id.
+    pub fn get(&self, uuid: Uuid) -> Result<Connection> {
+        self.read(|sql| found(sql, uuid))
+    }
+
+    /// A connection by its id, or by its name if that is the name of one only.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound); [`InvalidInput`](ErrorKind::InvalidInput) for a name that several have.
+    pub fn find(&self, name_or_uuid: &str) -> Result<Connection> {
+        let text = name_or_uuid.trim();
+        if let Ok(uuid) = text.parse::<Uuid>()
+            && let Some(connection) = self.read(|sql| connections::by_uuid(sql, uuid))?
+        {
+            return Ok(connection);
+        }
+        let mut named = self.read(|sql| connections::by_name(sql, text))?;
+        match (named.pop(), named.is_empty()) {
+            (Some(connection), true) => Ok(connection),
+            (Some(_), false) => Err(Error::new(ErrorKind::InvalidInput, format!("several connections are named {text:?}"))
+                .with_hint("Give the uuid of the one that you mean.")),
+            (None, _) => Err(Error::new(ErrorKind::NotFound, format!("there is no connection {text:?}"))
+                .with_hint("`connections list` shows those that there are.")),
+        }
+    }
+
+    /// The connections that a filter chooses, the oldest first.
+    pub fn list(&self, filter: &ConnectionFilter) -> Result<Vec<Connection>> {
+        self.read(|sql| connections::list(sql, filter, self.site.limits().listed))
+    }
+
+    /// How many connections a filter chooses, its limit and offset left out.
+    pub fn count(&self, filter: &ConnectionFilter) -> Result<u64> {
+        self.read(|sql| connections::count(sql, filter))
+    }
+
+    /// The sender connection of a token, if it may be used now and from this address. Nothing is counted, and neither
+    /// password nor tables are looked at.
+    ///
+    /// # Errors
+    /// The first of these that is so: [`InvalidToken`](ErrorKind::InvalidToken),
+    /// [`ConnectionNotActive`](ErrorKind::ConnectionNotActive), [`ConnectionExpired`](ErrorKind::ConnectionExpired),
+    /// [`DownloadLimit`](ErrorKind::DownloadLimit), [`RecordLimit`](ErrorKind::RecordLimit),
+    /// [`AddressNotAllowed`](ErrorKind::AddressNotAllowed), [`OutsideAllowedHours`](ErrorKind::OutsideAllowedHours).
+    pub fn validate(&self, token: &str, address: Option<IpAddr>) -> Result<Connection> {
+        let invalid = || {
+            Error::new(ErrorKind::InvalidToken, "there is no connection with this token")
+                .with_hint("Check the token, or ask the other site for a new one.")
+        };
+        let lookup = Token::parse(token).map_err(|_| invalid())?.credential().lookup();
+        let connection = self.read(|sql| connections::by_lookup(sql, &lookup, ConnectionDirection::Sender))?;
+        let connection = connection.ok_or_else(invalid)?;
+        connection.judge(self.site.now(), address)?;
+        Ok(connection)
+    }
+
+    /// Whether this is the password that pulls through a connection must give; true for one that needs none. It takes some
+    /// ten milliseconds and 19 MiB of memory: whoever lets strangers try must bound how often.
+    pub fn validate_download_password(&self, uuid: Uuid, password: &str) -> Result<bool> {
+        match self.read(|sql| connections::stored(sql, uuid))?.ok_or_else(|| not_found(uuid))?.password_hash {
+            Some(hash) => verify(password, &hash),
+            None => Ok(true),
+        }
+    }
+
+    /// The connection of a token, in either direction. A text that can be no token has none.
+    pub fn find_by_token(&self, token: &str) -> Result<Option<Connection>> {
+        let Ok(token) = Token::parse(token) else { return Ok(None) };
+        let lookup = token.credential().lookup();
+        self.read(|sql| either(sql, &lookup))
+    }
+
+    /// The connection with the site of a URL, in whichever spelling. A text that is no URL has none.
+    pub fn find_by_site_url(&self, url: &str, direction: ConnectionDirection) -> Result<Option<Connection>> {
+        let Ok(url) = SiteUrl::parse(url) else { return Ok(None) };
+        let url = url.to_string();
+        self.read(|sql| connections::by_site_url(sql, &url, direction))
+    }
+
+    /// The connection with the site of a URL whose token has this hash (SHA-256 in lower-case hex, what the protocol calls
+    /// `auth_token_hash`), in either direction.
+    pub fn find_by_site_url_and_hash(&self, url: &str, hash: &str) -> Result<Option<Connection>> {
+        let (Ok(url), Some(credential)) = (SiteUrl::parse(url), Credential::parse(hash)) else { return Ok(None) };
+        let (url, lookup) = (url.to_string(), credential.lookup());
+        let found = self.read(|sql| either(sql, &lookup))?;
+        Ok(found.filter(|connection| connection.site_url == url))
+    }
+
+    /// The connection whose token has this hash: see [`Connections::find_by_site_url_and_hash`].
+    pub fn find_by_hash(&self, hash: &str, direction: ConnectionDirection) -> Result<Option<Connection>> {
+        let Some(credential) = Credential::parse(hash) else { return Ok(None) };
+        let lookup = credential.lookup();
+        self.read(|sql| connections::by_lookup(sql, &lookup, direction))
+    }
+
+    /// Active connections whose date passes within this time, the next one first; at most
+    /// [`Limits::listed`](crate::Limits::listed).
+    pub fn expiring_soon(&self, within: Duration) -> Result<Vec<Connection>> {
+        let now = self.site.now();
+        // Beyond what the clock can name there is no date.
+        let until = time::Duration::try_from(within).ok().and_then(|within| now.checked_add(within));
+        let until = until.unwrap_or(time::PrimitiveDateTime::MAX.assume_utc());
+        self.read(|sql| connections::expiring(sql, now, until, self.site.limits().listed))
+    }
+
+    pub(super) fn read<T>(&self, work: impl FnMut(&mut dyn Sql) -> Result<T>) -> Result<T> {
+        records::read(self.site.store_ref(), work)
+    }
+}
+
+/// The connection with this lookup. There are never two: a site is not connected to itself.
+fn either(sql: &mut dyn Sql, lookup: &str) -> Result<Option<Connection>> {
+    for direction in BOTH {
+        if let Some(connection) = connections::by_lookup(sql, lookup, direction)? {
+            return Ok(Some(connection));
+        }
+    }
+    Ok(None)
+}

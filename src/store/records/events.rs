@@ -1,0 +1,98 @@
+//! Events. They are only added, and dropped when they are old.
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Fields, number, unreadable};
+use crate::clock;
+use crate::domain::connection::Metadata;
+use crate::domain::event::{self, Event, EventFilter, EventKind};
+use crate::domain::value::Value;
+use crate::error::Result;
+use crate::store::Sql;
+
+/// Keeps what happened, in the transaction that it happens in. The details hold no secret; what a peer or a person wrote is
+/// to be [cleaned](event::cleaned) before it is put into them. The actor is cleaned here.
+pub(crate) fn add(
+    sql: &mut dyn Sql,
+    now: OffsetDateTime,
+    kind: EventKind,
+    actor: &str,
+    connection: Option<Uuid>,
+    transfer: Option<Uuid>,
+    details: Metadata,
+) -> Result<()> {
+    let insert = "INSERT INTO rowferry_events (id, at, kind, actor, connection, transfer, details) \
+                  SELECT coalesce(max(id), 0) + 1, ?1, ?2, ?3, ?4, ?5, ?6 FROM rowferry_events";
+    let uuid = |uuid: Option<Uuid>| Value::from(uuid.map(|uuid| uuid.to_string()));
+    let row = [
+        clock::to_text(now).into(),
+        kind.as_str().into(),
+        event::cleaned_actor(actor).into(),
+        uuid(connection),
+        uuid(transfer),
+        serde_json::Value::Object(details).to_string().into(),
+    ];
+    sql.execute(insert, &row).map(|_| ())
+}
+
+/// Those that a filter chooses, in the order of their numbers or against it.
+pub(crate) fn list(sql: &mut dyn Sql, filter: &EventFilter, most: u32) -> Result<Vec<Event>> {
+    let mut parameters: Vec<Value> = vec![integer(filter.after)];
+    let mut which = "WHERE id > ?1".to_owned();
+    for (column, uuid) in [("connection", filter.connection), ("transfer", filter.transfer)] {
+        if let Some(uuid) = uuid {
+            parameters.push(uuid.to_string().into());
+            which.push_str(&format!(" AND {column} = ?{}", parameters.len()));
+        }
+    }
+    if !filter.kinds.is_empty() {
+        let first = parameters.len() + 1;
+        parameters.extend(filter.kinds.iter().map(|kind| kind.as_str().into()));
+        let places: Vec<_> = (first..=parameters.len()).map(|place| format!("?{place}")).collect();
+        which.push_str(&format!(" AND kind IN ({})", places.join(", ")));
+    }
+    parameters.push(i64::from(filter.limit.min(most)).into());
+    let order = if filter.newest_first { "DESC" } else { "ASC" };
+    let select = format!(
+        "SELECT id, at, kind, actor, connection, transfer, details FROM rowferry_events {which} \
+         ORDER BY id {order} LIMIT ?{}",
+        parameters.len()
+    );
+    sql.query(&select, &parameters)?.iter().map(|row| event(&mut Fields::of(row))).collect()
+}
+
+/// The number of the newest event; 0 if there is none.
+pub(crate) fn newest(sql: &mut dyn Sql) -> Result<u64> {
+    let rows = sql.query("SELECT coalesce(max(id), 0) FROM rowferry_events", &[])?;
+    rows.first().map_or_else(|| Err(unreadable("count")), |row| number(row, 0))
+}
+
+/// Drops the events from before this moment, but for the newest of all, from which the numbers go on; gives how many they
+/// were.
+pub(crate) fn prune(sql: &mut dyn Sql, before: OffsetDateTime) -> Result<u64> {
+    let delete = "DELETE FROM rowferry_events WHERE at < ?1 AND id < (SELECT max(id) FROM rowferry_events)";
+    Ok(sql.execute(delete, &[clock::to_text(before).into()])? as u64)
+}
+
+/// Whether [`prune`] would drop any.
+pub(crate) fn any_before(sql: &mut dyn Sql, before: OffsetDateTime) -> Result<bool> {
+    let select = "SELECT 1 FROM rowferry_events WHERE at < ?1 AND id < (SELECT max(id) FROM rowferry_events) LIMIT 1";
+    Ok(!sql.query(select, &[clock::to_text(before).into()])?.is_empty())
+}
+
+fn integer(number: u64) -> Value {
+    i64::try_from(number).unwrap_or(i64::MAX).into()
+}
+
+fn event(row: &mut Fields<'_>) -> Result<Event> {
+    Ok(Event {
+        id: row.number()?,
+        at: row.moment()?,
+        kind: row.word()?,
+        actor: row.text()?,
+        connection: row.optional_word()?,
+        transfer: row.optional_word()?,
+        details: row.json()?,
+    })
+}

@@ -1,0 +1,340 @@
+//! Pulls over HTTP: how a site of the reference system is pulled from with a token, since its channel needs a uuid that it does
+//! not tell.
+//!
+//! Its `pull-data` gives a whole table, but cut at some number of records without a word, and in no order. So what looks cut
+//! is fetched again from the start by `table-records`, in pages of 100 by offset.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::source::{Page, Source};
+use super::{Origin, Report, TableReport, TransferOptions, pull};
+use crate::cancel::Patience;
+use crate::client::{Api, Auth, Client, ConnectOptions, RecordsQuery};
+use crate::domain::schema::TableSchema;
+use crate::domain::table::TableInfo;
+use crate::domain::value::Rows;
+use crate::error::{Error, ErrorKind, Result};
+use crate::site::Site;
+use crate::wire::api::MOST_RECORDS;
+use crate::wire::records::RecordsPage;
+
+/// A cut comes at a round number: the reference's own is 10,000, and people set others.
+const ROUND: u64 = 1_000;
+
+impl Api {
+    /// Pulls one table into a site with the connection's token: see [`Api::transfer_all`].
+    ///
+    /// # Errors
+    /// Those of [`Client::transfer`](crate::Client::transfer), and of [`Api`].
+    pub fn transfer(&self, site: &Site, table: &str, options: TransferOptions<'_>) -> Result<TableReport> {
+        let report = self.transfer_all(site, options.tables([table]))?;
+        match report.tables.into_iter().next() {
+            Some((_, report)) => report.into_result(),
+            None => Err(Error::new(ErrorKind::TableNotFound, format!("the other site offers no table {table:?}"))),
+        }
+    }
+
+    /// Pulls tables into a site with the connection's token, as [`Client::transfer_all`](crate::Client::transfer_all) does
+    /// through a channel. It is for senders of the reference system, which take tokens over HTTP only; a rowferry sender
+    /// is better asked through a channel, which tells more and is faster.
+    ///
+    /// Over HTTP a table's key is not told: where the table exists here, its key counts; where it does not, it is made
+    /// without one. A table that the sender cuts is fetched in pages of 100 records. The notes of a table's report say so.
+    ///
+    /// # Errors
+    /// Why nothing could be pulled at all: the sender's list of tables could not be had.
+    pub fn transfer_all(&self, site: &Site, options: TransferOptions<'_>) -> Result<Report> {
+        let origin = Origin { connection: None, site_url: self.url() };
+        pull(&HttpSource::new(self), &**site.store(), site.limits(), &**site.clock(), options, Some(origin))
+    }
+}
+
+impl Site {
+    /// Pulls tables from the site at this URL: through a channel as [`Client::transfer_all`] does, or, where the site takes the
+    /// token over HTTP only, as [`Api::transfer_all`] does. To pull through a stored connection see [`Site::pull`].
+    ///
+    /// # Errors
+    /// Those of [`Client::connect`] and [`Client::transfer_all`].
+    pub fn pull_from(&self, url: &str, auth: Auth, connect: ConnectOptions, options: TransferOptions<'_>) -> Result<Report> {
+        match Client::connect_to_rowferry(url, auth.clone(), connect.clone())? {
+            Some(client) => client.transfer_all(self, options),
+            None => Api::with_auth(url, &auth, &connect)?.transfer_all(self, options),
+        }
+    }
+}
+
+/// A sender of the reference system that is asked over HTTP.
+#[derive(Debug)]
+pub(crate) struct HttpSource<'a> {
+    api: &'a Api,
+    tables: Mutex<HashMap<String, Table>>,
+    gone: AtomicBool,
+    /// How many questions in a row were not answered in time.
+    unanswered: AtomicU32,
+}
+
+/// After how many questions in a row without an answer in time there is nobody to answer any more.
+const UNANSWERED: u32 = 3;
+
+/// What is known of a table.
+#[derive(Debug, Clone, Copy, Default)]
+struct Table {
+    /// How many rows the sender says it has.
+    announced: u64,
+    how: How,
+}
+
+/// How a table is or was fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum How {
+    /// At once.
+    #[default]
+    Whole,
+    /// In pages, because it was cut.
+    Paged,
+    /// At once, after so many records perhaps cut: the sender cannot send it in pages.
+    Cut(u64),
+}
+
+impl<'a> HttpSource<'a> {
+    /// A source of what the token of these calls may pull.
+    pub(crate) fn new(api: &'a Api) -> Self {
+        HttpSource { api, tables: Mutex::new(HashMap::new()), gone: AtomicBool::new(false), unanswered: AtomicU32::new(0) }
+    }
+
+    /// Passes an answer on, and remembers when there is nobody to answer any more.
+    fn noted<T>(&self, answer: Result<T>) -> Result<T> {
+        let unanswered = match &answer {
+            Err(error) if error.http_status().is_none() => error.kind(),
+            // Also a refusal, and a 503, come from somebody.
+            _ => {
+                self.unanswered.store(0, Ordering::SeqCst);
+                return answer;
+            }
+        };
+        let gone = match unanswered {
+            ErrorKind::Unreachable | ErrorKind::Tls | ErrorKind::ForbiddenAddress => true,
+            ErrorKind::Timeout => self.unanswered.fetch_add(1, Ordering::SeqCst) + 1 >= UNANSWERED,
+            _ => false,
+        };
+        if gone {
+            self.gone.store(true, Ordering::SeqCst);
+        }
+        answer
+    }
+
+    fn table(&self, name: &str) -> Table {
+        self.lock().get(name).copied().unwrap_or_default()
+    }
+
+    fn fetched(&self, name: &str, how: How) {
+        self.lock().entry(name.to_owned()).or_default().how = how;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Table>> {
+        // Plain values, which a panic elsewhere leaves whole.
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The whole table, or, where that looks cut, its first page.
+    fn first(&self, table: &TableSchema, announced: u64, limit: u64, rows: &mut Rows, patience: &Patience) -> Result<Page> {
+        let before = rows.len();
+        let whole = match self.api.fetch_all(table, rows, patience) {
+            Ok(page) if !looks_cut(&page, announced) => {
+                self.fetched(&table.name, How::Whole);
+                return Ok(whole_page(page));
+            }
+            Ok(page) => Ok(page),
+            // It is too much at once, for us or for the other side.
+            Err(error) if is_too_much(&error) && patience.check("fetching a table").is_ok() => {
+                rows.truncate(before);
+                Err(error)
+            }
+            Err(error) => return Err(explained(error, &table.name)),
+        };
+        let mut paged = Rows::new(table.columns.len());
+        match (self.some(table, announced, 0, limit, &mut paged, patience), whole) {
+            (Ok(page), _) => {
+                rows.truncate(before);
+                (0..paged.len()).for_each(|row| rows.push_from(&paged, row));
+                self.fetched(&table.name, How::Paged);
+                Ok(page)
+            }
+            // It has no key that the sender can order by.
+            (Err(error), Ok(whole)) if error.kind() == ErrorKind::Peer => {
+                self.fetched(&table.name, How::Cut(whole.received));
+                Ok(whole_page(whole))
+            }
+            (Err(error), Ok(_)) => {
+                rows.truncate(before);
+                Err(error)
+            }
+            (Err(error), Err(too_large)) => {
+                rows.truncate(before);
+                Err(if error.kind() == ErrorKind::Peer { too_large } else { error })
+            }
+        }
+    }
+
+    /// A page of records.
+    fn some(
+        &self,
+        table: &TableSchema,
+        announced: u64,
+        offset: u64,
+        limit: u64,
+        rows: &mut Rows,
+        patience: &Patience,
+    ) -> Result<Page> {
+        let limit = limit.clamp(1, MOST_RECORDS);
+        let query = RecordsQuery::default().offset(offset).limit(limit);
+        let page = self.api.fetch_some(table, &query, rows, patience)?;
+        // A short page is the last one, unless there are said to be more: the sender may send fewer than asked for.
+        let has_more = page.received > 0 && (page.received >= limit || offset + page.received < announced);
+        Ok(Page { has_more, ..whole_page(page) })
+    }
+}
+
+/// A page that none follows.
+fn whole_page(page: RecordsPage) -> Page {
+    let RecordsPage { received, failures, bytes, .. } = page;
+    Page { received, failures, has_more: false, state: None, bytes }
+}
+
+fn is_too_much(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::TooLarge | ErrorKind::Timeout) || error.http_status() == Some(504)
+}
+
+fn looks_cut(page: &RecordsPage, announced: u64) -> bool {
+    let round = page.received > 0 && page.received.is_multiple_of(ROUND);
+    page.has_more || page.received < announced || round
+}
+
+/// What the reference cannot do, where it just says that it failed.
+fn explained(error: Error, table: &str) -> Error {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let hint = match error.kind() {
+        ErrorKind::TableNotFound | ErrorKind::Peer
+            if !table.chars().all(plain) || table.starts_with(|c: char| c.is_ascii_digit()) =>
+        {
+            "The reference system sends only tables whose names are letters, digits and _: rename it there."
+        }
+        ErrorKind::Peer if table.contains(|c: char| c.is_ascii_uppercase()) => {
+            "The reference system cannot send tables with capital letters in their names over HTTP: rename it there."
+        }
+        ErrorKind::Peer => {
+            "The reference system cannot send some types over HTTP (interval, inet, ranges, uuid[], money): leave the table out."
+        }
+        _ => return error,
+    };
+    error.with_hint(hint)
+}
+
+impl Source for HttpSource<'_> {
+    fn is_rowferry(&self) -> bool {
+        false
+    }
+
+    fn asks_apart(&self) -> bool {
+        true
+    }
+
+    fn is_open(&self) -> bool {
+        !self.gone.load(Ordering::SeqCst)
+    }
+
+    fn tables(&self, patience: &Patience) -> Result<Vec<TableInfo>> {
+        let listed = self.noted(self.api.ask_tables(patience))?;
+        let mut tables = self.lock();
+        for table in &listed {
+            tables.entry(table.name.clone()).or_default().announced = table.row_count;
+        }
+        Ok(listed.into_iter().map(|table| TableInfo { name: table.name, row_count: table.row_count }).collect())
+    }
+
+    fn schema(&self, table: &str, patience: &Patience) -> Result<TableSchema> {
+        self.noted(self.api.ask_schema(table, patience)).map_err(|error| explained(error, table))
+    }
+
+    fn count(&self, table: &str, patience: &Patience) -> Result<u64> {
+        let tables = self.tables(patience)?;
+        let found = tables.into_iter().find(|offered| offered.name == table);
+        found.map(|table| table.row_count).ok_or_else(|| {
+            Error::new(ErrorKind::TableNotFound, format!("the other site no longer offers the table {table:?}"))
+        })
+    }
+
+    fn page(&self, table: &TableSchema, offset: u64, limit: u32, rows: &mut Rows, patience: &Patience) -> Result<Page> {
+        let announced = self.table(&table.name).announced;
+        self.noted(match offset {
+            0 => self.first(table, announced, u64::from(limit), rows, patience),
+            _ => self.some(table, announced, offset, u64::from(limit), rows, patience),
+        })
+    }
+
+    fn notes(&self, table: &str, created: bool) -> Vec<String> {
+        let mut notes = Vec::new();
+        if created {
+            notes.push(
+                "The other site does not tell keys over HTTP, so the table was made here without one: make it with its key \
+                 before the next pull."
+                    .to_owned(),
+            );
+        }
+        match self.table(table).how {
+            How::Whole => {}
+            How::Paged => notes.push(
+                "The other site does not send the table whole, so it was fetched in pages, which it orders by the first column of the key \
+                 alone: if the key has more columns, or rows changed meanwhile, some may be missing or twice."
+                    .to_owned(),
+            ),
+            How::Cut(records) => notes.push(format!(
+                "The table may be incomplete: the other site may have cut it at {records} records, and cannot send it in pages."
+            )),
+        }
+        notes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_looks_cut() {
+        let page = |received, has_more| RecordsPage {
+            received,
+            failures: Vec::new(),
+            offset: None,
+            has_more,
+            state: None,
+            reference: None,
+            bytes: 0,
+        };
+        for (received, announced, cut) in [
+            (0, 0, false),
+            (0, 1, true),
+            (999, 999, false),
+            (999, 0, false),
+            (999, 1_500, true),
+            (1_000, 1_000, true),
+            (10_000, 0, true),
+            (10_001, 10_000, false),
+        ] {
+            assert_eq!(looks_cut(&page(received, false), announced), cut, "{received} of {announced}");
+        }
+        assert!(looks_cut(&page(3, true), 3));
+    }
+
+    #[test]
+    fn what_the_reference_cannot_send_is_explained() {
+        let hint = |kind, table| explained(Error::new(kind, "x"), table).hint().unwrap_or_default().to_owned();
+        assert!(hint(ErrorKind::TableNotFound, "odd-name").contains("letters, digits"));
+        assert!(hint(ErrorKind::Peer, "MixedCase").contains("capital"));
+        assert!(hint(ErrorKind::Peer, "v_interval").contains("types"));
+        assert_eq!(hint(ErrorKind::TableNotFound, "ghost"), "");
+        assert_eq!(hint(ErrorKind::InvalidToken, "odd-name"), "");
+    }
+}

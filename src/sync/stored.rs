@@ -1,0 +1,69 @@
+//! Pulls through a stored connection.
+
+use uuid::Uuid;
+
+use super::{HttpSource, Origin, Report, Source, TransferOptions, pull};
+use crate::client::{Api, Auth, Client, ConnectOptions};
+use crate::clock::Clock;
+use crate::domain::connection::{Connection, ConnectionDirection, ConnectionStatus};
+use crate::error::{Error, ErrorKind, Result};
+use crate::site::Site;
+
+impl Site {
+    /// Pulls tables through a stored receiver connection, as [`Client::transfer_all`] does: with its token, and where the
+    /// options name no strategy with its
+    /// [`default_conflict_strategy`](crate::Policy::default_conflict_strategy). The transfers and the connection's totals tell
+    /// of it afterwards. A site of the reference system is pulled from over HTTP: see [`Api::transfer_all`].
+    ///
+    /// The URL of the connection leads to public addresses only, unless
+    /// [`Settings::set_allow_internal_urls`](crate::Settings::set_allow_internal_urls) allows others.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound); [`InvalidInput`](ErrorKind::InvalidInput) for a sender connection;
+    /// [`ConnectionNotActive`](ErrorKind::ConnectionNotActive) and [`ConnectionExpired`](ErrorKind::ConnectionExpired) for one
+    /// that cannot be used; [`SiteKey`](ErrorKind::SiteKey) when the token cannot be read; those of [`Client::connect`] and
+    /// [`Client::transfer_all`].
+    pub fn pull(&self, connection: Uuid, connect: ConnectOptions, mut options: TransferOptions<'_>) -> Result<Report> {
+        let connections = self.connections();
+        let stored = connections.get(connection)?;
+        check(&stored, &**self.clock())?;
+        options.strategy.get_or_insert(stored.policy.default_conflict_strategy);
+        let token = connections.token(connection)?;
+        let connect = connect.for_stored_url(self.settings().allow_internal_urls()?);
+        let mut auth = Auth::token(token.as_str());
+        if let Some(password) = connect.password_for_downloads() {
+            auth = auth.password(password);
+        }
+        let run = |source: &dyn Source, options| {
+            let origin = Origin { connection: Some(connection), site_url: stored.site_url.clone() };
+            connections.touch_connected(connection)?;
+            pull(source, &**self.store(), self.limits(), &**self.clock(), options, Some(origin))
+        };
+        match Client::connect_to_rowferry(&stored.site_url, auth.clone(), connect.clone())? {
+            Some(client) => run(&client, options),
+            None => run(&HttpSource::new(&Api::with_auth(&stored.site_url, &auth, &connect)?), options),
+        }
+    }
+}
+
+/// Whether the connection is one to pull through.
+fn check(connection: &Connection, clock: &dyn Clock) -> Result<()> {
+    if connection.direction != ConnectionDirection::Receiver {
+        let message = "a sender connection is for the other site to pull through";
+        return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("Pull through a receiver connection."));
+    }
+    if connection.status != ConnectionStatus::Active {
+        let message = format!("the connection {:?} is {}", connection.name, connection.status);
+        let hint = match connection.status {
+            ConnectionStatus::Pending => "Approve it first.",
+            ConnectionStatus::Revoked => "It has ended for good: the two sites must be connected anew.",
+            _ => "Reactivate it first.",
+        };
+        return Err(Error::new(ErrorKind::ConnectionNotActive, message).with_hint(hint));
+    }
+    if connection.is_past(clock.now()) {
+        let message = format!("the date of the connection {:?} has passed", connection.name);
+        return Err(Error::new(ErrorKind::ConnectionExpired, message).with_hint("Set a later one first."));
+    }
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! The client against rowferry's own server, with a token: over the channel and over HTTP.
+#![cfg(all(feature = "client", feature = "server", feature = "sqlite"))]
+
+mod common;
+
+use std::time::Duration;
+
+use common::Fixture;
+use rowferry::{
+    Api, Auth, Client, ConnectOptions, ErrorKind, NewConnection, Policy, RecordsQuery, Server, Strategy, Token,
+    TransferOptions,
+};
+
+const ROWS: &str = "CREATE TABLE users(id INTEGER PRIMARY KEY, name TEXT, photo BLOB, uid UUID);
+    INSERT INTO users VALUES (1, 'a', x'fffe', '9b2f1c3e-7a4d-4c55-8e21-0f3a6b7c8d9e'), (2, NULL, x'', NULL);
+    CREATE TABLE many(id INTEGER PRIMARY KEY, v TEXT);
+    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2500) INSERT INTO many SELECT i, 'row ' || i FROM n;
+    CREATE TABLE hidden(id INTEGER PRIMARY KEY);";
+
+fn options() -> ConnectOptions {
+    let time = Duration::from_secs(20);
+    ConnectOptions::default().connect_timeout(time).join_timeout(time).request_timeout(time)
+}
+
+#[test]
+fn a_token_pulls_over_both_ways() {
+    let shop = Fixture::new(ROWS);
+    let mut policy = Policy::default();
+    policy.excluded_tables = vec!["hidden".into()];
+    let made = NewConnection::sender("backup", "https://backup.example").policy(policy);
+    let made = shop.site.connections().create(made).unwrap();
+    let server = Server::bind(&shop.site, "127.0.0.1:0").unwrap().spawn().unwrap();
+
+    let backup = Fixture::new("");
+    let client = Client::connect(server.url(), Auth::token(made.token.as_str()), options()).unwrap();
+    let report = client.transfer_all(&backup.site, TransferOptions::new()).unwrap();
+    assert!(report.is_clean() && report.tables.len() == 2, "{report:?}");
+    for table in ["users", "many"] {
+        assert_eq!(shop.site.table_checksum(table).unwrap(), backup.site.table_checksum(table).unwrap());
+    }
+
+    let api = Api::new(server.url(), &options()).unwrap();
+    assert!(api.status().unwrap().enabled);
+    let api = api.token(&made.token);
+    let names: Vec<(String, u64)> =
+        api.list_tables().unwrap().into_iter().map(|table| (table.name, table.row_count)).collect();
+    assert_eq!(names, [("many".to_owned(), 2_500), ("users".to_owned(), 2)]);
+    let users = api.table_schema("users").unwrap();
+    let some = api.table_records(&users, &RecordsQuery::default().ids([2.into()])).unwrap();
+    assert_eq!((some.rows.len(), some.failures.len()), (1, 0));
+    assert_eq!(api.pull_data(&users).unwrap().rows.len(), 2);
+    assert_eq!(api.table_schema("hidden").unwrap_err().kind(), ErrorKind::TableNotFound);
+
+    let copy = Fixture::new("CREATE TABLE many(id INTEGER PRIMARY KEY, v TEXT)");
+    let report = api.transfer_all(&copy.site, TransferOptions::new().strategy(Strategy::Overwrite)).unwrap();
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!(copy.rows("SELECT * FROM users ORDER BY id"), shop.rows("SELECT * FROM users ORDER BY id"));
+    assert_eq!(copy.rows("SELECT count(*), max(v) FROM many"), shop.rows("SELECT count(*), max(v) FROM many"));
+
+    let wrong = Api::new(server.url(), &options()).unwrap().token(&Token::parse("wrong").unwrap());
+    assert_eq!(wrong.list_tables().unwrap_err().kind(), ErrorKind::InvalidToken);
+    let error = Client::connect(server.url(), Auth::token("wrong"), options()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidToken);
+    shop.site.connections().suspend(made.connection.uuid, None).unwrap();
+    assert_eq!(api.list_tables().unwrap_err().kind(), ErrorKind::ConnectionNotActive);
+    assert_eq!(client.list_tables().unwrap_err().kind(), ErrorKind::ConnectionNotActive);
+    let error = Client::connect(server.url(), Auth::token(made.token.as_str()), options()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionNotActive);
+}
