@@ -35,7 +35,10 @@ const TABLES: &[(&str, &str)] = &[
     ("CREATE TABLE {t}(id TEXT PRIMARY KEY, n INT, x ANY, g INT AS (x) STORED) STRICT, WITHOUT ROWID", "snx"),
     ("CREATE TABLE {t}(id INTEGER PRIMARY KEY, u TEXT UNIQUE, f INT REFERENCES parent(id), n INT)", "iufn"),
     ("CREATE TABLE {t}(id TEXT PRIMARY KEY, f INT REFERENCES parent(id), n INT)", "sfn"),
-    ("CREATE TABLE {t}(id INTEGER PRIMARY KEY, u TEXT UNIQUE ON CONFLICT REPLACE, n INT NOT NULL ON CONFLICT IGNORE, x)", "iunx"),
+    (
+        "CREATE TABLE {t}(id INTEGER PRIMARY KEY, u TEXT UNIQUE ON CONFLICT REPLACE, n INT NOT NULL ON CONFLICT IGNORE, x)",
+        "iunx",
+    ),
     ("CREATE TABLE {t}(id TEXT PRIMARY KEY ON CONFLICT REPLACE, u TEXT UNIQUE ON CONFLICT ROLLBACK, n INT, x)", "sunx"),
     ("CREATE TABLE {t}(id TEXT PRIMARY KEY, u TEXT UNIQUE)", "su"),
 ];
@@ -72,8 +75,12 @@ struct Run {
 
 fn runs() -> impl Strategy<Value = Run> {
     let version = (0..3i64, prop_oneof![3 => Just(0i64), 1 => 0..3i64]);
-    (any::<bool>(), 0..150i64, version, vec(twists(), 1..180))
-        .prop_map(|(exist, from, version, twists)| Run { exist, from, version, twists })
+    (any::<bool>(), 0..150i64, version, vec(twists(), 1..180)).prop_map(|(exist, from, version, twists)| Run {
+        exist,
+        from,
+        version,
+        twists,
+    })
 }
 
 #[derive(Debug)]
@@ -91,9 +98,8 @@ struct Case {
 fn cases() -> impl Strategy<Value = Case> {
     let strategy = prop::sample::select(vec![Choice::Skip, Choice::Overwrite, Choice::Merge]);
     let lacks = prop_oneof![4 => Just(None), 1 => (2..4usize).prop_map(Some)];
-    (0..TABLES.len(), 0..200i64, vec(runs(), 1..5), strategy, 1..400usize, lacks).prop_map(
-        |(table, local, runs, strategy, batch, lacks)| Case { table, local, runs, strategy, batch, lacks },
-    )
+    (0..TABLES.len(), 0..200i64, vec(runs(), 1..5), strategy, 1..400usize, lacks)
+        .prop_map(|(table, local, runs, strategy, batch, lacks)| Case { table, local, runs, strategy, batch, lacks })
 }
 
 /// The value of a column in record `k`.
@@ -130,7 +136,9 @@ fn value(kind: char, k: i64, version: (i64, i64), twist: Twist) -> Value {
 impl Case {
     fn kinds(&self) -> impl Iterator<Item = char> + '_ {
         let sent = TABLES[self.table].1.chars().enumerate();
-        let lacks = self.lacks.filter(|at| !matches!(TABLES[self.table].1.chars().nth(*at), Some('i' | 's' | 'c' | 'a' | 'h' | 'l')));
+        let lacks = self
+            .lacks
+            .filter(|at| !matches!(TABLES[self.table].1.chars().nth(*at), Some('i' | 's' | 'c' | 'a' | 'h' | 'l')));
         sent.filter(move |(at, _)| lacks != Some(*at)).map(|(_, kind)| kind)
     }
 

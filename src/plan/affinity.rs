@@ -80,7 +80,8 @@ impl Affinity {
         match value {
             ValueRef::Null => true,
             ValueRef::Integer(_) => matches!(self, Affinity::Integer | Affinity::Numeric | Affinity::Any),
-            ValueRef::Real(_) => false,
+            // Neither zero, which may be negative, nor NaN, which becomes NULL.
+            ValueRef::Real(v) => self == Affinity::Real && v.is_normal(),
             ValueRef::Text(_) => matches!(self, Affinity::Text | Affinity::Any),
             ValueRef::Blob(_) => matches!(self, Affinity::Blob | Affinity::Any),
         }

@@ -19,7 +19,7 @@ use crate::plan::decide::changes;
 const STEPS: usize = 32;
 
 /// Records after which it is looked whether the pass pays.
-const TRIAL: usize = 512;
+const TRIAL: usize = 100;
 
 /// Takes out of `rows` (positions of whole records that fit, their keys without NULL) those that change nothing, and counts
 /// them.

@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::plan::TablePlan;
 
 /// Records in one statement.
-const CHUNK: usize = 64;
+const CHUNK: usize = 200;
 
 /// Records in one statement that may well refuse.
 const SMALL_CHUNK: usize = 16;
@@ -225,11 +225,13 @@ impl<'u> Statement<'u> {
     fn run(&mut self, writer: &'u SqliteWriter, batch: &Batch<'_>, records: &[usize]) -> rusqlite::Result<Done> {
         let prepared = match &mut self.prepared {
             Some(prepared) => prepared,
-            none => none.insert(Bulk::prepare(&writer.connection.sqlite, &self.sql)?),
+            none => none.insert(Bulk::prepare(&writer.connection, &self.sql)?),
         };
         let before = writer.connection.hits();
-        let value = |row: usize, column: &Column| batch.rows.get(row, column.incoming).unwrap_or(ValueRef::Null);
-        let values = records.iter().flat_map(|row| batch.columns.iter().map(|column| value(*row, column)));
+        let values = records.iter().flat_map(|row| {
+            let (cells, bytes) = batch.rows.cells(*row);
+            batch.columns.iter().map(move |column| cells[column.incoming].value(bytes).unwrap_or(ValueRef::Null))
+        });
         let changes = prepared.execute(values)?;
         Ok(Done { hits: writer.connection.hits() - before, changes })
     }
@@ -253,12 +255,8 @@ fn count(strategy: Strategy, records: u64, done: &Done, tally: &mut Tally) {
 }
 
 fn insert_sql(batch: &Batch<'_>, or: &str, records: usize) -> String {
-    let width = batch.columns.len();
-    let record = |at: usize| {
-        let marks = (0..width).map(|column| format!("?{}", at * width + column + 1)).collect::<Vec<_>>().join(",");
-        format!("({marks})")
-    };
-    let values = (0..records).map(record).collect::<Vec<_>>().join(",");
+    let record = format!("({})", vec!["?"; batch.columns.len()].join(","));
+    let values = vec![record; records].join(",");
     format!("INSERT OR {or} INTO {}({}) VALUES {values}", quote(&batch.plan.table.name), quote_all(batch.names()))
 }
 
