@@ -24,8 +24,9 @@ use crate::domain::value::ValueRef;
 use crate::error::{Error, Result};
 use crate::plan::TablePlan;
 
-/// Records in one statement.
-const CHUNK: usize = 200;
+/// Records in one statement: many, and not so many for what is left of a batch. Few sizes, so that statements that were
+/// prepared for one batch serve the next.
+const CHUNKS: [usize; 2] = [200, 25];
 
 /// Records in one statement that may well refuse.
 const SMALL_CHUNK: usize = 16;
@@ -43,12 +44,12 @@ const STREAK: usize = 8;
 pub(super) struct Upsert<'u> {
     writer: &'u SqliteWriter,
     batch: &'u Batch<'u>,
-    /// Upserts many records.
-    many: Option<Statement<'u>>,
+    /// Upsert many records; the largest is the first.
+    many: Vec<Statement<'u>>,
     /// Whether `many` may refuse what `one` takes, and is slow for new records.
     is_picky: bool,
-    /// Inserts many new records.
-    insert: Option<Statement<'u>>,
+    /// Insert many new records; the largest is the first.
+    insert: Vec<Statement<'u>>,
     /// Upserts any record.
     one: Statement<'u>,
     /// Whether the last record that was written on its own was new, and how many in a row were like it.
@@ -77,19 +78,19 @@ impl<'u> Upsert<'u> {
             false => 1,
         };
         let update = update_sql(batch, key);
-        let statement = |sql: &dyn Fn(usize) -> String, chunk: usize| {
-            let chunk = chunk.min(most);
-            (chunk > 1 && chunk <= records).then(|| Statement { sql: sql(chunk), records: chunk, prepared: None })
+        let statements = |chunks: &[usize], sql: &dyn Fn(usize) -> String| {
+            let chunks = chunks.iter().filter(|chunk| (2..=records).contains(*chunk) && **chunk <= most);
+            chunks.map(|chunk| Statement { sql: sql(*chunk), records: *chunk, prepared: None }).collect::<Vec<_>>()
         };
         let is_picky = !has_only_key(batch.plan, key);
         let many = match (is_picky, light_sql(batch)) {
-            (false, _) => statement(&|chunk| upsert_sql(batch, key, chunk, &update), CHUNK),
-            (true, Some(light)) => statement(&|chunk| upsert_sql(batch, key, chunk, &light), SMALL_CHUNK),
-            (true, None) => None,
+            (false, _) => statements(&CHUNKS, &|chunk| upsert_sql(batch, key, chunk, &update)),
+            (true, Some(light)) => statements(&[SMALL_CHUNK], &|chunk| upsert_sql(batch, key, chunk, &light)),
+            (true, None) => Vec::new(),
         };
         let insert = match is_picky && !table.autoincrement {
-            true => statement(&|chunk| insert_sql(batch, "FAIL", chunk), CHUNK),
-            false => None,
+            true => statements(&CHUNKS, &|chunk| insert_sql(batch, "FAIL", chunk)),
+            false => Vec::new(),
         };
         let one = Statement { sql: upsert_sql(batch, key, 1, &update), records: 1, prepared: None };
         Upsert { writer, batch, many, is_picky, insert, one, streak: (false, 0) }
@@ -142,6 +143,10 @@ impl<'u> Upsert<'u> {
         let created = match insert.run(self.writer, self.batch, records) {
             Ok(_) => records.len(),
             Err(error) if keeps_what_was_done(&error) => self.writer.connection.sqlite.changes() as usize,
+            Err(error) if lacks_a_parent(&error) => {
+                records.iter().try_for_each(|row| self.upsert_one(*row, tally))?;
+                return Ok(records.len());
+            }
             Err(error) => return Err(self.broken(error)),
         };
         if created < records.len() {
@@ -199,7 +204,7 @@ fn stops_cleanly(batch: &Batch<'_>) -> bool {
 /// Whether an `INSERT OR FAIL` that ends with this error keeps, and counts, what it did before.
 fn keeps_what_was_done(error: &rusqlite::Error) -> bool {
     matches!(
-        error.sqlite_error().map(|error| error.extended_code),
+        extended_code(error),
         Some(
             ffi::SQLITE_CONSTRAINT_UNIQUE
                 | ffi::SQLITE_CONSTRAINT_PRIMARYKEY
@@ -210,12 +215,22 @@ fn keeps_what_was_done(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// The statement with as many records as it takes, if there are so many.
+/// Whether this error says of one of the records that a row that it refers to is missing. This is found when the statement
+/// ends, and undoes it: SQLite keeps a journal for statements on tables with references, even for `INSERT OR FAIL`.
+fn lacks_a_parent(error: &rusqlite::Error) -> bool {
+    extended_code(error) == Some(ffi::SQLITE_CONSTRAINT_FOREIGNKEY)
+}
+
+fn extended_code(error: &rusqlite::Error) -> Option<i32> {
+    error.sqlite_error().map(|error| error.extended_code)
+}
+
+/// The largest of the statements that there are enough records for, with as many as it takes.
 fn enough<'s, 'u, 'r>(
-    statement: &'s mut Option<Statement<'u>>,
+    statements: &'s mut [Statement<'u>],
     rows: &'r [usize],
 ) -> Option<(&'s mut Statement<'u>, &'r [usize])> {
-    let statement = statement.as_mut()?;
+    let statement = statements.iter_mut().find(|statement| statement.records <= rows.len())?;
     let records = rows.get(..statement.records)?;
     Some((statement, records))
 }
