@@ -52,6 +52,8 @@ enum Twist {
     /// The key is that of the record before.
     Repeats,
     Null,
+    /// The key is NULL.
+    NoKey,
     /// Values of another storage class, or in other letters, that compare equal.
     Lookalike,
     /// No such parent, a CHECK that fails, a value that a generated column does not take.
@@ -59,7 +61,8 @@ enum Twist {
 }
 
 fn twists() -> impl Strategy<Value = Twist> {
-    let twist = prop::sample::select(vec![Twist::Collides, Twist::Repeats, Twist::Null, Twist::Lookalike, Twist::Bad]);
+    let twist =
+        prop::sample::select(vec![Twist::Collides, Twist::Repeats, Twist::Null, Twist::NoKey, Twist::Lookalike, Twist::Bad]);
     prop_oneof![60 => Just(Twist::None), 1 => twist]
 }
 
@@ -107,6 +110,7 @@ fn value(kind: char, k: i64, version: (i64, i64), twist: Twist) -> Value {
     let alike = twist == Twist::Lookalike;
     let unique = if twist == Twist::Collides { k + 1 } else { k };
     match kind {
+        'i' | 's' | 'c' | 'a' | 'l' if twist == Twist::NoKey => Value::Null,
         'i' if alike => Value::Real(k as f64),
         'i' => Value::Integer(k),
         's' => format!("k{k:05}").into(),
