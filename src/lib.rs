@@ -63,8 +63,8 @@
 //! # Logs
 //!
 //! What rowferry logs holds no secret and no row. The crate `tungstenite`, which it uses for WebSockets, logs whole messages at
-//! level trace, and with them rows, and the code of a session, which is spent by then: where logs are kept, leave that level
-//! of that crate out.
+//! level trace, and with them rows, the code of a session, which is spent by then, and the ticket with which whoever came by it
+//! may come back for a day: where logs are kept, leave that level of that crate out.
 //!
 //! # Features
 //!
@@ -109,6 +109,17 @@ pub mod store;
 mod sync;
 mod wire;
 
+pub mod protocol {
+    //! The native protocol, for readers: binary messages between two rowferry sites, one in each binary frame of the WebSocket.
+    //!
+    //! A client that is rowferry says so in its join (`"receiver_info": {"rowferry": {"version": 1, "message_bytes": ..}}`), and a
+    //! sender that is rowferry then tells of itself in the reply: its site, its version and what it can do (`features`). One with
+    //! the feature `pages` takes the messages below; everything else goes as with the reference system. A client that says
+    //! nothing of rowferry gets `{}` and never sees any of this.
+    //!
+    #![doc = include_str!("wire/native/layout.md")]
+}
+
 pub use cancel::CancelToken;
 #[cfg(feature = "client")]
 pub use client::{Api, Auth, Client, ConnectOptions, FetchOptions, FetchedRecords, RecordsQuery, remote_status};
@@ -143,6 +154,7 @@ pub use serve::{Body, ChannelSession, Handler, Server, ServerBuilder, ServerHand
 pub use site::SiteCounts;
 pub use site::Transfers;
 pub use site::{ConnectionEdit, Connections, EventStream, Events, NewConnection, NewlyConnected};
+pub use site::{Marks, Remembered, RememberedKind};
 pub use site::{Session, SessionGuard, Sessions, Settings, Site, SiteBuilder};
 pub use sync::{Phase, Progress, Report, TableReport, TableStatus, TransferOptions};
 #[cfg(feature = "client")]

@@ -15,6 +15,12 @@ pub struct Limits {
     pub page_bytes: usize,
     /// Largest number of records put into one page, whatever was asked for. Defaults to 10,000.
     pub page_rows: usize,
+    /// At about how many bytes of values in memory a page is cut that a rowferry sender sends by itself. The receiver asks for
+    /// it. Defaults to 1 MiB.
+    pub stream_page_bytes: usize,
+    /// Bytes of such pages that may be on their way or waiting to be written: it bounds the memory of a pull. A single larger
+    /// page goes alone. Defaults to 4 MiB.
+    pub stream_window_bytes: usize,
     /// Largest HTTP head (request line and headers) that is accepted. Defaults to 16 KiB.
     pub head_bytes: usize,
     /// Largest number of headers in an HTTP head. Defaults to 64.
@@ -46,12 +52,16 @@ pub struct Limits {
     /// of the time that it took. Defaults to 5. A program that waits for the lock as SQLite does looks again every tenth of
     /// a second: with 5 it gets its turn within a few seconds.
     pub lock_pause_percent: u32,
-    /// After how long without a write a pull is taken for dead: then the next pull into the same database drops what it kept
-    /// there for itself. Defaults to 1 h.
+    /// The least time for which the lock is left to others then. Defaults to none.
+    pub lock_pause_time: Duration,
+    /// After how long without a sign of life a transfer is taken for dead, and what an import or a dry run that was killed
+    /// kept for itself is dropped. Defaults to 1 h.
     pub abandoned_time: Duration,
     /// How long a pull waits for one table in all because the other site counts its calls and says to wait. Defaults to 2
     /// minutes.
     pub rate_wait_time: Duration,
+    /// For how long a pull tries to connect anew when its connection is lost. Defaults to 30 s.
+    pub retry_time: Duration,
     /// How soon a pull that waits for approval asks the other site again; it asks less and less often, at last every 15 s.
     /// Defaults to 2 s.
     pub approval_poll_time: Duration,
@@ -77,9 +87,10 @@ pub struct Limits {
     pub tables: usize,
     /// Columns accepted in a peer's table. Defaults to 2,000, as in SQLite.
     pub columns: usize,
-    /// How long a pull over HTTP may pause between two of its calls before the next one is a new pull. Defaults to 5 min.
+    /// How long a pull may pause before what goes on with it is a new pull: over HTTP between two of its calls, on a channel after
+    /// the connection was lost. Defaults to 5 min.
     pub pull_pause_time: Duration,
-    /// Pulls over HTTP that pause and are remembered; the oldest of whoever has most is taken for over. A connection has at
+    /// Pulls that pause and are remembered; the oldest of whoever has most is taken for over. A connection has at
     /// most a quarter of them. Defaults to 256.
     pub paused_pulls: usize,
     /// How long someone has time to approve a pull. Defaults to 24 h.
@@ -123,6 +134,31 @@ pub struct Limits {
     pub repeated_pulls_per_minute: u32,
     /// How long transfers that have ended stay in the history, and in its statistics. Defaults to 365 days.
     pub transfer_time: Duration,
+    /// How long a receiver that joined with a code may come back although the code is spent: how long the ticket works that it
+    /// gets, and how long it keeps it. Defaults to 24 h.
+    pub ticket_time: Duration,
+    /// For how long a pull that was cut off can be gone on with, counted from its last write; then the next pull into the same
+    /// database, or maintenance, drops what it kept there for itself. Defaults to 24 h.
+    pub resume_time: Duration,
+}
+
+/// SQLite looks for a lock that it waits for every 25 ms at first: a pause that is longer than that cannot be missed.
+const SEEN_PAUSE: Duration = Duration::from_millis(30);
+
+/// Bytes of rows that are surely written within a few milliseconds.
+const SMALL_BATCH: usize = 128 << 10;
+
+impl Limits {
+    /// These limits for a pull that lets other writers of its database wait for no longer than about so long: transactions of a
+    /// quarter of that time, each with a pause behind it, and batches that are written far sooner.
+    pub(crate) fn yielding(&self, time: Duration) -> Limits {
+        Limits {
+            commit_time: self.commit_time.min(time / 4),
+            lock_pause_time: self.lock_pause_time.max(SEEN_PAUSE),
+            batch_bytes: self.batch_bytes.min(SMALL_BATCH),
+            ..self.clone()
+        }
+    }
 }
 
 impl Default for Limits {
@@ -131,6 +167,8 @@ impl Default for Limits {
             message_bytes: 64 << 20,
             page_bytes: 900_000,
             page_rows: 10_000,
+            stream_page_bytes: 1 << 20,
+            stream_window_bytes: 4 << 20,
             head_bytes: 16 << 10,
             head_fields: 64,
             body_bytes: 1 << 20,
@@ -144,7 +182,9 @@ impl Default for Limits {
             commit_bytes: 64 << 20,
             commit_time: Duration::from_secs(1),
             lock_pause_percent: 5,
+            lock_pause_time: Duration::ZERO,
             abandoned_time: Duration::from_secs(3600),
+            retry_time: Duration::from_secs(30),
             rate_wait_time: Duration::from_secs(120),
             approval_poll_time: Duration::from_secs(2),
             write_cache_bytes: 48 << 20,
@@ -178,6 +218,8 @@ impl Default for Limits {
             session_pulls: 10_000,
             repeated_pulls_per_minute: 60,
             transfer_time: Duration::from_secs(365 * 24 * 3600),
+            ticket_time: Duration::from_secs(24 * 3600),
+            resume_time: Duration::from_secs(24 * 3600),
         }
     }
 }

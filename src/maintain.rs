@@ -9,7 +9,7 @@ use crate::import::Import;
 #[cfg(feature = "client")]
 use crate::notify::Delivered;
 use crate::site::Site;
-use crate::store::records::{self, events, sessions};
+use crate::store::records::{self, events, sessions, tickets};
 
 /// Who it is that does all this, as events tell it.
 const MAINTENANCE: &str = "maintenance";
@@ -28,6 +28,8 @@ pub struct Maintenance {
     pub dropped_pulls: u64,
     /// Sessions that had ended.
     pub deleted_sessions: u64,
+    /// Tickets for coming back whose time is over, given out or kept.
+    pub deleted_tickets: u64,
     /// Transfers that ended long ago.
     pub pruned_transfers: u64,
     /// Old events.
@@ -54,8 +56,8 @@ impl Maintenance {
 impl Site {
     /// Does what is to be done from time to time: lets connections and approvals expire whose time is over; fails transfers
     /// that are in progress, and drops what pulls kept for themselves, when nothing was heard of them for
-    /// [`Limits::abandoned_time`](crate::Limits::abandoned_time); deletes sessions that ended before
-    /// [`Limits::ended_session_time`](crate::Limits::ended_session_time), transfers that ended before
+    /// [`Limits::abandoned_time`](crate::Limits::abandoned_time); deletes tickets whose time is over,
+    /// sessions that ended before [`Limits::ended_session_time`](crate::Limits::ended_session_time), transfers that ended before
     /// [`Limits::transfer_time`](crate::Limits::transfer_time) and events older than
     /// [`Limits::event_time`](crate::Limits::event_time); and, with the feature `client`, sends what other sites are still to
     /// be told.
@@ -119,6 +121,11 @@ impl Site {
                     false => Ok(0),
                 });
         }
+        done.deleted_tickets =
+            done.part("deleting tickets", || match records::read(store, |sql| tickets::any_late(sql, now))? {
+                true => records::write(store, |sql| tickets::end_late(sql, now)),
+                false => Ok(0),
+            });
         if let Some(before) = earlier(now, limits.transfer_time) {
             done.pruned_transfers = done.part("pruning transfers", || transfers.prune(before));
         }
@@ -136,7 +143,7 @@ impl Site {
 impl Maintenance {
     fn finished(mut self) -> Result<Self> {
         // Each part begins with the store: if it cannot be asked, none of them can be done.
-        const PARTS: usize = if cfg!(feature = "client") { 8 } else { 7 };
+        const PARTS: usize = if cfg!(feature = "client") { 9 } else { 8 };
         match self.errors.len() >= PARTS {
             true => Err(self.errors.swap_remove(0)),
             false => Ok(self),

@@ -293,7 +293,7 @@ fn a_table_that_takes_too_long_is_fetched_in_pages_and_ends_nothing_else() {
     let here = Fixture::new("");
     let options = ConnectOptions::default().request_timeout(Duration::from_secs(1));
     let api = Api::new(&sender.url, &options).unwrap().token(&Token::parse("x").unwrap());
-    let report = api.transfer_all(&here.site, TransferOptions::new()).unwrap();
+    let report = api.transfer_all(&here.site, at_once()).unwrap();
     for name in ["a", "b"] {
         assert_eq!(of(&report, name).status, TableStatus::Completed, "{report:?}");
         assert!(noted(of(&report, name), "fetched in pages"), "{report:?}");
@@ -307,15 +307,33 @@ fn a_site_that_goes_away_is_not_asked_for_each_table() {
     let tables: Vec<Table> = ["a", "b", "c"].map(|name| table(name, "id bigint, v text", numbered(3))).into();
     let sender = site(tables, |asked| (asked.call() == "pull-data").then_some(Reply::Close));
     let here = Fixture::new("");
-    let report = pull(&sender, &here, TransferOptions::new());
+    let report = pull(&sender, &here, at_once());
     // The first was asked for twice: it may have been the kept connection's fault.
     assert_eq!(of(&report, "a").error.as_ref().unwrap().kind(), ErrorKind::Disconnected);
     assert_eq!(calls(&sender, "pull-data"), 4);
 
     let nobody = "http://127.0.0.1:1";
     let api = Api::new(nobody, &ConnectOptions::default()).unwrap().token(&Token::parse("x").unwrap());
-    assert_eq!(api.transfer_all(&here.site, TransferOptions::new()).unwrap_err().kind(), ErrorKind::Unreachable);
-    assert_eq!(api.transfer(&here.site, "a", TransferOptions::new()).unwrap_err().kind(), ErrorKind::Unreachable);
+    assert_eq!(api.transfer_all(&here.site, at_once()).unwrap_err().kind(), ErrorKind::Unreachable);
+    assert_eq!(api.transfer(&here.site, "a", at_once()).unwrap_err().kind(), ErrorKind::Unreachable);
+}
+
+/// What is lost is not tried again.
+fn at_once<'p>() -> TransferOptions<'p> {
+    TransferOptions::new().retry_time(Duration::ZERO)
+}
+
+#[test]
+fn a_site_that_is_away_for_a_moment_is_asked_again() {
+    let tables: Vec<Table> = ["a", "b"].map(|name| table(name, "id bigint, v text", numbered(3))).into();
+    let away = std::sync::atomic::AtomicUsize::new(0);
+    let sender = site(tables, move |asked| {
+        let calls = away.fetch_add(usize::from(asked.call() == "pull-data"), std::sync::atomic::Ordering::SeqCst);
+        (asked.call() == "pull-data" && calls < 5).then_some(Reply::Close)
+    });
+    let here = Fixture::new("");
+    let report = pull(&sender, &here, TransferOptions::new());
+    assert!(report.is_clean(), "{report:?}");
 }
 
 /// What the reference answers to a WebSocket by token: it takes the token, and refuses the topic of the join.

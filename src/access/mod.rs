@@ -7,6 +7,7 @@
 
 mod approval;
 mod attempts;
+mod begun;
 mod lifecycle;
 mod pass;
 mod passwords;
@@ -24,14 +25,14 @@ use crate::domain::connection::{Connection, ConnectionDirection, Metadata};
 use crate::domain::event::EventKind;
 use crate::domain::session::Direction;
 use crate::error::{Error, ErrorKind};
-use crate::secret::{Code, Credential, Token};
+use crate::secret::{Code, Credential, Ticket, Token};
 use crate::site::Site;
-use crate::store::records::{self, connections, events};
+use crate::store::records::{self, connections, events, tickets};
 use attempts::{Bound, origin};
+use begun::BegunByCode;
 pub(crate) use pass::{Looked, Pass};
 use passwords::Passwords;
-pub(crate) use paused::Paused;
-use paused::PausedPulls;
+pub(crate) use paused::{Paused, PausedPulls};
 pub(crate) use pull::Pull;
 pub(crate) use register::NotRegistered;
 
@@ -90,6 +91,7 @@ struct Shared {
     refusals: Bound<Teller>,
     strangers: Bound<()>,
     paused: PausedPulls,
+    begun: BegunByCode,
 }
 
 /// Whom an event of a refusal is counted for.
@@ -112,6 +114,7 @@ impl Access {
             refusals: Bound::new(events, remembered),
             strangers: Bound::new(events.saturating_mul(10), 1),
             paused: PausedPulls::new(limits.paused_pulls),
+            begun: BegunByCode::new(remembered),
         }))
     }
 
@@ -127,16 +130,18 @@ impl Access {
         }
     }
 
-    /// Lets in whoever has this token, onto a channel.
+    /// Lets in whoever has this token, onto a channel. Where a pull of the connection was cut off, he may have come to go on with
+    /// it, which takes none of the connection's limits.
     pub(crate) fn by_token(&self, token: &str, password: Option<&str>, caller: &Caller) -> Answer<Pass> {
         let credential = Token::parse(token).ok().map(|token| token.credential());
-        self.by_connection(credential.as_ref(), password, caller, Use::New)
+        let how = |uuid| if self.0.paused.has(uuid) { Use::Running } else { Use::New };
+        self.by_connection(credential.as_ref(), password, caller, how)
     }
 
     /// Lets in whoever has the token of this hash, for one call. A pull that goes on is not refused because its connection's
     /// limits are used up: it has had its part of them.
     pub(crate) fn by_hash(&self, hash: &str, password: Option<&str>, caller: &Caller, how: Use) -> Answer<Pass> {
-        self.by_connection(Credential::parse(hash).as_ref(), password, caller, how)
+        self.by_connection(Credential::parse(hash).as_ref(), password, caller, |_| how)
     }
 
     fn by_connection(
@@ -144,7 +149,7 @@ impl Access {
         credential: Option<&Credential>,
         password: Option<&str>,
         caller: &Caller,
-        how: Use,
+        how: impl Fn(Uuid) -> Use,
     ) -> Answer<Pass> {
         self.enabled()?;
         self.0.paused.end_late(self.site());
@@ -161,7 +166,7 @@ impl Access {
             self.note(&denial, None, caller);
             return Err(denial.into());
         };
-        let judged = access::usable(&connection, how, self.site().now(), caller.address);
+        let judged = access::usable(&connection, how(connection.uuid), self.site().now(), caller.address);
         let checked = judged.map_err(Refused::from).and_then(|()| match &stored.password_hash {
             Some(hash) => self.0.passwords.check(Some(connection.uuid), caller.address, password, hash),
             None => Ok(()),
@@ -179,19 +184,46 @@ impl Access {
         self.0.paused.end_late(self.site());
         let key = origin(caller.address);
         self.0.codes.take(key).map_err(|wait| Denial::wait(ErrorKind::TooManyAttempts, wait))?;
-        let spent = self.spend(given, caller);
-        if !matches!(&spent, Err(error) if error.kind() == ErrorKind::InvalidCode) {
-            self.0.codes.give_back(key);
+        let (code, session) = self.guessed(self.spend(given, caller), caller)?;
+        Ok((code, Pass::of_session(self.clone(), session, caller.clone())))
+    }
+
+    /// Lets in whoever has this ticket, with the rights of the session that it is of. It stays good until its time is over or the
+    /// session is deleted: a receiver that is killed right after it came back has nothing else.
+    pub(crate) fn by_ticket(&self, given: &str, caller: &Caller) -> Answer<Pass> {
+        self.enabled()?;
+        self.0.paused.end_late(self.site());
+        let key = origin(caller.address);
+        self.0.codes.take(key).map_err(|wait| Denial::wait(ErrorKind::TooManyAttempts, wait))?;
+        let session = self.guessed(self.session_of(given), caller)?;
+        log::info!("session {session} is taken up again by {}", caller.named());
+        Ok(Pass::of_session(self.clone(), session, caller.clone()))
+    }
+
+    fn session_of(&self, given: &str) -> crate::Result<Uuid> {
+        let found = match Ticket::parse(given).map(|ticket| ticket.lookup()) {
+            None => None,
+            Some(lookup) => {
+                let now = self.site().now();
+                records::read(self.site().store_ref(), |sql| tickets::session(sql, &lookup, now))?
+            }
+        };
+        found.ok_or_else(|| Error::new(ErrorKind::InvalidCode, "there is no session with this ticket"))
+    }
+
+    /// What came of a code or ticket that somebody gave, and for which an attempt was taken: only a wrong one is an attempt.
+    fn guessed<T>(&self, found: crate::Result<T>, caller: &Caller) -> Answer<T> {
+        if !matches!(&found, Err(error) if error.kind() == ErrorKind::InvalidCode) {
+            self.0.codes.give_back(origin(caller.address));
         }
-        match spent {
-            Ok((code, session)) => Ok((code, Pass::of_session(self.clone(), session, caller.clone()))),
-            Err(error) if matches!(error.kind(), ErrorKind::InvalidCode | ErrorKind::CodeUsed) => {
+        found.map_err(|error| match error.kind() {
+            ErrorKind::InvalidCode | ErrorKind::CodeUsed => {
                 let denial = Denial::new(error.kind());
                 self.note(&denial, None, caller);
-                Err(denial.into())
+                denial.into()
             }
-            Err(error) => Err(error.into()),
-        }
+            _ => error.into(),
+        })
     }
 
     fn spend(&self, given: &str, caller: &Caller) -> crate::Result<(Code, Uuid)> {
@@ -208,9 +240,13 @@ impl Access {
         Ok((code, session.uuid))
     }
 
-    /// The pulls over HTTP that go on with a later call.
+    /// The pulls that go on with a later call, or when their receiver comes back.
     pub(crate) fn paused(&self) -> &PausedPulls {
         &self.0.paused
+    }
+
+    fn begun(&self) -> &BegunByCode {
+        &self.0.begun
     }
 
     /// Keeps that something was refused, as an event: no more of them than the limit, so that a storm does not fill the disk.

@@ -1,14 +1,13 @@
 //! Someone who was let in: what he may see, and which pulls he may begin.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Duration;
 
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::approval::{self, Standing};
 use super::pull::{Allowed, Begun};
-use super::{Access, Answer, Caller, Pull, Refused, actor};
+use super::{Access, Answer, Caller, Paused, Pull, Refused, actor};
 use crate::domain::access::{self, Denial, Use};
 use crate::domain::connection::Connection;
 use crate::domain::session::Direction;
@@ -16,16 +15,13 @@ use crate::domain::strategy::Strategy;
 use crate::domain::transfer::{Transfer, TransferStatus};
 use crate::error::ErrorKind;
 use crate::export::Offer;
-use crate::limits::Limits;
-use crate::secret;
+use crate::secret::{self, Ticket};
 use crate::site::{Settings, Site};
 use crate::store::Sql;
 use crate::store::records::connections::{self, Stored};
 use crate::store::records::transfers::{self, Change};
-use crate::store::records::{self, sessions};
+use crate::store::records::{self, sessions, tickets};
 use crate::wire::message::{Approval, ApprovalStatus};
-
-const MINUTE: Duration = Duration::from_secs(60);
 
 /// Someone who was let in, through a connection or by a session's code.
 #[derive(Debug)]
@@ -35,16 +31,6 @@ pub(crate) struct Pass {
     caller: Caller,
     /// The transfers that he was told are waiting, by table.
     waiting: HashMap<String, Uuid>,
-    /// The pulls that a code let begin.
-    begun: BegunByCode,
-}
-
-/// How many pulls a session's code let begin. The code works once, so that it is enough to know it here.
-#[derive(Debug, Default)]
-struct BegunByCode {
-    all: u32,
-    /// Of each table since when, and how many since then.
-    tables: HashMap<String, (OffsetDateTime, u32)>,
 }
 
 /// What someone is told of an approval: how it stands, the transfer, and the reason.
@@ -66,17 +52,11 @@ pub(crate) struct Looked {
 
 impl Pass {
     pub(super) fn of_connection(access: Access, connection: Connection, stored: Stored, caller: Caller) -> Self {
-        Pass {
-            access,
-            who: Who::Connection(Box::new(connection), stored),
-            caller,
-            waiting: HashMap::new(),
-            begun: BegunByCode::default(),
-        }
+        Pass { access, who: Who::Connection(Box::new(connection), stored), caller, waiting: HashMap::new() }
     }
 
     pub(super) fn of_session(access: Access, session: Uuid, caller: Caller) -> Self {
-        Pass { access, who: Who::Session(session), caller, waiting: HashMap::new(), begun: BegunByCode::default() }
+        Pass { access, who: Who::Session(session), caller, waiting: HashMap::new() }
     }
 
     /// The connection, if he came through one.
@@ -84,6 +64,14 @@ impl Pass {
         match &self.who {
             Who::Connection(connection, _) => Some(connection.uuid),
             Who::Session(_) => None,
+        }
+    }
+
+    /// Whose pulls go on when he comes back: those of his connection, or of his session.
+    fn owner(&self) -> Uuid {
+        match &self.who {
+            Who::Connection(connection, _) => connection.uuid,
+            Who::Session(session) => *session,
         }
     }
 
@@ -206,8 +194,8 @@ impl Pass {
     /// and a download, and makes the transfer: all of it or, but for the call, nothing.
     pub(crate) fn begin(&mut self, table: &str, strategy: Option<Strategy>) -> Answer<Pull> {
         let now = self.access.site().now();
-        if let Who::Session(_) = self.who {
-            let counted = self.begun.count(table, now, self.access.site().limits());
+        if let Who::Session(session) = self.who {
+            let counted = self.access.begun().count(session, table, now, self.access.site().limits());
             counted.map_err(|denial| self.noted(denial.of_table(table)))?;
         }
         let site = self.access.site();
@@ -222,6 +210,7 @@ impl Pass {
                         transfer,
                         table: table.to_owned(),
                         connection: None,
+                        owner: *session,
                         actor: actor.clone(),
                         allowed: Allowed::ALL,
                     }))
@@ -235,7 +224,7 @@ impl Pass {
         }?;
         self.waiting.remove(table);
         let site = self.access.site();
-        begun.map(|begun| Pull::new(site, begun)).map_err(|denial| {
+        begun.map(|begun| Pull::new(site, begun, self.access.paused())).map_err(|denial| {
             if denial.kind == ErrorKind::ApprovalRequired
                 && let Some(transfer) = denial.transfer
             {
@@ -289,7 +278,7 @@ impl Pass {
         };
         connections::connected(sql, uuid, now)?;
         let (table, allowed) = (table.to_owned(), Allowed::by(&connection));
-        Ok(Ok(Begun { transfer, table, connection: Some(uuid), actor, allowed }))
+        Ok(Ok(Begun { transfer, table, connection: Some(uuid), owner: uuid, actor, allowed }))
     }
 
     /// Whether a pull may go on with a page of so many records, after a [look](Pass::look) with it. [`Pull::most`] then
@@ -315,6 +304,29 @@ impl Pass {
             0 if records > 0 => Err(self.noted(Denial::new(ErrorKind::RecordLimit).of_transfer(pull.transfer()))),
             taken => Ok(taken),
         }
+    }
+
+    /// Takes up a pull of a table that was cut off, for who says that he has its first `records` records: it is the same pull,
+    /// neither counted nor approved anew. `None` if there is none that goes on there, or it is too long ago. He is yet to be
+    /// [looked](Pass::look) at with it.
+    pub(crate) fn take_up(&self, table: &str, records: u64) -> Option<Pull> {
+        self.access.paused().take_up(self.access.site(), self.owner(), table, records)
+    }
+
+    /// Leaves a pull whose channel has ended, for when he comes back.
+    pub(crate) fn leave(&self, pull: Pull) {
+        let (owner, table, offset) = (self.owner(), pull.table().to_owned(), pull.at());
+        let since = self.access.site().now();
+        self.access.paused().pause(Paused { owner, table, pull, exporter: None, offset, since });
+    }
+
+    /// A ticket with which who came by a code may come back: its hash is kept. `None` for others, who need none.
+    pub(crate) fn ticket(&self) -> crate::Result<Option<Ticket>> {
+        let Who::Session(session) = self.who else { return Ok(None) };
+        let (site, ticket) = (self.access.site(), Ticket::generate()?);
+        let (lookup, ends) = (ticket.lookup(), later(site.now(), site.limits().ticket_time));
+        records::write(site.store_ref(), |sql| tickets::give(sql, &lookup, session, ends))?;
+        Ok(Some(ticket))
     }
 
     /// How the pulls of these tables stand, each as it was asked for and by its own name; asks for approval where nobody was
@@ -429,24 +441,6 @@ impl Pass {
             self.access.note(&denial, self.policy_of(), &self.caller);
         }
         denial.into()
-    }
-}
-
-impl BegunByCode {
-    fn count(&mut self, table: &str, now: OffsetDateTime, limits: &Limits) -> Result<(), Denial> {
-        if self.all >= limits.session_pulls {
-            return Err(Denial::new(ErrorKind::DownloadLimit));
-        }
-        let (since, count) = self.tables.entry(table.to_owned()).or_insert((now, 0));
-        let passed = (now - *since).unsigned_abs();
-        if passed >= MINUTE {
-            (*since, *count) = (now, 0);
-        }
-        if *count >= limits.repeated_pulls_per_minute {
-            return Err(Denial::wait(ErrorKind::RateLimited, MINUTE.saturating_sub(passed).max(Duration::from_secs(1))));
-        }
-        (self.all, *count) = (self.all + 1, *count + 1);
-        Ok(())
     }
 }
 

@@ -1,7 +1,9 @@
-//! Pulls over HTTP, whose pages are calls of their own: what is remembered between them.
+//! Pulls that nobody works on just now: over HTTP each page is a call of its own, and on a channel the connection may be lost. What
+//! is remembered of them until they go on.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -16,39 +18,103 @@ const ALIKE: usize = 4;
 /// One connection may have this part of all that are remembered.
 const SHARE: usize = 4;
 
-/// A pull between two of its calls.
+/// How long a receiver that comes back waits until its old channel has noticed that it is lost, and how often it looks.
+const NOTICE: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A pull until it goes on.
 #[derive(Debug)]
 pub(crate) struct Paused {
-    pub(crate) connection: Uuid,
+    /// The connection, or the session.
+    pub(crate) owner: Uuid,
     /// The table's own name.
     pub(crate) table: String,
     pub(crate) pull: Pull,
-    /// Knows where the last page ended, and holds no snapshot.
-    pub(crate) exporter: Exporter,
+    /// Between two calls over HTTP: knows where the last page ended, and holds no snapshot. `None` for a channel that was lost.
+    pub(crate) exporter: Option<Exporter>,
     /// The offset that goes on from there.
     pub(crate) offset: u64,
     pub(crate) since: OffsetDateTime,
 }
+
+/// The sign of a pull that somebody works on.
+#[derive(Debug)]
+pub(super) struct Running(#[expect(dead_code, reason = "it is there or not")] Arc<()>);
+
+/// Pulls that somebody works on: whose they are, and of which table.
+type AllRunning = Vec<(Uuid, String, Weak<()>)>;
 
 /// Those of one site; of a bounded number.
 #[derive(Debug)]
 pub(crate) struct PausedPulls {
     /// The one that paused last is at the end.
     pulls: Mutex<VecDeque<Paused>>,
+    running: Mutex<AllRunning>,
+    /// Rings when one has paused.
+    bell: Condvar,
     most: usize,
 }
 
 impl PausedPulls {
     pub(super) fn new(most: usize) -> Self {
-        PausedPulls { pulls: Mutex::default(), most: most.max(1) }
+        let (pulls, running, bell) = (Mutex::default(), Mutex::default(), Condvar::new());
+        PausedPulls { pulls, running, bell, most: most.max(1) }
     }
 
-    /// Takes out the pull of a table through a connection that ended right before this offset.
+    /// Takes out the pull of a table through a connection whose last call over HTTP ended right before this offset.
     pub(crate) fn resume(&self, site: &Site, connection: Uuid, table: &str, offset: u64) -> Option<Paused> {
         self.end_late(site);
+        let goes_on = |paused: &Paused| paused.exporter.is_some() && paused.offset == offset;
         let mut pulls = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = pulls.iter().position(|paused| paused.is(connection, table) && paused.offset == offset)?;
-        pulls.remove(found)
+        let found = pulls.iter().position(|paused| paused.is(connection, table) && goes_on(paused))?;
+        let mut paused = pulls.remove(found)?;
+        drop(pulls);
+        paused.pull.taken_up(offset, self.runs(connection, table));
+        Some(paused)
+    }
+
+    /// Takes out the pull of a table whose channel was lost, for a receiver that has so many records of it.
+    pub(super) fn take_up(&self, site: &Site, owner: Uuid, table: &str, records: u64) -> Option<Pull> {
+        self.end_late(site);
+        let until = Instant::now() + NOTICE;
+        let goes_on = |paused: &Paused| paused.exporter.is_none() && paused.pull.leads_on(records);
+        let mut pulls = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            // The one that paused last.
+            let found = pulls.iter().rposition(|paused| paused.is(owner, table) && goes_on(paused));
+            if let Some(Paused { mut pull, .. }) = found.and_then(|found| pulls.remove(found)) {
+                drop(pulls);
+                pull.taken_up(records, self.runs(owner, table));
+                return Some(pull);
+            }
+            // Whoever begins has nothing to go on with. One who has something may be back before his old channel has noticed.
+            let runs = |of: Uuid, other: &str| of == owner && other.eq_ignore_ascii_case(table);
+            if records == 0 || Instant::now() >= until || !self.any_running(runs) {
+                return None;
+            }
+            pulls = self.bell.wait_timeout(pulls, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Whether this connection or session has pulls, running or paused.
+    pub(super) fn has(&self, owner: Uuid) -> bool {
+        let paused = |pulls: &VecDeque<Paused>| pulls.iter().any(|paused| paused.owner == owner);
+        // In this order: one that pauses meanwhile is running still, or paused already.
+        self.any_running(|of, _| of == owner) || paused(&self.pulls.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn any_running(&self, is: impl Fn(Uuid, &str) -> bool) -> bool {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.iter().any(|(owner, table, sign)| sign.strong_count() > 0 && is(*owner, table))
+    }
+
+    /// Notes that somebody works on a pull.
+    pub(super) fn runs(&self, owner: Uuid, table: &str) -> Running {
+        let sign = Arc::new(());
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.retain(|(_, _, sign)| sign.strong_count() > 0);
+        running.push((owner, table.to_owned(), Arc::downgrade(&sign)));
+        Running(sign)
     }
 
     /// Ends those that have paused for too long.
@@ -72,33 +138,38 @@ impl PausedPulls {
             let first = pulls.iter().position(of);
             first.filter(|_| pulls.iter().filter(|other| of(other)).count() >= most)
         };
-        let of_connection = |other: &Paused| other.connection == new.connection;
-        let own = first(&|other| other.is(new.connection, &new.table), ALIKE)
-            .or_else(|| first(&of_connection, self.most.div_ceil(SHARE)));
+        let of_owner = |other: &Paused| other.owner == new.owner;
+        let own =
+            first(&|other| other.is(new.owner, &new.table), ALIKE).or_else(|| first(&of_owner, self.most.div_ceil(SHARE)));
         if own.is_some() || pulls.len() < self.most {
             return own;
         }
         let mut held: HashMap<Uuid, usize> = HashMap::new();
-        pulls.iter().for_each(|paused| *held.entry(paused.connection).or_default() += 1);
+        pulls.iter().for_each(|paused| *held.entry(paused.owner).or_default() += 1);
         let most = held.values().copied().max()?;
-        pulls.iter().position(|paused| held.get(&paused.connection) == Some(&most))
+        pulls.iter().position(|paused| held.get(&paused.owner) == Some(&most))
     }
 
-    /// Keeps a pull until its next call.
+    /// Keeps a pull until it goes on.
     pub(crate) fn pause(&self, mut paused: Paused) {
-        paused.exporter.idle();
+        if let Some(exporter) = &mut paused.exporter {
+            exporter.idle();
+        }
         let over = {
             let mut pulls = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);
             let over = self.too_many(&pulls, &paused).and_then(|first| pulls.remove(first));
+            // Only now: it is found as running or as paused at every moment.
+            paused.pull.paused();
             pulls.push_back(paused);
             over
         };
+        self.bell.notify_all();
         drop(over);
     }
 }
 
 impl Paused {
-    fn is(&self, connection: Uuid, table: &str) -> bool {
-        self.connection == connection && self.table.eq_ignore_ascii_case(table)
+    fn is(&self, owner: Uuid, table: &str) -> bool {
+        self.owner == owner && self.table.eq_ignore_ascii_case(table)
     }
 }

@@ -3,6 +3,7 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::paused::{PausedPulls, Running};
 use crate::domain::connection::Connection;
 use crate::domain::transfer::{TransferCounters, TransferStatus};
 use crate::error::{ErrorKind, Result};
@@ -17,6 +18,10 @@ const GIVEN_UP: &str = "the receiver ended before the last page";
 /// How often a running pull says in the store that it is alive.
 const SIGN_OF_LIFE: time::Duration = time::Duration::minutes(1);
 
+/// Records that a pull may have sent again, beyond as many as it had sent at all: a receiver that comes back may have lost some, and
+/// one that comes back for ever must not get a table twice for one pull.
+const AGAIN: u64 = 10_000;
+
 /// A pull of one table that may go on. Dropped before its end, it is one that the receiver gave up.
 ///
 /// Where its connection has a limit on records, the records of a page are counted before they are sent, and nothing is set
@@ -26,7 +31,9 @@ const SIGN_OF_LIFE: time::Duration = time::Duration::minutes(1);
 pub(crate) struct Pull {
     site: Site,
     begun: Begun,
+    /// Each record once, although one that was lost on its way is sent again.
     sent: TransferCounters,
+    way: Way,
     /// Of the records that were sent, those that the connection has counted.
     counted: u64,
     told: OffsetDateTime,
@@ -34,6 +41,44 @@ pub(crate) struct Pull {
     why: Option<String>,
     /// Its end is not kept yet.
     open: bool,
+    /// There while it is somebody's turn, and not while it pauses.
+    running: Option<Running>,
+}
+
+/// How far a pull is, in records of its table.
+#[derive(Debug, Clone, Copy, Default)]
+struct Way {
+    /// The next one that is sent is behind so many.
+    at: u64,
+    /// The furthest that it was.
+    reached: u64,
+    /// So many the receiver certainly has.
+    arrived: u64,
+    /// How many were or will be sent again, because the receiver came back behind fewer.
+    again: u64,
+}
+
+impl Way {
+    /// Whether it may go on behind so many: not where the receiver just begins anew.
+    fn leads_on(&self, records: u64) -> bool {
+        let again = self.again.saturating_add(self.at.saturating_sub(records));
+        records <= self.reached && (records > 0 || self.arrived == 0) && again <= self.reached.saturating_add(AGAIN)
+    }
+
+    fn go_back(&mut self, records: u64) {
+        self.again = self.again.saturating_add(self.at.saturating_sub(records));
+        self.at = records;
+    }
+
+    /// How many of the next ones were sent before.
+    fn known(&self) -> u64 {
+        self.reached.saturating_sub(self.at)
+    }
+
+    fn go(&mut self, records: u64) {
+        self.at = self.at.saturating_add(records);
+        self.reached = self.reached.max(self.at);
+    }
 }
 
 /// A pull as a transaction begins it. It is no [`Pull`] yet: the transaction may still fail.
@@ -44,6 +89,8 @@ pub(super) struct Begun {
     pub(super) table: String,
     /// `None` for a session, which has no limits.
     pub(super) connection: Option<Uuid>,
+    /// The connection, or the session.
+    pub(super) owner: Uuid,
     pub(super) actor: String,
     pub(super) allowed: Allowed,
 }
@@ -67,23 +114,60 @@ impl Allowed {
 }
 
 impl Pull {
-    pub(super) fn new(site: &Site, begun: Begun) -> Self {
+    pub(super) fn new(site: &Site, begun: Begun, all: &PausedPulls) -> Self {
         let (site, told) = (site.clone(), site.now());
-        Pull { site, begun, sent: TransferCounters::default(), counted: 0, told, why: Some(GIVEN_UP.to_owned()), open: true }
+        Pull {
+            running: Some(all.runs(begun.owner, &begun.table)),
+            site,
+            begun,
+            sent: TransferCounters::default(),
+            way: Way::default(),
+            counted: 0,
+            told,
+            why: Some(GIVEN_UP.to_owned()),
+            open: true,
+        }
+    }
+
+    /// Behind how many records of its table it goes on.
+    pub(crate) fn at(&self) -> u64 {
+        self.way.at
+    }
+
+    /// The receiver has so many records of its table: it asked for those behind them, or said so.
+    pub(crate) fn has_arrived(&mut self, records: u64) {
+        self.way.arrived = self.way.arrived.max(records);
+    }
+
+    /// Whether a receiver that comes back and has so many records may go on with it.
+    pub(super) fn leads_on(&self, records: u64) -> bool {
+        self.way.leads_on(records)
+    }
+
+    /// It is paused: nobody has it.
+    pub(super) fn paused(&mut self) {
+        self.running = None;
+    }
+
+    /// It goes on behind so many records.
+    pub(super) fn taken_up(&mut self, records: u64, running: Running) {
+        self.way.go_back(records);
+        self.running = Some(running);
     }
 
     pub(super) fn transfer(&self) -> Uuid {
         self.begun.transfer
     }
 
-    pub(super) fn table(&self) -> &str {
+    pub(crate) fn table(&self) -> &str {
         &self.begun.table
     }
 
     /// How many of the records that are wanted are worth reading: no more can be sent at once.
     pub(crate) fn most(&self, wanted: u64) -> u64 {
         let Allowed { per_page, left } = self.begun.allowed;
-        wanted.min(per_page).min(left.unwrap_or(u64::MAX))
+        // What was sent before was counted then.
+        wanted.min(per_page).min(left.map_or(u64::MAX, |left| left.saturating_add(self.way.known())))
     }
 
     /// Most records that one answer may have.
@@ -109,13 +193,15 @@ impl Pull {
     /// are when somebody else took some meanwhile.
     pub(super) fn take(&mut self, records: u64) -> Result<u64> {
         let (Some(uuid), Some(left)) = (self.begun.connection, self.begun.allowed.left) else { return Ok(records) };
-        if records == 0 {
-            return Ok(0);
+        let known = records.min(self.way.known());
+        let new = records - known;
+        if new == 0 {
+            return Ok(known);
         }
-        let taken = records::write(self.site.store_ref(), |sql| connections::take_records(sql, uuid, records))?;
+        let taken = records::write(self.site.store_ref(), |sql| connections::take_records(sql, uuid, new))?;
         self.counted = self.counted.saturating_add(taken);
         self.begun.allowed.left = Some(left.saturating_sub(taken));
-        Ok(taken)
+        Ok(known.saturating_add(taken))
     }
 
     fn uncounted(&self) -> u64 {
@@ -132,7 +218,9 @@ impl Pull {
 
     /// Counts what was sent.
     pub(crate) fn sent(&mut self, records: u64, bytes: u64) {
-        self.sent.records_transferred = self.sent.records_transferred.saturating_add(records);
+        let new = records.saturating_sub(self.way.known());
+        self.way.go(records);
+        self.sent.records_transferred = self.sent.records_transferred.saturating_add(new);
         self.sent.bytes_transferred = self.sent.bytes_transferred.saturating_add(bytes);
     }
 
@@ -200,5 +288,32 @@ impl Drop for Pull {
             let level = if error.kind() == ErrorKind::Locked { log::Level::Warn } else { log::Level::Error };
             log::log!(level, "the end of transfer {} cannot be kept: {error}", self.begun.transfer);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pull_goes_on_where_something_may_have_been_lost() {
+        let mut way = Way::default();
+        way.go(500);
+        assert!(way.leads_on(0) && way.leads_on(500) && !way.leads_on(501), "the first page may be lost");
+        way.arrived = 500;
+        way.go(500);
+        assert!(!way.leads_on(0) && way.leads_on(1) && way.leads_on(1_000));
+        way.go_back(600);
+        assert_eq!((way.known(), way.again), (400, 400));
+        way.go(500);
+        assert_eq!((way.at, way.reached, way.known()), (1_100, 1_100, 0));
+    }
+
+    #[test]
+    fn a_table_is_not_sent_again_and_again() {
+        let mut way = Way { at: 100_000, reached: 100_000, arrived: 100_000, again: 0 };
+        way.go_back(1);
+        way.go(99_999);
+        assert!(!way.leads_on(1) && !way.leads_on(89_998) && way.leads_on(89_999));
     }
 }

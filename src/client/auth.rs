@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Token;
+use crate::wire::api::Secret;
 use crate::wire::channel::topic;
 
 /// Longest password that is sent, in bytes: it is part of a request's first line.
@@ -26,6 +27,8 @@ pub(super) enum By {
     Code,
     /// The token of a connection.
     Token,
+    /// A ticket, which came of a code that is spent.
+    Ticket,
 }
 
 /// What goes into the request for a WebSocket, and the topic to join. Both hold the secret.
@@ -50,6 +53,30 @@ impl Auth {
         Auth { by: By::Token, secret: Zeroizing::new(token.as_ref().trim().to_owned()), password: None }
     }
 
+    /// What the other site gave to whoever came by a code, to come back with.
+    pub(crate) fn ticket(ticket: &str) -> Self {
+        Auth { by: By::Ticket, secret: Zeroizing::new(ticket.to_owned()), password: None }
+    }
+
+    /// The code, if it is one.
+    pub(crate) fn as_code(&self) -> Option<&str> {
+        (self.by == By::Code).then_some(self.secret.as_str())
+    }
+
+    /// With what a client that came by this may come back, when its connection was lost: a token works again, and a code gave
+    /// it a ticket if the other site gives any.
+    pub(super) fn to_come_back(&self, ticket: Option<&Secret>) -> Option<Self> {
+        match self.by {
+            By::Token | By::Ticket => Some(self.clone()),
+            By::Code => ticket.map(|ticket| Auth::ticket(ticket.as_str())),
+        }
+    }
+
+    /// The ticket, if it is one.
+    pub(crate) fn as_ticket(&self) -> Option<&str> {
+        (self.by == By::Ticket).then_some(self.secret.as_str())
+    }
+
     /// The download password, which the other site may ask for beside a token. Defaults to none; at most 1024 bytes. A code
     /// takes none.
     #[must_use]
@@ -63,6 +90,7 @@ impl Auth {
         match self.by {
             By::Code => self.code_pass(),
             By::Token => self.token_pass(),
+            By::Ticket => Ok(self.ticket_pass()),
         }
     }
 
@@ -79,6 +107,13 @@ impl Auth {
         let query = Zeroizing::new(format!("code={code}&vsn=2.0.0"));
         let secrets = vec![self.secret.clone()];
         Ok(Pass { by: By::Code, query, topic: Zeroizing::new(topic(code)), secrets })
+    }
+
+    fn ticket_pass(&self) -> Pass {
+        let encoded = encoded(&self.secret);
+        let query = Zeroizing::new(format!("ticket={}&vsn=2.0.0", *encoded));
+        let secrets = vec![encoded, self.secret.clone()];
+        Pass { by: By::Ticket, query, topic: Zeroizing::new(topic("self")), secrets }
     }
 
     fn token_pass(&self) -> Result<Pass> {
@@ -102,7 +137,7 @@ impl Auth {
     pub(super) fn token_and_password(&self) -> Result<(Token, Option<&str>)> {
         match self.by {
             By::Token => Ok((Token::parse(&self.secret)?, self.download_password()?)),
-            By::Code => Err(Error::new(ErrorKind::InvalidInput, "a code is not taken over HTTP")
+            By::Code | By::Ticket => Err(Error::new(ErrorKind::InvalidInput, "a code is not taken over HTTP")
                 .with_hint("Give a connection's token, or connect a client with the code.")),
         }
     }
@@ -139,6 +174,7 @@ impl fmt::Debug for Auth {
         f.write_str(match self.by {
             By::Code => "Auth::code(..)",
             By::Token => "Auth::token(..)",
+            By::Ticket => "Auth::ticket(..)",
         })
     }
 }
@@ -163,6 +199,17 @@ mod tests {
             assert!(!error.to_string().contains("token"));
         }
         assert_eq!(kind(&Auth::code("A7X9K2M4").password("x")), ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn who_came_by_a_code_comes_back_by_its_ticket() {
+        let back = Auth::code("A7X9K2M4").to_come_back(Some(&Secret::new("tick_et-1"))).unwrap();
+        let pass = back.pass().unwrap();
+        assert_eq!((pass.by, &**pass.query, &**pass.topic), (By::Ticket, "ticket=tick_et-1&vsn=2.0.0", "transfer:self"));
+        assert_eq!(format!("{back:?}"), "Auth::ticket(..)");
+        assert_eq!(back.to_come_back(None).unwrap().as_ticket(), Some("tick_et-1"), "it works again");
+        assert!(Auth::code("A7X9K2M4").to_come_back(None).is_none());
+        assert!(Auth::token("t").to_come_back(None).is_some_and(|back| back.by == By::Token));
     }
 
     #[test]

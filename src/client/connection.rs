@@ -13,6 +13,7 @@ use super::auth::{Auth, Pass};
 use super::channel::{AGAIN, Channel, Trouble, described};
 use super::keeper::Keeper;
 use super::options::ConnectOptions;
+use super::reconnect::ComeBack;
 use super::upgrade::{Upgrade, upgrade};
 use crate::cancel::{CancelToken, Patience};
 use crate::domain::record::Failure;
@@ -47,20 +48,24 @@ use crate::wire::schema::decode_schema;
 pub struct Client {
     // First, so that the thread has ended before the connection does.
     keeper: Option<Keeper>,
-    shared: Arc<Shared>,
-    url: SiteUrl,
-    peer: Option<PeerInfo>,
-    options: ConnectOptions,
+    pub(super) shared: Arc<Shared>,
+    pub(super) url: SiteUrl,
+    pub(super) peer: Option<PeerInfo>,
+    /// How to come back when the connection is lost; `None` if there is no way.
+    pub(super) back: Option<ComeBack>,
+    pub(super) options: ConnectOptions,
 }
 
-struct Shared {
+pub(super) struct Shared {
     line: Mutex<Line>,
-    connected: AtomicBool,
+    pub(super) connected: AtomicBool,
+    /// The last answer did not come in time: perhaps nothing comes any more, and nobody has noticed.
+    pub(super) doubtful: AtomicBool,
     /// Ends a call that another thread is waiting in.
-    closing: CancelToken,
+    pub(super) closing: CancelToken,
 }
 
-enum Line {
+pub(super) enum Line {
     Open(Box<Channel>),
     /// Why it is no more.
     Gone(String),
@@ -157,21 +162,27 @@ impl Client {
         let url = SiteUrl::parse(url)?;
         refuse_without_tls(&url)?;
         let pass = auth.pass()?;
-        let socket = open(&url, &pass, &options)?;
-        let Some((channel, peer)) = Channel::join(socket, &pass, &options)? else { return Ok(None) };
+        let budget = Budget::new(options.connect_timeout, &[&options.cancel]);
+        let (socket, prefix) = open(&url, &pass, &options.prefixes()?, &options, &budget)?;
+        let budget = Budget::new(options.join_timeout, &[&options.cancel]);
+        let Some((channel, mut peer)) = Channel::join(socket, &pass, &options, &budget)? else { return Ok(None) };
+        let ticket = peer.as_mut().and_then(|peer| peer.ticket.take());
+        let back = auth.to_come_back(ticket.as_ref()).map(|auth| ComeBack { auth, prefix });
         let shared = Arc::new(Shared {
             line: Mutex::new(Line::Open(Box::new(channel))),
             connected: AtomicBool::new(true),
+            doubtful: AtomicBool::new(false),
             closing: CancelToken::new(),
         });
         let keeper = match options.heartbeat {
             Some(heartbeat) => {
-                let (shared, silence) = (Arc::clone(&shared), options.limits.idle_time);
-                Some(Keeper::start(heartbeat, move || shared.idle(silence))?)
+                let (shared, silence, comes_back) = (Arc::clone(&shared), options.limits.idle_time, back.is_some());
+                let look = move || shared.idle(silence) || (comes_back && !shared.closing.is_cancelled());
+                Some(Keeper::start(heartbeat, look)?)
             }
             None => None,
         };
-        Ok(Some(Client { keeper, shared, url, peer, options }))
+        Ok(Some(Client { keeper, shared, url, peer, back, options }))
     }
 
     /// Whether the connection is there, as far as is known: a connection that broke without a word is found out by the next
@@ -349,8 +360,18 @@ impl Client {
         patience: &Patience,
         work: impl FnOnce(&mut Channel, &Budget) -> std::result::Result<T, Trouble>,
     ) -> Result<T> {
-        let mut line = self.shared.lock();
-        let channel = match &mut *line {
+        self.on_line(&mut self.shared.lock(), doing, patience, work)
+    }
+
+    /// Does something with the channel, if there is one. It is no more when that goes wrong in a way that leaves it useless.
+    pub(super) fn on_line<T>(
+        &self,
+        line: &mut Line,
+        doing: &str,
+        patience: &Patience,
+        work: impl FnOnce(&mut Channel, &Budget) -> std::result::Result<T, Trouble>,
+    ) -> Result<T> {
+        let channel = match line {
             Line::Open(channel) => channel,
             Line::Gone(why) => {
                 return Err(Error::new(ErrorKind::Disconnected, format!("not connected at {doing}: {why}")).with_hint(AGAIN));
@@ -361,8 +382,11 @@ impl Client {
         work(channel, &budget).map_err(|trouble| {
             let is_final = trouble.is_final();
             let error = trouble.into_error(doing);
+            if error.kind() == ErrorKind::Timeout {
+                self.shared.doubtful.store(true, Ordering::SeqCst);
+            }
             if is_final {
-                self.shared.lose(&mut line, error.message());
+                self.shared.lose(line, error.message());
             }
             error
         })
@@ -388,12 +412,12 @@ impl fmt::Debug for Client {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Line> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Line> {
         // A panic in a call leaves at worst a connection whose next answer is not understood, which is an error then.
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lose(&self, line: &mut Line, why: &str) {
+    pub(super) fn lose(&self, line: &mut Line, why: &str) {
         self.connected.store(false, Ordering::SeqCst);
         *line = Line::Gone(why.to_owned());
     }
@@ -428,21 +452,26 @@ impl Shared {
     }
 }
 
-/// Opens the WebSocket, under the first prefix that is not answered with 404. Only a 404 leads to the next one: any other
-/// refusal is meant, and a code may be spent.
-fn open(url: &SiteUrl, pass: &Pass, options: &ConnectOptions) -> Result<WebSocket<Stream>> {
-    let budget = Budget::new(options.connect_timeout, &[&options.cancel]);
+/// Opens the WebSocket, under the first prefix that is not answered with 404; gives that prefix, too. Only a 404 leads to the next
+/// one: any other refusal is meant, and a code may be spent.
+pub(super) fn open(
+    url: &SiteUrl,
+    pass: &Pass,
+    prefixes: &[String],
+    options: &ConnectOptions,
+    budget: &Budget,
+) -> Result<(WebSocket<Stream>, String)> {
     let mut tried = Vec::new();
-    for prefix in options.prefixes()? {
-        let path = url.path(&prefix, "/sync/websocket");
-        let mut stream = Stream::connect(url, options.policy, &options.tls, &budget)?;
+    for prefix in prefixes {
+        let path = url.path(prefix, "/sync/websocket");
+        let mut stream = Stream::connect(url, options.policy, &options.tls, budget)?;
         let target = Zeroizing::new(format!("{path}?{}", *pass.query));
-        match upgrade(&mut stream, &url.authority(), &target, pass, &options.limits, &budget)? {
+        match upgrade(&mut stream, &url.authority(), &target, pass, &options.limits, budget)? {
             Upgrade::NotFound => tried.push(path),
             Upgrade::Done(rest) => {
                 let bytes = Some(options.limits.message_bytes);
                 let config = WebSocketConfig::default().max_message_size(bytes).max_frame_size(bytes);
-                return Ok(WebSocket::from_partially_read(stream, rest, Role::Client, Some(config)));
+                return Ok((WebSocket::from_partially_read(stream, rest, Role::Client, Some(config)), prefix.clone()));
             }
         }
     }

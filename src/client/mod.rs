@@ -6,6 +6,8 @@ mod channel;
 mod connection;
 mod keeper;
 mod options;
+mod pages;
+mod reconnect;
 mod refusal;
 mod upgrade;
 
@@ -13,3 +15,4 @@ pub use api::{Api, RecordsQuery, remote_status};
 pub use auth::Auth;
 pub use connection::{Client, FetchOptions, FetchedRecords};
 pub use options::ConnectOptions;
+pub(crate) use pages::PageStream;

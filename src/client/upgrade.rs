@@ -134,10 +134,10 @@ impl Head {
         if matches!(self.status.as_u16(), 400..=428 | 430..=599)
             && let Some(error) = by_text(text)
         {
-            return error;
+            return if by == By::Ticket { of_ticket(error) } else { error };
         }
         let (kind, why, hint) = match (self.status.as_u16(), by) {
-            (429, By::Code) => {
+            (429, By::Code | By::Ticket) => {
                 let what = "the other site takes no more codes from this address for now";
                 return too_many(ErrorKind::TooManyAttempts, what, self.retry_after.as_deref())
                     .with_hint("Wait, then try again with the right code.");
@@ -151,7 +151,11 @@ impl Head {
                 let why = format!("the other site is busy{}", behind(text));
                 (ErrorKind::Unreachable, why, "Try again later.")
             }
-            (403, By::Code) => {
+            (502 | 504, _) => {
+                let why = format!("the other site is not there, says a proxy before it ({})", self.status);
+                (ErrorKind::Unreachable, why, "Try again later.")
+            }
+            (403, By::Code | By::Ticket) => {
                 (ErrorKind::Refused, format!("the other site refused{}", behind(text)), "Ask the other site for a new code.")
             }
             (403, By::Token) => (
@@ -171,6 +175,18 @@ impl Head {
             ),
         };
         Error::new(kind, why).with_hint(hint)
+    }
+}
+
+/// A refusal of a code, where it was the ticket that came of one.
+fn of_ticket(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::InvalidCode => Error::new(
+            ErrorKind::InvalidCode,
+            "the other site no longer takes back a pull that began with a code: its session has ended",
+        )
+        .with_hint("Ask the other site for a new code."),
+        _ => error,
     }
 }
 
@@ -263,7 +279,10 @@ mod tests {
         assert_eq!(kind(403, "Missing authentication"), ErrorKind::Refused);
         assert_eq!(kind(429, ""), ErrorKind::TooManyAttempts);
         assert_eq!(kind(503, ""), ErrorKind::Unreachable);
+        assert_eq!((kind(502, ""), kind(504, "x")), (ErrorKind::Unreachable, ErrorKind::Unreachable));
         assert_eq!(kind(301, ""), ErrorKind::Refused);
+        let error = refused(403, "Invalid code", By::Ticket);
+        assert!(error.kind() == ErrorKind::InvalidCode && error.message().contains("session has ended"), "{error}");
         assert_eq!(kind(500, ""), ErrorKind::Refused);
         let error = refused(429, "", By::Code);
         assert!(error.message().contains("wait 30 s"), "{error}");

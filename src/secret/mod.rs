@@ -1,6 +1,8 @@
 //! Secrets: session codes, tokens, the site's key, passwords. They come from the operating system's random source, are compared in
 //! constant time, and never show in `Debug`.
 
+#[cfg(any(feature = "client", feature = "server"))]
+mod ticket;
 mod token;
 
 use std::fmt;
@@ -16,6 +18,8 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
+#[cfg(any(feature = "client", feature = "server"))]
+pub(crate) use ticket::Ticket;
 pub(crate) use token::Credential;
 pub use token::Token;
 
@@ -109,6 +113,12 @@ impl SiteKey {
     /// What is stored of a code: it cannot be turned back, nor guessed without the key.
     pub(crate) fn code_hash(&self, code: &Code) -> String {
         self.mac("rowferry session code", code.as_str().as_bytes())
+    }
+
+    /// Under what the ticket is kept that came of a code at this URL: neither can be read or guessed from it.
+    #[cfg(feature = "client")]
+    pub(crate) fn ticket_place(&self, url: &str, code: &str) -> String {
+        self.mac("rowferry kept ticket", format!("{url}\0{code}").as_bytes())
     }
 
     /// Encrypts a secret that this site must itself be able to send later. `about` names what it belongs to, so that a sealed

@@ -127,7 +127,8 @@ fn some_records(access: &Access, asked: &TableRecords, caller: &Caller) -> Answe
                     return Err(failed);
                 }
             }
-            let Paused { table, mut exporter, pull, .. } = paused;
+            let Paused { table, exporter: kept, pull, .. } = paused;
+            let mut exporter = kept.unwrap_or_else(|| exporter(access, &pass));
             exporter.offer(pass.offer());
             (table, exporter, pull)
         }
@@ -192,7 +193,7 @@ fn keep(
 ) -> Answer<Vec<u8>> {
     if let Some(connection) = connection {
         let since = access.site().now();
-        access.paused().pause(Paused { connection, table, pull, exporter, offset, since });
+        access.paused().pause(Paused { owner: connection, table, pull, exporter: Some(exporter), offset, since });
     }
     Ok(body)
 }

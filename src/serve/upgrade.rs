@@ -32,17 +32,18 @@ pub(super) fn upgrade<T>(access: &Access, request: &Request<T>, caller: &Caller)
     let spoken = request.version() == Version::HTTP_11;
     let accept = accept_key(request.headers()).filter(|_| spoken).ok_or_else(expected_upgrade)?;
     let parameter = |name| parameter(request.uri().query(), name).map(Zeroizing::new);
-    // A token wins over a code.
-    let let_in = match (parameter("token"), parameter("code")) {
-        (Some(token), _) => {
+    // A token wins over a ticket, and that over a code.
+    let let_in = match (parameter("token"), parameter("ticket"), parameter("code")) {
+        (Some(token), _, _) => {
             let password = parameter("password");
             access.by_token(&token, password.as_deref().map(String::as_str), caller).and_then(|pass| {
                 pass.connected()?;
                 Ok((Topics::of_connection(&pass), pass))
             })
         }
-        (None, Some(code)) => access.by_code(&code, caller).map(|(code, pass)| (Topics::Code(code), pass)),
-        (None, None) => return Err(forbidden("Missing authentication")),
+        (None, Some(ticket), _) => access.by_ticket(&ticket, caller).map(|pass| (Topics::Ticket, pass)),
+        (None, None, Some(code)) => access.by_code(&code, caller).map(|(code, pass)| (Topics::Code(code), pass)),
+        (None, None, None) => return Err(forbidden("Missing authentication")),
     };
     let (topics, pass) = let_in.map_err(|refused| no_upgrade(&refused))?;
     let mut response = Response::new(());

@@ -45,7 +45,11 @@ fn talk(
         let reply = match socket.read() {
             Ok(Message::Text(text)) => session.on_text(&text),
             Ok(Message::Binary(bytes)) => session.on_binary(&bytes),
-            Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_)) => Reply::default(),
+            Ok(Message::Close(_)) => {
+                session.on_close();
+                Reply::default()
+            }
+            Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => Reply::default(),
             Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {
                 if heard.elapsed() >= limits.idle_time {
                     return Ok(Some(CloseCode::Protocol));
@@ -73,6 +77,13 @@ fn talk(
         }
         if reply.close.is_some() {
             return Ok(reply.close);
+        }
+        while let Some(message) = session.next_binary() {
+            if socket.get_mut().stopping() {
+                return Ok(Some(CloseCode::GoingAway));
+            }
+            socket.get_mut().write_within(limits.write_time);
+            socket.send(Message::binary(message))?;
         }
         // Counted from here: what took long to answer is no silence of the peer's.
         (heard, idle) = (Instant::now(), false);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::{self, KEY_BYTES, SiteKey};
 use crate::store::Store;
-use crate::store::records::{self, outbox, sessions, settings};
+use crate::store::records::{self, outbox, sessions, settings, tickets};
 
 /// The setting that holds the fingerprint of the key that this database is used with.
 const FINGERPRINT: &str = "site_key_fingerprint";
@@ -71,7 +71,7 @@ impl KeyRing {
     }
 
     /// Starts anew with a new key (or with the one that the host gave), and deletes what only the old one could use: the
-    /// sessions, and the messages to other sites that were not sent yet.
+    /// sessions, the messages to other sites that were not sent yet, and the tickets kept of other sites.
     pub(crate) fn reset(&self, store: &dyn Store) -> Result<()> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let (key, old) = match &self.source {
@@ -92,6 +92,7 @@ impl KeyRing {
             sessions::delete_all(sql)?;
             if settings::get(sql, FINGERPRINT)?.is_none_or(|old| !fits(&key, &old)) {
                 outbox::forget_all(sql)?;
+                tickets::forget_all(sql)?;
             }
             settings::set(sql, FINGERPRINT, &key.fingerprint())
         });

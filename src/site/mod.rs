@@ -4,8 +4,11 @@ mod connections;
 mod counts;
 mod events;
 mod key;
+mod marks;
 mod sessions;
 mod settings;
+#[cfg(feature = "client")]
+mod tickets;
 mod transfers;
 
 #[cfg(feature = "sqlite")]
@@ -19,6 +22,7 @@ pub(crate) use connections::Registration;
 pub use connections::{ConnectionEdit, Connections, NewConnection, NewlyConnected};
 pub use counts::SiteCounts;
 pub use events::{EventStream, Events};
+pub use marks::{Marks, Remembered, RememberedKind};
 pub use sessions::{Session, SessionGuard, Sessions};
 pub use settings::Settings;
 pub use transfers::Transfers;
@@ -127,6 +131,11 @@ impl Site {
         Transfers::new(self)
     }
 
+    /// What is remembered of pulls: how far those are that were cut off, and which appends were finished.
+    pub fn marks(&self) -> Marks<'_> {
+        Marks::new(self)
+    }
+
     /// Permanent pairings with other sites by a token.
     pub fn connections(&self) -> Connections<'_> {
         Connections::new(self)
@@ -204,6 +213,7 @@ impl Site {
     ///
     /// - All sessions are deleted, because only the old key knew their codes.
     /// - Messages to other sites that were not sent yet are dropped.
+    /// - Pulls by a code that were cut off can no longer go on with that code.
     /// - Sender connections go on: the other site's token still works. This site can no longer tell the other one of changes,
     ///   until the token is [rotated](Connections::regenerate_token); the new one is then to be given to the other site by hand.
     /// - Receiver connections have lost their token: [set it](Connections::set_token) again, or let the other site rotate it.

@@ -1,15 +1,19 @@
 //! Pulls from another site through its channel.
 
-use super::source::{Page, Source};
+use uuid::Uuid;
+
+use super::source::{Page, Position, Source, Stream};
 use super::{Approval, Origin, Report, TableReport, TransferOptions, Verdict, pull};
 use crate::cancel::Patience;
-use crate::client::Client;
+use crate::client::{Client, PageStream};
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::table::key_of;
 use crate::site::Site;
 use crate::wire::message::ApprovalStatus;
+use crate::wire::native::Place;
 use crate::wire::{self, Dialect};
 
 impl Client {
@@ -31,6 +35,14 @@ impl Client {
     /// Pulls tables into a site, all that the sender offers unless the options name some, in the order of their foreign keys.
     /// What goes wrong with one table stands in the report and does not stop the others.
     ///
+    /// A pull that did not come to its end - it was cut off, cancelled, or its process killed - is gone on with by the next one from
+    /// the same site: each table from where its rows were last committed, and with the counts of all its runs in the report, as
+    /// if it had never been cut off. The same site is known by the id that it made for itself, whatever the code or token; one of
+    /// the reference system by its URL. Tables and strategies must be the same; a table whose columns have changed begins anew. What
+    /// was committed is forgotten when nobody goes on with it for [`Limits::resume_time`](crate::Limits::resume_time); see
+    /// [`Site::marks`]. Two pulls that run in one process are two pulls; one that is still running in another process is taken
+    /// over, and ends there with [`TakenOver`](ErrorKind::TakenOver).
+    ///
     /// Each table leaves a [transfer](crate::Transfer) in the history of the site.
     ///
     /// While one batch of rows is written, the next one is fetched, on a thread of its own that ends with the call.
@@ -46,6 +58,10 @@ impl Client {
 impl Source for Client {
     fn is_rowferry(&self) -> bool {
         self.dialect() == Dialect::Rowferry
+    }
+
+    fn site(&self) -> Option<Uuid> {
+        self.peer().map(|peer| peer.site)
     }
 
     fn is_open(&self) -> bool {
@@ -80,6 +96,32 @@ impl Source for Client {
         Ok(answer.map(|approvals| approvals.into_iter().map(approval).collect()))
     }
 
+    fn stream<'s>(
+        &'s self,
+        table: &'s TableSchema,
+        from: &Position,
+        most: Option<u32>,
+        patience: &Patience,
+    ) -> Result<Option<Box<dyn Stream + 's>>> {
+        let after = match &from.place {
+            Some(bytes) => Some(Place::from_bytes(bytes)?),
+            // From a position by number only, pages are asked for.
+            None if from.records > 0 => return Ok(None),
+            None => None,
+        };
+        let key = key_of(table)?.map_or(Vec::new(), |(columns, _)| columns);
+        let stream = Client::stream(self, table, key, (after, from.records), most, patience)?;
+        Ok(stream.map(|stream| Box::new(stream) as Box<dyn Stream + 's>))
+    }
+
+    fn can_reconnect(&self) -> bool {
+        self.comes_back()
+    }
+
+    fn reconnect(&self, patience: &Patience) -> Result<()> {
+        self.come_back(patience)
+    }
+
     fn page(&self, table: &TableSchema, offset: u64, limit: u32, rows: &mut Rows, patience: &Patience) -> Result<Page> {
         let page = self.fetch_page(table, offset, u64::from(limit), rows, patience)?;
         Ok(Page {
@@ -88,6 +130,34 @@ impl Source for Client {
             has_more: page.has_more,
             state: page.state,
             bytes: page.bytes,
+            place: None,
         })
+    }
+}
+
+impl Stream for PageStream<'_> {
+    fn next(&mut self, rows: &mut Rows, patience: &Patience) -> Result<Page> {
+        let page = PageStream::next(self, rows, patience)?;
+        Ok(Page {
+            received: page.received,
+            failures: page.failures,
+            has_more: page.has_more,
+            // A place that is too long to be kept is none to come back to.
+            place: page.place.and_then(|place| place.encode()),
+            state: page.state,
+            bytes: page.bytes,
+        })
+    }
+
+    fn may_come(&self) -> bool {
+        PageStream::may_come(self)
+    }
+
+    fn done_with(&mut self, bytes: u64) -> Result<()> {
+        PageStream::done_with(self, bytes)
+    }
+
+    fn keep_open(&mut self) -> Result<()> {
+        PageStream::keep_open(self)
     }
 }

@@ -55,9 +55,17 @@ impl Site {
     /// Pulls tables from the site at this URL: through a channel as [`Client::transfer_all`] does, or, where the site takes the
     /// token over HTTP only, as [`Api::transfer_all`] does. To pull through a stored connection see [`Site::pull`].
     ///
+    /// A pull by a code that did not complete, even because the program was killed, may be called again with the same URL and
+    /// code for [`Limits::ticket_time`](crate::Limits::ticket_time), although the code is spent: a rowferry sender gives a ticket
+    /// for that, which the site keeps, sealed under its key, until all tables are completed. Where the site has no key
+    /// ([`SiteKey`](ErrorKind::SiteKey)), no ticket is kept.
+    ///
     /// # Errors
     /// Those of [`Client::connect`] and [`Client::transfer_all`].
     pub fn pull_from(&self, url: &str, auth: Auth, connect: ConnectOptions, options: TransferOptions<'_>) -> Result<Report> {
+        if let Some(code) = auth.as_code() {
+            return self.pull_by_code(url, code, &auth, connect, options);
+        }
         match Client::connect_to_rowferry(url, auth.clone(), connect.clone())? {
             Some(client) => client.transfer_all(self, options),
             None => Api::with_auth(url, &auth, &connect)?.transfer_all(self, options),
@@ -200,7 +208,7 @@ impl<'a> HttpSource<'a> {
 /// A page that none follows.
 fn whole_page(page: RecordsPage) -> Page {
     let RecordsPage { received, failures, bytes, .. } = page;
-    Page { received, failures, has_more: false, state: None, bytes }
+    Page { received, failures, bytes, ..Page::default() }
 }
 
 fn is_too_much(error: &Error) -> bool {
@@ -264,6 +272,17 @@ impl Source for HttpSource<'_> {
         found.map(|table| table.row_count).ok_or_else(|| {
             Error::new(ErrorKind::TableNotFound, format!("the other site no longer offers the table {table:?}"))
         })
+    }
+
+    fn can_reconnect(&self) -> bool {
+        true
+    }
+
+    /// There is no connection: the next question shows whether somebody is there again.
+    fn reconnect(&self, _patience: &Patience) -> Result<()> {
+        self.unanswered.store(0, Ordering::SeqCst);
+        self.gone.store(false, Ordering::SeqCst);
+        Ok(())
     }
 
     fn page(&self, table: &TableSchema, offset: u64, limit: u32, rows: &mut Rows, patience: &Patience) -> Result<Page> {

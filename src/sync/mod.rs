@@ -2,7 +2,10 @@
 
 mod approval;
 #[cfg(feature = "client")]
+mod by_code;
+#[cfg(feature = "client")]
 mod client;
+mod comeback;
 mod fetch;
 mod history;
 #[cfg(feature = "client")]
@@ -16,6 +19,9 @@ mod pull;
 #[cfg(all(test, feature = "sqlite"))]
 mod pull_tests;
 mod report;
+mod resume;
+#[cfg(all(test, feature = "sqlite"))]
+mod resume_tests;
 mod run;
 mod source;
 #[cfg(feature = "client")]

@@ -22,7 +22,10 @@ pub struct TransferOptions<'p> {
     pub(super) keep_missing_tables: bool,
     pub(super) extra_columns: ExtraColumns,
     pub(super) dry_run: bool,
+    pub(super) append_again: bool,
     pub(super) timeout: Option<Duration>,
+    pub(super) retry_time: Option<Duration>,
+    pub(super) lock_time: Option<Duration>,
     pub(super) cancel: CancelToken,
     pub(super) approval_time: Option<Duration>,
     pub(super) initiated_by: Option<String>,
@@ -64,7 +67,8 @@ impl<'p> TransferOptions<'p> {
         self
     }
 
-    /// How many records are asked for at a time, from 1 to 10,000. Defaults to 500. A reference sender is never asked for more
+    /// How many records are asked for at a time, from 1 to 10,000. Defaults to 500 where pages are asked for one by one; a rowferry
+    /// sender sends pages by itself, which are then cut by bytes ([`Limits::stream_page_bytes`](crate::Limits::stream_page_bytes)). A reference sender is never asked for more
     /// than 1,000. How many rows are written in one transaction is another matter: see
     /// [`Limits::commit_rows`](crate::Limits::commit_rows).
     #[must_use]
@@ -95,11 +99,43 @@ impl<'p> TransferOptions<'p> {
         self
     }
 
+    /// Whether tables are appended that were appended before. Defaults to false: a site remembers which tables of which sender were
+    /// appended whole, and the same append again, which would add each row once more, fails with
+    /// [`AlreadyAppended`](crate::ErrorKind::AlreadyAppended) before a row is asked for. See [`Site::marks`](crate::Site::marks).
+    ///
+    /// An append that was cut off is gone on with, whatever is said here, as any other pull.
+    #[must_use]
+    pub fn append_again(mut self, again: bool) -> Self {
+        self.append_again = again;
+        self
+    }
+
     /// How long the whole pull may take. Defaults to no bound; each single request has its own
     /// ([`ConnectOptions`](crate::client::ConnectOptions)).
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
+        self
+    }
+
+    /// For how long it is tried to connect anew when the connection is lost in the middle of the pull, before the pull ends; zero
+    /// gives up at once. Each time that something came the time begins anew. Defaults to
+    /// [`Limits::retry_time`](crate::Limits::retry_time), half a minute.
+    #[must_use]
+    pub fn retry_time(mut self, time: Duration) -> Self {
+        self.retry_time = Some(time);
+        self
+    }
+
+    /// Lets other writers of the local database have their turn: none waits for much longer than this for the pull's lock, if
+    /// it waits as SQLite does. 100 ms is a good choice; below some 60 ms it cannot be kept. The pull takes two to three times as
+    /// long. Two things are done in one transaction all the same: the rows of tables that refer to each other, to themselves or
+    /// have no key, which are applied when all are there, and a single row however large. Defaults to no such bound: a
+    /// transaction then lasts up to [`Limits::commit_time`](crate::Limits::commit_time), 1 s, and a writer may wait for a few of
+    /// them.
+    #[must_use]
+    pub fn lock_time(mut self, time: Duration) -> Self {
+        self.lock_time = Some(time);
         self
     }
 
@@ -140,6 +176,12 @@ impl<'p> TransferOptions<'p> {
         self.table_strategies.get(table).copied().or(self.strategy).unwrap_or_default()
     }
 
+    pub(super) fn stream_records(&self) -> Option<u32> {
+        // So few are written in a few milliseconds.
+        let yielding = self.lock_time.map(|_| BATCH_SIZE);
+        self.batch_size.map(|records| records.clamp(1, MOST_RECORDS)).or(yielding)
+    }
+
     pub(super) fn page_records(&self, most: u32) -> u32 {
         self.batch_size.unwrap_or(BATCH_SIZE).clamp(1, MOST_RECORDS).min(most)
     }
@@ -155,7 +197,10 @@ impl fmt::Debug for TransferOptions<'_> {
             .field("create_missing_tables", &!self.keep_missing_tables)
             .field("extra_columns", &self.extra_columns)
             .field("dry_run", &self.dry_run)
+            .field("append_again", &self.append_again)
             .field("timeout", &self.timeout)
+            .field("retry_time", &self.retry_time)
+            .field("lock_time", &self.lock_time)
             .field("wait_for_approval", &self.approval_time)
             .field("initiated_by", &self.initiated_by)
             .finish_non_exhaustive()

@@ -32,6 +32,8 @@ pub enum Phase {
     AwaitingApproval,
     /// The other site counts its calls and said to wait.
     RateLimited,
+    /// The connection was lost, and is about to be made anew.
+    Reconnecting,
     /// It is about to ask for the first page.
     Started,
     /// Pages arrive.

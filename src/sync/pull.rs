@@ -1,8 +1,9 @@
 //! A pull from its first question to its report.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::approval;
+use super::comeback::{Comeback, is_passing};
 use super::history::{History, Origin};
 use super::progress::Phase;
 use super::wait::Allowance;
@@ -11,10 +12,13 @@ use crate::cancel::Patience;
 use crate::clock::{Clock, later};
 use crate::domain::schema::TableSchema;
 use crate::error::{Error, ErrorKind, Result};
-use crate::import::Import;
+use crate::import::{Import, Mark};
 use crate::limits::Limits;
 use crate::plan::TablePlan;
-use crate::store::Store;
+use crate::store::{Stage, Store};
+
+/// How long a transaction waits for its next batch where nobody else's wait was bounded.
+const LINGER: Duration = Duration::from_millis(5);
 
 /// One table of a pull.
 pub(super) struct Job {
@@ -27,6 +31,10 @@ pub(super) struct Job {
     pub(super) plan: Option<TablePlan>,
     /// What was made here, because it was missing.
     pub(super) create: Option<TableSchema>,
+    /// Where its rows wait, if they have to.
+    pub(super) stage: Option<Stage>,
+    /// How far it is, as far as it was committed.
+    pub(super) mark: Mark,
     pub(super) received: u64,
     pub(super) bytes: u64,
     pub(super) report: TableReport,
@@ -39,15 +47,23 @@ pub(super) struct Pull<'a, 'p> {
     pub(super) patience: Patience,
     pub(super) jobs: Vec<Job>,
     pub(super) import: Import<'a>,
+    /// Who the rows come from, if the pull may be gone on with.
+    pub(super) sender: Option<String>,
+    /// The marks of tables that cannot go on from them.
+    pub(super) forgotten: Vec<Mark>,
     pub(super) history: Option<History<'a>>,
     pub(super) states: Vec<u64>,
     pub(super) pages: u64,
     pub(super) bytes: u64,
     pub(super) done: usize,
+    /// How long a transaction may wait for the next batch: beginning another one costs more.
+    pub(super) linger: Duration,
     /// Until when to wait for the other side's approval.
     pub(super) approval_until: Option<Instant>,
     /// The time to wait that the question at hand has, where the other site counts calls.
     pub(super) allowance: Allowance,
+    /// The time to come back after the connection was lost.
+    pub(super) comeback: Comeback,
     /// Why nothing more can be asked of the sender.
     pub(super) lost: Option<Error>,
 }
@@ -64,17 +80,28 @@ pub(crate) fn pull(
 ) -> Result<Report> {
     let began = Instant::now();
     let patience = Patience::new(options.cancel.clone(), options.timeout);
+    let yielding = options.lock_time.map(|time| limits.yielding(time));
+    let limits = yielding.as_ref().unwrap_or(limits);
+    let linger = if yielding.is_some() { Duration::ZERO } else { LINGER };
     let import = Import::new(store, limits, clock);
     let actor = options.initiated_by.clone().unwrap_or_else(|| "host".to_owned());
+    let sender = origin.as_ref().filter(|_| !options.dry_run).map(|origin| match source.site() {
+        Some(site) => format!("site:{site}"),
+        None => format!("url:{}", origin.site_url),
+    });
     let history = origin.filter(|_| !options.dry_run).map(|origin| History::new(store, clock, origin, actor));
     let approval_until = options.approval_time.map(|time| later(Instant::now(), time));
+    let comeback = Comeback::new(options.retry_time.unwrap_or(limits.retry_time));
     let mut pull = Pull {
         source,
         limits,
+        linger,
         options,
         patience,
         jobs: Vec::new(),
         import,
+        sender,
+        forgotten: Vec::new(),
         history,
         states: Vec::new(),
         pages: 0,
@@ -82,6 +109,7 @@ pub(crate) fn pull(
         done: 0,
         approval_until,
         allowance: Allowance::new(limits.rate_wait_time),
+        comeback,
         lost: None,
     };
     let mut failed = pull.inspect()?;
@@ -92,10 +120,7 @@ pub(crate) fn pull(
     } else {
         groups.iter().for_each(|group| pull.run_group(group));
     }
-    // What the pull kept for itself is no longer needed; that it stays behind when this fails does no harm to the report.
-    if let Err(error) = pull.import.clean_up() {
-        log::warn!("cleaning up after a pull failed: {error}");
-    }
+    pull.end();
     let mut report = Report {
         one_state: pull.is_one_state(),
         records: pull.jobs.iter().map(|job| job.report.outcome.total()).sum(),
@@ -111,16 +136,30 @@ pub(crate) fn pull(
 }
 
 impl Pull<'_, '_> {
-    /// Asks the sender, unless the connection is lost: then every further question has the same answer. Waits where the sender
-    /// counts calls and says so.
+    /// Asks the sender, unless the connection is lost for good: then every further question has the same answer. Waits where the
+    /// sender counts calls and says so, and connects anew where the connection is lost.
     pub(super) fn ask<T>(&mut self, question: impl Fn(&dyn Source, &Patience) -> Result<T>) -> Result<T> {
         if let Some(lost) = &self.lost {
             return Err(lost.copy().while_doing("not tried, because the pull was cut off"));
         }
         let (source, patience) = (self.source, &self.patience);
-        let allowance = &mut self.allowance;
-        let answer =
-            patience.check("the pull").and_then(|()| allowance.ask(patience, || question(source, patience), || Ok(())));
+        let (allowance, comeback) = (&mut self.allowance, &mut self.comeback);
+        let answer = loop {
+            let answer =
+                patience.check("the pull").and_then(|()| allowance.ask(patience, || question(source, patience), || Ok(())));
+            match answer {
+                Err(error) if is_passing(error.kind()) && patience.check("the pull").is_ok() => {
+                    if let Err(error) = comeback.reconnect(source, patience, error) {
+                        break Err(error);
+                    }
+                }
+                Ok(answer) => {
+                    comeback.reached();
+                    break Ok(answer);
+                }
+                failed => break failed,
+            }
+        };
         answer.inspect_err(|error| self.note_loss(error))
     }
 
@@ -194,7 +233,8 @@ impl Pull<'_, '_> {
     }
 }
 
-/// Whether the other side refuses the whole connection, not one table only.
+/// Whether the whole pull is over, and not one table only: the other side refuses the connection, or another process has taken
+/// over.
 fn refuses_all(kind: ErrorKind) -> bool {
     matches!(
         kind,
@@ -208,5 +248,6 @@ fn refuses_all(kind: ErrorKind) -> bool {
             | ErrorKind::PasswordRequired
             | ErrorKind::InvalidPassword
             | ErrorKind::Disabled
+            | ErrorKind::TakenOver
     )
 }

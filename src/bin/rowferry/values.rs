@@ -31,6 +31,11 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
     positive(text, 1.0)
 }
 
+/// Seconds, or none.
+pub fn seconds_or_none(text: &str) -> Result<Duration, String> {
+    if text.parse() == Ok(0.0) { Ok(Duration::ZERO) } else { seconds(text) }
+}
+
 /// Hours, more than none.
 pub fn hours(text: &str) -> Result<Duration, String> {
     positive(text, 3600.0)

@@ -5,10 +5,12 @@ pub(crate) mod events;
 mod fields;
 #[cfg(feature = "client")]
 pub(crate) mod leases;
+pub(crate) mod marks;
 pub(crate) mod outbox;
 pub(crate) mod pulls;
 pub(crate) mod sessions;
 pub(crate) mod settings;
+pub(crate) mod tickets;
 pub(crate) mod transfers;
 
 use time::OffsetDateTime;

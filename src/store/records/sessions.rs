@@ -3,7 +3,7 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{moment, optional_text, text, unreadable};
+use super::{moment, optional_text, text, tickets, unreadable};
 use crate::clock;
 use crate::domain::session::{Direction, SessionInfo, SessionStatus};
 use crate::domain::value::Value;
@@ -68,18 +68,24 @@ pub(crate) fn set_expiry(sql: &mut dyn Sql, uuid: Uuid, expires_at: OffsetDateTi
 
 /// Whether there was such a session.
 pub(crate) fn delete(sql: &mut dyn Sql, uuid: Uuid) -> Result<bool> {
-    Ok(sql.execute("DELETE FROM rowferry_sessions WHERE uuid = ?1", &[uuid.to_string().into()])? == 1)
+    let deleted = sql.execute("DELETE FROM rowferry_sessions WHERE uuid = ?1", &[uuid.to_string().into()])? == 1;
+    tickets::end_with_sessions(sql)?;
+    Ok(deleted)
 }
 
 /// How many there were.
 pub(crate) fn delete_all(sql: &mut dyn Sql) -> Result<usize> {
-    sql.execute("DELETE FROM rowferry_sessions", &[])
+    let deleted = sql.execute("DELETE FROM rowferry_sessions", &[])?;
+    tickets::end_with_sessions(sql)?;
+    Ok(deleted)
 }
 
 /// Deletes those that were used, or whose time was over, before this moment. Gives how many there were.
 pub(crate) fn delete_ended(sql: &mut dyn Sql, before: OffsetDateTime) -> Result<u64> {
     let delete = format!("DELETE FROM rowferry_sessions {ENDED}");
-    Ok(sql.execute(&delete, &[clock::to_text(before).into()])? as u64)
+    let deleted = sql.execute(&delete, &[clock::to_text(before).into()])?;
+    tickets::end_with_sessions(sql)?;
+    Ok(deleted as u64)
 }
 
 /// Whether there are such.

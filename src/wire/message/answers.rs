@@ -3,10 +3,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use crate::domain::table::TableInfo;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
+use crate::wire::api::Secret;
 use crate::wire::channel::{self, REPLY};
 use crate::wire::{NAME_BYTES, excerpt, unquoted};
 
@@ -19,6 +21,9 @@ pub struct PeerInfo {
     /// Its site.
     #[serde(with = "uuid_text")]
     pub site: Uuid,
+    /// With what a receiver that came by a code may come back; it is a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "ticket_text")]
+    pub(crate) ticket: Option<Secret>,
     /// The version that it speaks.
     pub version: u32,
 }
@@ -36,6 +41,18 @@ mod uuid_text {
         let text = String::deserialize(deserializer)?;
         Uuid::try_parse(&text).map_err(D::Error::custom)
     }
+}
+
+/// Longest ticket that is kept of another site.
+const TICKET_BYTES: usize = 512;
+
+/// A ticket that can be none is left out: the pull goes on without.
+fn ticket_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Secret>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?.map(Zeroizing::new);
+    let usable = |text: &Zeroizing<String>| {
+        (1..=TICKET_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    Ok(text.filter(usable).map(|text| Secret::new(&text)))
 }
 
 /// What a sender says it can do.
@@ -314,11 +331,24 @@ mod tests {
             Err("code_mismatch".to_owned())
         );
         assert_eq!(decode_reply(r#"{"response":{"x":1},"status":"error"}"#).unwrap(), Err(r#"{"x":1}"#.to_owned()));
-        let peer = PeerInfo { features: vec!["snapshot".into()], site: Uuid::nil(), version: 1 };
+        let peer = PeerInfo { features: vec!["snapshot".into()], site: Uuid::nil(), ticket: None, version: 1 };
         let text = answer_ok("t", None, Some(&peer));
         assert!(text.contains(r#"{"rowferry":{"features":["snapshot"],"site":"00000000-"#), "{text}");
         let frame = channel::decode(&text).unwrap();
         assert_eq!(decode_reply(frame.payload.get()).unwrap(), Ok(Some(peer)));
+        let with = |ticket: &str| {
+            let text = format!(
+                r#"{{"status":"ok","response":{{"rowferry":{{"site":"{}","version":1,"ticket":{ticket}}}}}}}"#,
+                Uuid::nil()
+            );
+            let peer = decode_reply(&text).unwrap().unwrap().unwrap();
+            assert!(!format!("{peer:?}").contains("tick-et_1"));
+            peer.ticket.map(|ticket| ticket.as_str().to_owned())
+        };
+        assert_eq!(with(r#""tick-et_1""#).as_deref(), Some("tick-et_1"));
+        for none in ["null", r#""""#, r#""a b""#, &format!("{:?}", "x".repeat(513))] {
+            assert_eq!(with(none), None, "{none}");
+        }
         for junk in ["null", "[]", "5", r#"{"status":1}"#, r#"{"status":"ok","response":{"rowferry":{"version":"x"}}}"#] {
             assert_eq!(decode_reply(junk).map_err(|error| error.kind()), Err(ErrorKind::Protocol), "{junk}");
         }

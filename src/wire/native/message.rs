@@ -26,15 +26,20 @@ const RETRY_AFTER: u8 = 2;
 pub enum Request {
     /// Send a table's rows.
     Fetch(Fetch),
-    /// Send so many pages more.
+    /// Send so many bytes more.
     Credit {
         /// The number of the request.
         request: u32,
-        /// The pages that may be sent beyond those that were allowed before.
-        pages: NonZeroU32,
+        /// The bytes of pages that may be sent beyond those that were allowed before.
+        bytes: NonZeroU32,
     },
     /// Send no more.
     Cancel {
+        /// The number of the request.
+        request: u32,
+    },
+    /// The last page has arrived.
+    Done {
         /// The number of the request.
         request: u32,
     },
@@ -49,11 +54,13 @@ pub struct Fetch {
     pub table: String,
     /// Where to go on; `None` for the first row.
     pub after: Option<Place>,
+    /// How many records of the table the asker has already: those before that place.
+    pub records: u64,
     /// At about how many bytes of rows a page is cut.
     pub page_bytes: NonZeroU32,
     /// Most rows of a page.
     pub page_rows: NonZeroU32,
-    /// Pages that may be sent before the first [`Request::Credit`].
+    /// Bytes of pages that may be sent before the first [`Request::Credit`]. A page is sent as long as there are any left.
     pub window: NonZeroU32,
     /// Whether pages may come compressed.
     pub compress: bool,
@@ -104,12 +111,13 @@ impl Request {
     pub fn encode(&self) -> Result<Vec<u8>> {
         Ok(frame::seal(match self {
             Request::Fetch(fetch) => fetch.encode()?,
-            Request::Credit { request, pages } => {
+            Request::Credit { request, bytes } => {
                 let mut out = frame::begin(Kind::Credit, *request);
-                out.extend_from_slice(&pages.get().to_le_bytes());
+                out.extend_from_slice(&bytes.get().to_le_bytes());
                 out
             }
             Request::Cancel { request } => frame::begin(Kind::Cancel, *request),
+            Request::Done { request } => frame::begin(Kind::Done, *request),
         }))
     }
 
@@ -121,8 +129,9 @@ impl Request {
         let (kind, request, mut reader) = frame::open(frame)?;
         let asked = match kind {
             Kind::Fetch => Request::Fetch(Fetch::decode(request, &mut reader)?),
-            Kind::Credit => Request::Credit { request, pages: at_least_one(&mut reader)? },
+            Kind::Credit => Request::Credit { request, bytes: at_least_one(&mut reader)? },
             Kind::Cancel => Request::Cancel { request },
+            Kind::Done => Request::Done { request },
             Kind::Page | Kind::End | Kind::Error => {
                 return Err(Fault::Protocol("it is an answer where a request should be").into());
             }
@@ -146,6 +155,7 @@ impl Fetch {
         for number in [self.page_bytes, self.page_rows, self.window] {
             out.extend_from_slice(&number.get().to_le_bytes());
         }
+        out.extend_from_slice(&self.records.to_le_bytes());
         out.push(frame::flag(COMPRESS, self.compress));
         frame::put_text(&mut out, &self.table);
         out.extend_from_slice(&after);
@@ -158,6 +168,7 @@ impl Fetch {
             page_bytes: at_least_one(reader)?,
             page_rows: at_least_one(reader)?,
             window: at_least_one(reader)?,
+            records: reader.u64()?,
             compress: reader.flags(COMPRESS)? != 0,
             table: reader.text(NAME_BYTES)?.to_owned(),
             after: Place::decode(reader.take_rest())?,
@@ -180,7 +191,7 @@ impl<'f> Answer<'f> {
             Kind::Page => Answer::Page(Page::decode(request, &mut reader)?),
             Kind::End => Answer::End(End::decode(request, &mut reader)?),
             Kind::Error => Answer::Error(Refusal::decode(request, &mut reader)?),
-            Kind::Fetch | Kind::Credit | Kind::Cancel => {
+            Kind::Fetch | Kind::Credit | Kind::Cancel | Kind::Done => {
                 return Err(Fault::Protocol("it is a request where an answer should be").into());
             }
         };

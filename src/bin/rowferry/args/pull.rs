@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use clap::{ArgGroup, Args};
+use clap::{ArgGroup, Args, Subcommand};
 use rowferry::Strategy;
 
 use super::secret::Access;
 use super::{By, Db, Format, Network};
-use crate::values::{seconds, table_strategy};
+use crate::values::{seconds, seconds_or_none, table_strategy};
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("who").args(["code", "token", "token_file", "connection"]).required(true))]
@@ -42,9 +42,9 @@ pub struct PullArgs {
     #[arg(long = "table-strategy", value_name = "TABLE=STRATEGY", value_parser = table_strategy)]
     pub table_strategies: Vec<(String, Strategy)>,
 
-    /// Records to ask for at a time
-    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub batch_size: u32,
+    /// Records to ask for at a time [default: 500; a rowferry site sends as many as make a page]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub batch_size: Option<u32>,
 
     /// Let tables fail that are missing here, instead of making them
     #[arg(long)]
@@ -58,10 +58,24 @@ pub struct PullArgs {
     #[arg(long)]
     pub dry_run: bool,
 
+    /// Append tables that were appended before: each of their rows is added once more
+    ///
+    /// Without it, a table that was appended whole is refused. An append that was cut off is gone on with either way.
+    #[arg(long)]
+    pub append_again: bool,
+
     /// How long to wait for someone on the other side to approve the pull, where that is needed. Without it, nothing is
     /// waited for: the same pull may be started again after the approval
     #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "code")]
     pub wait_for_approval: Option<Duration>,
+
+    /// For how long to try to connect anew when the connection is lost in the middle of the pull; 0 gives up at once
+    #[arg(long, value_name = "SECONDS", value_parser = seconds_or_none, default_value = "30")]
+    pub retry_time: Duration,
+
+    /// Let other programs that write to the database wait for about so long at most; the pull takes longer then
+    #[arg(long, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub lock_time: Option<u64>,
 
     #[command(flatten)]
     pub by: By,
@@ -126,4 +140,31 @@ pub struct Remote {
 
     #[command(flatten)]
     pub network: Network,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeymapCommand {
+    /// Lists the tables of pulls that were cut off, with how far they are, and those that were appended.
+    #[command(after_help = "Example:\n  rowferry keymap list --db backup.db")]
+    List {
+        #[command(flatten)]
+        db: Db,
+
+        #[command(flatten)]
+        format: Format,
+    },
+
+    /// Forgets all that, or what is remembered of some tables: the next pull begins anew, and may append again.
+    #[command(after_help = "Example:\n  rowferry keymap clear --table orders --db backup.db")]
+    Clear {
+        /// Only of this table, by the other site's name for it; may be given again
+        #[arg(long = "table", value_name = "TABLE")]
+        tables: Vec<String>,
+
+        #[command(flatten)]
+        db: Db,
+
+        #[command(flatten)]
+        format: Format,
+    },
 }

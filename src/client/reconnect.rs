@@ -1,0 +1,92 @@
+//! Coming back to the same site when the connection was lost.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::auth::Auth;
+use super::channel::Channel;
+use super::connection::{Client, Line, open};
+use crate::cancel::Patience;
+use crate::error::{Error, ErrorKind, Result};
+use crate::net::Budget;
+
+/// How to come back.
+pub(super) struct ComeBack {
+    /// A token, or the ticket that came of a code.
+    pub(super) auth: Auth,
+    /// The prefix of the path under which the site was found.
+    pub(super) prefix: String,
+}
+
+impl Client {
+    /// Whether a lost connection can be made anew: with a token, or with the ticket that a rowferry site gives for a code; not
+    /// after [`Client::disconnect`].
+    pub(crate) fn comes_back(&self) -> bool {
+        self.back.is_some() && !self.shared.closing.is_cancelled()
+    }
+
+    /// With what one may come back who came by a code.
+    pub(crate) fn ticket(&self) -> Option<&str> {
+        self.back.as_ref().and_then(|back| back.auth.as_ticket())
+    }
+
+    /// Makes the connection anew, unless it is there. It must be to the same site.
+    ///
+    /// # Errors
+    /// Those of [`Client::connect`]; [`ErrorKind::Protocol`] for another site; [`ErrorKind::Cancelled`] after
+    /// [`Client::disconnect`].
+    pub(crate) fn come_back(&self, patience: &Patience) -> Result<()> {
+        let Some(back) = &self.back else {
+            return Err(Error::new(ErrorKind::Disconnected, "there is no way back: a code works once"));
+        };
+        let shared = &self.shared;
+        {
+            let mut line = shared.lock();
+            self.check_open()?;
+            // Another thread may have made it anew.
+            if let Line::Open(_) = *line
+                && !shared.doubtful.load(Ordering::SeqCst)
+            {
+                return Ok(());
+            }
+            shared.connected.store(false, Ordering::SeqCst);
+            // The old one ends first, so that the other site knows that its pulls are to be taken up; without a goodbye, which
+            // would say that all has arrived.
+            *line = Line::Gone("no answer came in time".to_owned());
+        }
+        // Not under the lock: whoever disconnects need not wait.
+        let channel = self.connect_again(back, patience)?;
+        let mut line = shared.lock();
+        if let Err(disconnected) = self.check_open() {
+            channel.close(Duration::ZERO);
+            return Err(disconnected);
+        }
+        *line = Line::Open(Box::new(channel));
+        shared.doubtful.store(false, Ordering::SeqCst);
+        shared.connected.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn connect_again(&self, back: &ComeBack, patience: &Patience) -> Result<Channel> {
+        let options = &self.options;
+        let cancel = [&options.cancel, &self.shared.closing, &patience.cancel];
+        let pass = back.auth.pass()?;
+        let budget = Budget::new(patience.within(options.connect_timeout), &cancel);
+        let (socket, _) = open(&self.url, &pass, std::slice::from_ref(&back.prefix), options, &budget)?;
+        let budget = Budget::new(patience.within(options.join_timeout), &cancel);
+        let joined = Channel::join(socket, &pass, options, &budget)?;
+        let site = self.peer().map(|peer| peer.site);
+        match joined {
+            Some((channel, peer)) if peer.as_ref().map(|peer| peer.site) == site => Ok(channel),
+            _ => Err(Error::new(ErrorKind::Protocol, format!("at {} there is another site now", self.url))
+                .with_hint("Pull again from the site that is meant.")),
+        }
+    }
+
+    fn check_open(&self) -> Result<()> {
+        match self.shared.closing.is_cancelled() {
+            true => Err(Error::new(ErrorKind::Cancelled, "it was disconnected here")),
+            false => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Coming back after the connection to the other site was lost.
+
+use std::time::{Duration, Instant};
+
+use super::source::Source;
+use super::wait::pause;
+use crate::cancel::Patience;
+use crate::clock::later;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The first and the longest time between two tries.
+const FIRST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// How long it is tried to make a lost connection anew. The time begins when it is lost, and once more whenever something came
+/// of it meanwhile.
+#[derive(Debug)]
+pub(super) struct Comeback {
+    time: Duration,
+    until: Option<Instant>,
+    wait: Duration,
+}
+
+impl Comeback {
+    pub(super) fn new(time: Duration) -> Self {
+        Comeback { time, until: None, wait: FIRST }
+    }
+
+    /// Something came: what is lost after this is lost for the first time.
+    pub(super) fn reached(&mut self) {
+        self.until = None;
+        self.wait = FIRST;
+    }
+
+    /// Connects anew, waiting longer and longer between tries. When that comes to nothing, the error is the one that the
+    /// connection was `lost` with, or what the other site said to the last try if that is final.
+    pub(super) fn reconnect(&mut self, source: &dyn Source, patience: &Patience, lost: Error) -> Result<()> {
+        if !source.can_reconnect() {
+            return Err(lost);
+        }
+        let until = *self.until.get_or_insert_with(|| later(Instant::now(), self.time));
+        loop {
+            if Instant::now() >= until {
+                return Err(lost);
+            }
+            let wait = self.wait.mul_f64(jitter()).min(until.saturating_duration_since(Instant::now()));
+            self.wait = (self.wait * 2).min(LONGEST);
+            pause(patience, wait, "connecting anew")?;
+            match source.reconnect(patience) {
+                Ok(()) => return Ok(()),
+                Err(error) if is_passing(error.kind()) || error.kind() == ErrorKind::RateLimited => {
+                    log::debug!("not connected anew yet: {error}");
+                }
+                Err(error) => return Err(error.while_doing("connecting anew")),
+            }
+            patience.check("connecting anew")?;
+        }
+    }
+}
+
+/// Whether an error says nothing of what was asked for, only that the way there is broken.
+pub(super) fn is_passing(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Disconnected | ErrorKind::Unreachable | ErrorKind::Timeout)
+}
+
+/// Between a half and one, so that many receivers that lost the same sender do not all come back at once.
+fn jitter() -> f64 {
+    // Without randomness there is just no spread.
+    let random = getrandom::u32().unwrap_or(u32::MAX);
+    0.5 + f64::from(random) / f64::from(u32::MAX) / 2.0
+}
