@@ -15,6 +15,12 @@ pub struct Limits {
     pub page_bytes: usize,
     /// Largest number of records put into one page, whatever was asked for. Defaults to 10,000.
     pub page_rows: usize,
+    /// At about how many bytes of values in memory a page is cut that a rowferry sender sends by itself. The receiver asks for
+    /// it. Defaults to 1 MiB.
+    pub stream_page_bytes: usize,
+    /// Bytes of such pages that may be on their way or waiting to be written: it bounds the memory of a pull. A single larger
+    /// page goes alone. Defaults to 4 MiB.
+    pub stream_window_bytes: usize,
     /// Largest HTTP head (request line and headers) that is accepted. Defaults to 16 KiB.
     pub head_bytes: usize,
     /// Largest number of headers in an HTTP head. Defaults to 64.
@@ -137,6 +143,8 @@ impl Default for Limits {
             message_bytes: 64 << 20,
             page_bytes: 900_000,
             page_rows: 10_000,
+            stream_page_bytes: 1 << 20,
+            stream_window_bytes: 4 << 20,
             head_bytes: 16 << 10,
             head_fields: 64,
             body_bytes: 1 << 20,

@@ -126,7 +126,11 @@ impl Peer {
     }
 
     fn join(&mut self, topic: &str) -> Json {
-        self.text(json!([null, "j", topic, "phx_join", {"receiver_info": {"rowferry": {"version": 1}}}]).to_string());
+        self.join_as(topic, json!({"rowferry": {"version": 1}}))
+    }
+
+    fn join_as(&mut self, topic: &str, receiver_info: Json) -> Json {
+        self.text(json!([null, "j", topic, "phx_join", {"receiver_info": receiver_info}]).to_string());
         self.hear()[4].clone()
     }
 
@@ -295,7 +299,10 @@ fn frames_that_break_the_rules() {
 #[test]
 fn floods_and_fragments_are_borne() {
     let served = Served::new(|_| ());
-    let mut peer = served.peer();
+    // Binary messages of a peer of the reference system mean nothing.
+    let mut peer = served.stranger();
+    let topic = peer.topic.clone();
+    assert_eq!(peer.join_as(&topic, json!({}))["status"], "ok");
     for _ in 0..5_000 {
         peer.frame(0x89, b"ping");
         peer.frame(0x8a, b"pong");
@@ -315,6 +322,17 @@ fn floods_and_fragments_are_borne() {
     }
     for _ in 0..200 {
         assert_eq!(peer.hear()[4]["status"], "ok");
+    }
+    served.is_well();
+}
+
+#[test]
+fn binary_junk_of_a_rowferry_peer_ends_its_channel() {
+    let served = Served::new(|_| ());
+    for junk in [&b""[..], b"binary", b"rf\x01\x01\0\0\0\x01", b"rf\x02\x01\0\0\0\x01\0\0\0\0"] {
+        let mut peer = served.peer();
+        peer.frame(0x82, junk);
+        assert_eq!(peer.closed(), 1002, "{junk:?}");
     }
     served.is_well();
 }

@@ -7,7 +7,7 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer};
 use serde_json::value::RawValue;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
-use tungstenite::{Message, Utf8Bytes, WebSocket};
+use tungstenite::{Bytes, Message, WebSocket};
 use zeroize::Zeroizing;
 
 use crate::domain::schema::TableSchema;
@@ -125,11 +125,8 @@ impl Channel {
     ) -> Outcome<std::result::Result<Option<PeerInfo>, String>> {
         let reference = self.new_ref();
         let late = || "the other site did not answer the join".to_owned();
-        self.send(
-            encode_join(reference, &self.topic, &options.receiver_info, options.limits.message_bytes as u64),
-            budget,
-            &late,
-        )?;
+        let join = encode_join(reference, &self.topic, &options.receiver_info, options.limits.message_bytes as u64);
+        self.send(Message::text(join), budget, &late)?;
         let topic = self.topic.clone();
         self.wait(budget, &late, &mut |text| {
             let Some(frame) = frame(text) else { return Ok(None) };
@@ -218,8 +215,10 @@ impl Channel {
     fn keep(&mut self, silence: Duration) -> Outcome<()> {
         self.beat()?;
         for _ in 0..IDLE_MESSAGES {
-            let Some(text) = self.receive(Instant::now() + INSTANT)? else { break };
-            if let Some(frame) = frame(&text) {
+            let Some(message) = self.receive(Instant::now() + INSTANT)? else { break };
+            if let Message::Text(text) = message
+                && let Some(frame) = frame(&text)
+            {
                 channel_event(&frame.head, &self.topic)?;
             }
         }
@@ -271,12 +270,48 @@ impl Channel {
     fn send_request<'f>(&mut self, ask: &Ask<'f>, budget: &Budget) -> Outcome<(u64, impl Fn() -> String + use<'f>)> {
         let (reference, ask) = (self.new_ref(), *ask);
         let late = move || format!("the other site did not answer {}", described(&ask));
-        self.send(encode_request(reference, &self.topic, &ask), budget, &late)?;
+        self.send(Message::text(encode_request(reference, &self.topic, &ask)), budget, &late)?;
         Ok((reference, late))
     }
 
-    fn send(&mut self, text: String, budget: &Budget, late: &dyn Fn() -> String) -> Outcome<()> {
-        self.write(text, budget.slice(late).map_err(Trouble::Failed)?)?;
+    /// A number for a request for pages, which no other one on this channel has.
+    pub(super) fn new_request(&mut self) -> u32 {
+        // Answers to a request of so long ago do not come any more.
+        self.new_ref() as u32
+    }
+
+    /// Sends a binary message. `late` is what to say when that takes too long.
+    pub(super) fn send_binary(&mut self, message: Vec<u8>, budget: &Budget, late: &dyn Fn() -> String) -> Outcome<()> {
+        self.send(Message::binary(message), budget, late).map_err(|trouble| self.clean(trouble))
+    }
+
+    /// Waits for the next binary message. Whatever else comes is dropped: nobody waits for it.
+    pub(super) fn next_binary(&mut self, budget: &Budget, late: &dyn Fn() -> String) -> Outcome<Bytes> {
+        let topic = self.topic.clone();
+        let next = self.wait_any(budget, late, &mut |message| match message {
+            Message::Binary(bytes) => Ok(Some(bytes)),
+            Message::Text(text) => {
+                frame(&text).map_or(Ok(()), |frame| channel_event(&frame.head, &topic))?;
+                Ok(None)
+            }
+            _ => Ok(None),
+        });
+        next.map_err(|trouble| self.clean(trouble))
+    }
+
+    /// Sends a heartbeat if one is due, and does not wait.
+    pub(super) fn keep_open(&mut self) -> Outcome<()> {
+        self.beat()?;
+        if self.unflushed { self.flush(Instant::now() + INSTANT) } else { Ok(()) }
+    }
+
+    /// Whether the other site is on this machine.
+    pub(super) fn is_local(&self) -> bool {
+        self.socket.get_ref().is_local()
+    }
+
+    fn send(&mut self, message: Message, budget: &Budget, late: &dyn Fn() -> String) -> Outcome<()> {
+        self.write(message, budget.slice(late).map_err(Trouble::Failed)?)?;
         while self.unflushed {
             let slice = budget.slice(late).map_err(Trouble::Failed)?;
             self.flush(slice)?;
@@ -285,11 +320,11 @@ impl Channel {
     }
 
     /// Puts a message behind what is still to be sent.
-    fn write(&mut self, text: String, until: Instant) -> Outcome<()> {
+    fn write(&mut self, message: Message, until: Instant) -> Outcome<()> {
         self.socket.get_mut().set_until(until);
         self.unflushed = true;
         self.last_sent = Instant::now();
-        match self.socket.write(Message::text(text)) {
+        match self.socket.write(message) {
             // Taken into the buffer all the same.
             Err(error) if would_block(&error) => Ok(()),
             Err(error) => Err(lost(error)),
@@ -312,7 +347,7 @@ impl Channel {
         if self.heartbeat.is_some_and(|interval| self.last_sent.elapsed() >= interval) {
             let reference = self.new_ref();
             self.unanswered.get_or_insert_with(Instant::now);
-            self.write(encode_heartbeat(reference), Instant::now() + INSTANT)?;
+            self.write(Message::text(encode_heartbeat(reference)), Instant::now() + INSTANT)?;
         }
         Ok(())
     }
@@ -324,19 +359,32 @@ impl Channel {
         late: &dyn Fn() -> String,
         take: &mut dyn FnMut(&str) -> Outcome<Option<T>>,
     ) -> Outcome<T> {
+        // A binary message answers no question: it is a page that nobody wants any more.
+        self.wait_any(budget, late, &mut |message| match message {
+            Message::Text(text) => take(&text),
+            _ => Ok(None),
+        })
+    }
+
+    fn wait_any<T>(
+        &mut self,
+        budget: &Budget,
+        late: &dyn Fn() -> String,
+        take: &mut dyn FnMut(Message) -> Outcome<Option<T>>,
+    ) -> Outcome<T> {
         loop {
             let slice = budget.slice(late).map_err(Trouble::Failed)?;
             self.beat()?;
-            if let Some(text) = self.receive(slice)?
-                && let Some(taken) = take(&text)?
+            if let Some(message) = self.receive(slice)?
+                && let Some(taken) = take(message)?
             {
                 return Ok(taken);
             }
         }
     }
 
-    /// The next text message, if one comes until then.
-    fn receive(&mut self, until: Instant) -> Outcome<Option<Utf8Bytes>> {
+    /// The next text or binary message, if one comes until then.
+    fn receive(&mut self, until: Instant) -> Outcome<Option<Message>> {
         if self.unflushed {
             self.flush(Instant::now() + INSTANT)?;
         }
@@ -348,9 +396,9 @@ impl Channel {
         };
         self.unanswered = None;
         match message {
-            Message::Text(text) => Ok(Some(text)),
             Message::Close(frame) => Err(Trouble::Closed(frame)),
-            // Pings are answered below; binary messages mean nothing here.
+            Message::Text(_) | Message::Binary(_) => Ok(Some(message)),
+            // Pings are answered below.
             _ => Ok(None),
         }
     }

@@ -50,7 +50,7 @@ pub struct Client {
     keeper: Option<Keeper>,
     pub(super) shared: Arc<Shared>,
     pub(super) url: SiteUrl,
-    peer: Option<PeerInfo>,
+    pub(super) peer: Option<PeerInfo>,
     /// How to come back when the connection is lost; `None` if there is no way.
     pub(super) back: Option<ComeBack>,
     pub(super) options: ConnectOptions,
@@ -363,8 +363,18 @@ impl Client {
         patience: &Patience,
         work: impl FnOnce(&mut Channel, &Budget) -> std::result::Result<T, Trouble>,
     ) -> Result<T> {
-        let mut line = self.shared.lock();
-        let channel = match &mut *line {
+        self.on_line(&mut self.shared.lock(), doing, patience, work)
+    }
+
+    /// Does something with the channel, if there is one. It is no more when that goes wrong in a way that leaves it useless.
+    pub(super) fn on_line<T>(
+        &self,
+        line: &mut Line,
+        doing: &str,
+        patience: &Patience,
+        work: impl FnOnce(&mut Channel, &Budget) -> std::result::Result<T, Trouble>,
+    ) -> Result<T> {
+        let channel = match line {
             Line::Open(channel) => channel,
             Line::Gone(why) => {
                 return Err(Error::new(ErrorKind::Disconnected, format!("not connected at {doing}: {why}")).with_hint(AGAIN));
@@ -379,7 +389,7 @@ impl Client {
                 self.shared.doubtful.store(true, Ordering::SeqCst);
             }
             if is_final {
-                self.shared.lose(&mut line, error.message());
+                self.shared.lose(line, error.message());
             }
             error
         })
@@ -410,7 +420,7 @@ impl Shared {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lose(&self, line: &mut Line, why: &str) {
+    pub(super) fn lose(&self, line: &mut Line, why: &str) {
         self.connected.store(false, Ordering::SeqCst);
         *line = Line::Gone(why.to_owned());
     }

@@ -66,7 +66,7 @@ impl Exporter {
             Ids::Between(from, to) => Keys::Between(from.as_ref(), to.as_ref()),
         };
         let more = view.snapshot.find(&table, column, &keys, skip, bounds, rows)?;
-        Ok(Page { table, more, state: view.state })
+        Ok(Page { table, more, state: view.state, cursor: None })
     }
 
     /// The tables with what a list says of them. Sizes are estimated from the first rows. Digests read whole tables: there are

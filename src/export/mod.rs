@@ -25,7 +25,9 @@ use crate::domain::table::TableInfo;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
-use crate::store::{PageBounds, Snapshot, Store};
+use crate::plan::table::key_of;
+pub(crate) use crate::store::{Cursor, PageBounds};
+use crate::store::{Snapshot, Store};
 
 /// Reads a store for one peer: it holds at most one snapshot, and remembers where the last pages ended, so that a pull by
 /// offset and limit takes time in proportion to the table.
@@ -42,8 +44,6 @@ struct Source {
     offer: Arc<Offer>,
     limits: Limits,
     view: Option<View>,
-    /// How many snapshots there were.
-    state: u64,
 }
 
 /// A snapshot and what was read of its catalogue.
@@ -66,12 +66,14 @@ pub(crate) struct Page {
     pub(crate) more: bool,
     /// The number of the snapshot that the rows are from: two pages of the same number are of one state.
     pub(crate) state: u64,
+    /// The place behind the last row; `None` if there are no rows.
+    pub(crate) cursor: Option<Cursor>,
 }
 
 impl Exporter {
     pub(crate) fn new(store: Arc<dyn Store>, offer: Arc<Offer>, limits: Limits) -> Self {
         let places = Places::new(limits.remembered_places);
-        Exporter { source: Source { store, offer, limits, view: None, state: 0 }, places }
+        Exporter { source: Source { store, offer, limits, view: None }, places }
     }
 
     /// The tables that the site offers, sorted by name, with their exact numbers of rows. One that cannot be read is listed with
@@ -160,11 +162,37 @@ impl Exporter {
         let from = self.places.find(&table, offset, limit);
         let end = view.snapshot.page(&table, from.cursor.as_ref(), from.skip, bounds, rows)?;
         let more = end.more && !rows.is_empty();
-        if let Some(cursor) = end.cursor {
+        if let Some(cursor) = end.cursor.clone() {
             let position = from.position().saturating_add(rows.len() as u64);
             self.places.remember(&table, offset, limit, from, Place::behind(cursor, position));
         }
-        Ok(Page { table, more, state: view.state })
+        Ok(Page { table, more, state: view.state, cursor: end.cursor })
+    }
+
+    /// The columns of a table's key; none if it has no key.
+    ///
+    /// # Errors
+    /// Those of [`Exporter::schema`].
+    pub(crate) fn key(&mut self, table: &str) -> Result<Vec<usize>> {
+        let table = self.schema(table)?;
+        Ok(key_of(&table)?.map_or(Vec::new(), |(columns, _)| columns))
+    }
+
+    /// Reads the records behind a place into `rows`, which is cleared first: those from the first on without one.
+    ///
+    /// # Errors
+    /// Those of [`Exporter::schema`]; [`InvalidInput`](ErrorKind::InvalidInput) for a place that is none of this table.
+    pub(crate) fn behind(
+        &mut self,
+        table: &str,
+        after: Option<&Cursor>,
+        bounds: PageBounds,
+        rows: &mut Rows,
+    ) -> Result<Page> {
+        let view = self.source.view()?;
+        let table = view.schema(table)?;
+        let end = view.snapshot.page(&table, after, 0, bounds, rows)?;
+        Ok(Page { table, more: end.more && !rows.is_empty(), state: view.state, cursor: end.cursor })
     }
 
     /// Whether a request by this offset and limit goes on right where the last page of this table ended.
@@ -222,12 +250,11 @@ impl Source {
             Some(view) => Ok(view),
             empty => {
                 let snapshot = self.store.snapshot()?;
-                self.state += 1;
                 Ok(empty.insert(View {
                     pinned_before: snapshot.pinned_bytes(),
                     snapshot,
                     opened: Instant::now(),
-                    state: self.state,
+                    state: new_state()?,
                     offer: Arc::clone(&self.offer),
                     schemas: HashMap::new(),
                     remembered: self.limits.remembered_places,
@@ -235,6 +262,15 @@ impl Source {
             }
         }
     }
+}
+
+/// A number for a snapshot that no other one has, of whichever run of whichever program. It is one that JSON can say in any
+/// language: of 53 bits, and not 0.
+fn new_state() -> Result<u64> {
+    let random = getrandom::u64().map_err(|error| {
+        Error::new(ErrorKind::System, format!("the operating system gives no random numbers: {error}")).with_source(error)
+    })?;
+    Ok((random >> 11).max(1))
 }
 
 impl View {
@@ -318,27 +354,28 @@ mod tests {
     fn one_snapshot_serves_until_it_is_let_go_or_too_old_or_too_large() {
         let store = FakeStore::of(vec![(table("t", &["n"]), numbers(3))]);
         let mut first = exporter(&store, Limits::default());
-        assert_eq!(ask(&mut first, "t", 0, 1), (vec![0], true));
+        let before = first.records("t", 0, 1, &mut Rows::default()).unwrap().state;
         store.tables.lock().unwrap()[0].1.pop();
         assert_eq!(first.count("t").unwrap(), 3);
         first.idle();
         assert_eq!(first.count("t").unwrap(), 2);
         let page = first.records("t", 1, 1, &mut Rows::default()).unwrap();
-        assert_eq!((page.state, page.more), (2, false));
+        assert!(page.state != before && !page.more);
 
-        // The log grows by ten bytes with each page.
+        // The log grows by ten bytes with each page. A state has any number: which ones are the same is what counts.
         let states = |limits: Limits| {
             let mut exporter = exporter(&store, limits);
             let mut state = || {
                 store.pinned_bytes.fetch_add(10, Ordering::SeqCst);
                 exporter.records("t", 0, 1, &mut Rows::default()).unwrap().state
             };
-            [state(), state(), state(), state()]
+            let states = [state(), state(), state(), state()];
+            states.map(|state| 1 + states.iter().position(|first| *first == state).unwrap_or_default())
         };
         assert_eq!(states(Limits::default()), [1, 1, 1, 1]);
         assert_eq!(states(Limits { snapshot_time: Duration::ZERO, ..Limits::default() }), [1, 2, 3, 4]);
         assert_eq!(states(Limits { snapshot_wal_bytes: 9, ..Limits::default() }), [1, 2, 3, 4]);
-        assert_eq!(states(Limits { snapshot_wal_bytes: 10, ..Limits::default() }), [1, 1, 2, 2]);
+        assert_eq!(states(Limits { snapshot_wal_bytes: 10, ..Limits::default() }), [1, 1, 3, 3]);
     }
 
     #[test]

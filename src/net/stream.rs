@@ -58,6 +58,16 @@ impl Stream {
         !matches!(self, Stream::Plain(_))
     }
 
+    /// Whether the other end is on this machine.
+    pub(crate) fn is_local(&self) -> bool {
+        let socket = match self {
+            Stream::Plain(socket) => socket,
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => &stream.sock,
+        };
+        socket.tcp.peer_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback())
+    }
+
     /// Whether it is there and silent, as far as can be told without waiting. What came without being asked for cannot be the
     /// answer to the next question.
     pub(crate) fn is_quiet(&mut self) -> bool {

@@ -11,6 +11,7 @@ mod data;
 mod forwarded;
 pub mod handler;
 pub(crate) mod head;
+mod pages;
 mod query;
 mod records;
 mod routes;

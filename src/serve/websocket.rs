@@ -78,6 +78,13 @@ fn talk(
         if reply.close.is_some() {
             return Ok(reply.close);
         }
+        while let Some(message) = session.next_binary() {
+            if socket.get_mut().stopping() {
+                return Ok(Some(CloseCode::GoingAway));
+            }
+            socket.get_mut().write_within(limits.write_time);
+            socket.send(Message::binary(message))?;
+        }
         // Counted from here: what took long to answer is no silence of the peer's.
         (heard, idle) = (Instant::now(), false);
     }

@@ -1,15 +1,17 @@
 //! Pulls from another site through its channel.
 
-use super::source::{Page, Source};
+use super::source::{Page, Position, Source, Stream};
 use super::{Approval, Origin, Report, TableReport, TransferOptions, Verdict, pull};
 use crate::cancel::Patience;
-use crate::client::Client;
+use crate::client::{Client, PageStream};
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::table::key_of;
 use crate::site::Site;
 use crate::wire::message::ApprovalStatus;
+use crate::wire::native::Place;
 use crate::wire::{self, Dialect};
 
 impl Client {
@@ -88,6 +90,24 @@ impl Source for Client {
         self.come_back(patience)
     }
 
+    fn stream<'s>(
+        &'s self,
+        table: &'s TableSchema,
+        from: &Position,
+        most: Option<u32>,
+        patience: &Patience,
+    ) -> Result<Option<Box<dyn Stream + 's>>> {
+        let after = match &from.place {
+            Some(bytes) => Some(Place::from_bytes(bytes)?),
+            // From a position by number only, pages are asked for.
+            None if from.records > 0 => return Ok(None),
+            None => None,
+        };
+        let key = key_of(table)?.map_or(Vec::new(), |(columns, _)| columns);
+        let stream = Client::stream(self, table, key, after, most, patience)?;
+        Ok(stream.map(|stream| Box::new(stream) as Box<dyn Stream + 's>))
+    }
+
     fn page(&self, table: &TableSchema, offset: u64, limit: u32, rows: &mut Rows, patience: &Patience) -> Result<Page> {
         let page = self.fetch_page(table, offset, u64::from(limit), rows, patience)?;
         Ok(Page {
@@ -98,5 +118,32 @@ impl Source for Client {
             bytes: page.bytes,
             place: None,
         })
+    }
+}
+
+impl Stream for PageStream<'_> {
+    fn next(&mut self, rows: &mut Rows, patience: &Patience) -> Result<Page> {
+        let page = PageStream::next(self, rows, patience)?;
+        Ok(Page {
+            received: page.received,
+            failures: page.failures,
+            has_more: page.has_more,
+            // A place that is too long to be kept is none to come back to.
+            place: page.place.and_then(|place| place.encode()),
+            state: page.state,
+            bytes: page.bytes,
+        })
+    }
+
+    fn may_come(&self) -> bool {
+        PageStream::may_come(self)
+    }
+
+    fn done_with(&mut self, bytes: u64) -> Result<()> {
+        PageStream::done_with(self, bytes)
+    }
+
+    fn keep_open(&mut self) -> Result<()> {
+        PageStream::keep_open(self)
     }
 }

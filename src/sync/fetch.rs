@@ -69,7 +69,10 @@ pub(super) struct Fetch<'f> {
     pub(super) source: &'f dyn Source,
     pub(super) table: &'f TableSchema,
     pub(super) limits: &'f Limits,
+    /// Records in a page, where they are asked for one by one.
     pub(super) page_records: u32,
+    /// Most records in a page that comes by itself, if the caller minds.
+    pub(super) stream_records: Option<u32>,
     /// Where to begin.
     pub(super) from: Position,
     /// How many rows the sender says there are.
@@ -226,7 +229,7 @@ impl<'f> Run<'_, 'f> {
 
     /// Fetches the next page; its rows are added to those of the batch.
     fn ask(&mut self, stream: &mut Option<Box<dyn Stream + 'f>>) -> Result<Page> {
-        let Fetch { source, table, patience, page_records, .. } = *self.fetch;
+        let Fetch { source, table, patience, page_records, stream_records, .. } = *self.fetch;
         let (rows, position, arrivals) = (&mut self.rows, &self.position, self.arrivals);
         let (before, offset) = (rows.len(), self.fetched.received);
         let mut opened = false;
@@ -235,7 +238,7 @@ impl<'f> Run<'_, 'f> {
             if stream.is_none()
                 && let Some(position) = position
             {
-                *stream = source.stream(table, position, patience)?;
+                *stream = source.stream(table, position, stream_records, patience)?;
                 opened = stream.is_some();
             }
             let page = match stream {
@@ -283,7 +286,10 @@ impl<'f> Run<'_, 'f> {
         self.fetched.pages += 1;
         self.bytes += page.bytes;
         self.size += page.bytes;
-        note_state(&mut self.fetched.states, page.state.unwrap_or(0));
+        // The end of a stream is a page of no state.
+        if page.received > 0 || !streams {
+            note_state(&mut self.fetched.states, page.state.unwrap_or(0));
+        }
         self.failures.extend(page.failures);
         let records = self.fetched.received;
         if page.received > 0 {

@@ -65,7 +65,8 @@ impl<'p> TransferOptions<'p> {
         self
     }
 
-    /// How many records are asked for at a time, from 1 to 10,000. Defaults to 500. A reference sender is never asked for more
+    /// How many records are asked for at a time, from 1 to 10,000. Defaults to 500 where pages are asked for one by one; a rowferry
+    /// sender sends pages by itself, which are then cut by bytes ([`Limits::stream_page_bytes`](crate::Limits::stream_page_bytes)). A reference sender is never asked for more
     /// than 1,000. How many rows are written in one transaction is another matter: see
     /// [`Limits::commit_rows`](crate::Limits::commit_rows).
     #[must_use]
@@ -148,6 +149,10 @@ impl<'p> TransferOptions<'p> {
 
     pub(super) fn strategy_of(&self, table: &str) -> Strategy {
         self.table_strategies.get(table).copied().or(self.strategy).unwrap_or_default()
+    }
+
+    pub(super) fn stream_records(&self) -> Option<u32> {
+        self.batch_size.map(|records| records.clamp(1, MOST_RECORDS))
     }
 
     pub(super) fn page_records(&self, most: u32) -> u32 {

@@ -165,6 +165,7 @@ impl Pull<'_, '_> {
             from: Position::default(),
             limits: self.limits,
             page_records: self.options.page_records(most),
+            stream_records: self.options.stream_records(),
             announced: self.jobs[at].announced,
             patience: &patience,
             allowance: &mut allowance,

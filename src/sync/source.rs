@@ -35,12 +35,13 @@ pub(crate) trait Source: Sync {
         Ok(None)
     }
 
-    /// Begins to fetch a table from a position on, where the sender sends pages by itself; `None` where each page is asked for by
-    /// [`Source::page`].
+    /// Begins to fetch a table from a position on, where the sender sends pages by itself, each of at most so many records if that
+    /// is said; `None` where each page is asked for by [`Source::page`].
     fn stream<'s>(
         &'s self,
         _table: &'s TableSchema,
         _from: &Position,
+        _most: Option<u32>,
         _patience: &Patience,
     ) -> Result<Option<Box<dyn Stream + 's>>> {
         Ok(None)

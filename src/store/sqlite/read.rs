@@ -166,7 +166,13 @@ pub(super) fn page(
     rows.clear(table.columns.len());
     let mut end = PageEnd { cursor: None, more: false };
     let mut left_to_skip = skip;
-    for run in runs(table)? {
+    let runs = runs(table)?;
+    if let Some(cursor) = after
+        && !runs.iter().any(|run| run.id == cursor.run && run.place.len().max(1) == cursor.values.len())
+    {
+        return Err(Error::new(ErrorKind::InvalidInput, format!("a place in table {:?} is none of it", table.name)));
+    }
+    for run in runs {
         // The runs come in the order of their numbers, but for the counted one, which stands for the first.
         if after.is_some_and(|cursor| cursor.run == KEYED && run.id != KEYED) {
             continue;

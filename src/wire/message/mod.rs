@@ -9,7 +9,7 @@ pub use answers::{
     answer_tables, decode_reply,
 };
 pub(crate) use refusals::LONGEST_WAIT;
-pub use refusals::{Approval, ApprovalStatus, answer_approvals, answer_error, hint, reason, reason_of_text};
+pub use refusals::{Approval, ApprovalStatus, answer_approvals, answer_error, hint, reason, reason_of_text, refused};
 pub(crate) use requests::APPROVALS;
 pub use requests::{
     Announced, Ask, RecordsRequest, Request, answer_ref, decode_request, encode_heartbeat, encode_join, encode_request,
@@ -23,5 +23,8 @@ pub const REFERENCE_PAGE_RECORDS: u64 = 1000;
 pub const FEATURE_SNAPSHOT: &str = "snapshot";
 /// The feature of a sender that answers `request:approvals`.
 pub const FEATURE_APPROVALS: &str = "approvals";
+
+/// The feature of a sender that sends rows in binary pages: see [`native`](crate::wire::native).
+pub const FEATURE_PAGES: &str = "pages";
 /// The reason of a join that is refused because its topic has another code.
 pub const CODE_MISMATCH: &str = "code_mismatch";

@@ -118,6 +118,23 @@ pub fn answer_error(topic: &str, reference: Option<&RawValue>, error: &Error, ex
     channel::encode(None, topic, "response:error", &payload)
 }
 
+/// The error that a peer answers with, by its code if it is rowferry's, else by the texts of the reference. `asked` is what was
+/// asked for.
+pub fn refused(asked: &str, code: Option<&str>, text: &str, transfer: Option<Uuid>, retry_after: Option<Duration>) -> Error {
+    let kind = code.and_then(|code| reason(code, transfer.is_some())).or_else(|| reason_of_text(text));
+    let mut error = Error::new(kind.unwrap_or(ErrorKind::Peer), format!("the other site answered {asked}: {text}"));
+    if let Some(hint) = kind.and_then(hint) {
+        error = error.with_hint(hint);
+    }
+    if let Some(transfer) = transfer {
+        error = error.with_transfer(transfer);
+    }
+    if let Some(wait) = retry_after {
+        error = error.with_retry_after(wait.min(LONGEST_WAIT));
+    }
+    error
+}
+
 impl Answer<'_> {
     /// The error that an answer `response:error` stands for: by its code if it is rowferry's, else by the texts of the reference.
     /// `asked` is what was asked for.
@@ -125,18 +142,9 @@ impl Answer<'_> {
         let text = self.error();
         let word = |raw: Option<&RawValue>| raw.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
         let transfer: Option<Uuid> = word(self.transfer_uuid).and_then(|text| text.parse().ok());
-        let kind = word(self.code).and_then(|code| reason(&code, transfer.is_some())).or_else(|| reason_of_text(&text));
-        let mut error = Error::new(kind.unwrap_or(ErrorKind::Peer), format!("the other site answered {asked}: {text}"));
-        if let Some(hint) = kind.and_then(hint) {
-            error = error.with_hint(hint);
-        }
-        if let Some(transfer) = transfer {
-            error = error.with_transfer(transfer);
-        }
-        if let Some(seconds) = self.retry_after.and_then(|raw| raw.get().parse().ok()) {
-            error = error.with_retry_after(Duration::from_secs(seconds).min(LONGEST_WAIT));
-        }
-        error
+        let code = word(self.code);
+        let wait = self.retry_after.and_then(|raw| raw.get().parse().ok()).map(Duration::from_secs);
+        refused(asked, code.as_deref(), &text, transfer, wait)
     }
 
     /// How the pulls that were asked about stand.

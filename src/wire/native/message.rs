@@ -26,12 +26,12 @@ const RETRY_AFTER: u8 = 2;
 pub enum Request {
     /// Send a table's rows.
     Fetch(Fetch),
-    /// Send so many pages more.
+    /// Send so many bytes more.
     Credit {
         /// The number of the request.
         request: u32,
-        /// The pages that may be sent beyond those that were allowed before.
-        pages: NonZeroU32,
+        /// The bytes of pages that may be sent beyond those that were allowed before.
+        bytes: NonZeroU32,
     },
     /// Send no more.
     Cancel {
@@ -53,7 +53,7 @@ pub struct Fetch {
     pub page_bytes: NonZeroU32,
     /// Most rows of a page.
     pub page_rows: NonZeroU32,
-    /// Pages that may be sent before the first [`Request::Credit`].
+    /// Bytes of pages that may be sent before the first [`Request::Credit`]. A page is sent as long as there are any left.
     pub window: NonZeroU32,
     /// Whether pages may come compressed.
     pub compress: bool,
@@ -104,9 +104,9 @@ impl Request {
     pub fn encode(&self) -> Result<Vec<u8>> {
         Ok(frame::seal(match self {
             Request::Fetch(fetch) => fetch.encode()?,
-            Request::Credit { request, pages } => {
+            Request::Credit { request, bytes } => {
                 let mut out = frame::begin(Kind::Credit, *request);
-                out.extend_from_slice(&pages.get().to_le_bytes());
+                out.extend_from_slice(&bytes.get().to_le_bytes());
                 out
             }
             Request::Cancel { request } => frame::begin(Kind::Cancel, *request),
@@ -121,7 +121,7 @@ impl Request {
         let (kind, request, mut reader) = frame::open(frame)?;
         let asked = match kind {
             Kind::Fetch => Request::Fetch(Fetch::decode(request, &mut reader)?),
-            Kind::Credit => Request::Credit { request, pages: at_least_one(&mut reader)? },
+            Kind::Credit => Request::Credit { request, bytes: at_least_one(&mut reader)? },
             Kind::Cancel => Request::Cancel { request },
             Kind::Page | Kind::End | Kind::Error => {
                 return Err(Fault::Protocol("it is an answer where a request should be").into());

@@ -1,8 +1,9 @@
 //! The native protocol: binary messages between two rowferry sites, one in each binary frame of the WebSocket.
 //!
-//! The receiver of rows asks for a table ([`Fetch`]) and allows a number of pages to be on their way. The sender sends pages
-//! ([`PageEncoder`], [`Page`]) as far as it is allowed to, and the receiver allows one more for each that it has taken in
-//! ([`Request::Credit`]). After the last page comes an [`End`]; a [`Refusal`] instead of it, or of everything, ends the answer
+//! The receiver of rows asks for a table ([`Fetch`]) and allows a number of bytes to be on their way. The sender sends pages
+//! ([`PageEncoder`], [`Page`]) as long as bytes are left of what it was allowed, so that the last one may go beyond; the receiver
+//! allows as many more as it is done with ([`Request::Credit`]). What counts is the length of a page's message. A sender sends
+//! one table at a time: the next [`Fetch`] ends the one before. After the last page comes an [`End`]; a [`Refusal`] instead of it, or of everything, ends the answer
 //! too. [`Request::Cancel`] stops the pages; those on their way still come. Every value arrives with its storage class and its
 //! bits.
 //!
@@ -31,12 +32,12 @@
 //! |---|---|
 //! | 4 | at about how many bytes of rows a page is cut |
 //! | 4 | most rows of a page |
-//! | 4 | pages that may be sent before the first credit |
+//! | 4 | bytes of pages that may be sent before the first credit |
 //! | 1 | flags: 1 = pages may be compressed |
 //! | .. | text: name of the table, at most 1,024 bytes |
 //! | .. | place behind which to begin; none: at the first row |
 //!
-//! **Credit**, kind `02`, receiver to sender: 4 bytes, pages that may be sent in addition; not 0.
+//! **Credit**, kind `02`, receiver to sender: 4 bytes, the bytes of pages that may be sent in addition; not 0.
 //!
 //! **Cancel**, kind `03`, receiver to sender: no body.
 //!

@@ -3,6 +3,7 @@
 use super::cell;
 use super::frame::{Fault, Reader};
 use crate::domain::value::Value;
+use crate::error::{Error, ErrorKind, Result};
 
 /// Most bytes that a place takes in a message.
 pub const PLACE_BYTES: usize = 64 << 10;
@@ -19,7 +20,7 @@ pub struct Place {
 
 impl Place {
     /// The place as bytes; `None` if they are more than [`PLACE_BYTES`].
-    pub(super) fn encode(&self) -> Option<Vec<u8>> {
+    pub fn encode(&self) -> Option<Vec<u8>> {
         let count = u16::try_from(self.values.len()).ok()?;
         let mut out = vec![self.run];
         out.extend_from_slice(&count.to_le_bytes());
@@ -33,6 +34,15 @@ impl Place {
     }
 
     /// Reads a place that takes all of `bytes`; no place if there are none.
+    /// Reads what [`Place::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] for what it did not write.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let unreadable = || Error::new(ErrorKind::Corrupt, "the place at which a pull was cut off cannot be read");
+        Self::decode(bytes).ok().flatten().ok_or_else(unreadable)
+    }
+
     pub(super) fn decode(bytes: &[u8]) -> Result<Option<Self>, Fault> {
         if bytes.is_empty() {
             return Ok(None);

@@ -80,7 +80,7 @@ fn requests_and_answers_come_back() {
         Request::Fetch(fetch()),
         Request::Fetch(Fetch { after: None, table: String::new(), compress: false, ..fetch() }),
         Request::Fetch(Fetch { after: Some(Place { run: 0, values: Vec::new() }), ..fetch() }),
-        Request::Credit { request: u32::MAX, pages: number(u32::MAX) },
+        Request::Credit { request: u32::MAX, bytes: number(u32::MAX) },
         Request::Cancel { request: 0 },
     ] {
         assert_eq!(Request::decode(&request.encode().unwrap()).unwrap(), request);

@@ -107,7 +107,7 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("fetch", Request::Fetch(fetch()).encode().unwrap()),
         ("fetch_first", Request::Fetch(fetch_first).encode().unwrap()),
-        ("credit", Request::Credit { request: 1, pages: number(2) }.encode().unwrap()),
+        ("credit", Request::Credit { request: 1, bytes: number(2) }.encode().unwrap()),
         ("cancel", Request::Cancel { request: 1 }.encode().unwrap()),
         ("page", encode(&rows, 0..3, false)),
         ("page_empty", encode(&rows, 0..0, false)),

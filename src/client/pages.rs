@@ -1,0 +1,220 @@
+//! Rows of a table in binary pages, which a rowferry sender sends by itself.
+
+use std::num::NonZeroU32;
+use std::sync::MutexGuard;
+
+use super::channel::{Channel, Trouble};
+use super::connection::{Client, Line};
+use crate::cancel::Patience;
+use crate::domain::record::Failure;
+use crate::domain::schema::TableSchema;
+use crate::domain::value::Rows;
+use crate::error::{Error, ErrorKind, Result};
+use crate::net::Budget;
+use crate::wire::message::{FEATURE_PAGES, refused};
+use crate::wire::native::{Answer, Fetch, Place, Refusal, Request};
+use crate::wire::records::PageLimits;
+
+/// The pages of one table, one after the other. Until it is dropped nothing else can be asked through this client: its line is
+/// kept.
+pub(crate) struct PageStream<'c> {
+    client: &'c Client,
+    line: MutexGuard<'c, Line>,
+    table: &'c TableSchema,
+    /// The columns of its key.
+    key: Vec<usize>,
+    request: u32,
+    /// Pages and rows that came.
+    pages: u32,
+    rows: u64,
+    /// Bytes that the sender may send.
+    credit: i64,
+    /// Bytes that are done with, and of which the sender was not told yet.
+    untold: u64,
+    /// Whether the sender has no more to say.
+    ended: bool,
+}
+
+/// What came beside the rows of a page.
+pub(crate) struct StreamedPage {
+    /// Records received, those that failed included.
+    pub(crate) received: u64,
+    /// Records that were too large to be sent.
+    pub(crate) failures: Vec<Failure>,
+    /// Whether there is more to wait for.
+    pub(crate) has_more: bool,
+    /// The place behind its last row.
+    pub(crate) place: Option<Place>,
+    /// The number of the sender's snapshot; `None` for the end, which has no rows.
+    pub(crate) state: Option<u64>,
+    /// Its size on the wire.
+    pub(crate) bytes: u64,
+}
+
+impl Client {
+    /// Asks for the pages of a table behind a place, each of at most so many records; `key` are the columns of the table's key.
+    /// `None` if the sender sends none by itself.
+    pub(crate) fn stream<'c>(
+        &'c self,
+        table: &'c TableSchema,
+        key: Vec<usize>,
+        after: Option<Place>,
+        most: Option<u32>,
+        patience: &Patience,
+    ) -> Result<Option<PageStream<'c>>> {
+        if !self.peer.as_ref().is_some_and(|peer| peer.features.iter().any(|feature| feature == FEATURE_PAGES)) {
+            return Ok(None);
+        }
+        let limits = &self.options.limits;
+        let number = |n: usize| NonZeroU32::new(u32::try_from(n).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
+        let window = number(limits.stream_window_bytes);
+        let page_rows = most.map_or(limits.page_rows, |most| limits.page_rows.min(most as usize));
+        let mut stream = PageStream {
+            client: self,
+            line: self.shared.lock(),
+            table,
+            key,
+            request: 0,
+            pages: 0,
+            rows: 0,
+            credit: window.get().into(),
+            untold: 0,
+            ended: false,
+        };
+        stream
+            .talk(patience, |channel, budget, late| {
+                let request = channel.new_request();
+                let fetch = Fetch {
+                    request,
+                    table: table.name.clone(),
+                    after,
+                    page_bytes: number(limits.stream_page_bytes),
+                    page_rows: number(page_rows),
+                    window,
+                    compress: !channel.is_local(),
+                };
+                let message = Request::Fetch(fetch).encode().map_err(Trouble::Failed)?;
+                channel.send_binary(message, budget, late).map(|()| request)
+            })
+            .map(|request| stream.request = request)?;
+        Ok(Some(stream))
+    }
+}
+
+impl PageStream<'_> {
+    /// Waits for the next page, and adds its rows to `rows`. The last one has none, and says that there is no more.
+    pub(crate) fn next(&mut self, rows: &mut Rows, patience: &Patience) -> Result<StreamedPage> {
+        loop {
+            if self.ended {
+                return Err(self.strange("was asked for more than there is"));
+            }
+            let message = self.talk(patience, |channel, budget, late| channel.next_binary(budget, late))?;
+            let size = i64::try_from(message.len()).unwrap_or(i64::MAX);
+            match Answer::decode(&message)? {
+                Answer::Page(page) if page.head.request == self.request => {
+                    self.credit = self.credit.saturating_sub(size);
+                    if page.head.sequence != self.pages || page.rows == 0 {
+                        return Err(self.strange("sent pages out of order, or an empty one,"));
+                    }
+                    let limits = &self.client.options.limits;
+                    let most = u64::try_from(limits.page_rows).unwrap_or(u64::MAX);
+                    // Even a record of many short columns takes no more than a few times its bytes in memory.
+                    let bounds = PageLimits { records: most, bytes: limits.message_bytes.saturating_mul(4) };
+                    let failures = page.read(self.table.columns.len(), &self.key, bounds, rows)?;
+                    self.pages = self.pages.wrapping_add(1);
+                    self.rows = self.rows.saturating_add(page.rows.into());
+                    return Ok(StreamedPage {
+                        received: page.rows.into(),
+                        failures,
+                        has_more: true,
+                        place: page.place,
+                        state: Some(page.head.state),
+                        bytes: size.unsigned_abs(),
+                    });
+                }
+                Answer::End(end) if end.request == self.request => {
+                    self.ended = true;
+                    if end.rows != self.rows {
+                        return Err(self.strange("sent another number of rows than it says"));
+                    }
+                    let bytes = size.unsigned_abs();
+                    let (failures, place) = (Vec::new(), None);
+                    return Ok(StreamedPage { received: 0, failures, has_more: false, place, state: None, bytes });
+                }
+                Answer::Error(refusal) if refusal.request == self.request => {
+                    self.ended = true;
+                    return Err(self.refused(&refusal));
+                }
+                // The answer to something that was given up.
+                Answer::Page(_) | Answer::End(_) | Answer::Error(_) => {}
+            }
+        }
+    }
+
+    /// Whether a page may come before the sender is told that more of them are done with.
+    pub(crate) fn may_come(&self) -> bool {
+        self.credit > 0 || self.ended
+    }
+
+    /// These many bytes of pages are done with.
+    pub(crate) fn done_with(&mut self, bytes: u64) -> Result<()> {
+        self.untold = self.untold.saturating_add(bytes);
+        // A message for each page would cost more than it is worth.
+        let due = u64::try_from(self.client.options.limits.stream_window_bytes / 8).unwrap_or(u64::MAX);
+        let more = u32::try_from(self.untold).unwrap_or(u32::MAX);
+        let (Some(bytes), false) = (NonZeroU32::new(more), self.ended || self.untold < due && self.credit > 0) else {
+            return Ok(());
+        };
+        let message = Request::Credit { request: self.request, bytes }.encode()?;
+        let forever = Patience::new(crate::cancel::CancelToken::new(), None);
+        self.talk(&forever, |channel, budget, late| channel.send_binary(message, budget, late))?;
+        self.untold -= u64::from(more);
+        self.credit = self.credit.saturating_add(more.into());
+        Ok(())
+    }
+
+    /// Sends a heartbeat if one is due.
+    pub(crate) fn keep_open(&mut self) -> Result<()> {
+        let forever = Patience::new(crate::cancel::CancelToken::new(), None);
+        self.talk(&forever, |channel, _, _| channel.keep_open())
+    }
+
+    fn talk<T>(
+        &mut self,
+        patience: &Patience,
+        work: impl FnOnce(&mut Channel, &Budget, &dyn Fn() -> String) -> std::result::Result<T, Trouble>,
+    ) -> Result<T> {
+        let (name, client) = (&self.table.name, self.client);
+        client.on_line(&mut self.line, &format!("the rows of {name:?}"), patience, |channel, budget| {
+            work(channel, budget, &|| format!("the other site did not send the rows of {name:?}"))
+        })
+    }
+
+    fn strange(&self, what: &str) -> Error {
+        Error::new(ErrorKind::Protocol, format!("the other site {what} of {:?}", self.table.name))
+    }
+
+    fn refused(&self, refusal: &Refusal) -> Error {
+        let text = match &*self.line {
+            Line::Open(channel) => channel.cleaned(&refusal.text),
+            Line::Gone(_) => refusal.text.clone(),
+        };
+        let asked = format!("the request for the rows of {:?}", self.table.name);
+        refused(&asked, Some(&refusal.code), &text, refusal.transfer, refusal.retry_after)
+    }
+}
+
+impl Drop for PageStream<'_> {
+    fn drop(&mut self) {
+        if self.ended || self.request == 0 {
+            return;
+        }
+        let told = Request::Cancel { request: self.request }.encode().and_then(|message| {
+            let forever = Patience::new(crate::cancel::CancelToken::new(), None);
+            self.talk(&forever, |channel, budget, late| channel.send_binary(message, budget, late))
+        });
+        if let Err(error) = told {
+            log::debug!("the other site does not hear that its pages are no longer wanted: {error}");
+        }
+    }
+}
