@@ -128,7 +128,7 @@ impl PageStream<'_> {
                         failures,
                         has_more: true,
                         place: page.place,
-                        state: Some(page.head.state),
+                        state: Some(self.client.state_number(page.head.state)),
                         bytes: size.unsigned_abs(),
                     });
                 }
