@@ -109,6 +109,17 @@ pub mod store;
 mod sync;
 mod wire;
 
+pub mod protocol {
+    //! The native protocol, for readers: binary messages between two rowferry sites, one in each binary frame of the WebSocket.
+    //!
+    //! A client that is rowferry says so in its join (`"receiver_info": {"rowferry": {"version": 1, "message_bytes": ..}}`), and a
+    //! sender that is rowferry then tells of itself in the reply: its site, its version and what it can do (`features`). One with
+    //! the feature `pages` takes the messages below; everything else goes as with the reference system. A client that says
+    //! nothing of rowferry gets `{}` and never sees any of this.
+    //!
+    #![doc = include_str!("wire/native/layout.md")]
+}
+
 pub use cancel::CancelToken;
 #[cfg(feature = "client")]
 pub use client::{Api, Auth, Client, ConnectOptions, FetchOptions, FetchedRecords, RecordsQuery, remote_status};

@@ -229,3 +229,7 @@ fn refusal(request: u32, error: &Error) -> Refusal {
         retry_after: error.retry_after(),
     }
 }
+
+#[cfg(all(test, feature = "sqlite"))]
+#[path = "pages_tests.rs"]
+mod tests;
