@@ -35,6 +35,9 @@ impl Client {
     ///
     /// Each table leaves a [transfer](crate::Transfer) in the history of the site.
     ///
+    /// A connection that is lost is made anew for [`TransferOptions::retry_time`], and the pull goes on: with a token, and with a
+    /// code where the sender is rowferry.
+    ///
     /// While one batch of rows is written, the next one is fetched, on a thread of its own that ends with the call.
     ///
     /// # Errors
