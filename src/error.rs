@@ -123,6 +123,10 @@ kinds! {
     InvalidTransition = "invalid_transition",
     /// There is one already.
     AlreadyExists = "already_exists",
+    /// The table was appended before: the same append again would add every row once more.
+    AlreadyAppended = "already_appended",
+    /// Another process goes on with this pull.
+    TakenOver = "taken_over",
     /// A URL from outside leads to an address that is not public.
     ForbiddenAddress = "forbidden_address",
     /// A site cannot be connected to itself.

@@ -154,6 +154,7 @@ pub use serve::{Body, ChannelSession, Handler, Server, ServerBuilder, ServerHand
 pub use site::SiteCounts;
 pub use site::Transfers;
 pub use site::{ConnectionEdit, Connections, EventStream, Events, NewConnection, NewlyConnected};
+pub use site::{Marks, Remembered, RememberedKind};
 pub use site::{Session, SessionGuard, Sessions, Settings, Site, SiteBuilder};
 pub use sync::{Phase, Progress, Report, TableReport, TableStatus, TransferOptions};
 #[cfg(feature = "client")]

@@ -52,8 +52,8 @@ pub struct Limits {
     /// of the time that it took. Defaults to 5. A program that waits for the lock as SQLite does looks again every tenth of
     /// a second: with 5 it gets its turn within a few seconds.
     pub lock_pause_percent: u32,
-    /// After how long without a write a pull is taken for dead: then the next pull into the same database drops what it kept
-    /// there for itself. Defaults to 1 h.
+    /// After how long without a sign of life a transfer is taken for dead, and what an import or a dry run that was killed
+    /// kept for itself is dropped. Defaults to 1 h.
     pub abandoned_time: Duration,
     /// How long a pull waits for one table in all because the other site counts its calls and says to wait. Defaults to 2
     /// minutes.
@@ -135,6 +135,9 @@ pub struct Limits {
     /// How long a receiver that joined with a code may come back although the code is spent: how long the ticket works that it
     /// gets, and how long it keeps it. Defaults to 24 h.
     pub ticket_time: Duration,
+    /// For how long a pull that was cut off can be gone on with, counted from its last write; then the next pull into the same
+    /// database, or maintenance, drops what it kept there for itself. Defaults to 24 h.
+    pub resume_time: Duration,
 }
 
 impl Default for Limits {
@@ -194,6 +197,7 @@ impl Default for Limits {
             repeated_pulls_per_minute: 60,
             transfer_time: Duration::from_secs(365 * 24 * 3600),
             ticket_time: Duration::from_secs(24 * 3600),
+            resume_time: Duration::from_secs(24 * 3600),
         }
     }
 }

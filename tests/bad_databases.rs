@@ -341,6 +341,7 @@ fn careless_limits() {
         &mut endless.commit_time,
         &mut endless.snapshot_time,
         &mut endless.abandoned_time,
+        &mut endless.resume_time,
         &mut endless.request_time,
         &mut endless.keep_alive_time,
         &mut endless.write_time,

@@ -40,7 +40,8 @@ fn what_has_passed_expires_and_what_is_old_goes() {
     site.transfers().start(running.uuid).unwrap();
     let (used, open) = (site.sessions().create(Direction::Send).unwrap(), site.sessions().create(Direction::Send).unwrap());
     site.sessions().use_code(used.code(), None).unwrap();
-    let dead = "INSERT INTO rowferry_pulls (scope, touched_at) VALUES ('dead', '2026-01-02T03:04:05Z')";
+    let dead =
+        "INSERT INTO rowferry_pulls (scope, owner, stages, touched_at) VALUES ('dead', 'x', 0, '2026-01-02T03:04:05Z')";
     sqlite(&folder).execute(dead, []).unwrap();
 
     let done = site.maintain().unwrap();

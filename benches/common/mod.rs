@@ -8,6 +8,7 @@ use rowferry::Strategy;
 use rusqlite::Connection;
 
 /// A table to measure with.
+#[derive(Clone, Copy)]
 pub struct Table {
     pub name: &'static str,
     pub rows: u64,
@@ -29,14 +30,14 @@ pub const NARROW: Table = Table {
     merge: "DO UPDATE SET name = COALESCE(excluded.name, t.name), age = COALESCE(excluded.age, t.age), score = COALESCE(excluded.score, t.score)",
 };
 
-/// Eight columns, a text key and a unique column.
+/// Eight columns, a text key and a unique column. Its long text hardly compresses, and there are a million such rows at most.
 pub const WIDE: Table = Table {
     name: "wide",
     rows: 300_000,
     create: "CREATE TABLE t(id TEXT PRIMARY KEY, email TEXT UNIQUE, name TEXT, bio TEXT, balance REAL, active INT,
         created_at TEXT, updated_at TEXT)",
     fill: "INSERT INTO t SELECT printf('%08x-0000-7000-8000-%012x', value, value * 7919), printf('user%d@example.com', value * 7919 % 1000003),
-        printf('User %d', value), printf('%.*c', 200, 'b'), value * 1.01, value % 2, '2026-01-01T00:00:00Z', '2026-01-02T00:00:00Z'
+        printf('User %d', value), hex(randomblob(100)), value * 1.01, value % 2, '2026-01-01T00:00:00Z', '2026-01-02T00:00:00Z'
         FROM numbers",
     change: "UPDATE t SET name = name || '!', balance = balance + 1, updated_at = 'x'",
     upsert: "DO UPDATE SET email = excluded.email, name = excluded.name, bio = excluded.bio, balance = excluded.balance,
@@ -46,6 +47,29 @@ pub const WIDE: Table = Table {
         active = COALESCE(excluded.active, t.active), created_at = COALESCE(excluded.created_at, t.created_at),
         updated_at = COALESCE(excluded.updated_at, t.updated_at)",
 };
+
+macro_rules! fill_blobs {
+    ($bytes:literal) => {
+        concat!("INSERT INTO t SELECT value, randomblob(", $bytes, ") FROM numbers")
+    };
+}
+
+/// A key and a blob of 4 KiB that does not compress.
+pub const BLOBS: Table = Table {
+    name: "blobs",
+    rows: 20_000,
+    create: "CREATE TABLE t(id INTEGER PRIMARY KEY, body BLOB)",
+    fill: fill_blobs!("4096"),
+    change: "UPDATE t SET body = randomblob(4096)",
+    upsert: "DO UPDATE SET body = excluded.body",
+    merge: "DO UPDATE SET body = COALESCE(excluded.body, t.body)",
+};
+
+/// A key and a blob that does not compress: rows of 1 kB.
+pub const KILOBYTES: Table = Table { name: "1 kB", rows: 1_000_000, fill: fill_blobs!("1000"), ..BLOBS };
+
+/// The same with rows of 50 MB.
+pub const HUGE_BLOBS: Table = Table { name: "50 MB", rows: 6, fill: fill_blobs!("50000000"), ..BLOBS };
 
 /// How a made database differs from the source.
 #[derive(Clone, Copy, PartialEq)]

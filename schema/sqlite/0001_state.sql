@@ -16,10 +16,14 @@ CREATE TABLE rowferry_sessions (
   used_by TEXT
 );
 
--- Pulls that have begun and not ended, each with when it last wrote. One that has not for long was killed: what it kept
--- under its scope in the tables below is dropped then.
+-- Pulls that have begun and not ended, each with when it last wrote. One that has not for long is given up: what it kept
+-- under its scope in the tables below is dropped then. The sender is who the rows come from, if the pull may be gone on with;
+-- the owner is the run that does so.
 CREATE TABLE rowferry_pulls (
   scope TEXT PRIMARY KEY NOT NULL,
+  sender TEXT,
+  owner TEXT NOT NULL,
+  stages INTEGER NOT NULL,
   touched_at TEXT NOT NULL
 );
 

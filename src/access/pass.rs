@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::approval::{self, Standing};
 use super::pull::{Allowed, Begun};
-use super::{Access, Answer, Behind, Caller, Paused, Pull, Refused, actor};
+use super::{Access, Answer, Caller, Paused, Pull, Refused, actor};
 use crate::domain::access::{self, Denial, Use};
 use crate::domain::connection::Connection;
 use crate::domain::session::Direction;
@@ -310,11 +310,11 @@ impl Pass {
         }
     }
 
-    /// Takes up a pull of a table that was cut off, for who has some of its records: it is the same pull,
+    /// Takes up a pull of a table that was cut off, for who has its first `records` records: it is the same pull,
     /// neither counted nor approved anew. `None` if there is none that goes on there, or it is too long ago. He is yet to be
     /// [looked](Pass::look) at with it.
-    pub(crate) fn take_up(&self, table: &str, behind: Behind) -> Option<Pull> {
-        self.access.paused().take_up(self.access.site(), self.owner(), table, behind)
+    pub(crate) fn take_up(&self, table: &str, records: u64) -> Option<Pull> {
+        self.access.paused().take_up(self.access.site(), self.owner(), table, records)
     }
 
     /// Leaves a pull whose channel has ended, for when he comes back.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Behind, Pull};
+use super::Pull;
 use crate::export::Exporter;
 use crate::site::Site;
 
@@ -69,27 +69,27 @@ impl PausedPulls {
         let found = pulls.iter().position(|paused| paused.is(connection, table) && goes_on(paused))?;
         let mut paused = pulls.remove(found)?;
         drop(pulls);
-        paused.pull.taken_up(Behind::Records(offset), self.runs(connection, table));
+        paused.pull.taken_up(offset, self.runs(connection, table));
         Some(paused)
     }
 
-    /// Takes out the pull of a table whose channel was lost, for a receiver that has so much of it.
-    pub(super) fn take_up(&self, site: &Site, owner: Uuid, table: &str, behind: Behind) -> Option<Pull> {
+    /// Takes out the pull of a table whose channel was lost, for a receiver that has so many records of it.
+    pub(super) fn take_up(&self, site: &Site, owner: Uuid, table: &str, records: u64) -> Option<Pull> {
         self.end_late(site);
         let until = Instant::now() + NOTICE;
-        let goes_on = |paused: &Paused| paused.exporter.is_none() && paused.pull.leads_on(behind);
+        let goes_on = |paused: &Paused| paused.exporter.is_none() && paused.pull.leads_on(records);
         let mut pulls = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             // The one that paused last.
             let found = pulls.iter().rposition(|paused| paused.is(owner, table) && goes_on(paused));
             if let Some(Paused { mut pull, .. }) = found.and_then(|found| pulls.remove(found)) {
                 drop(pulls);
-                pull.taken_up(behind, self.runs(owner, table));
+                pull.taken_up(records, self.runs(owner, table));
                 return Some(pull);
             }
             // Whoever begins has nothing to go on with. One who has something may be back before his old channel has noticed.
             let runs = |of: Uuid, other: &str| of == owner && other.eq_ignore_ascii_case(table);
-            if behind == Behind::Records(0) || Instant::now() >= until || !self.any_running(runs) {
+            if records == 0 || Instant::now() >= until || !self.any_running(runs) {
                 return None;
             }
             pulls = self.bell.wait_timeout(pulls, LOOK).unwrap_or_else(PoisonError::into_inner).0;

@@ -1,7 +1,5 @@
 //! One pull of a table that was let begin: what it may still take, and its place in the history.
 
-use std::collections::VecDeque;
-
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -36,8 +34,6 @@ pub(crate) struct Pull {
     /// Each record once, although one that was lost on its way is sent again.
     sent: TransferCounters,
     way: Way,
-    /// The hashes of places behind pages that were sent, with the records up to there. The last one is at the end.
-    places: VecDeque<(u64, u64)>,
     /// Of the records that were sent, those that the connection has counted.
     counted: u64,
     told: OffsetDateTime,
@@ -48,17 +44,6 @@ pub(crate) struct Pull {
     /// There while it is somebody's turn, and not while it pauses.
     running: Option<Running>,
 }
-
-/// What a receiver that comes back has: so many records, or those up to a place that the sender gave it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Behind {
-    Records(u64),
-    /// The hash of the place.
-    Place(u64),
-}
-
-/// Places of a pull that are remembered.
-const PLACES: usize = 512;
 
 /// How far a pull is, in records of its table.
 #[derive(Debug, Clone, Copy, Default)]
@@ -137,7 +122,6 @@ impl Pull {
             begun,
             sent: TransferCounters::default(),
             way: Way::default(),
-            places: VecDeque::new(),
             counted: 0,
             told,
             why: Some(GIVEN_UP.to_owned()),
@@ -155,29 +139,9 @@ impl Pull {
         self.way.arrived = self.way.arrived.max(records);
     }
 
-    /// Whether a receiver that comes back and has so much may go on with it.
-    pub(super) fn leads_on(&self, behind: Behind) -> bool {
-        match self.records(behind) {
-            Some(records) => self.way.leads_on(records),
-            // It may be anywhere.
-            None => !self.is_completed() && self.way.leads_on(1),
-        }
-    }
-
-    /// How many records the receiver has; `None` for a place that is not remembered.
-    fn records(&self, behind: Behind) -> Option<u64> {
-        match behind {
-            Behind::Records(records) => Some(records),
-            Behind::Place(place) => self.places.iter().rfind(|(known, _)| *known == place).map(|(_, records)| *records),
-        }
-    }
-
-    /// What was sent last ended at the place of this hash.
-    pub(crate) fn ended_at(&mut self, place: u64) {
-        if self.places.len() >= PLACES {
-            self.places.pop_front();
-        }
-        self.places.push_back((place, self.way.at));
+    /// Whether a receiver that comes back and has so many records may go on with it.
+    pub(super) fn leads_on(&self, records: u64) -> bool {
+        self.way.leads_on(records)
     }
 
     /// It is paused: nobody has it.
@@ -185,24 +149,15 @@ impl Pull {
         self.running = None;
     }
 
-    /// It goes on behind what the receiver has.
-    pub(super) fn taken_up(&mut self, behind: Behind, running: Running) {
-        match self.records(behind) {
-            Some(records) => self.way.go_back(records),
-            // What is sent again cannot be told from what is new, and counts as such.
-            None => self.way.again = self.way.again.saturating_add(self.way.at),
-        }
+    /// It goes on behind so many records.
+    pub(super) fn taken_up(&mut self, records: u64, running: Running) {
+        self.way.go_back(records);
         self.running = Some(running);
     }
 
     /// Whether all records were sent, and its end is kept. It may still be that the receiver lacks the last ones.
     pub(super) fn is_completed(&self) -> bool {
         !self.open && self.why.is_none()
-    }
-
-    /// Whether that is so, and the receiver has the last ones: nothing is left to send but that this is the end.
-    pub(crate) fn is_at_its_end(&self) -> bool {
-        self.is_completed() && self.way.known() == 0
     }
 
     pub(super) fn transfer(&self) -> Uuid {

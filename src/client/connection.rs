@@ -1,7 +1,7 @@
 //! The client: one connection to another site, and the calls on it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
@@ -61,8 +61,6 @@ pub(super) struct Shared {
     pub(super) connected: AtomicBool,
     /// The last answer did not come in time: perhaps nothing comes any more, and nobody has noticed.
     pub(super) doubtful: AtomicBool,
-    /// How often the connection was made anew.
-    pub(super) returned: AtomicU64,
     /// Ends a call that another thread is waiting in.
     pub(super) closing: CancelToken,
 }
@@ -174,7 +172,6 @@ impl Client {
             line: Mutex::new(Line::Open(Box::new(channel))),
             connected: AtomicBool::new(true),
             doubtful: AtomicBool::new(false),
-            returned: AtomicU64::new(0),
             closing: CancelToken::new(),
         });
         let keeper = match options.heartbeat {

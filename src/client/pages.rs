@@ -31,6 +31,8 @@ pub(crate) struct PageStream<'c> {
     credit: i64,
     /// Bytes that are done with, and of which the sender was not told yet.
     untold: u64,
+    /// Whether the last page has come: the end comes next.
+    last: bool,
     /// Whether the sender has no more to say.
     ended: bool,
 }
@@ -52,13 +54,13 @@ pub(crate) struct StreamedPage {
 }
 
 impl Client {
-    /// Asks for the pages of a table behind a place, each of at most so many records; `key` are the columns of the table's key.
+    /// Asks for the pages of a table behind a place and the records before it, each of at most so many records; `key` are the columns of the table's key.
     /// `None` if the sender sends none by itself.
     pub(crate) fn stream<'c>(
         &'c self,
         table: &'c TableSchema,
         key: Vec<usize>,
-        after: Option<Place>,
+        (after, records): (Option<Place>, u64),
         most: Option<u32>,
         patience: &Patience,
     ) -> Result<Option<PageStream<'c>>> {
@@ -79,6 +81,7 @@ impl Client {
             rows: 0,
             credit: window.get().into(),
             untold: 0,
+            last: false,
             ended: false,
         };
         stream
@@ -88,6 +91,7 @@ impl Client {
                     request,
                     table: table.name.clone(),
                     after,
+                    records,
                     page_bytes: number(limits.stream_page_bytes),
                     page_rows: number(page_rows),
                     window,
@@ -113,7 +117,7 @@ impl PageStream<'_> {
             match Answer::decode(&message)? {
                 Answer::Page(page) if page.head.request == self.request => {
                     self.credit = self.credit.saturating_sub(size);
-                    if page.head.sequence != self.pages || page.rows == 0 {
+                    if page.head.sequence != self.pages || page.rows == 0 || self.last {
                         return Err(self.strange("sent pages out of order, or an empty one,"));
                     }
                     let limits = &self.client.options.limits;
@@ -123,12 +127,17 @@ impl PageStream<'_> {
                     let failures = page.read(self.table.columns.len(), &self.key, bounds, rows)?;
                     self.pages = self.pages.wrapping_add(1);
                     self.rows = self.rows.saturating_add(page.rows.into());
+                    if !page.head.more {
+                        self.last = true;
+                        let done = Request::Done { request: self.request }.encode()?;
+                        self.talk(patience, |channel, budget, late| channel.send_binary(done, budget, late))?;
+                    }
                     return Ok(StreamedPage {
                         received: page.rows.into(),
                         failures,
                         has_more: true,
                         place: page.place,
-                        state: Some(self.client.state_number(page.head.state)),
+                        state: Some(page.head.state),
                         bytes: size.unsigned_abs(),
                     });
                 }
@@ -153,7 +162,7 @@ impl PageStream<'_> {
 
     /// Whether a page may come before the sender is told that more of them are done with.
     pub(crate) fn may_come(&self) -> bool {
-        self.credit > 0 || self.ended
+        self.credit > 0 || self.last || self.ended
     }
 
     /// These many bytes of pages are done with.
@@ -162,7 +171,8 @@ impl PageStream<'_> {
         // A message for each page would cost more than it is worth.
         let due = u64::try_from(self.client.options.limits.stream_window_bytes / 8).unwrap_or(u64::MAX);
         let more = u32::try_from(self.untold).unwrap_or(u32::MAX);
-        let (Some(bytes), false) = (NonZeroU32::new(more), self.ended || self.untold < due && self.credit > 0) else {
+        let (Some(bytes), false) = (NonZeroU32::new(more), self.last || self.ended || self.untold < due && self.credit > 0)
+        else {
             return Ok(());
         };
         let message = Request::Credit { request: self.request, bytes }.encode()?;

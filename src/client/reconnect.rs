@@ -30,13 +30,6 @@ impl Client {
         self.back.as_ref().and_then(|back| back.auth.as_ticket())
     }
 
-    /// A number for the sender's snapshot of this number: it counts them anew for each connection, and those of two are not the
-    /// same.
-    pub(crate) fn state_number(&self, state: u64) -> u64 {
-        const CONNECTION: u32 = 48;
-        state.wrapping_add(self.shared.returned.load(Ordering::SeqCst) << CONNECTION)
-    }
-
     /// Makes the connection anew, unless it is there. It must be to the same site.
     ///
     /// # Errors
@@ -69,7 +62,6 @@ impl Client {
             return Err(disconnected);
         }
         *line = Line::Open(Box::new(channel));
-        shared.returned.fetch_add(1, Ordering::SeqCst);
         shared.doubtful.store(false, Ordering::SeqCst);
         shared.connected.store(true, Ordering::SeqCst);
         Ok(())

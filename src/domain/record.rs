@@ -52,6 +52,11 @@ impl Tally {
         Tally { outcome: Outcome::default(), reported_failures }
     }
 
+    /// Goes on from what was counted before.
+    pub fn after(outcome: Outcome, reported_failures: usize) -> Self {
+        Tally { outcome, reported_failures }
+    }
+
     /// Counts a failure, and keeps it while there is room.
     pub fn fail(&mut self, failure: Failure) {
         self.outcome.failed += 1;
@@ -120,6 +125,11 @@ macro_rules! reasons {
             /// The stable reason code, in snake case.
             pub fn code(self) -> &'static str {
                 match self { $(Reason::$name => $code,)* }
+            }
+
+            /// The reason of this code; `None` for any other word.
+            pub fn from_code(code: &str) -> Option<Self> {
+                match code { $($code => Some(Reason::$name),)* _ => None }
             }
         }
     };

@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
-use super::{Import, NullKeys, route};
+use super::{Import, Mark, NullKeys, Reached, Step, route};
 use crate::domain::record::{Failure, Outcome, Tally};
+use crate::domain::strategy::Strategy;
 use crate::domain::value::Rows;
 use crate::error::Result;
 use crate::plan::{Identity, TablePlan};
@@ -15,7 +16,7 @@ pub(crate) struct Direct {
     /// Where rows with NULL in their key wait: they are compared with all such rows here, so all must be known.
     nulls: Option<Stage>,
     /// What was committed.
-    kept: Tally,
+    kept: Mark,
     open: Option<Open>,
 }
 
@@ -30,20 +31,27 @@ pub(crate) enum Lock {
 struct Open {
     writer: Box<dyn Writer>,
     tally: Tally,
+    mark: Mark,
     since: Instant,
     rows: usize,
     bytes: usize,
 }
 
 impl Direct {
-    pub(crate) fn new(import: &mut Import<'_>, plan: TablePlan) -> Result<Self> {
-        let nulls = match &plan.identity {
-            Identity::Key { nullable: true, incoming, .. } if !incoming.is_empty() => {
-                Some(import.stage(plan.targets.len())?)
-            }
-            _ => None,
-        };
-        Ok(Direct { plan, nulls, kept: import.tally(), open: None })
+    /// Goes on from a mark. `nulls` is its stage, if it [needs one](Direct::needs_stage).
+    pub(crate) fn new(plan: TablePlan, nulls: Option<Stage>, mark: Mark) -> Self {
+        Direct { plan, nulls, kept: mark, open: None }
+    }
+
+    /// Whether rows of a table may have to wait.
+    pub(crate) fn needs_stage(plan: &TablePlan) -> bool {
+        plan.strategy != Strategy::Append
+            && matches!(&plan.identity, Identity::Key { nullable: true, incoming, .. } if !incoming.is_empty())
+    }
+
+    /// How far it is, as far as it was committed.
+    pub(crate) fn mark(&self) -> &Mark {
+        &self.kept
     }
 
     /// What became of the records, as far as it was committed.
@@ -51,16 +59,25 @@ impl Direct {
         &self.kept.outcome
     }
 
-    /// Applies a batch, with records that failed before they came here. It is kept with the next [`Direct::commit`], or on its
-    /// own when the transaction has become large or old; on an error nothing since the last commit is kept.
-    pub(crate) fn push(&mut self, import: &Import<'_>, rows: &Rows, failures: &[Failure]) -> Result<Lock> {
+    /// Applies a batch, with records that failed before they came here. It is kept, with how far it `reached`, by the next
+    /// [`Direct::commit`], or on its own when the transaction has become large or old; on an error nothing since the last
+    /// commit is kept.
+    pub(crate) fn push(
+        &mut self,
+        import: &Import<'_>,
+        rows: &Rows,
+        failures: &[Failure],
+        reached: &Reached,
+    ) -> Result<Lock> {
         let mut open = match self.open.take() {
             Some(open) => open,
             None => {
-                let (writer, tally) = (import.writer()?, self.kept.clone());
-                Open { writer, tally, since: Instant::now(), rows: 0, bytes: 0 }
+                let (tally, mark) = (import.tally(&self.kept.outcome), self.kept.clone());
+                Open { writer: import.writer()?, tally, mark, since: Instant::now(), rows: 0, bytes: 0 }
             }
         };
+        open.mark.reach(reached);
+        open.mark.step = Step::Fetching;
         failures.iter().for_each(|failure| open.tally.fail(failure.clone()));
         let nulls = self.nulls.as_ref().map_or(NullKeys::Leave, NullKeys::Stage);
         route(&mut *open.writer, &self.plan, &import.scope, AppendKeys::Make, nulls, rows, &mut open.tally)?;
@@ -80,11 +97,13 @@ impl Direct {
         Ok(if full { Lock::Free } else { Lock::Held })
     }
 
-    /// Keeps what was applied, and lets go of the database's lock.
+    /// Keeps what was applied and how far it is, and lets go of the database's lock.
     pub(crate) fn commit(&mut self, import: &Import<'_>) -> Result<()> {
         if let Some(mut open) = self.open.take() {
+            open.mark.outcome = open.tally.outcome;
+            import.put_mark(&mut *open.writer, &open.mark)?;
             import.commit(&mut *open.writer)?;
-            self.kept = open.tally;
+            self.kept = open.mark;
         }
         Ok(())
     }
@@ -93,25 +112,29 @@ impl Direct {
     pub(crate) fn finish(&mut self, import: &Import<'_>) -> Result<()> {
         self.commit(import)?;
         let Some(stage) = &self.nulls else {
+            self.kept.step = Step::Done;
             return Ok(());
         };
         let mut writer = import.writer()?;
-        let mut tally = self.kept.clone();
-        let (mut rows, mut numbers, mut after, mut counted) = (Rows::default(), Vec::new(), 0, false);
+        let (mut tally, mut mark) = (import.tally(&self.kept.outcome), self.kept.clone());
+        let (mut rows, mut numbers) = (Rows::default(), Vec::new());
         loop {
-            writer.stage_page(stage, after, import.stage_bounds(), &mut rows, &mut numbers)?;
+            writer.stage_page(stage, mark.applied, import.stage_bounds(), &mut rows, &mut numbers)?;
             let Some(last) = numbers.last() else {
                 break;
             };
-            after = *last;
-            if !counted {
+            // Where some were applied before, the counts are what those left.
+            if mark.applied == 0 {
                 writer.count_whole(&self.plan, &import.scope)?;
-                counted = true;
             }
+            mark.applied = *last;
             writer.apply_whole(&self.plan, &import.scope, &rows, 0..rows.len(), &mut tally)?;
         }
+        mark.outcome = tally.outcome;
+        mark.step = Step::Done;
+        import.put_mark(&mut *writer, &mark)?;
         import.commit(&mut *writer)?;
-        self.kept = tally;
+        self.kept = mark;
         Ok(())
     }
 }

@@ -8,33 +8,44 @@ use std::ops::Range;
 use std::time::Duration;
 
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::clock::Clock;
-use crate::domain::record::Tally;
+use crate::domain::record::{Outcome, Tally};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::plan::{Identity, TablePlan};
-use crate::store::records::pulls;
+use crate::store::records::marks::{self, Appended};
+use crate::store::records::pulls::{self, Touched};
 use crate::store::{AppendKeys, PageBounds, Scope, Stage, Store, Writer, records};
 
 mod direct;
+mod resume;
 mod staged;
 
+pub(crate) use crate::store::records::marks::{Mark, Step, folded};
 pub(crate) use direct::{Direct, Lock};
+use resume::Running;
 pub(crate) use staged::{Finish, Staged, apply_group};
 
-/// What the imports of one pull share: the store, and the scope of their stages and new keys.
+/// What the imports of one pull share: the store, and the scope of their stages, new keys and marks.
 ///
-/// A pull that is killed leaves its scope behind. So each transaction notes that the pull is alive, and the next pull drops
-/// the scopes of those that have not for long. One that was only asleep learns of it in its next transaction, which then
-/// comes to nothing: the note is checked in the same transaction that relies on the scope.
+/// A pull that is killed leaves its scope behind. The next one from the same sender takes it over and goes on where its marks
+/// say; when none comes for long, it is dropped. So each transaction notes that the pull is alive, and its own: one that was only
+/// asleep, or that another process has taken over, learns of it in its next transaction, which then comes to nothing.
 pub(crate) struct Import<'s> {
     store: &'s dyn Store,
     limits: &'s Limits,
     clock: &'s dyn Clock,
     scope: Scope,
+    /// Keeps others in this process from going on with the scope.
+    _running: Option<Running>,
+    /// This run of the pull.
+    owner: String,
+    /// Who the rows come from, if marks are kept.
+    sender: Option<String>,
     stages: u32,
     /// When [`Import::keep_alive`] last noted that the pull is alive.
     touched: OffsetDateTime,
@@ -43,31 +54,97 @@ pub(crate) struct Import<'s> {
 /// How often a pull that only waits notes that it is alive.
 const TOUCH: Duration = Duration::from_secs(60);
 
+/// A place in the sender's table, and what it took to get there.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Reached {
+    /// Records received up to here.
+    pub(crate) records: u64,
+    /// The sender's word for the place, if it has one.
+    pub(crate) place: Option<Vec<u8>>,
+    /// Whether the pull can go on from here.
+    pub(crate) continues: bool,
+    /// The size of the pages up to here.
+    pub(crate) bytes: u64,
+    /// The numbers of the sender's snapshots that they came from.
+    pub(crate) states: Vec<u64>,
+}
+
+impl Mark {
+    /// Moves on to a place.
+    fn reach(&mut self, reached: &Reached) {
+        self.records = reached.records;
+        self.place.clone_from(&reached.place);
+        self.continues = reached.continues;
+        self.bytes = reached.bytes;
+        self.states.clone_from(&reached.states);
+    }
+}
+
+/// What is left of a pull that is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It can be gone on with.
+    CutOff,
+    /// It can be gone on with if something came of a table that is not done.
+    Open,
+}
+
 impl<'s> Import<'s> {
     pub(crate) fn new(store: &'s dyn Store, limits: &'s Limits, clock: &'s dyn Clock) -> Self {
-        Import { store, limits, clock, scope: Scope::new(), stages: 0, touched: clock.now() }
+        let scope = Scope::new();
+        Import {
+            store,
+            limits,
+            clock,
+            _running: Running::claim(&scope),
+            scope,
+            owner: Uuid::new_v4().simple().to_string(),
+            sender: None,
+            stages: 0,
+            touched: clock.now(),
+        }
     }
 
-    /// Begins: drops what dead pulls left behind, and notes that this one runs.
-    pub(crate) fn begin(&self) -> Result<()> {
+    /// Begins the first transaction of the pull: drops what dead pulls left behind before.
+    pub(crate) fn open(&self) -> Result<Box<dyn Writer>> {
         // What others left behind is in nobody's way; that it stays is no reason not to pull.
         if let Err(error) = self.drop_abandoned() {
             log::warn!("what a dead pull left behind stays: {error}");
         }
-        records::write(self.store, |sql| pulls::begin(sql, &self.scope, self.clock.now()))
+        self.store.writer()
+    }
+
+    /// Notes that the pull runs. With a sender it goes on with one that was cut off in one of the wanted tables (folded names), if
+    /// there is one: gives that one's marks.
+    pub(crate) fn begin(
+        &mut self,
+        writer: &mut dyn Writer,
+        sender: Option<&str>,
+        wanted: &[(String, Strategy)],
+    ) -> Result<Vec<Mark>> {
+        let (sql, now) = (writer.state(), self.clock.now());
+        self.sender = sender.map(str::to_owned);
+        if let Some(sender) = sender
+            && let Some((pull, running)) = resume::find(sql, sender, wanted)?
+        {
+            log::info!("going on with the pull {} that was cut off", pull.scope.as_str());
+            pulls::take_over(sql, &pull.scope, &self.owner, now)?;
+            (self.scope, self.stages, self._running) = (pull.scope, pull.stages, Some(running));
+            return marks::of_scope(sql, &self.scope);
+        }
+        pulls::begin(sql, &self.scope, sender, &self.owner, now)?;
+        Ok(Vec::new())
     }
 
     /// Drops the scopes of dead pulls, each in a transaction of its own. Gives how many there were.
     pub(crate) fn drop_abandoned(&self) -> Result<u64> {
-        let age = time::Duration::try_from(self.limits.abandoned_time).ok();
-        let Some(before) = age.and_then(|age| self.clock.now().checked_sub(age)) else {
-            return Ok(0);
-        };
+        let earlier = |age| self.clock.now().checked_sub(time::Duration::try_from(age).ok()?);
+        let (before, alone) = (earlier(self.limits.resume_time), earlier(self.limits.abandoned_time));
         let mut dropped = 0;
         // A look first, which needs no write lock.
-        while records::read(self.store, |sql| pulls::abandoned(sql, before))?.is_some() {
+        while records::read(self.store, |sql| pulls::abandoned(sql, before, alone))?.is_some() {
             let mut writer = self.store.writer()?;
-            if let Some(scope) = pulls::abandoned(writer.state(), before)? {
+            if let Some(scope) = pulls::abandoned(writer.state(), before, alone)? {
                 log::info!("dropping what the dead pull {} left behind", scope.as_str());
                 writer.end_scope(&scope)?;
                 pulls::end(writer.state(), &scope)?;
@@ -95,37 +172,88 @@ impl<'s> Import<'s> {
     /// while the pull does not lock the database.
     pub(crate) fn keep_alive(&mut self) {
         let now = self.clock.now();
-        if (now - self.touched).unsigned_abs() < TOUCH.min(self.limits.abandoned_time / 4) {
+        let often = TOUCH.min(self.limits.abandoned_time / 4).min(self.limits.resume_time / 4);
+        if (now - self.touched).unsigned_abs() < often {
             return;
         }
         self.touched = now;
         // One that was taken for dead, or cannot write, learns of it in its next transaction.
-        if let Err(error) = records::write(self.store, |sql| pulls::touch(sql, &self.scope, now)) {
+        if let Err(error) = records::write(self.store, |sql| pulls::touch(sql, &self.scope, &self.owner, now)) {
             log::warn!("a running pull could not be noted as alive: {error}");
         }
     }
 
     fn touch(&self, writer: &mut dyn Writer) -> Result<()> {
-        if pulls::touch(writer.state(), &self.scope, self.clock.now())? {
+        match pulls::touch(writer.state(), &self.scope, &self.owner, self.clock.now())? {
+            Touched::Alive => Ok(()),
+            Touched::Gone => {
+                let time = if self.sender.is_some() { self.limits.resume_time } else { self.limits.abandoned_time };
+                let message = format!(
+                    "what the pull kept for itself is gone: another process finished it, it was forgotten, or it wrote nothing \
+                     for {} s",
+                    time.as_secs_f64()
+                );
+                Err(Error::new(ErrorKind::Timeout, message).with_hint("What was written stays; pull again."))
+            }
+            Touched::TakenOver => Err(Error::new(ErrorKind::TakenOver, "another process goes on with this pull")
+                .with_hint("Nothing is lost or done twice; see the report of the other one.")),
+        }
+    }
+
+    /// Whether marks are kept, so that the pull can be gone on with.
+    pub(crate) fn keeps_marks(&self) -> bool {
+        self.sender.is_some()
+    }
+
+    /// Keeps a mark, as part of a transaction.
+    pub(crate) fn put_mark(&self, writer: &mut dyn Writer, mark: &Mark) -> Result<()> {
+        match self.keeps_marks() {
+            true => marks::put(writer.state(), &self.scope, mark),
+            false => Ok(()),
+        }
+    }
+
+    /// Keeps a mark, in a transaction of its own.
+    pub(crate) fn note_mark(&self, mark: &Mark) -> Result<()> {
+        if !self.keeps_marks() {
             return Ok(());
         }
-        let seconds = self.limits.abandoned_time.as_secs_f64();
-        let message = format!("the pull wrote nothing for {seconds} s, and another one took it for dead");
-        Err(Error::new(ErrorKind::Timeout, message).with_hint("What was written stays; pull again to go on."))
-    }
-
-    fn tally(&self) -> Tally {
-        Tally::new(self.limits.reported_failures)
-    }
-
-    /// Makes a stage, in a transaction of its own.
-    fn stage(&mut self, width: usize) -> Result<Stage> {
-        self.stages += 1;
-        let stage = Stage { scope: self.scope.clone(), number: self.stages, width };
         let mut writer = self.writer()?;
+        self.put_mark(&mut *writer, mark)?;
+        self.commit(&mut *writer)
+    }
+
+    /// When this table of this sender was appended whole, if it was.
+    pub(crate) fn appended(&self, writer: &mut dyn Writer, table: &str) -> Result<Option<Appended>> {
+        match &self.sender {
+            Some(sender) => marks::append_of(writer.state(), sender, table),
+            None => Ok(None),
+        }
+    }
+
+    fn tally(&self, outcome: &Outcome) -> Tally {
+        Tally::after(outcome.clone(), self.limits.reported_failures)
+    }
+
+    /// Makes a stage, as part of a transaction that [`Import::note_stages`] is called in.
+    pub(crate) fn stage(&mut self, writer: &mut dyn Writer, width: usize) -> Result<Stage> {
+        self.stages += 1;
+        let stage = self.stage_of(self.stages, width);
         writer.stage_create(&stage)?;
-        self.commit(&mut *writer)?;
         Ok(stage)
+    }
+
+    /// A stage that was made before.
+    pub(crate) fn stage_of(&self, number: u32, width: usize) -> Stage {
+        Stage { scope: self.scope.clone(), number, width }
+    }
+
+    /// Notes which stages were made.
+    pub(crate) fn note_stages(&self, writer: &mut dyn Writer) -> Result<()> {
+        match self.stages {
+            0 => Ok(()),
+            stages => pulls::set_stages(writer.state(), &self.scope, stages),
+        }
     }
 
     /// How much of a stage is read at a time.
@@ -133,9 +261,37 @@ impl<'s> Import<'s> {
         PageBounds { rows: self.limits.commit_rows.max(1), bytes: self.limits.batch_bytes }
     }
 
-    /// Drops the stages and forgets the new keys.
-    pub(crate) fn clean_up(&mut self) -> Result<()> {
-        let mut writer = self.store.writer()?;
+    /// Ends the pull: remembers the appends among the tables that are `done`, forgets the marks of those that cannot be gone on
+    /// with, and drops what the pull kept for itself, unless it is to be gone on with.
+    pub(crate) fn end(&self, done: &[Mark], forgotten: &[Mark], ending: Ending) -> Result<()> {
+        let mut writer = self.writer()?;
+        if let Some(sender) = &self.sender {
+            for mark in forgotten {
+                marks::remove(writer.state(), &self.scope, &mark.table, mark.strategy)?;
+            }
+            for mark in done.iter().filter(|mark| mark.strategy == Strategy::Append) {
+                let append = Appended {
+                    sender: sender.clone(),
+                    table: mark.table.clone(),
+                    records: mark.records,
+                    finished_at: self.clock.now(),
+                };
+                marks::remember_append(writer.state(), &append)?;
+            }
+            let is_done = |(table, strategy): &(String, Strategy)| {
+                done.iter().any(|mark| folded(&mark.table) == *table && mark.strategy == *strategy)
+            };
+            let goes_on = match ending {
+                Ending::CutOff => true,
+                Ending::Open => !marks::unfinished(writer.state(), &self.scope)?.iter().all(is_done),
+            };
+            if goes_on {
+                for mark in done {
+                    self.put_mark(&mut *writer, &Mark { step: Step::Done, ..mark.clone() })?;
+                }
+                return self.commit(&mut *writer);
+            }
+        }
         writer.end_scope(&self.scope)?;
         pulls::end(writer.state(), &self.scope)?;
         writer.commit()

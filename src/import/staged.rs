@@ -1,6 +1,6 @@
 //! Rows that wait in stages until all of them are there, and are then applied by one transaction.
 
-use super::{Import, NullKeys, route};
+use super::{Import, Mark, NullKeys, Reached, Step, route};
 use crate::domain::record::{Failure, Outcome, Reason, Tally};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, ValueRef};
@@ -19,6 +19,8 @@ const ORPHANS: usize = 10_000;
 pub(crate) struct Staged {
     plan: TablePlan,
     stage: Stage,
+    /// How far it is, as far as it was committed.
+    kept: Mark,
     /// What failed before anything was applied, or had to be left out.
     failed: Tally,
     applied: Outcome,
@@ -35,23 +37,46 @@ pub(crate) enum Finish {
 }
 
 impl Staged {
-    pub(crate) fn new(import: &mut Import<'_>, plan: TablePlan) -> Result<Self> {
-        let stage = import.stage(plan.targets.len())?;
-        Ok(Staged {
+    /// Goes on from a mark; its rows lie in this stage.
+    pub(crate) fn new(import: &Import<'_>, plan: TablePlan, stage: Stage, mark: Mark) -> Self {
+        Staged {
             plan,
             stage,
-            failed: import.tally(),
+            failed: import.tally(&mark.outcome),
+            kept: mark,
             applied: Outcome::default(),
             reported_failures: import.limits.reported_failures,
-        })
+        }
     }
 
-    /// Stages a batch, in a transaction of its own. `failures` are records that failed before they came here.
-    pub(crate) fn push(&mut self, import: &Import<'_>, rows: &Rows, failures: &[Failure]) -> Result<()> {
+    /// Stages a batch, in a transaction of its own, with how far it `reached`. `failures` are records that failed before they
+    /// came here.
+    pub(crate) fn push(&mut self, import: &Import<'_>, rows: &Rows, failures: &[Failure], reached: &Reached) -> Result<()> {
         failures.iter().for_each(|failure| self.failed.fail(failure.clone()));
+        let mut mark = self.kept.clone();
+        mark.reach(reached);
+        mark.outcome.clone_from(&self.failed.outcome);
         let mut writer = import.writer()?;
         writer.stage_append(&self.stage, rows, 0..rows.len())?;
-        import.commit(&mut *writer)
+        import.put_mark(&mut *writer, &mark)?;
+        import.commit(&mut *writer)?;
+        self.kept = mark;
+        Ok(())
+    }
+
+    /// All rows are there: they need not be fetched again, whatever becomes of them.
+    pub(crate) fn complete(&mut self, import: &Import<'_>) -> Result<()> {
+        if self.kept.step == Step::Fetching {
+            let mark = Mark { step: Step::Staged, ..self.kept.clone() };
+            import.note_mark(&mark)?;
+            self.kept = mark;
+        }
+        Ok(())
+    }
+
+    /// How far it is, as far as it was committed.
+    pub(crate) fn mark(&self) -> &Mark {
+        &self.kept
     }
 
     /// What became of the records.
@@ -84,12 +109,20 @@ pub(crate) fn apply_group(
         writer.mark()?;
         writer.defer_foreign_keys(deferred)?;
         let tallies = apply_all(import, writer, tables, deferred)?;
+        let mut done = Vec::with_capacity(tables.len());
+        for (table, tally) in tables.iter().zip(&tallies) {
+            let mut outcome = table.failed.outcome.clone();
+            outcome.add(tally.outcome.clone(), table.reported_failures);
+            done.push(Mark { step: Step::Done, outcome, ..table.kept.clone() });
+        }
         let broken = match finish {
-            Finish::Commit => match import.commit(writer) {
-                Ok(()) => None,
-                Err(error) if error.kind() == ErrorKind::ForeignKey => Some(error),
-                Err(error) => return Err(error),
-            },
+            Finish::Commit => {
+                match done.iter().try_for_each(|mark| import.put_mark(writer, mark)).and_then(|()| import.commit(writer)) {
+                    Ok(()) => None,
+                    Err(error) if error.kind() == ErrorKind::ForeignKey => Some(error),
+                    Err(error) => return Err(error),
+                }
+            }
             Finish::Keep => None,
         };
         let look = broken.is_some() || (finish == Finish::Keep && deferred);
@@ -105,8 +138,9 @@ pub(crate) fn apply_group(
                     error.with_hint("Rows that were here before may refer to nothing: see PRAGMA foreign_key_check.")
                 );
             }
-            for (table, tally) in tables.iter_mut().zip(tallies) {
+            for ((table, tally), mark) in tables.iter_mut().zip(tallies).zip(done) {
                 table.applied = tally.outcome;
+                table.kept = mark;
             }
             return Ok(());
         }
@@ -133,7 +167,7 @@ fn apply_all(import: &Import<'_>, writer: &mut dyn Writer, tables: &[Staged], de
     }
     let mut tallies = Vec::with_capacity(tables.len());
     for table in tables {
-        let mut tally = import.tally();
+        let mut tally = import.tally(&Outcome::default());
         if table.has_whole_rows() {
             writer.count_whole(&table.plan, &import.scope)?;
         }

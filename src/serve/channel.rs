@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::pages::Sending;
-use crate::access::{Behind, Looked, Pass, Pull, Refused};
+use crate::access::{Looked, Pass, Pull, Refused};
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::Exporter;
@@ -180,10 +180,8 @@ impl ChannelSession {
     /// The peer says goodbye: it has all that it was sent. One whose connection is lost may lack the last page.
     pub fn on_close(&mut self) {
         self.last = None;
-        self.pulls.values_mut().for_each(|pull| pull.has_arrived(pull.at()));
-        if let Some(sending) = &mut self.sending {
-            sending.has_arrived();
-        }
+        let sending = self.sending.iter_mut().map(|sending| &mut sending.pull);
+        self.pulls.values_mut().chain(sending).for_each(|pull| pull.has_arrived(pull.at()));
     }
 
     /// Nothing came for a while ([`IDLE_AFTER`]): lets go of memory and of the snapshot, so that the next request is answered
@@ -381,7 +379,7 @@ impl ChannelSession {
     fn take_up(&mut self, table: &str, records: u64, dialect: Dialect) {
         if dialect == Dialect::Rowferry
             && running(&self.pulls, table).is_none()
-            && let Some(pull) = self.pass.take_up(table, Behind::Records(records))
+            && let Some(pull) = self.pass.take_up(table, records)
         {
             self.pulls.insert(pull.table().to_owned(), pull);
         }
@@ -450,7 +448,7 @@ impl Drop for ChannelSession {
     fn drop(&mut self) {
         // A rowferry peer may come back and go on; one of the reference begins anew.
         if let Some((_, Dialect::Rowferry)) = self.joined {
-            let sending = self.sending.take().map(|sending| sending.into_pull());
+            let sending = self.sending.take().map(|sending| sending.pull);
             let pulls = self.pulls.drain().map(|(_, pull)| pull).chain(sending).chain(self.last.take());
             pulls.for_each(|pull| self.pass.leave(pull));
         }

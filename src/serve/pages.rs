@@ -1,10 +1,9 @@
 //! The rows of a table as a rowferry peer gets them: binary pages, sent by themselves as far as the peer lets them.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use super::channel::{ChannelSession, ended, failed, told};
-use crate::access::{Behind, Pull};
+use crate::access::Pull;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
@@ -27,7 +26,7 @@ const FAILED: &str = "Failed to fetch records";
 pub(super) struct Sending {
     request: u32,
     table: Arc<TableSchema>,
-    pull: Pull,
+    pub(super) pull: Pull,
     after: Option<Cursor>,
     bounds: PageBounds,
     cut: Cut,
@@ -41,17 +40,9 @@ pub(super) struct Sending {
     rows: u64,
     /// Whether the last page was sent.
     ended: bool,
-}
-
-impl Sending {
-    /// The peer has all that it was sent.
-    pub(super) fn has_arrived(&mut self) {
-        self.pull.has_arrived(self.pull.at());
-    }
-
-    pub(super) fn into_pull(self) -> Pull {
-        self.pull
-    }
+    /// Whether the peer says that it has it: the pull is over only then, because a connection that is lost takes with it what
+    /// was on its way.
+    arrived: bool,
 }
 
 impl ChannelSession {
@@ -62,8 +53,10 @@ impl ChannelSession {
     pub(super) fn asked(&mut self, message: &[u8]) -> Result<()> {
         match Request::decode(message)? {
             Request::Fetch(fetch) => {
-                // The one before is over, before the next one is counted.
-                (self.sending, self.last) = (None, None);
+                // The one before is over before the next one is counted, which may well go on with it.
+                if let Some(sending) = self.sending.take() {
+                    self.pass.leave(sending.pull);
+                }
                 match self.begin(&fetch) {
                     Ok(sending) => self.sending = Some(Box::new(sending)),
                     Err(error) => self.refusal = Some(refusal(fetch.request, &error)),
@@ -71,9 +64,12 @@ impl ChannelSession {
             }
             Request::Credit { request, bytes } => {
                 if let Some(sending) = self.sending.as_mut().filter(|sending| sending.request == request) {
-                    // It has the first page at least.
-                    sending.pull.has_arrived(1);
                     sending.credit = sending.credit.saturating_add(bytes.get().into()).min(MOST_CREDIT);
+                }
+            }
+            Request::Done { request } => {
+                if let Some(sending) = self.sending.as_mut().filter(|sending| sending.request == request && sending.ended) {
+                    sending.arrived = true;
                 }
             }
             Request::Cancel { request } => drop(self.sending.take_if(|sending| sending.request == request)),
@@ -88,7 +84,8 @@ impl ChannelSession {
             return Some(refusal.encode());
         }
         let mut sending = self.sending.take()?;
-        if sending.credit <= 0 && !sending.ended {
+        let waits = if sending.ended { !sending.arrived } else { sending.credit <= 0 };
+        if waits {
             self.sending = Some(sending);
             return None;
         }
@@ -99,11 +96,8 @@ impl ChannelSession {
                 Some(page)
             }
             Ok(None) => {
-                // That was done with the last page, unless there was none.
-                ended(sending.pull.completed());
-                let end = End { request: sending.request, rows: sending.rows, digest: None };
-                self.last = Some(sending.into_pull());
-                Some(end.encode())
+                ended(sending.pull.complete());
+                Some(End { request: sending.request, rows: sending.rows, digest: None }.encode())
             }
             Err(error) => {
                 let refusal = refusal(sending.request, &error);
@@ -120,9 +114,8 @@ impl ChannelSession {
         let table = self.exporter.schema(&fetch.table).map_err(|error| failed(FAILED, &error))?;
         let key = self.exporter.key(&table.name).map_err(|error| failed(FAILED, &error))?;
         drop(self.pulls.remove(&table.name));
-        let behind = fetch.after.as_ref().map_or(Behind::Records(0), |place| Behind::Place(hash(place)));
-        let pull = match self.pass.take_up(&table.name, behind) {
-            Some(pull) => self.goes_on(pull)?,
+        let pull = match self.pass.take_up(&table.name, fetch.records) {
+            Some(pull) => pull,
             None => self.pass.begin(&table.name, None).map_err(|refused| told(FAILED, refused))?,
         };
         let number = |n: std::num::NonZeroU32| usize::try_from(n.get()).unwrap_or(usize::MAX);
@@ -130,7 +123,6 @@ impl ChannelSession {
         let record_bytes = self.record_bytes.saturating_sub(page_bytes + PLACE_BYTES + AROUND);
         Ok(Sending {
             request: fetch.request,
-            ended: pull.is_at_its_end(),
             pull,
             after: fetch.after.clone().map(|place| Cursor { run: place.run, values: place.values }),
             bounds: PageBounds { rows: number(fetch.page_rows).min(self.site.limits().page_rows), bytes: page_bytes },
@@ -141,20 +133,9 @@ impl ChannelSession {
             table,
             pages: 0,
             rows: 0,
+            ended: false,
+            arrived: false,
         })
-    }
-
-    /// A pull that was cut off and is taken up, if it may go on.
-    fn goes_on(&mut self, mut pull: Pull) -> Result<Pull> {
-        let looked = self.pass.look(Some(&pull)).map_err(|refused| told("Failed to read settings", refused))?;
-        match self.pass.go_on(&mut pull, &looked, 0) {
-            Ok(()) => Ok(pull),
-            Err(refused) => {
-                let error = told(FAILED, refused);
-                ended(pull.fail(error.message()));
-                Err(error)
-            }
-        }
     }
 
     /// The next page; `None` if there are no more rows.
@@ -186,17 +167,11 @@ impl ChannelSession {
         }
         let message = sending.encoder.finish(head, place.as_ref());
         sending.pull.sent(rows as u64, message.len() as u64);
-        if let Some(place) = &place {
-            sending.pull.ended_at(hash(place));
-        }
         sending.credit = sending.credit.saturating_sub(i64::try_from(message.len()).unwrap_or(i64::MAX));
         sending.rows = sending.rows.saturating_add(rows as u64);
         sending.pages = sending.pages.wrapping_add(1);
         sending.after = page.cursor.or(sending.after.take());
         sending.ended = !page.more;
-        if sending.ended {
-            ended(sending.pull.completed());
-        }
         Ok(Some(message))
     }
 
@@ -210,14 +185,6 @@ impl ChannelSession {
         let why = format!("the table {:?} changed its structure in the middle", sending.table.name);
         Err(Error::new(ErrorKind::SchemaMismatch, why))
     }
-}
-
-/// A place as it is remembered. That two have the same hash is rare, and does no harm: a few records are counted twice, or not.
-fn hash(place: &Place) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write_u8(place.run);
-    place.values.iter().for_each(|value| format!("{value:?}").hash(&mut hasher));
-    hasher.finish()
 }
 
 fn refusal(request: u32, error: &Error) -> Refusal {

@@ -77,6 +77,7 @@ fn fetch(table: &str) -> Fetch {
         request: 7,
         table: table.to_owned(),
         after: None,
+        records: 0,
         page_bytes: number(4096),
         page_rows: number(100),
         window: number(u32::MAX),
@@ -91,6 +92,8 @@ struct Heard {
     left_out: usize,
     bytes: usize,
     place: Option<Place>,
+    is_last: bool,
+    request: u32,
     end: Option<End>,
     refusal: Option<Refusal>,
 }
@@ -100,9 +103,18 @@ impl Peer {
         assert_eq!(self.session.on_binary(&request.encode().unwrap()).close, None);
     }
 
-    /// All that is due.
+    /// All that is due, up to the end if that is reached.
     fn hear(&mut self) -> Heard {
         let mut heard = Heard::default();
+        self.hear_more(&mut heard);
+        if heard.is_last {
+            self.say(Request::Done { request: heard.request });
+            self.hear_more(&mut heard);
+        }
+        heard
+    }
+
+    fn hear_more(&mut self, heard: &mut Heard) {
         while let Some(message) = self.session.next_binary() {
             match Answer::decode(&message).unwrap() {
                 Answer::Page(page) => {
@@ -113,6 +125,7 @@ impl Peer {
                     let row = |at| rows.row(at).map(|cell| cell.map(|value| value.to_owned())).collect();
                     heard.rows.extend((0..rows.len()).map(row));
                     (heard.pages, heard.bytes) = (heard.pages + 1, heard.bytes + message.len());
+                    (heard.is_last, heard.request) = (!page.head.more, page.head.request);
                     heard.place = page.place;
                     self.state = Some(page.head.state);
                 }
@@ -120,7 +133,6 @@ impl Peer {
                 Answer::Error(refusal) => heard.refusal = Some(refusal),
             }
         }
-        heard
     }
 
     fn fetch(&mut self, fetch: Fetch) -> Heard {
@@ -261,6 +273,25 @@ fn records_that_are_too_large_for_the_peer_are_named() {
     assert_eq!((ids, heard.left_out), (vec![Value::Integer(1), Value::Integer(3)], 1));
     assert_eq!(heard.end.unwrap().rows, 3);
     assert_eq!(world.peer(ROWFERRY).fetch(fetch("large")).rows.len(), 3);
+}
+
+#[test]
+fn a_pull_is_over_when_its_last_page_has_arrived() {
+    let world = World::new(Limits::default());
+    let mut peer = world.peer(ROWFERRY);
+    peer.say(Request::Fetch(fetch("t")));
+    peer.say(Request::Done { request: 7 });
+    let mut heard = Heard::default();
+    peer.hear_more(&mut heard);
+    assert!(heard.is_last && heard.end.is_none());
+    assert_eq!(world.transfers(), [(TransferStatus::InProgress, 0)]);
+    peer.say(Request::Done { request: 8 });
+    peer.hear_more(&mut heard);
+    assert_eq!(heard.end, None);
+    peer.say(Request::Done { request: 7 });
+    peer.hear_more(&mut heard);
+    assert_eq!(heard.end.unwrap().rows, 1000);
+    assert_eq!(world.transfers(), [(TransferStatus::Completed, 1000)]);
 }
 
 #[test]

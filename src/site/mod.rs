@@ -4,6 +4,7 @@ mod connections;
 mod counts;
 mod events;
 mod key;
+mod marks;
 mod sessions;
 mod settings;
 #[cfg(feature = "client")]
@@ -21,6 +22,7 @@ pub(crate) use connections::Registration;
 pub use connections::{ConnectionEdit, Connections, NewConnection, NewlyConnected};
 pub use counts::SiteCounts;
 pub use events::{EventStream, Events};
+pub use marks::{Marks, Remembered, RememberedKind};
 pub use sessions::{Session, SessionGuard, Sessions};
 pub use settings::Settings;
 pub use transfers::Transfers;
@@ -127,6 +129,11 @@ impl Site {
     /// The history of what was pulled, and the approval of pulls.
     pub fn transfers(&self) -> Transfers<'_> {
         Transfers::new(self)
+    }
+
+    /// What is remembered of pulls: how far those are that were cut off, and which appends were finished.
+    pub fn marks(&self) -> Marks<'_> {
+        Marks::new(self)
     }
 
     /// Permanent pairings with other sites by a token.

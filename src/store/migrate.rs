@@ -15,6 +15,7 @@ pub type Script = (u32, &'static str);
 pub const SQLITE: &[Script] = &[
     (1, include_str!("../../schema/sqlite/0001_state.sql")),
     (2, include_str!("../../schema/sqlite/0002_connections.sql")),
+    (3, include_str!("../../schema/sqlite/0003_resume.sql")),
     (4, include_str!("../../schema/sqlite/0004_tickets.sql")),
 ];
 

@@ -1,5 +1,7 @@
 //! Pulls from another site through its channel.
 
+use uuid::Uuid;
+
 use super::source::{Page, Position, Source, Stream};
 use super::{Approval, Origin, Report, TableReport, TransferOptions, Verdict, pull};
 use crate::cancel::Patience;
@@ -33,10 +35,15 @@ impl Client {
     /// Pulls tables into a site, all that the sender offers unless the options name some, in the order of their foreign keys.
     /// What goes wrong with one table stands in the report and does not stop the others.
     ///
-    /// Each table leaves a [transfer](crate::Transfer) in the history of the site.
+    /// A pull that did not come to its end - it was cut off, cancelled, or its process killed - is gone on with by the next one from
+    /// the same site: each table from where its rows were last committed, and with the counts of all its runs in the report, as
+    /// if it had never been cut off. The same site is known by the id that it made for itself, whatever the code or token; one of
+    /// the reference system by its URL. Tables and strategies must be the same; a table whose columns have changed begins anew. What
+    /// was committed is forgotten when nobody goes on with it for [`Limits::resume_time`](crate::Limits::resume_time); see
+    /// [`Site::marks`]. Two pulls that run in one process are two pulls; one that is still running in another process is taken
+    /// over, and ends there with [`TakenOver`](ErrorKind::TakenOver).
     ///
-    /// A connection that is lost is made anew for [`TransferOptions::retry_time`], and the pull goes on: with a token, and with a
-    /// code where the sender is rowferry.
+    /// Each table leaves a [transfer](crate::Transfer) in the history of the site.
     ///
     /// While one batch of rows is written, the next one is fetched, on a thread of its own that ends with the call.
     ///
@@ -51,6 +58,10 @@ impl Client {
 impl Source for Client {
     fn is_rowferry(&self) -> bool {
         self.dialect() == Dialect::Rowferry
+    }
+
+    fn site(&self) -> Option<Uuid> {
+        self.peer().map(|peer| peer.site)
     }
 
     fn is_open(&self) -> bool {
@@ -85,14 +96,6 @@ impl Source for Client {
         Ok(answer.map(|approvals| approvals.into_iter().map(approval).collect()))
     }
 
-    fn can_reconnect(&self) -> bool {
-        self.comes_back()
-    }
-
-    fn reconnect(&self, patience: &Patience) -> Result<()> {
-        self.come_back(patience)
-    }
-
     fn stream<'s>(
         &'s self,
         table: &'s TableSchema,
@@ -107,8 +110,16 @@ impl Source for Client {
             None => None,
         };
         let key = key_of(table)?.map_or(Vec::new(), |(columns, _)| columns);
-        let stream = Client::stream(self, table, key, after, most, patience)?;
+        let stream = Client::stream(self, table, key, (after, from.records), most, patience)?;
         Ok(stream.map(|stream| Box::new(stream) as Box<dyn Stream + 's>))
+    }
+
+    fn can_reconnect(&self) -> bool {
+        self.comes_back()
+    }
+
+    fn reconnect(&self, patience: &Patience) -> Result<()> {
+        self.come_back(patience)
     }
 
     fn page(&self, table: &TableSchema, offset: u64, limit: u32, rows: &mut Rows, patience: &Patience) -> Result<Page> {
@@ -117,7 +128,7 @@ impl Source for Client {
             received: page.received,
             failures: page.failures,
             has_more: page.has_more,
-            state: page.state.map(|state| self.state_number(state)),
+            state: page.state,
             bytes: page.bytes,
             place: None,
         })

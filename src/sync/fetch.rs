@@ -175,7 +175,8 @@ impl<'f> Run<'_, 'f> {
                 || self.rows.len() + self.failures.len() >= limits.commit_rows
                 || self.rows.size_bytes() >= limits.batch_bytes
                 || self.since.elapsed() >= limits.commit_time;
-            if (full || !has_more) && !self.hand_over() || !has_more {
+            let wanted = if full || !has_more { self.hand_over() } else { true };
+            if !wanted || !has_more {
                 return Ok(());
             }
             if self.fetched.received > most {

@@ -19,6 +19,9 @@ mod pull;
 #[cfg(all(test, feature = "sqlite"))]
 mod pull_tests;
 mod report;
+mod resume;
+#[cfg(all(test, feature = "sqlite"))]
+mod resume_tests;
 mod run;
 mod source;
 #[cfg(feature = "client")]

@@ -22,6 +22,7 @@ pub struct TransferOptions<'p> {
     pub(super) keep_missing_tables: bool,
     pub(super) extra_columns: ExtraColumns,
     pub(super) dry_run: bool,
+    pub(super) append_again: bool,
     pub(super) timeout: Option<Duration>,
     pub(super) retry_time: Option<Duration>,
     pub(super) cancel: CancelToken,
@@ -94,6 +95,17 @@ impl<'p> TransferOptions<'p> {
     #[must_use]
     pub fn dry_run(mut self, dry_run: bool) -> Self {
         self.dry_run = dry_run;
+        self
+    }
+
+    /// Whether tables are appended that were appended before. Defaults to false: a site remembers which tables of which sender were
+    /// appended whole, and the same append again, which would add each row once more, fails with
+    /// [`AlreadyAppended`](crate::ErrorKind::AlreadyAppended) before a row is asked for. See [`Site::marks`](crate::Site::marks).
+    ///
+    /// An append that was cut off is gone on with, whatever is said here, as any other pull.
+    #[must_use]
+    pub fn append_again(mut self, again: bool) -> Self {
+        self.append_again = again;
         self
     }
 
@@ -170,6 +182,7 @@ impl fmt::Debug for TransferOptions<'_> {
             .field("create_missing_tables", &!self.keep_missing_tables)
             .field("extra_columns", &self.extra_columns)
             .field("dry_run", &self.dry_run)
+            .field("append_again", &self.append_again)
             .field("timeout", &self.timeout)
             .field("retry_time", &self.retry_time)
             .field("wait_for_approval", &self.approval_time)

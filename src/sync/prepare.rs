@@ -7,11 +7,13 @@ use super::pull::{Job, Pull};
 use super::wait::Allowance;
 use super::{TableReport, TableStatus};
 use crate::domain::schema::TableSchema;
+use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::TablePlan;
+use crate::import::Mark;
 use crate::plan::create::{creatable, is_reserved};
 use crate::plan::order::needs_stage;
 use crate::plan::table::{link_appends, plan_table};
+use crate::plan::{Identity, TablePlan};
 use crate::store::Writer;
 
 /// The reference system's own state: its server offers these tables, hashes of secrets included. They are pulled only when
@@ -24,6 +26,8 @@ pub(super) struct Group {
     pub(super) jobs: Vec<usize>,
     /// Whether they refer to each other or to themselves, so that references can be checked only when all rows are there.
     pub(super) deferred: bool,
+    /// Whether their rows wait in stages until all are there.
+    pub(super) staged: bool,
 }
 
 impl Pull<'_, '_> {
@@ -80,6 +84,8 @@ impl Pull<'_, '_> {
                     allowance: std::mem::take(&mut self.allowance),
                     plan: None,
                     create: None,
+                    stage: None,
+                    mark: Mark::new("", Strategy::default(), String::new(), announced),
                     received: 0,
                     bytes: 0,
                     report: TableReport::default(),
@@ -93,16 +99,26 @@ impl Pull<'_, '_> {
     /// Makes missing tables and plans each one. Gives the groups in the order in which they are pulled.
     pub(super) fn prepare(&mut self) -> Vec<Group> {
         let senders: Vec<TableSchema> = self.jobs.iter().map(|job| job.sender.clone()).collect();
-        if let Err(error) = self.plan_tables(&senders) {
+        self.plan_tables(&senders).unwrap_or_else(|error| {
             // The database cannot be read or written: it fails for all of them.
             for job in &mut self.jobs {
                 job.plan = None;
                 job.report = TableReport::failed(error.copy());
             }
-        }
+            self.groups()
+        })
+    }
+
+    fn groups(&self) -> Vec<Group> {
         let references = self.references();
         let groups = groups(&references, self.source.is_rowferry());
-        groups.into_iter().map(|jobs| Group { deferred: needs_stage(&jobs, &references), jobs }).collect()
+        let needs_all = |at: &usize| self.jobs[*at].plan.as_ref().is_some_and(|plan| plan.identity == Identity::WholeRow);
+        let group = |jobs: Vec<usize>| {
+            let deferred = needs_stage(&jobs, &references);
+            let staged = deferred || self.options.dry_run || jobs.iter().any(needs_all);
+            Group { deferred, staged, jobs }
+        };
+        groups.into_iter().map(group).collect()
     }
 
     /// The tables with what decides their order: the sender's columns, and the foreign keys of both sides. Those that are
@@ -117,9 +133,8 @@ impl Pull<'_, '_> {
         self.jobs.iter().map(table).collect()
     }
 
-    fn plan_tables(&mut self, senders: &[TableSchema]) -> Result<()> {
-        self.import.begin()?;
-        let mut writer = self.import.writer()?;
+    fn plan_tables(&mut self, senders: &[TableSchema]) -> Result<Vec<Group>> {
+        let mut writer = self.import.open()?;
         for at in 0..self.jobs.len() {
             if self.jobs[at].report.status == TableStatus::Failed {
                 continue;
@@ -136,10 +151,6 @@ impl Pull<'_, '_> {
                 Err(error) => self.jobs[at].report = TableReport::failed(error),
             }
         }
-        // A dry run makes the tables again, inside of the transaction that it does not commit.
-        if !self.options.dry_run {
-            writer.commit()?;
-        }
         let (jobs, mut plans): (Vec<usize>, Vec<TablePlan>) =
             self.jobs.iter_mut().enumerate().filter_map(|(at, job)| Some((at, job.plan.take()?))).unzip();
         let planned: Vec<TableSchema> = jobs.iter().map(|at| senders[*at].clone()).collect();
@@ -147,7 +158,17 @@ impl Pull<'_, '_> {
         for (at, plan) in jobs.into_iter().zip(plans) {
             self.jobs[at].plan = Some(plan);
         }
-        Ok(())
+        // A dry run makes the tables again, inside of the transaction that it does not commit.
+        if self.options.dry_run {
+            drop(writer);
+            writer = self.import.open()?;
+        }
+        let groups = self.groups();
+        let (sender, wanted) = (self.sender.clone(), self.wanted());
+        let found = self.import.begin(&mut *writer, sender.as_deref(), &wanted)?;
+        self.settle(&mut *writer, &groups, found)?;
+        writer.commit()?;
+        Ok(groups)
     }
 
     /// Makes a missing table. The outer error is the database's, the inner one this table's.

@@ -12,10 +12,10 @@ use crate::cancel::Patience;
 use crate::clock::{Clock, later};
 use crate::domain::schema::TableSchema;
 use crate::error::{Error, ErrorKind, Result};
-use crate::import::Import;
+use crate::import::{Import, Mark};
 use crate::limits::Limits;
 use crate::plan::TablePlan;
-use crate::store::Store;
+use crate::store::{Stage, Store};
 
 /// One table of a pull.
 pub(super) struct Job {
@@ -28,6 +28,10 @@ pub(super) struct Job {
     pub(super) plan: Option<TablePlan>,
     /// What was made here, because it was missing.
     pub(super) create: Option<TableSchema>,
+    /// Where its rows wait, if they have to.
+    pub(super) stage: Option<Stage>,
+    /// How far it is, as far as it was committed.
+    pub(super) mark: Mark,
     pub(super) received: u64,
     pub(super) bytes: u64,
     pub(super) report: TableReport,
@@ -40,6 +44,10 @@ pub(super) struct Pull<'a, 'p> {
     pub(super) patience: Patience,
     pub(super) jobs: Vec<Job>,
     pub(super) import: Import<'a>,
+    /// Who the rows come from, if the pull may be gone on with.
+    pub(super) sender: Option<String>,
+    /// The marks of tables that cannot go on from them.
+    pub(super) forgotten: Vec<Mark>,
     pub(super) history: Option<History<'a>>,
     pub(super) states: Vec<u64>,
     pub(super) pages: u64,
@@ -69,6 +77,10 @@ pub(crate) fn pull(
     let patience = Patience::new(options.cancel.clone(), options.timeout);
     let import = Import::new(store, limits, clock);
     let actor = options.initiated_by.clone().unwrap_or_else(|| "host".to_owned());
+    let sender = origin.as_ref().filter(|_| !options.dry_run).map(|origin| match source.site() {
+        Some(site) => format!("site:{site}"),
+        None => format!("url:{}", origin.site_url),
+    });
     let history = origin.filter(|_| !options.dry_run).map(|origin| History::new(store, clock, origin, actor));
     let approval_until = options.approval_time.map(|time| later(Instant::now(), time));
     let comeback = Comeback::new(options.retry_time.unwrap_or(limits.retry_time));
@@ -79,6 +91,8 @@ pub(crate) fn pull(
         patience,
         jobs: Vec::new(),
         import,
+        sender,
+        forgotten: Vec::new(),
         history,
         states: Vec::new(),
         pages: 0,
@@ -97,10 +111,7 @@ pub(crate) fn pull(
     } else {
         groups.iter().for_each(|group| pull.run_group(group));
     }
-    // What the pull kept for itself is no longer needed; that it stays behind when this fails does no harm to the report.
-    if let Err(error) = pull.import.clean_up() {
-        log::warn!("cleaning up after a pull failed: {error}");
-    }
+    pull.end();
     let mut report = Report {
         one_state: pull.is_one_state(),
         records: pull.jobs.iter().map(|job| job.report.outcome.total()).sum(),
@@ -213,7 +224,8 @@ impl Pull<'_, '_> {
     }
 }
 
-/// Whether the other side refuses the whole connection, not one table only.
+/// Whether the whole pull is over, and not one table only: the other side refuses the connection, or another process has taken
+/// over.
 fn refuses_all(kind: ErrorKind) -> bool {
     matches!(
         kind,
@@ -227,5 +239,6 @@ fn refuses_all(kind: ErrorKind) -> bool {
             | ErrorKind::PasswordRequired
             | ErrorKind::InvalidPassword
             | ErrorKind::Disabled
+            | ErrorKind::TakenOver
     )
 }

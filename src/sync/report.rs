@@ -14,11 +14,11 @@ pub struct Report {
     /// The tables in the order in which they were pulled, each with what became of it.
     pub tables: Vec<(String, TableReport)>,
     /// Whether all rows come from one state of the sender's database. Between two rowferry sites they do, unless its snapshot
-    /// had to be renewed; a reference sender has no snapshots, so that only a pull of a single page can be sure of it.
+    /// had to be renewed, also between the runs of a pull that was cut off; a reference sender has no snapshots, so that only a pull of a single page can be sure of it.
     pub one_state: bool,
-    /// Records received.
+    /// Records received, those of earlier runs of the same pull included.
     pub records: u64,
-    /// Bytes received in pages.
+    /// Bytes received in pages, those of earlier runs of the same pull included.
     pub bytes: u64,
     /// How long it took.
     pub duration: Duration,
@@ -34,7 +34,7 @@ pub struct TableReport {
     pub outcome: Outcome,
     /// Why the table is incomplete or failed.
     pub error: Option<Error>,
-    /// Whether it went on where an earlier pull was cut off.
+    /// Whether it went on where an earlier run of the same pull was cut off. The counts are then those of all its runs.
     pub resumed: bool,
     /// Whether the table was missing here and made.
     pub created_table: bool,

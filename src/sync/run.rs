@@ -7,11 +7,12 @@ use super::comeback::Comeback;
 use super::fetch::{Arrival, Batch, Fetch, Fetched, Spent, note_state};
 use super::prepare::Group;
 use super::progress::Phase;
-use super::pull::Pull;
-use super::source::Position;
+use super::pull::{Job, Pull};
+use super::resume::{passes, waits_for};
+use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
-use crate::import::{Direct, Finish, Import, Lock, Staged, apply_group};
-use crate::plan::{Identity, TablePlan};
+use crate::import::{Direct, Finish, Import, Lock, Mark, Staged, Step, apply_group};
+use crate::plan::TablePlan;
 
 /// The most records that a reference sender is asked for: it sends no more than this, but counts on from what was asked.
 const REFERENCE_RECORDS: u32 = 1_000;
@@ -20,7 +21,7 @@ const REFERENCE_RECORDS: u32 = 1_000;
 const LOOK: Duration = Duration::from_secs(2);
 
 /// What there is to do with a table that is being fetched.
-enum Step<'b> {
+enum Take<'b> {
     /// Take this batch.
     Batch(&'b Batch),
     /// The next batch is not there yet: nothing may be locked while waiting for it.
@@ -30,10 +31,16 @@ enum Step<'b> {
 impl Pull<'_, '_> {
     /// Pulls the tables of a group. What goes wrong stands in their reports.
     pub(super) fn run_group(&mut self, group: &Group) {
-        let deferred = group.deferred;
+        let Group { deferred, staged, .. } = *group;
         let group = self.planned(group);
-        let needs_all = |plan: &TablePlan| plan.identity == Identity::WholeRow;
-        if !deferred && !group.iter().any(|at| self.jobs[*at].plan.as_ref().is_some_and(needs_all)) {
+        if let Some(error) = self.cut_off_parent(&group) {
+            for at in group {
+                self.jobs[at].report.cut_off(error.copy());
+                self.finish(at);
+            }
+            return;
+        }
+        if !staged {
             for at in group {
                 if let Err(error) = self.run_direct(at) {
                     self.jobs[at].report.cut_off(error);
@@ -43,11 +50,26 @@ impl Pull<'_, '_> {
             return;
         }
         let (jobs, mut tables): (Vec<usize>, Vec<Staged>) = self.stage(&group).into_iter().unzip();
-        let applied = self
-            .import
-            .writer()
-            .and_then(|mut writer| apply_group(&self.import, &mut *writer, &mut tables, deferred, Finish::Commit));
+        if jobs.is_empty() {
+            return;
+        }
+        let applied = self.all_are_staged(&group).and_then(|()| {
+            let mut writer = self.import.writer()?;
+            apply_group(&self.import, &mut *writer, &mut tables, deferred, Finish::Commit)
+        });
         self.report_staged(&jobs, &tables, &applied);
+    }
+
+    /// An error if a table of a group was cut off: the others then wait for it, because their rows may refer to its rows.
+    fn all_are_staged(&self, group: &[usize]) -> Result<()> {
+        let cut_off = group.iter().find_map(|at| {
+            let job = &self.jobs[*at];
+            Some((job, job.report.error.as_ref().filter(|error| passes(error.kind()))?))
+        });
+        match cut_off {
+            Some((job, error)) if self.import.keeps_marks() => Err(waits_for(&job.name, error)),
+            _ => Ok(()),
+        }
     }
 
     /// Tries everything in one transaction that is not committed.
@@ -86,10 +108,15 @@ impl Pull<'_, '_> {
 
     fn run_direct(&mut self, at: usize) -> Result<()> {
         let plan = self.plan_of(at)?;
-        let mut direct = Direct::new(&mut self.import, plan)?;
+        let (before, stage) = (self.jobs[at].mark.clone(), self.jobs[at].stage.clone());
+        // A table that came at once, and in no order, has no place behind its last row.
+        if before.step == Step::Done && self.source.asks_apart() {
+            return Ok(());
+        }
+        let mut direct = Direct::new(plan, stage, before.clone());
         let fetched = self.receive(at, &mut |import, step| match step {
-            Step::Batch(batch) => direct.push(import, &batch.rows, &batch.failures),
-            Step::Wait => direct.commit(import).map(|()| Lock::Free),
+            Take::Batch(batch) => direct.push(import, &batch.rows, &batch.failures, &Job::reached(&before, batch)),
+            Take::Wait => direct.commit(import).map(|()| Lock::Free),
         });
         let fetched = match fetched {
             Ok(fetched) => direct.finish(&self.import).map(|()| fetched),
@@ -97,13 +124,23 @@ impl Pull<'_, '_> {
             Err(error) => direct.commit(&self.import).and(Err(error)),
         };
         self.jobs[at].report.outcome = direct.outcome().clone();
-        self.check_count(at, &fetched?)
+        self.jobs[at].mark = direct.mark().clone();
+        let checked = self.check_count(at, &before, &fetched?);
+        if checked.is_err() && before.strategy != Strategy::Append {
+            self.forget(at);
+        }
+        checked
     }
 
     /// Fetches the tables of a group into stages. Those that fail are left out.
     fn stage(&mut self, group: &[usize]) -> Vec<(usize, Staged)> {
         let mut staged = Vec::new();
         for at in group {
+            if self.jobs[*at].mark.step == Step::Done {
+                // It was applied by an earlier run.
+                self.finish(*at);
+                continue;
+            }
             match self.stage_one(*at) {
                 Ok(table) => {
                     self.progress(*at, Phase::Applying);
@@ -120,12 +157,27 @@ impl Pull<'_, '_> {
 
     fn stage_one(&mut self, at: usize) -> Result<Staged> {
         let plan = self.plan_of(at)?;
-        let mut staged = Staged::new(&mut self.import, plan)?;
+        let job = &self.jobs[at];
+        let (before, stage) = (job.mark.clone(), job.stage.clone());
+        let stage = stage.ok_or_else(|| Error::new(ErrorKind::InvalidInput, "a table without a stage is not staged"))?;
+        let mut staged = Staged::new(&self.import, plan, stage, before.clone());
+        if before.step == Step::Staged {
+            return Ok(staged);
+        }
         let fetched = self.receive(at, &mut |import, step| match step {
-            Step::Batch(batch) => staged.push(import, &batch.rows, &batch.failures).map(|()| Lock::Free),
-            Step::Wait => Ok(Lock::Free),
-        })?;
-        self.check_count(at, &fetched)?;
+            Take::Batch(batch) => {
+                let reached = Job::reached(&before, batch);
+                staged.push(import, &batch.rows, &batch.failures, &reached).map(|()| Lock::Free)
+            }
+            Take::Wait => Ok(Lock::Free),
+        });
+        self.jobs[at].mark = staged.mark().clone();
+        if let Err(error) = self.check_count(at, &before, &fetched?) {
+            self.forget(at);
+            return Err(error);
+        }
+        staged.complete(&self.import)?;
+        self.jobs[at].mark = staged.mark().clone();
         Ok(staged)
     }
 
@@ -133,8 +185,15 @@ impl Pull<'_, '_> {
         for (at, table) in jobs.iter().zip(tables) {
             match applied {
                 Ok(()) => self.jobs[*at].report.outcome = table.outcome(),
-                Err(error) => self.jobs[*at].report.cut_off(error.copy()),
+                Err(error) => {
+                    self.jobs[*at].report.cut_off(error.copy());
+                    // The same rows would fail in the same way.
+                    if !passes(error.kind()) {
+                        self.forget(*at);
+                    }
+                }
             }
+            self.jobs[*at].mark = table.mark().clone();
             self.finish(*at);
         }
     }
@@ -145,7 +204,7 @@ impl Pull<'_, '_> {
     }
 
     /// Fetches all pages of a table and gives each batch to `take`, while the next one is fetched.
-    fn receive(&mut self, at: usize, take: &mut dyn FnMut(&Import<'_>, Step<'_>) -> Result<Lock>) -> Result<Fetched> {
+    fn receive(&mut self, at: usize, take: &mut dyn FnMut(&Import<'_>, Take<'_>) -> Result<Lock>) -> Result<Fetched> {
         self.ask(|_, _| Ok(()))?;
         self.allowance = std::mem::take(&mut self.jobs[at].allowance);
         if let Some(history) = &mut self.history {
@@ -162,7 +221,7 @@ impl Pull<'_, '_> {
         let mut fetch = Fetch {
             source: self.source,
             table: &sender,
-            from: Position::default(),
+            from: self.jobs[at].position(),
             limits: self.limits,
             page_records: self.options.page_records(most),
             stream_records: self.options.stream_records(),
@@ -192,7 +251,11 @@ impl Pull<'_, '_> {
             (fetched, taken)
         });
         (self.allowance, self.comeback) = (allowance, comeback);
-        taken?;
+        taken.inspect_err(|error| {
+            if error.kind() == ErrorKind::TakenOver {
+                self.note_loss(error);
+            }
+        })?;
         let fetched = fetched.inspect_err(|error| self.note_loss(error))?;
         self.pages += fetched.pages;
         fetched.states.iter().for_each(|state| note_state(&mut self.states, *state));
@@ -206,20 +269,21 @@ impl Pull<'_, '_> {
         at: usize,
         arriving: &Receiver<Arrival>,
         spent: &Sender<Spent>,
-        take: &mut dyn FnMut(&Import<'_>, Step<'_>) -> Result<Lock>,
+        take: &mut dyn FnMut(&Import<'_>, Take<'_>) -> Result<Lock>,
     ) -> Result<()> {
-        let bytes_before = self.bytes;
+        let (all_before, before) = (self.bytes, self.jobs[at].bytes);
         let mut lock = Lock::Free;
         let mut next = self.wait_for(at, arriving)?;
         while let Some(arrival) = next {
             match arrival {
                 Arrival::Batch(batch) => {
                     self.jobs[at].received = batch.received;
-                    self.jobs[at].bytes = batch.bytes;
-                    self.bytes = bytes_before + batch.bytes;
-                    // An empty table costs no transaction.
+                    // An empty table costs no transaction. What tells only that there is nothing more counts as no bytes: a pull
+                    // that goes on behind the last row is told so once more.
                     if !batch.rows.is_empty() || !batch.failures.is_empty() {
-                        lock = take(&self.import, Step::Batch(&batch))?;
+                        self.jobs[at].bytes = before + batch.bytes;
+                        self.bytes = all_before + batch.bytes;
+                        lock = take(&self.import, Take::Batch(&batch))?;
                     }
                     // The other end is gone when the last page was fetched.
                     let _ = spent.send(Spent { rows: batch.rows, size: batch.size });
@@ -229,13 +293,13 @@ impl Pull<'_, '_> {
                 }
                 Arrival::Waiting => {
                     if lock == Lock::Held {
-                        lock = take(&self.import, Step::Wait)?;
+                        lock = take(&self.import, Take::Wait)?;
                     }
                     self.progress(at, Phase::RateLimited);
                 }
                 Arrival::Reconnecting => {
                     if lock == Lock::Held {
-                        lock = take(&self.import, Step::Wait)?;
+                        lock = take(&self.import, Take::Wait)?;
                     }
                     self.progress(at, Phase::Reconnecting);
                 }
@@ -252,7 +316,7 @@ impl Pull<'_, '_> {
                 Err(TryRecvError::Disconnected) => None,
                 Err(TryRecvError::Empty) => {
                     if lock == Lock::Held {
-                        lock = take(&self.import, Step::Wait)?;
+                        lock = take(&self.import, Take::Wait)?;
                         self.progress(at, Phase::Receiving);
                     }
                     self.wait_for(at, arriving)?
@@ -283,7 +347,23 @@ impl Pull<'_, '_> {
 
     /// Compares what arrived with what the sender announced. A table may well change between the two, so the sender
     /// is asked again before it is held against it.
-    fn check_count(&mut self, at: usize, fetched: &Fetched) -> Result<()> {
+    fn check_count(&mut self, at: usize, before: &Mark, fetched: &Fetched) -> Result<()> {
+        if self.jobs[at].report.resumed {
+            let mut states = before.states.clone();
+            fetched.states.iter().for_each(|state| note_state(&mut states, *state));
+            if states.contains(&0) {
+                let note = format!(
+                    "The pull went on behind the first {} records, but the other site does not keep its rows in the same order while \
+                     they change: some may be missing or twice.",
+                    before.records
+                );
+                self.jobs[at].report.notes.push(note);
+            }
+            // Rows of several states of the sender need not be as many as one of them has.
+            if !matches!(states[..], [state] if state != 0) {
+                return Ok(());
+            }
+        }
         let announced = self.jobs[at].announced;
         if fetched.received >= announced {
             return Ok(());

@@ -1,5 +1,7 @@
 //! What a pull reads from.
 
+use uuid::Uuid;
+
 use crate::cancel::Patience;
 use crate::domain::record::Failure;
 use crate::domain::schema::TableSchema;
@@ -12,6 +14,11 @@ use crate::sync::Approval;
 pub(crate) trait Source: Sync {
     /// Whether the other side is rowferry: then its schemas are whole, and its pages come from numbered snapshots.
     fn is_rowferry(&self) -> bool;
+
+    /// The other site's id, if it told one.
+    fn site(&self) -> Option<Uuid> {
+        None
+    }
 
     /// Whether it can be asked further: false once its connection is lost.
     fn is_open(&self) -> bool;

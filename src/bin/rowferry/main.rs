@@ -42,6 +42,7 @@ fn run(command: &Command, out: &mut Out) -> Result<Done, Failure> {
         Command::Settings { command } => commands::settings::run(command, out),
         Command::Connections { command } => commands::connections::run(command, out),
         Command::Transfers { command } => commands::transfers::run(command, out),
+        Command::Keymap { command } => commands::keymap::run(command, out),
         Command::Events(args) => commands::events::run(args, out),
         Command::Status(args) => commands::status::run(args, out),
     }

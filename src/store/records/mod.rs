@@ -5,6 +5,7 @@ pub(crate) mod events;
 mod fields;
 #[cfg(feature = "client")]
 pub(crate) mod leases;
+pub(crate) mod marks;
 pub(crate) mod outbox;
 pub(crate) mod pulls;
 pub(crate) mod sessions;

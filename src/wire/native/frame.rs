@@ -18,13 +18,14 @@ pub(super) enum Kind {
     Fetch = 0x01,
     Credit = 0x02,
     Cancel = 0x03,
+    Done = 0x04,
     Page = 0x11,
     End = 0x12,
     Error = 0x13,
 }
 
 impl Kind {
-    const ALL: [Kind; 6] = [Kind::Fetch, Kind::Credit, Kind::Cancel, Kind::Page, Kind::End, Kind::Error];
+    const ALL: [Kind; 7] = [Kind::Fetch, Kind::Credit, Kind::Cancel, Kind::Done, Kind::Page, Kind::End, Kind::Error];
 }
 
 /// Why a message cannot be read. Small, so that the loops over cells stay fast.

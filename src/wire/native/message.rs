@@ -38,6 +38,11 @@ pub enum Request {
         /// The number of the request.
         request: u32,
     },
+    /// The last page has arrived.
+    Done {
+        /// The number of the request.
+        request: u32,
+    },
 }
 
 /// Asks for the rows of a table from a place on.
@@ -49,6 +54,8 @@ pub struct Fetch {
     pub table: String,
     /// Where to go on; `None` for the first row.
     pub after: Option<Place>,
+    /// How many records of the table the asker has already: those before that place.
+    pub records: u64,
     /// At about how many bytes of rows a page is cut.
     pub page_bytes: NonZeroU32,
     /// Most rows of a page.
@@ -110,6 +117,7 @@ impl Request {
                 out
             }
             Request::Cancel { request } => frame::begin(Kind::Cancel, *request),
+            Request::Done { request } => frame::begin(Kind::Done, *request),
         }))
     }
 
@@ -123,6 +131,7 @@ impl Request {
             Kind::Fetch => Request::Fetch(Fetch::decode(request, &mut reader)?),
             Kind::Credit => Request::Credit { request, bytes: at_least_one(&mut reader)? },
             Kind::Cancel => Request::Cancel { request },
+            Kind::Done => Request::Done { request },
             Kind::Page | Kind::End | Kind::Error => {
                 return Err(Fault::Protocol("it is an answer where a request should be").into());
             }
@@ -146,6 +155,7 @@ impl Fetch {
         for number in [self.page_bytes, self.page_rows, self.window] {
             out.extend_from_slice(&number.get().to_le_bytes());
         }
+        out.extend_from_slice(&self.records.to_le_bytes());
         out.push(frame::flag(COMPRESS, self.compress));
         frame::put_text(&mut out, &self.table);
         out.extend_from_slice(&after);
@@ -158,6 +168,7 @@ impl Fetch {
             page_bytes: at_least_one(reader)?,
             page_rows: at_least_one(reader)?,
             window: at_least_one(reader)?,
+            records: reader.u64()?,
             compress: reader.flags(COMPRESS)? != 0,
             table: reader.text(NAME_BYTES)?.to_owned(),
             after: Place::decode(reader.take_rest())?,
@@ -180,7 +191,7 @@ impl<'f> Answer<'f> {
             Kind::Page => Answer::Page(Page::decode(request, &mut reader)?),
             Kind::End => Answer::End(End::decode(request, &mut reader)?),
             Kind::Error => Answer::Error(Refusal::decode(request, &mut reader)?),
-            Kind::Fetch | Kind::Credit | Kind::Cancel => {
+            Kind::Fetch | Kind::Credit | Kind::Cancel | Kind::Done => {
                 return Err(Fault::Protocol("it is a request where an answer should be").into());
             }
         };

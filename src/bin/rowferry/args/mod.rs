@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use self::connections::ConnectionsCommand;
-use self::pull::{PullArgs, RecordsArgs, TableArgs, TablesArgs};
+use self::pull::{KeymapCommand, PullArgs, RecordsArgs, TableArgs, TablesArgs};
 use self::site::{DemoArgs, EventsArgs, ServeArgs, SessionsCommand, SettingsCommand, StatusArgs};
 use self::transfers::TransfersCommand;
 use crate::values::seconds;
@@ -98,6 +98,13 @@ pub enum Command {
     Transfers {
         #[command(subcommand)]
         command: TransfersCommand,
+    },
+
+    /// Shows and forgets what is remembered of pulls: how far those are that were cut off, and which tables were appended.
+    #[command(after_help = "Example:\n  rowferry keymap list --db backup.db")]
+    Keymap {
+        #[command(subcommand)]
+        command: KeymapCommand,
     },
 
     /// Shows what happened to connections and transfers, oldest first.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{ArgGroup, Args};
+use clap::{ArgGroup, Args, Subcommand};
 use rowferry::Strategy;
 
 use super::secret::Access;
@@ -57,6 +57,12 @@ pub struct PullArgs {
     /// Try everything and report it, but keep nothing. The code is spent all the same
     #[arg(long)]
     pub dry_run: bool,
+
+    /// Append tables that were appended before: each of their rows is added once more
+    ///
+    /// Without it, a table that was appended whole is refused. An append that was cut off is gone on with either way.
+    #[arg(long)]
+    pub append_again: bool,
 
     /// How long to wait for someone on the other side to approve the pull, where that is needed. Without it, nothing is
     /// waited for: the same pull may be started again after the approval
@@ -130,4 +136,31 @@ pub struct Remote {
 
     #[command(flatten)]
     pub network: Network,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeymapCommand {
+    /// Lists the tables of pulls that were cut off, with how far they are, and those that were appended.
+    #[command(after_help = "Example:\n  rowferry keymap list --db backup.db")]
+    List {
+        #[command(flatten)]
+        db: Db,
+
+        #[command(flatten)]
+        format: Format,
+    },
+
+    /// Forgets all that, or what is remembered of some tables: the next pull begins anew, and may append again.
+    #[command(after_help = "Example:\n  rowferry keymap clear --table orders --db backup.db")]
+    Clear {
+        /// Only of this table, by the other site's name for it; may be given again
+        #[arg(long = "table", value_name = "TABLE")]
+        tables: Vec<String>,
+
+        #[command(flatten)]
+        db: Db,
+
+        #[command(flatten)]
+        format: Format,
+    },
 }

@@ -3,6 +3,7 @@
 pub mod connections;
 pub mod events;
 pub mod inspect;
+pub mod keymap;
 mod look;
 mod maintain;
 pub mod pull;

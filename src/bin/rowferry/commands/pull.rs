@@ -41,6 +41,7 @@ pub fn run(args: &PullArgs, out: &mut Out) -> Result<Done, Failure> {
         .create_missing_tables(!args.no_create_tables)
         .dry_run(args.dry_run)
         .retry_time(args.retry_time)
+        .append_again(args.append_again)
         .initiated_by(&args.by.name)
         .cancel(cancel.clone());
     if let Some(strategy) = args.strategy {

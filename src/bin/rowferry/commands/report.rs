@@ -72,9 +72,11 @@ pub fn print(report: &Report, dry_run: bool, out: &mut Out) -> Result<(), Failur
     for (name, pulled) in &report.tables {
         let outcome = &pulled.outcome;
         let counts = [outcome.created, outcome.updated, outcome.unchanged, outcome.skipped, outcome.failed].map(grouped);
-        let status = match (pulled.status, pulled.created_table) {
-            (TableStatus::Completed, true) => "completed, new table",
-            (status, _) => status.as_str(),
+        let status = match (pulled.status, pulled.created_table, pulled.resumed) {
+            (TableStatus::Completed, true, true) => "completed, new table, resumed",
+            (TableStatus::Completed, true, false) => "completed, new table",
+            (TableStatus::Completed, false, true) => "completed, resumed",
+            (status, _, _) => status.as_str(),
         };
         table.row(std::iter::once(name.as_str()).chain(counts.iter().map(String::as_str)).chain([status]));
     }

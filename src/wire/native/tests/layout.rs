@@ -7,7 +7,7 @@ fn messages_are_laid_out_as_the_module_says() {
     let head = |kind: u8| [b'r', b'f', VERSION, kind, 1, 2, 3, 4];
     let fetch = Request::Fetch(fetch()).encode().unwrap();
     let mut expected = head(0x01).to_vec();
-    expected.extend_from_slice(&[0, 0, 16, 0, 0x88, 0x13, 0, 0, 4, 0, 0, 0, 1]);
+    expected.extend_from_slice(&[0, 0, 16, 0, 0x88, 0x13, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 1]);
     expected.extend_from_slice(b"\x06\x00t\xc3\xa4ble");
     expected.extend_from_slice(&[2, 3, 0, 0x11, 0xfe, 0x81, b'k', 0x01]);
     assert_eq!(unsealed(&fetch), expected);
@@ -82,6 +82,7 @@ fn requests_and_answers_come_back() {
         Request::Fetch(Fetch { after: Some(Place { run: 0, values: Vec::new() }), ..fetch() }),
         Request::Credit { request: u32::MAX, bytes: number(u32::MAX) },
         Request::Cancel { request: 0 },
+        Request::Done { request: 9 },
     ] {
         assert_eq!(Request::decode(&request.encode().unwrap()).unwrap(), request);
     }

@@ -78,6 +78,7 @@ fn fetch() -> Fetch {
         page_bytes: number(1 << 20),
         page_rows: number(5_000),
         window: number(4),
+        records: 5,
         compress: true,
     }
 }
@@ -109,6 +110,7 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("fetch_first", Request::Fetch(fetch_first).encode().unwrap()),
         ("credit", Request::Credit { request: 1, bytes: number(2) }.encode().unwrap()),
         ("cancel", Request::Cancel { request: 1 }.encode().unwrap()),
+        ("done", Request::Done { request: 1 }.encode().unwrap()),
         ("page", encode(&rows, 0..3, false)),
         ("page_empty", encode(&rows, 0..0, false)),
         ("page_left_out", left_out),

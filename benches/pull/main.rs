@@ -1,0 +1,85 @@
+//! Whole pulls over loopback, sender and receiver each a process of its own, against SQLite's own limit on the same rows.
+//!
+//! The limit is one statement between two attached files, `INSERT INTO t SELECT ... FROM src.t WHERE true [ON CONFLICT ...]`.
+//! Every contender is measured in turn with it, run after run, so that a machine that is slow for a while is slow for all; what
+//! is printed is the median of the runs' ratios, with the smallest and the largest.
+//!
+//! - `cargo bench --bench pull`: pulls of each table in each case, through both protocols, and what one would take instead on
+//!   the same files. A few minutes.
+//! - `cargo bench --bench pull -- growth`: the narrow table with its usual rows and with ten times as many.
+//! - `cargo bench --bench pull -- memory`: the peak memory of both ends for large tables and large rows.
+//! - `cargo bench --bench pull -- locks`: how long another writer on the receiving database waits for its lock.
+//!
+//! `--runs N` measures N times (3 if nothing is said). `memory` takes `--megabytes N` for the size of its table (1,000), and
+//! `--large` for 5 GB; it takes what the disk has room for. `ROWFERRY_BENCH_SCALE=10` measures a tenth of the rows.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod locks;
+mod memory;
+mod others;
+mod pair;
+mod ratio;
+mod relay;
+mod standard;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // Cargo adds the word `--bench`.
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [pair::SERVE, database] => pair::serve(Path::new(database)),
+        [pair::PULL, url, code, database, strategy, manners] => {
+            pair::pull(url, code, Path::new(database), strategy.parse().expect("a strategy"), pair::Manners::of(manners));
+        }
+        _ => match Arguments::parse(&words) {
+            Ok(Arguments { what: What::Standard, runs, .. }) => standard::measure(runs),
+            Ok(Arguments { what: What::Growth, runs, .. }) => standard::measure_growth(runs),
+            Ok(Arguments { what: What::Memory, megabytes, .. }) => memory::measure(megabytes),
+            Ok(Arguments { what: What::Locks, runs, .. }) => locks::measure(runs),
+            Err(why) => {
+                eprintln!("{why}\nusage: [growth | memory [--megabytes N | --large] | locks] [--runs N]");
+                return ExitCode::from(2);
+            }
+        },
+    }
+    ExitCode::SUCCESS
+}
+
+enum What {
+    Standard,
+    Growth,
+    Memory,
+    Locks,
+}
+
+struct Arguments {
+    what: What,
+    runs: usize,
+    megabytes: u64,
+}
+
+impl Arguments {
+    fn parse(words: &[String]) -> Result<Arguments, String> {
+        let mut arguments = Arguments { what: What::Standard, runs: 3, megabytes: 1_000 };
+        let mut words = words.iter().map(String::as_str);
+        while let Some(word) = words.next() {
+            let mut number = || {
+                let number = words.next().and_then(|text| text.parse().ok()).filter(|number| *number > 0);
+                number.ok_or_else(|| format!("{word} needs a number from 1"))
+            };
+            match word {
+                "growth" => arguments.what = What::Growth,
+                "memory" => arguments.what = What::Memory,
+                "locks" => arguments.what = What::Locks,
+                "--runs" => arguments.runs = number()? as usize,
+                "--megabytes" => arguments.megabytes = number()?,
+                "--large" => arguments.megabytes = 5_000,
+                _ => return Err(format!("{word:?} is not known")),
+            }
+        }
+        Ok(arguments)
+    }
+}

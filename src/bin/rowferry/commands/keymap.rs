@@ -1,0 +1,61 @@
+//! `rowferry keymap`
+
+use rowferry::Remembered;
+use serde_json::{Value, json};
+
+use super::{moment, open_existing};
+use crate::args::pull::KeymapCommand;
+use crate::failure::{Done, Failure};
+use crate::output::{Out, Table, counted, grouped};
+
+pub fn run(command: &KeymapCommand, out: &mut Out) -> Result<Done, Failure> {
+    match command {
+        KeymapCommand::List { db, format } => {
+            let all = open_existing(db)?.marks().list()?;
+            match format.json {
+                true => all.iter().try_for_each(|remembered| out.json(&remembered_json(remembered)))?,
+                false => print(&all, out)?,
+            }
+        }
+        KeymapCommand::Clear { tables, db, format } => {
+            let site = open_existing(db)?;
+            let all = site.marks().list()?;
+            let is_meant = |one: &&Remembered| tables.is_empty() || tables.iter().any(|t| one.table.eq_ignore_ascii_case(t));
+            let forgotten = all.iter().filter(is_meant).count() as u64;
+            if tables.is_empty() {
+                site.marks().clear()?;
+            } else {
+                all.iter().filter(is_meant).try_for_each(|one| site.marks().forget(&one.sender, &one.table).map(|_| ()))?;
+            }
+            match format.json {
+                true => out.json(&json!({ "cleared": forgotten }))?,
+                false => out.line(format!("{} forgotten.", counted(forgotten, "mark")))?,
+            }
+        }
+    }
+    Ok(Done::Whole)
+}
+
+fn remembered_json(one: &Remembered) -> Value {
+    json!({
+        "sender": one.sender,
+        "table": one.table,
+        "strategy": one.strategy,
+        "kind": one.kind.as_str(),
+        "records": one.records,
+        "at": moment(one.at),
+    })
+}
+
+fn print(all: &[Remembered], out: &mut Out) -> Result<(), Failure> {
+    if all.is_empty() {
+        return out.line("Nothing is remembered: no pull was cut off, and no table was appended.");
+    }
+    let mut table = Table::new(["sender", "table", "strategy", "kind", ">records", "at"]);
+    for one in all {
+        let (records, at) = (grouped(one.records), moment(one.at));
+        let cells = [&*one.sender, &one.table, one.strategy.as_str(), one.kind.as_str(), &records, &at];
+        table.row(cells);
+    }
+    out.table(&table)
+}

@@ -1,0 +1,131 @@
+//! What a site remembers of pulls: how far those are that were cut off, and which appends were finished.
+
+use time::OffsetDateTime;
+
+use super::Site;
+use crate::domain::strategy::Strategy;
+use crate::error::Result;
+use crate::store::records::marks::{self, Step};
+use crate::store::records::{self, pulls};
+
+/// What a [`Site`] remembers of the tables that it pulled.
+///
+/// A pull that was cut off leaves a mark for each of its tables: the same pull, started again within
+/// [`Limits::resume_time`](crate::Limits::resume_time), goes on there. An append that was finished is remembered for good: the
+/// same one again is refused unless [asked for](crate::TransferOptions::append_again).
+///
+/// Every method fails with what the store says.
+#[derive(Debug, Clone, Copy)]
+pub struct Marks<'s> {
+    site: &'s Site,
+}
+
+/// What is remembered of a table of a sender.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Remembered {
+    /// Who its rows come from: `site:` and the other site's id, or `url:` and its URL where it told none.
+    pub sender: String,
+    /// The sender's name of the table.
+    pub table: String,
+    /// How it is pulled.
+    pub strategy: Strategy,
+    /// What is remembered.
+    pub kind: RememberedKind,
+    /// Records received.
+    pub records: u64,
+    /// When the pull last wrote; when the append was finished.
+    pub at: OffsetDateTime,
+}
+
+/// What is remembered of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RememberedKind {
+    /// A pull that is not whole was cut off in this table, or is running.
+    Unfinished,
+    /// A pull that is not whole is done with this table.
+    Done,
+    /// An append that was finished.
+    Appended,
+}
+
+impl RememberedKind {
+    /// `unfinished`, `done` or `appended`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RememberedKind::Unfinished => "unfinished",
+            RememberedKind::Done => "done",
+            RememberedKind::Appended => "appended",
+        }
+    }
+}
+
+impl<'s> Marks<'s> {
+    pub(super) fn new(site: &'s Site) -> Self {
+        Marks { site }
+    }
+
+    /// All that is remembered: first the pulls that are not whole, the newest first, then the appends.
+    pub fn list(&self) -> Result<Vec<Remembered>> {
+        records::read(self.site.store_ref(), |sql| {
+            let mut all = Vec::new();
+            for pull in pulls::kept(sql, None)? {
+                for mark in marks::of_scope(sql, &pull.scope)? {
+                    let done = mark.step == Step::Done;
+                    all.push(Remembered {
+                        sender: pull.sender.clone(),
+                        table: mark.table,
+                        strategy: mark.strategy,
+                        kind: if done { RememberedKind::Done } else { RememberedKind::Unfinished },
+                        records: mark.records,
+                        at: pull.touched_at,
+                    });
+                }
+            }
+            all.extend(marks::appends(sql)?.into_iter().map(|append| Remembered {
+                sender: append.sender,
+                table: append.table,
+                strategy: Strategy::Append,
+                kind: RememberedKind::Appended,
+                records: append.records,
+                at: append.finished_at,
+            }));
+            Ok(all)
+        })
+    }
+
+    /// Forgets what is remembered of a table of this sender, named as [`Marks::list`] names it; upper and lower case of ASCII
+    /// letters in the table's name are the same. Its next pull begins anew, and it may be appended again. Rows stay as they are.
+    /// Gives whether there was anything.
+    pub fn forget(&self, sender: &str, table: &str) -> Result<bool> {
+        let mut writer = self.site.store_ref().writer()?;
+        let mut found = marks::forget_append(writer.state(), sender, table)?;
+        for pull in pulls::kept(writer.state(), Some(sender))? {
+            let kept = marks::tables(writer.state(), &pull.scope)?;
+            let (of_table, others): (Vec<_>, Vec<_>) = kept.into_iter().partition(|(name, _)| *name == marks::folded(table));
+            for (name, strategy) in &of_table {
+                marks::remove(writer.state(), &pull.scope, name, *strategy)?;
+            }
+            found |= !of_table.is_empty();
+            if others.is_empty() && !of_table.is_empty() {
+                writer.end_scope(&pull.scope)?;
+                pulls::end(writer.state(), &pull.scope)?;
+            }
+        }
+        writer.commit()?;
+        Ok(found)
+    }
+
+    /// Forgets everything, and drops what unfinished pulls keep for themselves. One that is running ends with an error.
+    pub fn clear(&self) -> Result<()> {
+        let mut writer = self.site.store_ref().writer()?;
+        for pull in pulls::kept(writer.state(), None)? {
+            writer.end_scope(&pull.scope)?;
+            pulls::end(writer.state(), &pull.scope)?;
+        }
+        for append in marks::appends(writer.state())? {
+            marks::forget_append(writer.state(), &append.sender, &append.table)?;
+        }
+        writer.commit()
+    }
+}

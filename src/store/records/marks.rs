@@ -1,0 +1,428 @@
+//! Resume marks: how far each table of a pull is. And the appends that were finished.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::fields::Fields;
+use super::unreadable;
+use crate::clock;
+use crate::domain::record::{Failure, Outcome, Reason};
+use crate::domain::strategy::Strategy;
+use crate::domain::value::Value;
+use crate::error::Result;
+use crate::store::{Scope, Sql};
+
+/// How far one table of a pull is.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Mark {
+    /// The sender's name of the table.
+    pub(crate) table: String,
+    pub(crate) strategy: Strategy,
+    /// The digest of what must be the same for the pull to go on with the table.
+    pub(crate) plan: String,
+    pub(crate) step: Step,
+    /// How many rows the sender said there are.
+    pub(crate) announced: u64,
+    /// Records received.
+    pub(crate) records: u64,
+    /// The sender's word for the place behind them, if it has one.
+    pub(crate) place: Option<Vec<u8>>,
+    /// Whether it can be gone on from there.
+    pub(crate) continues: bool,
+    /// The size of the pages that they came in.
+    pub(crate) bytes: u64,
+    /// The numbers of the sender's snapshots that they came from.
+    pub(crate) states: Vec<u64>,
+    /// The number of the stage that rows of the table wait in.
+    pub(crate) stage: Option<u32>,
+    /// Up to which row that stage was applied, where that is done in several steps.
+    pub(crate) applied: i64,
+    /// What became of the records.
+    pub(crate) outcome: Outcome,
+    /// Whether the table was made by this pull, and what of it was left out.
+    pub(crate) created: bool,
+    pub(crate) notes: Vec<String>,
+}
+
+/// How far a table is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Its rows are being fetched.
+    Fetching,
+    /// All of them wait in the stage.
+    Staged,
+    /// All of them were applied.
+    Done,
+}
+
+impl Step {
+    fn as_str(self) -> &'static str {
+        match self {
+            Step::Fetching => "fetching",
+            Step::Staged => "staged",
+            Step::Done => "done",
+        }
+    }
+}
+
+impl Mark {
+    pub(crate) fn new(table: &str, strategy: Strategy, plan: String, announced: u64) -> Self {
+        Mark {
+            table: table.to_owned(),
+            strategy,
+            plan,
+            step: Step::Fetching,
+            announced,
+            records: 0,
+            place: None,
+            continues: true,
+            bytes: 0,
+            states: Vec::new(),
+            stage: None,
+            applied: 0,
+            outcome: Outcome::default(),
+            created: false,
+            notes: Vec::new(),
+        }
+    }
+
+    /// Whether anything came of the table so far.
+    pub(crate) fn has_progress(&self) -> bool {
+        self.records > 0 || self.step != Step::Fetching
+    }
+}
+
+/// A table's name as names are compared here.
+pub(crate) fn folded(table: &str) -> String {
+    table.to_ascii_lowercase()
+}
+
+/// What of a mark is kept as JSON.
+#[derive(Serialize, Deserialize)]
+struct Progress {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    place: Option<String>,
+    continues: bool,
+    bytes: u64,
+    states: Vec<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stage: Option<u32>,
+    applied: i64,
+    /// Created, updated, unchanged, skipped, failed.
+    counts: [u64; 5],
+    failures: Vec<KeptFailure>,
+    created: bool,
+    notes: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptFailure {
+    key: Vec<KeptValue>,
+    column: Option<String>,
+    code: String,
+    message: String,
+}
+
+/// A value by its storage class, all its bits.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum KeptValue {
+    Null,
+    Integer(i64),
+    /// The bits of the double.
+    Real(u64),
+    Text(String),
+    /// Text that is not UTF-8, as base64.
+    Bytes(String),
+    /// Base64.
+    Blob(String),
+}
+
+impl KeptValue {
+    fn of(value: &Value) -> Self {
+        match value {
+            Value::Null => KeptValue::Null,
+            Value::Integer(v) => KeptValue::Integer(*v),
+            Value::Real(v) => KeptValue::Real(v.to_bits()),
+            Value::Text(v) => match std::str::from_utf8(v) {
+                Ok(text) => KeptValue::Text(text.to_owned()),
+                Err(_) => KeptValue::Bytes(STANDARD.encode(v)),
+            },
+            Value::Blob(v) => KeptValue::Blob(STANDARD.encode(v)),
+        }
+    }
+
+    fn value(self) -> Result<Value> {
+        Ok(match self {
+            KeptValue::Null => Value::Null,
+            KeptValue::Integer(v) => Value::Integer(v),
+            KeptValue::Real(bits) => Value::Real(f64::from_bits(bits)),
+            KeptValue::Text(text) => Value::Text(text.into_bytes()),
+            KeptValue::Bytes(text) => Value::Text(decoded(&text)?),
+            KeptValue::Blob(text) => Value::Blob(decoded(&text)?),
+        })
+    }
+}
+
+fn decoded(text: &str) -> Result<Vec<u8>> {
+    STANDARD.decode(text).map_err(|_| unreadable("mark"))
+}
+
+impl Progress {
+    fn of(mark: &Mark) -> Self {
+        let Outcome { created, updated, unchanged, skipped, failed, failures } = &mark.outcome;
+        let kept = |failure: &Failure| KeptFailure {
+            key: failure.key.iter().map(KeptValue::of).collect(),
+            column: failure.column.clone(),
+            code: failure.reason.code().to_owned(),
+            message: failure.message.clone(),
+        };
+        Progress {
+            place: mark.place.as_ref().map(|place| STANDARD.encode(place)),
+            continues: mark.continues,
+            bytes: mark.bytes,
+            states: mark.states.clone(),
+            stage: mark.stage,
+            applied: mark.applied,
+            counts: [*created, *updated, *unchanged, *skipped, *failed],
+            failures: failures.iter().map(kept).collect(),
+            created: mark.created,
+            notes: mark.notes.clone(),
+        }
+    }
+
+    fn outcome(&mut self) -> Result<Outcome> {
+        let failure = |kept: KeptFailure| {
+            Ok(Failure {
+                key: kept.key.into_iter().map(KeptValue::value).collect::<Result<_>>()?,
+                column: kept.column,
+                reason: Reason::from_code(&kept.code).ok_or_else(|| unreadable("mark"))?,
+                message: kept.message,
+            })
+        };
+        let [created, updated, unchanged, skipped, failed] = self.counts;
+        let failures = std::mem::take(&mut self.failures).into_iter().map(failure).collect::<Result<_>>()?;
+        Ok(Outcome { created, updated, unchanged, skipped, failed, failures })
+    }
+}
+
+/// Keeps a mark in place of the one before it.
+pub(crate) fn put(sql: &mut dyn Sql, scope: &Scope, mark: &Mark) -> Result<()> {
+    let upsert = "INSERT INTO rowferry_marks \
+                  (scope, table_name, strategy, name, plan, step, records, announced, progress) \
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
+                  ON CONFLICT (scope, table_name, strategy) DO UPDATE SET name = excluded.name, plan = excluded.plan, \
+                  step = excluded.step, records = excluded.records, announced = excluded.announced, \
+                  progress = excluded.progress";
+    let progress = serde_json::to_string(&Progress::of(mark)).map_err(|_| unreadable("mark"))?;
+    let number = |number: u64| Value::Integer(i64::try_from(number).unwrap_or(i64::MAX));
+    let row = [
+        scope.as_str().into(),
+        folded(&mark.table).into(),
+        mark.strategy.as_str().into(),
+        mark.table.as_str().into(),
+        mark.plan.as_str().into(),
+        mark.step.as_str().into(),
+        number(mark.records),
+        number(mark.announced),
+        progress.into(),
+    ];
+    sql.execute(upsert, &row).map(|_| ())
+}
+
+/// The marks of a scope.
+pub(crate) fn of_scope(sql: &mut dyn Sql, scope: &Scope) -> Result<Vec<Mark>> {
+    let select = "SELECT name, strategy, plan, step, records, announced, progress FROM rowferry_marks \
+                  WHERE scope = ?1 ORDER BY table_name, strategy";
+    sql.query(select, &[scope.as_str().into()])?.iter().map(|row| mark(row)).collect()
+}
+
+fn mark(row: &[Value]) -> Result<Mark> {
+    let mut fields = Fields::of(row);
+    let (table, strategy, plan) = (fields.text()?, fields.word()?, fields.text()?);
+    let step = match fields.text()?.as_str() {
+        "fetching" => Step::Fetching,
+        "staged" => Step::Staged,
+        "done" => Step::Done,
+        _ => return Err(unreadable("mark")),
+    };
+    let (records, announced) = (fields.number()?, fields.number()?);
+    let mut progress: Progress = fields.json()?;
+    Ok(Mark {
+        table,
+        strategy,
+        plan,
+        step,
+        announced,
+        records,
+        outcome: progress.outcome()?,
+        place: progress.place.as_deref().map(decoded).transpose()?,
+        continues: progress.continues,
+        bytes: progress.bytes,
+        states: progress.states,
+        stage: progress.stage,
+        applied: progress.applied,
+        created: progress.created,
+        notes: progress.notes,
+    })
+}
+
+/// Which tables of a scope have marks, by their folded names, and the strategies.
+pub(crate) fn tables(sql: &mut dyn Sql, scope: &Scope) -> Result<Vec<(String, Strategy)>> {
+    tables_of(sql, "SELECT table_name, strategy FROM rowferry_marks WHERE scope = ?1", scope)
+}
+
+fn tables_of(sql: &mut dyn Sql, select: &str, scope: &Scope) -> Result<Vec<(String, Strategy)>> {
+    let rows = sql.query(select, &[scope.as_str().into()])?;
+    rows.iter()
+        .map(|row| {
+            let mut fields = Fields::of(row);
+            Ok((fields.text()?, fields.word()?))
+        })
+        .collect()
+}
+
+/// The tables of a scope that something came of, and that are not done.
+pub(crate) fn unfinished(sql: &mut dyn Sql, scope: &Scope) -> Result<Vec<(String, Strategy)>> {
+    let select = "SELECT table_name, strategy FROM rowferry_marks WHERE scope = ?1 AND step <> 'done' \
+                  AND (records > 0 OR step = 'staged')";
+    tables_of(sql, select, scope)
+}
+
+/// Forgets the mark of a table.
+pub(crate) fn remove(sql: &mut dyn Sql, scope: &Scope, table: &str, strategy: Strategy) -> Result<()> {
+    let delete = "DELETE FROM rowferry_marks WHERE scope = ?1 AND table_name = ?2 AND strategy = ?3";
+    sql.execute(delete, &[scope.as_str().into(), folded(table).into(), strategy.as_str().into()]).map(|_| ())
+}
+
+/// An append that was finished.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Appended {
+    pub(crate) sender: String,
+    pub(crate) table: String,
+    pub(crate) records: u64,
+    pub(crate) finished_at: OffsetDateTime,
+}
+
+/// Remembers that an append is finished.
+pub(crate) fn remember_append(sql: &mut dyn Sql, append: &Appended) -> Result<()> {
+    let upsert = "INSERT INTO rowferry_appends (sender, table_name, name, records, finished_at) VALUES (?1, ?2, ?3, ?4, ?5) \
+                  ON CONFLICT (sender, table_name) DO UPDATE SET name = excluded.name, records = excluded.records, \
+                  finished_at = excluded.finished_at";
+    let row = [
+        append.sender.as_str().into(),
+        folded(&append.table).into(),
+        append.table.as_str().into(),
+        Value::Integer(i64::try_from(append.records).unwrap_or(i64::MAX)),
+        clock::to_text(append.finished_at).into(),
+    ];
+    sql.execute(upsert, &row).map(|_| ())
+}
+
+/// The finished append of a sender's table, if there is one.
+pub(crate) fn append_of(sql: &mut dyn Sql, sender: &str, table: &str) -> Result<Option<Appended>> {
+    let select = "SELECT sender, name, records, finished_at FROM rowferry_appends WHERE sender = ?1 AND table_name = ?2";
+    let rows = sql.query(select, &[sender.into(), folded(table).into()])?;
+    rows.first().map(|row| appended(row)).transpose()
+}
+
+/// All finished appends.
+pub(crate) fn appends(sql: &mut dyn Sql) -> Result<Vec<Appended>> {
+    let select = "SELECT sender, name, records, finished_at FROM rowferry_appends ORDER BY sender, table_name";
+    sql.query(select, &[])?.iter().map(|row| appended(row)).collect()
+}
+
+fn appended(row: &[Value]) -> Result<Appended> {
+    let mut fields = Fields::of(row);
+    Ok(Appended { sender: fields.text()?, table: fields.text()?, records: fields.number()?, finished_at: fields.moment()? })
+}
+
+/// Forgets a finished append: `false` if there was none.
+pub(crate) fn forget_append(sql: &mut dyn Sql, sender: &str, table: &str) -> Result<bool> {
+    let delete = "DELETE FROM rowferry_appends WHERE sender = ?1 AND table_name = ?2";
+    Ok(sql.execute(delete, &[sender.into(), folded(table).into()])? > 0)
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use proptest::prelude::{Just, ProptestConfig, any, prop_assert, prop_oneof, proptest};
+    use proptest::strategy::Strategy as Generator;
+
+    use super::*;
+    use crate::store::records;
+
+    fn value() -> impl Generator<Value = Value> {
+        prop_oneof![
+            Just(Value::Null),
+            any::<i64>().prop_map(Value::Integer),
+            proptest::num::f64::ANY.prop_map(Value::Real),
+            any::<Vec<u8>>().prop_map(Value::Text),
+            any::<String>().prop_map(|text| Value::Text(text.into_bytes())),
+            any::<Vec<u8>>().prop_map(Value::Blob),
+        ]
+    }
+
+    fn outcome() -> impl Generator<Value = Outcome> {
+        let reasons = [Reason::UniqueConflict, Reason::Check, Reason::Malformed, Reason::Refused];
+        let parts = (proptest::collection::vec(value(), 0..4), any::<Option<String>>(), 0..4_usize, any::<String>());
+        let failure =
+            parts.prop_map(move |(key, column, at, message)| Failure { key, column, reason: reasons[at], message });
+        (any::<[u64; 5]>(), proptest::collection::vec(failure, 0..4)).prop_map(|(counts, failures)| {
+            let [created, updated, unchanged, skipped, failed] = counts;
+            Outcome { created, updated, unchanged, skipped, failed, failures }
+        })
+    }
+
+    /// Values with all their bits, which `==` does not tell apart.
+    fn same(left: &Mark, right: &Mark) -> bool {
+        let keys = |mark: &Mark| -> Vec<Value> { mark.outcome.failures.iter().flat_map(|f| f.key.clone()).collect() };
+        let (a, b) = (keys(left), keys(right));
+        let bare = |mark: &Mark| {
+            let mut mark = mark.clone();
+            mark.outcome.failures.iter_mut().for_each(|failure| failure.key.clear());
+            mark
+        };
+        a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a.as_ref().same(b.as_ref())) && bare(left) == bare(right)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        #[test]
+        fn marks_come_back_as_they_were(
+            table: String,
+            at in 0..4_usize,
+            step in proptest::sample::select(vec![Step::Fetching, Step::Staged, Step::Done]),
+            numbers in (0..=i64::MAX as u64, 0..=i64::MAX as u64, any::<u64>(), any::<i64>()),
+            place: Option<Vec<u8>>,
+            states: Vec<u64>,
+            stage: Option<u32>,
+            flags: (bool, bool),
+            notes: Vec<String>,
+            outcome in outcome(),
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let site = crate::Site::open(folder.path().join("a.db")).unwrap();
+            let scope = Scope::new();
+            let mut mark = Mark::new(&table, Strategy::ALL[at], "plan".into(), numbers.0);
+            let fresh = mark.clone();
+            (mark.step, mark.records, mark.bytes, mark.applied) = (step, numbers.1, numbers.2, numbers.3);
+            (mark.place, mark.states, mark.stage, mark.notes, mark.outcome) = (place, states, stage, notes, outcome);
+            (mark.continues, mark.created) = flags;
+            let kept = records::write(&**site.store(), |sql| {
+                put(sql, &scope, &fresh)?;
+                put(sql, &scope, &mark)?;
+                of_scope(sql, &scope)
+            }).unwrap();
+            prop_assert!(kept.len() == 1 && same(&kept[0], &mark), "{:?} is not {:?}", kept, mark);
+        }
+    }
+
+    #[test]
+    fn every_reason_is_found_by_its_code() {
+        assert_eq!(Reason::from_code(Reason::NoNewKey.code()), Some(Reason::NoNewKey));
+        assert_eq!(Reason::from_code("nothing"), None);
+    }
+}

@@ -1,0 +1,220 @@
+//! Going on with a pull that was cut off: which tables go on from their marks, which begin anew, and what is kept at the end.
+
+use sha2::{Digest, Sha256};
+
+use super::fetch::{Batch, note_state};
+use super::prepare::Group;
+use super::pull::{Job, Pull};
+use super::source::Position;
+use super::{TableReport, TableStatus};
+use crate::domain::schema::TableSchema;
+use crate::domain::strategy::Strategy;
+use crate::error::{Error, ErrorKind, Result};
+use crate::import::{Direct, Ending, Mark, Reached, Step, folded};
+use crate::plan::TablePlan;
+use crate::store::Writer;
+
+impl Job {
+    /// Where to begin to fetch.
+    pub(super) fn position(&self) -> Position {
+        Position { records: self.mark.records, place: self.mark.place.clone() }
+    }
+
+    /// How far a batch of this run leads; `before` is where the run began.
+    pub(super) fn reached(before: &Mark, batch: &Batch) -> Reached {
+        let mut states = before.states.clone();
+        batch.states.iter().for_each(|state| note_state(&mut states, *state));
+        let bytes = before.bytes + batch.bytes;
+        match &batch.position {
+            Some(Position { records, place }) => {
+                Reached { records: *records, place: place.clone(), continues: true, bytes, states }
+            }
+            None => Reached { records: batch.received, place: None, continues: false, bytes, states },
+        }
+    }
+
+    fn refuse(&mut self, error: Error) {
+        self.plan = None;
+        self.report = TableReport::failed(error);
+    }
+}
+
+impl Pull<'_, '_> {
+    /// What is looked for among the marks: tables by their folded names, and their strategies.
+    pub(super) fn wanted(&self) -> Vec<(String, Strategy)> {
+        self.jobs.iter().map(|job| (folded(&job.name), self.options.strategy_of(&job.name))).collect()
+    }
+
+    /// Settles where each planned table begins: behind its mark among those that were `found`, or anew. Makes the stages.
+    pub(super) fn settle(&mut self, writer: &mut dyn Writer, groups: &[Group], mut found: Vec<Mark>) -> Result<()> {
+        for group in groups {
+            for at in &group.jobs {
+                self.settle_table(writer, *at, group.staged, &mut found)?;
+            }
+        }
+        self.refuse_children();
+        self.import.note_stages(writer)
+    }
+
+    fn settle_table(&mut self, writer: &mut dyn Writer, at: usize, staged: bool, found: &mut Vec<Mark>) -> Result<()> {
+        let job = &self.jobs[at];
+        let Some(plan) = &job.plan else {
+            return Ok(());
+        };
+        let mut fresh = Mark::new(&job.name, plan.strategy, digest(&job.sender, plan, staged), job.announced);
+        let is_this = |mark: &Mark| folded(&mark.table) == folded(&job.name) && mark.strategy == plan.strategy;
+        // Of a table that was only now made nothing can be here.
+        let found = found.iter().position(is_this).map(|at| found.swap_remove(at)).filter(|_| job.create.is_none());
+        (fresh.created, fresh.notes) = match &found {
+            Some(found) if found.created => (true, found.notes.clone()),
+            _ => (job.report.created_table, job.report.notes.clone()),
+        };
+        let again = self.options.append_again || plan.strategy != Strategy::Append || job.create.is_some();
+        let is_same = found.as_ref().is_some_and(|found| found.continues && found.plan == fresh.plan);
+        let resumed = is_same && found.as_ref().is_some_and(Mark::has_progress);
+        let was_applied = found.as_ref().is_some_and(|found| found.outcome.total() > found.outcome.failed);
+        let appended = if resumed || again { None } else { self.import.appended(writer, &job.name)? };
+        if let (false, Some(append)) = (was_applied, appended) {
+            let message = format!("{:?} was appended before, all of its {} records", job.name, append.records);
+            let hint = "To add its rows once more, ask for it: append_again, or --append-again.";
+            self.jobs[at].refuse(Error::new(ErrorKind::AlreadyAppended, message).with_hint(hint));
+            return Ok(());
+        }
+        let mut mark = match found {
+            Some(found) if !again && was_applied && !resumed => {
+                let (name, rows) = (&job.name, found.outcome.created);
+                let message =
+                    format!("an append of {name:?} was cut off after {rows} rows, and cannot go on: a table has changed");
+                let hint = "Take those rows away or keep them, then append again: append_again, or --append-again.";
+                self.jobs[at].refuse(Error::new(ErrorKind::AlreadyAppended, message).with_hint(hint));
+                return Ok(());
+            }
+            Some(found) if is_same => Mark { announced: job.announced, ..found },
+            _ => fresh,
+        };
+        let width = plan.targets.len();
+        let stage = match (staged || Direct::needs_stage(plan), mark.stage) {
+            (false, _) => None,
+            (true, Some(number)) => Some(self.import.stage_of(number, width)),
+            (true, None) => Some(self.import.stage(writer, width)?),
+        };
+        mark.stage = stage.as_ref().map(|stage| stage.number);
+        self.import.put_mark(writer, &mark)?;
+        let job = &mut self.jobs[at];
+        job.report.resumed = resumed;
+        // That a table was made is told by the pull that made it, whichever run ends it.
+        (job.report.created_table, job.report.notes) = (mark.created, mark.notes.clone());
+        if resumed {
+            if !staged || mark.step == Step::Done {
+                job.report.outcome.clone_from(&mark.outcome);
+            }
+            (job.received, job.bytes) = (mark.records, mark.bytes);
+            self.bytes += mark.bytes;
+            self.pages += 1;
+            mark.states.iter().for_each(|state| note_state(&mut self.states, *state));
+        }
+        (job.stage, job.mark) = (stage, mark);
+        Ok(())
+    }
+
+    /// Refuses tables whose rows would follow those of a refused append: they would be left without their parents.
+    fn refuse_children(&mut self) {
+        loop {
+            let refused: Vec<String> = self
+                .jobs
+                .iter()
+                .filter(|job| job.report.error.as_ref().is_some_and(|error| error.kind() == ErrorKind::AlreadyAppended))
+                .map(|job| job.name.clone())
+                .collect();
+            let follows = |job: &Job| {
+                let follows = job.plan.as_ref()?.follows.iter();
+                let mut parents = follows.map(|follow| &follow.parent);
+                parents.find(|parent| refused.iter().any(|name| name.eq_ignore_ascii_case(parent))).cloned()
+            };
+            let Some((at, parent)) = self.jobs.iter().enumerate().find_map(|(at, job)| Some((at, follows(job)?))) else {
+                return;
+            };
+            let message = format!(
+                "rows of {:?} belong to those of {parent:?}, which was appended before and is not appended now",
+                self.jobs[at].name
+            );
+            let error = Error::new(ErrorKind::AlreadyAppended, message)
+                .with_hint("To add the rows of both once more, ask for it: append_again, or --append-again.");
+            self.jobs[at].refuse(error);
+        }
+    }
+
+    /// A table that must wait for another one of this pull, its parent, because that one was cut off: without its rows this one's
+    /// would fail, and would not be tried again.
+    pub(super) fn cut_off_parent(&self, group: &[usize]) -> Option<Error> {
+        if !self.import.keeps_marks() {
+            return None;
+        }
+        let cut = |parent: &str| {
+            let job = self.jobs.iter().position(|job| job.name.eq_ignore_ascii_case(parent))?;
+            let error = self.jobs[job].report.error.as_ref().filter(|error| passes(error.kind()))?;
+            (!group.contains(&job)).then(|| waits_for(parent, error))
+        };
+        group.iter().find_map(|at| {
+            let job = &self.jobs[*at];
+            let here = job.plan.iter().flat_map(|plan| &plan.table.foreign_keys);
+            job.sender.foreign_keys.iter().chain(here).find_map(|key| cut(&key.parent))
+        })
+    }
+
+    /// Notes that a table cannot go on from its mark: the next pull begins it anew.
+    pub(super) fn forget(&mut self, at: usize) {
+        self.forgotten.push(self.jobs[at].mark.clone());
+    }
+
+    /// Ends what the pull kept for itself, or leaves it for the run that goes on.
+    pub(super) fn end(&mut self) {
+        let planned = || self.jobs.iter().filter(|job| job.plan.is_some());
+        let is_done = |job: &&Job| job.report.status == TableStatus::Completed;
+        let done: Vec<Mark> = planned().filter(is_done).map(|job| job.mark.clone()).collect();
+        let goes_on = |job: &Job| {
+            let follows = job.plan.as_ref().is_some_and(|plan| !plan.follows.is_empty());
+            follows || job.report.error.as_ref().is_some_and(|error| passes(error.kind()))
+        };
+        let cut_off = self.lost.is_some() || planned().filter(|job| !is_done(job)).any(goes_on);
+        let has_progress = planned().any(|job| job.mark.has_progress() || job.mark.step == Step::Done);
+        let ending = match cut_off && has_progress {
+            true => Ending::CutOff,
+            false => Ending::Open,
+        };
+        if let Err(error) = self.import.end(&done, &self.forgotten, ending) {
+            match error.kind() {
+                ErrorKind::TakenOver | ErrorKind::Timeout => log::debug!("nothing is left of the pull: {error}"),
+                _ => log::warn!("cleaning up after a pull failed: {error}"),
+            }
+        }
+    }
+}
+
+/// Why a table was not tried: another one was cut off.
+pub(super) fn waits_for(other: &str, error: &Error) -> Error {
+    error.copy().while_doing(format!("not tried, because {other:?} was cut off"))
+}
+
+/// Whether what went wrong may be right the next time: then the table goes on where it was.
+pub(super) fn passes(kind: ErrorKind) -> bool {
+    kind.is_retryable()
+        || matches!(
+            kind,
+            ErrorKind::Cancelled
+                | ErrorKind::TakenOver
+                | ErrorKind::DiskFull
+                | ErrorKind::ReadOnly
+                | ErrorKind::Database
+                | ErrorKind::System
+        )
+}
+
+/// The digest of what must be the same for a table to go on from its mark: what the sender's rows are and in which order they come,
+/// and what becomes of them here. It is compared with those of the same program only.
+fn digest(sender: &TableSchema, plan: &TablePlan, staged: bool) -> String {
+    let here = (&plan.table.name, &plan.table.columns, &plan.table.primary_key);
+    let how = (plan.strategy, &plan.targets, &plan.identity, &plan.follows, plan.remember_keys, staged);
+    let parts = format!("{:?} {:?} {here:?} {how:?}", sender.columns, sender.primary_key);
+    Sha256::digest(parts.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
