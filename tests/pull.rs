@@ -206,7 +206,7 @@ fn a_server_that_stops_in_the_middle_leaves_whole_batches_and_an_error_for_each_
     let mut limits = Limits::default();
     limits.commit_rows = 1_000;
     let site = Site::builder().limits(limits).open(receiver.path()).unwrap();
-    let options = TransferOptions::new().on_progress(|progress| {
+    let options = TransferOptions::new().retry_time(Duration::ZERO).on_progress(|progress| {
         if progress.records >= 1_000 {
             server.take();
         }
