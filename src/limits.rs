@@ -52,6 +52,8 @@ pub struct Limits {
     /// of the time that it took. Defaults to 5. A program that waits for the lock as SQLite does looks again every tenth of
     /// a second: with 5 it gets its turn within a few seconds.
     pub lock_pause_percent: u32,
+    /// The least time for which the lock is left to others then. Defaults to none.
+    pub lock_pause_time: Duration,
     /// After how long without a sign of life a transfer is taken for dead, and what an import or a dry run that was killed
     /// kept for itself is dropped. Defaults to 1 h.
     pub abandoned_time: Duration,
@@ -140,6 +142,25 @@ pub struct Limits {
     pub resume_time: Duration,
 }
 
+/// SQLite looks for a lock that it waits for every 25 ms at first: a pause that is longer than that cannot be missed.
+const SEEN_PAUSE: Duration = Duration::from_millis(30);
+
+/// Bytes of rows that are surely written within a few milliseconds.
+const SMALL_BATCH: usize = 128 << 10;
+
+impl Limits {
+    /// These limits for a pull that lets other writers of its database wait for no longer than about so long: transactions of a
+    /// quarter of that time, each with a pause behind it, and batches that are written far sooner.
+    pub(crate) fn yielding(&self, time: Duration) -> Limits {
+        Limits {
+            commit_time: self.commit_time.min(time / 4),
+            lock_pause_time: self.lock_pause_time.max(SEEN_PAUSE),
+            batch_bytes: self.batch_bytes.min(SMALL_BATCH),
+            ..self.clone()
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Limits {
@@ -161,6 +182,7 @@ impl Default for Limits {
             commit_bytes: 64 << 20,
             commit_time: Duration::from_secs(1),
             lock_pause_percent: 5,
+            lock_pause_time: Duration::ZERO,
             abandoned_time: Duration::from_secs(3600),
             retry_time: Duration::from_secs(30),
             rate_wait_time: Duration::from_secs(120),

@@ -311,7 +311,8 @@ fn a_pull_that_is_cut_off_is_reported_and_can_be_made_again() {
     folder.sql("shop.db", &format!("CREATE TABLE many (id INTEGER PRIMARY KEY); {rows}"));
     let begun = |served: &Served, code: &str| {
         // One record at a time, so that it lasts.
-        let line = format!("pull {} --code {code} --db backup.db --table many --batch-size 1 --json", served.url);
+        let line =
+            format!("pull {} --code {code} --db backup.db --table many --batch-size 1 --retry-time 0 --json", served.url);
         let mut child = folder.command(&line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut first = String::new();
@@ -330,6 +331,11 @@ fn a_pull_that_is_cut_off_is_reported_and_can_be_made_again() {
     let (child, stdout) = begun(&served, &served.code);
     kill(&child, "-INT");
     assert_eq!(ended(child, stdout, &["cancelled"])["error_code"], "cancelled");
+    // Its code is spent, and takes it up all the same; when it is complete no more.
+    let again = format!("pull {} --code {} --db backup.db --table many", served.url, served.code);
+    folder.run(&again).ok();
+    assert_eq!(folder.number("backup.db", "SELECT count(*) FROM many"), 100_000);
+    folder.run(&again).failed(1, &["used already"]);
 
     let (child, stdout) = begun(&served, &folder.code());
     kill(&served.child, "-KILL");

@@ -108,7 +108,7 @@ fn walk(
 
         let is_full = |records: usize| {
             let mut some = Rows::new(rows.width());
-            (0..records).for_each(|at| some.push_from(&rows, at));
+            some.push_rows(&rows, 0..records);
             records >= bounds.rows || (some.size_bytes() >= bounds.bytes && records > 0)
         };
         prop_assert!(position == expected.len() || is_full(got.len()), "a page of {} rows for {:?}", got.len(), bounds);

@@ -2,10 +2,15 @@
 #![allow(dead_code)] // Each benchmark uses a part of it.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use rowferry::Strategy;
+use rowferry::{Records, Strategy, ValueRef};
 use rusqlite::Connection;
+use rusqlite::functions::FunctionFlags;
+use rusqlite::types::ToSqlOutput;
 
 /// A table to measure with.
 #[derive(Clone, Copy)]
@@ -117,6 +122,62 @@ impl Table {
         sqlite.execute(&statement, []).expect("the limit's statement");
         began.elapsed()
     }
+}
+
+/// Records in one statement of [`Table::upsert`].
+const CHUNK: usize = 200;
+
+impl Table {
+    /// Upserts records with statements of many rows, in one transaction; counted exactly or not at all.
+    pub fn upsert(&self, target: &Path, records: &Records, counted: bool) -> Duration {
+        let sqlite = Connection::open(target).expect("a database");
+        sqlite
+            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -65536")
+            .expect("pragmas");
+        let hits = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&hits);
+        let hit = move |_: &rusqlite::functions::Context<'_>| {
+            counter.store(counter.load(Relaxed) + 1, Relaxed);
+            Ok(true)
+        };
+        sqlite.create_scalar_function("hit", 0, FunctionFlags::SQLITE_UTF8, hit).expect("a function");
+        let others = records.columns.iter().filter(|name| *name != "id");
+        let differs = others.map(|name| format!("t.{name} IS NOT excluded.{name}")).collect::<Vec<_>>();
+        let condition = if counted { format!(" WHERE hit() AND ({})", differs.join(" OR ")) } else { String::new() };
+        let record = format!("({})", vec!["?"; records.columns.len()].join(","));
+        let statement = |rows: usize| {
+            let values = vec![record.as_str(); rows].join(",");
+            format!("INSERT INTO t VALUES {values} ON CONFLICT(id) {}{condition}", self.upsert)
+        };
+        let began = Instant::now();
+        sqlite.execute_batch("BEGIN IMMEDIATE").expect("a transaction");
+        let (mut changed, mut from) = (0, 0);
+        while from < records.rows.len() {
+            let to = (from + CHUNK).min(records.rows.len());
+            let mut prepared = sqlite.prepare_cached(&statement(to - from)).expect("a statement");
+            for (at, value) in (from..to).flat_map(|row| records.rows.row(row)).enumerate() {
+                prepared.raw_bind_parameter(at + 1, parameter(value)).expect("a parameter");
+            }
+            changed += prepared.raw_execute().expect("an upsert") as u64;
+            from = to;
+        }
+        sqlite.execute_batch("COMMIT").expect("a commit");
+        let took = began.elapsed();
+        let hits = hits.load(Relaxed);
+        assert!(changed == records.rows.len() as u64 && (hits == 0 || hits == changed), "each row is new, or each differs");
+        took
+    }
+}
+
+fn parameter(value: Option<ValueRef<'_>>) -> ToSqlOutput<'_> {
+    use rusqlite::types::ValueRef as Sqlite;
+    ToSqlOutput::Borrowed(match value {
+        None | Some(ValueRef::Null) => Sqlite::Null,
+        Some(ValueRef::Integer(v)) => Sqlite::Integer(v),
+        Some(ValueRef::Real(v)) => Sqlite::Real(v),
+        Some(ValueRef::Text(v)) => Sqlite::Text(v),
+        Some(ValueRef::Blob(v)) => Sqlite::Blob(v),
+    })
 }
 
 /// The middle one of these times, in milliseconds.

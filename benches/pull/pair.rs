@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rowferry::{Auth, Client, ConnectOptions, Direction, Limits, Server, Site, Strategy, TransferOptions};
+use rowferry::{Auth, Client, ConnectOptions, Direction, Server, Site, Strategy, TransferOptions};
 
 /// The first word of a sending process's arguments.
 pub const SERVE: &str = "serve";
@@ -28,15 +28,6 @@ impl Manners {
 
     pub fn word(self) -> &'static str {
         if self == Manners::Polite { "polite" } else { "default" }
-    }
-
-    fn limits(self) -> Limits {
-        let mut limits = Limits::default();
-        if self == Manners::Polite {
-            limits.commit_time = Duration::from_millis(20);
-            limits.lock_pause_percent = 100;
-        }
-        limits
     }
 }
 
@@ -131,11 +122,15 @@ pub fn serve(database: &Path) {
 
 /// What the receiving process does.
 pub fn pull(url: &str, code: &str, database: &Path, strategy: Strategy, manners: Manners) {
-    let site = Site::builder().limits(manners.limits()).open(database).expect("a site");
+    let site = Site::open(database).expect("a site");
     println!("{BEGUN}");
     let began = Instant::now();
     let client = Client::connect(url, Auth::code(code), ConnectOptions::default()).expect("a connection");
-    let report = client.transfer(&site, "t", TransferOptions::new().strategy(strategy)).expect("a pull");
+    let mut options = TransferOptions::new().strategy(strategy);
+    if manners == Manners::Polite {
+        options = options.lock_time(Duration::from_millis(100));
+    }
+    let report = client.transfer(&site, "t", options).expect("a pull");
     let took = began.elapsed();
     let of = report.outcome;
     for failure in of.failures.iter().take(3) {

@@ -286,7 +286,8 @@ impl Pass {
     pub(crate) fn go_on(&self, pull: &mut Pull, looked: &Looked, wanted: u64) -> Answer<()> {
         let transfer = pull.transfer();
         self.table(pull.table())?;
-        if looked.runs != Some(transfer) {
+        // One that only lost its last records runs no more.
+        if looked.runs != Some(transfer) && !pull.is_completed() {
             return Err(self.noted(Denial::new(ErrorKind::Cancelled).of_transfer(transfer)));
         }
         if let Some(connection) = self.policy_of() {
@@ -295,7 +296,10 @@ impl Pass {
                 return Err(self.noted(Denial::new(ErrorKind::RecordLimit).of_transfer(transfer)));
             }
         }
-        Ok(pull.show_life(self.access.site().now())?)
+        match pull.is_completed() {
+            true => Ok(()),
+            false => Ok(pull.show_life(self.access.site().now())?),
+        }
     }
 
     /// Takes the records of a page that is about to be sent, and says how many of them may be.
@@ -306,7 +310,7 @@ impl Pass {
         }
     }
 
-    /// Takes up a pull of a table that was cut off, for who says that he has its first `records` records: it is the same pull,
+    /// Takes up a pull of a table that was cut off, for who has its first `records` records: it is the same pull,
     /// neither counted nor approved anew. `None` if there is none that goes on there, or it is too long ago. He is yet to be
     /// [looked](Pass::look) at with it.
     pub(crate) fn take_up(&self, table: &str, records: u64) -> Option<Pull> {

@@ -155,6 +155,11 @@ impl Pull {
         self.running = Some(running);
     }
 
+    /// Whether all records were sent, and its end is kept. It may still be that the receiver lacks the last ones.
+    pub(super) fn is_completed(&self) -> bool {
+        !self.open && self.why.is_none()
+    }
+
     pub(super) fn transfer(&self) -> Uuid {
         self.begun.transfer
     }
@@ -240,7 +245,13 @@ impl Pull {
 
     /// All records were sent.
     pub(crate) fn complete(mut self) -> Result<()> {
+        self.completed()
+    }
+
+    /// The same, of a pull whose receiver may come back because it lacks the last ones.
+    pub(crate) fn completed(&mut self) -> Result<()> {
         self.why = None;
+        self.running = None;
         self.end()
     }
 

@@ -5,6 +5,7 @@
 //! allocations and not one per value.
 
 use std::fmt;
+use std::ops::Range;
 
 /// A value on its own.
 #[derive(Clone, PartialEq, Default)]
@@ -284,18 +285,30 @@ impl Rows {
         assert_eq!(filled, self.width, "a row of another width");
     }
 
-    /// Adds a copy of a row of other rows, absent cells included; both have the same width.
+    /// Adds copies of a run of rows of other rows, absent cells included; both have the same width.
     ///
     /// # Panics
-    /// If the widths differ.
-    pub fn push_from(&mut self, other: &Rows, row: usize) {
-        assert_eq!(self.width, other.width, "a row of another width");
-        self.start_row();
-        for column in 0..self.width {
-            if let Some(value) = other.get(row, column) {
-                self.set(column, value);
-            }
-        }
+    /// If the widths differ, or there are no such rows.
+    pub fn push_rows(&mut self, other: &Rows, rows: Range<usize>) {
+        assert_eq!(self.width, other.width, "rows of another width");
+        let cells = &other.cells[rows.start * self.width..rows.end * self.width];
+        // Where their bytes begin and end: they are copied in one piece.
+        let pieces = cells.iter().filter_map(|cell| match cell {
+            Cell::Text { start, length } | Cell::Blob { start, length } => Some((*start, start + length)),
+            _ => None,
+        });
+        let around = |all: Option<(usize, usize)>, (start, end): (usize, usize)| match all {
+            Some((first, last)) => Some((first.min(start), last.max(end))),
+            None => Some((start, end)),
+        };
+        let (first, last) = pieces.fold(None, around).unwrap_or_default();
+        let moved = |start: usize| start - first + self.bytes.len();
+        self.cells.extend(cells.iter().map(|cell| match *cell {
+            Cell::Text { start, length } => Cell::Text { start: moved(start), length },
+            Cell::Blob { start, length } => Cell::Blob { start: moved(start), length },
+            cell => cell,
+        }));
+        self.bytes.extend_from_slice(&other.bytes[first..last]);
     }
 
     /// Lets `fill` append the block of bytes that the texts and blobs of the next `rows` rows lie in, and gives where the block
@@ -332,7 +345,7 @@ impl Rows {
     ///
     /// # Panics
     /// If there is no such row or column.
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, row: usize, column: usize) -> Option<ValueRef<'_>> {
         assert!(column < self.width, "no such column");
         self.cells[row * self.width + column].value(&self.bytes)
@@ -345,6 +358,15 @@ impl Rows {
     #[inline]
     pub fn row(&self, row: usize) -> impl ExactSizeIterator<Item = Option<ValueRef<'_>>> {
         self.cells[row * self.width..(row + 1) * self.width].iter().map(|cell| cell.value(&self.bytes))
+    }
+
+    /// The cells of a row as they are kept, and the bytes that their texts and blobs lie in.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    #[inline]
+    pub(crate) fn cells(&self, row: usize) -> (&[Cell], &[u8]) {
+        (&self.cells[row * self.width..(row + 1) * self.width], &self.bytes)
     }
 
     /// Whether the last row already has this column.
@@ -407,6 +429,12 @@ mod tests {
         assert_eq!(rows.get(1, 0), None);
         assert!(rows.is_whole(0) && !rows.is_whole(1));
         assert!(rows.last_has(1) && !rows.last_has(2));
+        let mut copy = Rows::new(3);
+        copy.push([ValueRef::Text(b"before"), ValueRef::Null, ValueRef::Null]);
+        copy.push_rows(&rows, 0..0);
+        copy.push_rows(&rows, 0..2);
+        let cells = |rows: &Rows, row| rows.row(row).map(|cell| cell.map(ValueRef::to_owned)).collect::<Vec<_>>();
+        assert_eq!((cells(&copy, 1), cells(&copy, 2), copy.len()), (cells(&rows, 0), cells(&rows, 1), 3));
         rows.drop_row();
         assert_eq!(rows.len(), 1);
     }

@@ -1,6 +1,6 @@
 //! Rows that are applied as they come, several batches a transaction while there are batches to be had.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Import, Mark, NullKeys, Reached, Step, route};
 use crate::domain::record::{Failure, Outcome, Tally};
@@ -90,22 +90,31 @@ impl Direct {
         let since = open.since;
         self.open = Some(open);
         if full {
-            self.commit(import)?;
+            let pause = (since.elapsed() * limits.lock_pause_percent / 100).max(limits.lock_pause_time);
+            let free = self.end_transaction(import)?;
             // The next transaction would follow at once, and nobody else would ever find the lock free.
-            std::thread::sleep(since.elapsed() * limits.lock_pause_percent / 100);
+            std::thread::sleep(pause.saturating_sub(free));
         }
         Ok(if full { Lock::Free } else { Lock::Held })
     }
 
     /// Keeps what was applied and how far it is, and lets go of the database's lock.
     pub(crate) fn commit(&mut self, import: &Import<'_>) -> Result<()> {
-        if let Some(mut open) = self.open.take() {
-            open.mark.outcome = open.tally.outcome;
-            import.put_mark(&mut *open.writer, &open.mark)?;
-            import.commit(&mut *open.writer)?;
-            self.kept = open.mark;
-        }
-        Ok(())
+        self.end_transaction(import).map(|_| ())
+    }
+
+    /// Commits. Gives how long the lock has been free since, while the store tidied up.
+    fn end_transaction(&mut self, import: &Import<'_>) -> Result<Duration> {
+        let Some(mut open) = self.open.take() else {
+            return Ok(Duration::ZERO);
+        };
+        open.mark.outcome = open.tally.outcome;
+        import.put_mark(&mut *open.writer, &open.mark)?;
+        import.commit(&mut *open.writer)?;
+        let committed = Instant::now();
+        self.kept = open.mark;
+        drop(open.writer);
+        Ok(committed.elapsed())
     }
 
     /// Applies what had to wait, and keeps everything.

@@ -80,7 +80,8 @@ impl Affinity {
         match value {
             ValueRef::Null => true,
             ValueRef::Integer(_) => matches!(self, Affinity::Integer | Affinity::Numeric | Affinity::Any),
-            ValueRef::Real(_) => false,
+            // Neither zero, which may be negative, nor NaN, which becomes NULL.
+            ValueRef::Real(v) => self == Affinity::Real && v.is_normal(),
             ValueRef::Text(_) => matches!(self, Affinity::Text | Affinity::Any),
             ValueRef::Blob(_) => matches!(self, Affinity::Blob | Affinity::Any),
         }
@@ -215,11 +216,13 @@ mod tests {
 
     #[test]
     fn what_is_said_to_be_kept_fits() {
-        let values = [ValueRef::Null, ValueRef::Integer(7), ValueRef::Real(0.5), ValueRef::Text(b"7"), ValueRef::Blob(b"7")];
+        let reals = [0.5, -0.0, f64::NAN, f64::INFINITY].map(ValueRef::Real);
+        let others = [ValueRef::Null, ValueRef::Integer(7), ValueRef::Text(b"7"), ValueRef::Blob(b"7")];
+        let values = others.into_iter().chain(reals);
         let all = [Affinity::Blob, Affinity::Text, Affinity::Integer, Affinity::Real, Affinity::Numeric, Affinity::Any];
         let mut kept = 0;
         for affinity in all {
-            for value in values.into_iter().filter(|value| affinity.keeps(*value)) {
+            for value in values.clone().filter(|value| affinity.keeps(*value)) {
                 kept += 1;
                 assert_eq!(
                     [fit(value, affinity, false), fit(value, affinity, true)],
@@ -228,7 +231,7 @@ mod tests {
                 );
             }
         }
-        assert_eq!(kept, all.len() + 7);
+        assert_eq!(kept, all.len() + 8);
     }
 
     #[test]

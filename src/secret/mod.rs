@@ -1,7 +1,7 @@
 //! Secrets: session codes, tokens, the site's key, passwords. They come from the operating system's random source, are compared in
 //! constant time, and never show in `Debug`.
 
-#[cfg(any(feature = "client", feature = "server"))]
+#[cfg(feature = "server")]
 mod ticket;
 mod token;
 
@@ -18,7 +18,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
-#[cfg(any(feature = "client", feature = "server"))]
+#[cfg(feature = "server")]
 pub(crate) use ticket::Ticket;
 pub(crate) use token::Credential;
 pub use token::Token;

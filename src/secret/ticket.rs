@@ -1,8 +1,5 @@
 //! Tickets: what lets a receiver come back after its code is spent.
 
-// Only a sender makes tickets.
-#![cfg_attr(not(feature = "server"), allow(dead_code))]
-
 use std::fmt;
 
 use base64::Engine;

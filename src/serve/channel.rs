@@ -82,6 +82,8 @@ pub struct ChannelSession {
     ticket: Option<Secret>,
     /// Pulls that run, by the table's own name.
     pub(super) pulls: HashMap<String, Pull>,
+    /// The pull that ended last, until it is known that the peer has its last records.
+    pub(super) last: Option<Pull>,
     pub(super) exporter: Exporter,
     /// The largest record that the peer can be sent, in bytes.
     pub(super) record_bytes: usize,
@@ -137,6 +139,7 @@ impl ChannelSession {
             joined: None,
             ticket: None,
             pulls: HashMap::new(),
+            last: None,
             exporter: site.exporter(),
             record_bytes: usize::MAX,
             rows: Rows::default(),
@@ -176,6 +179,7 @@ impl ChannelSession {
 
     /// The peer says goodbye: it has all that it was sent. One whose connection is lost may lack the last page.
     pub fn on_close(&mut self) {
+        self.last = None;
         let sending = self.sending.iter_mut().map(|sending| &mut sending.pull);
         self.pulls.values_mut().chain(sending).for_each(|pull| pull.has_arrived(pull.at()));
     }
@@ -251,6 +255,8 @@ impl ChannelSession {
     /// # Errors
     /// With the text for `response:error`, which says nothing of this machine.
     fn serve(&mut self, request: &Request, topic: &str, reference: &RawValue, dialect: Dialect) -> Result<String> {
+        // Whoever asks on has what was sent before.
+        self.last = None;
         let goes_on = match request {
             Request::Records(request) => {
                 self.take_up(&request.table, request.skip(), dialect);
@@ -263,6 +269,7 @@ impl ChannelSession {
             Err(refused) => {
                 if is_for_good(&refused) {
                     self.pulls.clear();
+                    self.sending = None;
                 }
                 return Err(told("Failed to read settings", refused));
             }
@@ -353,7 +360,10 @@ impl ChannelSession {
         pull.sent(sent as u64, self.encoded.len() as u64);
         match has_more {
             true => drop(self.pulls.insert(table.name.clone(), pull)),
-            false => ended(pull.complete()),
+            false => {
+                ended(pull.completed());
+                self.last = (dialect == Dialect::Rowferry).then_some(pull);
+            }
         }
         let state = (dialect == Dialect::Rowferry).then_some(page.state);
         let head = records::PageHead { reference, offset: request.offset, has_more, state };
@@ -439,7 +449,8 @@ impl Drop for ChannelSession {
         // A rowferry peer may come back and go on; one of the reference begins anew.
         if let Some((_, Dialect::Rowferry)) = self.joined {
             let sending = self.sending.take().map(|sending| sending.pull);
-            self.pulls.drain().map(|(_, pull)| pull).chain(sending).for_each(|pull| self.pass.leave(pull));
+            let pulls = self.pulls.drain().map(|(_, pull)| pull).chain(sending).chain(self.last.take());
+            pulls.for_each(|pull| self.pass.leave(pull));
         }
     }
 }

@@ -95,7 +95,8 @@ impl Handler {
         request.method() == Method::GET && route(request.uri().path(), &self.prefix) == Some(Route::WebSocket)
     }
 
-    /// Lets a peer onto a channel, by a connection's token or a session's code, or gives the answer that refuses it.
+    /// Lets a peer onto a channel, by a connection's token, a session's code or the ticket that came of one, or gives the answer that
+    /// refuses it.
     ///
     /// A code is used up only if everything else is as it should be. Wrong codes and passwords are counted for each `peer`, as
     /// in [`Handler::handle`] (a peer without an address counts together with all others of the kind): after

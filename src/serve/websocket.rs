@@ -3,14 +3,18 @@
 use std::io::ErrorKind;
 use std::time::Instant;
 
-use tungstenite::protocol::frame::CloseFrame;
+use tungstenite::protocol::frame::coding::{Data, OpCode};
+use tungstenite::protocol::frame::{CloseFrame, Frame};
 use tungstenite::protocol::{Role, WebSocketConfig};
-use tungstenite::{Error, Message, WebSocket};
+use tungstenite::{Bytes, Error, Message, WebSocket};
 
 use super::channel::{ChannelSession, CloseCode, IDLE_AFTER, Reply};
 use super::socket::Transport;
 use crate::clock;
 use crate::limits::Limits;
+
+/// The most bytes of a message in one frame.
+const FRAGMENT_BYTES: usize = 1 << 20;
 
 /// Serves a channel to its end. `tail` is what has already arrived behind the request.
 pub(crate) fn serve(transport: Transport, tail: Vec<u8>, mut session: ChannelSession, limits: &Limits) {
@@ -82,11 +86,27 @@ fn talk(
             if socket.get_mut().stopping() {
                 return Ok(Some(CloseCode::GoingAway));
             }
-            socket.get_mut().write_within(limits.write_time);
-            socket.send(Message::binary(message))?;
+            send_binary(socket, message, limits)?;
         }
         // Counted from here: what took long to answer is no silence of the peer's.
         (heard, idle) = (Instant::now(), false);
+    }
+}
+
+/// Sends a binary message, a large one in fragments: neither end then has to hold it once more in the buffer of its socket.
+fn send_binary(socket: &mut WebSocket<Transport>, message: Vec<u8>, limits: &Limits) -> tungstenite::Result<()> {
+    let message = Bytes::from(message);
+    let mut kind = Data::Binary;
+    let mut from = 0;
+    loop {
+        let to = message.len().min(from + FRAGMENT_BYTES);
+        let fragment = Frame::message(message.slice(from..to), OpCode::Data(kind), to == message.len());
+        socket.get_mut().write_within(limits.write_time);
+        socket.send(Message::Frame(fragment))?;
+        if to == message.len() {
+            return Ok(());
+        }
+        (kind, from) = (Data::Continue, to);
     }
 }
 

@@ -166,7 +166,7 @@ impl<'a> HttpSource<'a> {
         match (self.some(table, announced, 0, limit, &mut paged, patience), whole) {
             (Ok(page), _) => {
                 rows.truncate(before);
-                (0..paged.len()).for_each(|row| rows.push_from(&paged, row));
+                rows.push_rows(&paged, 0..paged.len());
                 self.fetched(&table.name, How::Paged);
                 Ok(page)
             }

@@ -110,7 +110,7 @@ impl Source for Memory<'_> {
         let all = self.table(&table.name)?.1;
         let from = usize::try_from(offset).unwrap_or(usize::MAX).min(all.len());
         let to = from.saturating_add(limit as usize).min(all.len());
-        (from..to).for_each(|row| rows.push_from(all, row));
+        rows.push_rows(all, from..to);
         let state = Some(1);
         Ok(Page { received: (to - from) as u64, has_more: to < all.len(), state, ..Page::default() })
     }

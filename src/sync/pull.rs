@@ -1,6 +1,6 @@
 //! A pull from its first question to its report.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::approval;
 use super::comeback::{Comeback, is_passing};
@@ -16,6 +16,9 @@ use crate::import::{Import, Mark};
 use crate::limits::Limits;
 use crate::plan::TablePlan;
 use crate::store::{Stage, Store};
+
+/// How long a transaction waits for its next batch where nobody else's wait was bounded.
+const LINGER: Duration = Duration::from_millis(5);
 
 /// One table of a pull.
 pub(super) struct Job {
@@ -55,6 +58,8 @@ pub(super) struct Pull<'a, 'p> {
     pub(super) pages: u64,
     pub(super) bytes: u64,
     pub(super) done: usize,
+    /// How long a transaction may wait for the next batch: beginning another one costs more.
+    pub(super) linger: Duration,
     /// Until when to wait for the other side's approval.
     pub(super) approval_until: Option<Instant>,
     /// The time to wait that the question at hand has, where the other site counts calls.
@@ -77,6 +82,9 @@ pub(crate) fn pull(
 ) -> Result<Report> {
     let began = Instant::now();
     let patience = Patience::new(options.cancel.clone(), options.timeout);
+    let yielding = options.lock_time.map(|time| limits.yielding(time));
+    let limits = yielding.as_ref().unwrap_or(limits);
+    let linger = if yielding.is_some() { Duration::ZERO } else { LINGER };
     let import = Import::new(store, limits, clock);
     let actor = options.initiated_by.clone().unwrap_or_else(|| "host".to_owned());
     let sender = origin.as_ref().filter(|_| !options.dry_run).map(|origin| match source.site() {
@@ -89,6 +97,7 @@ pub(crate) fn pull(
     let mut pull = Pull {
         source,
         limits,
+        linger,
         options,
         patience,
         jobs: Vec::new(),

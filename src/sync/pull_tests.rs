@@ -77,7 +77,7 @@ impl Source for Fake {
         };
         (self.on_page)(&table.name, offset, before)?;
         let records = self.site.export_records(&table.name, offset, u64::from(limit))?;
-        (0..records.rows.len()).for_each(|row| rows.push_from(&records.rows, row));
+        rows.push_rows(&records.rows, 0..records.rows.len());
         let received = records.rows.len() as u64;
         let has_more = offset + received < self.site.get_count(&table.name)?;
         Ok(Page { received, has_more, state: Some(1), bytes: 100, ..Page::default() })

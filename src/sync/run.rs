@@ -1,6 +1,6 @@
 //! Moves the rows: fetches each table on a thread of its own and imports it on the caller's.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use super::comeback::Comeback;
@@ -320,10 +320,14 @@ impl Pull<'_, '_> {
                 self.patience.check("writing rows")?;
                 self.check_cancelled(at)?;
             }
-            next = match arriving.try_recv() {
+            let more = match lock {
+                Lock::Held => arriving.recv_timeout(self.linger),
+                Lock::Free => arriving.recv_timeout(Duration::ZERO),
+            };
+            next = match more {
                 Ok(arrival) => Some(arrival),
-                Err(TryRecvError::Disconnected) => None,
-                Err(TryRecvError::Empty) => {
+                Err(RecvTimeoutError::Disconnected) => None,
+                Err(RecvTimeoutError::Timeout) => {
                     if lock == Lock::Held {
                         lock = take(&self.import, Take::Wait)?;
                         self.progress(at, Phase::Receiving);

@@ -182,6 +182,11 @@ pub struct Channel {
 }
 
 impl Channel {
+    /// A channel that is not joined yet.
+    pub fn of(socket: WebSocket<TcpStream>, topic: &str) -> Self {
+        Channel { socket, topic: topic.to_owned(), reference: 1 }
+    }
+
     /// Joins this topic, as the reference's client.
     pub fn joined(socket: WebSocket<TcpStream>, topic: &str) -> Self {
         let mut channel = Channel { socket, topic: topic.to_owned(), reference: 1 };

@@ -1,38 +1,28 @@
 //! Applies records that are identified by a key.
 //!
-//! The fast path puts many records into one upsert and reads exact counts off it: `rowferry_hit()` in the upsert's
-//! condition counts the conflicts, so that created = records - hits, updated = changes - created, unchanged = hits - updated.
-//! This holds for keys without NULL and tables without triggers (a BEFORE trigger may make SQLite leave a row out).
+//! First what changes nothing is found by reading: see [`settle`](super::settle). What is left is written in as few statements
+//! as possible: see [`upsert`](super::upsert).
 //!
-//! Before either, what changes nothing is found by reading: see [`settle`](super::settle).
+//! The careful path, here, looks the row up, decides, and writes: for tables with triggers, for records that lack a column, and
+//! for each record of a statement that SQLite refused, so that each of them gets its own outcome.
 //!
-//! The careful path looks the row up, decides, and writes: for tables with triggers, for records that lack a column, and for
-//! each record of a statement that SQLite refused, so that each of them gets its own outcome.
-//!
-//! A statement of many rows on a table with further unique indexes would copy each page that it touches into a statement
-//! journal, because it may have to be undone as a whole; there one record a statement is faster.
+//! Every statement says OR ABORT: a constraint may be declared with ON CONFLICT REPLACE, which would delete another row, or
+//! with IGNORE, which would leave the record out without a word.
 
 use std::ops::Range;
-
-use rusqlite::CachedStatement;
 
 use super::dialect::{Parameter, borrowed, column_of, failed, quote, quote_all, refusal};
 use super::inspect;
 use super::settle::settle;
+use super::upsert::Upsert;
 use super::write::SqliteWriter;
 use crate::domain::record::{Failure, Reason, Tally};
 use crate::domain::strategy::Strategy;
-use crate::domain::value::{Rows, Value, ValueRef};
+use crate::domain::value::{Cell, Rows, Value, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::affinity::{Affinity, Fit, fit};
 use crate::plan::decide::{Decision, decide};
 use crate::plan::{Identity, TablePlan};
-
-/// Records in one statement of the fast path.
-const CHUNK: usize = 32;
-
-/// SQLite's most parameters of a statement.
-const PARAMETERS: usize = 32_766;
 
 /// A column that is written: where its values come from and go to.
 pub(super) struct Column {
@@ -40,8 +30,38 @@ pub(super) struct Column {
     pub(super) incoming: usize,
     /// Its position in the local table.
     pub(super) local: usize,
-    affinity: Affinity,
+    /// Whether it is part of the key that identifies a row.
+    pub(super) in_key: bool,
+    pub(super) affinity: Affinity,
     strict: bool,
+    /// The classes of values, as [`class_of`] gives them, that it holds whatever they are: a quick answer for most.
+    held: u8,
+}
+
+/// One bit for the class of a value; none for what is seldom or must be looked at.
+#[inline]
+fn class_of(cell: Cell) -> u8 {
+    match cell {
+        Cell::Null => 1,
+        Cell::Integer(_) => 2,
+        Cell::Real(v) if v.is_normal() => 4,
+        Cell::Text { .. } => 8,
+        Cell::Blob { .. } => 16,
+        Cell::Absent | Cell::Real(_) => 0,
+    }
+}
+
+/// The bits of the classes that are held. A key is never NULL, and UTF-16 cannot hold all texts.
+fn held(affinity: Affinity, in_key: bool, any_text: bool) -> u8 {
+    let samples = [
+        (Cell::Null, ValueRef::Null, !in_key),
+        (Cell::Integer(1), ValueRef::Integer(1), true),
+        (Cell::Real(1.5), ValueRef::Real(1.5), true),
+        (Cell::Text { start: 0, length: 0 }, ValueRef::Text(b""), any_text),
+        (Cell::Blob { start: 0, length: 0 }, ValueRef::Blob(b""), true),
+    ];
+    let held = samples.into_iter().filter(|(_, value, held)| *held && affinity.keeps(*value));
+    held.map(|(cell, ..)| class_of(cell)).sum()
 }
 
 /// What is the same for all records of a batch.
@@ -55,10 +75,15 @@ pub(super) struct Batch<'b> {
 impl<'b> Batch<'b> {
     pub(super) fn new(writer: &SqliteWriter, plan: &'b TablePlan, rows: &'b Rows) -> Self {
         let affinities = Affinity::of_columns(&plan.table);
+        let key: &[usize] = match &plan.identity {
+            Identity::Key { columns, .. } => columns,
+            Identity::WholeRow => &[],
+        };
         let columns = plan.targets.iter().enumerate().filter_map(|(incoming, target)| {
             let local = (*target)?;
             let (affinity, strict) = *affinities.get(local)?;
-            Some(Column { incoming, local, affinity, strict })
+            let in_key = key.contains(&local);
+            Some(Column { incoming, local, in_key, affinity, strict, held: held(affinity, in_key, writer.any_text) })
         });
         Batch { plan, rows, columns: columns.collect(), any_text: writer.any_text }
     }
@@ -83,6 +108,12 @@ impl<'b> Batch<'b> {
 
     pub(super) fn failure(&self, row: usize, reason: Reason, column: Option<&str>, message: impl Into<String>) -> Failure {
         Failure { key: self.key(row), column: column.map(str::to_owned), reason, message: message.into() }
+    }
+
+    /// Whether the values of a column may differ between two rows of the same key: those of the key only where values that
+    /// compare equal need not be the same.
+    pub(super) fn may_differ(&self, column: &Column) -> bool {
+        !column.in_key || column.affinity.keeps_all() || self.plan.table.columns[column.local].collation.is_some()
     }
 
     /// Whether the local table can hold a value as it is.
@@ -123,12 +154,13 @@ impl<'b> Batch<'b> {
     }
 
     /// Whether the record can go through the fast path: all its columns are there and fit, and its key has no NULL.
-    fn is_plain(&self, row: usize, key: &[usize]) -> bool {
-        key.iter().all(|at| self.rows.get(row, *at).is_some_and(|value| !value.is_null()))
-            && self
-                .columns
-                .iter()
-                .all(|column| self.rows.get(row, column.incoming).is_some_and(|value| self.holds(column, value)))
+    fn is_plain(&self, row: usize) -> bool {
+        let (cells, bytes) = self.rows.cells(row);
+        self.columns.iter().all(|column| {
+            let cell = cells[column.incoming];
+            column.held & class_of(cell) != 0
+                || cell.value(bytes).is_some_and(|value| !(column.in_key && value.is_null()) && self.holds(column, value))
+        })
     }
 
     /// What SQLite's refusal of a statement means for its one record; an error if it was no refusal.
@@ -197,7 +229,7 @@ pub(super) fn apply(
     range: Range<usize>,
     tally: &mut Tally,
 ) -> Result<()> {
-    let Identity::Key { columns: key, incoming, .. } = &plan.identity else {
+    let Identity::Key { columns: key, .. } = &plan.identity else {
         return Err(Error::new(
             ErrorKind::InvalidInput,
             format!("the table {:?} has no key to apply records by", plan.table.name),
@@ -205,25 +237,29 @@ pub(super) fn apply(
     };
     let batch = Batch::new(writer, plan, rows);
     let careful_only = inspect::has_triggers(&writer.connection.sqlite, &plan.table.name)?;
-    let chunk = if plan.table.unique.is_empty() || only_key_is_unique(plan, key) {
-        CHUNK.min(PARAMETERS / batch.columns.len().max(1)).max(1)
-    } else {
-        1
+    let mut upsert = Upsert::new(writer, &batch, key, range.len());
+    let key = key_columns(&batch, key);
+    let mut write = |plain: &mut Vec<usize>, tally: &mut Tally| {
+        settle(writer, &batch, &key, plain, tally)?;
+        if careful_only {
+            plain.iter().try_for_each(|row| careful(writer, &batch, *row, tally))?;
+        } else {
+            upsert.write(plain, tally)?;
+        }
+        plain.clear();
+        Ok::<(), Error>(())
     };
-    let prepare = |records| writer.connection.sqlite.prepare_cached(&upsert_sql(&batch, key, records)).map_err(failed);
-    let mut upsert = Upsert { many: prepare(chunk)?, one: prepare(1)?, chunk };
-    let key_columns = key_columns(&batch, key);
     // Records keep their order: the same key twice in a batch ends as the second one has it.
     let mut plain = Vec::new();
     for row in range {
-        if batch.is_plain(row, incoming) {
+        if batch.is_plain(row) {
             plain.push(row);
         } else {
-            write(writer, &batch, &key_columns, &mut upsert, careful_only, &mut plain, tally)?;
+            write(&mut plain, tally)?;
             careful(writer, &batch, row, tally)?;
         }
     }
-    write(writer, &batch, &key_columns, &mut upsert, careful_only, &mut plain, tally)
+    write(&mut plain, tally)
 }
 
 /// The columns of the key, as they are written.
@@ -231,161 +267,8 @@ fn key_columns<'b>(batch: &'b Batch<'_>, key: &[usize]) -> Vec<&'b Column> {
     key.iter().filter_map(|at| batch.columns.iter().find(|column| column.local == *at)).collect()
 }
 
-/// Applies whole records that fit, and empties the list of them.
-fn write(
-    writer: &SqliteWriter,
-    batch: &Batch<'_>,
-    key: &[&Column],
-    upsert: &mut Upsert<'_>,
-    careful_only: bool,
-    rows: &mut Vec<usize>,
-    tally: &mut Tally,
-) -> Result<()> {
-    settle(writer, batch, key, rows, tally)?;
-    if careful_only {
-        rows.iter().try_for_each(|row| careful(writer, batch, *row, tally))?;
-    } else {
-        fast(writer, batch, upsert, rows, tally)?;
-    }
-    rows.clear();
-    Ok(())
-}
-
-/// Whether the key is itself the only unique set (it is one where the table has no primary key).
-fn only_key_is_unique(plan: &TablePlan, key: &[usize]) -> bool {
-    plan.table.primary_key.is_empty()
-        && plan.table.unique.len() == 1
-        && plan.table.column_indexes(&plan.table.unique[0].columns).as_deref() == Some(key)
-}
-
-/// The statement of the fast path, for a whole chunk and for one record.
-struct Upsert<'c> {
-    many: CachedStatement<'c>,
-    one: CachedStatement<'c>,
-    chunk: usize,
-}
-
-fn upsert_sql(batch: &Batch<'_>, key: &[usize], records: usize) -> String {
-    let plan = batch.plan;
-    let table = quote(&plan.table.name);
-    let width = batch.columns.len();
-    let record = |at: usize| {
-        let marks = (0..width).map(|column| format!("?{}", at * width + column + 1)).collect::<Vec<_>>().join(",");
-        format!("({marks})")
-    };
-    let values = (0..records).map(record).collect::<Vec<_>>().join(",");
-    let target = quote_all(key.iter().map(|at| plan.table.columns[*at].name.as_str()));
-    let action = match plan.strategy {
-        Strategy::Skip | Strategy::Append => "NOTHING".to_owned(),
-        Strategy::Overwrite | Strategy::Merge => update_sql(batch, key, &table),
-    };
-    format!("INSERT INTO {table}({}) VALUES {values} ON CONFLICT({target}) DO {action}", quote_all(batch.names()))
-}
-
-fn update_sql(batch: &Batch<'_>, key: &[usize], table: &str) -> String {
-    let merge = batch.plan.strategy == Strategy::Merge;
-    // A column of the key can only differ where values that compare equal need not be the same.
-    let may_differ = |column: &&Column| {
-        !key.contains(&column.local)
-            || column.affinity.keeps_all()
-            || batch.plan.table.columns[column.local].collation.is_some()
-    };
-    let changing: Vec<&Column> = batch.columns.iter().filter(may_differ).collect();
-    let Some(first_key) = key.first() else {
-        return "NOTHING".to_owned();
-    };
-    if changing.is_empty() {
-        let name = quote(&batch.plan.table.columns[*first_key].name);
-        // Not `rowferry_hit() AND 0`: SQLite folds that into 0 and never calls the function.
-        return format!("UPDATE SET {name} = excluded.{name} WHERE NOT rowferry_hit()");
-    }
-    let set = changing.iter().map(|column| {
-        let name = quote(batch.name(column));
-        if merge {
-            format!("{name} = COALESCE(excluded.{name}, {table}.{name})")
-        } else {
-            format!("{name} = excluded.{name}")
-        }
-    });
-    let differs = changing.iter().map(|column| {
-        let name = quote(batch.name(column));
-        // Columns without affinity hold values of which `IS` says that they are equal when they are not the same.
-        let differs = if column.affinity.keeps_all() {
-            format!("NOT rowferry_same({table}.{name}, excluded.{name})")
-        } else {
-            format!("{table}.{name} COLLATE BINARY IS NOT excluded.{name}")
-        };
-        if merge { format!("(excluded.{name} IS NOT NULL AND {differs})") } else { differs }
-    });
-    let (set, differs) = (set.collect::<Vec<_>>().join(", "), any_of(&differs.collect::<Vec<_>>()));
-    format!("UPDATE SET {set} WHERE rowferry_hit() AND ({differs})")
-}
-
-/// `a OR b OR ...`, nested in halves: SQLite allows expressions 1,000 deep, and a table may have 2,000 columns.
-fn any_of(terms: &[String]) -> String {
-    match terms {
-        [] => "0".to_owned(),
-        [term] => term.clone(),
-        _ => {
-            let (left, right) = terms.split_at(terms.len() / 2);
-            format!("({} OR {})", any_of(left), any_of(right))
-        }
-    }
-}
-
-/// Applies records in as few statements as possible.
-fn fast(writer: &SqliteWriter, batch: &Batch<'_>, upsert: &mut Upsert<'_>, rows: &[usize], tally: &mut Tally) -> Result<()> {
-    let (whole, rest) = rows.split_at(rows.len() - rows.len() % upsert.chunk);
-    for records in whole.chunks(upsert.chunk).chain(rest.chunks(1)) {
-        let statement = if records.len() == upsert.chunk { &mut upsert.many } else { &mut upsert.one };
-        let before = writer.connection.hits();
-        match execute(statement, batch, records) {
-            Ok(changes) => {
-                let hits = writer.connection.hits() - before;
-                count(batch.plan.strategy, records.len() as u64, hits, changes as u64, tally);
-            }
-            Err(error) if refusal(&error).is_some() => {
-                // The statement did nothing: find out for each of its records what is to be said of it.
-                writer.still_open()?;
-                records.iter().try_for_each(|row| careful(writer, batch, *row, tally))?;
-            }
-            Err(error) => return Err(failed(error).while_doing(format_args!("writing to {:?}", batch.plan.table.name))),
-        }
-    }
-    Ok(())
-}
-
-fn count(strategy: Strategy, records: u64, hits: u64, changes: u64, tally: &mut Tally) {
-    let outcome = &mut tally.outcome;
-    match strategy {
-        Strategy::Skip | Strategy::Append => {
-            outcome.created += changes;
-            outcome.skipped += records - changes;
-        }
-        Strategy::Overwrite | Strategy::Merge => {
-            let created = records - hits;
-            let updated = changes - created;
-            outcome.created += created;
-            outcome.updated += updated;
-            outcome.unchanged += hits - updated;
-        }
-    }
-}
-
-fn execute(statement: &mut CachedStatement<'_>, batch: &Batch<'_>, records: &[usize]) -> rusqlite::Result<usize> {
-    let mut parameter = 1;
-    for row in records {
-        for column in &batch.columns {
-            let value = batch.rows.get(*row, column.incoming).unwrap_or(ValueRef::Null);
-            statement.raw_bind_parameter(parameter, Parameter(value))?;
-            parameter += 1;
-        }
-    }
-    statement.raw_execute()
-}
-
 /// Applies one record by looking its row up first.
-fn careful(writer: &SqliteWriter, batch: &Batch<'_>, row: usize, tally: &mut Tally) -> Result<()> {
+pub(super) fn careful(writer: &SqliteWriter, batch: &Batch<'_>, row: usize, tally: &mut Tally) -> Result<()> {
     let Identity::Key { columns: key, incoming, .. } = &batch.plan.identity else {
         return Err(Error::new(ErrorKind::InvalidInput, "a record without a key cannot be looked up"));
     };
@@ -449,7 +332,7 @@ fn careful(writer: &SqliteWriter, batch: &Batch<'_>, row: usize, tally: &mut Tal
             let first = key_values.len() + 1;
             let set =
                 changed.iter().enumerate().map(|(n, at)| format!("{} = ?{}", quote(batch.name(present[*at])), first + n));
-            let sql = format!("UPDATE {table} SET {} WHERE {condition}", set.collect::<Vec<_>>().join(", "));
+            let sql = format!("UPDATE OR ABORT {table} SET {} WHERE {condition}", set.collect::<Vec<_>>().join(", "));
             let all = key_values.iter().copied().chain(changed.iter().map(|at| values[*at]));
             (run(writer, &sql, all), &mut tally.outcome.updated)
         }
@@ -471,11 +354,11 @@ pub(super) fn insert(
 ) -> rusqlite::Result<usize> {
     let table = quote(&batch.plan.table.name);
     if columns.is_empty() {
-        return run(writer, &format!("INSERT INTO {table} DEFAULT VALUES"), []);
+        return run(writer, &format!("INSERT OR ABORT INTO {table} DEFAULT VALUES"), []);
     }
     let names = quote_all(columns.iter().map(|column| batch.name(column)));
     let marks = (1..=columns.len()).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ");
-    run(writer, &format!("INSERT INTO {table}({names}) VALUES ({marks})"), values.iter().copied())
+    run(writer, &format!("INSERT OR ABORT INTO {table}({names}) VALUES ({marks})"), values.iter().copied())
 }
 
 fn run<'v>(writer: &SqliteWriter, sql: &str, values: impl IntoIterator<Item = ValueRef<'v>>) -> rusqlite::Result<usize> {

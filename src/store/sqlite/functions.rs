@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rusqlite::ffi;
 use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::ValueRef as SqliteRef;
 
@@ -14,6 +15,7 @@ use crate::domain::digest::RowDigest;
 /// - `rowferry_hit()`: true, and counts its calls. In the condition of an upsert it counts the conflicts, which makes exact
 ///   counts of created and updated rows possible without a query per row. It is not declared deterministic, so that SQLite
 ///   calls it for each row.
+/// - `rowferry_refuse()`: fails as a constraint does, which undoes the statement that calls it.
 /// - `rowferry_same(a, b)`: whether both are of the same storage class and the same bytes, which SQL's `IS` does not say
 ///   (`1 IS 1.0`, `0.0 IS -0.0`).
 /// - `rowferry_digest(...)`: 16 bytes that stand for the values, see [`RowDigest`].
@@ -21,8 +23,12 @@ pub(super) fn register(sqlite: &rusqlite::Connection, hits: Arc<AtomicU64>) -> r
     let private = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DIRECTONLY;
     let pure = private | FunctionFlags::SQLITE_DETERMINISTIC;
     sqlite.create_scalar_function("rowferry_hit", 0, private, move |_| {
-        hits.fetch_add(1, Ordering::Relaxed);
+        // Only this connection counts here: it need not be one step, which would take ten times as long.
+        hits.store(hits.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         Ok(true)
+    })?;
+    sqlite.create_scalar_function("rowferry_refuse", 0, private, |_| -> rusqlite::Result<bool> {
+        Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CONSTRAINT_FUNCTION), None))
     })?;
     sqlite.create_scalar_function("rowferry_same", 2, pure, |context| {
         Ok(borrowed(context.get_raw(0)).same(borrowed(context.get_raw(1))))

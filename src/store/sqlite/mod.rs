@@ -9,6 +9,7 @@ use crate::store::{Snapshot, Sql, Store, Writer, migrate};
 
 mod append;
 mod apply;
+mod bulk;
 mod cells;
 mod create;
 mod dialect;
@@ -18,6 +19,7 @@ mod pool;
 mod read;
 mod settle;
 mod stage;
+mod upsert;
 mod whole;
 mod write;
 

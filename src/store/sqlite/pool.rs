@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rusqlite::OpenFlags;
 use scheduled_thread_pool::ScheduledThreadPool;
 
+use super::bulk::Kept;
 use super::{dialect, functions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
@@ -40,6 +41,8 @@ pub(super) type Pooled = r2d2::PooledConnection<Manager>;
 
 /// A connection with the counter that its SQL function `rowferry_hit` raises.
 pub struct Connection {
+    // First: statements end before their connection does.
+    pub(super) kept: Kept,
     pub(super) sqlite: rusqlite::Connection,
     hits: Arc<AtomicU64>,
 }
@@ -82,7 +85,7 @@ impl r2d2::ManageConnection for Manager {
         sqlite.pragma_update(None, "query_only", self.role == Role::Reader)?;
         let hits = Arc::new(AtomicU64::new(0));
         functions::register(&sqlite, Arc::clone(&hits))?;
-        Ok(Connection { sqlite, hits })
+        Ok(Connection { kept: Kept::default(), sqlite, hits })
     }
 
     fn is_valid(&self, connection: &mut Connection) -> std::result::Result<(), rusqlite::Error> {

@@ -19,7 +19,7 @@ use crate::plan::decide::changes;
 const STEPS: usize = 32;
 
 /// Records after which it is looked whether the pass pays.
-const TRIAL: usize = 512;
+const TRIAL: usize = 100;
 
 /// Takes out of `rows` (positions of whole records that fit, their keys without NULL) those that change nothing, and counts
 /// them.
@@ -34,12 +34,9 @@ pub(super) fn settle(
         return Ok(());
     }
     let compare_all = batch.plan.strategy != Strategy::Skip;
-    let read: Vec<&Column> = match compare_all {
-        true => key.iter().copied().chain(batch.columns.iter().filter(|c| key.iter().all(|k| k.local != c.local))).collect(),
-        false => key.to_vec(),
-    };
-    let mut pass = Pass { writer, batch, key, sql: sql(batch, key, &read), read: &read };
-    let settled = pass.run(rows, compare_all)?;
+    let others: Vec<&Column> = batch.columns.iter().filter(|column| compare_all && batch.may_differ(column)).collect();
+    let pass = Pass { writer, batch, key, others: &others };
+    let settled = pass.run(rows)?;
     let mut settled = settled.into_iter();
     let mut found = 0;
     rows.retain(|_| {
@@ -60,66 +57,56 @@ fn is_ordered_alike(writer: &SqliteWriter, batch: &Batch<'_>, key: &[&Column]) -
     writer.any_text && key.iter().all(|column| batch.plan.table.columns[column.local].collation.is_none())
 }
 
-fn sql(batch: &Batch<'_>, key: &[&Column], read: &[&Column]) -> String {
-    let names = quote_all(key.iter().map(|column| batch.name(column)));
-    let marks = (1..=key.len()).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ");
-    let from = if key.len() == 1 { format!("{names} >= {marks}") } else { format!("({names}) >= ({marks})") };
-    format!(
-        "SELECT {} FROM {} WHERE {from} ORDER BY {names}",
-        quote_all(read.iter().map(|column| batch.name(column))),
-        quote(&batch.plan.table.name)
-    )
-}
-
 struct Pass<'p> {
     writer: &'p SqliteWriter,
     batch: &'p Batch<'p>,
     key: &'p [&'p Column],
-    read: &'p [&'p Column],
-    sql: String,
+    /// What is compared where the keys are equal.
+    others: &'p [&'p Column],
 }
 
 impl Pass<'_> {
     /// For each of the first records whether it is settled; the pass may end before the last one.
-    fn run(&mut self, rows: &[usize], compare_all: bool) -> Result<Vec<bool>> {
+    fn run(&self, rows: &[usize]) -> Result<Vec<bool>> {
+        let sql = self.sql();
         let mut settled: Vec<bool> = Vec::with_capacity(rows.len());
         let mut count = 0;
+        let (mut key, mut before) = (Vec::new(), Vec::new());
         while let Some(first) = rows.get(settled.len()) {
-            let mut statement = self.writer.connection.sqlite.prepare_cached(&self.sql).map_err(failed)?;
-            let mut local = statement.query(bound(self.incoming(*first))).map_err(failed)?;
-            let mut steps = 0;
+            let mut statement = self.writer.connection.sqlite.prepare_cached(&sql).map_err(failed)?;
+            let mut local = statement.query(bound(self.key(*first))).map_err(failed)?;
             let mut current = local.next().map_err(failed)?;
             while let Some(row) = rows.get(settled.len()) {
-                let before = settled.len().checked_sub(1).and_then(|at| rows.get(at));
-                if before.is_some_and(|before| self.compare(self.incoming(*before), self.incoming(*row)) != Ordering::Less) {
+                std::mem::swap(&mut before, &mut key);
+                key.clear();
+                key.extend(self.key(*row));
+                if order_all(&before, &key) != Ordering::Less {
                     return Ok(settled);
                 }
-                let Some(here) = current else {
-                    // No local row is behind this one: all that follow in order are new.
-                    return Ok(settled);
+                let mut steps = 0;
+                let place = loop {
+                    let Some(here) = current else {
+                        // No local row is behind this one: all that follow in order are new.
+                        return Ok(settled);
+                    };
+                    let place = place(here, &key)?;
+                    if place != Ordering::Less || steps == STEPS {
+                        break place;
+                    }
+                    steps += 1;
+                    current = local.next().map_err(failed)?;
                 };
-                let mut place = Ordering::Equal;
-                for (at, value) in self.incoming(*row).enumerate() {
-                    place = order(borrowed(here.get_ref(at).map_err(failed)?), value);
-                    if place != Ordering::Equal {
+                match (place, current) {
+                    (Ordering::Less, _) | (_, None) => {
+                        // Not in front of itself when it is looked at again.
+                        key.clear();
                         break;
                     }
-                }
-                match place {
-                    Ordering::Less if steps >= STEPS => break,
-                    Ordering::Less => {
-                        steps += 1;
-                        current = local.next().map_err(failed)?;
-                    }
-                    Ordering::Greater => {
-                        settled.push(false);
-                        steps = 0;
-                    }
-                    Ordering::Equal => {
-                        let same = !compare_all || self.is_unchanged(here, *row)?;
+                    (Ordering::Greater, _) => settled.push(false),
+                    (Ordering::Equal, Some(here)) => {
+                        let same = self.is_unchanged(here, *row)?;
                         settled.push(same);
                         count += usize::from(same);
-                        steps = 0;
                         current = local.next().map_err(failed)?;
                     }
                 }
@@ -131,8 +118,20 @@ impl Pass<'_> {
         Ok(settled)
     }
 
+    /// Reads the rows from a key on, in its order: first the key's columns, then the others.
+    fn sql(&self) -> String {
+        let names = quote_all(self.key.iter().map(|column| self.batch.name(column)));
+        let marks = (1..=self.key.len()).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ");
+        let from = if self.key.len() == 1 { format!("{names} >= {marks}") } else { format!("({names}) >= ({marks})") };
+        format!(
+            "SELECT {} FROM {} WHERE {from} ORDER BY {names}",
+            quote_all(self.key.iter().chain(self.others).map(|column| self.batch.name(column))),
+            quote(&self.batch.plan.table.name)
+        )
+    }
+
     /// The record's key as it is stored.
-    fn incoming(&self, row: usize) -> impl Iterator<Item = ValueRef<'_>> {
+    fn key(&self, row: usize) -> impl Iterator<Item = ValueRef<'_>> {
         self.key.iter().map(move |column| self.stored(column, row))
     }
 
@@ -140,19 +139,35 @@ impl Pass<'_> {
         self.batch.stored(column, self.batch.rows.get(row, column.incoming).unwrap_or(ValueRef::Null))
     }
 
-    fn compare<'v>(&self, left: impl Iterator<Item = ValueRef<'v>>, right: impl Iterator<Item = ValueRef<'v>>) -> Ordering {
-        left.zip(right).map(|(left, right)| order(left, right)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
-    }
-
     fn is_unchanged(&self, here: &rusqlite::Row<'_>, row: usize) -> Result<bool> {
-        for (at, column) in self.read.iter().enumerate() {
-            let existing = borrowed(here.get_ref(at).map_err(failed)?);
+        for (at, column) in self.others.iter().enumerate() {
+            let existing = borrowed(here.get_ref(self.key.len() + at).map_err(failed)?);
             if changes(self.batch.plan.strategy, existing, self.stored(column, row)) {
                 return Ok(false);
             }
         }
         Ok(true)
     }
+}
+
+/// Where the local row is, beside a key.
+fn place(here: &rusqlite::Row<'_>, key: &[ValueRef<'_>]) -> Result<Ordering> {
+    for (at, value) in key.iter().enumerate() {
+        let place = order(borrowed(here.get_ref(at).map_err(failed)?), *value);
+        if place.is_ne() {
+            return Ok(place);
+        }
+    }
+    Ok(Ordering::Equal)
+}
+
+/// The order of two keys. None at all is in front of any.
+fn order_all(left: &[ValueRef<'_>], right: &[ValueRef<'_>]) -> Ordering {
+    if left.is_empty() {
+        return Ordering::Less;
+    }
+    let pairs = left.iter().zip(right);
+    pairs.map(|(left, right)| order(*left, *right)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
 }
 
 /// The order of SQLite's values: NULL, numbers by their value, text and blobs by their bytes.

@@ -2,8 +2,12 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use rusqlite::ErrorCode;
+use rusqlite::hooks::Wal;
+use rusqlite::wal::CheckpointMode;
 
 use super::dialect::{failed, parameters};
 use super::pool::Pooled;
@@ -15,6 +19,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::plan::TablePlan;
 use crate::store::{AppendKeys, PageBounds, Scope, Sql, Stage, Writer};
 
+/// How many pages the write-ahead log may hold before a commit is followed by a checkpoint: what SQLite does by itself.
+const LOG_PAGES: i32 = 1_000;
+
 /// A transaction begun with BEGIN IMMEDIATE: it holds the write lock from the start, so that it can never fail half-way for
 /// the lack of it.
 pub(super) struct SqliteWriter {
@@ -23,18 +30,29 @@ pub(super) struct SqliteWriter {
     pub(super) last_keys: HashMap<String, i64>,
     /// Whether text that is not UTF-8 can be stored: not where the database's encoding is UTF-16.
     pub(super) any_text: bool,
+    /// How many pages the write-ahead log held after a commit.
+    log_pages: Arc<AtomicI32>,
     open: bool,
     marked: bool,
     deferred: bool,
 }
 
 impl SqliteWriter {
-    pub(super) fn begin(connection: Pooled) -> Result<Self> {
+    pub(super) fn begin(mut connection: Pooled) -> Result<Self> {
+        // In place of SQLite's own checkpoint, which is part of the COMMIT: with this one the lock is known to be free.
+        let log_pages = Arc::new(AtomicI32::new(0));
+        let pages = Arc::clone(&log_pages);
+        let note = move |_: &mut Wal, count| {
+            pages.store(count, Ordering::Relaxed);
+            Ok(())
+        };
+        connection.sqlite.wal_hook(Some(note)).map_err(failed)?;
         connection.sqlite.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
         let mut writer = SqliteWriter {
             connection,
             last_keys: HashMap::new(),
             any_text: true,
+            log_pages,
             open: true,
             marked: false,
             deferred: false,
@@ -71,6 +89,12 @@ impl Drop for SqliteWriter {
             && let Err(error) = sqlite.pragma_update(None, "defer_foreign_keys", false)
         {
             log::warn!("ending deferred foreign keys failed: {error}");
+        }
+        // A checkpoint moves the log into the database; it takes long, but no lock that another writer needs.
+        if self.log_pages.load(Ordering::Relaxed) >= LOG_PAGES
+            && let Err(error) = sqlite.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE)
+        {
+            log::debug!("a checkpoint failed: {error}");
         }
     }
 }

@@ -50,7 +50,7 @@ impl Fake {
         self.fate.step(ErrorKind::Disconnected)?;
         self.pages.fetch_add(1, Ordering::SeqCst);
         let records = self.site.export_records(table, offset, limit)?;
-        (0..records.rows.len()).for_each(|row| rows.push_from(&records.rows, row));
+        rows.push_rows(&records.rows, 0..records.rows.len());
         let received = records.rows.len() as u64;
         let has_more = offset + received < self.site.get_count(table)?;
         let state = Some(self.state.load(Ordering::SeqCst)).filter(|_| !self.is_reference);

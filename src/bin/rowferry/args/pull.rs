@@ -42,9 +42,9 @@ pub struct PullArgs {
     #[arg(long = "table-strategy", value_name = "TABLE=STRATEGY", value_parser = table_strategy)]
     pub table_strategies: Vec<(String, Strategy)>,
 
-    /// Records to ask for at a time
-    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub batch_size: u32,
+    /// Records to ask for at a time [default: 500; a rowferry site sends as many as make a page]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub batch_size: Option<u32>,
 
     /// Let tables fail that are missing here, instead of making them
     #[arg(long)]
@@ -72,6 +72,10 @@ pub struct PullArgs {
     /// For how long to try to connect anew when the connection is lost in the middle of the pull; 0 gives up at once
     #[arg(long, value_name = "SECONDS", value_parser = seconds_or_none, default_value = "30")]
     pub retry_time: Duration,
+
+    /// Let other programs that write to the database wait for about so long at most; the pull takes longer then
+    #[arg(long, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub lock_time: Option<u64>,
 
     #[command(flatten)]
     pub by: By,

@@ -1,6 +1,7 @@
 //! `rowferry pull`
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rowferry::{Auth, ConnectOptions};
 use rowferry::{Error, ErrorKind, ExtraColumns, Report, Site, TableStatus, TransferOptions};
@@ -37,13 +38,18 @@ pub fn run(args: &PullArgs, out: &mut Out) -> Result<Done, Failure> {
         (None, _, _) => return Err(Failure::usage(no_other_site())),
     };
     let mut options = TransferOptions::new()
-        .batch_size(args.batch_size)
         .create_missing_tables(!args.no_create_tables)
         .dry_run(args.dry_run)
         .retry_time(args.retry_time)
         .append_again(args.append_again)
         .initiated_by(&args.by.name)
         .cancel(cancel.clone());
+    if let Some(records) = args.batch_size {
+        options = options.batch_size(records);
+    }
+    if let Some(milliseconds) = args.lock_time {
+        options = options.lock_time(Duration::from_millis(milliseconds));
+    }
     if let Some(strategy) = args.strategy {
         options = options.strategy(strategy);
     }
