@@ -61,6 +61,12 @@ pub trait Store: Debug + Send + Sync {
     /// # Errors
     /// Those of `work`, as they are.
     fn read_state(&self, work: &mut dyn FnMut(&mut dyn Sql) -> Result<()>) -> Result<()>;
+
+    /// Does what the store put off while many rows were written: called at the end of each pull. Nothing, unless a store
+    /// says otherwise.
+    fn tidy(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A consistent read view. Dropping it releases it.

@@ -123,6 +123,9 @@ pub(crate) fn pull(
         groups.iter().for_each(|group| pull.run_group(group));
     }
     pull.end();
+    if let Err(error) = store.tidy() {
+        log::warn!("what was put off until the end of the pull is not done: {error}");
+    }
     let mut report = Report {
         one_state: pull.is_one_state(),
         records: pull.jobs.iter().map(|job| job.report.outcome.total()).sum(),

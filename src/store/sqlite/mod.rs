@@ -1,6 +1,8 @@
 //! The SQLite store: the data and rowferry's state in one file, in WAL mode.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicI32;
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
@@ -30,6 +32,8 @@ mod write;
 #[derive(Debug)]
 pub struct SqliteStore {
     pools: pool::Pools,
+    /// How many pages the write-ahead log held when something was committed here last.
+    log_pages: Arc<AtomicI32>,
 }
 
 impl SqliteStore {
@@ -47,7 +51,7 @@ impl SqliteStore {
                 format!("cannot open {path:?}: rowferry reads and writes over several connections, so it needs a file");
             return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("Give the path of a file."));
         }
-        let store = SqliteStore { pools: pool::Pools::open(path, limits)? };
+        let store = SqliteStore { pools: pool::Pools::open(path, limits)?, log_pages: Arc::default() };
         migrate::store(&store, migrate::SQLITE, SystemClock.now())?;
         Ok(store)
     }
@@ -69,13 +73,18 @@ impl Store for SqliteStore {
     }
 
     fn writer(&self) -> Result<Box<dyn Writer>> {
-        Ok(Box::new(write::SqliteWriter::begin(self.pools.writer()?)?))
+        Ok(Box::new(write::SqliteWriter::bulk(self.pools.writer()?, &self.log_pages)?))
     }
 
     fn state(&self, work: &mut dyn FnMut(&mut dyn Sql) -> Result<()>) -> Result<()> {
-        let mut writer = write::SqliteWriter::begin(self.pools.writer()?)?;
+        let mut writer = write::SqliteWriter::small(self.pools.writer()?, &self.log_pages)?;
         work(&mut writer)?;
         writer.commit()
+    }
+
+    fn tidy(&self) -> Result<()> {
+        write::tidy(&self.pools.writer()?, &self.log_pages);
+        Ok(())
     }
 
     fn read_state(&self, work: &mut dyn FnMut(&mut dyn Sql) -> Result<()>) -> Result<()> {

@@ -39,6 +39,9 @@ const STATEMENTS: usize = 64;
 
 pub(super) type Pooled = r2d2::PooledConnection<Manager>;
 
+/// To how much the file of the write-ahead log is cut when it begins anew.
+const LOG_BYTES: i64 = 16 << 20;
+
 /// A connection with the counter that its SQL function `rowferry_hit` raises.
 pub struct Connection {
     // First: statements end before their connection does.
@@ -82,6 +85,8 @@ impl r2d2::ManageConnection for Manager {
         sqlite.pragma_update(None, "foreign_keys", true)?;
         sqlite.pragma_update(None, "synchronous", "NORMAL")?;
         sqlite.pragma_update(None, "cache_size", -((self.cache_bytes >> 10) as i64))?;
+        // The log's file does not stay as large as one pull made it.
+        sqlite.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES, |_| Ok(()))?;
         sqlite.pragma_update(None, "query_only", self.role == Role::Reader)?;
         let hits = Arc::new(AtomicU64::new(0));
         functions::register(&sqlite, Arc::clone(&hits))?;

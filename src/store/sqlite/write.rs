@@ -19,8 +19,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::plan::TablePlan;
 use crate::store::{AppendKeys, PageBounds, Scope, Sql, Stage, Writer};
 
-/// How many pages the write-ahead log may hold before a commit is followed by a checkpoint: what SQLite does by itself.
+/// How many pages the write-ahead log may hold before a checkpoint moves them into the database: what SQLite does by itself.
 const LOG_PAGES: i32 = 1_000;
+
+/// The same while many rows are written: each checkpoint waits for the disk twice, and writes a page again that the next
+/// transaction changes again. [`tidy`] makes up for it.
+const BULK_LOG_PAGES: i32 = 16_000;
 
 /// A transaction begun with BEGIN IMMEDIATE: it holds the write lock from the start, so that it can never fail half-way for
 /// the lack of it.
@@ -30,18 +34,29 @@ pub(super) struct SqliteWriter {
     pub(super) last_keys: HashMap<String, i64>,
     /// Whether text that is not UTF-8 can be stored: not where the database's encoding is UTF-16.
     pub(super) any_text: bool,
-    /// How many pages the write-ahead log held after a commit.
+    /// How many pages the write-ahead log held after the last commit.
     log_pages: Arc<AtomicI32>,
+    /// How many it may.
+    most_log_pages: i32,
     open: bool,
     marked: bool,
     deferred: bool,
 }
 
 impl SqliteWriter {
-    pub(super) fn begin(mut connection: Pooled) -> Result<Self> {
+    /// Begins a transaction that may be one of many.
+    pub(super) fn bulk(connection: Pooled, log_pages: &Arc<AtomicI32>) -> Result<Self> {
+        SqliteWriter::begin(connection, log_pages, BULK_LOG_PAGES)
+    }
+
+    /// Begins a small transaction.
+    pub(super) fn small(connection: Pooled, log_pages: &Arc<AtomicI32>) -> Result<Self> {
+        SqliteWriter::begin(connection, log_pages, LOG_PAGES)
+    }
+
+    fn begin(mut connection: Pooled, log_pages: &Arc<AtomicI32>, most_log_pages: i32) -> Result<Self> {
         // In place of SQLite's own checkpoint, which is part of the COMMIT: with this one the lock is known to be free.
-        let log_pages = Arc::new(AtomicI32::new(0));
-        let pages = Arc::clone(&log_pages);
+        let pages = Arc::clone(log_pages);
         let note = move |_: &mut Wal, count| {
             pages.store(count, Ordering::Relaxed);
             Ok(())
@@ -52,7 +67,8 @@ impl SqliteWriter {
             connection,
             last_keys: HashMap::new(),
             any_text: true,
-            log_pages,
+            log_pages: Arc::clone(log_pages),
+            most_log_pages,
             open: true,
             marked: false,
             deferred: false,
@@ -91,11 +107,22 @@ impl Drop for SqliteWriter {
             log::warn!("ending deferred foreign keys failed: {error}");
         }
         // A checkpoint moves the log into the database; it takes long, but no lock that another writer needs.
-        if self.log_pages.load(Ordering::Relaxed) >= LOG_PAGES
-            && let Err(error) = sqlite.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE)
-        {
-            log::debug!("a checkpoint failed: {error}");
-        }
+        checkpoint(sqlite, &self.log_pages, self.most_log_pages);
+    }
+}
+
+/// Moves the write-ahead log into the database if it is large: for the end of a pull.
+pub(super) fn tidy(connection: &Pooled, log_pages: &AtomicI32) {
+    checkpoint(&connection.sqlite, log_pages, LOG_PAGES);
+}
+
+fn checkpoint(sqlite: &rusqlite::Connection, log_pages: &AtomicI32, most: i32) {
+    if log_pages.load(Ordering::Relaxed) < most {
+        return;
+    }
+    match sqlite.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE) {
+        Ok(_) => log_pages.store(0, Ordering::Relaxed),
+        Err(error) => log::debug!("a checkpoint failed: {error}"),
     }
 }
 
