@@ -18,7 +18,7 @@ const MOST_CREDIT: i64 = 64 << 20;
 const PAGE_BYTES: (usize, usize) = (4 << 10, 8 << 20);
 
 /// What stands around rows and place in a message, at most.
-const AROUND: usize = 4 << 10;
+const AROUND: usize = 1 << 10;
 
 const FAILED: &str = "Failed to fetch records";
 
@@ -30,6 +30,8 @@ pub(super) struct Sending {
     after: Option<Cursor>,
     bounds: PageBounds,
     cut: Cut,
+    /// The longest place that there is room for.
+    place_bytes: usize,
     /// Bytes that may be sent.
     credit: i64,
     /// The columns of the key.
@@ -119,14 +121,18 @@ impl ChannelSession {
             None => self.pass.begin(&table.name, None).map_err(|refused| told(FAILED, refused))?,
         };
         let number = |n: std::num::NonZeroU32| usize::try_from(n.get()).unwrap_or(usize::MAX);
-        let page_bytes = number(fetch.page_bytes).clamp(PAGE_BYTES.0, PAGE_BYTES.1);
-        let record_bytes = self.record_bytes.saturating_sub(page_bytes + PLACE_BYTES + AROUND);
+        // A page that is nearly full, one more record, and the place all go into one message.
+        let message = self.record_bytes;
+        let page_bytes = number(fetch.page_bytes).clamp(PAGE_BYTES.0, PAGE_BYTES.1).min(message / 4);
+        let place_bytes = PLACE_BYTES.min(message / 16);
+        let record_bytes = message.saturating_sub(page_bytes + place_bytes + AROUND);
         Ok(Sending {
             request: fetch.request,
             pull,
             after: fetch.after.clone().map(|place| Cursor { run: place.run, values: place.values }),
             bounds: PageBounds { rows: number(fetch.page_rows).min(self.site.limits().page_rows), bytes: page_bytes },
             cut: Cut { page_bytes, record_bytes },
+            place_bytes,
             credit: i64::from(fetch.window.get()).min(MOST_CREDIT),
             key,
             encoder: PageEncoder::new(table.columns.len(), fetch.compress),
@@ -161,6 +167,7 @@ impl ChannelSession {
         sending.encoder.add(&self.rows, 0..rows, &sending.key, sending.cut);
         let head = PageHead { request: sending.request, sequence: sending.pages, state: page.state, more: page.more };
         let place = page.cursor.as_ref().map(|cursor| Place { run: cursor.run, values: cursor.values.clone() });
+        let place = place.filter(|place| place.encode().is_some_and(|bytes| bytes.len() <= sending.place_bytes));
         if self.rows.size_bytes() > sending.cut.page_bytes.saturating_mul(2) {
             // One large record is no reason to hold its memory any longer.
             self.rows = Rows::default();
