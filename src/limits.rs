@@ -48,11 +48,11 @@ pub struct Limits {
     /// How long a transaction takes in further batches, and how long rows are buffered before they are written, however few
     /// they are. Defaults to 1 s.
     pub commit_time: Duration,
-    /// How long the database's lock is left to other writers after a transaction that another one follows at once, in percent
-    /// of the time that it took. Defaults to 5. A program that waits for the lock as SQLite does looks again every tenth of
-    /// a second: with 5 it gets its turn within a few seconds.
+    /// For how much of its time a pull leaves the database's lock to other writers, in percent, in pauses of 50 ms and more
+    /// between transactions that would follow each other at once. Defaults to 5. A program that waits for the lock as SQLite
+    /// does looks again every tenth of a second: with 5 it gets its turn within a few seconds.
     pub lock_pause_percent: u32,
-    /// The least time for which the lock is left to others then. Defaults to none.
+    /// The least time for which the lock is left to others after each such transaction. Defaults to none.
     pub lock_pause_time: Duration,
     /// After how long without a sign of life a transfer is taken for dead, and what an import or a dry run that was killed
     /// kept for itself is dropped. Defaults to 1 h.
