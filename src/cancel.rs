@@ -53,6 +53,8 @@ impl CancelToken {
 #[derive(Debug, Clone)]
 pub(crate) struct Patience {
     pub(crate) cancel: CancelToken,
+    /// Ends a part of the call, from within it.
+    pub(crate) stop: CancelToken,
     /// When the time is over, and how long it was.
     deadline: Option<(Instant, Duration)>,
 }
@@ -60,12 +62,22 @@ pub(crate) struct Patience {
 impl Patience {
     /// Patience that begins now; without a time it ends only by the token.
     pub(crate) fn new(cancel: CancelToken, allowed: Option<Duration>) -> Self {
-        Patience { cancel, deadline: allowed.map(|allowed| (later(Instant::now(), allowed), allowed)) }
+        Patience {
+            cancel,
+            stop: CancelToken::new(),
+            deadline: allowed.map(|allowed| (later(Instant::now(), allowed), allowed)),
+        }
+    }
+
+    /// The same for a part of the call that can be stopped on its own.
+    pub(crate) fn of_part(&self) -> Self {
+        Patience { stop: CancelToken::new(), ..self.clone() }
     }
 
     /// An error if it is over; `doing` says in the message what was going on.
     pub(crate) fn check(&self, doing: &str) -> Result<()> {
         self.cancel.check(doing)?;
+        self.stop.check(doing)?;
         match self.deadline {
             Some((at, allowed)) if Instant::now() >= at => {
                 let message = format!("{doing} did not end within the {} s of the whole call", in_seconds(allowed));

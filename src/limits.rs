@@ -18,8 +18,8 @@ pub struct Limits {
     /// At about how many bytes of values in memory a page is cut that a rowferry sender sends by itself. The receiver asks for
     /// it. Defaults to 1 MiB.
     pub stream_page_bytes: usize,
-    /// Bytes of such pages that may be on their way or waiting to be written: it bounds the memory of a pull. A single larger
-    /// page goes alone. Defaults to 4 MiB.
+    /// Memory for the rows of such pages that are on their way or wait to be written. A single larger page goes alone. Defaults
+    /// to 8 MiB; more than 64 MiB count as that.
     pub stream_window_bytes: usize,
     /// Largest HTTP head (request line and headers) that is accepted. Defaults to 16 KiB.
     pub head_bytes: usize,
@@ -168,7 +168,7 @@ impl Default for Limits {
             page_bytes: 900_000,
             page_rows: 10_000,
             stream_page_bytes: 1 << 20,
-            stream_window_bytes: 4 << 20,
+            stream_window_bytes: 8 << 20,
             head_bytes: 16 << 10,
             head_fields: 64,
             body_bytes: 1 << 20,

@@ -10,6 +10,7 @@ use tungstenite::protocol::{Role, WebSocketConfig};
 use zeroize::Zeroizing;
 
 use super::auth::{Auth, Pass};
+use super::callback;
 use super::channel::{AGAIN, Channel, Trouble, described};
 use super::keeper::Keeper;
 use super::options::ConnectOptions;
@@ -360,7 +361,31 @@ impl Client {
         patience: &Patience,
         work: impl FnOnce(&mut Channel, &Budget) -> std::result::Result<T, Trouble>,
     ) -> Result<T> {
-        self.on_line(&mut self.shared.lock(), doing, patience, work)
+        let mut line = self.free_line(doing, patience)?;
+        self.on_line(&mut line, doing, patience, work)
+    }
+
+    /// Waits until no other call has the line. A pull has it for as long as a table takes; who calls out of
+    /// [`TransferOptions::on_progress`](crate::TransferOptions::on_progress) would wait for himself.
+    pub(super) fn free_line(&self, doing: &str, patience: &Patience) -> Result<MutexGuard<'_, Line>> {
+        /// How often it is looked.
+        const LOOK: Duration = Duration::from_millis(5);
+        loop {
+            match self.shared.line.try_lock() {
+                Ok(line) => return Ok(line),
+                Err(TryLockError::Poisoned(line)) => return Ok(line.into_inner()),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            if callback::is_inside() {
+                let why = format!("the connection is busy with the pull that called, at {doing}");
+                return Err(Error::new(ErrorKind::InvalidInput, why)
+                    .with_hint("Ask before the pull or after it, or through a second client."));
+            }
+            patience.check(doing)?;
+            self.options.cancel.check(doing)?;
+            self.shared.closing.check(doing)?;
+            std::thread::sleep(LOOK);
+        }
     }
 
     /// Does something with the channel, if there is one. It is no more when that goes wrong in a way that leaves it useless.
@@ -377,7 +402,7 @@ impl Client {
                 return Err(Error::new(ErrorKind::Disconnected, format!("not connected at {doing}: {why}")).with_hint(AGAIN));
             }
         };
-        let cancel = [&self.options.cancel, &self.shared.closing, &patience.cancel];
+        let cancel = [&self.options.cancel, &self.shared.closing, &patience.cancel, &patience.stop];
         let budget = Budget::new(patience.within(self.options.request_timeout), &cancel);
         work(channel, &budget).map_err(|trouble| {
             let is_final = trouble.is_final();

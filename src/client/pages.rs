@@ -2,10 +2,12 @@
 
 use std::num::NonZeroU32;
 use std::sync::MutexGuard;
+use std::time::Instant;
 
 use super::channel::{Channel, Trouble};
 use super::connection::{Client, Line};
 use crate::cancel::Patience;
+use crate::clock;
 use crate::domain::record::Failure;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::Rows;
@@ -14,6 +16,9 @@ use crate::net::Budget;
 use crate::wire::message::{FEATURE_PAGES, refused};
 use crate::wire::native::{Answer, Fetch, Place, Refusal, Request};
 use crate::wire::records::PageLimits;
+
+/// The most that a sender lets itself be allowed at a time.
+const MOST_WINDOW: usize = 64 << 20;
 
 /// The pages of one table, one after the other. Until it is dropped nothing else can be asked through this client: its line is
 /// kept.
@@ -51,6 +56,8 @@ pub(crate) struct StreamedPage {
     pub(crate) state: Option<u64>,
     /// Its size on the wire.
     pub(crate) bytes: u64,
+    /// What it counts until it is [done with](PageStream::done_with).
+    pub(crate) cost: u64,
 }
 
 impl Client {
@@ -69,11 +76,11 @@ impl Client {
         }
         let limits = &self.options.limits;
         let number = |n: usize| NonZeroU32::new(u32::try_from(n).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
-        let window = number(limits.stream_window_bytes);
+        let window = number(limits.stream_window_bytes.min(MOST_WINDOW));
         let page_rows = most.map_or(limits.page_rows, |most| limits.page_rows.min(most as usize));
         let mut stream = PageStream {
             client: self,
-            line: self.shared.lock(),
+            line: self.free_line("the rows of a table", patience)?,
             table,
             key,
             request: 0,
@@ -108,15 +115,25 @@ impl Client {
 impl PageStream<'_> {
     /// Waits for the next page, and adds its rows to `rows`. The last one has none, and says that there is no more.
     pub(crate) fn next(&mut self, rows: &mut Rows, patience: &Patience) -> Result<StreamedPage> {
+        let late = clock::later(Instant::now(), self.client.options.request_timeout);
         loop {
             if self.ended {
                 return Err(self.strange("was asked for more than there is"));
             }
-            let message = self.talk(patience, |channel, budget, late| channel.next_binary(budget, late))?;
-            let size = i64::try_from(message.len()).unwrap_or(i64::MAX);
+            if Instant::now() >= late {
+                return Err(Error::new(ErrorKind::Timeout, format!("no rows of {:?} came in time", self.table.name)));
+            }
+            let message = match self.talk(patience, |channel, budget, late| channel.next_binary(budget, late)) {
+                Ok(message) => message,
+                // All is here: that the end is lost changes nothing.
+                Err(error) if self.last && error.kind() == ErrorKind::Disconnected => return Ok(self.the_end(0)),
+                Err(error) => return Err(error),
+            };
+            let bytes = message.len() as u64;
             match Answer::decode(&message)? {
                 Answer::Page(page) if page.head.request == self.request => {
-                    self.credit = self.credit.saturating_sub(size);
+                    let cost = page.cost();
+                    self.credit = self.credit.saturating_sub(i64::try_from(cost).unwrap_or(i64::MAX));
                     if page.head.sequence != self.pages || page.rows == 0 || self.last {
                         return Err(self.strange("sent pages out of order, or an empty one,"));
                     }
@@ -138,17 +155,16 @@ impl PageStream<'_> {
                         has_more: true,
                         place: page.place,
                         state: Some(page.head.state),
-                        bytes: size.unsigned_abs(),
+                        bytes,
+                        cost,
                     });
                 }
                 Answer::End(end) if end.request == self.request => {
-                    self.ended = true;
                     if end.rows != self.rows {
+                        self.ended = true;
                         return Err(self.strange("sent another number of rows than it says"));
                     }
-                    let bytes = size.unsigned_abs();
-                    let (failures, place) = (Vec::new(), None);
-                    return Ok(StreamedPage { received: 0, failures, has_more: false, place, state: None, bytes });
+                    return Ok(self.the_end(bytes));
                 }
                 Answer::Error(refusal) if refusal.request == self.request => {
                     self.ended = true;
@@ -160,14 +176,20 @@ impl PageStream<'_> {
         }
     }
 
+    fn the_end(&mut self, bytes: u64) -> StreamedPage {
+        self.ended = true;
+        let (failures, place) = (Vec::new(), None);
+        StreamedPage { received: 0, failures, has_more: false, place, state: None, bytes, cost: 0 }
+    }
+
     /// Whether a page may come before the sender is told that more of them are done with.
     pub(crate) fn may_come(&self) -> bool {
         self.credit > 0 || self.last || self.ended
     }
 
-    /// These many bytes of pages are done with.
-    pub(crate) fn done_with(&mut self, bytes: u64) -> Result<()> {
-        self.untold = self.untold.saturating_add(bytes);
+    /// Pages that count so much are done with.
+    pub(crate) fn done_with(&mut self, cost: u64) -> Result<()> {
+        self.untold = self.untold.saturating_add(cost);
         // A message for each page would cost more than it is worth.
         let due = u64::try_from(self.client.options.limits.stream_window_bytes / 8).unwrap_or(u64::MAX);
         let more = u32::try_from(self.untold).unwrap_or(u32::MAX);
@@ -185,6 +207,9 @@ impl PageStream<'_> {
 
     /// Sends a heartbeat if one is due.
     pub(crate) fn keep_open(&mut self) -> Result<()> {
+        if self.client.shared.closing.is_cancelled() {
+            return Err(Error::new(ErrorKind::Cancelled, "it was disconnected here"));
+        }
         let forever = Patience::new(crate::cancel::CancelToken::new(), None);
         self.talk(&forever, |channel, _, _| channel.keep_open())
     }

@@ -31,7 +31,7 @@ pub(super) struct Batch {
     pub(super) received: u64,
     /// Bytes of this table received so far, by this run of the pull.
     pub(super) bytes: u64,
-    /// The size of its pages on the wire.
+    /// What its pages count, where they come by themselves.
     pub(super) size: u64,
     /// The numbers of the sender's snapshots so far, see [`note_state`].
     pub(super) states: Vec<u64>,
@@ -51,7 +51,7 @@ pub(super) enum Arrival {
 /// A batch that is done with: its rows are memory to fill again.
 pub(super) struct Spent {
     pub(super) rows: Rows,
-    /// The size of its pages on the wire.
+    /// What its pages count, where they come by themselves.
     pub(super) size: u64,
 }
 
@@ -216,7 +216,7 @@ impl<'f> Run<'_, 'f> {
             };
             self.under_way = self.under_way.saturating_sub(1);
             self.unspent = self.unspent.saturating_sub(spent.size);
-            if spent.rows.size_bytes() <= self.fetch.limits.batch_bytes {
+            if self.free.len() < BATCHES && spent.rows.size_bytes() <= self.fetch.limits.batch_bytes {
                 self.free.push(spent.rows);
             }
             // Batches are spent in the order in which they came: first those of a stream that is no more.
@@ -286,7 +286,7 @@ impl<'f> Run<'_, 'f> {
         self.fetched.received += page.received;
         self.fetched.pages += 1;
         self.bytes += page.bytes;
-        self.size += page.bytes;
+        self.size += page.cost;
         // The end of a stream is a page of no state.
         if page.received > 0 || !streams {
             note_state(&mut self.fetched.states, page.state.unwrap_or(0));

@@ -221,7 +221,7 @@ impl Pull<'_, '_> {
         }
         self.progress(at, Phase::Started);
         let sender = self.jobs[at].sender.clone();
-        let patience = self.patience.clone();
+        let patience = self.patience.of_part();
         let most = if self.source.is_rowferry() { u32::MAX } else { REFERENCE_RECORDS };
         let mut allowance = std::mem::take(&mut self.allowance);
         let mut comeback = std::mem::replace(&mut self.comeback, Comeback::new(Duration::ZERO));
@@ -246,7 +246,10 @@ impl Pull<'_, '_> {
                 .name("rowferry-fetch".to_owned())
                 .spawn_scoped(threads, move || fetch.run(&arrivals, &to_fill));
             let taken = self.take_all(at, &arriving, &spent, take);
-            // That nobody listens any more is what ends the other thread.
+            // That nobody listens any more is what ends the other thread, wherever it waits.
+            if taken.is_err() {
+                patience.stop.cancel();
+            }
             drop((arriving, spent));
             let fetched = match fetching.map(|thread| thread.join()) {
                 Ok(Ok(fetched)) => fetched,
