@@ -18,6 +18,10 @@ use crate::limits::Limits;
 /// Batches on their way to be written, where the sender does not bound what it sends by itself.
 const BATCHES: usize = 2;
 
+/// How many times the bytes that a sender may send by itself the rows that wait to be written may take in memory: what is
+/// compressed takes more than it had on its way, and so does what is short.
+const UNPACKED: usize = 4;
+
 /// How often a fetch that waits for its batches to be written keeps the connection open.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -103,6 +107,8 @@ struct Run<'r, 'f> {
     /// Batches that are not written yet, and the size of their pages.
     under_way: usize,
     unspent: u64,
+    /// The memory that their rows take.
+    held: usize,
     /// How much of that came in a stream that is no more.
     stale: u64,
     /// Rows to fill again.
@@ -126,6 +132,7 @@ impl Fetch<'_> {
             since: Instant::now(),
             under_way: 0,
             unspent: 0,
+            held: 0,
             stale: 0,
             free: Vec::new(),
         };
@@ -169,6 +176,10 @@ impl<'f> Run<'_, 'f> {
                     &self.fetch.table.name,
                 ));
             }
+            if page.place.is_some() && self.position.as_ref().is_some_and(|position| position.place == page.place) {
+                self.rows.truncate(before);
+                return Err(strange("the other site sends pages that lead no further", &self.fetch.table.name));
+            }
             self.take(page, stream.is_some());
             // A page that came by itself is as large as was asked for.
             let full = stream.is_some()
@@ -195,9 +206,11 @@ impl<'f> Run<'_, 'f> {
 
     /// Waits until there is room for another page. `false` if nobody wants one.
     fn room(&mut self, stream: &mut Option<Box<dyn Stream + 'f>>) -> Result<bool> {
+        let most = self.fetch.limits.stream_window_bytes.saturating_mul(UNPACKED);
         loop {
             let full = match stream {
-                Some(stream) => !stream.may_come(),
+                // What is not read stays with the sender.
+                Some(stream) => !stream.may_come() || self.held >= most,
                 None => self.under_way > BATCHES,
             };
             let spent = match self.spent.try_recv() {
@@ -216,6 +229,7 @@ impl<'f> Run<'_, 'f> {
             };
             self.under_way = self.under_way.saturating_sub(1);
             self.unspent = self.unspent.saturating_sub(spent.size);
+            self.held = self.held.saturating_sub(spent.rows.size_bytes());
             if spent.rows.size_bytes() <= self.fetch.limits.batch_bytes {
                 self.free.push(spent.rows);
             }
@@ -321,6 +335,7 @@ impl<'f> Run<'_, 'f> {
         self.since = Instant::now();
         self.under_way += 1;
         self.unspent += batch.size;
+        self.held += batch.rows.size_bytes();
         self.arrivals.send(Arrival::Batch(batch)).is_ok()
     }
 

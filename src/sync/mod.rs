@@ -24,6 +24,8 @@ mod resume;
 mod resume_tests;
 mod run;
 mod source;
+#[cfg(all(test, feature = "sqlite", feature = "client"))]
+mod stream_tests;
 #[cfg(feature = "client")]
 mod stored;
 mod wait;
