@@ -160,8 +160,8 @@ impl PageStream<'_> {
         }
     }
 
-    /// Waits for the next message that is about this request, or about none. Answers to one that was given up are dropped: those
-    /// that were on their way then. More of them are no accident.
+    /// Waits for the next message that is no answer to another request. Those to one that was given up are dropped as long as
+    /// they may have been on their way then: more of them are no accident.
     fn next_answer(&mut self, patience: &Patience) -> Result<Bytes> {
         let limits = &self.client.options.limits;
         let most = limits.stream_window_bytes.saturating_add(limits.message_bytes);
@@ -174,7 +174,7 @@ impl PageStream<'_> {
         self.talk(patience, |channel, budget, late| {
             loop {
                 let message = channel.next_binary(budget, late)?;
-                if request_of(&message).is_none_or(|of| of == request) {
+                if request_of(&message) == Some(request) || Answer::decode(&message).is_err() {
                     return Ok(message);
                 }
                 strays = strays.saturating_add(message.len());
