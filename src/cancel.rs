@@ -19,7 +19,14 @@ use crate::error::{Error, ErrorKind, Result};
 /// assert!(token.is_cancelled());
 /// ```
 #[derive(Debug, Clone, Default)]
-pub struct CancelToken(Arc<AtomicBool>);
+pub struct CancelToken(Arc<Flag>);
+
+#[derive(Debug, Default)]
+struct Flag {
+    cancelled: AtomicBool,
+    /// Cancels this one, too.
+    parent: Option<CancelToken>,
+}
 
 impl CancelToken {
     /// A token that nobody has cancelled.
@@ -27,14 +34,19 @@ impl CancelToken {
         CancelToken::default()
     }
 
+    /// A token for a part of the call: it is cancelled with this one, and can be cancelled alone.
+    pub(crate) fn child(&self) -> Self {
+        CancelToken(Arc::new(Flag { cancelled: AtomicBool::new(false), parent: Some(self.clone()) }))
+    }
+
     /// Asks for the end.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.0.cancelled.store(true, Ordering::SeqCst);
     }
 
     /// Whether the end was asked for.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.0.cancelled.load(Ordering::SeqCst) || self.0.parent.as_ref().is_some_and(CancelToken::is_cancelled)
     }
 
     /// An error if the end was asked for; `doing` says in the message what was going on.
@@ -53,8 +65,6 @@ impl CancelToken {
 #[derive(Debug, Clone)]
 pub(crate) struct Patience {
     pub(crate) cancel: CancelToken,
-    /// Ends a part of the call, from within it.
-    pub(crate) stop: CancelToken,
     /// When the time is over, and how long it was.
     deadline: Option<(Instant, Duration)>,
 }
@@ -62,22 +72,17 @@ pub(crate) struct Patience {
 impl Patience {
     /// Patience that begins now; without a time it ends only by the token.
     pub(crate) fn new(cancel: CancelToken, allowed: Option<Duration>) -> Self {
-        Patience {
-            cancel,
-            stop: CancelToken::new(),
-            deadline: allowed.map(|allowed| (later(Instant::now(), allowed), allowed)),
-        }
+        Patience { cancel, deadline: allowed.map(|allowed| (later(Instant::now(), allowed), allowed)) }
     }
 
-    /// The same for a part of the call that can be stopped on its own.
-    pub(crate) fn of_part(&self) -> Self {
-        Patience { stop: CancelToken::new(), ..self.clone() }
+    /// That of a part of the call: it has the same time, and a token that can be cancelled alone.
+    pub(crate) fn child(&self) -> Self {
+        Patience { cancel: self.cancel.child(), deadline: self.deadline }
     }
 
     /// An error if it is over; `doing` says in the message what was going on.
     pub(crate) fn check(&self, doing: &str) -> Result<()> {
         self.cancel.check(doing)?;
-        self.stop.check(doing)?;
         match self.deadline {
             Some((at, allowed)) if Instant::now() >= at => {
                 let message = format!("{doing} did not end within the {} s of the whole call", in_seconds(allowed));
@@ -112,6 +117,18 @@ mod tests {
         clone.cancel();
         assert_eq!(token.check("waiting").map_err(|error| error.kind()), Err(ErrorKind::Cancelled));
         assert!(!CancelToken::new().is_cancelled());
+    }
+
+    #[test]
+    fn a_part_ends_alone_and_with_the_whole() {
+        let token = CancelToken::new();
+        let (one, other) = (token.child(), token.child());
+        one.cancel();
+        assert!(one.child().is_cancelled() && !other.is_cancelled() && !token.is_cancelled());
+        token.cancel();
+        assert!(other.is_cancelled());
+        let over = Patience::new(CancelToken::new(), Some(Duration::ZERO));
+        assert_eq!(over.child().check("waiting").map_err(|error| error.kind()), Err(ErrorKind::Timeout));
     }
 
     #[test]

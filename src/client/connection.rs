@@ -402,7 +402,7 @@ impl Client {
                 return Err(Error::new(ErrorKind::Disconnected, format!("not connected at {doing}: {why}")).with_hint(AGAIN));
             }
         };
-        let cancel = [&self.options.cancel, &self.shared.closing, &patience.cancel, &patience.stop];
+        let cancel = [&self.options.cancel, &self.shared.closing, &patience.cancel];
         let budget = Budget::new(patience.within(self.options.request_timeout), &cancel);
         work(channel, &budget).map_err(|trouble| {
             let is_final = trouble.is_final();

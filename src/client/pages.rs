@@ -2,20 +2,23 @@
 
 use std::num::NonZeroU32;
 use std::sync::MutexGuard;
-use std::time::Instant;
+
+use tungstenite::Bytes;
 
 use super::channel::{Channel, Trouble};
 use super::connection::{Client, Line};
 use crate::cancel::Patience;
-use crate::clock;
 use crate::domain::record::Failure;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::Budget;
 use crate::wire::message::{FEATURE_PAGES, refused};
-use crate::wire::native::{Answer, Fetch, Place, Refusal, Request};
+use crate::wire::native::{Answer, Fetch, Place, Refusal, Request, request_of};
 use crate::wire::records::PageLimits;
+
+/// A page's memory that is allowed in any case: a sender does not cut them as small as one may wish.
+const LEAST_PAGE: usize = 1 << 20;
 
 /// The most that a sender lets itself be allowed at a time.
 const MOST_WINDOW: usize = 64 << 20;
@@ -29,6 +32,8 @@ pub(crate) struct PageStream<'c> {
     /// The columns of its key.
     key: Vec<usize>,
     request: u32,
+    /// Most rows of a page.
+    page_rows: u32,
     /// Pages and rows that came.
     pages: u32,
     rows: u64,
@@ -77,13 +82,14 @@ impl Client {
         let limits = &self.options.limits;
         let number = |n: usize| NonZeroU32::new(u32::try_from(n).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
         let window = number(limits.stream_window_bytes.min(MOST_WINDOW));
-        let page_rows = most.map_or(limits.page_rows, |most| limits.page_rows.min(most as usize));
+        let page_rows = number(most.map_or(limits.page_rows, |most| limits.page_rows.min(most as usize)));
         let mut stream = PageStream {
             client: self,
             line: self.free_line("the rows of a table", patience)?,
             table,
             key,
             request: 0,
+            page_rows: page_rows.get(),
             pages: 0,
             rows: 0,
             credit: window.get().into(),
@@ -100,7 +106,7 @@ impl Client {
                     after,
                     records,
                     page_bytes: number(limits.stream_page_bytes),
-                    page_rows: number(page_rows),
+                    page_rows,
                     window,
                     compress: !channel.is_local(),
                 };
@@ -115,63 +121,52 @@ impl Client {
 impl PageStream<'_> {
     /// Waits for the next page, and adds its rows to `rows`. The last one has none, and says that there is no more.
     pub(crate) fn next(&mut self, rows: &mut Rows, patience: &Patience) -> Result<StreamedPage> {
-        let late = clock::later(Instant::now(), self.client.options.request_timeout);
-        loop {
-            if self.ended {
-                return Err(self.strange("was asked for more than there is"));
+        if self.ended {
+            return Err(self.strange("was asked for more than there is"));
+        }
+        let message = match self.next_answer(patience) {
+            Ok(message) => message,
+            // All is here: that the end is lost changes nothing.
+            Err(error) if self.last && error.kind() == ErrorKind::Disconnected => return Ok(self.the_end(0)),
+            Err(error) => return Err(error),
+        };
+        let bytes = message.len() as u64;
+        match Answer::decode(&message)? {
+            Answer::Page(page) => {
+                let cost = page.cost();
+                self.credit = self.credit.saturating_sub(i64::try_from(cost).unwrap_or(i64::MAX));
+                if page.head.sequence != self.pages || page.rows == 0 || self.last {
+                    return Err(self.strange("sent pages out of order, or an empty one,"));
+                }
+                let bounds = PageLimits { records: self.page_rows.into(), bytes: self.page_memory() };
+                let failures = page.read(self.table.columns.len(), &self.key, bounds, rows)?;
+                self.pages = self.pages.wrapping_add(1);
+                self.rows = self.rows.saturating_add(page.rows.into());
+                if !page.head.more {
+                    self.last = true;
+                    let done = Request::Done { request: self.request }.encode()?;
+                    self.talk(patience, |channel, budget, late| channel.send_binary(done, budget, late))?;
+                }
+                Ok(StreamedPage {
+                    received: page.rows.into(),
+                    failures,
+                    has_more: true,
+                    place: page.place,
+                    state: Some(page.head.state),
+                    bytes,
+                    cost,
+                })
             }
-            if Instant::now() >= late {
-                return Err(Error::new(ErrorKind::Timeout, format!("no rows of {:?} came in time", self.table.name)));
+            Answer::End(end) => {
+                let page = self.the_end(bytes);
+                match end.rows == self.rows {
+                    true => Ok(page),
+                    false => Err(self.strange("sent another number of rows than it says")),
+                }
             }
-            let message = match self.talk(patience, |channel, budget, late| channel.next_binary(budget, late)) {
-                Ok(message) => message,
-                // All is here: that the end is lost changes nothing.
-                Err(error) if self.last && error.kind() == ErrorKind::Disconnected => return Ok(self.the_end(0)),
-                Err(error) => return Err(error),
-            };
-            let bytes = message.len() as u64;
-            match Answer::decode(&message)? {
-                Answer::Page(page) if page.head.request == self.request => {
-                    let cost = page.cost();
-                    self.credit = self.credit.saturating_sub(i64::try_from(cost).unwrap_or(i64::MAX));
-                    if page.head.sequence != self.pages || page.rows == 0 || self.last {
-                        return Err(self.strange("sent pages out of order, or an empty one,"));
-                    }
-                    let limits = &self.client.options.limits;
-                    let most = u64::try_from(limits.page_rows).unwrap_or(u64::MAX);
-                    // Even a record of many short columns takes no more than a few times its bytes in memory.
-                    let bounds = PageLimits { records: most, bytes: limits.message_bytes.saturating_mul(4) };
-                    let failures = page.read(self.table.columns.len(), &self.key, bounds, rows)?;
-                    self.pages = self.pages.wrapping_add(1);
-                    self.rows = self.rows.saturating_add(page.rows.into());
-                    if !page.head.more {
-                        self.last = true;
-                        let done = Request::Done { request: self.request }.encode()?;
-                        self.talk(patience, |channel, budget, late| channel.send_binary(done, budget, late))?;
-                    }
-                    return Ok(StreamedPage {
-                        received: page.rows.into(),
-                        failures,
-                        has_more: true,
-                        place: page.place,
-                        state: Some(page.head.state),
-                        bytes,
-                        cost,
-                    });
-                }
-                Answer::End(end) if end.request == self.request => {
-                    if end.rows != self.rows {
-                        self.ended = true;
-                        return Err(self.strange("sent another number of rows than it says"));
-                    }
-                    return Ok(self.the_end(bytes));
-                }
-                Answer::Error(refusal) if refusal.request == self.request => {
-                    self.ended = true;
-                    return Err(self.refused(&refusal));
-                }
-                // The answer to something that was given up.
-                Answer::Page(_) | Answer::End(_) | Answer::Error(_) => {}
+            Answer::Error(refusal) => {
+                self.ended = true;
+                Err(self.refused(&refusal))
             }
         }
     }
@@ -180,6 +175,38 @@ impl PageStream<'_> {
         self.ended = true;
         let (failures, place) = (Vec::new(), None);
         StreamedPage { received: 0, failures, has_more: false, place, state: None, bytes, cost: 0 }
+    }
+
+    /// Waits for the next message that is no answer to another request. Those to one that was given up are dropped as long as
+    /// they may have been on their way then: more of them are no accident.
+    fn next_answer(&mut self, patience: &Patience) -> Result<Bytes> {
+        let limits = &self.client.options.limits;
+        let most = limits.stream_window_bytes.saturating_add(limits.message_bytes);
+        let (request, table) = (self.request, self.table);
+        let strange = || {
+            let why = format!("the other site goes on with what was given up, in place of the rows of {:?}", table.name);
+            Trouble::Lost(Error::new(ErrorKind::Protocol, why))
+        };
+        let mut strays = 0usize;
+        self.talk(patience, |channel, budget, late| {
+            loop {
+                let message = channel.next_binary(budget, late)?;
+                if request_of(&message) == Some(request) || Answer::decode(&message).is_err() {
+                    return Ok(message);
+                }
+                strays = strays.saturating_add(message.len());
+                if strays > most {
+                    return Err(strange());
+                }
+            }
+        })
+    }
+
+    /// How much memory the rows of a page may take: as much as was asked for, and a last row beyond that which just fits into a
+    /// message. What the cells of that row take beside its bytes is far less than the rest.
+    fn page_memory(&self) -> usize {
+        let limits = &self.client.options.limits;
+        limits.message_bytes.saturating_add(limits.stream_page_bytes.max(LEAST_PAGE).saturating_mul(2))
     }
 
     /// Whether a page may come before the sender is told that more of them are done with.
@@ -205,13 +232,13 @@ impl PageStream<'_> {
         Ok(())
     }
 
-    /// Sends a heartbeat if one is due.
+    /// Sends a heartbeat if one is due. An error if the client was disconnected here meanwhile: whoever did waits for the line.
     pub(crate) fn keep_open(&mut self) -> Result<()> {
-        if self.client.shared.closing.is_cancelled() {
-            return Err(Error::new(ErrorKind::Cancelled, "it was disconnected here"));
-        }
         let forever = Patience::new(crate::cancel::CancelToken::new(), None);
-        self.talk(&forever, |channel, _, _| channel.keep_open())
+        self.talk(&forever, |channel, budget, late| {
+            budget.slice(late).map_err(Trouble::Failed)?;
+            channel.keep_open()
+        })
     }
 
     fn talk<T>(

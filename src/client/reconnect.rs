@@ -69,7 +69,7 @@ impl Client {
 
     fn connect_again(&self, back: &ComeBack, patience: &Patience) -> Result<Channel> {
         let options = &self.options;
-        let cancel = [&options.cancel, &self.shared.closing, &patience.cancel, &patience.stop];
+        let cancel = [&options.cancel, &self.shared.closing, &patience.cancel];
         let pass = back.auth.pass()?;
         let budget = Budget::new(patience.within(options.connect_timeout), &cancel);
         let (socket, _) = open(&self.url, &pass, std::slice::from_ref(&back.prefix), options, &budget)?;

@@ -26,6 +26,8 @@ mod run;
 mod source;
 #[cfg(feature = "client")]
 mod stored;
+#[cfg(all(test, feature = "sqlite", feature = "client"))]
+mod stream_tests;
 mod wait;
 
 pub(crate) use approval::Approval;

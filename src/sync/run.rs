@@ -9,6 +9,7 @@ use super::prepare::Group;
 use super::progress::Phase;
 use super::pull::{Job, Pull};
 use super::resume::{passes, waits_for};
+use crate::cancel::CancelToken;
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::import::{Direct, Finish, Import, Lock, Mark, Staged, Step, apply_group};
@@ -26,6 +27,15 @@ enum Take<'b> {
     Batch(&'b Batch),
     /// The next batch is not there yet: nothing may be locked while waiting for it.
     Wait,
+}
+
+/// Ends what goes on with this token when it is dropped.
+struct EndsWhenDropped(CancelToken);
+
+impl Drop for EndsWhenDropped {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
 }
 
 impl Pull<'_, '_> {
@@ -221,7 +231,7 @@ impl Pull<'_, '_> {
         }
         self.progress(at, Phase::Started);
         let sender = self.jobs[at].sender.clone();
-        let patience = self.patience.of_part();
+        let patience = self.patience.child();
         let most = if self.source.is_rowferry() { u32::MAX } else { REFERENCE_RECORDS };
         let mut allowance = std::mem::take(&mut self.allowance);
         let mut comeback = std::mem::replace(&mut self.comeback, Comeback::new(Duration::ZERO));
@@ -241,16 +251,15 @@ impl Pull<'_, '_> {
         // While one batch is written, the next ones arrive. What is under way is bounded by what comes back as spent.
         let (arrivals, arriving) = channel::<Arrival>();
         let (spent, to_fill) = channel::<Spent>();
+        let wanted = EndsWhenDropped(patience.cancel.clone());
         let (fetched, taken) = std::thread::scope(|threads| {
             let fetching = std::thread::Builder::new()
                 .name("rowferry-fetch".to_owned())
                 .spawn_scoped(threads, move || fetch.run(&arrivals, &to_fill));
             let taken = self.take_all(at, &arriving, &spent, take);
-            // That nobody listens any more is what ends the other thread, wherever it waits.
-            if taken.is_err() {
-                patience.stop.cancel();
-            }
-            drop((arriving, spent));
+            // What ends the other thread if it has not come to its end: also if it waits for a page that never comes, and also if
+            // the caller's own code has panicked.
+            drop((arriving, spent, wanted));
             let fetched = match fetching.map(|thread| thread.join()) {
                 Ok(Ok(fetched)) => fetched,
                 Ok(Err(_)) => Err(Error::new(ErrorKind::System, "the thread that fetches pages died")),

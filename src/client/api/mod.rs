@@ -201,7 +201,7 @@ impl Api {
     fn answer(&self, question: &Question, patience: &Patience) -> Result<Option<HttpAnswer>> {
         let mut line = self.lock();
         let time = patience.within(question.time.min(self.options.request_timeout));
-        let budget = Budget::new(time, &[&self.options.cancel, &patience.cancel, &patience.stop]);
+        let budget = Budget::new(time, &[&self.options.cancel, &patience.cancel]);
         let first = line.found.unwrap_or(0);
         let answer = self.send(&line, first, question, &budget)?;
         if !answer::is_no_route(&answer) {

@@ -90,6 +90,11 @@ pub(super) fn open(frame: &[u8]) -> Result<(Kind, u32, Reader<'_>)> {
     Ok((kind, request, Reader::new(&signed[HEAD..])))
 }
 
+/// The request that a message says it is about, read before anything else of it is looked at; `None` if it is too short to be one.
+pub fn request_of(frame: &[u8]) -> Option<u32> {
+    frame.get(4..HEAD)?.try_into().ok().map(u32::from_le_bytes)
+}
+
 /// Reads the fields of a message one after the other.
 #[derive(Debug)]
 pub(super) struct Reader<'f> {

@@ -13,7 +13,7 @@ mod place;
 #[cfg(test)]
 mod tests;
 
-pub use frame::VERSION;
+pub use frame::{VERSION, request_of};
 pub use message::{Answer, CODE_BYTES, End, Fetch, Refusal, Request, TEXT_BYTES};
 pub use page::{Page, PageEncoder, PageHead};
 pub use place::{PLACE_BYTES, Place};
