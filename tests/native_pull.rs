@@ -15,7 +15,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use rowferry::{
-    Auth, Client, ConnectOptions, Direction, Limits, Report, Server, ServerHandle, Site, Strategy as Choice, TransferOptions, Value,
+    Auth, Client, ConnectOptions, Direction, Report, Server, ServerHandle, Site, Strategy as Choice, TransferOptions, Value,
 };
 use rusqlite::params_from_iter;
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -32,15 +32,14 @@ impl Sender {
         Sender { there, server }
     }
 
-    fn client(&self, url: &str, limits: Limits) -> Client {
-        let session = self.there.site.sessions().create(Direction::Send).unwrap();
-        let options = ConnectOptions::default().heartbeat(None).limits(limits);
-        Client::connect(url, Auth::code(session.code()), options).unwrap()
-    }
-
     fn pull(&self, here: &Site, options: TransferOptions<'_>) -> Report {
-        self.client(self.server.url(), Limits::default()).transfer_all(here, options).unwrap()
+        client(&self.there.site, self.server.url()).transfer_all(here, options).unwrap()
     }
+}
+
+fn client(there: &Site, url: &str) -> Client {
+    let session = there.sessions().create(Direction::Send).unwrap();
+    Client::connect(url, Auth::code(session.code()), ConnectOptions::default().heartbeat(None)).unwrap()
 }
 
 fn value() -> impl Strategy<Value = Value> {
@@ -51,7 +50,8 @@ fn value() -> impl Strategy<Value = Value> {
             vec(any::<u8>(), 0..40),
             // Around the length at which text is written in another way, and what compresses.
             (120usize..140, any::<u8>()).prop_map(|(length, byte)| vec![byte; length]),
-            select(vec![&b""[..], b"\0", b"a\0b", b"\xff\xfe", b"\xed\xa0\x80", b"007", b"1e3", b" 5 "]).prop_map(<[u8]>::to_vec),
+            select(vec![&b""[..], b"\0", b"a\0b", b"\xff\xfe", b"\xed\xa0\x80", b"007", b"1e3", b" 5 "])
+                .prop_map(<[u8]>::to_vec),
         ]
     };
     prop_oneof![
@@ -141,14 +141,16 @@ fn tables_around_the_size_of_a_page() {
     }
 }
 
-/// A proxy that cuts its first connection after so many bytes from the server. It counts them.
-fn proxy(to: SocketAddr, cut: usize) -> (String, Arc<AtomicUsize>) {
+/// A proxy that cuts its first connection after so many bytes from the server. It counts them, and its connections.
+fn proxy(to: SocketAddr, cut: usize) -> (String, Arc<AtomicUsize>, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let count = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&count);
+    let connections = Arc::new(AtomicUsize::new(0));
+    let (counted, numbered) = (Arc::clone(&count), Arc::clone(&connections));
     std::thread::spawn(move || {
-        for (at, client) in listener.incoming().map_while(Result::ok).enumerate() {
+        for client in listener.incoming().map_while(Result::ok) {
+            let at = numbered.fetch_add(1, Ordering::SeqCst);
             let Ok(server) = TcpStream::connect(to) else { return };
             let (from, into) = (client.try_clone().unwrap(), server.try_clone().unwrap());
             let (counted, left) = (Arc::clone(&counted), if at == 0 { cut } else { usize::MAX });
@@ -156,7 +158,7 @@ fn proxy(to: SocketAddr, cut: usize) -> (String, Arc<AtomicUsize>) {
             std::thread::spawn(move || forward(server, client, left, &counted));
         }
     });
-    (url, count)
+    (url, count, connections)
 }
 
 fn forward(mut from: TcpStream, mut to: TcpStream, mut left: usize, count: &AtomicUsize) {
@@ -182,9 +184,10 @@ fn a_connection_that_is_cut_at_any_byte_is_one_pull() {
         "CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT); INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd'), (5, 'e')",
     );
     let rows = sender.there.rows("SELECT * FROM t");
+    let (site, address) = (sender.there.site.clone(), sender.server.local_addr());
     let pull = |here: &Fixture, cut: usize| {
-        let (url, count) = proxy(sender.server.local_addr(), cut);
-        let client = sender.client(&url, Limits::default());
+        let (url, count, connections) = proxy(address, cut);
+        let client = client(&site, &url);
         let joined = count.load(Ordering::SeqCst);
         let options = TransferOptions::new().strategy(Choice::Append).append_again(true).batch_size(2);
         let report = client.transfer_all(&here.site, options.retry_time(Duration::from_secs(30))).unwrap();
@@ -193,6 +196,7 @@ fn a_connection_that_is_cut_at_any_byte_is_one_pull() {
         assert!(report.error.is_none(), "cut after {cut} bytes: {report:?}");
         assert_eq!((report.outcome.created, report.outcome.total()), (5, 5), "cut after {cut} bytes: {report:?}");
         assert_eq!(here.rows("SELECT v FROM t ORDER BY id").len(), 5, "cut after {cut} bytes");
+        assert_eq!(connections.load(Ordering::SeqCst), if cut == usize::MAX { 1 } else { 2 }, "cut after {cut} bytes");
         (joined, all)
     };
     let here = Fixture::new("");
@@ -201,7 +205,7 @@ fn a_connection_that_is_cut_at_any_byte_is_one_pull() {
     assert!(joined < all && all < joined + 4_000, "{joined} {all}");
     let next = AtomicUsize::new(joined);
     std::thread::scope(|threads| {
-        for _ in 0..6 {
+        for _ in 0..12 {
             threads.spawn(|| {
                 let here = Fixture::new("");
                 loop {

@@ -1,7 +1,7 @@
 //! The client: one connection to another site, and the calls on it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
@@ -58,6 +58,8 @@ pub struct Client {
 
 pub(super) struct Shared {
     line: Mutex<Line>,
+    /// Calls that wait for the line.
+    waiting: AtomicUsize,
     pub(super) connected: AtomicBool,
     /// The last answer did not come in time: perhaps nothing comes any more, and nobody has noticed.
     pub(super) doubtful: AtomicBool,
@@ -170,6 +172,7 @@ impl Client {
         let back = auth.to_come_back(ticket.as_ref()).map(|auth| ComeBack { auth, prefix });
         let shared = Arc::new(Shared {
             line: Mutex::new(Line::Open(Box::new(channel))),
+            waiting: AtomicUsize::new(0),
             connected: AtomicBool::new(true),
             doubtful: AtomicBool::new(false),
             closing: CancelToken::new(),
@@ -360,7 +363,10 @@ impl Client {
         patience: &Patience,
         work: impl FnOnce(&mut Channel, &Budget) -> std::result::Result<T, Trouble>,
     ) -> Result<T> {
-        self.on_line(&mut self.shared.lock(), doing, patience, work)
+        self.shared.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut line = self.shared.lock();
+        self.shared.waiting.fetch_sub(1, Ordering::SeqCst);
+        self.on_line(&mut line, doing, patience, work)
     }
 
     /// Does something with the channel, if there is one. It is no more when that goes wrong in a way that leaves it useless.
@@ -415,6 +421,11 @@ impl Shared {
     pub(super) fn lock(&self) -> MutexGuard<'_, Line> {
         // A panic in a call leaves at worst a connection whose next answer is not understood, which is an error then.
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a call waits for the line.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
     }
 
     pub(super) fn lose(&self, line: &mut Line, why: &str) {

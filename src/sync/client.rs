@@ -160,4 +160,8 @@ impl Stream for PageStream<'_> {
     fn keep_open(&mut self) -> Result<()> {
         PageStream::keep_open(self)
     }
+
+    fn gives_way(&mut self) -> bool {
+        PageStream::gives_way(self)
+    }
 }

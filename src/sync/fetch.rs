@@ -222,6 +222,10 @@ impl<'f> Run<'_, 'f> {
                     Err(RecvTimeoutError::Disconnected) => return Ok(false),
                     Err(RecvTimeoutError::Timeout) => {
                         self.fetch.patience.check("fetching pages")?;
+                        let goes_on = self.position.is_some();
+                        if goes_on && stream.as_mut().is_some_and(|stream| stream.gives_way()) {
+                            *stream = None;
+                        }
                         stream.as_mut().map_or(Ok(()), |stream| stream.keep_open())?;
                         continue;
                     }

@@ -24,10 +24,10 @@ mod resume;
 mod resume_tests;
 mod run;
 mod source;
-#[cfg(all(test, feature = "sqlite", feature = "client"))]
-mod stream_tests;
 #[cfg(feature = "client")]
 mod stored;
+#[cfg(all(test, feature = "sqlite", feature = "client"))]
+mod stream_tests;
 mod wait;
 
 pub(crate) use approval::Approval;

@@ -69,7 +69,8 @@ impl Peer {
         let Some(what) = event.strip_prefix("request:") else {
             let about = json!({"rowferry": {"version": 1, "site": SITE, "features": ["pages"], "ticket": TICKET}});
             let response = if event == "phx_join" { about } else { json!({}) };
-            return self.text(&json!([null, reference, topic, "phx_reply", {"status": "ok", "response": response}]).to_string());
+            return self
+                .text(&json!([null, reference, topic, "phx_reply", {"status": "ok", "response": response}]).to_string());
         };
         let count = |name: &str| self.tables.iter().find(|(table, _)| *table == name).map_or(0, |(_, count)| *count);
         let table = payload["table"].as_str().unwrap_or_default();
