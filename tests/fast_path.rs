@@ -325,9 +325,12 @@ fn a_missing_parent_takes_no_other_record_down() {
 #[test]
 fn a_function_that_fails_takes_no_other_record_down() {
     let mut tables = Vec::new();
-    for (key, end) in
-        [("INTEGER PRIMARY KEY", ""), ("TEXT PRIMARY KEY", ""), ("TEXT PRIMARY KEY", "WITHOUT ROWID"), ("TEXT NOT NULL UNIQUE", "")]
-    {
+    for (key, end) in [
+        ("INTEGER PRIMARY KEY", ""),
+        ("TEXT PRIMARY KEY", ""),
+        ("TEXT PRIMARY KEY", "WITHOUT ROWID"),
+        ("TEXT NOT NULL UNIQUE", ""),
+    ] {
         for (more, index) in [
             ("", "CREATE INDEX i ON t(json_extract(doc, '$.a'))"),
             ("", "CREATE UNIQUE INDEX i ON t(json_extract(doc, '$.a'))"),
@@ -348,16 +351,19 @@ fn a_function_that_fails_takes_no_other_record_down() {
             let records = |version: i64| {
                 let mut records = rowferry::Records::new(["id", "doc", "n"]);
                 for id in 1..=250 {
-                    let doc = if id % 110 == 0 { format!("{{{version}") } else { format!("{{\"a\": {}}}", id * 10 + version) };
+                    let doc =
+                        if id % 110 == 0 { format!("{{{version}") } else { format!("{{\"a\": {}}}", id * 10 + version) };
                     let key = if is_integer { Value::Integer(id) } else { id.to_string().into() };
                     records.push([key, doc.into(), (id * 10 + version).into()]);
                 }
                 records
             };
             let malformed = [110, 220].map(|id| (vec![Value::Integer(id)], "refused", None, "malformed JSON".to_owned()));
-            for (strategy, version, expected) in
-                [(Choice::Overwrite, 0, [248, 0, 0, 0]), (Choice::Overwrite, 1, [0, 248, 0, 0]), (Choice::Skip, 2, [0, 0, 0, 248])]
-            {
+            for (strategy, version, expected) in [
+                (Choice::Overwrite, 0, [248, 0, 0, 0]),
+                (Choice::Overwrite, 1, [0, 248, 0, 0]),
+                (Choice::Skip, 2, [0, 0, 0, 248]),
+            ] {
                 let records = records(version);
                 let options = rowferry::TransferOptions::new().strategy(strategy);
                 let outcome = fixture.site.import_records("t", &records, options).unwrap().outcome;
@@ -389,7 +395,9 @@ fn a_function_that_is_missing_fails_the_table() {
         (from..from + 300).for_each(|id| records.push([id, id, id].map(Value::Integer)));
         match fixture.site.import_records("t", &records, rowferry::TransferOptions::new()) {
             Ok(report) => assert_eq!((report.outcome.created, from), (300, 0)),
-            Err(error) => assert_eq!((error.to_string().contains("unknown function: theirs()"), from), (true, 300), "{error}"),
+            Err(error) => {
+                assert_eq!((error.to_string().contains("unknown function: theirs()"), from), (true, 300), "{error}")
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The client: one connection to another site, and the calls on it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
@@ -10,7 +10,6 @@ use tungstenite::protocol::{Role, WebSocketConfig};
 use zeroize::Zeroizing;
 
 use super::auth::{Auth, Pass};
-use super::callback;
 use super::channel::{AGAIN, Channel, Trouble, described};
 use super::keeper::Keeper;
 use super::options::ConnectOptions;
@@ -59,6 +58,8 @@ pub struct Client {
 
 pub(super) struct Shared {
     line: Mutex<Line>,
+    /// Calls that wait for the line.
+    waiting: AtomicUsize,
     pub(super) connected: AtomicBool,
     /// The last answer did not come in time: perhaps nothing comes any more, and nobody has noticed.
     pub(super) doubtful: AtomicBool,
@@ -171,6 +172,7 @@ impl Client {
         let back = auth.to_come_back(ticket.as_ref()).map(|auth| ComeBack { auth, prefix });
         let shared = Arc::new(Shared {
             line: Mutex::new(Line::Open(Box::new(channel))),
+            waiting: AtomicUsize::new(0),
             connected: AtomicBool::new(true),
             doubtful: AtomicBool::new(false),
             closing: CancelToken::new(),
@@ -361,12 +363,14 @@ impl Client {
         patience: &Patience,
         work: impl FnOnce(&mut Channel, &Budget) -> std::result::Result<T, Trouble>,
     ) -> Result<T> {
-        let mut line = self.free_line(doing, patience)?;
-        self.on_line(&mut line, doing, patience, work)
+        self.shared.waiting.fetch_add(1, Ordering::SeqCst);
+        let line = self.free_line(doing, patience);
+        self.shared.waiting.fetch_sub(1, Ordering::SeqCst);
+        self.on_line(&mut *line?, doing, patience, work)
     }
 
-    /// Waits until no other call has the line. A pull has it for as long as a table takes; who calls out of
-    /// [`TransferOptions::on_progress`](crate::TransferOptions::on_progress) would wait for himself.
+    /// Waits until no other call has the line. A pull has it while pages come; when it waits for those to be written, it gives
+    /// way.
     pub(super) fn free_line(&self, doing: &str, patience: &Patience) -> Result<MutexGuard<'_, Line>> {
         /// How often it is looked.
         const LOOK: Duration = Duration::from_millis(5);
@@ -375,11 +379,6 @@ impl Client {
                 Ok(line) => return Ok(line),
                 Err(TryLockError::Poisoned(line)) => return Ok(line.into_inner()),
                 Err(TryLockError::WouldBlock) => {}
-            }
-            if callback::is_inside() {
-                let why = format!("the connection is busy with the pull that called, at {doing}");
-                return Err(Error::new(ErrorKind::InvalidInput, why)
-                    .with_hint("Ask before the pull or after it, or through a second client."));
             }
             patience.check(doing)?;
             self.options.cancel.check(doing)?;
@@ -440,6 +439,11 @@ impl Shared {
     pub(super) fn lock(&self) -> MutexGuard<'_, Line> {
         // A panic in a call leaves at worst a connection whose next answer is not understood, which is an error then.
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a call waits for the line.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
     }
 
     pub(super) fn lose(&self, line: &mut Line, why: &str) {

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::MutexGuard;
+use std::time::{Duration, Instant};
 
 use tungstenite::Bytes;
 
@@ -22,6 +23,9 @@ const LEAST_PAGE: usize = 1 << 20;
 
 /// The most that a sender lets itself be allowed at a time.
 const MOST_WINDOW: usize = 64 << 20;
+
+/// For how long a new stream lets calls that wait already go first.
+const TURN: Duration = Duration::from_millis(100);
 
 /// The pages of one table, one after the other. Until it is dropped nothing else can be asked through this client: its line is
 /// kept.
@@ -83,6 +87,11 @@ impl Client {
         let number = |n: usize| NonZeroU32::new(u32::try_from(n).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
         let window = number(limits.stream_window_bytes.min(MOST_WINDOW));
         let page_rows = number(most.map_or(limits.page_rows, |most| limits.page_rows.min(most as usize)));
+        // A lock is not fair: whoever waited while the stream before gave way has its turn first.
+        let since = Instant::now();
+        while self.shared.is_awaited() && since.elapsed() < TURN {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let mut stream = PageStream {
             client: self,
             line: self.free_line("the rows of a table", patience)?,
@@ -239,6 +248,14 @@ impl PageStream<'_> {
             budget.slice(late).map_err(Trouble::Failed)?;
             channel.keep_open()
         })
+    }
+
+    /// Gives way if a call waits for the line, and says whether it does: then nothing more comes of this stream. The sender is not
+    /// told, so that the next stream goes on with the same pull.
+    pub(crate) fn gives_way(&mut self) -> bool {
+        let gives_way = self.client.shared.is_awaited();
+        self.ended |= gives_way;
+        gives_way
     }
 
     fn talk<T>(

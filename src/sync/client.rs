@@ -162,4 +162,8 @@ impl Stream for PageStream<'_> {
     fn keep_open(&mut self) -> Result<()> {
         PageStream::keep_open(self)
     }
+
+    fn gives_way(&mut self) -> bool {
+        PageStream::gives_way(self)
+    }
 }

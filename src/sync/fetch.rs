@@ -169,7 +169,10 @@ impl<'f> Run<'_, 'f> {
                     &self.fetch.table.name,
                 ));
             }
-            if page.place.is_some() && self.position.as_ref().is_some_and(|position| position.place == page.place) {
+            if page.received > 0
+                && page.place.is_some()
+                && self.position.as_ref().is_some_and(|position| position.place == page.place)
+            {
                 self.rows.truncate(before);
                 return Err(strange("the other site sends pages that lead no further", &self.fetch.table.name));
             }
@@ -213,6 +216,10 @@ impl<'f> Run<'_, 'f> {
                     Err(RecvTimeoutError::Disconnected) => return Ok(false),
                     Err(RecvTimeoutError::Timeout) => {
                         self.fetch.patience.check("fetching pages")?;
+                        let goes_on = self.position.is_some();
+                        if goes_on && stream.as_mut().is_some_and(|stream| stream.gives_way()) {
+                            *stream = None;
+                        }
                         stream.as_mut().map_or(Ok(()), |stream| stream.keep_open())?;
                         continue;
                     }

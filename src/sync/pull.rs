@@ -223,9 +223,6 @@ impl Pull<'_, '_> {
             approval: job.report.approval,
         };
         if let Some(call) = &mut self.options.progress {
-            #[cfg(feature = "client")]
-            crate::client::call_back(|| call(&progress));
-            #[cfg(not(feature = "client"))]
             call(&progress);
         }
         self.done += usize::from(phase == Phase::Finished);

@@ -89,6 +89,12 @@ pub(crate) trait Stream {
 
     /// Keeps the connection open while no page is waited for.
     fn keep_open(&mut self) -> Result<()>;
+
+    /// Whether it has given way to another call that waits for the connection, while no page is waited for: the stream is over
+    /// then, and another one goes on. The call may be one of whoever is to take the pages, who would take none until then.
+    fn gives_way(&mut self) -> bool {
+        false
+    }
 }
 
 /// A place in a sender's table, right behind a record: where a pull goes on.

@@ -331,7 +331,6 @@ fn a_pull_that_waits_for_a_page_can_be_cancelled() {
         }
     }));
     assert_eq!(pulled.error().kind(), ErrorKind::Cancelled, "{}", pulled.error());
-    println!("a pull that waited ended {:?} after it was cancelled", since.unwrap().elapsed());
     assert!(world.client.is_connected());
     // The sender was told, and the next pull goes on over the same connection.
     let pulled = world.pull();
@@ -416,11 +415,31 @@ fn a_database_that_becomes_locked_ends_the_pull() {
     assert_eq!(world.connections.load(Ordering::SeqCst), 1);
 }
 
+/// The caller's own code asks the same client while pages wait to be written: the pull gives way, and goes on.
+#[test]
+fn the_sender_can_be_asked_in_the_middle_of_a_table() {
+    let limits = Limits { stream_window_bytes: 1, commit_rows: 1, ..Limits::default() };
+    let world = World::with(limits, quick().request_timeout(EVER), |fetch, peer| peer.honest(fetch, 1..EVIL + 1));
+    let mut asked = 0;
+    let pulled = world.pull_with(TransferOptions::new().on_progress(|progress| {
+        if progress.table == "evil" && progress.phase == Phase::Receiving {
+            assert_eq!(world.client.get_count("zebras").unwrap(), 2);
+            asked += 1;
+        }
+    }));
+    assert!(pulled.0.is_clean() && asked > 0, "{:?}", pulled.0);
+    assert_eq!((world.ids("evil").len(), pulled.evil().outcome.created), (6, 6));
+    let heard = world.heard.lock().unwrap();
+    assert!(!heard.iter().any(|request| matches!(request, Request::Cancel { .. })), "it is one pull: {heard:?}");
+    drop(heard);
+    world.others_came(&pulled);
+}
+
 /// Whoever disconnects while a table is pulled waits for no page, wherever the pull is.
 #[test]
 fn a_client_can_disconnect_in_the_middle() {
     for window in [1, 4 << 20] {
-        let limits = Limits { stream_window_bytes: window, ..Limits::default() };
+        let limits = Limits { stream_window_bytes: window, commit_rows: 1, ..Limits::default() };
         let world = World::with(limits, quick().request_timeout(EVER), |fetch, peer| {
             for at in 0..3u32 {
                 peer.say(page(fetch.request, at, i64::from(at)..i64::from(at) + 1, true));
