@@ -395,7 +395,7 @@ fn numbers_that_compare_equal_are_told_apart() {
             let create = ["fast", "slow"].map(|t| format!("CREATE TABLE {t}(id INTEGER PRIMARY KEY, v {declared})"));
             let careful = "CREATE TRIGGER careful AFTER UPDATE ON slow BEGIN SELECT 1; END";
             let fixture = common::Fixture::new(&format!("{}; {careful};", create.join(";")));
-            let mut records = |values: &mut dyn Iterator<Item = &Value>| {
+            let records = |values: &mut dyn Iterator<Item = &Value>| {
                 let mut records = rowferry::Records::new(["id", "v"]);
                 (1i64..).zip(values).for_each(|(id, value)| records.push([id.into(), value.clone()]));
                 let [fast, slow] = ["fast", "slow"].map(|table| {
