@@ -1,65 +1,112 @@
 //! Imports of decoded rows against SQLite's own limit on the same rows in the same run.
 //!
 //! The limit is one statement between two attached files, `INSERT INTO t SELECT ... FROM src.t WHERE true [ON CONFLICT ...]`:
-//! no importer can do with less. Each case is measured in turn with its limit, so that a machine that is slow for a while
-//! is slow for both; the ratio of the medians is printed at the end. Run with `cargo bench --bench import`.
+//! no importer can do with less. Where all rows are equal already, it is that of rows that differ, because SQLite's statement
+//! does not look. Each run measures the limit and right after it the import, so that a machine that is slow for a while is slow
+//! for both; what is printed is the median of the runs' ratios, with the smallest and the largest.
 //!
 //! What exact counts cost is measured apart, on the narrow table, where a row is cheapest and they weigh most: the importer's
 //! upsert of many rows, which asks a function of each row that exists and compares its columns, against the same upsert
 //! without. Everything else, such as how values are bound, is the same on both sides.
+//!
+//! Run with `cargo bench --bench import`; `--runs N` measures N times (10 if nothing is said), and `ROWFERRY_BENCH_SCALE=10` a
+//! tenth of the rows.
 
 #[path = "common/mod.rs"]
 mod common;
 
-use std::cell::RefCell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use common::{Content, NARROW, Table, WIDE, median, scale};
-use criterion::Criterion;
+use common::ratio::{Times, verdict};
+use common::{Content, NARROW, Table, WIDE, scale};
 use rowferry::{Records, Site, Strategy, TransferOptions, Value};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-/// What is there before the import.
-#[derive(Clone, Copy, PartialEq)]
-enum Before {
-    Nothing,
-    OtherRows,
-    SameRows,
+/// What is imported into what.
+struct Case {
+    name: &'static str,
+    strategy: Strategy,
+    before: Content,
+    /// What the limit's statement finds.
+    limit_before: Content,
+    /// The ratio to the limit that is aimed at, at most: of the narrow table and of the wide one.
+    targets: [Option<f64>; 2],
 }
 
-fn main() {
-    let mut criterion = Criterion::default().configure_from_args().sample_size(10).measurement_time(Duration::from_secs(1));
-    let mut ratios = Vec::new();
-    for table in [NARROW, WIDE] {
+const CASES: [Case; 5] = [
+    Case {
+        name: "into empty",
+        strategy: Strategy::Overwrite,
+        before: Content::Empty,
+        limit_before: Content::Empty,
+        targets: [Some(1.10), Some(1.0)],
+    },
+    Case {
+        name: "overwrite, all differ",
+        strategy: Strategy::Overwrite,
+        before: Content::Changed,
+        limit_before: Content::Changed,
+        targets: [Some(1.05), Some(0.65)],
+    },
+    Case {
+        name: "overwrite, all equal",
+        strategy: Strategy::Overwrite,
+        before: Content::Source,
+        limit_before: Content::Changed,
+        targets: [None, None],
+    },
+    Case {
+        name: "merge, all differ",
+        strategy: Strategy::Merge,
+        before: Content::Changed,
+        limit_before: Content::Changed,
+        targets: [None, None],
+    },
+    Case {
+        name: "skip all",
+        strategy: Strategy::Skip,
+        before: Content::Source,
+        limit_before: Content::Source,
+        targets: [Some(1.25), None],
+    },
+];
+
+/// What is aimed at: how much longer an upsert takes for its exact counts, at most.
+const COUNTS_TARGET: f64 = 1.10;
+
+fn main() -> ExitCode {
+    let Some(runs) = runs() else {
+        eprintln!("usage: [--runs N]");
+        return ExitCode::from(2);
+    };
+    println!("{runs} runs: medians, with the least and the most ratio.");
+    println!("\n{:<7} {:<24} {:>9} {:>9} {:>6}", "table", "case", "limit", "import", "ratio");
+    for (table, target) in [(NARROW, 0), (WIDE, 1)] {
         let bench = Bench::new(table);
-        for (case, strategy, before) in [
-            ("into empty", Strategy::Overwrite, Before::Nothing),
-            ("overwrite, all differ", Strategy::Overwrite, Before::OtherRows),
-            ("overwrite, all equal", Strategy::Overwrite, Before::SameRows),
-            ("merge, all differ", Strategy::Merge, Before::OtherRows),
-            ("skip all", Strategy::Skip, Before::SameRows),
-        ] {
-            if let Some((limit, ours)) = bench.measure(&mut criterion, case, strategy, before) {
-                ratios.push(line(bench.table.name, case, limit, ours));
-            }
+        for case in &CASES {
+            bench.measure(case, runs, case.targets[target]);
         }
         if bench.table.name == NARROW.name {
-            for (case, before) in [("counts, into empty", Before::Nothing), ("counts, all differ", Before::OtherRows)] {
-                if let Some((uncounted, counted)) = bench.measure_counts(&mut criterion, case, before) {
-                    ratios.push(line(bench.table.name, case, uncounted, counted));
-                }
+            for (name, before) in [("counts, into empty", Content::Empty), ("counts, all differ", Content::Changed)] {
+                bench.measure_counts(name, before, runs);
             }
         }
     }
-    println!("\n{:<8} {:<24} {:>9} {:>9} {:>6}", "table", "case", "limit", "import", "ratio");
-    ratios.iter().for_each(|line| println!("{line}"));
-    criterion.final_summary();
+    ExitCode::SUCCESS
 }
 
-fn line(table: &str, case: &str, limit: u64, ours: u64) -> String {
-    format!("{table:<8} {case:<24} {limit:>6} ms {ours:>6} ms {:>6.2}", ours as f64 / limit as f64)
+/// How often each case is measured.
+fn runs() -> Option<usize> {
+    // Cargo adds the word `--bench`.
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => Some(10),
+        ["--runs", number] => number.parse().ok().filter(|runs| *runs > 0),
+        _ => None,
+    }
 }
 
 struct Bench {
@@ -72,30 +119,40 @@ impl Bench {
     fn new(table: Table) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let rows = table.rows / scale();
-        for (file, content) in [("source.db", Content::Source), ("other.db", Content::Changed), ("empty.db", Content::Empty)]
-        {
-            table.make(&folder.path().join(file), rows, content);
+        let mut bench = Bench { folder, table, records: Records::new([""; 0]) };
+        for content in [Content::Source, Content::Changed, Content::Empty] {
+            bench.table.make(&bench.file(content), rows, content);
         }
-        let records = read(&folder.path().join("source.db"));
-        Bench { folder, table, records }
+        bench.records = read(&bench.file(Content::Source));
+        bench
     }
 
-    /// A copy of the database as it is before the import.
-    fn prepare(&self, before: Before) -> TempDir {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let file = match before {
-            Before::Nothing => "empty.db",
-            Before::OtherRows => "other.db",
-            Before::SameRows => "source.db",
-        };
-        std::fs::copy(self.folder.path().join(file), folder.path().join("target.db")).expect("a copy");
-        folder
+    fn file(&self, content: Content) -> PathBuf {
+        self.folder.path().join(match content {
+            Content::Source => "source.db",
+            Content::Changed => "other.db",
+            Content::Empty => "empty.db",
+        })
     }
 
-    fn import(&self, folder: &TempDir, strategy: Strategy) -> Duration {
-        let site = Site::open(folder.path().join("target.db")).expect("a site");
+    /// A file with this content to write to, in a folder of its own.
+    fn target(&self, content: Content) -> (TempDir, PathBuf) {
+        let folder = tempfile::tempdir_in(self.folder.path()).expect("a temporary folder");
+        let path = folder.path().join("target.db");
+        std::fs::copy(self.file(content), &path).expect("a copy");
+        (folder, path)
+    }
+
+    fn limit(&self, case: &Case) -> Duration {
+        let (_folder, path) = self.target(case.limit_before);
+        self.table.limit(&self.file(Content::Source), &path, case.strategy)
+    }
+
+    fn import(&self, case: &Case) -> Duration {
+        let (_folder, path) = self.target(case.before);
+        let site = Site::open(path).expect("a site");
         let began = Instant::now();
-        let options = TransferOptions::new().strategy(strategy).batch_size(5_000);
+        let options = TransferOptions::new().strategy(case.strategy).batch_size(5_000);
         let report = site.import_records("t", &self.records, options).expect("an import");
         let took = began.elapsed();
         assert_eq!(report.outcome.total(), self.records.rows.len() as u64);
@@ -103,46 +160,37 @@ impl Bench {
         took
     }
 
-    fn measure(&self, criterion: &mut Criterion, case: &str, strategy: Strategy, before: Before) -> Option<(u64, u64)> {
-        let limit = |folder: &TempDir| {
-            self.table.limit(&self.folder.path().join("source.db"), &folder.path().join("target.db"), strategy)
+    fn measure(&self, case: &Case, runs: usize, target: Option<f64>) {
+        self.compare(case.name, runs, target, || self.limit(case), || self.import(case));
+    }
+
+    fn measure_counts(&self, name: &str, before: Content, runs: usize) {
+        let upsert = |counted| {
+            let (_folder, path) = self.target(before);
+            self.table.upsert(&path, &self.records, counted)
         };
-        let import = |folder: &TempDir| self.import(folder, strategy);
-        self.compare(criterion, case, before, [("limit", &limit), ("import", &import)])
+        self.compare(name, runs, Some(COUNTS_TARGET), || upsert(false), || upsert(true));
     }
 
-    fn measure_counts(&self, criterion: &mut Criterion, case: &str, before: Before) -> Option<(u64, u64)> {
-        let upsert = |folder: &TempDir, counted| self.table.upsert(&folder.path().join("target.db"), &self.records, counted);
-        let (without, with) = (|folder: &TempDir| upsert(folder, false), |folder: &TempDir| upsert(folder, true));
-        self.compare(criterion, case, before, [("uncounted", &without), ("counted", &with)])
-    }
-
-    /// Measures two ways from the same beginning; gives their medians.
-    fn compare(&self, criterion: &mut Criterion, case: &str, before: Before, ways: [Way<'_>; 2]) -> Option<(u64, u64)> {
-        let mut group = criterion.benchmark_group(format!("{} {case}", self.table.name));
-        let medians = ways.map(|(name, work)| {
-            let times = RefCell::new(Vec::new());
-            group.bench_function(name, |bencher| {
-                bencher.iter_custom(|iterations| {
-                    let mut sum = Duration::ZERO;
-                    for _ in 0..iterations {
-                        let took = work(&self.prepare(before));
-                        times.borrow_mut().push(took);
-                        sum += took;
-                    }
-                    sum
-                });
-            });
-            median(times.into_inner())
-        });
-        group.finish();
-        let [one, other] = medians;
-        Some((one?, other?))
+    /// Measures two ways in turn, and prints how the second one stands to the first.
+    fn compare(
+        &self,
+        name: &str,
+        runs: usize,
+        target: Option<f64>,
+        limit: impl Fn() -> Duration,
+        ours: impl Fn() -> Duration,
+    ) {
+        let (mut limits, mut times) = (Times::default(), Times::default());
+        for _ in 0..runs {
+            limits.push(limit());
+            times.push(ours());
+        }
+        let ratio = times.ratio_to(&limits);
+        let (limit, took, verdict) = (limits.median_ms(), times.median_ms(), verdict(ratio.median, target));
+        println!("{:<7} {name:<24} {limit:>6.0} ms {took:>6.0} ms {ratio}  {verdict}", self.table.name);
     }
 }
-
-/// What is measured, and its name.
-type Way<'w> = (&'w str, &'w dyn Fn(&TempDir) -> Duration);
 
 fn read(path: &Path) -> Records {
     let sqlite = Connection::open(path).expect("a database");

@@ -1,5 +1,7 @@
-//! What the benchmarks share: the tables that are measured, and SQLite's own limit on them.
+//! What the benchmarks share: the tables that are measured, SQLite's own limit on them, and how times stand to it.
 #![allow(dead_code)] // Each benchmark uses a part of it.
+
+pub mod ratio;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -178,12 +180,6 @@ fn parameter(value: Option<ValueRef<'_>>) -> ToSqlOutput<'_> {
         Some(ValueRef::Text(v)) => Sqlite::Text(v),
         Some(ValueRef::Blob(v)) => Sqlite::Blob(v),
     })
-}
-
-/// The middle one of these times, in milliseconds.
-pub fn median(mut times: Vec<Duration>) -> Option<u64> {
-    times.sort();
-    times.get(times.len() / 2).map(|time| time.as_millis() as u64)
 }
 
 /// `ROWFERRY_BENCH_SCALE=10` measures a tenth of the rows.

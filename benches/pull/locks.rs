@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use rowferry::Strategy;
 use rusqlite::{Connection, ErrorCode};
 
+use crate::common::ratio::Times;
 use crate::common::{Content, NARROW, Table, WIDE, scale};
 use crate::pair::{Manners, Sender, pull_from};
-use crate::ratio::Times;
 
 /// What the other writer waits for a lock, at most, at the 99th percentile of a polite pull.
 const TARGET: Duration = Duration::from_millis(100);

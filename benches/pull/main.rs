@@ -19,7 +19,6 @@ mod locks;
 mod memory;
 mod others;
 mod pair;
-mod ratio;
 mod relay;
 mod standard;
 

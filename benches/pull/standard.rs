@@ -7,10 +7,10 @@ use rowferry::Strategy;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
+use crate::common::ratio::{Ratio, Times, verdict};
 use crate::common::{BLOBS, Content, NARROW, Table, WIDE, scale};
 use crate::others::{self, Other};
 use crate::pair::{Manners, Pulled, Sender, pull_from, pull_once};
-use crate::ratio::{Ratio, Times, verdict};
 use crate::relay;
 
 /// What is pulled into what.

@@ -31,6 +31,9 @@ pub enum Affinity {
     Any,
 }
 
+/// The least integer as a double.
+const LEAST: f64 = i64::MIN as f64;
+
 /// What becomes of a value in a column.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Fit {
@@ -72,6 +75,14 @@ impl Affinity {
     /// Whether the column stores numbers of both classes as they come, so that 1 and 1.0 stand in it side by side.
     pub fn keeps_all(self) -> bool {
         matches!(self, Affinity::Blob | Affinity::Any)
+    }
+
+    /// Whether SQLite calls this value equal to one of the other class, and the column holds both of them: so it is with the
+    /// least integer, which as a double is not made an integer. Columns that [keep all](Affinity::keeps_all) have more such
+    /// values and are not asked.
+    pub fn has_twin(self, value: ValueRef<'_>) -> bool {
+        let is_least = matches!(value, ValueRef::Integer(i64::MIN)) || matches!(value, ValueRef::Real(v) if v == LEAST);
+        is_least && matches!(self, Affinity::Integer | Affinity::Numeric)
     }
 
     /// Whether a value of this class is stored as it is, whatever it is: the answer of [`fit`] to most values, for little.

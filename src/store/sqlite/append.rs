@@ -10,9 +10,9 @@ use std::ops::Range;
 
 use uuid::Uuid;
 
-use super::apply::{Batch, Column, bound, equals, insert, row_exists};
+use super::apply::{Batch, Column, bound, equals, has_row, insert};
 use super::cells;
-use super::dialect::{failed, quote, quote_all};
+use super::dialect::{failed, quote, quote_all, refusal};
 use super::write::SqliteWriter;
 use crate::domain::record::{Failure, Reason, Tally};
 use crate::domain::schema::UniqueKind;
@@ -57,9 +57,9 @@ pub(super) fn append(
                 None if has_key(plan, &batch, row) => Key::Taken,
                 None => Key::None,
             },
-            AppendKeys::Make => find_key(writer, &batch, &values)?,
+            AppendKeys::Make => find_key(writer, &batch, row, &values)?,
         };
-        let new = match (key, lost) {
+        let mut new = match (key, lost) {
             (Key::Existing(key), _) => {
                 tally.outcome.skipped += 1;
                 if remembers {
@@ -79,15 +79,17 @@ pub(super) fn append(
             (Key::New(key), None) => Some(key),
             (Key::None, None) => None,
         };
-        if let (Some(key), Identity::Key { incoming, .. }) = (&new, &plan.identity) {
-            for (at, value) in incoming.iter().zip(key) {
-                values[*at] = Some(value.clone());
-            }
+        let mut written = insert_new(writer, &batch, new.as_deref(), &mut values);
+        if keys == AppendKeys::Make
+            && written.as_ref().is_err_and(|error| refusal(error) == Some(Reason::UniqueConflict))
+            && writer.last_keys.remove(&plan.table.name).is_some()
+            && let Key::New(next) = find_key(writer, &batch, row, &values)?
+        {
+            // The number may have been taken by a trigger since the last one was given.
+            written = insert_new(writer, &batch, Some(&next), &mut values);
+            new = Some(next);
         }
-        let present: Vec<&Column> = batch.columns.iter().filter(|c| values[c.incoming].is_some()).collect();
-        let written: Vec<ValueRef<'_>> =
-            present.iter().filter_map(|c| values[c.incoming].as_ref()).map(Value::as_ref).collect();
-        match insert(writer, &batch, &present, &written) {
+        match written {
             Ok(0) => tally.fail(batch.left_out(row)),
             Ok(_) => {
                 tally.outcome.created += 1;
@@ -101,6 +103,23 @@ pub(super) fn append(
     Ok(())
 }
 
+/// Inserts the record with these values under a new key.
+fn insert_new(
+    writer: &SqliteWriter,
+    batch: &Batch<'_>,
+    key: Option<&[Value]>,
+    values: &mut [Option<Value>],
+) -> rusqlite::Result<usize> {
+    if let (Some(key), Identity::Key { incoming, .. }) = (key, &batch.plan.identity) {
+        for (at, value) in incoming.iter().zip(key) {
+            values[*at] = Some(value.clone());
+        }
+    }
+    let present: Vec<&Column> = batch.columns.iter().filter(|c| values[c.incoming].is_some()).collect();
+    let written: Vec<ValueRef<'_>> = present.iter().filter_map(|c| values[c.incoming].as_ref()).map(Value::as_ref).collect();
+    insert(writer, batch, &present, &written)
+}
+
 pub(super) fn append_keys(
     writer: &mut SqliteWriter,
     plan: &TablePlan,
@@ -112,7 +131,7 @@ pub(super) fn append_keys(
     for row in range {
         // A parent that is missing so far may get its key later.
         let (values, _) = followed(writer, &batch, scope, row)?;
-        match find_key(writer, &batch, &values)? {
+        match find_key(writer, &batch, row, &values)? {
             Key::New(key) => remember(writer, &batch, scope, row, &key, false)?,
             Key::Existing(key) => remember(writer, &batch, scope, row, &key, true)?,
             Key::None | Key::Taken => {}
@@ -195,9 +214,9 @@ pub(super) fn has_key(plan: &TablePlan, batch: &Batch<'_>, row: usize) -> bool {
     }
 }
 
-fn find_key(writer: &mut SqliteWriter, batch: &Batch<'_>, values: &[Option<Value>]) -> Result<Key> {
+fn find_key(writer: &mut SqliteWriter, batch: &Batch<'_>, row: usize, values: &[Option<Value>]) -> Result<Key> {
     let plan = batch.plan;
-    let Identity::Key { columns, incoming, nullable } = &plan.identity else {
+    let Identity::Key { columns, incoming, .. } = &plan.identity else {
         return Ok(Key::None);
     };
     let names: Vec<String> = columns.iter().map(|at| plan.table.columns[*at].name.clone()).collect();
@@ -208,7 +227,7 @@ fn find_key(writer: &mut SqliteWriter, batch: &Batch<'_>, values: &[Option<Value
         true => vec![None; columns.len()],
         false => incoming.iter().map(|at| values[*at].clone()).collect(),
     };
-    if *nullable && old.iter().flatten().any(Value::is_null) {
+    if !has_key(plan, batch, row) {
         return Ok(Key::None);
     }
     if let [name] = &names[..] {
@@ -233,7 +252,7 @@ fn find_key(writer: &mut SqliteWriter, batch: &Batch<'_>, values: &[Option<Value
             key[at] = new;
         }
     }
-    let taken = row_exists(writer, &plan.table.name, &names, &key.iter().map(Value::as_ref).collect::<Vec<_>>())?;
+    let taken = has_row(writer, &plan.table.name, &names, &key.iter().map(Value::as_ref).collect::<Vec<_>>())?;
     Ok(if taken { Key::Taken } else { Key::New(key) })
 }
 
@@ -373,7 +392,10 @@ fn encode(key: &[Value]) -> Vec<u8> {
         cells::put(
             &mut bytes,
             Some(match value {
-                Value::Real(v) if *v == (*v as i64) as f64 => ValueRef::Integer(*v as i64),
+                // As integers end in front of 2^63, so do doubles that are one.
+                Value::Real(v) if *v < 9_223_372_036_854_775_808.0 && *v == (*v as i64) as f64 => {
+                    ValueRef::Integer(*v as i64)
+                }
                 value => value.as_ref(),
             }),
         );
@@ -392,14 +414,71 @@ fn decode(mut bytes: &[u8]) -> Option<Vec<Value>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::strategy::Strategy;
 
     #[test]
     fn keys_round_trip_as_bytes() {
         let key = vec![Value::Null, 5.into(), Value::Real(1.5), "a".into(), Value::Blob(vec![0, 255])];
         assert_eq!(decode(&encode(&key)), Some(key));
         assert_eq!(encode(&[Value::Real(7.0)]), encode(&[7.into()]));
+        assert_eq!(encode(&[Value::Real(-9_223_372_036_854_775_808.0)]), encode(&[i64::MIN.into()]));
+        assert_ne!(encode(&[Value::Real(9_223_372_036_854_775_808.0)]), encode(&[i64::MAX.into()]));
+        assert_ne!(encode(&[Value::Real(1e300)]), encode(&[i64::MAX.into()]));
         assert_eq!(decode(b"i\0\0\0\x08abc"), None);
         assert_eq!(decode(b"-"), None);
+    }
+
+    /// Appends these records to `t`; gives how many were created, and how many pragmas that took.
+    fn append_to_t(sql: &str, keys: impl Iterator<Item = Value>) -> (u64, usize) {
+        use std::sync::Arc;
+        use std::sync::atomic::{AtomicUsize, Ordering};
+
+        use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+
+        use crate::plan::table::{ExtraColumns, plan_table};
+        use crate::store::{Writer, sqlite::SqliteStore};
+
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(folder.path().join("site.db"), &crate::Limits::default()).unwrap();
+        let mut writer = SqliteWriter::bulk(store.pools.writer().unwrap(), &store.log_pages).unwrap();
+        writer.connection.sqlite.execute_batch(sql).unwrap();
+        let table = writer.schema("t").unwrap().unwrap();
+        let plan = plan_table(&table, &table, Strategy::Append, ExtraColumns::Refuse).unwrap();
+        let mut rows = Rows::new(2);
+        keys.for_each(|key| rows.push([key.as_ref(), ValueRef::Text(b"a")]));
+        let pragmas = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&pragmas);
+        let count = move |context: AuthContext<'_>| {
+            counter.fetch_add(usize::from(matches!(context.action, AuthAction::Pragma { .. })), Ordering::Relaxed);
+            Authorization::Allow
+        };
+        writer.connection.sqlite.authorizer(Some(count)).unwrap();
+        let mut tally = Tally::new(10);
+        let range = 0..rows.len();
+        super::append(&mut writer, &plan, &Scope::new(), AppendKeys::Make, &rows, range, &mut tally).unwrap();
+        writer.connection.sqlite.authorizer(None::<fn(AuthContext<'_>) -> Authorization>).unwrap();
+        assert_eq!(tally.outcome.failures, []);
+        (tally.outcome.created, pragmas.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn a_number_that_a_trigger_took_is_not_given_again() {
+        for key in ["INTEGER PRIMARY KEY", "INTEGER PRIMARY KEY AUTOINCREMENT", "INT PRIMARY KEY"] {
+            let sql = format!(
+                "CREATE TABLE t(id {key}, note TEXT);
+                 CREATE TRIGGER log AFTER INSERT ON t WHEN NEW.note <> 'log' BEGIN
+                   INSERT INTO t(id, note) SELECT max(id) + 1, 'log' FROM t;
+                 END;"
+            );
+            assert_eq!(append_to_t(&sql, (1..=4).map(Value::Integer)).0, 4, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_record_does_not_have_its_table_inspected() {
+        let uuids = (0..50).map(|_| Uuid::now_v7().to_string().into());
+        let (created, pragmas) = append_to_t("CREATE TABLE t(id TEXT PRIMARY KEY, note TEXT)", uuids);
+        assert!(created == 50 && pragmas < 50, "{created} created, {pragmas} pragmas");
     }
 
     #[test]

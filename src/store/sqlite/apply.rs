@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use super::dialect::{Parameter, borrowed, column_of, failed, of_run, quote, quote_all, refusal};
 use super::inspect;
-use super::settle::settle;
+use super::settle::{Settled, settle};
 use super::upsert::Upsert;
 use super::write::SqliteWriter;
 use crate::domain::record::{Failure, Reason, Tally};
@@ -43,11 +43,11 @@ pub(super) struct Column {
 fn class_of(cell: Cell) -> u8 {
     match cell {
         Cell::Null => 1,
-        Cell::Integer(_) => 2,
+        Cell::Integer(v) if v != i64::MIN => 2,
         Cell::Real(v) if v.is_normal() => 4,
         Cell::Text { .. } => 8,
         Cell::Blob { .. } => 16,
-        Cell::Absent | Cell::Real(_) => 0,
+        Cell::Absent | Cell::Integer(_) | Cell::Real(_) => 0,
     }
 }
 
@@ -153,13 +153,16 @@ impl<'b> Batch<'b> {
         })
     }
 
-    /// Whether the record can go through the fast path: all its columns are there and fit, and its key has no NULL.
+    /// Whether the record can go through the fast path: all its columns are there and fit, its key has no NULL, and each value
+    /// differs from those that SQLite says it differs from.
     fn is_plain(&self, row: usize) -> bool {
         let (cells, bytes) = self.rows.cells(row);
         self.columns.iter().all(|column| {
             let cell = cells[column.incoming];
             column.held & class_of(cell) != 0
-                || cell.value(bytes).is_some_and(|value| !(column.in_key && value.is_null()) && self.holds(column, value))
+                || cell.value(bytes).is_some_and(|value| {
+                    !(column.in_key && value.is_null()) && self.holds(column, value) && !column.affinity.has_twin(value)
+                })
         })
     }
 
@@ -205,9 +208,11 @@ fn is_utf8(value: ValueRef<'_>) -> bool {
 
 /// Whether a row has these values in these columns. A table that does not exist has none.
 pub(super) fn row_exists(writer: &SqliteWriter, table: &str, columns: &[String], values: &[ValueRef<'_>]) -> Result<bool> {
-    if inspect::schema(&writer.connection.sqlite, table)?.is_none() {
-        return Ok(false);
-    }
+    Ok(inspect::schema(&writer.connection.sqlite, table)?.is_some() && has_row(writer, table, columns, values)?)
+}
+
+/// The same of a table that exists.
+pub(super) fn has_row(writer: &SqliteWriter, table: &str, columns: &[String], values: &[ValueRef<'_>]) -> Result<bool> {
     let sql = format!("SELECT EXISTS(SELECT 1 FROM {} WHERE {})", quote(table), equals(columns.iter().map(String::as_str)));
     let mut statement = writer.connection.sqlite.prepare_cached(&sql).map_err(failed)?;
     statement.query_row(bound(values.iter().copied()), |row| row.get(0)).map_err(failed)
@@ -237,10 +242,14 @@ pub(super) fn apply(
     };
     let batch = Batch::new(writer, plan, rows);
     let careful_only = inspect::has_triggers(&writer.connection.sqlite, &plan.table.name)?;
+    let settled = match careful_only || inspect::has_followers(&writer.connection.sqlite, &plan.table, key)? {
+        true => Settled::First,
+        false => Settled::All,
+    };
     let mut upsert = Upsert::new(writer, &batch, key, range.len());
     let key = key_columns(&batch, key);
     let mut write = |plain: &mut Vec<usize>, tally: &mut Tally| {
-        settle(writer, &batch, &key, plain, tally)?;
+        settle(writer, &batch, &key, settled, plain, tally)?;
         if careful_only {
             plain.iter().try_for_each(|row| careful(writer, &batch, *row, tally))?;
         } else {
@@ -291,7 +300,7 @@ pub(super) fn careful(writer: &SqliteWriter, batch: &Batch<'_>, row: usize, tall
             || key_columns(batch, key).iter().zip(&key_values).all(|(column, value)| batch.holds(column, *value));
         if batch.plan.strategy == Strategy::Skip && holds_key() {
             let names: Vec<String> = key.iter().map(|at| batch.plan.table.columns[*at].name.clone()).collect();
-            if row_exists(writer, &batch.plan.table.name, &names, &key_values)? {
+            if has_row(writer, &batch.plan.table.name, &names, &key_values)? {
                 tally.outcome.skipped += 1;
                 return Ok(());
             }

@@ -185,6 +185,28 @@ pub(super) fn has_triggers(sqlite: &Connection, table: &str) -> Result<bool> {
     sqlite.prepare_cached(sql).and_then(|mut statement| statement.query_row([table], |row| row.get(0))).map_err(failed)
 }
 
+/// Whether rows may refer to columns of this table that are not in its key (columns at `key`), and follow when those change.
+pub(super) fn has_followers(sqlite: &Connection, table: &TableSchema, key: &[usize]) -> Result<bool> {
+    let in_key = |name: &String| table.column_index(name).is_some_and(|at| key.contains(&at));
+    // Only what is unique can be referred to.
+    let mut others = table.unique.iter().filter(|set| set.kind == UniqueKind::Full && !set.columns.iter().all(in_key));
+    if others.next().is_none() {
+        return Ok(false);
+    }
+    let sql = "SELECT f.\"to\" FROM sqlite_schema s, pragma_foreign_key_list(s.name) f WHERE s.type = 'table'
+               AND f.\"table\" = ?1 COLLATE NOCASE AND f.on_update NOT IN ('NO ACTION', 'RESTRICT')";
+    let mut statement = sqlite.prepare_cached(sql).map_err(failed)?;
+    let mut rows = statement.query([&table.name]).map_err(failed)?;
+    while let Some(row) = rows.next().map_err(failed)? {
+        // A reference that names no column means the primary key.
+        let to: Option<String> = row.get(0).map_err(failed)?;
+        if to.is_some_and(|to| !in_key(&to)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// A name under which the rowid of this table can be reached: none if it has none, or if columns have taken all three names.
 pub(super) fn rowid_name(table: &TableSchema) -> Option<&'static str> {
     if table.without_rowid {

@@ -97,8 +97,9 @@ impl r2d2::ManageConnection for Manager {
         connection.sqlite.execute_batch("SELECT 1")
     }
 
-    fn has_broken(&self, _connection: &mut Connection) -> bool {
-        false
+    /// A connection that comes back in a transaction could not end it, and would be of no use to the next one.
+    fn has_broken(&self, connection: &mut Connection) -> bool {
+        !connection.sqlite.is_autocommit()
     }
 }
 
@@ -212,5 +213,20 @@ impl Pools {
             cache_bytes: READ_CACHE_BYTES,
             lock_time: Duration::from_millis(100),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_did_not_end_its_transaction_is_not_used_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let pools = Pools::open(&folder.path().join("site.db"), &Limits::default()).unwrap();
+        for _ in 0..3 {
+            pools.writer().unwrap().sqlite.execute_batch("BEGIN IMMEDIATE").unwrap();
+            pools.reader().unwrap().sqlite.execute_batch("BEGIN").unwrap();
+        }
     }
 }

@@ -3,6 +3,9 @@
 //! Records mostly come in key order. Then one pass over the local rows, in the same order and beside the records, tells which
 //! rows exist already and are to be skipped, or are equal already, at a fraction of what an upsert costs that does nothing.
 //! Where a batch turns out to be otherwise (keys in no order, rows that differ) the pass ends, and the rest is upserted.
+//!
+//! All of this is found before the batch is written, and holds afterwards if to write a row changes no other row of the table. A
+//! trigger may do that, or a reference that follows a changed column. There the pass ends at the first record that is written.
 
 use std::cmp::Ordering;
 
@@ -21,12 +24,22 @@ const STEPS: usize = 32;
 /// Records after which it is looked whether the pass pays.
 const TRIAL: usize = 100;
 
+/// Which records may be taken out.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Settled {
+    /// All that change nothing.
+    All,
+    /// Those in front of the first one that changes something: it may change what is so of those behind it.
+    First,
+}
+
 /// Takes out of `rows` (positions of whole records that fit, their keys without NULL) those that change nothing, and counts
 /// them.
 pub(super) fn settle(
     writer: &SqliteWriter,
     batch: &Batch<'_>,
     key: &[&Column],
+    which: Settled,
     rows: &mut Vec<usize>,
     tally: &mut Tally,
 ) -> Result<()> {
@@ -35,7 +48,7 @@ pub(super) fn settle(
     }
     let compare_all = batch.plan.strategy != Strategy::Skip;
     let others: Vec<&Column> = batch.columns.iter().filter(|column| compare_all && batch.may_differ(column)).collect();
-    let pass = Pass { writer, batch, key, others: &others };
+    let pass = Pass { writer, batch, key, which, others: &others };
     let settled = pass.run(rows)?;
     let mut settled = settled.into_iter();
     let mut found = 0;
@@ -61,6 +74,7 @@ struct Pass<'p> {
     writer: &'p SqliteWriter,
     batch: &'p Batch<'p>,
     key: &'p [&'p Column],
+    which: Settled,
     /// What is compared where the keys are equal.
     others: &'p [&'p Column],
 }
@@ -109,6 +123,9 @@ impl Pass<'_> {
                         count += usize::from(same);
                         current = local.next().map_err(failed)?;
                     }
+                }
+                if self.which == Settled::First && count < settled.len() {
+                    return Ok(settled);
                 }
                 if settled.len() >= TRIAL && count < settled.len() / 4 {
                     return Ok(settled);

@@ -338,7 +338,8 @@ fn differ(batch: &Batch<'_>, columns: &[&Column]) -> String {
     let table = quote(&batch.plan.table.name);
     let differs = columns.iter().map(|column| {
         let name = quote(batch.name(column));
-        // Columns without affinity hold values of which `IS` says that they are equal when they are not the same.
+        // Columns without affinity hold values of which `IS` says that they are equal when they are not the same. The only such
+        // value of other columns does not get here.
         let differs = if column.affinity.keeps_all() {
             format!("NOT rowferry_same({table}.{name}, excluded.{name})")
         } else {
