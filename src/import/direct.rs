@@ -1,6 +1,6 @@
 //! Rows that are applied as they come, several batches a transaction while there are batches to be had.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{Import, Mark, NullKeys, Reached, Step, route};
 use crate::domain::record::{Failure, Outcome, Tally};
@@ -18,12 +18,7 @@ pub(crate) struct Direct {
     /// What was committed.
     kept: Mark,
     open: Option<Open>,
-    /// For how long the lock is yet to be left to others.
-    owed: Duration,
 }
-
-/// Who waits for the lock as SQLite does looks again every tenth of a second at last, and more often at first.
-const LEAST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Whether a transaction is left open, and others cannot write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +40,7 @@ struct Open {
 impl Direct {
     /// Goes on from a mark. `nulls` is its stage, if it [needs one](Direct::needs_stage).
     pub(crate) fn new(plan: TablePlan, nulls: Option<Stage>, mark: Mark) -> Self {
-        Direct { plan, nulls, kept: mark, open: None, owed: Duration::ZERO }
+        Direct { plan, nulls, kept: mark, open: None }
     }
 
     /// Whether rows of a table may have to wait.
@@ -92,39 +87,23 @@ impl Direct {
         let full = open.rows >= limits.commit_rows
             || open.bytes >= limits.commit_bytes
             || open.since.elapsed() >= limits.commit_time;
-        let since = open.since;
         self.open = Some(open);
         if full {
-            self.owed += since.elapsed() * limits.lock_pause_percent / 100;
-            let free = self.end_transaction(import)?;
-            // The next transaction would follow at once, and nobody else would ever find the lock free. A pause that is too
-            // short to be found would be of no use.
-            let least = if limits.lock_pause_time.is_zero() { LEAST_PAUSE } else { limits.lock_pause_time };
-            if self.owed >= least || !limits.lock_pause_time.is_zero() {
-                std::thread::sleep(self.owed.max(least).saturating_sub(free));
-                self.owed = Duration::ZERO;
-            }
+            self.commit(import)?;
         }
         Ok(if full { Lock::Free } else { Lock::Held })
     }
 
     /// Keeps what was applied and how far it is, and lets go of the database's lock.
     pub(crate) fn commit(&mut self, import: &Import<'_>) -> Result<()> {
-        self.end_transaction(import).map(|_| ())
-    }
-
-    /// Commits. Gives how long the lock has been free since, while the store tidied up.
-    fn end_transaction(&mut self, import: &Import<'_>) -> Result<Duration> {
         let Some(mut open) = self.open.take() else {
-            return Ok(Duration::ZERO);
+            return Ok(());
         };
         open.mark.outcome = open.tally.outcome;
         import.put_mark(&mut *open.writer, &open.mark)?;
         import.commit(&mut *open.writer)?;
-        let committed = Instant::now();
         self.kept = open.mark;
-        drop(open.writer);
-        Ok(committed.elapsed())
+        Ok(())
     }
 
     /// Applies what had to wait, and keeps everything.

@@ -22,11 +22,13 @@ use crate::store::records::pulls::{self, Touched};
 use crate::store::{AppendKeys, PageBounds, Scope, Stage, Store, Writer, records};
 
 mod direct;
+mod pause;
 mod resume;
 mod staged;
 
 pub(crate) use crate::store::records::marks::{Appended, Mark, Step, folded};
 pub(crate) use direct::{Direct, Lock};
+use pause::Pauses;
 use resume::Running;
 pub(crate) use staged::{Finish, Staged, apply_group};
 
@@ -47,6 +49,7 @@ pub(crate) struct Import<'s> {
     /// Who the rows come from, if marks are kept.
     sender: Option<String>,
     stages: u32,
+    pauses: Pauses,
     /// When [`Import::keep_alive`] last noted that the pull is alive.
     touched: OffsetDateTime,
 }
@@ -106,6 +109,7 @@ impl<'s> Import<'s> {
             owner: Uuid::new_v4().simple().to_string(),
             sender: None,
             stages: 0,
+            pauses: Pauses::default(),
             touched: clock.now(),
         }
     }
@@ -169,9 +173,11 @@ impl<'s> Import<'s> {
         pulls::end(writer.state(), scope)
     }
 
-    /// Begins a transaction of this pull.
+    /// Begins a transaction of this pull, once others had their turn.
     pub(crate) fn writer(&self) -> Result<Box<dyn Writer>> {
+        self.pauses.wait(self.limits);
         let mut writer = self.store.writer()?;
+        self.pauses.begin();
         self.touch(&mut *writer)?;
         Ok(writer)
     }
@@ -179,7 +185,9 @@ impl<'s> Import<'s> {
     /// Commits a transaction of this pull. The pull is noted as alive again, because the transaction may have taken long.
     fn commit(&self, writer: &mut dyn Writer) -> Result<()> {
         self.touch(writer)?;
-        writer.commit()
+        writer.commit()?;
+        self.pauses.end();
+        Ok(())
     }
 
     /// Notes that a pull is alive which may wait for long without a transaction, if that was not done for a minute. To be called

@@ -47,7 +47,14 @@ pub(super) fn find(
     silent: Option<OffsetDateTime>,
 ) -> Result<Option<(KeptPull, Running)>> {
     for pull in pulls::kept(sql, Some(sender))? {
-        let open = marks::open(sql, &pull.scope)?;
+        let mut open = marks::open(sql, &pull.scope)?;
+        if open.is_empty() && pull.owned {
+            // It was killed before it could say that all is done.
+            open = marks::tables(sql, &pull.scope)?;
+            if !open.iter().all(|table| wanted.contains(table)) {
+                continue;
+            }
+        }
         if !open.iter().any(|table| wanted.contains(table)) {
             continue;
         }

@@ -35,6 +35,12 @@ pub(super) struct Fake {
     pub(super) cancels: Option<CancelToken>,
     /// A table that it does not let anyone have.
     pub(super) refused: Option<&'static str>,
+    /// Tables that it gives only so many rows of, and with what it then fails.
+    pub(super) fails: Vec<(&'static str, u64, ErrorKind)>,
+    /// How many rows more it says there are than it sends.
+    pub(super) lacks: u64,
+    /// Whether rows behind the first page come from another state.
+    pub(super) renews: bool,
     pub(super) state: AtomicU64,
     pub(super) pages: AtomicUsize,
 }
@@ -47,13 +53,17 @@ impl Fake {
         if let Some(token) = self.cancels.as_ref().filter(|_| offset >= 10) {
             token.cancel();
         }
+        if let Some((_, _, kind)) = self.fails.iter().find(|(name, rows, _)| *name == table && offset >= *rows) {
+            return Err(Error::new(*kind, "no more"));
+        }
         self.fate.step(ErrorKind::Disconnected)?;
         self.pages.fetch_add(1, Ordering::SeqCst);
         let records = self.site.export_records(table, offset, limit)?;
         rows.push_rows(&records.rows, 0..records.rows.len());
         let received = records.rows.len() as u64;
         let has_more = offset + received < self.site.get_count(table)?;
-        let state = Some(self.state.load(Ordering::SeqCst)).filter(|_| !self.is_reference);
+        let state = self.state.load(Ordering::SeqCst) + u64::from(self.renews && offset > 0);
+        let state = Some(state).filter(|_| !self.is_reference);
         let place = self.streams.then(|| format!("{table} {}", offset + received).into_bytes());
         Ok(Page { received, has_more, state, place, bytes: 10 * received, ..Page::default() })
     }
@@ -77,7 +87,9 @@ impl Source for Fake {
     }
 
     fn tables(&self, _: &Patience) -> Result<Vec<TableInfo>> {
-        self.site.list_tables()
+        let mut tables = self.site.list_tables()?;
+        tables.iter_mut().for_each(|table| table.row_count += self.lacks);
+        Ok(tables)
     }
 
     fn schema(&self, table: &str, _: &Patience) -> Result<TableSchema> {
@@ -85,7 +97,7 @@ impl Source for Fake {
     }
 
     fn count(&self, table: &str, _: &Patience) -> Result<u64> {
-        self.site.get_count(table)
+        Ok(self.site.get_count(table)? + self.lacks)
     }
 
     fn stream<'s>(
@@ -200,6 +212,9 @@ impl World {
             asks_apart: false,
             cancels: None,
             refused: None,
+            fails: Vec::new(),
+            lacks: 0,
+            renews: false,
             state: AtomicU64::new(1),
             pages: AtomicUsize::new(0),
         };
