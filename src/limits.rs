@@ -18,8 +18,8 @@ pub struct Limits {
     /// At about how many bytes of values in memory a page is cut that a rowferry sender sends by itself. The receiver asks for
     /// it. Defaults to 1 MiB.
     pub stream_page_bytes: usize,
-    /// Bytes of such pages that may be on their way or waiting to be written: it bounds the memory of a pull. A single larger
-    /// page goes alone. Defaults to 4 MiB.
+    /// Bytes of such pages that may be on their way or waiting to be written, and a quarter of the memory that the rows may
+    /// take that wait: it bounds the memory of a pull. A single larger page goes alone. Defaults to 4 MiB.
     pub stream_window_bytes: usize,
     /// Largest HTTP head (request line and headers) that is accepted. Defaults to 16 KiB.
     pub head_bytes: usize,

@@ -176,9 +176,10 @@ impl<'f> Run<'_, 'f> {
                     &self.fetch.table.name,
                 ));
             }
-            if page.place.is_some() && self.position.as_ref().is_some_and(|position| position.place == page.place) {
+            let same = |position: &Position| position.place == page.place;
+            if page.received > 0 && page.place.is_some() && self.position.as_ref().is_some_and(same) {
                 self.rows.truncate(before);
-                return Err(strange("the other site sends pages that lead no further", &self.fetch.table.name));
+                return Err(strange("the other site gets no further with the rows", &self.fetch.table.name));
             }
             self.take(page, stream.is_some());
             // A page that came by itself is as large as was asked for.
