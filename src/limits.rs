@@ -18,8 +18,8 @@ pub struct Limits {
     /// At about how many bytes of values in memory a page is cut that a rowferry sender sends by itself. The receiver asks for
     /// it. Defaults to 1 MiB.
     pub stream_page_bytes: usize,
-    /// Bytes of such pages that may be on their way or waiting to be written, and a quarter of the memory that the rows may
-    /// take that wait: it bounds the memory of a pull. A single larger page goes alone. Defaults to 4 MiB.
+    /// Memory for the rows of such pages that are on their way or wait to be written. A single larger page goes alone. Defaults
+    /// to 8 MiB; more than 64 MiB count as that.
     pub stream_window_bytes: usize,
     /// Largest HTTP head (request line and headers) that is accepted. Defaults to 16 KiB.
     pub head_bytes: usize,
@@ -48,11 +48,11 @@ pub struct Limits {
     /// How long a transaction takes in further batches, and how long rows are buffered before they are written, however few
     /// they are. Defaults to 1 s.
     pub commit_time: Duration,
-    /// How long the database's lock is left to other writers after a transaction that another one follows at once, in percent
-    /// of the time that it took. Defaults to 5. A program that waits for the lock as SQLite does looks again every tenth of
-    /// a second: with 5 it gets its turn within a few seconds.
+    /// For how much of its time a pull leaves the database's lock to other writers, in percent, in pauses of 50 ms and more
+    /// between transactions that would follow each other at once. Defaults to 5. A program that waits for the lock as SQLite
+    /// does looks again every tenth of a second: with 5 it gets its turn within a few seconds.
     pub lock_pause_percent: u32,
-    /// The least time for which the lock is left to others then. Defaults to none.
+    /// The least time for which the lock is left to others after each such transaction. Defaults to none.
     pub lock_pause_time: Duration,
     /// After how long without a sign of life a transfer is taken for dead, and what an import or a dry run that was killed
     /// kept for itself is dropped. Defaults to 1 h.
@@ -168,7 +168,7 @@ impl Default for Limits {
             page_bytes: 900_000,
             page_rows: 10_000,
             stream_page_bytes: 1 << 20,
-            stream_window_bytes: 4 << 20,
+            stream_window_bytes: 8 << 20,
             head_bytes: 16 << 10,
             head_fields: 64,
             body_bytes: 1 << 20,

@@ -320,3 +320,84 @@ fn a_missing_parent_takes_no_other_record_down() {
         assert_eq!((outcome.created, outcome.total()), (998, 1_000));
     }
 }
+
+/// A function that fails in an index, a CHECK or a generated column refuses one record, wherever that comes in a statement.
+#[test]
+fn a_function_that_fails_takes_no_other_record_down() {
+    let mut tables = Vec::new();
+    for (key, end) in [
+        ("INTEGER PRIMARY KEY", ""),
+        ("TEXT PRIMARY KEY", ""),
+        ("TEXT PRIMARY KEY", "WITHOUT ROWID"),
+        ("TEXT NOT NULL UNIQUE", ""),
+    ] {
+        for (more, index) in [
+            ("", "CREATE INDEX i ON t(json_extract(doc, '$.a'))"),
+            ("", "CREATE UNIQUE INDEX i ON t(json_extract(doc, '$.a'))"),
+            ("", "CREATE INDEX i ON t(n) WHERE doc ->> 'a' > 1"),
+            (", CHECK (json_extract(doc, '$.a') > -1)", ""),
+            (", g AS (json_extract(doc, '$.a')) STORED", ""),
+            (", g AS (json_extract(doc, '$.a')) VIRTUAL UNIQUE", ""),
+        ] {
+            for plain in ["", "CREATE UNIQUE INDEX u ON t(n)"] {
+                tables.push(format!("CREATE TABLE t(id {key}, doc TEXT, n INT {more}) {end}; {index}; {plain};"));
+            }
+        }
+    }
+    for (trigger, every) in [("", 1), ("CREATE TRIGGER careful AFTER INSERT ON t BEGIN SELECT 1; END;", 7)] {
+        for table in tables.iter().step_by(every) {
+            let fixture = common::Fixture::new(&format!("{table} {trigger}"));
+            let is_integer = table.contains("INTEGER PRIMARY KEY");
+            let records = |version: i64| {
+                let mut records = rowferry::Records::new(["id", "doc", "n"]);
+                for id in 1..=250 {
+                    let doc =
+                        if id % 110 == 0 { format!("{{{version}") } else { format!("{{\"a\": {}}}", id * 10 + version) };
+                    let key = if is_integer { Value::Integer(id) } else { id.to_string().into() };
+                    records.push([key, doc.into(), (id * 10 + version).into()]);
+                }
+                records
+            };
+            let malformed = [110, 220].map(|id| (vec![Value::Integer(id)], "refused", None, "malformed JSON".to_owned()));
+            for (strategy, version, expected) in [
+                (Choice::Overwrite, 0, [248, 0, 0, 0]),
+                (Choice::Overwrite, 1, [0, 248, 0, 0]),
+                (Choice::Skip, 2, [0, 0, 0, 248]),
+            ] {
+                let records = records(version);
+                let options = rowferry::TransferOptions::new().strategy(strategy);
+                let outcome = fixture.site.import_records("t", &records, options).unwrap().outcome;
+                let failed = outcome.failures.iter().map(|f| {
+                    let key = vec![f.key[0].as_str().map_or(f.key[0].clone(), |text| text.parse::<i64>().unwrap().into())];
+                    (key, f.reason.code(), f.column.clone(), f.message.clone())
+                });
+                let context = format!("{table} {trigger} {strategy} {version}");
+                assert_eq!(failed.collect::<Vec<_>>(), malformed, "{context}");
+                let counts = [outcome.created, outcome.updated, outcome.unchanged, outcome.skipped];
+                assert_eq!((counts, outcome.failed), (expected, 2), "{context}");
+                let now = format!("SELECT count(*) FROM t WHERE n % 10 = {} AND doc ->> 'a' = n", version.min(1));
+                assert_eq!(fixture.rows(&now), ["248"], "{context}");
+            }
+        }
+    }
+}
+
+/// A function that only another program has is no fault of any record.
+#[test]
+fn a_function_that_is_missing_fails_the_table() {
+    use rusqlite::functions::FunctionFlags;
+    let fixture = common::Fixture::new("CREATE TABLE t(id INTEGER PRIMARY KEY, n INT, u INT UNIQUE)");
+    let flags = FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_UTF8;
+    fixture.sqlite.create_scalar_function("theirs", 1, flags, |_| Ok(1)).unwrap();
+    for (sql, from) in [("SELECT 1", 0), ("CREATE INDEX i ON t(theirs(n))", 300)] {
+        fixture.run(sql);
+        let mut records = rowferry::Records::new(["id", "n", "u"]);
+        (from..from + 300).for_each(|id| records.push([id, id, id].map(Value::Integer)));
+        match fixture.site.import_records("t", &records, rowferry::TransferOptions::new()) {
+            Ok(report) => assert_eq!((report.outcome.created, from), (300, 0)),
+            Err(error) => {
+                assert_eq!((error.to_string().contains("unknown function: theirs()"), from), (true, 300), "{error}")
+            }
+        }
+    }
+}

@@ -33,7 +33,7 @@ use begun::BegunByCode;
 pub(crate) use pass::{Looked, Pass};
 use passwords::Passwords;
 pub(crate) use paused::{Paused, PausedPulls};
-pub(crate) use pull::Pull;
+pub(crate) use pull::{Behind, Pull};
 pub(crate) use register::NotRegistered;
 
 /// Why there is nothing to be had.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::approval::{self, Standing};
 use super::pull::{Allowed, Begun};
-use super::{Access, Answer, Caller, Paused, Pull, Refused, actor};
+use super::{Access, Answer, Behind, Caller, Paused, Pull, Refused, actor};
 use crate::domain::access::{self, Denial, Use};
 use crate::domain::connection::Connection;
 use crate::domain::session::Direction;
@@ -298,7 +298,13 @@ impl Pass {
         }
         match pull.is_completed() {
             true => Ok(()),
-            false => Ok(pull.show_life(self.access.site().now())?),
+            false => {
+                // That it is alive can be said at the next page, too.
+                if let Err(error) = pull.show_life(self.access.site().now()) {
+                    log::warn!("a running pull cannot be noted as alive: {error}");
+                }
+                Ok(())
+            }
         }
     }
 
@@ -313,8 +319,8 @@ impl Pass {
     /// Takes up a pull of a table that was cut off, for who has its first `records` records: it is the same pull,
     /// neither counted nor approved anew. `None` if there is none that goes on there, or it is too long ago. He is yet to be
     /// [looked](Pass::look) at with it.
-    pub(crate) fn take_up(&self, table: &str, records: u64) -> Option<Pull> {
-        self.access.paused().take_up(self.access.site(), self.owner(), table, records)
+    pub(crate) fn take_up(&self, table: &str, records: u64, behind: Behind<'_>) -> Option<Pull> {
+        self.access.paused().take_up(self.access.site(), self.owner(), table, records, behind)
     }
 
     /// Leaves a pull whose channel has ended, for when he comes back.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Pull;
+use super::{Behind, Pull};
 use crate::export::Exporter;
 use crate::site::Site;
 
@@ -74,10 +74,10 @@ impl PausedPulls {
     }
 
     /// Takes out the pull of a table whose channel was lost, for a receiver that has so many records of it.
-    pub(super) fn take_up(&self, site: &Site, owner: Uuid, table: &str, records: u64) -> Option<Pull> {
+    pub(super) fn take_up(&self, site: &Site, owner: Uuid, table: &str, records: u64, behind: Behind<'_>) -> Option<Pull> {
         self.end_late(site);
         let until = Instant::now() + NOTICE;
-        let goes_on = |paused: &Paused| paused.exporter.is_none() && paused.pull.leads_on(records);
+        let goes_on = |paused: &Paused| paused.exporter.is_none() && paused.pull.leads_on(records, behind);
         let mut pulls = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             // The one that paused last.

@@ -1,5 +1,7 @@
 //! One pull of a table that was let begin: what it may still take, and its place in the history.
 
+use std::collections::VecDeque;
+
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -7,6 +9,7 @@ use super::paused::{PausedPulls, Running};
 use crate::domain::connection::Connection;
 use crate::domain::transfer::{TransferCounters, TransferStatus};
 use crate::error::{ErrorKind, Result};
+use crate::export::Cursor;
 use crate::site::Site;
 use crate::store::Sql;
 use crate::store::records::transfers::{self, Change};
@@ -34,6 +37,8 @@ pub(crate) struct Pull {
     /// Each record once, although one that was lost on its way is sent again.
     sent: TransferCounters,
     way: Way,
+    /// Behind how many records the last pages ended, and where; the last at the end.
+    places: VecDeque<(u64, Cursor)>,
     /// Of the records that were sent, those that the connection has counted.
     counted: u64,
     told: OffsetDateTime,
@@ -56,13 +61,31 @@ struct Way {
     arrived: u64,
     /// How many were or will be sent again, because the receiver came back behind fewer.
     again: u64,
+    /// It began behind so many, of which it knows nothing.
+    base: u64,
 }
+
+/// Where a receiver goes on, beside how many records he has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Behind<'c> {
+    /// The number of records is the place.
+    Offset,
+    /// Behind this row, or at the beginning: the number is only what he says.
+    Place(Option<&'c Cursor>),
+}
+
+/// Places behind pages that were sent and that a receiver may come back to.
+const PLACES: usize = 256;
 
 impl Way {
     /// Whether it may go on behind so many: not where the receiver just begins anew.
     fn leads_on(&self, records: u64) -> bool {
+        if records < self.base {
+            return false;
+        }
         let again = self.again.saturating_add(self.at.saturating_sub(records));
-        records <= self.reached && (records > 0 || self.arrived == 0) && again <= self.reached.saturating_add(AGAIN)
+        let most = (self.reached - self.base.min(self.reached)).saturating_add(AGAIN);
+        records <= self.reached && (records > 0 || self.arrived == 0) && again <= most
     }
 
     fn go_back(&mut self, records: u64) {
@@ -122,6 +145,7 @@ impl Pull {
             begun,
             sent: TransferCounters::default(),
             way: Way::default(),
+            places: VecDeque::new(),
             counted: 0,
             told,
             why: Some(GIVEN_UP.to_owned()),
@@ -139,9 +163,28 @@ impl Pull {
         self.way.arrived = self.way.arrived.max(records);
     }
 
-    /// Whether a receiver that comes back and has so many records may go on with it.
-    pub(super) fn leads_on(&self, records: u64) -> bool {
-        self.way.leads_on(records)
+    /// Whether a receiver that comes back and has so many records may go on with it. A place must be one that was sent, or the
+    /// one that it began at, with that number of records before it.
+    pub(super) fn leads_on(&self, records: u64, behind: Behind<'_>) -> bool {
+        let known = match behind {
+            Behind::Offset => true,
+            Behind::Place(None) => records == 0,
+            Behind::Place(Some(place)) => self.places.iter().any(|(at, known)| *at == records && known == place),
+        };
+        known && self.way.leads_on(records)
+    }
+
+    /// It begins behind so many records, which the receiver says that he has.
+    pub(crate) fn begins_behind(&mut self, records: u64) {
+        self.way = Way { at: records, reached: records, arrived: records, again: 0, base: records };
+    }
+
+    /// The page that was [sent](Pull::sent) last ended at this place.
+    pub(crate) fn passed(&mut self, place: &Cursor) {
+        if self.places.len() == PLACES {
+            self.places.pop_front();
+        }
+        self.places.push_back((self.way.at, place.clone()));
     }
 
     /// It is paused: nobody has it.
@@ -322,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_table_is_not_sent_again_and_again() {
-        let mut way = Way { at: 100_000, reached: 100_000, arrived: 100_000, again: 0 };
+        let mut way = Way { at: 100_000, reached: 100_000, arrived: 100_000, again: 0, base: 0 };
         way.go_back(1);
         way.go(99_999);
         assert!(!way.leads_on(1) && !way.leads_on(89_998) && way.leads_on(89_999));

@@ -1,7 +1,7 @@
 //! The client: one connection to another site, and the calls on it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use tungstenite::protocol::{Role, WebSocketConfig};
 use zeroize::Zeroizing;
 
 use super::auth::{Auth, Pass};
+use super::callback;
 use super::channel::{AGAIN, Channel, Trouble, described};
 use super::keeper::Keeper;
 use super::options::ConnectOptions;
@@ -58,8 +59,6 @@ pub struct Client {
 
 pub(super) struct Shared {
     line: Mutex<Line>,
-    /// Calls that wait for the line.
-    waiting: AtomicUsize,
     pub(super) connected: AtomicBool,
     /// The last answer did not come in time: perhaps nothing comes any more, and nobody has noticed.
     pub(super) doubtful: AtomicBool,
@@ -172,7 +171,6 @@ impl Client {
         let back = auth.to_come_back(ticket.as_ref()).map(|auth| ComeBack { auth, prefix });
         let shared = Arc::new(Shared {
             line: Mutex::new(Line::Open(Box::new(channel))),
-            waiting: AtomicUsize::new(0),
             connected: AtomicBool::new(true),
             doubtful: AtomicBool::new(false),
             closing: CancelToken::new(),
@@ -363,10 +361,31 @@ impl Client {
         patience: &Patience,
         work: impl FnOnce(&mut Channel, &Budget) -> std::result::Result<T, Trouble>,
     ) -> Result<T> {
-        self.shared.waiting.fetch_add(1, Ordering::SeqCst);
-        let mut line = self.shared.lock();
-        self.shared.waiting.fetch_sub(1, Ordering::SeqCst);
+        let mut line = self.free_line(doing, patience)?;
         self.on_line(&mut line, doing, patience, work)
+    }
+
+    /// Waits until no other call has the line. A pull has it for as long as a table takes; who calls out of
+    /// [`TransferOptions::on_progress`](crate::TransferOptions::on_progress) would wait for himself.
+    pub(super) fn free_line(&self, doing: &str, patience: &Patience) -> Result<MutexGuard<'_, Line>> {
+        /// How often it is looked.
+        const LOOK: Duration = Duration::from_millis(5);
+        loop {
+            match self.shared.line.try_lock() {
+                Ok(line) => return Ok(line),
+                Err(TryLockError::Poisoned(line)) => return Ok(line.into_inner()),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            if callback::is_inside() {
+                let why = format!("the connection is busy with the pull that called, at {doing}");
+                return Err(Error::new(ErrorKind::InvalidInput, why)
+                    .with_hint("Ask before the pull or after it, or through a second client."));
+            }
+            patience.check(doing)?;
+            self.options.cancel.check(doing)?;
+            self.shared.closing.check(doing)?;
+            std::thread::sleep(LOOK);
+        }
     }
 
     /// Does something with the channel, if there is one. It is no more when that goes wrong in a way that leaves it useless.
@@ -421,11 +440,6 @@ impl Shared {
     pub(super) fn lock(&self) -> MutexGuard<'_, Line> {
         // A panic in a call leaves at worst a connection whose next answer is not understood, which is an error then.
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether a call waits for the line.
-    pub(super) fn is_awaited(&self) -> bool {
-        self.waiting.load(Ordering::SeqCst) > 0
     }
 
     pub(super) fn lose(&self, line: &mut Line, why: &str) {

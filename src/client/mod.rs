@@ -2,6 +2,7 @@
 
 mod api;
 mod auth;
+mod callback;
 mod channel;
 mod connection;
 mod keeper;
@@ -13,6 +14,7 @@ mod upgrade;
 
 pub use api::{Api, RecordsQuery, remote_status};
 pub use auth::Auth;
+pub(crate) use callback::call_back;
 pub use connection::{Client, FetchOptions, FetchedRecords};
 pub use options::ConnectOptions;
 pub(crate) use pages::PageStream;

@@ -2,7 +2,6 @@
 
 use std::num::NonZeroU32;
 use std::sync::MutexGuard;
-use std::time::{Duration, Instant};
 
 use tungstenite::Bytes;
 
@@ -21,8 +20,8 @@ use crate::wire::records::PageLimits;
 /// A page's memory that is allowed in any case: a sender does not cut them as small as one may wish.
 const LEAST_PAGE: usize = 1 << 20;
 
-/// For how long a new stream lets calls that wait already go first.
-const TURN: Duration = Duration::from_millis(100);
+/// The most that a sender lets itself be allowed at a time.
+const MOST_WINDOW: usize = 64 << 20;
 
 /// The pages of one table, one after the other. Until it is dropped nothing else can be asked through this client: its line is
 /// kept.
@@ -62,6 +61,8 @@ pub(crate) struct StreamedPage {
     pub(crate) state: Option<u64>,
     /// Its size on the wire.
     pub(crate) bytes: u64,
+    /// What it counts until it is [done with](PageStream::done_with).
+    pub(crate) cost: u64,
 }
 
 impl Client {
@@ -80,16 +81,11 @@ impl Client {
         }
         let limits = &self.options.limits;
         let number = |n: usize| NonZeroU32::new(u32::try_from(n).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
-        let window = number(limits.stream_window_bytes);
+        let window = number(limits.stream_window_bytes.min(MOST_WINDOW));
         let page_rows = number(most.map_or(limits.page_rows, |most| limits.page_rows.min(most as usize)));
-        // A lock is not fair: whoever waited while the stream before gave way has its turn first.
-        let since = Instant::now();
-        while self.shared.is_awaited() && since.elapsed() < TURN {
-            std::thread::sleep(Duration::from_millis(1));
-        }
         let mut stream = PageStream {
             client: self,
-            line: self.shared.lock(),
+            line: self.free_line("the rows of a table", patience)?,
             table,
             key,
             request: 0,
@@ -128,11 +124,17 @@ impl PageStream<'_> {
         if self.ended {
             return Err(self.strange("was asked for more than there is"));
         }
-        let message = self.next_answer(patience)?;
-        let size = i64::try_from(message.len()).unwrap_or(i64::MAX);
+        let message = match self.next_answer(patience) {
+            Ok(message) => message,
+            // All is here: that the end is lost changes nothing.
+            Err(error) if self.last && error.kind() == ErrorKind::Disconnected => return Ok(self.the_end(0)),
+            Err(error) => return Err(error),
+        };
+        let bytes = message.len() as u64;
         match Answer::decode(&message)? {
             Answer::Page(page) => {
-                self.credit = self.credit.saturating_sub(size);
+                let cost = page.cost();
+                self.credit = self.credit.saturating_sub(i64::try_from(cost).unwrap_or(i64::MAX));
                 if page.head.sequence != self.pages || page.rows == 0 || self.last {
                     return Err(self.strange("sent pages out of order, or an empty one,"));
                 }
@@ -151,22 +153,28 @@ impl PageStream<'_> {
                     has_more: true,
                     place: page.place,
                     state: Some(page.head.state),
-                    bytes: size.unsigned_abs(),
+                    bytes,
+                    cost,
                 })
             }
             Answer::End(end) => {
-                self.ended = true;
-                if end.rows != self.rows {
-                    return Err(self.strange("sent another number of rows than it says"));
+                let page = self.the_end(bytes);
+                match end.rows == self.rows {
+                    true => Ok(page),
+                    false => Err(self.strange("sent another number of rows than it says")),
                 }
-                let bytes = size.unsigned_abs();
-                Ok(StreamedPage { received: 0, failures: Vec::new(), has_more: false, place: None, state: None, bytes })
             }
             Answer::Error(refusal) => {
                 self.ended = true;
                 Err(self.refused(&refusal))
             }
         }
+    }
+
+    fn the_end(&mut self, bytes: u64) -> StreamedPage {
+        self.ended = true;
+        let (failures, place) = (Vec::new(), None);
+        StreamedPage { received: 0, failures, has_more: false, place, state: None, bytes, cost: 0 }
     }
 
     /// Waits for the next message that is no answer to another request. Those to one that was given up are dropped as long as
@@ -206,9 +214,9 @@ impl PageStream<'_> {
         self.credit > 0 || self.last || self.ended
     }
 
-    /// These many bytes of pages are done with.
-    pub(crate) fn done_with(&mut self, bytes: u64) -> Result<()> {
-        self.untold = self.untold.saturating_add(bytes);
+    /// Pages that count so much are done with.
+    pub(crate) fn done_with(&mut self, cost: u64) -> Result<()> {
+        self.untold = self.untold.saturating_add(cost);
         // A message for each page would cost more than it is worth.
         let due = u64::try_from(self.client.options.limits.stream_window_bytes / 8).unwrap_or(u64::MAX);
         let more = u32::try_from(self.untold).unwrap_or(u32::MAX);
@@ -231,14 +239,6 @@ impl PageStream<'_> {
             budget.slice(late).map_err(Trouble::Failed)?;
             channel.keep_open()
         })
-    }
-
-    /// Gives way if a call waits for the line, and says whether it does: then nothing more comes of this stream. The sender is not
-    /// told, so that the next stream goes on with the same pull.
-    pub(crate) fn gives_way(&mut self) -> bool {
-        let gives_way = self.client.shared.is_awaited();
-        self.ended |= gives_way;
-        gives_way
     }
 
     fn talk<T>(

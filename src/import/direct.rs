@@ -18,7 +18,12 @@ pub(crate) struct Direct {
     /// What was committed.
     kept: Mark,
     open: Option<Open>,
+    /// For how long the lock is yet to be left to others.
+    owed: Duration,
 }
+
+/// Who waits for the lock as SQLite does looks again every tenth of a second at last, and more often at first.
+const LEAST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Whether a transaction is left open, and others cannot write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +45,7 @@ struct Open {
 impl Direct {
     /// Goes on from a mark. `nulls` is its stage, if it [needs one](Direct::needs_stage).
     pub(crate) fn new(plan: TablePlan, nulls: Option<Stage>, mark: Mark) -> Self {
-        Direct { plan, nulls, kept: mark, open: None }
+        Direct { plan, nulls, kept: mark, open: None, owed: Duration::ZERO }
     }
 
     /// Whether rows of a table may have to wait.
@@ -90,10 +95,15 @@ impl Direct {
         let since = open.since;
         self.open = Some(open);
         if full {
-            let pause = (since.elapsed() * limits.lock_pause_percent / 100).max(limits.lock_pause_time);
+            self.owed += since.elapsed() * limits.lock_pause_percent / 100;
             let free = self.end_transaction(import)?;
-            // The next transaction would follow at once, and nobody else would ever find the lock free.
-            std::thread::sleep(pause.saturating_sub(free));
+            // The next transaction would follow at once, and nobody else would ever find the lock free. A pause that is too
+            // short to be found would be of no use.
+            let least = if limits.lock_pause_time.is_zero() { LEAST_PAUSE } else { limits.lock_pause_time };
+            if self.owed >= least || !limits.lock_pause_time.is_zero() {
+                std::thread::sleep(self.owed.max(least).saturating_sub(free));
+                self.owed = Duration::ZERO;
+            }
         }
         Ok(if full { Lock::Free } else { Lock::Held })
     }

@@ -54,6 +54,9 @@ pub(crate) struct Import<'s> {
 /// How often a pull that only waits notes that it is alive.
 const TOUCH: Duration = Duration::from_secs(60);
 
+/// A pull that did not note it for so long was killed, or sleeps.
+const SILENT: time::Duration = time::Duration::seconds(2 * TOUCH.as_secs() as i64);
+
 /// A place in the sender's table, and what it took to get there.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Reached {
@@ -85,6 +88,8 @@ impl Mark {
 pub(crate) enum Ending {
     /// It can be gone on with.
     CutOff,
+    /// It is over, but rows that have yet to come follow new keys of appended ones.
+    Followed,
     /// It can be gone on with if something came of a table that is not done.
     Open,
 }
@@ -114,8 +119,8 @@ impl<'s> Import<'s> {
         self.store.writer()
     }
 
-    /// Notes that the pull runs. With a sender it goes on with one that was cut off in one of the wanted tables (folded names), if
-    /// there is one: gives that one's marks.
+    /// Notes that the pull runs. With a sender it goes on with one that was cut off before one of the wanted tables (folded names)
+    /// was done, if there is one: gives that one's marks.
     pub(crate) fn begin(
         &mut self,
         writer: &mut dyn Writer,
@@ -125,7 +130,7 @@ impl<'s> Import<'s> {
         let (sql, now) = (writer.state(), self.clock.now());
         self.sender = sender.map(str::to_owned);
         if let Some(sender) = sender
-            && let Some((pull, running)) = resume::find(sql, sender, wanted)?
+            && let Some((pull, running)) = resume::find(sql, sender, wanted, now.checked_sub(SILENT))?
         {
             log::info!("going on with the pull {} that was cut off", pull.scope.as_str());
             pulls::take_over(sql, &pull.scope, &self.owner, now)?;
@@ -144,15 +149,24 @@ impl<'s> Import<'s> {
         // A look first, which needs no write lock.
         while records::read(self.store, |sql| pulls::abandoned(sql, before, alone))?.is_some() {
             let mut writer = self.store.writer()?;
-            if let Some(scope) = pulls::abandoned(writer.state(), before, alone)? {
+            if let Some((scope, sender)) = pulls::abandoned(writer.state(), before, alone)? {
                 log::info!("dropping what the dead pull {} left behind", scope.as_str());
-                writer.end_scope(&scope)?;
-                pulls::end(writer.state(), &scope)?;
+                self.drop_pull(&mut *writer, &scope, sender.as_deref())?;
                 dropped += 1;
             }
             writer.commit()?;
         }
         Ok(dropped)
+    }
+
+    /// Drops what a pull kept for itself, but for what it appended.
+    fn drop_pull(&self, writer: &mut dyn Writer, scope: &Scope, sender: Option<&str>) -> Result<()> {
+        if let Some(sender) = sender {
+            let kept = marks::of_scope(writer.state(), scope)?;
+            marks::remember_appends(writer.state(), sender, &kept, self.clock.now())?;
+        }
+        writer.end_scope(scope)?;
+        pulls::end(writer.state(), scope)
     }
 
     /// Begins a transaction of this pull.
@@ -195,8 +209,10 @@ impl<'s> Import<'s> {
                 );
                 Err(Error::new(ErrorKind::Timeout, message).with_hint("What was written stays; pull again."))
             }
-            Touched::TakenOver => Err(Error::new(ErrorKind::TakenOver, "another process goes on with this pull")
-                .with_hint("Nothing is lost or done twice; see the report of the other one.")),
+            Touched::TakenOver => Err(Error::new(ErrorKind::TakenOver, "another process goes on with this pull").with_hint(
+                "Nothing is lost or done twice. The other one's report tells of the tables that it pulls; pull the others \
+                     when it has ended.",
+            )),
         }
     }
 
@@ -208,7 +224,7 @@ impl<'s> Import<'s> {
     /// Keeps a mark, as part of a transaction.
     pub(crate) fn put_mark(&self, writer: &mut dyn Writer, mark: &Mark) -> Result<()> {
         match self.keeps_marks() {
-            true => marks::put(writer.state(), &self.scope, mark),
+            true => marks::put(writer.state(), &self.scope, mark, self.clock.now()),
             false => Ok(()),
         }
     }
@@ -223,7 +239,31 @@ impl<'s> Import<'s> {
         self.commit(&mut *writer)
     }
 
-    /// When this table of this sender was appended whole, if it was.
+    /// Whether a table was done so long ago that it is not enough to fetch what is behind its last row. Appended rows are not
+    /// fetched again, however old they are.
+    pub(crate) fn is_outdated(&self, mark: &Mark) -> bool {
+        let age = mark.done_at.map(|at| self.clock.now() - at);
+        mark.strategy != Strategy::Append && age.is_some_and(|age| age > self.limits.resume_time)
+    }
+
+    /// The marks of a table in other pulls of this sender: it was cut off in them, or they run.
+    pub(crate) fn elsewhere(&self, writer: &mut dyn Writer, table: &str, strategy: Strategy) -> Result<Vec<Mark>> {
+        let Some(sender) = &self.sender else { return Ok(Vec::new()) };
+        let found = marks::elsewhere(writer.state(), &self.scope, sender, table, strategy)?;
+        Ok(found.into_iter().map(|(_, mark)| mark).collect())
+    }
+
+    /// A table begins anew: other pulls that were cut off in it do not go on with it.
+    pub(crate) fn supersede(&self, writer: &mut dyn Writer, table: &str, strategy: Strategy) -> Result<()> {
+        let Some(sender) = &self.sender else { return Ok(()) };
+        for (scope, mark) in marks::elsewhere(writer.state(), &self.scope, sender, table, strategy)? {
+            marks::remember_appends(writer.state(), sender, std::slice::from_ref(&mark), self.clock.now())?;
+            marks::remove(writer.state(), &scope, table, strategy)?;
+        }
+        Ok(())
+    }
+
+    /// What is remembered of an append of this table of this sender, if anything is.
     pub(crate) fn appended(&self, writer: &mut dyn Writer, table: &str) -> Result<Option<Appended>> {
         match &self.sender {
             Some(sender) => marks::append_of(writer.state(), sender, table),
@@ -262,39 +302,37 @@ impl<'s> Import<'s> {
     }
 
     /// Ends the pull: remembers the appends among the tables that are `done`, forgets the marks of those that cannot be gone on
-    /// with, and drops what the pull kept for itself, unless it is to be gone on with.
+    /// with, and drops what the pull kept for itself, unless it is to be gone on with. What is done is kept as such only for a
+    /// pull that was cut off: the next one is to get all rows of it.
     pub(crate) fn end(&self, done: &[Mark], forgotten: &[Mark], ending: Ending) -> Result<()> {
         let mut writer = self.writer()?;
         if let Some(sender) = &self.sender {
             for mark in forgotten {
                 marks::remove(writer.state(), &self.scope, &mark.table, mark.strategy)?;
             }
-            // Of an empty table nothing was appended.
-            for mark in done.iter().filter(|mark| mark.strategy == Strategy::Append && mark.records > 0) {
-                let append = Appended {
-                    sender: sender.clone(),
-                    table: mark.table.clone(),
-                    records: mark.records,
-                    finished_at: self.clock.now(),
-                };
-                marks::remember_append(writer.state(), &append)?;
-            }
+            // Nothing is written for that alone when the last row was applied.
+            let done: Vec<Mark> = done.iter().map(|mark| Mark { step: Step::Done, ..mark.clone() }).collect();
+            marks::remember_appends(writer.state(), sender, &done, self.clock.now())?;
             let is_done = |(table, strategy): &(String, Strategy)| {
                 done.iter().any(|mark| folded(&mark.table) == *table && mark.strategy == *strategy)
             };
             let goes_on = match ending {
-                Ending::CutOff => true,
+                Ending::CutOff | Ending::Followed => true,
                 Ending::Open => !marks::unfinished(writer.state(), &self.scope)?.iter().all(is_done),
             };
             if goes_on {
-                for mark in done {
-                    self.put_mark(&mut *writer, &Mark { step: Step::Done, ..mark.clone() })?;
+                for mark in &done {
+                    // Rows that are yet to come need the new keys of appended ones.
+                    match ending == Ending::CutOff || mark.strategy == Strategy::Append {
+                        true => self.put_mark(&mut *writer, mark)?,
+                        false => marks::remove(writer.state(), &self.scope, &mark.table, mark.strategy)?,
+                    }
                 }
-                return self.commit(&mut *writer);
+                pulls::release(writer.state(), &self.scope)?;
+                return writer.commit();
             }
         }
-        writer.end_scope(&self.scope)?;
-        pulls::end(writer.state(), &self.scope)?;
+        self.drop_pull(&mut *writer, &self.scope, self.sender.as_deref())?;
         writer.commit()
     }
 }

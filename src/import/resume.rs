@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use time::OffsetDateTime;
+
 use crate::domain::strategy::Strategy;
 use crate::error::Result;
 use crate::store::records::marks;
@@ -35,11 +37,23 @@ fn running() -> MutexGuard<'static, BTreeSet<String>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The newest pull of this sender that was cut off in one of these tables, and is nobody's in this process.
-pub(super) fn find(sql: &mut dyn Sql, sender: &str, wanted: &[(String, Strategy)]) -> Result<Option<(KeptPull, Running)>> {
+/// The newest pull of this sender that has yet to finish one of these tables, and is nobody's in this process. Another process
+/// may run it: unless it was `silent` since then, only who wants all that it has yet to finish takes it over, so that nothing of
+/// it is left undone.
+pub(super) fn find(
+    sql: &mut dyn Sql,
+    sender: &str,
+    wanted: &[(String, Strategy)],
+    silent: Option<OffsetDateTime>,
+) -> Result<Option<(KeptPull, Running)>> {
     for pull in pulls::kept(sql, Some(sender))? {
-        let tables = marks::tables(sql, &pull.scope)?;
-        if !tables.iter().any(|table| wanted.contains(table)) {
+        let open = marks::open(sql, &pull.scope)?;
+        if !open.iter().any(|table| wanted.contains(table)) {
+            continue;
+        }
+        let may_run = pull.owned && silent.is_none_or(|silent| pull.touched_at >= silent);
+        if may_run && !open.iter().all(|table| wanted.contains(table)) {
+            log::info!("the pull {} is left alone: it may run, and pulls other tables, too", pull.scope.as_str());
             continue;
         }
         if let Some(running) = Running::claim(&pull.scope) {

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::pages::Sending;
-use crate::access::{Looked, Pass, Pull, Refused};
+use crate::access::{Behind, Looked, Pass, Pull, Refused};
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::Exporter;
@@ -152,6 +152,7 @@ impl ChannelSession {
     /// Takes a text message and gives what to send back. What is no frame ends the connection; a request that cannot be
     /// answered gets `response:error` and the channel goes on.
     pub fn on_text(&mut self, text: &str) -> Reply {
+        self.exporter.let_go_if_spent();
         match frames::decode(text) {
             Ok(frame) => Reply { frames: self.answer(&frame).into_iter().collect(), close: None },
             Err(error) => {
@@ -165,6 +166,7 @@ impl ChannelSession {
     /// Takes a binary message. Only rowferry peers send such: they ask for pages, which [`ChannelSession::next_binary`] gives.
     /// Those of others are ignored, as in the reference.
     pub fn on_binary(&mut self, message: &[u8]) -> Reply {
+        self.exporter.let_go_if_spent();
         if !matches!(self.joined, Some((_, Dialect::Rowferry))) {
             return Reply::default();
         }
@@ -379,7 +381,7 @@ impl ChannelSession {
     fn take_up(&mut self, table: &str, records: u64, dialect: Dialect) {
         if dialect == Dialect::Rowferry
             && running(&self.pulls, table).is_none()
-            && let Some(pull) = self.pass.take_up(table, records)
+            && let Some(pull) = self.pass.take_up(table, records, Behind::Offset)
         {
             self.pulls.insert(pull.table().to_owned(), pull);
         }
@@ -409,7 +411,9 @@ impl ChannelSession {
             given_up => {
                 // One that does not go on is over before the new one is counted.
                 drop(given_up);
-                self.pass.begin(table, None).map_err(|refused| told(FAILED, refused))
+                let mut pull = self.pass.begin(table, None).map_err(|refused| told(FAILED, refused))?;
+                pull.begins_behind(request.skip());
+                Ok(pull)
             }
         }
     }

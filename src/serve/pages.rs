@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::channel::{ChannelSession, ended, failed, told};
-use crate::access::Pull;
+use crate::access::{Behind, Pull};
 use crate::domain::schema::TableSchema;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
@@ -74,7 +74,12 @@ impl ChannelSession {
                     sending.arrived = true;
                 }
             }
-            Request::Cancel { request } => drop(self.sending.take_if(|sending| sending.request == request)),
+            Request::Cancel { request } => {
+                // He may come back for the rest.
+                if let Some(sending) = self.sending.take_if(|sending| sending.request == request) {
+                    self.pass.leave(sending.pull);
+                }
+            }
         }
         Ok(())
     }
@@ -99,7 +104,7 @@ impl ChannelSession {
             }
             Ok(None) => {
                 ended(sending.pull.complete());
-                Some(End { request: sending.request, rows: sending.rows, digest: None }.encode())
+                Some(End { request: sending.request, rows: sending.rows }.encode())
             }
             Err(error) => {
                 let refusal = refusal(sending.request, &error);
@@ -116,9 +121,14 @@ impl ChannelSession {
         let table = self.exporter.schema(&fetch.table).map_err(|error| failed(FAILED, &error))?;
         let key = self.exporter.key(&table.name).map_err(|error| failed(FAILED, &error))?;
         drop(self.pulls.remove(&table.name));
-        let pull = match self.pass.take_up(&table.name, fetch.records) {
+        let after = fetch.after.clone().map(|place| Cursor { run: place.run, values: place.values });
+        let pull = match self.pass.take_up(&table.name, fetch.records, Behind::Place(after.as_ref())) {
             Some(pull) => pull,
-            None => self.pass.begin(&table.name, None).map_err(|refused| told(FAILED, refused))?,
+            None => {
+                let mut pull = self.pass.begin(&table.name, None).map_err(|refused| told(FAILED, refused))?;
+                pull.begins_behind(fetch.records);
+                pull
+            }
         };
         let number = |n: std::num::NonZeroU32| usize::try_from(n.get()).unwrap_or(usize::MAX);
         // A page that is nearly full, one more record, and the place all go into one message.
@@ -129,7 +139,7 @@ impl ChannelSession {
         Ok(Sending {
             request: fetch.request,
             pull,
-            after: fetch.after.clone().map(|place| Cursor { run: place.run, values: place.values }),
+            after,
             bounds: PageBounds { rows: number(fetch.page_rows).min(self.site.limits().page_rows), bytes: page_bytes },
             cut: Cut { page_bytes, record_bytes },
             place_bytes,
@@ -172,12 +182,16 @@ impl ChannelSession {
             // One large record is no reason to hold its memory any longer.
             self.rows = Rows::default();
         }
+        let cost = i64::try_from(sending.encoder.cost()).unwrap_or(i64::MAX);
         let message = sending.encoder.finish(head, place.as_ref());
         sending.pull.sent(rows as u64, message.len() as u64);
-        sending.credit = sending.credit.saturating_sub(i64::try_from(message.len()).unwrap_or(i64::MAX));
+        sending.credit = sending.credit.saturating_sub(cost);
         sending.rows = sending.rows.saturating_add(rows as u64);
         sending.pages = sending.pages.wrapping_add(1);
-        sending.after = page.cursor.or(sending.after.take());
+        if let Some(cursor) = page.cursor {
+            sending.pull.passed(&cursor);
+            sending.after = Some(cursor);
+        }
         sending.ended = !page.more;
         Ok(Some(message))
     }

@@ -90,7 +90,7 @@ struct Heard {
     rows: Vec<Vec<Option<Value>>>,
     pages: usize,
     left_out: usize,
-    bytes: usize,
+    cost: u64,
     place: Option<Place>,
     is_last: bool,
     request: u32,
@@ -124,7 +124,7 @@ impl Peer {
                     heard.left_out += page.read(columns, &[0], limits, &mut rows).unwrap().len();
                     let row = |at| rows.row(at).map(|cell| cell.map(|value| value.to_owned())).collect();
                     heard.rows.extend((0..rows.len()).map(row));
-                    (heard.pages, heard.bytes) = (heard.pages + 1, heard.bytes + message.len());
+                    (heard.pages, heard.cost) = (heard.pages + 1, heard.cost + page.cost());
                     (heard.is_last, heard.request) = (!page.head.more, page.head.request);
                     heard.place = page.place;
                     self.state = Some(page.head.state);
@@ -188,7 +188,7 @@ fn no_more_is_sent_than_was_allowed() {
     assert_eq!((first.pages, first.end.is_some()), (1, false));
     assert_eq!(peer.hear().pages, 0);
     // What the page took beyond what was allowed must be made up for first.
-    let rest = u32::try_from(first.bytes).unwrap() - 1;
+    let rest = u32::try_from(first.cost).unwrap() - 1;
     peer.say(Request::Credit { request: 8, bytes: number(u32::MAX) });
     peer.say(Request::Credit { request: 7, bytes: number(rest) });
     assert_eq!(peer.hear().pages, 0);
@@ -209,7 +209,7 @@ fn it_goes_on_behind_a_place() {
         let state = peer.state;
         let rest = peer.fetch(Fetch { request: 9, after: first.place, ..fetch(table) });
         assert_eq!(first.rows.len() + rest.rows.len(), 1000);
-        assert_eq!(rest.end.unwrap(), End { request: 9, rows: rest.rows.len() as u64, digest: None });
+        assert_eq!(rest.end.unwrap(), End { request: 9, rows: rest.rows.len() as u64 });
         assert_eq!(peer.state, state, "one state for all of it");
         let nothing = peer.fetch(Fetch { after: rest.place, ..fetch(table) });
         assert_eq!((nothing.pages, nothing.end.unwrap().rows), (0, 0));
@@ -217,6 +217,28 @@ fn it_goes_on_behind_a_place() {
     // Places that are none of the table.
     for (run, values) in [(9, vec![Value::Integer(1)]), (1, vec![]), (1, vec![Value::Null, Value::Null])] {
         assert_eq!(peer.code(Fetch { after: Some(Place { run, values }), ..fetch("t") }), "invalid_input");
+    }
+}
+
+#[test]
+fn it_is_the_same_pull_only_where_number_and_place_are_of_one_page() {
+    let world = World::new(Limits::default());
+    let mut peer = world.peer(ROWFERRY);
+    let first = peer.fetch(Fetch { window: number(1), ..fetch("t") });
+    let had = first.rows.len() as u64;
+    let second = peer.fetch(Fetch { window: number(1), after: first.place.clone(), records: had, ..fetch("t") });
+    assert_eq!(world.transfers().len(), 1);
+    // Back behind the first page: what comes again is not counted again.
+    let again = Fetch { window: number(1), after: first.place.clone(), records: had, ..fetch("t") };
+    assert_eq!(peer.fetch(again).rows.len(), second.rows.len());
+    assert_eq!(world.transfers().len(), 1);
+    for records in [0, 1, had - 1, had + 1, u64::MAX] {
+        let before = world.transfers().len();
+        peer.fetch(Fetch { window: number(1), after: first.place.clone(), records, ..fetch("t") });
+        assert_eq!(world.transfers().len(), before + 1, "{records}");
+        // It is one of its own, which may go on from there too.
+        let more = peer.fetch(Fetch { window: number(1), after: first.place.clone(), records: had, ..fetch("t") });
+        assert!(!more.rows.is_empty());
     }
 }
 

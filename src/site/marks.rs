@@ -11,8 +11,9 @@ use crate::store::records::{self, pulls};
 /// What a [`Site`] remembers of the tables that it pulled.
 ///
 /// A pull that was cut off leaves a mark for each of its tables: the same pull, started again within
-/// [`Limits::resume_time`](crate::Limits::resume_time), goes on there. An append that was finished is remembered for good: the
-/// same one again is refused unless [asked for](crate::TransferOptions::append_again).
+/// [`Limits::resume_time`](crate::Limits::resume_time), goes on there. An append that was finished, or that added rows and was not
+/// gone on with in that time, is remembered for good: the same one again is refused unless
+/// [asked for](crate::TransferOptions::append_again).
 ///
 /// Every method fails with what the store says.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +35,7 @@ pub struct Remembered {
     pub kind: RememberedKind,
     /// Records received.
     pub records: u64,
-    /// When the pull last wrote; when the append was finished.
+    /// When the pull last wrote; when the append was finished or given up.
     pub at: OffsetDateTime,
 }
 
@@ -47,15 +48,18 @@ pub enum RememberedKind {
     Done,
     /// An append that was finished.
     Appended,
+    /// An append that was cut off, and too long ago to be gone on with.
+    Begun,
 }
 
 impl RememberedKind {
-    /// `unfinished`, `done` or `appended`.
+    /// `unfinished`, `done`, `appended` or `begun`.
     pub fn as_str(self) -> &'static str {
         match self {
             RememberedKind::Unfinished => "unfinished",
             RememberedKind::Done => "done",
             RememberedKind::Appended => "appended",
+            RememberedKind::Begun => "begun",
         }
     }
 }
@@ -86,7 +90,7 @@ impl<'s> Marks<'s> {
                 sender: append.sender,
                 table: append.table,
                 strategy: Strategy::Append,
-                kind: RememberedKind::Appended,
+                kind: if append.whole { RememberedKind::Appended } else { RememberedKind::Begun },
                 records: append.records,
                 at: append.finished_at,
             }));

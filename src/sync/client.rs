@@ -131,6 +131,7 @@ impl Source for Client {
             state: page.state,
             bytes: page.bytes,
             place: None,
+            cost: 0,
         })
     }
 }
@@ -146,6 +147,7 @@ impl Stream for PageStream<'_> {
             place: page.place.and_then(|place| place.encode()),
             state: page.state,
             bytes: page.bytes,
+            cost: page.cost,
         })
     }
 
@@ -153,15 +155,11 @@ impl Stream for PageStream<'_> {
         PageStream::may_come(self)
     }
 
-    fn done_with(&mut self, bytes: u64) -> Result<()> {
-        PageStream::done_with(self, bytes)
+    fn done_with(&mut self, cost: u64) -> Result<()> {
+        PageStream::done_with(self, cost)
     }
 
     fn keep_open(&mut self) -> Result<()> {
         PageStream::keep_open(self)
-    }
-
-    fn gives_way(&mut self) -> bool {
-        PageStream::gives_way(self)
     }
 }

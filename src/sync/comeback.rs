@@ -48,7 +48,10 @@ impl Comeback {
             pause(patience, wait, "connecting anew")?;
             match source.reconnect(patience) {
                 Ok(()) => return Ok(()),
-                Err(error) if is_passing(error.kind()) || error.kind() == ErrorKind::RateLimited => {
+                Err(error)
+                    if is_passing(error.kind())
+                        || matches!(error.kind(), ErrorKind::RateLimited | ErrorKind::TooManyAttempts) =>
+                {
                     log::debug!("not connected anew yet: {error}");
                 }
                 Err(error) => return Err(error.while_doing("connecting anew")),

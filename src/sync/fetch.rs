@@ -18,10 +18,6 @@ use crate::limits::Limits;
 /// Batches on their way to be written, where the sender does not bound what it sends by itself.
 const BATCHES: usize = 2;
 
-/// How many times the bytes that a sender may send by itself the rows that wait to be written may take in memory: what is
-/// compressed takes more than it had on its way, and so does what is short.
-const UNPACKED: usize = 4;
-
 /// How often a fetch that waits for its batches to be written keeps the connection open.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -35,7 +31,7 @@ pub(super) struct Batch {
     pub(super) received: u64,
     /// Bytes of this table received so far, by this run of the pull.
     pub(super) bytes: u64,
-    /// The size of its pages on the wire.
+    /// What its pages count, where they come by themselves.
     pub(super) size: u64,
     /// The numbers of the sender's snapshots so far, see [`note_state`].
     pub(super) states: Vec<u64>,
@@ -55,7 +51,7 @@ pub(super) enum Arrival {
 /// A batch that is done with: its rows are memory to fill again.
 pub(super) struct Spent {
     pub(super) rows: Rows,
-    /// The size of its pages on the wire.
+    /// What its pages count, where they come by themselves.
     pub(super) size: u64,
 }
 
@@ -107,8 +103,6 @@ struct Run<'r, 'f> {
     /// Batches that are not written yet, and the size of their pages.
     under_way: usize,
     unspent: u64,
-    /// The memory that their rows take.
-    held: usize,
     /// How much of that came in a stream that is no more.
     stale: u64,
     /// Rows to fill again.
@@ -132,7 +126,6 @@ impl Fetch<'_> {
             since: Instant::now(),
             under_way: 0,
             unspent: 0,
-            held: 0,
             stale: 0,
             free: Vec::new(),
         };
@@ -207,11 +200,9 @@ impl<'f> Run<'_, 'f> {
 
     /// Waits until there is room for another page. `false` if nobody wants one.
     fn room(&mut self, stream: &mut Option<Box<dyn Stream + 'f>>) -> Result<bool> {
-        let most = self.fetch.limits.stream_window_bytes.saturating_mul(UNPACKED);
         loop {
             let full = match stream {
-                // What is not read stays with the sender.
-                Some(stream) => !stream.may_come() || self.held >= most,
+                Some(stream) => !stream.may_come(),
                 None => self.under_way > BATCHES,
             };
             let spent = match self.spent.try_recv() {
@@ -223,10 +214,6 @@ impl<'f> Run<'_, 'f> {
                     Err(RecvTimeoutError::Disconnected) => return Ok(false),
                     Err(RecvTimeoutError::Timeout) => {
                         self.fetch.patience.check("fetching pages")?;
-                        let goes_on = self.position.is_some();
-                        if goes_on && stream.as_mut().is_some_and(|stream| stream.gives_way()) {
-                            *stream = None;
-                        }
                         stream.as_mut().map_or(Ok(()), |stream| stream.keep_open())?;
                         continue;
                     }
@@ -234,8 +221,7 @@ impl<'f> Run<'_, 'f> {
             };
             self.under_way = self.under_way.saturating_sub(1);
             self.unspent = self.unspent.saturating_sub(spent.size);
-            self.held = self.held.saturating_sub(spent.rows.size_bytes());
-            if spent.rows.size_bytes() <= self.fetch.limits.batch_bytes {
+            if self.free.len() < BATCHES && spent.rows.size_bytes() <= self.fetch.limits.batch_bytes {
                 self.free.push(spent.rows);
             }
             // Batches are spent in the order in which they came: first those of a stream that is no more.
@@ -305,7 +291,7 @@ impl<'f> Run<'_, 'f> {
         self.fetched.received += page.received;
         self.fetched.pages += 1;
         self.bytes += page.bytes;
-        self.size += page.bytes;
+        self.size += page.cost;
         // The end of a stream is a page of no state.
         if page.received > 0 || !streams {
             note_state(&mut self.fetched.states, page.state.unwrap_or(0));
@@ -340,7 +326,6 @@ impl<'f> Run<'_, 'f> {
         self.since = Instant::now();
         self.under_way += 1;
         self.unspent += batch.size;
-        self.held += batch.rows.size_bytes();
         self.arrivals.send(Arrival::Batch(batch)).is_ok()
     }
 

@@ -3,6 +3,7 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::resume::Earlier;
 use super::{TableReport, TableStatus};
 use crate::clock::Clock;
 use crate::domain::session::Direction;
@@ -61,17 +62,17 @@ impl<'a> History<'a> {
         Ok(transfer.uuid)
     }
 
-    /// A table is done with, as its report says.
-    pub(super) fn end(&mut self, uuid: Uuid, report: &TableReport, bytes: u64) -> Result<()> {
+    /// A table is done with, as its report says. What is in the report of `earlier` runs is in their transfers already.
+    pub(super) fn end(&mut self, uuid: Uuid, report: &TableReport, bytes: u64, earlier: &Earlier) -> Result<()> {
         self.running.retain(|running| *running != uuid);
-        let outcome = &report.outcome;
+        let (outcome, before) = (&report.outcome, &earlier.outcome);
         let counters = TransferCounters {
-            records_transferred: outcome.total(),
-            records_created: outcome.created,
-            records_updated: outcome.updated,
-            records_skipped: outcome.skipped + outcome.unchanged,
-            records_failed: outcome.failed,
-            bytes_transferred: bytes,
+            records_transferred: outcome.total().saturating_sub(before.total()),
+            records_created: outcome.created.saturating_sub(before.created),
+            records_updated: outcome.updated.saturating_sub(before.updated),
+            records_skipped: (outcome.skipped + outcome.unchanged).saturating_sub(before.skipped + before.unchanged),
+            records_failed: outcome.failed.saturating_sub(before.failed),
+            bytes_transferred: bytes.saturating_sub(earlier.bytes),
         };
         let message = report.error.as_ref().map_or("the table was not pulled whole", |error| error.message());
         let change = match (report.status, report.error.as_ref().map(|error| error.kind())) {

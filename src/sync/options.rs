@@ -165,7 +165,8 @@ impl<'p> TransferOptions<'p> {
     }
 
     /// Is called on the calling thread at the beginning and end of each table, and in between whenever rows were committed. The
-    /// database is not locked by the pull meanwhile, so that the call may write to it.
+    /// database is not locked by the pull meanwhile, so that the call may write to it. The client is busy with the pull: a call
+    /// of it from in here is an error, but [`Client::disconnect`](crate::Client::disconnect) ends the pull.
     #[must_use]
     pub fn on_progress(mut self, progress: impl FnMut(&Progress<'_>) + 'p) -> Self {
         self.progress = Some(Box::new(progress));

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::order::groups;
 use super::pull::{Job, Pull};
+use super::resume::Earlier;
 use super::wait::Allowance;
 use super::{TableReport, TableStatus};
 use crate::domain::schema::TableSchema;
@@ -87,6 +88,7 @@ impl Pull<'_, '_> {
                     follows: false,
                     stage: None,
                     mark: Mark::new("", Strategy::default(), String::new(), announced),
+                    earlier: Earlier::default(),
                     received: 0,
                     bytes: 0,
                     report: TableReport::default(),

@@ -6,6 +6,7 @@ use super::approval;
 use super::comeback::{Comeback, is_passing};
 use super::history::{History, Origin};
 use super::progress::Phase;
+use super::resume::Earlier;
 use super::wait::Allowance;
 use super::{Progress, Report, Source, TableReport, TransferOptions};
 use crate::cancel::Patience;
@@ -37,6 +38,7 @@ pub(super) struct Job {
     pub(super) stage: Option<Stage>,
     /// How far it is, as far as it was committed.
     pub(super) mark: Mark,
+    pub(super) earlier: Earlier,
     pub(super) received: u64,
     pub(super) bytes: u64,
     pub(super) report: TableReport,
@@ -195,7 +197,7 @@ impl Pull<'_, '_> {
         approval::note(&mut job.report);
         job.report.notes.extend(self.source.notes(&job.name, job.report.created_table));
         if let (Some(history), Some(uuid)) = (&mut self.history, job.report.transfer)
-            && let Err(error) = history.end(uuid, &job.report, job.bytes)
+            && let Err(error) = history.end(uuid, &job.report, job.bytes, &job.earlier)
         {
             log::warn!("the end of the transfer {uuid} could not be noted: {error}");
             job.report.notes.push(format!("The history lacks the end of the transfer {uuid}: {error}."));
@@ -221,6 +223,9 @@ impl Pull<'_, '_> {
             approval: job.report.approval,
         };
         if let Some(call) = &mut self.options.progress {
+            #[cfg(feature = "client")]
+            crate::client::call_back(|| call(&progress));
+            #[cfg(not(feature = "client"))]
             call(&progress);
         }
         self.done += usize::from(phase == Phase::Finished);

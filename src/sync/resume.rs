@@ -7,12 +7,23 @@ use super::prepare::Group;
 use super::pull::{Job, Pull};
 use super::source::Position;
 use super::{TableReport, TableStatus};
+use crate::domain::record::Outcome;
 use crate::domain::schema::TableSchema;
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::import::{Appended, Direct, Ending, Mark, Reached, Step, folded};
 use crate::plan::TablePlan;
 use crate::store::Writer;
+
+/// What earlier runs of a pull did of a table.
+#[derive(Debug, Default)]
+pub(super) struct Earlier {
+    /// Where this run found it, if it was in it: records received, and the step.
+    pub(super) at: Option<(u64, Step)>,
+    /// What their transfers have in the history.
+    pub(super) outcome: Outcome,
+    pub(super) bytes: u64,
+}
 
 impl Job {
     /// Where to begin to fetch.
@@ -31,6 +42,14 @@ impl Job {
             }
             None => Reached { records: batch.received, place: None, continues: false, bytes, states },
         }
+    }
+
+    /// Whether it failed where an earlier run had failed, for what the database said of its rows: it would do so for ever. Then it
+    /// begins anew, because the rows may be others by then; an append cannot.
+    fn is_stuck(&self) -> bool {
+        self.mark.strategy != Strategy::Append
+            && self.report.error.as_ref().is_some_and(|error| error.kind() == ErrorKind::Database)
+            && self.earlier.at == Some((self.mark.records, self.mark.step))
     }
 
     fn refuse(&mut self, error: Error) {
@@ -70,22 +89,32 @@ impl Pull<'_, '_> {
             _ => (job.report.created_table, job.report.notes.clone()),
         };
         let again = self.options.append_again || plan.strategy != Strategy::Append || job.create.is_some();
-        let is_same = found.as_ref().is_some_and(|found| found.continues && found.plan == fresh.plan);
+        let is_same = found
+            .as_ref()
+            .is_some_and(|found| found.continues && found.plan == fresh.plan && !self.import.is_outdated(found));
         let resumed = is_same && found.as_ref().is_some_and(Mark::has_progress);
         let was_applied = found.as_ref().is_some_and(|found| found.outcome.total() > found.outcome.failed);
         let refusal = match (resumed || again, was_applied) {
             (true, _) => None,
             (false, true) => found.as_ref().map(changed_since),
-            (false, false) => self.import.appended(writer, &job.name)?.map(|append| appended_before(&append)),
+            (false, false) => {
+                let begun = self.import.elsewhere(writer, &job.name, plan.strategy)?;
+                let appended = self.import.appended(writer, &job.name)?.as_ref().map(appended_before);
+                appended.or_else(|| begun.iter().find(|mark| mark.records > 0).map(begun_elsewhere))
+            }
         };
         if let Some(error) = refusal {
             self.jobs[at].refuse(error);
             return Ok(());
         }
+        let began = found.is_some() && is_same;
         let mut mark = match found {
             Some(found) if is_same => Mark { announced: job.announced, ..found },
             _ => fresh,
         };
+        if !resumed {
+            self.import.supersede(writer, &job.name, plan.strategy)?;
+        }
         let width = plan.targets.len();
         let stage = match (staged || Direct::needs_stage(plan), mark.stage) {
             (false, _) => None,
@@ -108,6 +137,11 @@ impl Pull<'_, '_> {
             mark.states.iter().for_each(|state| note_state(&mut self.states, *state));
         }
         job.follows = job.plan.as_ref().is_some_and(|plan| !plan.follows.is_empty());
+        job.earlier = Earlier {
+            at: began.then_some((mark.records, mark.step)),
+            outcome: job.report.outcome.clone(),
+            bytes: job.bytes,
+        };
         (job.stage, job.mark) = (stage, mark);
         Ok(())
     }
@@ -165,16 +199,28 @@ impl Pull<'_, '_> {
     /// Ends what the pull kept for itself, or leaves it for the run that goes on.
     pub(super) fn end(&mut self) {
         let settled = || self.jobs.iter().filter(|job| !job.mark.plan.is_empty());
-        let is_done = |job: &&Job| job.report.status == TableStatus::Completed;
-        let done: Vec<Mark> = settled().filter(is_done).map(|job| job.mark.clone()).collect();
-        // Rows that are not here yet need the new keys of those that they belong to.
-        let goes_on = |job: &Job| job.follows || job.report.error.as_ref().is_some_and(|error| passes(error.kind()));
-        let cut_off = settled().filter(|job| !is_done(job)).any(|job| self.lost.is_some() || goes_on(job));
-        let has_progress = settled().any(|job| job.mark.has_progress());
-        let ending = match cut_off && has_progress {
-            true => Ending::CutOff,
-            false => Ending::Open,
+        // Whatever the report says: what was appended whole is not to be appended again.
+        let is_done = |job: &&Job| {
+            let appended = job.mark.strategy == Strategy::Append && job.mark.step == Step::Done;
+            appended || job.report.status == TableStatus::Completed
         };
+        let done: Vec<Mark> = settled().filter(is_done).map(|job| job.mark.clone()).collect();
+        let stuck: Vec<Mark> = settled().filter(|job| job.is_stuck()).map(|job| job.mark.clone()).collect();
+        let goes_on = |job: &Job| {
+            let passes = job.report.error.as_ref().is_some_and(|error| passes(error.kind()));
+            (passes || self.lost.is_some()) && !job.is_stuck()
+        };
+        let has_progress = settled().any(|job| job.mark.has_progress());
+        let left = || settled().filter(|job| has_progress && !is_done(job));
+        let ending = if left().any(goes_on) {
+            Ending::CutOff
+        } else if left().any(|job| job.follows) {
+            // Rows that are not here yet need the new keys of those that they belong to.
+            Ending::Followed
+        } else {
+            Ending::Open
+        };
+        self.forgotten.extend(stuck);
         if let Err(error) = self.import.end(&done, &self.forgotten, ending) {
             match error.kind() {
                 ErrorKind::TakenOver | ErrorKind::Timeout => log::debug!("nothing is left of the pull: {error}"),
@@ -185,15 +231,41 @@ impl Pull<'_, '_> {
 }
 
 fn appended_before(append: &Appended) -> Error {
-    let message = format!("{:?} was appended before, all of its {} records", append.table, append.records);
-    Error::new(ErrorKind::AlreadyAppended, message)
-        .with_hint("To add its rows once more, ask for it: append_again, or --append-again.")
+    let (table, records) = (&append.table, append.records);
+    let again = "To add its rows once more, ask for it: append_again, or --append-again.";
+    match append.whole {
+        true => {
+            Error::new(ErrorKind::AlreadyAppended, format!("{table:?} was appended before, all of its {records} records"))
+                .with_hint(again)
+        }
+        false => Error::new(
+            ErrorKind::AlreadyAppended,
+            format!(
+                "an append of {table:?} was begun before, and cut off after {records} records; it is too long ago to go on"
+            ),
+        )
+        .with_hint("Take those rows away or keep them, then append all of them: append_again, or --append-again."),
+    }
+}
+
+fn begun_elsewhere(mark: &Mark) -> Error {
+    let (table, records) = (&mark.table, mark.records);
+    let message = match mark.step {
+        Step::Done => format!("{table:?} was appended before, all of its {records} records"),
+        _ => format!("an append of {table:?} was begun by another pull, which runs or was cut off after {records} records"),
+    };
+    Error::new(ErrorKind::AlreadyAppended, message).with_hint(
+        "Wait until the other pull has ended; if it was cut off, pull this table alone, and it goes on there. To add its rows \
+         once more, ask for it: append_again, or --append-again.",
+    )
 }
 
 fn changed_since(mark: &Mark) -> Error {
     let (table, rows) = (&mark.table, mark.outcome.created);
-    let message =
-        format!("an append of {table:?} was cut off after {rows} rows, and cannot go on: a table has changed since");
+    let message = format!(
+        "an append of {table:?} was cut off after {rows} rows, and cannot go on: a table, or rowferry, has changed since, or the \
+         other site cannot go on there"
+    );
     Error::new(ErrorKind::AlreadyAppended, message)
         .with_hint("Take those rows away or keep them, then append all of them: append_again, or --append-again.")
 }

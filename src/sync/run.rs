@@ -102,7 +102,12 @@ impl Pull<'_, '_> {
         let missing: Vec<_> = self.jobs.iter().filter_map(|job| job.create.clone()).collect();
         let created = missing.iter().try_for_each(|table| writer.create_table(table));
         let apply = |(_, tables, deferred): &mut (Vec<usize>, Vec<Staged>, bool)| match &created {
-            Ok(()) => apply_group(&self.import, &mut *writer, tables, *deferred, Finish::Keep),
+            Ok(()) => apply_group(&self.import, &mut *writer, tables, *deferred, Finish::Keep).inspect_err(|_| {
+                // The groups behind it are tried without its rows.
+                if let Err(error) = writer.undo() {
+                    log::warn!("a dry run goes on with rows of a group that failed: {error}");
+                }
+            }),
             Err(error) => Err(error.copy()),
         };
         let applied: Vec<Result<()>> = staged.iter_mut().map(apply).collect();
@@ -384,10 +389,13 @@ impl Pull<'_, '_> {
                 );
                 self.jobs[at].report.notes.push(note);
             }
-            // Rows of several states of the sender need not be as many as one of them has.
             if !matches!(states[..], [state] if state != 0) {
                 return Ok(());
             }
+        }
+        // Rows of several states of the sender need not be as many as one of them has.
+        if fetched.states.len() > 1 {
+            return Ok(());
         }
         let announced = self.jobs[at].announced;
         if fetched.received >= announced {
@@ -399,6 +407,12 @@ impl Pull<'_, '_> {
             return Ok(());
         }
         let message = format!("the other site has {expected} rows in {name:?} and sent {}", fetched.received);
-        Err(Error::new(ErrorKind::Incomplete, message).with_hint("Pull the table again."))
+        let hint = match before.strategy {
+            Strategy::Append => {
+                "What came is here, and is not appended again: see what is missing, and add it in another way."
+            }
+            _ => "Pull the table again.",
+        };
+        Err(Error::new(ErrorKind::Incomplete, message).with_hint(hint))
     }
 }

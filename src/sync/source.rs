@@ -83,18 +83,12 @@ pub(crate) trait Stream {
     /// Whether a page may come before more of those that came are done with.
     fn may_come(&self) -> bool;
 
-    /// Says that so many bytes of the pages that came are done with: the sender may send as many more. The pages that nobody is
+    /// Says that pages of this [cost](Page::cost) are done with: the sender may send as many more. The pages that nobody is
     /// done with yet are what is bounded, for the memory of both ends.
-    fn done_with(&mut self, bytes: u64) -> Result<()>;
+    fn done_with(&mut self, cost: u64) -> Result<()>;
 
     /// Keeps the connection open while no page is waited for.
     fn keep_open(&mut self) -> Result<()>;
-
-    /// Whether it has given way to another call that waits for the connection, while no page is waited for: the stream is over
-    /// then, and another one goes on. The call may be one of whoever is to take the pages, who would take none until then.
-    fn gives_way(&mut self) -> bool {
-        false
-    }
 }
 
 /// A place in a sender's table, right behind a record: where a pull goes on.
@@ -121,4 +115,6 @@ pub(crate) struct Page {
     pub(crate) state: Option<u64>,
     /// The page's size on the wire.
     pub(crate) bytes: u64,
+    /// What it counts of what a [`Stream`] may send.
+    pub(crate) cost: u64,
 }

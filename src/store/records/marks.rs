@@ -1,4 +1,4 @@
-//! Resume marks: how far each table of a pull is. And the appends that were finished.
+//! Resume marks: how far each table of a pull is. And the appends that were finished, or can no longer be.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::fields::Fields;
-use super::unreadable;
+use super::{text, unreadable};
 use crate::clock;
 use crate::domain::record::{Failure, Outcome, Reason};
 use crate::domain::strategy::Strategy;
@@ -37,8 +37,11 @@ pub(crate) struct Mark {
     pub(crate) states: Vec<u64>,
     /// The number of the stage that rows of the table wait in.
     pub(crate) stage: Option<u32>,
-    /// Up to which row that stage was applied, where that is done in several steps.
+    /// Up to which row that stage was applied: 0, or its end. A table that was done may get more such rows from a later run, and
+    /// only they are then applied, with the counts of local rows that the earlier run left.
     pub(crate) applied: i64,
+    /// When it was first done. Rows that changed since are not behind its last one, so that it must not be kept for ever.
+    pub(crate) done_at: Option<OffsetDateTime>,
     /// What became of the records.
     pub(crate) outcome: Outcome,
     /// Whether the table was made by this pull, and what of it was left out.
@@ -82,6 +85,7 @@ impl Mark {
             states: Vec::new(),
             stage: None,
             applied: 0,
+            done_at: None,
             outcome: Outcome::default(),
             created: false,
             notes: Vec::new(),
@@ -208,14 +212,15 @@ impl Progress {
     }
 }
 
-/// Keeps a mark in place of the one before it.
-pub(crate) fn put(sql: &mut dyn Sql, scope: &Scope, mark: &Mark) -> Result<()> {
+/// Keeps a mark in place of the one before it; `now` is when it was done, if it is done only now.
+pub(crate) fn put(sql: &mut dyn Sql, scope: &Scope, mark: &Mark, now: OffsetDateTime) -> Result<()> {
     let upsert = "INSERT INTO rowferry_marks \
-                  (scope, table_name, strategy, name, plan, step, records, announced, progress) \
-                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
+                  (scope, table_name, strategy, name, plan, step, records, announced, progress, done_at) \
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
                   ON CONFLICT (scope, table_name, strategy) DO UPDATE SET name = excluded.name, plan = excluded.plan, \
                   step = excluded.step, records = excluded.records, announced = excluded.announced, \
-                  progress = excluded.progress";
+                  progress = excluded.progress, done_at = excluded.done_at";
+    let done_at = mark.done_at.or((mark.step == Step::Done).then_some(now));
     let progress = serde_json::to_string(&Progress::of(mark)).map_err(|_| unreadable("mark"))?;
     let number = |number: u64| Value::Integer(i64::try_from(number).unwrap_or(i64::MAX));
     let row = [
@@ -228,13 +233,14 @@ pub(crate) fn put(sql: &mut dyn Sql, scope: &Scope, mark: &Mark) -> Result<()> {
         number(mark.records),
         number(mark.announced),
         progress.into(),
+        done_at.map(clock::to_text).into(),
     ];
     sql.execute(upsert, &row).map(|_| ())
 }
 
 /// The marks of a scope.
 pub(crate) fn of_scope(sql: &mut dyn Sql, scope: &Scope) -> Result<Vec<Mark>> {
-    let select = "SELECT name, strategy, plan, step, records, announced, progress FROM rowferry_marks \
+    let select = "SELECT name, strategy, plan, step, records, announced, done_at, progress FROM rowferry_marks \
                   WHERE scope = ?1 ORDER BY table_name, strategy";
     sql.query(select, &[scope.as_str().into()])?.iter().map(|row| mark(row)).collect()
 }
@@ -248,7 +254,7 @@ fn mark(row: &[Value]) -> Result<Mark> {
         "done" => Step::Done,
         _ => return Err(unreadable("mark")),
     };
-    let (records, announced) = (fields.number()?, fields.number()?);
+    let (records, announced, done_at) = (fields.number()?, fields.number()?, fields.optional_moment()?);
     let mut progress: Progress = fields.json()?;
     Ok(Mark {
         table,
@@ -264,6 +270,7 @@ fn mark(row: &[Value]) -> Result<Mark> {
         states: progress.states,
         stage: progress.stage,
         applied: progress.applied,
+        done_at,
         created: progress.created,
         notes: progress.notes,
     })
@@ -284,6 +291,27 @@ fn tables_of(sql: &mut dyn Sql, select: &str, scope: &Scope) -> Result<Vec<(Stri
         .collect()
 }
 
+/// The tables of a scope that are not done, whether anything came of them or not.
+pub(crate) fn open(sql: &mut dyn Sql, scope: &Scope) -> Result<Vec<(String, Strategy)>> {
+    tables_of(sql, "SELECT table_name, strategy FROM rowferry_marks WHERE scope = ?1 AND step <> 'done'", scope)
+}
+
+/// The marks of a sender's table in other scopes than this one, each with its scope.
+pub(crate) fn elsewhere(
+    sql: &mut dyn Sql,
+    scope: &Scope,
+    sender: &str,
+    table: &str,
+    strategy: Strategy,
+) -> Result<Vec<(Scope, Mark)>> {
+    let select = "SELECT name, strategy, plan, step, records, announced, done_at, progress, scope FROM rowferry_marks \
+                  WHERE table_name = ?1 AND strategy = ?2 AND scope <> ?3 \
+                  AND scope IN (SELECT scope FROM rowferry_pulls WHERE sender = ?4)";
+    let parameters = [folded(table).into(), strategy.as_str().into(), scope.as_str().into(), sender.into()];
+    let rows = sql.query(select, &parameters)?;
+    rows.iter().map(|row| Ok((Scope::named(text(row, 8)?), mark(row)?))).collect()
+}
+
 /// The tables of a scope that something came of, and that are not done.
 pub(crate) fn unfinished(sql: &mut dyn Sql, scope: &Scope) -> Result<Vec<(String, Strategy)>> {
     let select = "SELECT table_name, strategy FROM rowferry_marks WHERE scope = ?1 AND step <> 'done' \
@@ -297,49 +325,76 @@ pub(crate) fn remove(sql: &mut dyn Sql, scope: &Scope, table: &str, strategy: St
     sql.execute(delete, &[scope.as_str().into(), folded(table).into(), strategy.as_str().into()]).map(|_| ())
 }
 
-/// An append that was finished.
+/// An append that was finished, or can no longer be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Appended {
     pub(crate) sender: String,
     pub(crate) table: String,
     pub(crate) records: u64,
+    /// Whether it was finished.
+    pub(crate) whole: bool,
     pub(crate) finished_at: OffsetDateTime,
 }
 
-/// Remembers that an append is finished.
-pub(crate) fn remember_append(sql: &mut dyn Sql, append: &Appended) -> Result<()> {
-    let upsert = "INSERT INTO rowferry_appends (sender, table_name, name, records, finished_at) VALUES (?1, ?2, ?3, ?4, ?5) \
+/// Remembers the appends among these marks that added rows, before the marks are forgotten: whole ones, and those that will not be
+/// gone on with.
+pub(crate) fn remember_appends(sql: &mut dyn Sql, sender: &str, marks: &[Mark], now: OffsetDateTime) -> Result<()> {
+    for mark in marks.iter().filter(|mark| mark.strategy == Strategy::Append) {
+        let whole = mark.step == Step::Done;
+        // Of an empty table nothing was appended, and what only waits in a stage was not either.
+        let added = if whole { mark.records } else { mark.outcome.created };
+        if added > 0 {
+            let (sender, table) = (sender.to_owned(), mark.table.clone());
+            remember_append(sql, &Appended { sender, table, records: mark.records, whole, finished_at: now })?;
+        }
+    }
+    Ok(())
+}
+
+fn remember_append(sql: &mut dyn Sql, append: &Appended) -> Result<()> {
+    // What was appended whole once is not less so when it was only begun the next time.
+    let upsert = "INSERT INTO rowferry_appends (sender, table_name, name, records, finished_at, whole) \
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
                   ON CONFLICT (sender, table_name) DO UPDATE SET name = excluded.name, records = excluded.records, \
-                  finished_at = excluded.finished_at";
+                  finished_at = excluded.finished_at, whole = excluded.whole \
+                  WHERE excluded.whole >= rowferry_appends.whole";
     let row = [
         append.sender.as_str().into(),
         folded(&append.table).into(),
         append.table.as_str().into(),
         Value::Integer(i64::try_from(append.records).unwrap_or(i64::MAX)),
         clock::to_text(append.finished_at).into(),
+        i64::from(append.whole).into(),
     ];
     sql.execute(upsert, &row).map(|_| ())
 }
 
-/// The finished append of a sender's table, if there is one.
+/// The append of a sender's table that is remembered, if there is one.
 pub(crate) fn append_of(sql: &mut dyn Sql, sender: &str, table: &str) -> Result<Option<Appended>> {
-    let select = "SELECT sender, name, records, finished_at FROM rowferry_appends WHERE sender = ?1 AND table_name = ?2";
+    let select =
+        "SELECT sender, name, records, whole, finished_at FROM rowferry_appends WHERE sender = ?1 AND table_name = ?2";
     let rows = sql.query(select, &[sender.into(), folded(table).into()])?;
     rows.first().map(|row| appended(row)).transpose()
 }
 
-/// All finished appends.
+/// All appends that are remembered.
 pub(crate) fn appends(sql: &mut dyn Sql) -> Result<Vec<Appended>> {
-    let select = "SELECT sender, name, records, finished_at FROM rowferry_appends ORDER BY sender, table_name";
+    let select = "SELECT sender, name, records, whole, finished_at FROM rowferry_appends ORDER BY sender, table_name";
     sql.query(select, &[])?.iter().map(|row| appended(row)).collect()
 }
 
 fn appended(row: &[Value]) -> Result<Appended> {
     let mut fields = Fields::of(row);
-    Ok(Appended { sender: fields.text()?, table: fields.text()?, records: fields.number()?, finished_at: fields.moment()? })
+    Ok(Appended {
+        sender: fields.text()?,
+        table: fields.text()?,
+        records: fields.number()?,
+        whole: fields.flag()?,
+        finished_at: fields.moment()?,
+    })
 }
 
-/// Forgets a finished append: `false` if there was none.
+/// Forgets an append that is remembered: `false` if there was none.
 pub(crate) fn forget_append(sql: &mut dyn Sql, sender: &str, table: &str) -> Result<bool> {
     let delete = "DELETE FROM rowferry_appends WHERE sender = ?1 AND table_name = ?2";
     Ok(sql.execute(delete, &[sender.into(), folded(table).into()])? > 0)
@@ -349,6 +404,7 @@ pub(crate) fn forget_append(sql: &mut dyn Sql, sender: &str, table: &str) -> Res
 mod tests {
     use proptest::prelude::{Just, ProptestConfig, any, prop_assert, prop_oneof, proptest};
     use proptest::strategy::Strategy as Generator;
+    use time::macros::datetime;
 
     use super::*;
     use crate::store::records;
@@ -411,9 +467,11 @@ mod tests {
             (mark.step, mark.records, mark.bytes, mark.applied) = (step, numbers.1, numbers.2, numbers.3);
             (mark.place, mark.states, mark.stage, mark.notes, mark.outcome) = (place, states, stage, notes, outcome);
             (mark.continues, mark.created) = flags;
+            let (first, later) = (datetime!(2026-01-02 03:04:05 UTC), datetime!(2026-01-03 03:04:05 UTC));
+            mark.done_at = Some(first).filter(|_| mark.step == Step::Done);
             let kept = records::write(&**site.store(), |sql| {
-                put(sql, &scope, &fresh)?;
-                put(sql, &scope, &mark)?;
+                put(sql, &scope, &fresh, first)?;
+                put(sql, &scope, &mark, if mark.created { first } else { later })?;
                 of_scope(sql, &scope)
             }).unwrap();
             prop_assert!(kept.len() == 1 && same(&kept[0], &mark), "{:?} is not {:?}", kept, mark);

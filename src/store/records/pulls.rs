@@ -4,7 +4,6 @@
 use time::OffsetDateTime;
 
 use super::fields::Fields;
-use super::text;
 use crate::clock;
 use crate::domain::value::Value;
 use crate::error::Result;
@@ -18,6 +17,8 @@ pub(crate) struct KeptPull {
     pub(crate) sender: String,
     /// How many stages were made in its scope.
     pub(crate) stages: u32,
+    /// Whether a run has it that did not say that it ended.
+    pub(crate) owned: bool,
     pub(crate) touched_at: OffsetDateTime,
 }
 
@@ -32,6 +33,11 @@ pub(crate) fn begin(sql: &mut dyn Sql, scope: &Scope, sender: Option<&str>, owne
 pub(crate) fn take_over(sql: &mut dyn Sql, scope: &Scope, owner: &str, now: OffsetDateTime) -> Result<()> {
     let update = "UPDATE rowferry_pulls SET owner = ?2, touched_at = ?3 WHERE scope = ?1";
     sql.execute(update, &[scope.as_str().into(), owner.into(), clock::to_text(now).into()]).map(|_| ())
+}
+
+/// Notes that nobody runs a pull any more: whoever comes may go on with it at once.
+pub(crate) fn release(sql: &mut dyn Sql, scope: &Scope) -> Result<()> {
+    sql.execute("UPDATE rowferry_pulls SET owner = '' WHERE scope = ?1", &[scope.as_str().into()]).map(|_| ())
 }
 
 /// Notes how many stages were made in a scope: their numbers are never used again.
@@ -62,7 +68,7 @@ pub(crate) fn touch(sql: &mut dyn Sql, scope: &Scope, owner: &str, now: OffsetDa
 
 /// The pulls of a sender that may be gone on with, or those of all senders; the newest first.
 pub(crate) fn kept(sql: &mut dyn Sql, sender: Option<&str>) -> Result<Vec<KeptPull>> {
-    let select = "SELECT scope, sender, stages, touched_at FROM rowferry_pulls WHERE sender IS NOT NULL";
+    let select = "SELECT scope, sender, stages, owner <> '', touched_at FROM rowferry_pulls WHERE sender IS NOT NULL";
     let order = "ORDER BY touched_at DESC, scope DESC";
     let rows = match sender {
         Some(sender) => sql.query(&format!("{select} AND sender = ?1 {order}"), &[sender.into()])?,
@@ -77,21 +83,26 @@ fn kept_pull(row: &[Value]) -> Result<KeptPull> {
         scope: Scope::named(fields.text()?),
         sender: fields.text()?,
         stages: u32::try_from(fields.number()?).unwrap_or(u32::MAX),
+        owned: fields.flag()?,
         touched_at: fields.moment()?,
     })
 }
 
 /// The pull that was untouched for longest: since before `before` where it could be gone on with, since before `alone` where it
-/// could not.
+/// could not. Gives its sender, too.
 pub(crate) fn abandoned(
     sql: &mut dyn Sql,
     before: Option<OffsetDateTime>,
     alone: Option<OffsetDateTime>,
-) -> Result<Option<Scope>> {
-    let select = "SELECT scope FROM rowferry_pulls WHERE (sender IS NOT NULL AND touched_at < ?1) \
+) -> Result<Option<(Scope, Option<String>)>> {
+    let select = "SELECT scope, sender FROM rowferry_pulls WHERE (sender IS NOT NULL AND touched_at < ?1) \
                   OR (sender IS NULL AND touched_at < ?2) ORDER BY touched_at LIMIT 1";
     let rows = sql.query(select, &[before.map(clock::to_text).into(), alone.map(clock::to_text).into()])?;
-    Ok(rows.first().map(|row| text(row, 0)).transpose()?.map(Scope::named))
+    let abandoned = |row: &Vec<Value>| {
+        let mut fields = Fields::of(row);
+        Ok((Scope::named(fields.text()?), fields.optional_text()?))
+    };
+    rows.first().map(abandoned).transpose()
 }
 
 pub(crate) fn end(sql: &mut dyn Sql, scope: &Scope) -> Result<()> {

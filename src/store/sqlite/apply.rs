@@ -11,7 +11,7 @@
 
 use std::ops::Range;
 
-use super::dialect::{Parameter, borrowed, column_of, failed, quote, quote_all, refusal};
+use super::dialect::{Parameter, borrowed, column_of, failed, of_run, quote, quote_all, refusal};
 use super::inspect;
 use super::settle::settle;
 use super::upsert::Upsert;
@@ -362,5 +362,11 @@ pub(super) fn insert(
 }
 
 fn run<'v>(writer: &SqliteWriter, sql: &str, values: impl IntoIterator<Item = ValueRef<'v>>) -> rusqlite::Result<usize> {
-    writer.connection.sqlite.prepare_cached(sql)?.execute(bound(values))
+    let sqlite = &writer.connection.sqlite;
+    let mut statement = sqlite.prepare_cached(sql)?;
+    statement.execute(bound(values)).map_err(|error| match of_run(error) {
+        // SQLite prepares anew what was prepared for another schema, and may find that it cannot be.
+        error if refusal(&error) == Some(Reason::Refused) => sqlite.prepare(sql).err().unwrap_or(error),
+        error => error,
+    })
 }

@@ -19,6 +19,7 @@ use std::ptr::NonNull;
 
 use rusqlite::ffi;
 
+use super::dialect::of_run;
 use super::pool::Connection;
 use crate::domain::value::ValueRef;
 
@@ -80,7 +81,7 @@ impl<'c> Bulk<'c> {
         let done = match code {
             ffi::SQLITE_DONE => Ok(self.connection.sqlite.changes()),
             ffi::SQLITE_ROW => Err(rusqlite::Error::ExecuteReturnedResults),
-            code => Err(last_failure(self.connection, code)),
+            code => Err(of_run(last_failure(self.connection, code))),
         };
         // SAFETY: the statement has not been finalized. What is returned is the failure of the step again.
         unsafe { ffi::sqlite3_reset(prepared.statement.as_ptr()) };

@@ -124,6 +124,19 @@ pub(super) fn refusal(error: &rusqlite::Error) -> Option<Reason> {
     }
 }
 
+/// The failure of a statement that was prepared and then run. A function in a CHECK, an index or a generated column that fails
+/// (`json_extract` of malformed JSON) refuses the row as a constraint does, and undoes the statement, but SQLite says no more
+/// of it than of a statement that makes no sense.
+pub(super) fn of_run(error: rusqlite::Error) -> rusqlite::Error {
+    use rusqlite::ffi;
+    match error {
+        rusqlite::Error::SqliteFailure(failure, message) if failure.extended_code == ffi::SQLITE_ERROR => {
+            rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CONSTRAINT_FUNCTION), message)
+        }
+        error => error,
+    }
+}
+
 /// The column that a constraint's message names: `UNIQUE constraint failed: t.email`.
 pub(super) fn column_of(message: &str, table: &str) -> Option<String> {
     let (_, names) = message.split_once(": ")?;

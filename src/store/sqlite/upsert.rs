@@ -143,7 +143,7 @@ impl<'u> Upsert<'u> {
         let created = match insert.run(self.writer, self.batch, records) {
             Ok(_) => records.len(),
             Err(error) if keeps_what_was_done(&error) => self.writer.connection.sqlite.changes() as usize,
-            Err(error) if lacks_a_parent(&error) => {
+            Err(error) if undoes_all(&error) => {
                 records.iter().try_for_each(|row| self.upsert_one(*row, tally))?;
                 return Ok(records.len());
             }
@@ -215,10 +215,14 @@ fn keeps_what_was_done(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// Whether this error says of one of the records that a row that it refers to is missing. This is found when the statement
-/// ends, and undoes it: SQLite keeps a journal for statements on tables with references, even for `INSERT OR FAIL`.
-fn lacks_a_parent(error: &rusqlite::Error) -> bool {
-    extended_code(error) == Some(ffi::SQLITE_CONSTRAINT_FOREIGNKEY)
+/// Whether an `INSERT OR FAIL` that ends with this error has done nothing, because SQLite keeps a journal for it after all:
+///
+/// - A row is missing that one of the records refers to. This is found when the statement ends; SQLite keeps a journal for
+///   tables with references.
+/// - A function failed in a CHECK or an index. SQLite keeps a journal for statements that call functions, and that they fail
+///   is no conflict to which `OR FAIL` applies.
+fn undoes_all(error: &rusqlite::Error) -> bool {
+    matches!(extended_code(error), Some(ffi::SQLITE_CONSTRAINT_FOREIGNKEY | ffi::SQLITE_CONSTRAINT_FUNCTION))
 }
 
 fn extended_code(error: &rusqlite::Error) -> Option<i32> {

@@ -5,7 +5,7 @@ mod sender;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use self::sender::{CODE, EVIL, Peer, TICKET, World, end, page, page_of, place, quick, refusal, rows};
 use super::{Phase, TableStatus, TransferOptions};
@@ -322,16 +322,14 @@ fn a_pull_that_waits_for_a_page_can_be_cancelled() {
         }
         Some(_) => peer.honest(fetch, 1..EVIL + 1),
     });
-    let (token, mut since) = (CancelToken::new(), None);
+    let token = CancelToken::new();
     let kept = token.clone();
     let pulled = world.pull_with(TransferOptions::new().cancel(token).on_progress(|progress| {
         if progress.table == "evil" && progress.phase == Phase::Receiving {
             kept.cancel();
-            since = Some(Instant::now());
         }
     }));
     assert_eq!(pulled.error().kind(), ErrorKind::Cancelled, "{}", pulled.error());
-    println!("a pull that waited ended {:?} after it was cancelled", since.unwrap().elapsed());
     assert!(world.client.is_connected());
     // The sender was told, and the next pull goes on over the same connection.
     let pulled = world.pull();
@@ -416,23 +414,20 @@ fn a_database_that_becomes_locked_ends_the_pull() {
     assert_eq!(world.connections.load(Ordering::SeqCst), 1);
 }
 
-/// The caller's own code asks the same client while pages wait to be written: the pull gives way, and goes on.
+/// The caller's own code asks the same client, which is busy with a table whose pages wait to be written by that very thread.
 #[test]
-fn the_sender_can_be_asked_in_the_middle_of_a_table() {
+fn a_question_in_the_middle_of_a_table_does_not_wait_for_ever() {
     let limits = Limits { stream_window_bytes: 1, commit_rows: 1, ..Limits::default() };
     let world = World::with(limits, quick().request_timeout(EVER), |fetch, peer| peer.honest(fetch, 1..EVIL + 1));
-    let mut asked = 0;
+    let mut answers = Vec::new();
     let pulled = world.pull_with(TransferOptions::new().on_progress(|progress| {
         if progress.table == "evil" && progress.phase == Phase::Receiving {
-            assert_eq!(world.client.get_count("zebras").unwrap(), 2);
-            asked += 1;
+            answers.push(world.client.get_count("zebras").map_err(|error| error.kind()));
         }
     }));
-    assert!(pulled.0.is_clean() && asked > 0, "{:?}", pulled.0);
+    assert!(pulled.0.is_clean(), "{:?}", pulled.0);
+    assert_eq!(answers.first(), Some(&Err(ErrorKind::InvalidInput)), "{answers:?}");
     assert_eq!((world.ids("evil").len(), pulled.evil().outcome.created), (6, 6));
-    let heard = world.heard.lock().unwrap();
-    assert!(!heard.iter().any(|request| matches!(request, Request::Cancel { .. })), "it is one pull: {heard:?}");
-    drop(heard);
     world.others_came(&pulled);
 }
 

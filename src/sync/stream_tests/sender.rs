@@ -130,7 +130,7 @@ pub(super) fn page_of(request: u32, sequence: u32, more: bool, rows: &Rows, plac
 }
 
 pub(super) fn end(request: u32, rows: u64) -> Vec<u8> {
-    End { request, rows, digest: None }.encode()
+    End { request, rows }.encode()
 }
 
 pub(super) fn refusal(request: u32, code: &str, text: &str) -> Refusal {

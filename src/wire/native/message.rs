@@ -17,7 +17,6 @@ pub const CODE_BYTES: usize = 64;
 pub const TEXT_BYTES: usize = 2048;
 
 const COMPRESS: u8 = 1;
-const DIGEST: u8 = 1;
 const TRANSFER: u8 = 1;
 const RETRY_AFTER: u8 = 2;
 
@@ -84,8 +83,6 @@ pub struct End {
     pub request: u32,
     /// How many rows the pages had, those included that were too large to be sent.
     pub rows: u64,
-    /// The digest of the whole table, where the sender has it.
-    pub digest: Option<u128>,
 }
 
 /// Why there is no answer, or no more of it.
@@ -205,18 +202,12 @@ impl End {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = frame::begin(Kind::End, self.request);
         out.extend_from_slice(&self.rows.to_le_bytes());
-        out.push(frame::flag(DIGEST, self.digest.is_some()));
-        out.extend(self.digest.iter().flat_map(|digest| digest.to_le_bytes()));
         frame::seal(out)
     }
 
     fn decode(request: u32, reader: &mut Reader<'_>) -> Result<Self, Fault> {
         let rows = reader.u64()?;
-        let digest = match reader.flags(DIGEST)? {
-            0 => None,
-            _ => Some(u128::from_le_bytes(reader.array()?)),
-        };
-        Ok(End { request, rows, digest })
+        Ok(End { request, rows })
     }
 }
 

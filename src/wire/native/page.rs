@@ -78,6 +78,11 @@ impl PageEncoder {
         range.len()
     }
 
+    /// What the page counts of what its receiver allows: see [`cost`].
+    pub fn cost(&self) -> u64 {
+        cost(self.frame.len() - ROWS_AT, self.rows, self.columns)
+    }
+
     /// Ends the page, and begins the next one. A place of more than [`PLACE_BYTES`](super::PLACE_BYTES) is left out: the
     /// receiver cannot come back to it.
     pub fn finish(&mut self, head: PageHead, place: Option<&Place>) -> Vec<u8> {
@@ -116,6 +121,13 @@ impl PageEncoder {
         }
         frame::seal(out)
     }
+}
+
+/// What so many bytes of rows take in memory, and so what a page counts of what its receiver allows: a value of one byte is a
+/// [`Cell`] there.
+fn cost(raw: usize, rows: u32, columns: usize) -> u64 {
+    const CELL: u64 = 24;
+    (raw as u64).saturating_add(u64::from(rows).saturating_mul(columns as u64).saturating_mul(CELL))
 }
 
 /// Adds a row; if it would take more than `most` bytes, adds nothing and gives how many it takes at least.
@@ -180,6 +192,11 @@ impl<'f> Page<'f> {
         let place = Place::decode(reader.take_rest())?;
         let head = PageHead { request, sequence, state, more: flags & MORE != 0 };
         Ok(Page { head, rows, place, columns, raw, packed, stored })
+    }
+
+    /// What the page counts of what was allowed to its sender: see [`cost`].
+    pub fn cost(&self) -> u64 {
+        cost(self.raw, self.rows, self.columns as usize)
     }
 
     /// Whether its rows came compressed.
