@@ -185,6 +185,7 @@ fn a_connection_that_is_cut_at_any_byte_is_one_pull() {
     );
     let rows = sender.there.rows("SELECT * FROM t");
     let (site, address) = (sender.there.site.clone(), sender.server.local_addr());
+    let again = AtomicUsize::new(0);
     let pull = |here: &Fixture, cut: usize| {
         let (url, count, connections) = proxy(address, cut);
         let client = client(&site, &url);
@@ -196,7 +197,10 @@ fn a_connection_that_is_cut_at_any_byte_is_one_pull() {
         assert!(report.error.is_none(), "cut after {cut} bytes: {report:?}");
         assert_eq!((report.outcome.created, report.outcome.total()), (5, 5), "cut after {cut} bytes: {report:?}");
         assert_eq!(here.rows("SELECT v FROM t ORDER BY id").len(), 5, "cut after {cut} bytes");
-        assert_eq!(connections.load(Ordering::SeqCst), if cut == usize::MAX { 1 } else { 2 }, "cut after {cut} bytes");
+        // Not made anew where only the end is lost, which says nothing that is not known by then.
+        let made = connections.load(Ordering::SeqCst);
+        assert!((1..=2).contains(&made), "cut after {cut} bytes: {made} connections");
+        again.fetch_add(made - 1, Ordering::SeqCst);
         (joined, all)
     };
     let here = Fixture::new("");
@@ -219,4 +223,6 @@ fn a_connection_that_is_cut_at_any_byte_is_one_pull() {
             });
         }
     });
+    let lost = again.load(Ordering::SeqCst);
+    assert!(lost <= all - joined && lost + 30 > all - joined, "{lost} of {} cuts", all - joined);
 }
