@@ -48,8 +48,8 @@ pub(super) fn find(
 ) -> Result<Option<(KeptPull, Running)>> {
     for pull in pulls::kept(sql, Some(sender))? {
         let mut open = marks::open(sql, &pull.scope)?;
-        if open.is_empty() && pull.owned {
-            // It was killed before it could say that all is done.
+        if open.is_empty() {
+            // All was done, but it could not say so any more.
             open = marks::tables(sql, &pull.scope)?;
             if !open.iter().all(|table| wanted.contains(table)) {
                 continue;

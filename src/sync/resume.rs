@@ -199,17 +199,15 @@ impl Pull<'_, '_> {
     /// Ends what the pull kept for itself, or leaves it for the run that goes on.
     pub(super) fn end(&mut self) {
         let settled = || self.jobs.iter().filter(|job| !job.mark.plan.is_empty());
+        let passes = |job: &Job| job.report.error.as_ref().is_some_and(|error| passes(error.kind()));
         // Whatever the report says: what was appended whole is not to be appended again.
         let is_done = |job: &&Job| {
             let appended = job.mark.strategy == Strategy::Append && job.mark.step == Step::Done;
-            appended || job.report.status == TableStatus::Completed
+            (appended && !passes(job)) || job.report.status == TableStatus::Completed
         };
         let done: Vec<Mark> = settled().filter(is_done).map(|job| job.mark.clone()).collect();
         let stuck: Vec<Mark> = settled().filter(|job| job.is_stuck()).map(|job| job.mark.clone()).collect();
-        let goes_on = |job: &Job| {
-            let passes = job.report.error.as_ref().is_some_and(|error| passes(error.kind()));
-            (passes || self.lost.is_some()) && !job.is_stuck()
-        };
+        let goes_on = |job: &Job| (passes(job) || self.lost.is_some()) && !job.is_stuck();
         let has_progress = settled().any(|job| job.mark.has_progress());
         let left = || settled().filter(|job| has_progress && !is_done(job));
         let ending = if left().any(goes_on) {
