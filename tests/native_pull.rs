@@ -11,27 +11,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::Fixture;
+use common::served::Sender;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use rowferry::{
-    Auth, Client, ConnectOptions, Direction, Report, Server, ServerHandle, Site, Strategy as Choice, TransferOptions, Value,
-};
+use rowferry::{Auth, Client, ConnectOptions, Direction, Report, Site, Strategy as Choice, TransferOptions, Value};
 use rusqlite::params_from_iter;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 
-struct Sender {
-    there: Fixture,
-    server: ServerHandle,
-}
-
 impl Sender {
-    fn new(sql: &str) -> Self {
-        let there = Fixture::new(sql);
-        let server = Server::bind(&there.site, "127.0.0.1:0").unwrap().spawn().unwrap();
-        Sender { there, server }
-    }
-
     fn pull(&self, here: &Site, options: TransferOptions<'_>) -> Report {
         client(&self.there.site, self.server.url()).transfer_all(here, options).unwrap()
     }

@@ -12,10 +12,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::served::Sender;
 use common::{Fixture, rows};
 use rowferry::{
-    Auth, Client, Clock, ConnectOptions, Direction, ErrorKind, Limits, ManualClock, Server, ServerHandle, Site, Strategy,
-    SystemClock, TransferOptions,
+    Auth, Client, Clock, ConnectOptions, ErrorKind, Limits, ManualClock, Site, Strategy, SystemClock, TransferOptions,
 };
 use rusqlite::Connection;
 
@@ -74,26 +74,7 @@ const TABLES: [&str; 4] = ["parents", "children", "tree", "log"];
 
 const STATE: [&str; 5] = ["rowferry_pulls", "rowferry_marks", "rowferry_stages", "rowferry_key_map", "rowferry_counts"];
 
-struct Sender {
-    there: Fixture,
-    server: ServerHandle,
-}
-
 impl Sender {
-    fn new() -> Self {
-        let there = Fixture::new(SHOP);
-        let server = Server::bind(&there.site, "127.0.0.1:0").unwrap().spawn().unwrap();
-        Sender { there, server }
-    }
-
-    fn code(&self) -> String {
-        self.there.site.sessions().create(Direction::Send).unwrap().code().to_owned()
-    }
-
-    fn client(&self) -> Client {
-        Client::connect(self.server.url(), Auth::code(self.code()), ConnectOptions::default()).unwrap()
-    }
-
     fn is_equal(&self, here: &Site) {
         for table in TABLES {
             let digest = |site: &Site| site.table_checksum(table).unwrap();
@@ -132,7 +113,7 @@ fn is_sound(sqlite: &Connection) {
 
 #[test]
 fn a_killed_pull_is_finished_by_the_next_and_leaves_nothing_for_ever() {
-    let sender = Sender::new();
+    let sender = Sender::new(SHOP);
     let folder = tempfile::tempdir().unwrap();
     let sqlite = receiver(folder.path());
     // First at known steps, then wherever it happens to be.
@@ -185,7 +166,7 @@ fn a_killed_pull_is_finished_by_the_next_and_leaves_nothing_for_ever() {
 
 #[test]
 fn pulls_at_the_same_time_leave_each_other_alone() {
-    let sender = Sender::new();
+    let sender = Sender::new(SHOP);
     let here = Fixture::new("");
     let clients = [sender.client(), sender.client(), sender.client()];
     std::thread::scope(|threads| {
@@ -203,7 +184,7 @@ fn pulls_at_the_same_time_leave_each_other_alone() {
 
 #[test]
 fn the_host_may_write_while_it_is_told_of_the_progress() {
-    let sender = Sender::new();
+    let sender = Sender::new(SHOP);
     let here = Fixture::new("CREATE TABLE mine(n)");
     let mut limits = Limits::default();
     limits.batch_bytes = 1_000;
@@ -222,7 +203,7 @@ fn the_host_may_write_while_it_is_told_of_the_progress() {
 
 #[test]
 fn a_pull_that_slept_learns_that_it_was_taken_for_dead() {
-    let sender = Sender::new();
+    let sender = Sender::new(SHOP);
     let here = Fixture::new("");
     let clock = Arc::new(ManualClock::new(SystemClock.now()));
     let mut limits = Limits::default();
@@ -312,7 +293,7 @@ fn files_and_folders_that_may_not_be_written() {
 /// A server that is sent far more than it may keep: the most memory that this process ever had, in MB.
 #[cfg(target_os = "linux")]
 fn bear_junk() -> u64 {
-    let sender = Sender::new();
+    let sender = Sender::new(SHOP);
     let address = sender.server.local_addr();
     let post = "POST /sync/api/x HTTP/1.1\r\nHost: a\r\n";
     let junk = [

@@ -10,9 +10,10 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use common::{Fixture, rows};
+use common::rows;
+use common::served::Sender;
 use rowferry::{
-    Auth, Client, ConnectOptions, Direction, ErrorKind, Limits, Report, Server, ServerHandle, Site, Strategy, TableStatus,
+    Auth, Client, ConnectOptions, ErrorKind, Limits, Report, Server, ServerHandle, Site, Strategy, TableStatus,
     TransferOptions,
 };
 use rusqlite::Connection;
@@ -41,25 +42,9 @@ const HERE: &str = "
 /// What an append must keep together: rows and those that they refer to.
 const PAIRS: &str = "SELECT c.v, p.v FROM children c LEFT JOIN parents p ON p.id = c.parent ORDER BY 1, 2";
 
-struct Sender {
-    there: Fixture,
-    server: ServerHandle,
-}
-
 impl Sender {
-    fn new() -> Self {
-        let there = Fixture::new(SHOP);
-        let server = Server::bind(&there.site, "127.0.0.1:0").unwrap().spawn().unwrap();
-        Sender { there, server }
-    }
-
-    fn code(&self) -> String {
-        self.there.site.sessions().create(Direction::Send).unwrap().code().to_owned()
-    }
-
     fn pull(&self, here: &Site, strategy: Strategy) -> Report {
-        let client = Client::connect(self.server.url(), Auth::code(self.code()), ConnectOptions::default()).unwrap();
-        client.transfer_all(here, TransferOptions::new().strategy(strategy)).unwrap()
+        self.client().transfer_all(here, TransferOptions::new().strategy(strategy)).unwrap()
     }
 
     /// Starts a child that pulls into the folder's database.
@@ -131,7 +116,7 @@ fn lines(child: &mut Child) -> std::io::Lines<BufReader<ChildStdout>> {
 
 #[test]
 fn a_pull_that_is_killed_again_and_again_comes_to_the_same() {
-    let sender = Sender::new();
+    let sender = Sender::new(SHOP);
     for strategy in [Strategy::Overwrite, Strategy::Append, Strategy::Merge, Strategy::Skip] {
         let whole = tempfile::tempdir().unwrap();
         let expected = receiver(whole.path());
@@ -178,7 +163,7 @@ fn a_pull_that_is_killed_again_and_again_comes_to_the_same() {
 
 #[test]
 fn a_pull_that_another_process_takes_over_ends_there_and_applies_nothing_twice() {
-    let sender = Sender::new();
+    let sender = Sender::new(SHOP);
     for (strategy, stop) in [(Strategy::Append, "3"), (Strategy::Append, "30"), (Strategy::Overwrite, "12")] {
         let whole = tempfile::tempdir().unwrap();
         let expected = receiver(whole.path());
@@ -207,7 +192,7 @@ fn a_pull_that_another_process_takes_over_ends_there_and_applies_nothing_twice()
 fn a_sender_that_went_away_and_comes_back_elsewhere_is_gone_on_with() {
     for strategy in [Strategy::Append, Strategy::Overwrite] {
         for steps in [5, 20, 40] {
-            let sender = Sender::new();
+            let sender = Sender::new(SHOP);
             let whole = tempfile::tempdir().unwrap();
             let expected = receiver(whole.path());
             let report = sender.pull(&Site::open(whole.path().join("here.db")).unwrap(), strategy);

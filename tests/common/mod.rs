@@ -1,6 +1,9 @@
 //! What the tests share: sites on real files, and a look at what is in them.
 #![allow(dead_code)] // Each test file uses a part of it.
 
+#[cfg(all(feature = "client", feature = "server"))]
+pub mod served;
+
 use rowferry::Site;
 use rusqlite::types::ValueRef;
 use tempfile::TempDir;
