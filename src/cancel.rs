@@ -75,6 +75,11 @@ impl Patience {
         Patience { cancel, deadline: allowed.map(|allowed| (later(Instant::now(), allowed), allowed)) }
     }
 
+    /// Patience that never ends.
+    pub(crate) fn unbounded() -> Self {
+        Patience::new(CancelToken::new(), None)
+    }
+
     /// That of a part of the call: it has the same time, and a token that can be cancelled alone.
     pub(crate) fn child(&self) -> Self {
         Patience { cancel: self.cancel.child(), deadline: self.deadline }

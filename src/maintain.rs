@@ -3,6 +3,7 @@
 use time::{Duration, OffsetDateTime};
 
 #[cfg(feature = "client")]
+use crate::cancel::Patience;
 use crate::client::ConnectOptions;
 use crate::error::{Error, Result};
 use crate::import::Import;
@@ -113,7 +114,7 @@ impl Site {
             done.failed_transfers = done.part("failing dead transfers", || transfers.fail_abandoned(before));
         }
         done.dropped_pulls =
-            done.part("dropping what dead pulls left", || Import::new(store, limits, &**self.clock()).drop_abandoned());
+            done.part("dropping what dead pulls left", || Import::new(store, limits, &**self.clock(), Patience::unbounded()).drop_abandoned());
         // A look first, which needs no write lock.
         if let Some(before) = earlier(now, limits.ended_session_time) {
             done.deleted_sessions =

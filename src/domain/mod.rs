@@ -6,10 +6,12 @@ pub(crate) mod words;
 #[cfg(feature = "server")]
 pub(crate) mod access;
 pub mod address;
+pub(crate) mod cells;
 pub mod connection;
 pub mod digest;
 pub mod event;
 pub mod logical;
+pub mod names;
 pub mod record;
 pub mod remote;
 pub mod schema;

@@ -1,5 +1,6 @@
 //! What a table looks like: columns, key, unique sets, foreign keys.
 
+use crate::domain::names::NameRules;
 use crate::domain::value::Value;
 
 /// A table's structure, as a store reads it from its catalogue or a peer describes it. It never holds SQL that is run:
@@ -27,6 +28,8 @@ pub struct TableSchema {
     /// SQLite: the key is the rowid itself, as `INTEGER PRIMARY KEY` makes it (and `INTEGER PRIMARY KEY DESC` does not).
     /// It is never NULL, and SQLite finds the next one itself.
     pub rowid_alias: bool,
+    /// How the store that the table lives in compares names.
+    pub names: NameRules,
     /// Whether a foreign key may be checked as late as at the commit. It is known of local tables only.
     pub deferred: bool,
 }
@@ -186,9 +189,9 @@ pub enum DefaultValue {
 }
 
 impl TableSchema {
-    /// The position of a column, by name as SQLite compares names: ASCII letters without case.
+    /// The position of a column, by name as the table's [store](TableSchema::names) compares names.
     pub fn column_index(&self, name: &str) -> Option<usize> {
-        self.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name))
+        self.columns.iter().position(|column| self.names.same(&column.name, name))
     }
 
     /// A column by name: see [`TableSchema::column_index`].

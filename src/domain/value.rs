@@ -4,6 +4,7 @@
 //! moves it bit for bit. A page of rows is one [`Rows`]: one run of bytes and one of cells, so that a page costs two
 //! allocations and not one per value.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Range;
 
@@ -111,6 +112,37 @@ impl<'a> ValueRef<'a> {
             ValueRef::Text(_) => "text",
             ValueRef::Blob(_) => "blob",
         }
+    }
+
+    /// The order in which SQLite sorts values without a collation: NULL, numbers by their value whatever their class, text by its
+    /// bytes, blobs by theirs. Integers and doubles are compared exactly, also where a double cannot be the integer.
+    pub fn order(self, other: ValueRef<'_>) -> Ordering {
+        let class = |value: ValueRef<'_>| match value {
+            ValueRef::Null => 0,
+            ValueRef::Integer(_) | ValueRef::Real(_) => 1,
+            ValueRef::Text(_) => 2,
+            ValueRef::Blob(_) => 3,
+        };
+        match (self, other) {
+            (ValueRef::Integer(left), ValueRef::Integer(right)) => left.cmp(&right),
+            (ValueRef::Real(left), ValueRef::Real(right)) => left.partial_cmp(&right).unwrap_or(Ordering::Equal),
+            (ValueRef::Integer(left), ValueRef::Real(right)) => order_mixed(left, right),
+            (ValueRef::Real(left), ValueRef::Integer(right)) => order_mixed(right, left).reverse(),
+            (ValueRef::Text(left), ValueRef::Text(right)) | (ValueRef::Blob(left), ValueRef::Blob(right)) => left.cmp(right),
+            (left, right) => class(left).cmp(&class(right)),
+        }
+    }
+}
+
+/// An integer beside a double, compared exactly: not every integer is a double.
+fn order_mixed(integer: i64, real: f64) -> Ordering {
+    if real >= 9_223_372_036_854_775_808.0 {
+        Ordering::Less
+    } else if real < -9_223_372_036_854_775_808.0 {
+        Ordering::Greater
+    } else {
+        let whole = real.trunc();
+        integer.cmp(&(whole as i64)).then(0.0_f64.partial_cmp(&(real - whole)).unwrap_or(Ordering::Equal))
     }
 }
 

@@ -2,13 +2,16 @@
 
 use std::time::Instant;
 
-use super::{Import, Mark, NullKeys, Reached, Step, route};
+use super::append::Keys;
+use super::orphans::Written;
+use super::transaction::Transaction;
+use super::{Import, Mark, NullKeys, Reached, Step, Way, apply, multiset, route};
 use crate::domain::record::{Failure, Outcome, Tally};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::Rows;
 use crate::error::Result;
 use crate::plan::{Identity, TablePlan};
-use crate::store::{AppendKeys, Stage, Writer};
+use crate::store::records::stages::{self, Stage};
 
 /// The import of one table.
 pub(crate) struct Direct {
@@ -29,7 +32,7 @@ pub(crate) enum Lock {
 
 /// The transaction in progress, and what it adds.
 struct Open {
-    writer: Box<dyn Writer>,
+    tx: Transaction,
     tally: Tally,
     mark: Mark,
     since: Instant,
@@ -38,7 +41,7 @@ struct Open {
 }
 
 impl Direct {
-    /// Goes on from a mark. `nulls` is its stage, if it [needs one](Direct::needs_stage).
+    /// Resumes from a mark. `nulls` is its stage, if it [needs one](Direct::needs_stage).
     pub(crate) fn new(plan: TablePlan, nulls: Option<Stage>, mark: Mark) -> Self {
         Direct { plan, nulls, kept: mark, open: None }
     }
@@ -73,14 +76,15 @@ impl Direct {
             Some(open) => open,
             None => {
                 let (tally, mark) = (import.tally(&self.kept.outcome), self.kept.clone());
-                Open { writer: import.writer()?, tally, mark, since: Instant::now(), rows: 0, bytes: 0 }
+                Open { tx: import.transaction()?, tally, mark, since: Instant::now(), rows: 0, bytes: 0 }
             }
         };
         open.mark.reach(reached);
         open.mark.step = Step::Fetching;
         failures.iter().for_each(|failure| open.tally.fail(failure.clone()));
         let nulls = self.nulls.as_ref().map_or(NullKeys::Leave, NullKeys::Stage);
-        route(&mut *open.writer, &self.plan, &import.scope, AppendKeys::Make, nulls, rows, &mut open.tally)?;
+        let mut written = Written::ignored();
+        route(&mut open.tx, &self.plan, Keys::Make, nulls, rows, &mut open.tally, &mut written)?;
         open.rows += rows.len();
         open.bytes += rows.size_bytes();
         let limits = import.limits;
@@ -100,8 +104,8 @@ impl Direct {
             return Ok(());
         };
         open.mark.outcome = open.tally.outcome;
-        import.put_mark(&mut *open.writer, &open.mark)?;
-        import.commit(&mut *open.writer)?;
+        import.put_mark(&mut *open.tx.writer, &open.mark)?;
+        import.commit(&mut open.tx)?;
         self.kept = open.mark;
         Ok(())
     }
@@ -113,29 +117,30 @@ impl Direct {
         }
         self.commit(import)?;
         let Some(stage) = &self.nulls else {
-            // Nothing is to be written for that alone: it is known again when nothing comes behind the last row.
+            // Nothing is to be written for that alone: it is known again when nothing comes after the last row.
             self.kept.step = Step::Done;
             return Ok(());
         };
-        let mut writer = import.writer()?;
+        let mut tx = import.transaction()?;
+        tx.compare_table(&self.plan)?;
         let (mut tally, mut mark) = (import.tally(&self.kept.outcome), self.kept.clone());
-        let (mut rows, mut numbers) = (Rows::default(), Vec::new());
-        loop {
-            writer.stage_page(stage, mark.applied, import.stage_bounds(), &mut rows, &mut numbers)?;
-            let Some(last) = numbers.last() else {
-                break;
-            };
+        let (mut rows, mut numbers, mut after) = (Rows::default(), Vec::new(), 0);
+        let bounds = import.stage_bounds();
+        while let Some(last) = stages::page(tx.state().0, stage, after, bounds, &mut rows, &mut numbers)? {
+            after = last;
             // Where some were applied before, the counts are what those left.
-            if mark.applied == 0 {
-                writer.count_whole(&self.plan, &import.scope)?;
+            if !mark.counted {
+                multiset::count(&mut tx, &self.plan)?;
+                mark.counted = true;
             }
-            mark.applied = *last;
-            writer.apply_whole(&self.plan, &import.scope, &rows, 0..rows.len(), &mut tally)?;
+            let mut written = Written::ignored();
+            apply(&mut tx, &self.plan, Way::Multiset, &rows, 0..rows.len(), &mut tally, &mut written)?;
+            stages::remove_to(tx.state().0, stage, last)?;
         }
         mark.outcome = tally.outcome;
         mark.step = Step::Done;
-        import.put_mark(&mut *writer, &mark)?;
-        import.commit(&mut *writer)?;
+        import.put_mark(&mut *tx.writer, &mark)?;
+        import.commit(&mut tx)?;
         self.kept = mark;
         Ok(())
     }

@@ -3,6 +3,9 @@
 //! Rows whose key decides what becomes of them are applied as they come ([`direct`]). What cannot be decided page by page is
 //! staged first and then applied by one transaction ([`staged`]): tables that refer to each other or to themselves, tables
 //! without a key, and a dry run. Nothing here waits for a network: rows are received before a transaction begins.
+//!
+//! What a row means is known here, once for every store: [`row_by_row`] for keys, [`multiset`] for rows without one, [`append`] and
+//! [`remap`] for new keys, [`orphans`] for references. A store gives the primitives, and a bulk apply if it has one.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -10,6 +13,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::cancel::Patience;
 use crate::clock::Clock;
 use crate::domain::record::{Outcome, Tally};
 use crate::domain::strategy::Strategy;
@@ -17,20 +21,32 @@ use crate::domain::value::{Rows, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::plan::{Identity, TablePlan};
-use crate::store::records::marks;
 use crate::store::records::pulls::{self, Touched};
-use crate::store::{AppendKeys, PageBounds, Scope, Stage, Store, Writer, records};
+use crate::store::records::stages::{self, Stage};
+use crate::store::records::{self, Scope, forget_scope, marks};
+use crate::store::{PageBounds, Store, Writer};
 
+mod append;
 mod direct;
+mod multiset;
+mod orphans;
 mod pause;
+mod remap;
 mod resume;
+mod row_by_row;
 mod staged;
+#[cfg(all(test, feature = "sqlite"))]
+mod tests;
+mod transaction;
 
 pub(crate) use crate::store::records::marks::{Appended, Mark, Step, folded};
+use append::Keys;
 pub(crate) use direct::{Direct, Lock};
+use orphans::{Before, Written};
 use pause::Pauses;
 use resume::Running;
 pub(crate) use staged::{Finish, Staged, apply_group};
+pub(crate) use transaction::Transaction;
 
 /// What the imports of one pull share: the store, and the scope of their stages, new keys and marks.
 ///
@@ -41,6 +57,7 @@ pub(crate) struct Import<'s> {
     store: &'s dyn Store,
     limits: &'s Limits,
     clock: &'s dyn Clock,
+    patience: Patience,
     scope: Scope,
     /// Keeps others in this process from going on with the scope.
     _running: Option<Running>,
@@ -98,12 +115,13 @@ pub(crate) enum Ending {
 }
 
 impl<'s> Import<'s> {
-    pub(crate) fn new(store: &'s dyn Store, limits: &'s Limits, clock: &'s dyn Clock) -> Self {
+    pub(crate) fn new(store: &'s dyn Store, limits: &'s Limits, clock: &'s dyn Clock, patience: Patience) -> Self {
         let scope = Scope::new();
         Import {
             store,
             limits,
             clock,
+            patience,
             _running: Running::claim(&scope),
             scope,
             owner: Uuid::new_v4().simple().to_string(),
@@ -169,23 +187,23 @@ impl<'s> Import<'s> {
             let kept = marks::of_scope(writer.state(), scope)?;
             marks::remember_appends(writer.state(), sender, &kept, self.clock.now())?;
         }
-        writer.end_scope(scope)?;
+        forget_scope(writer.state(), scope)?;
         pulls::end(writer.state(), scope)
     }
 
     /// Begins a transaction of this pull, once others had their turn.
-    pub(crate) fn writer(&self) -> Result<Box<dyn Writer>> {
+    pub(crate) fn transaction(&self) -> Result<Transaction> {
         self.pauses.wait(self.limits);
         let mut writer = self.store.writer()?;
         self.pauses.begin();
         self.touch(&mut *writer)?;
-        Ok(writer)
+        Ok(Transaction::new(writer, self.scope.clone(), self.patience.clone()))
     }
 
     /// Commits a transaction of this pull. The pull is noted as alive again, because the transaction may have taken long.
-    fn commit(&self, writer: &mut dyn Writer) -> Result<()> {
-        self.touch(writer)?;
-        writer.commit()?;
+    fn commit(&self, tx: &mut Transaction) -> Result<()> {
+        self.touch(&mut *tx.writer)?;
+        tx.writer.commit()?;
         self.pauses.end();
         Ok(())
     }
@@ -242,9 +260,9 @@ impl<'s> Import<'s> {
         if !self.keeps_marks() {
             return Ok(());
         }
-        let mut writer = self.writer()?;
-        self.put_mark(&mut *writer, mark)?;
-        self.commit(&mut *writer)
+        let mut tx = self.transaction()?;
+        self.put_mark(&mut *tx.writer, mark)?;
+        self.commit(&mut tx)
     }
 
     /// Whether a table was done so long ago that it is not enough to fetch what is behind its last row. Appended rows are not
@@ -283,12 +301,10 @@ impl<'s> Import<'s> {
         Tally::after(outcome.clone(), self.limits.reported_failures)
     }
 
-    /// Makes a stage, as part of a transaction that [`Import::note_stages`] is called in.
-    pub(crate) fn stage(&mut self, writer: &mut dyn Writer, width: usize) -> Result<Stage> {
+    /// A new stage, as part of a transaction that [`Import::note_stages`] is called in.
+    pub(crate) fn stage(&mut self, width: usize) -> Stage {
         self.stages += 1;
-        let stage = self.stage_of(self.stages, width);
-        writer.stage_create(&stage)?;
-        Ok(stage)
+        self.stage_of(self.stages, width)
     }
 
     /// A stage that was made before.
@@ -313,7 +329,7 @@ impl<'s> Import<'s> {
     /// with, and drops what the pull kept for itself, unless it is to be gone on with. What is done is kept as such only for a
     /// pull that was cut off: the next one is to get all rows of it.
     pub(crate) fn end(&self, done: &[Mark], forgotten: &[Mark], ending: Ending) -> Result<()> {
-        let mut writer = self.writer()?;
+        let mut writer = self.transaction()?.writer;
         if let Some(sender) = &self.sender {
             for mark in forgotten {
                 marks::remove(writer.state(), &self.scope, &mark.table, mark.strategy)?;
@@ -358,30 +374,80 @@ enum NullKeys<'a> {
 
 /// Gives each row to what can apply it.
 fn route(
-    writer: &mut dyn Writer,
+    tx: &mut Transaction,
     plan: &TablePlan,
-    scope: &Scope,
-    keys: AppendKeys,
+    keys: Keys,
     nulls: NullKeys<'_>,
     rows: &Rows,
     tally: &mut Tally,
+    written: &mut Written,
 ) -> Result<()> {
+    tx.compare_table(plan)?;
     if plan.strategy == Strategy::Append {
-        return writer.append(plan, scope, keys, rows, 0..rows.len(), tally);
+        return append::append(tx, plan, keys, rows, 0..rows.len(), tally, written);
     }
     match &plan.identity {
-        Identity::WholeRow => writer.apply_whole(plan, scope, rows, 0..rows.len(), tally),
-        Identity::Key { nullable: false, .. } => writer.apply(plan, scope, rows, 0..rows.len(), tally),
+        Identity::WholeRow => apply(tx, plan, Way::Multiset, rows, 0..rows.len(), tally, written),
+        Identity::Key { nullable: false, .. } => apply(tx, plan, Way::Keyed, rows, 0..rows.len(), tally, written),
         Identity::Key { incoming, .. } => {
             for (range, has_null) in runs(rows, incoming) {
                 match (has_null, nulls) {
-                    (true, NullKeys::Stage(stage)) => writer.stage_append(stage, rows, range)?,
-                    (true, NullKeys::Only) => writer.apply_whole(plan, scope, rows, range, tally)?,
+                    (true, NullKeys::Stage(stage)) => stages::append(tx.state().0, stage, rows, range)?,
+                    (true, NullKeys::Only) => apply(tx, plan, Way::Multiset, rows, range, tally, written)?,
                     (true, NullKeys::Leave) | (false, NullKeys::Only) => {}
-                    (false, _) => writer.apply(plan, scope, rows, range, tally)?,
+                    (false, _) => apply(tx, plan, Way::Keyed, rows, range, tally, written)?,
                 }
             }
             Ok(())
+        }
+    }
+}
+
+/// What tells rows from each other.
+#[derive(Clone, Copy)]
+enum Way {
+    Keyed,
+    Multiset,
+}
+
+/// Applies records that keep their keys; those that refer to appended rows follow them first.
+fn apply(
+    tx: &mut Transaction,
+    plan: &TablePlan,
+    way: Way,
+    rows: &Rows,
+    range: Range<usize>,
+    tally: &mut Tally,
+    written: &mut Written,
+) -> Result<()> {
+    let Some(remapped) = remap::remap(tx, plan, rows, range.clone(), tally)? else {
+        return apply_remapped(tx, plan, way, rows, range, tally, written);
+    };
+    let mut of_remapped = written.of_same_table();
+    let range = 0..remapped.rows.len();
+    apply_remapped(tx, plan, way, &remapped.rows, range, tally, &mut of_remapped)?;
+    written.extend(&of_remapped, &remapped.records);
+    Ok(())
+}
+
+fn apply_remapped(
+    tx: &mut Transaction,
+    plan: &TablePlan,
+    way: Way,
+    rows: &Rows,
+    range: Range<usize>,
+    tally: &mut Tally,
+    written: &mut Written,
+) -> Result<()> {
+    match way {
+        Way::Multiset => multiset::apply(tx, plan, rows, range, tally, written),
+        Way::Keyed if !written.is_wanted() => row_by_row::apply(tx, plan, rows, range, tally),
+        Way::Keyed => {
+            // A bulk apply does not say which rows it wrote: they are those that refer to something else now.
+            let fitted = tx.fit(plan, rows, range.clone())?;
+            let before = Before::look(tx, plan, fitted, written)?;
+            row_by_row::apply(tx, plan, rows, range.clone(), tally)?;
+            before.compare(tx, plan, range.start, written)
         }
     }
 }

@@ -1,24 +1,30 @@
 //! Rows that wait in stages until all of them are there, and are then applied by one transaction.
 
-use super::{Import, Mark, NullKeys, Reached, Step, route};
+use std::collections::BTreeSet;
+
+use super::append::{Keys, make_keys};
+use super::orphans::{self, Broken, Written};
+use super::transaction::{Transaction, key_of_record};
+use super::{Import, Mark, NullKeys, Reached, Step, multiset, route};
 use crate::domain::record::{Failure, Outcome, Reason, Tally};
 use crate::domain::strategy::Strategy;
-use crate::domain::value::{Rows, ValueRef};
+use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Identity, TablePlan};
-use crate::store::{AppendKeys, PageBounds, Stage, Writer};
+use crate::store::records::stages::{self, Stage};
+use crate::store::{Check, PageBounds, Target};
 
-/// How often the rows of a group are applied anew without those whose parents turned out to be missing. Each time takes
-/// away at least one row, and one more generation of rows that refer to such.
+/// How often the rows of a group are applied again without those that turned out to refer to nothing. Once is enough, unless a
+/// reference compares its values in a way of its own.
 const PASSES: usize = 100;
 
-/// Rows found without parents at a time.
-const ORPHANS: usize = 10_000;
+/// How much of a stage is applied at a time.
+const PAGE: PageBounds = PageBounds { rows: 50_000, bytes: 4 << 20 };
 
 /// One table of a group, staged.
 pub(crate) struct Staged {
-    plan: TablePlan,
-    stage: Stage,
+    pub(super) plan: TablePlan,
+    pub(super) stage: Stage,
     /// How far it is, as far as it was committed.
     kept: Mark,
     /// What failed before anything was applied, or had to be left out.
@@ -32,12 +38,12 @@ pub(crate) struct Staged {
 pub(crate) enum Finish {
     /// Its transaction is committed.
     Commit,
-    /// Its transaction goes on, and its rows stay visible in it: a dry run.
+    /// Its transaction continues, and its rows stay visible in it: a dry run.
     Keep,
 }
 
 impl Staged {
-    /// Goes on from a mark; its rows lie in this stage.
+    /// Resumes from a mark; its rows lie in this stage.
     pub(crate) fn new(import: &Import<'_>, plan: TablePlan, stage: Stage, mark: Mark) -> Self {
         Staged {
             plan,
@@ -56,10 +62,10 @@ impl Staged {
         let mut mark = self.kept.clone();
         mark.reach(reached);
         mark.outcome.clone_from(&self.failed.outcome);
-        let mut writer = import.writer()?;
-        writer.stage_append(&self.stage, rows, 0..rows.len())?;
-        import.put_mark(&mut *writer, &mark)?;
-        import.commit(&mut *writer)?;
+        let mut tx = import.transaction()?;
+        stages::append(tx.state().0, &self.stage, rows, 0..rows.len())?;
+        import.put_mark(&mut *tx.writer, &mark)?;
+        import.commit(&mut tx)?;
         self.kept = mark;
         Ok(())
     }
@@ -86,67 +92,59 @@ impl Staged {
         outcome
     }
 
-    fn has_whole_rows(&self) -> bool {
+    fn is_multiset(&self) -> bool {
         self.has_null_keys() || (self.plan.strategy != Strategy::Append && self.plan.identity == Identity::WholeRow)
     }
 
     fn has_null_keys(&self) -> bool {
         self.plan.strategy != Strategy::Append && matches!(self.plan.identity, Identity::Key { nullable: true, .. })
     }
+
+    /// Whether records of the table get new keys, and these are the columns of the key.
+    pub(super) fn appends_key(&self, columns: &[usize]) -> bool {
+        let is_key = matches!(&self.plan.identity, Identity::Key { columns: key, .. } if key.iter().all(|at| columns.contains(at)));
+        self.plan.strategy == Strategy::Append && is_key
+    }
+
+    /// Gives each page of the staged rows to `work`, with their numbers and that of the last one.
+    pub(super) fn each_page(
+        &self,
+        tx: &mut Transaction,
+        work: &mut dyn FnMut(&mut Transaction, &Rows, &[i64], i64) -> Result<()>,
+    ) -> Result<()> {
+        let (mut rows, mut numbers, mut after) = (Rows::default(), Vec::new(), 0);
+        loop {
+            tx.check_cancelled()?;
+            let Some(last) = stages::page(tx.state().0, &self.stage, after, PAGE, &mut rows, &mut numbers)? else {
+                return Ok(());
+            };
+            after = last;
+            work(tx, &rows, &numbers, last)?;
+        }
+    }
 }
 
-/// Applies the staged rows of a group of tables. With `deferred`, references are checked when all rows are there: for tables
-/// that refer to each other or to themselves. A row that refers to nothing then is left out, reported, and everything is
-/// applied again without it, because other rows may refer to it.
+/// Applies the staged rows of a group of tables, and takes them out of their stages. With `deferred`, references are checked when
+/// all rows are there: for tables that refer to each other or to themselves. A row that refers to nothing then is left out and
+/// reported, with all that refer to it, and everything else is applied again.
 pub(crate) fn apply_group(
     import: &Import<'_>,
-    writer: &mut dyn Writer,
+    tx: &mut Transaction,
     tables: &mut [Staged],
     deferred: bool,
     finish: Finish,
 ) -> Result<()> {
     for _ in 0..PASSES {
-        writer.mark()?;
-        writer.defer_foreign_keys(deferred)?;
-        let tallies = apply_all(import, writer, tables, deferred)?;
-        let mut done = Vec::with_capacity(tables.len());
-        for (table, tally) in tables.iter().zip(&tallies) {
-            let mut outcome = table.failed.outcome.clone();
-            outcome.add(tally.outcome.clone(), table.reported_failures);
-            done.push(Mark { step: Step::Done, outcome, ..table.kept.clone() });
+        tx.savepoint()?;
+        let tallies = apply_all(import, tx, tables, deferred)?;
+        let mut broken = if deferred { orphans::broken(tx, tables)? } else { Broken::new() };
+        if broken.is_empty() {
+            return finish_group(import, tx, tables, tallies, finish);
         }
-        let broken = match finish {
-            Finish::Commit => {
-                match done.iter().try_for_each(|mark| import.put_mark(writer, mark)).and_then(|()| import.commit(writer)) {
-                    Ok(()) => None,
-                    Err(error) if error.kind() == ErrorKind::ForeignKey => Some(error),
-                    Err(error) => return Err(error),
-                }
-            }
-            Finish::Keep => None,
-        };
-        let look = broken.is_some() || (finish == Finish::Keep && deferred);
-        let mut orphans = Vec::new();
-        if look {
-            for table in tables.iter() {
-                orphans.push(writer.orphans(&table.plan, &table.stage, ORPHANS)?);
-            }
-        }
-        if orphans.iter().all(Vec::is_empty) {
-            if let Some(error) = broken {
-                return Err(
-                    error.with_hint("Rows that were here before may refer to nothing: see PRAGMA foreign_key_check.")
-                );
-            }
-            for ((table, tally), mark) in tables.iter_mut().zip(tallies).zip(done) {
-                table.applied = tally.outcome;
-                table.kept = mark;
-            }
-            return Ok(());
-        }
-        writer.undo()?;
-        for (table, orphans) in tables.iter_mut().zip(orphans) {
-            leave_out(writer, table, &orphans)?;
+        tx.rollback_to()?;
+        orphans::close(tx, tables, &mut broken)?;
+        for table in tables.iter_mut() {
+            leave_out(tx, table, &broken)?;
         }
     }
     let names: Vec<&str> = tables.iter().map(|table| table.plan.table.name.as_str()).collect();
@@ -154,28 +152,78 @@ pub(crate) fn apply_group(
     Err(Error::new(ErrorKind::ForeignKey, message).with_hint("Repair the references at the sender, then pull again."))
 }
 
-fn apply_all(import: &Import<'_>, writer: &mut dyn Writer, tables: &[Staged], deferred: bool) -> Result<Vec<Tally>> {
-    let mut keys = AppendKeys::Make;
-    if deferred && tables.iter().any(|table| table.plan.strategy == Strategy::Append) {
-        // Rows may refer to rows that come later: all new keys must be known before the first row is written.
-        keys = AppendKeys::Known;
-        for table in tables.iter().filter(|table| table.plan.strategy == Strategy::Append) {
-            each_page(import, writer, &table.stage, &mut |writer, rows| {
-                writer.append_keys(&table.plan, &import.scope, rows, 0..rows.len())
+fn finish_group(
+    import: &Import<'_>,
+    tx: &mut Transaction,
+    tables: &mut [Staged],
+    tallies: Vec<Tally>,
+    finish: Finish,
+) -> Result<()> {
+    let mut done = Vec::with_capacity(tables.len());
+    for (table, tally) in tables.iter().zip(&tallies) {
+        let mut outcome = table.failed.outcome.clone();
+        outcome.add(tally.outcome.clone(), table.reported_failures);
+        done.push(Mark { step: Step::Done, outcome, ..table.kept.clone() });
+    }
+    match finish {
+        Finish::Commit => {
+            done.iter().try_for_each(|mark| import.put_mark(&mut *tx.writer, mark))?;
+            import.commit(tx).map_err(|error| match error.kind() {
+                ErrorKind::ForeignKey => {
+                    error.with_hint("Rows that were here before may refer to nothing: see PRAGMA foreign_key_check.")
+                }
+                _ => error,
             })?;
+        }
+        Finish::Keep => {
+            tx.writer.check_references(Check::Now, &[])?;
+        }
+    }
+    for ((table, tally), mark) in tables.iter_mut().zip(tallies).zip(done) {
+        table.applied = tally.outcome;
+        table.kept = mark;
+    }
+    Ok(())
+}
+
+fn apply_all(import: &Import<'_>, tx: &mut Transaction, tables: &[Staged], deferred: bool) -> Result<Vec<Tally>> {
+    for table in tables {
+        tx.compare_table(&table.plan)?;
+    }
+    let mut were_empty = Vec::with_capacity(tables.len());
+    for table in tables {
+        let mut rows = Rows::default();
+        tx.writer.page(&table.plan.table, None, PageBounds { rows: 1, bytes: 1 }, &mut rows)?;
+        were_empty.push(rows.is_empty());
+    }
+    let mut keys = Keys::Make;
+    if deferred {
+        put_off_checks(tx, tables, &were_empty)?;
+        // Rows may refer to rows that come later: all new keys must be known before the first row is written.
+        for table in tables.iter().filter(|table| table.plan.strategy == Strategy::Append) {
+            keys = Keys::Known;
+            table.each_page(tx, &mut |tx, rows, _, _| make_keys(tx, &table.plan, rows, 0..rows.len()))?;
         }
     }
     let mut tallies = Vec::with_capacity(tables.len());
-    for table in tables {
+    for (table, was_empty) in tables.iter().zip(were_empty) {
         let mut tally = import.tally(&Outcome::default());
-        if table.has_whole_rows() {
-            writer.count_whole(&table.plan, &import.scope)?;
+        if table.is_multiset() {
+            multiset::count(tx, &table.plan)?;
         }
         let passes: &[NullKeys<'_>] =
             if table.has_null_keys() { &[NullKeys::Leave, NullKeys::Only] } else { &[NullKeys::Leave] };
-        for nulls in passes {
-            each_page(import, writer, &table.stage, &mut |writer, rows| {
-                route(writer, &table.plan, &import.scope, keys, *nulls, rows, &mut tally)
+        for (pass, nulls) in passes.iter().enumerate() {
+            let is_last = pass + 1 == passes.len();
+            table.each_page(tx, &mut |tx, rows, numbers, last| {
+                let mut written = if deferred { Written::of(&table.plan.table, was_empty) } else { Written::ignored() };
+                route(tx, &table.plan, keys, *nulls, rows, &mut tally, &mut written)?;
+                orphans::note(tx, &table.plan, table.stage.number, numbers, &written)?;
+                match is_last {
+                    // Their place in the file serves the rows that are applied next.
+                    true => stages::remove_to(tx.state().0, &table.stage, last),
+                    false => Ok(()),
+                }
             })?;
         }
         tallies.push(tally);
@@ -183,45 +231,46 @@ fn apply_all(import: &Import<'_>, writer: &mut dyn Writer, tables: &[Staged], de
     Ok(tallies)
 }
 
-fn each_page(
-    import: &Import<'_>,
-    writer: &mut dyn Writer,
-    stage: &Stage,
-    work: &mut dyn FnMut(&mut dyn Writer, &Rows) -> Result<()>,
-) -> Result<()> {
-    let (mut rows, mut numbers, mut after) = (Rows::default(), Vec::new(), 0);
-    loop {
-        writer.stage_page(stage, after, import.stage_bounds(), &mut rows, &mut numbers)?;
-        let Some(last) = numbers.last() else {
-            return Ok(());
-        };
-        after = *last;
-        work(writer, &rows)?;
+/// Has references checked here, and not by the database; where it cannot be without, at the commit.
+fn put_off_checks(tx: &mut Transaction, tables: &[Staged], were_empty: &[bool]) -> Result<()> {
+    let targets: Vec<Target<'_>> = tables
+        .iter()
+        .zip(were_empty)
+        .map(|(table, was_empty)| Target {
+            table: &table.plan.table,
+            updates: !was_empty && matches!(table.plan.strategy, Strategy::Overwrite | Strategy::Merge),
+        })
+        .collect();
+    if !tx.writer.check_references(Check::ByCaller, &targets)? {
+        tx.writer.check_references(Check::AtCommit, &targets)?;
     }
+    Ok(())
 }
 
 /// Reports staged rows as failed for want of a parent, and takes them out of the stage.
-fn leave_out(writer: &mut dyn Writer, table: &mut Staged, orphans: &[(i64, usize)]) -> Result<()> {
-    let (mut rows, mut numbers) = (Rows::default(), Vec::new());
-    let one = PageBounds { rows: 1, bytes: usize::MAX };
-    for (number, foreign_key) in orphans {
-        writer.stage_page(&table.stage, number - 1, one, &mut rows, &mut numbers)?;
-        let key = match &table.plan.identity {
-            Identity::Key { incoming, .. } if !rows.is_empty() => {
-                incoming.iter().filter_map(|at| rows.get(0, *at)).map(ValueRef::to_owned).collect()
-            }
-            _ => Vec::new(),
-        };
-        let foreign_key = table.plan.table.foreign_keys.get(*foreign_key);
-        table.failed.fail(Failure {
-            key,
-            column: foreign_key.and_then(|key| key.columns.first().cloned()),
-            reason: Reason::ForeignKey,
-            message: match foreign_key {
-                Some(key) => format!("it refers to a row of {:?} that is neither here nor among the records", key.parent),
-                None => "it refers to a row that is neither here nor among the records".to_owned(),
-            },
-        });
-    }
-    writer.stage_remove(&table.stage, &orphans.iter().map(|(number, _)| *number).collect::<Vec<_>>())
+fn leave_out(tx: &mut Transaction, table: &mut Staged, broken: &Broken) -> Result<()> {
+    let stage = table.stage.clone();
+    let of_table = broken.range((stage.number, i64::MIN)..=(stage.number, i64::MAX));
+    let references: std::collections::BTreeMap<i64, usize> =
+        of_table.map(|((_, number), reference)| (*number, *reference)).collect();
+    let mut failures = Vec::new();
+    table.each_page(tx, &mut |_, rows, numbers, _| {
+        for (row, number) in numbers.iter().enumerate() {
+            let Some(reference) = references.get(number) else { continue };
+            let key = table.plan.table.foreign_keys.get(*reference);
+            failures.push(Failure {
+                key: key_of_record(&table.plan, rows, row),
+                column: key.and_then(|key| key.columns.first().cloned()),
+                reason: Reason::ForeignKey,
+                message: match key {
+                    Some(key) => format!("it refers to a row of {:?} that is neither here nor among the records", key.parent),
+                    None => "it refers to a row that is neither here nor among the records".to_owned(),
+                },
+            });
+        }
+        Ok(())
+    })?;
+    failures.into_iter().for_each(|failure| table.failed.fail(failure));
+    let removed: BTreeSet<i64> = references.into_keys().collect();
+    stages::remove(tx.state().0, &stage, &removed)
 }

@@ -1,17 +1,14 @@
 //! What is to be done, decided before anything is done. Pure: no store, no socket, no clock.
 
-pub mod affinity;
-pub mod create;
 pub mod decide;
 pub mod order;
 pub mod table;
-pub mod types;
 
 use crate::domain::schema::TableSchema;
 use crate::domain::strategy::Strategy;
 
 /// How the records of one of the sender's tables become rows of a local one.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TablePlan {
     /// The local table.
     pub table: TableSchema,

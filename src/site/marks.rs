@@ -112,7 +112,7 @@ impl<'s> Marks<'s> {
             }
             found |= !of_table.is_empty();
             if others.is_empty() && !of_table.is_empty() {
-                writer.end_scope(&pull.scope)?;
+                records::forget_scope(writer.state(), &pull.scope)?;
                 pulls::end(writer.state(), &pull.scope)?;
             }
         }
@@ -124,7 +124,7 @@ impl<'s> Marks<'s> {
     pub fn clear(&self) -> Result<()> {
         let mut writer = self.site.store_ref().writer()?;
         for pull in pulls::kept(writer.state(), None)? {
-            writer.end_scope(&pull.scope)?;
+            records::forget_scope(writer.state(), &pull.scope)?;
             pulls::end(writer.state(), &pull.scope)?;
         }
         for append in marks::appends(writer.state())? {

@@ -312,12 +312,14 @@ impl SiteBuilder {
     #[cfg(feature = "sqlite")]
     pub fn open(self, path: impl AsRef<Path>) -> Result<Site> {
         let store = crate::store::sqlite::SqliteStore::open(path, &self.limits)?;
-        Ok(self.with_store(Arc::new(store)))
+        let key_file = self.key_file.clone().unwrap_or_else(|| store.key_path());
+        Ok(self.key_file(key_file).with_store(Arc::new(store)))
     }
 
-    /// Opens the site that lives in this store.
+    /// Opens the site that lives in this store. Give it a [key](SiteBuilder::key) or a [file for one](SiteBuilder::key_file): what
+    /// needs the site's key fails otherwise.
     pub fn with_store(self, store: Arc<dyn Store>) -> Site {
-        let source = match (self.key, self.key_file.or_else(|| store.key_path())) {
+        let source = match (self.key, self.key_file) {
             (Some(key), _) => KeySource::Given(key),
             (None, Some(path)) => KeySource::File(path),
             (None, None) => KeySource::Nowhere,

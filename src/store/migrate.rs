@@ -17,6 +17,7 @@ pub const SQLITE: &[Script] = &[
     (2, include_str!("../../schema/sqlite/0002_connections.sql")),
     (3, include_str!("../../schema/sqlite/0003_resume.sql")),
     (4, include_str!("../../schema/sqlite/0004_tickets.sql")),
+    (5, include_str!("../../schema/sqlite/0005_stages.sql")),
 ];
 
 /// Brings a store up to date, if it is not: its state is then there, whoever else opened it at the same time.
@@ -56,11 +57,27 @@ pub fn run(sql: &mut dyn Sql, scripts: &[Script], now: OffsetDateTime) -> Result
         .with_hint("Update this program, or use another database."));
     }
     for (version, script) in scripts.iter().filter(|(version, _)| i64::from(*version) > done) {
+        if *version == 5 {
+            drop_old_stages(sql)?;
+        }
         for statement in statements(script) {
             sql.execute(&statement, &[]).map_err(|error| failed(error, *version))?;
         }
         let row = [Value::Integer(i64::from(*version)), clock::to_text(now).into()];
         sql.execute("INSERT INTO rowferry_migrations (version, applied_at) VALUES (?1, ?2)", &row)?;
+    }
+    Ok(())
+}
+
+/// Up to version 4 each stage was a table of its own.
+fn drop_old_stages(sql: &mut dyn Sql) -> Result<()> {
+    for stage in sql.query("SELECT scope, number FROM rowferry_stages", &[])? {
+        if let [Value::Text(scope), Value::Integer(number)] = &stage[..]
+            && scope.iter().all(u8::is_ascii_alphanumeric)
+        {
+            let table = format!("rowferry_stage_{}_{number}", String::from_utf8_lossy(scope));
+            sql.execute(&format!("DROP TABLE IF EXISTS {table}"), &[])?;
+        }
     }
     Ok(())
 }
@@ -105,9 +122,10 @@ mod tests {
         for (index, (version, script)) in SQLITE.iter().enumerate() {
             assert_eq!(*version as usize, index + 1);
             let found = statements(script);
-            let written = script.matches("CREATE ").count();
-            assert_eq!(found.len(), written);
-            assert!(found.iter().all(|statement| statement.starts_with("CREATE ") && statement.ends_with(';')), "{found:?}");
+            let written = ["CREATE ", "DELETE FROM ", "DROP TABLE "].map(|words| script.matches(words).count());
+            assert_eq!(found.len(), written.iter().sum::<usize>());
+            let begins = |statement: &String| ["CREATE ", "DELETE ", "DROP "].iter().any(|word| statement.starts_with(word));
+            assert!(found.iter().all(|statement| begins(statement) && statement.ends_with(';')), "{found:?}");
         }
     }
 

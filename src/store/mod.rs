@@ -6,11 +6,11 @@
 
 use std::fmt::Debug;
 use std::ops::Range;
-use std::path::PathBuf;
 
-use crate::domain::record::Tally;
+use crate::domain::names::NameRules;
+use crate::domain::record::{Reason, Tally};
 use crate::domain::schema::TableSchema;
-use crate::domain::value::{Rows, Value};
+use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;
 use crate::plan::TablePlan;
 
@@ -28,22 +28,22 @@ pub const STATE_PREFIX: &str = "rowferry_";
 ///
 /// Every method may be called from any thread. A store never changes a table of the host's but through a [`Writer`].
 ///
-/// Whoever implements this trait for another database: bring its state up to date when it is opened ([`migrate`]), and run
-/// the suite of the feature `conformance` over it, which checks what is said here.
+/// To implement it for another database, bring its state up to date when it is opened ([`migrate`]), and run the suite of the
+/// feature `conformance` over it, which checks what is said here.
 pub trait Store: Debug + Send + Sync {
     /// What to call the store in a message: the file's path, or the database's name without credentials.
     fn name(&self) -> String;
 
-    /// Where the site's key is kept when the host gives none; `None` if the store has no place beside itself.
-    fn key_path(&self) -> Option<PathBuf>;
+    /// How names of tables and columns are compared.
+    fn names(&self) -> NameRules;
 
     /// A consistent view of all tables as they are now: of all that was committed, and of nothing else. It stays as it is
     /// whatever others write, until dropped; it neither waits for a writer nor makes one wait.
     fn snapshot(&self) -> Result<Box<dyn Snapshot>>;
 
     /// Begins a write transaction. There is one at a time: it waits for other writers, those of [`Store::state`] included, for
-    /// at most the store's time-out, and then sees all that they committed. Foreign keys are checked with each statement until
-    /// [`Writer::defer_foreign_keys`] says otherwise.
+    /// at most the store's time-out, and then sees all that they committed. References are checked with each row until
+    /// [`Writer::check_references`] says otherwise.
     ///
     /// # Errors
     /// [`Locked`](crate::ErrorKind::Locked) when the time-out passes; [`ReadOnly`](crate::ErrorKind::ReadOnly).
@@ -152,127 +152,87 @@ pub struct PageEnd {
     pub more: bool,
 }
 
-/// One write transaction. It sees what it has written; nobody else does before [`Writer::commit`]. Dropped without one,
-/// everything is undone: rows, tables, stages, keys, counts and state.
+/// One write transaction. It sees what it has written; nobody else does before [`Writer::commit`]. Dropped without a commit,
+/// everything is undone: rows, tables and state.
 ///
-/// When a method gives an error, what it was to do may be done in part: [`Writer::undo`] it, or drop the writer.
+/// A writer moves rows and knows nothing of what they mean: what becomes of a record, new keys, rows without a key and rows that
+/// wait are the importer's affair, for every store alike. When a method gives an error, what it was to do may be done in part:
+/// [`Writer::rollback_to`] the savepoint, or drop the writer. A row that is refused is no error.
+///
+/// *Local rows* below are rows with the columns of the local table, in its order; a cell is absent where the record has no value
+/// for that column.
 pub trait Writer {
     /// The structure of a table as this transaction sees it: see [`Snapshot::schema`].
     fn schema(&mut self, table: &str) -> Result<Option<TableSchema>>;
 
-    /// How many rows a table has, as this transaction sees it. A table that is not there is an error.
-    fn count(&mut self, table: &TableSchema) -> Result<u64>;
-
-    /// Makes a table of this structure: names and types only, quoted; nothing of the structure is run as SQL. The structure
-    /// has been through [`plan::create`](crate::plan::create), so that what cannot be made is no longer in it. It reads back
-    /// the same, but for declared types and names of indexes, which are the store's own affair. Parents of foreign keys may be
-    /// made later in the same transaction.
+    /// Makes a table like this one, which a sender described: names and types only, quoted; nothing of the structure is run as
+    /// SQL. Gives what could not be taken over, as whole sentences for a report. `parents` finds the tables that are made later
+    /// in the same transaction, so that tables may refer to each other.
     ///
     /// # Errors
-    /// What the database says, for example that the table exists.
-    fn create_table(&mut self, table: &TableSchema) -> Result<()>;
+    /// [`SchemaMismatch`](crate::ErrorKind::SchemaMismatch), [`ReservedName`](crate::ErrorKind::ReservedName) and
+    /// [`TooLarge`](crate::ErrorKind::TooLarge) where no such table can be made; what the database says, for example that the
+    /// table exists.
+    fn create_table(&mut self, table: &NewTable<'_>) -> Result<Vec<String>>;
 
-    /// Applies the records of `range` whose identity is a key without NULL in it, in their order, each with exactly one
-    /// outcome, which is added to `outcome`. What a strategy does is said by [`plan::decide`](crate::plan::decide); a key that
-    /// comes twice meets the second time the row of the first. A new row takes the column's default for a value that the
-    /// record lacks.
-    ///
-    /// A record that fails takes no other one with it and leaves its row as it was. It fails when a constraint refuses it, when
-    /// it lacks its key ([`MissingKey`](crate::Reason::MissingKey)), when a column cannot hold a value
-    /// ([`ValueWouldChange`](crate::Reason::ValueWouldChange), [`ValueOutOfRange`](crate::Reason::ValueOutOfRange),
-    /// [`WrongType`](crate::Reason::WrongType)) - a column may store a number in its own class for numbers, and changes
-    /// nothing else - and when a column [follows](crate::plan::TablePlan::follows) a parent that was not appended in `scope`
-    /// ([`ForeignKey`](crate::Reason::ForeignKey)).
-    fn apply(
+    /// A page of a table as this transaction sees it: see [`Snapshot::page`].
+    fn page(
         &mut self,
-        plan: &TablePlan,
-        scope: &Scope,
-        rows: &Rows,
-        range: Range<usize>,
-        outcome: &mut Tally,
-    ) -> Result<()>;
-
-    /// Prepares for [`Writer::apply_whole`]: counts the local rows of a table without a key (or, where the plan has one, those
-    /// with NULL in it) by their content. The counts hold for the scope, over transactions; counting again begins anew.
-    fn count_whole(&mut self, plan: &TablePlan, scope: &Scope) -> Result<()>;
-
-    /// Applies the records of `range` whose identity is their whole content: as many equal rows as the sender has will be
-    /// there, and none is taken away. Each local row that was counted stands for one record; it is then skipped, or unchanged
-    /// under overwrite and merge. Equal is what has the same storage classes and bytes. Failures are as with
-    /// [`Writer::apply`].
-    fn apply_whole(
-        &mut self,
-        plan: &TablePlan,
-        scope: &Scope,
-        rows: &Rows,
-        range: Range<usize>,
-        outcome: &mut Tally,
-    ) -> Result<()>;
-
-    /// Makes a stage: a table of rowferry's own for rows that cannot be applied as they come. Once committed it is there for
-    /// later transactions, until its scope ends.
-    fn stage_create(&mut self, stage: &Stage) -> Result<()>;
-
-    /// Adds the rows of `range` to a stage. It keeps every value of every storage class as it is, and which are absent.
-    fn stage_append(&mut self, stage: &Stage, rows: &Rows, range: Range<usize>) -> Result<()>;
-
-    /// Reads staged rows behind the row number `after` into `rows`, and their numbers into `numbers`, both cleared first.
-    /// Numbers are larger than 0 and grow in the order in which the rows were added, so that `number - 1` is behind all rows
-    /// before that one. Both are empty at the end. Bounds are as with [`Snapshot::page`].
-    fn stage_page(
-        &mut self,
-        stage: &Stage,
-        after: i64,
+        table: &TableSchema,
+        after: Option<&Cursor>,
         bounds: PageBounds,
         rows: &mut Rows,
-        numbers: &mut Vec<i64>,
-    ) -> Result<()>;
+    ) -> Result<PageEnd>;
 
-    /// Takes rows out of a stage; numbers that it does not have are ignored.
-    fn stage_remove(&mut self, stage: &Stage, numbers: &[i64]) -> Result<()>;
+    /// What the columns of the local table make of the records of `range`: local rows with the values as they will be stored, and
+    /// each value that a column cannot hold as it is
+    /// ([`ValueWouldChange`](crate::Reason::ValueWouldChange), [`ValueOutOfRange`](crate::Reason::ValueOutOfRange),
+    /// [`WrongType`](crate::Reason::WrongType)). A column may store a number in its own class for numbers, and changes nothing
+    /// else. `rows` have the incoming columns of the plan; `fitted` is cleared first.
+    fn fit(&mut self, plan: &TablePlan, rows: &Rows, range: Range<usize>, fitted: &mut Fitted) -> Result<()>;
 
-    /// The numbers of staged rows whose local row now refers to a parent that does not exist, each once, with the position of
-    /// a broken foreign key in the local table. At most `limit`. The rows have been applied by this plan in the stage's scope;
-    /// those that were appended with a key have it from [`Writer::append_keys`], or their plan has `remember_keys`.
-    fn orphans(&mut self, plan: &TablePlan, stage: &Stage, limit: usize) -> Result<Vec<(i64, usize)>>;
+    /// Looks up one row for each of the rows of `range`, by values that are compared as the database compares them. `found` is
+    /// cleared first. A row that lacks one of the values, or has NULL among them, finds nothing. So does any row where the table
+    /// or one of the columns does not exist.
+    fn lookup(&mut self, lookup: &Lookup<'_>, rows: &Rows, range: Range<usize>, found: &mut Found) -> Result<()>;
 
-    /// Appends the records of `range` with new keys, following the keys of parents that were appended in the same `scope`, in
-    /// this transaction or an earlier one. Where `keys` is [`AppendKeys::Known`], [`Writer::append_keys`] has given each record
-    /// its key before.
-    ///
-    /// A record gets a key so: an integer key is the next one, larger than any that is there; a
-    /// UUID is a new one of version 7; parts that are foreign keys follow their parents; any other key is kept if it is free,
-    /// and else the record fails ([`NoNewKey`](crate::Reason::NoNewKey)). A record whose values another unique set already has
-    /// is that row: it is skipped, and what refers to it follows to that row. A record without a key is a new row each time.
-    /// Other failures are as with [`Writer::apply`].
-    fn append(
+    /// Writes the local rows of `range` in their order, each on its own: one that is refused leaves nothing behind and takes no
+    /// other with it. Adds to `refused` which were, and why. No other row is ever replaced or deleted to make room for one, and
+    /// triggers run as for any statement.
+    fn write(
         &mut self,
-        plan: &TablePlan,
-        scope: &Scope,
-        keys: AppendKeys,
+        table: &TableSchema,
+        change: Change<'_>,
         rows: &Rows,
         range: Range<usize>,
-        outcome: &mut Tally,
+        refused: &mut Vec<Refused>,
     ) -> Result<()>;
 
-    /// Gives each record its new key and remembers it, without writing a row: the first half of an append, for tables that
-    /// refer to each other. It does so whether or not the plan has `remember_keys`. A record that can get no key is left for
-    /// [`Writer::append`] to report.
-    fn append_keys(&mut self, plan: &TablePlan, scope: &Scope, rows: &Rows, range: Range<usize>) -> Result<()>;
+    /// Applies the first records of `range`, as many as it likes, exactly as [`Writer::fit`], [`Writer::lookup`],
+    /// [`decide`](crate::plan::decide::decide) and [`Writer::write`] would one by one, and counts them. Gives how many that
+    /// were: the caller takes care of the next record itself. The plan's identity is a key, and it appends nothing.
+    ///
+    /// A store without a faster way than one by one leaves it at this.
+    fn apply_bulk(&mut self, plan: &TablePlan, rows: &Rows, range: Range<usize>, tally: &mut Tally) -> Result<usize> {
+        let _ = (plan, rows, range, tally);
+        Ok(0)
+    }
 
-    /// Forgets the keys and counts of a scope, and drops its stages. A scope that has none is no error.
-    fn end_scope(&mut self, scope: &Scope) -> Result<()>;
+    /// The largest integer that a column has, or that the database ever gave to it, if it remembers that. At least 0.
+    fn last_integer(&mut self, table: &TableSchema, column: usize) -> Result<i64>;
 
-    /// Puts the checks of foreign keys off until the commit, whatever the constraints say, or ends that. It ends with the
-    /// transaction, too. Within one it may be ended only when all references are whole ([`Writer::orphans`] finds none): a
-    /// store may not find later what was broken then.
-    fn defer_foreign_keys(&mut self, deferred: bool) -> Result<()>;
+    /// Says when references are checked from now on, until this is called again or the transaction ends. At first it is
+    /// [`Check::Now`]. Gives whether the store can do that for rows that are written to these tables; if not, nothing has changed.
+    /// Back to [`Check::Now`] it goes only when all references that this transaction wrote are whole: a store may not find later
+    /// what was broken then.
+    fn check_references(&mut self, when: Check, tables: &[Target<'_>]) -> Result<bool>;
 
-    /// Marks the place that [`Writer::undo`] goes back to. There is one mark: a new one replaces it.
-    fn mark(&mut self) -> Result<()>;
+    /// Marks the place that [`Writer::rollback_to`] goes back to. There is one such place: a new one replaces it.
+    fn savepoint(&mut self) -> Result<()>;
 
-    /// Undoes everything since [`Writer::mark`], and takes the mark away: without one it is an error. The transaction goes on.
-    fn undo(&mut self) -> Result<()>;
+    /// Undoes everything since [`Writer::savepoint`], and takes the savepoint away: without one it is an error. The transaction
+    /// continues.
+    fn rollback_to(&mut self) -> Result<()>;
 
     /// rowferry's own tables, within this transaction.
     fn state(&mut self) -> &mut dyn Sql;
@@ -280,56 +240,151 @@ pub trait Writer {
     /// Keeps everything; nothing can be written after it.
     ///
     /// # Errors
-    /// [`ForeignKey`](crate::ErrorKind::ForeignKey) when deferred checks fail: then nothing is kept yet, and the transaction is
-    /// still open, so that [`Writer::orphans`] can name the rows and [`Writer::undo`] take them back. A later commit may succeed.
+    /// [`ForeignKey`](crate::ErrorKind::ForeignKey) when references that are checked [at the commit](Check::AtCommit) are broken.
+    /// The transaction is over then, or it can be continued or dropped: that is the store's choice.
     fn commit(&mut self) -> Result<()>;
 }
 
-/// Whether an append makes keys as it goes.
+/// A table to make.
+#[derive(Clone, Copy)]
+pub struct NewTable<'t> {
+    /// The table as the sender describes it.
+    pub schema: &'t TableSchema,
+    /// Whether the sender is rowferry: then declared types and properties of the description are the sender's own, and not
+    /// derived from what PhoenixKit says.
+    pub exact: bool,
+    /// Finds tables that are not here yet and will be made in the same transaction, by name.
+    pub parents: &'t dyn Fn(&str) -> Option<TableSchema>,
+}
+
+/// What is looked up.
+#[derive(Debug, Clone, Copy)]
+pub struct Lookup<'l> {
+    /// The table that is looked in, by its name.
+    pub table: &'l str,
+    /// The names of the columns whose values are given.
+    pub columns: &'l [&'l str],
+    /// Where the values are: the positions of their cells in the rows that are given, one for each of `columns`.
+    pub cells: &'l [usize],
+    /// The names of the columns that are read.
+    pub read: &'l [&'l str],
+}
+
+/// What a [`Writer::lookup`] found.
+#[derive(Debug, Default)]
+pub struct Found {
+    rows: Rows,
+    /// For each row that was looked for its position among `rows`.
+    positions: Vec<Option<usize>>,
+    found: usize,
+}
+
+impl Found {
+    /// Forgets everything; from now on each row that is found has so many values.
+    pub fn clear(&mut self, width: usize) {
+        self.rows.clear(width);
+        self.positions.clear();
+        self.found = 0;
+    }
+
+    /// Notes that nothing was found for the next row.
+    pub fn add_none(&mut self) {
+        self.positions.push(None);
+    }
+
+    /// Notes what was found for the next row.
+    pub fn add<'v>(&mut self, values: impl IntoIterator<Item = ValueRef<'v>>) {
+        self.positions.push(Some(self.found));
+        self.found += 1;
+        // Without columns only whether there is one was asked for.
+        if self.rows.width() > 0 {
+            self.rows.push(values);
+        }
+    }
+
+    /// Whether something was found for the row of this number, counted from the first of the range.
+    pub fn has(&self, number: usize) -> bool {
+        self.positions.get(number).is_some_and(Option::is_some)
+    }
+
+    /// The values that were found for the row of this number.
+    pub fn get(&self, number: usize) -> Option<Vec<ValueRef<'_>>> {
+        let position = (*self.positions.get(number)?)?;
+        if self.rows.width() == 0 {
+            return Some(Vec::new());
+        }
+        Some(self.rows.row(position).map(|value| value.unwrap_or(ValueRef::Null)).collect())
+    }
+}
+
+/// Records as a local table will store them: see [`Writer::fit`].
+#[derive(Debug, Default)]
+pub struct Fitted {
+    /// Local rows, one for each record of the range. A value that does not fit stands there as it came.
+    pub rows: Rows,
+    /// What does not fit, in the order of the rows.
+    pub misfits: Vec<Misfit>,
+}
+
+/// A value that a column cannot hold as it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Misfit {
+    /// The row, counted from the first of the range.
+    pub row: usize,
+    /// The column's position in the local table.
+    pub column: usize,
+    /// Why.
+    pub reason: Reason,
+    /// Why, as a sentence.
+    pub message: String,
+}
+
+/// What a [`Writer::write`] does.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Change<'c> {
+    /// Adds rows. A column that a row lacks takes its default.
+    Insert,
+    /// Changes rows that are there.
+    Update {
+        /// The positions of the columns that find the row.
+        key: &'c [usize],
+        /// The positions of the columns that are set.
+        set: &'c [usize],
+    },
+}
+
+/// A row that was refused.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refused {
+    /// The row's position among those that were given.
+    pub row: usize,
+    /// Why.
+    pub reason: Reason,
+    /// The column at fault, where that is known.
+    pub column: Option<String>,
+    /// Why, as a sentence.
+    pub message: String,
+}
+
+/// A table that rows are written to.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'t> {
+    /// The table.
+    pub table: &'t TableSchema,
+    /// Whether rows that are there may change, by the table's key; otherwise rows are only added.
+    pub updates: bool,
+}
+
+/// When references to other rows are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AppendKeys {
-    /// Each record gets its key as it is written.
-    Make,
-    /// The keys were made before, by [`Writer::append_keys`].
-    Known,
-}
-
-/// What one pull keeps for itself while it runs: stages, new keys, counts. Two pulls into one database have two scopes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Scope(String);
-
-impl Scope {
-    /// A scope of its own.
-    pub fn new() -> Self {
-        Scope(uuid::Uuid::now_v7().simple().to_string())
-    }
-
-    /// A scope that was written down before.
-    pub(crate) fn named(name: String) -> Self {
-        Scope(name)
-    }
-
-    /// Its name: letters and digits only.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Default for Scope {
-    fn default() -> Self {
-        Scope::new()
-    }
-}
-
-/// A stage: a table of rowferry's own that rows lie in until they can be applied.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stage {
-    /// The pull that it belongs to.
-    pub scope: Scope,
-    /// Its number within the pull.
-    pub number: u32,
-    /// How many columns its rows have.
-    pub width: usize,
+pub enum Check {
+    /// With each row, unless the database itself puts them off.
+    Now,
+    /// At the commit, whatever the constraints say.
+    AtCommit,
+    /// Not at all: the caller checks the references of all rows that it writes. A store cannot do that where more depends on them:
+    /// triggers, or rows that refer to columns which may change.
+    ByCaller,
 }
 
 /// Statements over rowferry's own tables, in the SQL that all stores share: parameters are `?1`, `?2`, ...; texts and

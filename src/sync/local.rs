@@ -8,6 +8,7 @@ use crate::domain::table::TableInfo;
 use crate::domain::value::{Records, Rows};
 use crate::error::{Error, ErrorKind, Result};
 use crate::site::Site;
+use crate::store::NewTable;
 
 impl Site {
     /// Imports records into a local table, as a pull does with the records of a sender: the strategy, counts and failures are
@@ -48,13 +49,7 @@ impl Site {
     /// [`TooLarge`](ErrorKind::TooLarge), and what the database says, for example that the table exists.
     pub fn create_table(&self, table: &TableSchema) -> Result<Vec<String>> {
         let mut writer = self.store().writer()?;
-        let mut parents = std::collections::HashMap::new();
-        for key in &table.foreign_keys {
-            parents.insert(key.parent.to_ascii_lowercase(), writer.schema(&key.parent)?);
-        }
-        let parent = |name: &str| parents.get(&name.to_ascii_lowercase()).cloned().flatten();
-        let (table, notes) = crate::plan::create::creatable(table, true, &parent)?;
-        writer.create_table(&table)?;
+        let notes = writer.create_table(&NewTable { schema: table, exact: true, parents: &|_| None })?;
         writer.commit()?;
         Ok(notes)
     }

@@ -10,12 +10,12 @@ use super::{TableReport, TableStatus};
 use crate::domain::schema::TableSchema;
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
-use crate::import::Mark;
-use crate::plan::create::{creatable, is_reserved};
+use crate::import::{Mark, Transaction};
+use crate::domain::names::is_reserved;
 use crate::plan::order::needs_stage;
 use crate::plan::table::{link_appends, plan_table};
 use crate::plan::{Identity, TablePlan};
-use crate::store::Writer;
+use crate::store::{NewTable, Writer};
 
 /// The reference system's own state: its server offers these tables, hashes of secrets included. They are pulled only when
 /// they are named.
@@ -69,7 +69,7 @@ impl Pull<'_, '_> {
                 failed.push((name, TableReport::failed(error)));
                 continue;
             }
-            if !taken.insert(name.to_ascii_lowercase()) {
+            if !taken.insert(self.names.fold(&name).into_owned()) {
                 let message = format!("the other site has two tables named like {name:?}, which are one name here");
                 let error = Error::new(ErrorKind::SchemaMismatch, message)
                     .with_hint("Names are compared without case here: pull only one of them, or rename one there.");
@@ -186,34 +186,32 @@ impl Pull<'_, '_> {
             let error = Error::new(ErrorKind::TableNotFound, format!("there is no table {:?} here", sender.name));
             return Ok(Err(error.with_hint("Make it first, or let missing tables be created.")));
         }
-        let mut here = HashMap::new();
-        for key in &sender.foreign_keys {
-            here.insert(key.parent.to_ascii_lowercase(), writer.schema(&key.parent)?);
-        }
-        let parent = |name: &str| {
-            let found = here.get(&name.to_ascii_lowercase()).cloned().flatten();
-            found.or_else(|| senders.iter().find(|sender| sender.name.eq_ignore_ascii_case(name)).cloned())
-        };
-        let (table, notes) = match creatable(sender, self.source.is_rowferry(), &parent) {
-            Ok(made) => made,
-            Err(error) => return Ok(Err(error)),
-        };
-        writer.mark()?;
-        if let Err(error) = writer.create_table(&table) {
-            writer.undo()?;
-            return Ok(Err(error));
-        }
-        let Some(made) = writer.schema(&table.name)? else {
-            // SQLite takes a table for part of a virtual one by its name alone.
-            writer.undo()?;
-            let message = format!("a table named {:?} would be part of a virtual table here", table.name);
-            let error = Error::new(ErrorKind::SchemaMismatch, message).with_hint("Rename one of the two, or leave it out.");
-            return Ok(Err(error));
+        writer.savepoint()?;
+        let made = self.make(writer, sender, senders).and_then(|notes| Ok((notes, writer.schema(&sender.name)?)));
+        let (notes, made) = match made {
+            Ok((notes, Some(made))) => (notes, made),
+            failed => {
+                writer.rollback_to()?;
+                let missing = || Error::new(ErrorKind::Database, format!("the table {:?} was made and is not there", sender.name));
+                return Ok(Err(failed.err().unwrap_or_else(missing)));
+            }
         };
         let report = &mut self.jobs[at].report;
         report.created_table = true;
         report.notes = notes;
-        self.jobs[at].create = Some(table);
+        self.jobs[at].create = Some(made.clone());
         Ok(Ok(made))
+    }
+
+    /// Makes a table like the sender's; gives what was left out.
+    fn make(&self, writer: &mut dyn Writer, sender: &TableSchema, senders: &[TableSchema]) -> Result<Vec<String>> {
+        let names = self.names;
+        let parents = |name: &str| senders.iter().find(|sender| names.same(&sender.name, name)).cloned();
+        writer.create_table(&NewTable { schema: sender, exact: self.source.is_rowferry(), parents: &parents })
+    }
+
+    /// The same in a dry run, which makes its tables again.
+    pub(super) fn create_again(&self, tx: &mut Transaction, sender: &TableSchema, senders: &[TableSchema]) -> Result<()> {
+        self.make(tx.writer(), sender, senders).map(|_| ())
     }
 }

@@ -11,12 +11,14 @@ use super::wait::Allowance;
 use super::{Progress, Report, Source, TableReport, TransferOptions};
 use crate::cancel::Patience;
 use crate::clock::{Clock, later};
+use crate::domain::names::NameRules;
 use crate::domain::schema::TableSchema;
 use crate::error::{Error, ErrorKind, Result};
 use crate::import::{Import, Mark};
 use crate::limits::Limits;
 use crate::plan::TablePlan;
-use crate::store::{Stage, Store};
+use crate::store::Store;
+use crate::store::records::stages::Stage;
 
 /// How long a transaction waits for its next batch where nobody else's wait was bounded.
 const LINGER: Duration = Duration::from_millis(5);
@@ -51,6 +53,8 @@ pub(super) struct Pull<'a, 'p> {
     pub(super) patience: Patience,
     pub(super) jobs: Vec<Job>,
     pub(super) import: Import<'a>,
+    /// How names are compared here.
+    pub(super) names: NameRules,
     /// Who the rows come from, if the pull may be gone on with.
     pub(super) sender: Option<String>,
     /// The marks of tables that cannot go on from them.
@@ -87,7 +91,7 @@ pub(crate) fn pull(
     let yielding = options.lock_time.map(|time| limits.yielding(time));
     let limits = yielding.as_ref().unwrap_or(limits);
     let linger = if yielding.is_some() { Duration::ZERO } else { LINGER };
-    let import = Import::new(store, limits, clock);
+    let import = Import::new(store, limits, clock, patience.clone());
     let actor = options.initiated_by.clone().unwrap_or_else(|| "host".to_owned());
     let sender = origin.as_ref().filter(|_| !options.dry_run).map(|origin| match source.site() {
         Some(site) => format!("site:{site}"),
@@ -104,6 +108,7 @@ pub(crate) fn pull(
         patience,
         jobs: Vec::new(),
         import,
+        names: store.names(),
         sender,
         forgotten: Vec::new(),
         history,

@@ -119,7 +119,7 @@ impl Pull<'_, '_> {
         let stage = match (staged || Direct::needs_stage(plan), mark.stage) {
             (false, _) => None,
             (true, Some(number)) => Some(self.import.stage_of(number, width)),
-            (true, None) => Some(self.import.stage(writer, width)?),
+            (true, None) => Some(self.import.stage(width)),
         };
         mark.stage = stage.as_ref().map(|stage| stage.number);
         self.import.put_mark(writer, &mark)?;

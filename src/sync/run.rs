@@ -64,8 +64,8 @@ impl Pull<'_, '_> {
             return;
         }
         let applied = self.all_are_staged(&group).and_then(|()| {
-            let mut writer = self.import.writer()?;
-            apply_group(&self.import, &mut *writer, &mut tables, deferred, Finish::Commit)
+            let mut tx = self.import.transaction()?;
+            apply_group(&self.import, &mut tx, &mut tables, deferred, Finish::Commit)
         });
         self.report_staged(&jobs, &tables, &applied);
     }
@@ -90,8 +90,8 @@ impl Pull<'_, '_> {
             let (jobs, tables) = self.stage(&planned).into_iter().unzip();
             staged.push((jobs, tables, group.deferred));
         }
-        let mut writer = match self.import.writer() {
-            Ok(writer) => writer,
+        let mut tx = match self.import.transaction() {
+            Ok(tx) => tx,
             Err(error) => {
                 for (jobs, tables, _) in &staged {
                     self.report_staged(jobs, tables, &Err(error.copy()));
@@ -99,19 +99,20 @@ impl Pull<'_, '_> {
                 return;
             }
         };
-        let missing: Vec<_> = self.jobs.iter().filter_map(|job| job.create.clone()).collect();
-        let created = missing.iter().try_for_each(|table| writer.create_table(table));
+        let senders: Vec<_> = self.jobs.iter().map(|job| job.sender.clone()).collect();
+        let mut missing = self.jobs.iter().filter(|job| job.create.is_some());
+        let created = missing.try_for_each(|job| self.create_again(&mut tx, &job.sender, &senders));
         let apply = |(_, tables, deferred): &mut (Vec<usize>, Vec<Staged>, bool)| match &created {
-            Ok(()) => apply_group(&self.import, &mut *writer, tables, *deferred, Finish::Keep).inspect_err(|_| {
-                // The groups behind it are tried without its rows.
-                if let Err(error) = writer.undo() {
-                    log::warn!("a dry run goes on with rows of a group that failed: {error}");
+            Ok(()) => apply_group(&self.import, &mut tx, tables, *deferred, Finish::Keep).inspect_err(|_| {
+                // The groups after it are tried without its rows.
+                if let Err(error) = tx.rollback_to() {
+                    log::warn!("a dry run continues with rows of a group that failed: {error}");
                 }
             }),
             Err(error) => Err(error.copy()),
         };
         let applied: Vec<Result<()>> = staged.iter_mut().map(apply).collect();
-        drop(writer);
+        drop(tx);
         for ((jobs, tables, _), applied) in staged.iter().zip(&applied) {
             self.report_staged(jobs, tables, applied);
         }

@@ -12,7 +12,8 @@ use crate::domain::record::{Failure, Outcome, Reason};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::Value;
 use crate::error::Result;
-use crate::store::{Scope, Sql};
+use crate::store::Sql;
+use crate::store::records::Scope;
 
 /// How far one table of a pull is.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,9 +38,9 @@ pub(crate) struct Mark {
     pub(crate) states: Vec<u64>,
     /// The number of the stage that rows of the table wait in.
     pub(crate) stage: Option<u32>,
-    /// Up to which row that stage was applied: 0, or its end. A table that was done may get more such rows from a later run, and
-    /// only they are then applied, with the counts of local rows that the earlier run left.
-    pub(crate) applied: i64,
+    /// Whether the local rows were counted that such rows are compared with. A table that was done may get more of them from a
+    /// later run, which are applied with the counts that the earlier run left.
+    pub(crate) counted: bool,
     /// When it was first done. Rows that changed since are not behind its last one, so that it must not be kept for ever.
     pub(crate) done_at: Option<OffsetDateTime>,
     /// What became of the records.
@@ -84,7 +85,7 @@ impl Mark {
             bytes: 0,
             states: Vec::new(),
             stage: None,
-            applied: 0,
+            counted: false,
             done_at: None,
             outcome: Outcome::default(),
             created: false,
@@ -113,7 +114,8 @@ struct Progress {
     states: Vec<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stage: Option<u32>,
-    applied: i64,
+    #[serde(default)]
+    counted: bool,
     /// Created, updated, unchanged, skipped, failed.
     counts: [u64; 5],
     failures: Vec<KeptFailure>,
@@ -189,7 +191,7 @@ impl Progress {
             bytes: mark.bytes,
             states: mark.states.clone(),
             stage: mark.stage,
-            applied: mark.applied,
+            counted: mark.counted,
             counts: [*created, *updated, *unchanged, *skipped, *failed],
             failures: failures.iter().map(kept).collect(),
             created: mark.created,
@@ -269,7 +271,7 @@ fn mark(row: &[Value]) -> Result<Mark> {
         bytes: progress.bytes,
         states: progress.states,
         stage: progress.stage,
-        applied: progress.applied,
+        counted: progress.counted,
         done_at,
         created: progress.created,
         notes: progress.notes,

@@ -1,15 +1,19 @@
 //! The site's own rows in any store: one file for each kind. The only place where their SQL stands.
 
 pub(crate) mod connections;
+pub(crate) mod counts;
 pub(crate) mod events;
 mod fields;
 #[cfg(feature = "client")]
 pub(crate) mod leases;
+pub(crate) mod key_map;
 pub(crate) mod marks;
 pub(crate) mod outbox;
 pub(crate) mod pulls;
+pub(crate) mod references;
 pub(crate) mod sessions;
 pub(crate) mod settings;
+pub(crate) mod stages;
 pub(crate) mod tickets;
 pub(crate) mod transfers;
 
@@ -21,6 +25,35 @@ use super::{Sql, Store};
 use crate::clock;
 use crate::domain::value::Value;
 use crate::error::{Error, ErrorKind, Result};
+
+/// What one pull keeps for itself while it runs: stages, new keys, counts. Two pulls into one database have two scopes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Scope(String);
+
+impl Scope {
+    /// A scope of its own.
+    pub(crate) fn new() -> Self {
+        Scope(uuid::Uuid::now_v7().simple().to_string())
+    }
+
+    /// A scope that was written down before.
+    pub(crate) fn named(name: String) -> Self {
+        Scope(name)
+    }
+
+    /// Its name: letters and digits only.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Forgets what a pull kept for itself, but for how far it is.
+pub(crate) fn forget_scope(sql: &mut dyn Sql, scope: &Scope) -> Result<()> {
+    stages::forget(sql, scope)?;
+    references::forget(sql, scope)?;
+    key_map::forget(sql, scope)?;
+    counts::forget(sql, scope)
+}
 
 /// Runs `work` in one transaction over the store's state, and gives what it gave.
 pub(crate) fn write<T>(store: &dyn Store, mut work: impl FnMut(&mut dyn Sql) -> Result<T>) -> Result<T> {
@@ -67,7 +100,7 @@ fn moment(text: &str) -> Result<OffsetDateTime> {
     clock::from_text(text).ok_or_else(|| unreadable("moment"))
 }
 
-fn unreadable(what: &str) -> Error {
+pub(crate) fn unreadable(what: &str) -> Error {
     Error::new(ErrorKind::Corrupt, format!("a {what} in rowferry's own tables cannot be read"))
         .with_hint("Something else wrote to a table named rowferry_*; restore the database from a backup.")
 }

@@ -7,7 +7,8 @@ use super::fields::Fields;
 use crate::clock;
 use crate::domain::value::Value;
 use crate::error::Result;
-use crate::store::{Scope, Sql};
+use crate::store::Sql;
+use crate::store::records::Scope;
 
 /// A pull as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -45,6 +45,11 @@ impl rusqlite::ToSql for Parameter<'_> {
     }
 }
 
+/// Borrowed values as parameters.
+pub(super) fn bound<'v>(values: impl IntoIterator<Item = ValueRef<'v>>) -> impl rusqlite::Params {
+    rusqlite::params_from_iter(values.into_iter().map(Parameter).collect::<Vec<_>>())
+}
+
 /// Values as parameters.
 pub(super) fn parameters(values: &[Value]) -> impl rusqlite::Params + '_ {
     rusqlite::params_from_iter(values.iter().map(|value| Parameter(value.as_ref())))
@@ -160,5 +165,45 @@ mod tests {
         assert_eq!(column_of("UNIQUE constraint failed: users.email", "users"), Some("email".into()));
         assert_eq!(column_of("UNIQUE constraint failed: a.b.x, a.b.y", "a.b"), Some("x".into()));
         assert_eq!(column_of("FOREIGN KEY constraint failed", "users"), None);
+    }
+
+    #[test]
+    fn values_are_ordered_as_sqlite_orders_them() {
+        let sqlite = rusqlite::Connection::open_in_memory().unwrap();
+        let values = [
+            ValueRef::Null,
+            ValueRef::Real(f64::NEG_INFINITY),
+            ValueRef::Integer(i64::MIN),
+            ValueRef::Real(-9.3e18),
+            ValueRef::Real(-1.5),
+            ValueRef::Integer(-1),
+            ValueRef::Integer(0),
+            ValueRef::Real(-0.0),
+            ValueRef::Real(0.5),
+            ValueRef::Integer(1),
+            ValueRef::Real(1.0),
+            ValueRef::Integer(9_007_199_254_740_993),
+            ValueRef::Real(9_007_199_254_740_992.0),
+            ValueRef::Integer(i64::MAX),
+            ValueRef::Real(9_223_372_036_854_775_808.0),
+            ValueRef::Real(f64::INFINITY),
+            ValueRef::Text(b""),
+            ValueRef::Text(b"A"),
+            ValueRef::Text(b"a\0b"),
+            ValueRef::Text("é".as_bytes()),
+            ValueRef::Text(b"\xff"),
+            ValueRef::Blob(b""),
+            ValueRef::Blob(b"A"),
+        ];
+        for left in values {
+            for right in values {
+                if left.is_null() || right.is_null() {
+                    continue;
+                }
+                let sql = "SELECT CASE WHEN ?1 < ?2 THEN -1 WHEN ?1 > ?2 THEN 1 ELSE 0 END";
+                let expected: i64 = sqlite.query_row(sql, bound([left, right]), |row| row.get(0)).unwrap();
+                assert_eq!(left.order(right) as i64, expected, "{left:?} beside {right:?}");
+            }
+        }
     }
 }

@@ -4,11 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::ffi;
-use rusqlite::functions::{Context, FunctionFlags};
-use rusqlite::types::ValueRef as SqliteRef;
+use rusqlite::functions::FunctionFlags;
 
 use super::dialect::borrowed;
-use crate::domain::digest::RowDigest;
 
 /// Registers:
 ///
@@ -18,7 +16,6 @@ use crate::domain::digest::RowDigest;
 /// - `rowferry_refuse()`: fails as a constraint does, which undoes the statement that calls it.
 /// - `rowferry_same(a, b)`: whether both are of the same storage class and the same bytes, which SQL's `IS` does not say
 ///   (`1 IS 1.0`, `0.0 IS -0.0`).
-/// - `rowferry_digest(...)`: 16 bytes that stand for the values, see [`RowDigest`].
 pub(super) fn register(sqlite: &rusqlite::Connection, hits: Arc<AtomicU64>) -> rusqlite::Result<()> {
     let private = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DIRECTONLY;
     let pure = private | FunctionFlags::SQLITE_DETERMINISTIC;
@@ -32,15 +29,5 @@ pub(super) fn register(sqlite: &rusqlite::Connection, hits: Arc<AtomicU64>) -> r
     })?;
     sqlite.create_scalar_function("rowferry_same", 2, pure, |context| {
         Ok(borrowed(context.get_raw(0)).same(borrowed(context.get_raw(1))))
-    })?;
-    sqlite.create_scalar_function("rowferry_digest", -1, pure, |context| Ok(digest(context).to_vec()))
-}
-
-fn digest(context: &Context<'_>) -> [u8; 16] {
-    let mut digest = RowDigest::new();
-    for index in 0..context.len() {
-        let value: SqliteRef<'_> = context.get_raw(index);
-        digest.value(borrowed(value));
-    }
-    digest.finish()
+    })
 }

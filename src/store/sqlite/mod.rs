@@ -5,24 +5,22 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI32;
 
 use crate::clock::{Clock, SystemClock};
+use crate::domain::names::NameRules;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::store::{Snapshot, Sql, Store, Writer, migrate};
 
-mod append;
-mod apply;
+mod affinity;
 mod bulk;
-mod cells;
-mod create;
+mod catalogue;
+pub(crate) mod creatable;
+mod ddl;
 mod dialect;
 mod functions;
-mod inspect;
 mod pool;
 mod read;
-mod settle;
-mod stage;
-mod upsert;
-mod whole;
+mod rows;
+mod types;
 mod write;
 
 /// A SQLite database file.
@@ -55,6 +53,13 @@ impl SqliteStore {
         migrate::store(&store, migrate::SQLITE, SystemClock.now())?;
         Ok(store)
     }
+
+    /// Where the key of a site in this file is kept when the host gives none: `<file>.rowferry-key`.
+    pub fn key_path(&self) -> PathBuf {
+        let mut path = self.pools.path().as_os_str().to_owned();
+        path.push(".rowferry-key");
+        path.into()
+    }
 }
 
 impl Store for SqliteStore {
@@ -62,10 +67,8 @@ impl Store for SqliteStore {
         self.pools.path().display().to_string()
     }
 
-    fn key_path(&self) -> Option<PathBuf> {
-        let mut path = self.pools.path().as_os_str().to_owned();
-        path.push(".rowferry-key");
-        Some(path.into())
+    fn names(&self) -> NameRules {
+        NameRules::IgnoreAsciiCase
     }
 
     fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
@@ -73,11 +76,11 @@ impl Store for SqliteStore {
     }
 
     fn writer(&self) -> Result<Box<dyn Writer>> {
-        Ok(Box::new(write::SqliteWriter::bulk(self.pools.writer()?, &self.log_pages)?))
+        Ok(Box::new(write::SqliteWriter::bulk(&self.pools, &self.log_pages)?))
     }
 
     fn state(&self, work: &mut dyn FnMut(&mut dyn Sql) -> Result<()>) -> Result<()> {
-        let mut writer = write::SqliteWriter::small(self.pools.writer()?, &self.log_pages)?;
+        let mut writer = write::SqliteWriter::small(&self.pools, &self.log_pages)?;
         work(&mut writer)?;
         writer.commit()
     }

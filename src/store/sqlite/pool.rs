@@ -3,6 +3,8 @@
 //! There are two pools. Readers only read (`query_only`), with a small page cache. There is one writer, with a large cache:
 //! SQLite has one writer at a time anyway, and so the program's own writers queue here and not on the file's lock.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,8 +13,9 @@ use std::time::{Duration, Instant};
 use rusqlite::OpenFlags;
 use scheduled_thread_pool::ScheduledThreadPool;
 
-use super::bulk::Kept;
-use super::{dialect, functions};
+use super::bulk::bind::Kept;
+use super::{catalogue, dialect, functions};
+use crate::domain::schema::TableSchema;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 
@@ -48,9 +51,39 @@ pub struct Connection {
     pub(super) kept: Kept,
     pub(super) sqlite: rusqlite::Connection,
     hits: Arc<AtomicU64>,
+    schemas: RefCell<Schemas>,
+}
+
+/// What was read of the catalogue, and the number that SQLite gave to it then.
+#[derive(Default)]
+struct Schemas {
+    version: i64,
+    tables: HashMap<String, Option<TableSchema>>,
 }
 
 impl Connection {
+    /// The structure of a table: see [`catalogue::schema`]. It is read once for as long as the catalogue stays the same.
+    pub(super) fn schema(&self, table: &str) -> Result<Option<TableSchema>> {
+        let version = "PRAGMA schema_version";
+        let version = self.sqlite.prepare_cached(version).and_then(|mut found| found.query_one([], |row| row.get(0)));
+        let version = version.map_err(dialect::failed)?;
+        let mut schemas = self.schemas.borrow_mut();
+        if schemas.version != version {
+            *schemas = Schemas { version, ..Schemas::default() };
+        }
+        if let Some(known) = schemas.tables.get(table) {
+            return Ok(known.clone());
+        }
+        let found = catalogue::schema(&self.sqlite, table)?;
+        schemas.tables.insert(table.to_owned(), found.clone());
+        Ok(found)
+    }
+
+    /// Forgets what was read of a catalogue that is undone: its number is given again.
+    pub(super) fn forget_schemas(&self) {
+        *self.schemas.borrow_mut() = Schemas::default();
+    }
+
     /// How often `rowferry_hit()` was called so far.
     pub(super) fn hits(&self) -> u64 {
         self.hits.load(Ordering::Relaxed)
@@ -61,6 +94,47 @@ impl Connection {
 enum Role {
     Reader,
     Writer,
+}
+
+/// The file as it was opened. A connection goes on working on a file that was deleted or replaced, and what it writes is lost.
+#[derive(Debug)]
+pub(super) struct DatabaseFile {
+    path: PathBuf,
+    id: Option<FileId>,
+}
+
+/// What tells one file from another, where the system has it.
+type FileId = (u64, u64);
+
+impl DatabaseFile {
+    fn opened(path: &Path) -> Self {
+        // As it is now: the program may change its directory later.
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let id = file_id(&path);
+        DatabaseFile { path, id }
+    }
+
+    /// An error if another file, or none, is at its place now.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.id.is_none() || self.id == file_id(&self.path) {
+            return Ok(());
+        }
+        let message = format!("the database file {} was deleted or replaced while it was open", self.path.display());
+        Err(Error::new(ErrorKind::CannotOpen, message)
+            .with_hint("Rows written since then are not in the file that is there now; open it again, then repeat the call."))
+    }
+}
+
+#[cfg(unix)]
+fn file_id(path: &Path) -> Option<FileId> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
+/// Elsewhere a file that is open cannot be replaced.
+#[cfg(not(unix))]
+fn file_id(_: &Path) -> Option<FileId> {
+    None
 }
 
 /// Opens connections for r2d2.
@@ -90,7 +164,7 @@ impl r2d2::ManageConnection for Manager {
         sqlite.pragma_update(None, "query_only", self.role == Role::Reader)?;
         let hits = Arc::new(AtomicU64::new(0));
         functions::register(&sqlite, Arc::clone(&hits))?;
-        Ok(Connection { kept: Kept::default(), sqlite, hits })
+        Ok(Connection { kept: Kept::default(), sqlite, hits, schemas: RefCell::default() })
     }
 
     fn is_valid(&self, connection: &mut Connection) -> std::result::Result<(), rusqlite::Error> {
@@ -107,6 +181,7 @@ impl r2d2::ManageConnection for Manager {
 #[derive(Debug)]
 pub(super) struct Pools {
     path: PathBuf,
+    file: Arc<DatabaseFile>,
     readers: r2d2::Pool<Manager>,
     writers: r2d2::Pool<Manager>,
     // Last: it is dropped when the pools are.
@@ -162,6 +237,7 @@ impl Pools {
         let first = r2d2::ManageConnection::connect(&writer).map_err(|e| dialect::opening(path, e))?;
         switch_to_wal(&first.sqlite, lock_time).map_err(|e| dialect::opening(path, e))?;
         drop(first);
+        let file = Arc::new(DatabaseFile::opened(path));
         let threads = Arc::new(ScheduledThreadPool::builder().num_threads(1).thread_name_pattern("rowferry-pool").build());
         let pool = |manager, size| {
             r2d2::Pool::builder()
@@ -177,6 +253,7 @@ impl Pools {
         let readers = limits.connections.saturating_add(SPARE_READERS).min(MOST_READERS) as u32;
         Ok(Pools {
             path: path.to_owned(),
+            file,
             readers: pool(manager(Role::Reader, READ_CACHE_BYTES), readers),
             writers: pool(writer, 1),
             _settled: Settled(threads),
@@ -187,11 +264,17 @@ impl Pools {
         &self.path
     }
 
+    pub(super) fn file(&self) -> Arc<DatabaseFile> {
+        Arc::clone(&self.file)
+    }
+
     pub(super) fn reader(&self) -> Result<Pooled> {
+        self.file.check()?;
         self.readers.get().map_err(|e| self.exhausted("reading", &e))
     }
 
     pub(super) fn writer(&self) -> Result<Pooled> {
+        self.file.check()?;
         self.writers.get().map_err(|e| self.exhausted("writing", &e))
     }
 

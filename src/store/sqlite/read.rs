@@ -6,12 +6,12 @@
 use rusqlite::Connection;
 
 use super::dialect::{borrowed, failed, parameters, quote, quote_all};
-use super::inspect;
+use super::catalogue;
+use super::creatable::MOST_COLUMNS;
 use super::pool::Pooled;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, Value};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::create::MOST_COLUMNS;
 use crate::plan::table::key_of;
 use crate::store::{Cursor, Keys, PageBounds, PageEnd, Snapshot};
 
@@ -50,11 +50,11 @@ impl Drop for SqliteSnapshot {
 
 impl Snapshot for SqliteSnapshot {
     fn tables(&mut self) -> Result<Vec<String>> {
-        inspect::tables(&self.connection.sqlite)
+        catalogue::tables(&self.connection.sqlite)
     }
 
     fn schema(&mut self, table: &str) -> Result<Option<TableSchema>> {
-        inspect::schema(&self.connection.sqlite, table)
+        self.connection.schema(table)
     }
 
     fn count(&mut self, table: &TableSchema) -> Result<u64> {
@@ -121,7 +121,7 @@ fn runs(table: &TableSchema) -> Result<Vec<Run>> {
         };
         // SQLite gives back no more columns than a table may have.
         let room = table.columns.len() < MOST_COLUMNS;
-        runs.push(match inspect::rowid_name(table).filter(|_| room) {
+        runs.push(match catalogue::rowid_name(table).filter(|_| room) {
             Some(rowid) => Run {
                 id: UNKEYED,
                 condition,
@@ -170,7 +170,7 @@ pub(super) fn page(
     if let Some(cursor) = after
         && !runs.iter().any(|run| run.id == cursor.run && run.place.len().max(1) == cursor.values.len())
     {
-        return Err(Error::new(ErrorKind::InvalidInput, format!("a place in table {:?} is none of it", table.name)));
+        return Err(Error::new(ErrorKind::InvalidInput, format!("the cursor does not belong to table {:?}", table.name)));
     }
     for run in runs {
         // The runs come in the order of their numbers, but for the counted one, which stands for the first.

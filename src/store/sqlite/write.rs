@@ -1,23 +1,26 @@
 //! One write transaction on the writing connection.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use rusqlite::ErrorCode;
+use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 use rusqlite::wal::CheckpointMode;
 
-use super::dialect::{failed, parameters};
-use super::pool::Pooled;
-use super::{append, apply, create, inspect, read, stage, whole};
+use super::bulk;
+use super::dialect::{failed, parameters, quote};
+use super::pool::{DatabaseFile, Pooled, Pools};
+use super::{catalogue, ddl, read, rows};
 use crate::domain::record::Tally;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, Value};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::TablePlan;
-use crate::store::{AppendKeys, PageBounds, Scope, Sql, Stage, Writer};
+use crate::store::{
+    Change, Check, Cursor, Fitted, Found, Lookup, NewTable, PageBounds, PageEnd, Refused, Sql, Target, Writer,
+};
 
 /// How many pages the write-ahead log may hold before a checkpoint moves them into the database: what SQLite does by itself.
 const LOG_PAGES: i32 = 1_000;
@@ -30,31 +33,33 @@ const BULK_LOG_PAGES: i32 = 16_000;
 /// the lack of it.
 pub(super) struct SqliteWriter {
     pub(super) connection: Pooled,
-    /// The last integer key that was given to a row, per table.
-    pub(super) last_keys: HashMap<String, i64>,
+    /// What bulk applies know of the table that they wrote to last.
+    pub(super) bulk: bulk::Cache,
     /// Whether text that is not UTF-8 can be stored: not where the database's encoding is UTF-16.
     pub(super) any_text: bool,
     /// How many pages the write-ahead log held after the last commit.
     log_pages: Arc<AtomicI32>,
     /// How many it may.
     most_log_pages: i32,
+    file: Arc<DatabaseFile>,
     open: bool,
-    marked: bool,
-    deferred: bool,
+    has_savepoint: bool,
+    check: Check,
 }
 
 impl SqliteWriter {
     /// Begins a transaction that may be one of many.
-    pub(super) fn bulk(connection: Pooled, log_pages: &Arc<AtomicI32>) -> Result<Self> {
-        SqliteWriter::begin(connection, log_pages, BULK_LOG_PAGES)
+    pub(super) fn bulk(pools: &Pools, log_pages: &Arc<AtomicI32>) -> Result<Self> {
+        SqliteWriter::begin(pools, log_pages, BULK_LOG_PAGES)
     }
 
     /// Begins a small transaction.
-    pub(super) fn small(connection: Pooled, log_pages: &Arc<AtomicI32>) -> Result<Self> {
-        SqliteWriter::begin(connection, log_pages, LOG_PAGES)
+    pub(super) fn small(pools: &Pools, log_pages: &Arc<AtomicI32>) -> Result<Self> {
+        SqliteWriter::begin(pools, log_pages, LOG_PAGES)
     }
 
-    fn begin(mut connection: Pooled, log_pages: &Arc<AtomicI32>, most_log_pages: i32) -> Result<Self> {
+    fn begin(pools: &Pools, log_pages: &Arc<AtomicI32>, most_log_pages: i32) -> Result<Self> {
+        let mut connection = pools.writer()?;
         // In place of SQLite's own checkpoint, which is part of the COMMIT: with this one the lock is known to be free.
         let pages = Arc::clone(log_pages);
         let note = move |_: &mut Wal, count| {
@@ -65,13 +70,14 @@ impl SqliteWriter {
         connection.sqlite.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
         let mut writer = SqliteWriter {
             connection,
-            last_keys: HashMap::new(),
+            bulk: bulk::Cache::default(),
             any_text: true,
             log_pages: Arc::clone(log_pages),
             most_log_pages,
+            file: pools.file(),
             open: true,
-            marked: false,
-            deferred: false,
+            has_savepoint: false,
+            check: Check::Now,
         };
         let encoding: String =
             writer.connection.sqlite.query_row("PRAGMA encoding", [], |row| row.get(0)).map_err(failed)?;
@@ -93,18 +99,19 @@ impl SqliteWriter {
 impl Drop for SqliteWriter {
     fn drop(&mut self) {
         let sqlite = &self.connection.sqlite;
+        if self.open {
+            self.connection.forget_schemas();
+        }
         if self.open
             && !sqlite.is_autocommit()
             && let Err(error) = sqlite.execute_batch("ROLLBACK")
         {
             log::warn!("rolling back failed: {error}");
         }
-        // SQLite itself ends the deferral with the transaction, but not what statements that are kept prepared know of it:
-        // such a statement leaves a row behind that it refuses. The pragma has them prepared anew.
-        if self.deferred
-            && let Err(error) = sqlite.pragma_update(None, "defer_foreign_keys", false)
+        if self.check != Check::Now
+            && let Err(error) = set_check(sqlite, Check::Now)
         {
-            log::warn!("ending deferred foreign keys failed: {error}");
+            log::warn!("references may not be checked in later transactions: {error}");
         }
         // A checkpoint moves the log into the database; it takes long, but no lock that another writer needs.
         checkpoint(sqlite, &self.log_pages, self.most_log_pages);
@@ -126,109 +133,102 @@ fn checkpoint(sqlite: &rusqlite::Connection, log_pages: &AtomicI32, most: i32) {
     }
 }
 
+/// Switches the checks of references on this connection. SQLite itself ends a deferral with the transaction, but not what
+/// statements that are kept prepared know of it: such a statement leaves a row behind that it refuses. Both settings have them
+/// prepared again. The pragma `foreign_keys` does nothing within a transaction; this setting, which is the same one, does.
+fn set_check(sqlite: &rusqlite::Connection, check: Check) -> Result<()> {
+    let enforced = check != Check::ByCaller;
+    let set = sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, enforced).map_err(failed)?;
+    if set != enforced {
+        return Err(Error::new(ErrorKind::Database, "this SQLite does not let foreign keys be switched on and off"));
+    }
+    sqlite.pragma_update(None, "defer_foreign_keys", check == Check::AtCommit).map_err(failed)
+}
+
 impl Writer for SqliteWriter {
     fn schema(&mut self, table: &str) -> Result<Option<TableSchema>> {
-        inspect::schema(&self.connection.sqlite, table)
+        self.connection.schema(table)
     }
 
-    fn count(&mut self, table: &TableSchema) -> Result<u64> {
-        read::count(&self.connection.sqlite, table)
+    fn create_table(&mut self, table: &NewTable<'_>) -> Result<Vec<String>> {
+        self.bulk.clear();
+        ddl::create(&self.connection.sqlite, table)
     }
 
-    fn create_table(&mut self, table: &TableSchema) -> Result<()> {
-        create::create(&self.connection.sqlite, table)
-    }
-
-    fn apply(&mut self, plan: &TablePlan, scope: &Scope, rows: &Rows, range: Range<usize>, tally: &mut Tally) -> Result<()> {
-        match append::followed_rows(self, plan, scope, rows, range.clone(), tally)? {
-            Some(followed) => apply::apply(self, plan, &followed, 0..followed.len(), tally),
-            None => apply::apply(self, plan, rows, range, tally),
-        }
-    }
-
-    fn count_whole(&mut self, plan: &TablePlan, scope: &Scope) -> Result<()> {
-        whole::count(self, plan, scope)
-    }
-
-    fn apply_whole(
+    fn page(
         &mut self,
-        plan: &TablePlan,
-        scope: &Scope,
-        rows: &Rows,
-        range: Range<usize>,
-        tally: &mut Tally,
-    ) -> Result<()> {
-        match append::followed_rows(self, plan, scope, rows, range.clone(), tally)? {
-            Some(followed) => whole::apply(self, plan, scope, &followed, 0..followed.len(), tally),
-            None => whole::apply(self, plan, scope, rows, range, tally),
-        }
-    }
-
-    fn stage_create(&mut self, stage: &Stage) -> Result<()> {
-        stage::create(self, stage)
-    }
-
-    fn stage_append(&mut self, stage: &Stage, rows: &Rows, range: Range<usize>) -> Result<()> {
-        stage::append(self, stage, rows, range)
-    }
-
-    fn stage_page(
-        &mut self,
-        stage: &Stage,
-        after: i64,
+        table: &TableSchema,
+        after: Option<&Cursor>,
         bounds: PageBounds,
         rows: &mut Rows,
-        numbers: &mut Vec<i64>,
-    ) -> Result<()> {
-        stage::page(self, stage, after, bounds, rows, numbers)
+    ) -> Result<PageEnd> {
+        read::page(&self.connection.sqlite, table, after, 0, bounds, rows)
     }
 
-    fn stage_remove(&mut self, stage: &Stage, numbers: &[i64]) -> Result<()> {
-        stage::remove(self, stage, numbers)
+    fn fit(&mut self, plan: &TablePlan, rows: &Rows, range: Range<usize>, fitted: &mut Fitted) -> Result<()> {
+        rows::fit(self, plan, rows, range, fitted);
+        Ok(())
     }
 
-    fn orphans(&mut self, plan: &TablePlan, stage: &Stage, limit: usize) -> Result<Vec<(i64, usize)>> {
-        stage::orphans(self, plan, stage, limit)
+    fn lookup(&mut self, lookup: &Lookup<'_>, rows: &Rows, range: Range<usize>, found: &mut Found) -> Result<()> {
+        rows::lookup(self, lookup, rows, range, found)
     }
 
-    fn append(
+    fn write(
         &mut self,
-        plan: &TablePlan,
-        scope: &Scope,
-        keys: AppendKeys,
+        table: &TableSchema,
+        change: Change<'_>,
         rows: &Rows,
         range: Range<usize>,
-        tally: &mut Tally,
+        refused: &mut Vec<Refused>,
     ) -> Result<()> {
-        append::append(self, plan, scope, keys, rows, range, tally)
+        rows::write(self, table, change, rows, range, refused)
     }
 
-    fn append_keys(&mut self, plan: &TablePlan, scope: &Scope, rows: &Rows, range: Range<usize>) -> Result<()> {
-        append::append_keys(self, plan, scope, rows, range)
+    fn apply_bulk(&mut self, plan: &TablePlan, rows: &Rows, range: Range<usize>, tally: &mut Tally) -> Result<usize> {
+        bulk::apply(self, plan, rows, range, tally)
     }
 
-    fn end_scope(&mut self, scope: &Scope) -> Result<()> {
-        stage::end_scope(self, scope)
-    }
-
-    fn defer_foreign_keys(&mut self, deferred: bool) -> Result<()> {
-        self.deferred |= deferred;
-        self.connection.sqlite.pragma_update(None, "defer_foreign_keys", deferred).map_err(failed)
-    }
-
-    fn mark(&mut self) -> Result<()> {
-        let sql = match self.marked {
-            true => "RELEASE rowferry_mark; SAVEPOINT rowferry_mark",
-            false => "SAVEPOINT rowferry_mark",
+    fn last_integer(&mut self, table: &TableSchema, column: usize) -> Result<i64> {
+        let integer = |rows: Vec<Vec<Value>>| rows.first().and_then(|row| row.first()).and_then(Value::as_integer);
+        let (name, from) = (quote(&table.columns[column].name), quote(&table.name));
+        let largest = format!("SELECT {name} FROM {from} WHERE typeof({name}) = 'integer' ORDER BY {name} DESC LIMIT 1");
+        let largest = integer(self.query(&largest, &[])?).unwrap_or(0);
+        let ever = match table.autoincrement {
+            true => integer(self.query("SELECT seq FROM sqlite_sequence WHERE name = ?1", &[table.name.as_str().into()])?),
+            false => None,
         };
-        self.marked = true;
+        Ok(largest.max(ever.unwrap_or(0)).max(0))
+    }
+
+    fn check_references(&mut self, when: Check, tables: &[Target<'_>]) -> Result<bool> {
+        if when == Check::ByCaller {
+            for target in tables {
+                if catalogue::depends_on_checks(&self.connection.sqlite, target)? {
+                    return Ok(false);
+                }
+            }
+        }
+        self.check = when;
+        set_check(&self.connection.sqlite, when)?;
+        Ok(true)
+    }
+
+    fn savepoint(&mut self) -> Result<()> {
+        let sql = match self.has_savepoint {
+            true => "RELEASE rowferry_savepoint; SAVEPOINT rowferry_savepoint",
+            false => "SAVEPOINT rowferry_savepoint",
+        };
+        self.has_savepoint = true;
         self.connection.sqlite.execute_batch(sql).map_err(failed)
     }
 
-    fn undo(&mut self) -> Result<()> {
-        self.last_keys.clear();
-        self.marked = false;
-        self.connection.sqlite.execute_batch("ROLLBACK TO rowferry_mark; RELEASE rowferry_mark").map_err(failed)
+    fn rollback_to(&mut self) -> Result<()> {
+        self.bulk.clear();
+        self.connection.forget_schemas();
+        self.has_savepoint = false;
+        let sql = "ROLLBACK TO rowferry_savepoint; RELEASE rowferry_savepoint";
+        self.connection.sqlite.execute_batch(sql).map_err(failed)
     }
 
     fn state(&mut self) -> &mut dyn Sql {
@@ -239,7 +239,8 @@ impl Writer for SqliteWriter {
         match self.connection.sqlite.execute_batch("COMMIT") {
             Ok(()) => {
                 self.open = false;
-                Ok(())
+                // Whoever replaced the file while this was written would never see it.
+                self.file.check()
             }
             Err(error) => {
                 let broken_reference = error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation);

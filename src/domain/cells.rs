@@ -8,7 +8,7 @@ use crate::domain::value::ValueRef;
 const ABSENT: u8 = b'-';
 
 /// Adds a cell; `None` for one that is absent.
-pub(super) fn put(bytes: &mut Vec<u8>, cell: Option<ValueRef<'_>>) {
+pub(crate) fn put(bytes: &mut Vec<u8>, cell: Option<ValueRef<'_>>) {
     let mut put = |tag: u8, content: &[u8]| {
         bytes.push(tag);
         bytes.extend_from_slice(content);
@@ -35,7 +35,7 @@ fn length(content: &[u8]) -> [u8; 4] {
 }
 
 /// Takes the first cell off; `None` if the bytes do not begin with one.
-pub(super) fn take<'b>(bytes: &mut &'b [u8]) -> Option<Option<ValueRef<'b>>> {
+pub(crate) fn take<'b>(bytes: &mut &'b [u8]) -> Option<Option<ValueRef<'b>>> {
     let (tag, rest) = bytes.split_first()?;
     *bytes = rest;
     Some(match tag {

@@ -12,21 +12,13 @@
 use std::collections::HashSet;
 
 use crate::domain::schema::{Column, DefaultValue, ForeignKey, Index, TableSchema, UniqueKind, UniqueSet};
+use super::affinity::Affinity;
+use super::types::{is_plain_type, is_strict_type, type_of, type_of_affinity};
+use crate::domain::names::is_reserved;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::affinity::Affinity;
-use crate::plan::types::{is_plain_type, is_strict_type, type_of, type_of_affinity};
 
 /// The most columns that a table may have: SQLite's own bound.
 pub const MOST_COLUMNS: usize = 2_000;
-
-/// Beginnings of the names of tables that belong to a database or to rowferry.
-const RESERVED: [&str; 3] = ["sqlite_", "rowferry_", "pg_"];
-
-/// Whether tables of this name belong to a database or to rowferry itself. They are neither offered nor made.
-pub fn is_reserved(table: &str) -> bool {
-    let begins = |prefix: &str| table.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
-    RESERVED.iter().any(|prefix| begins(prefix))
-}
 
 /// The table to make here for the sender's, and what of it could not be taken over, as sentences for the report.
 ///

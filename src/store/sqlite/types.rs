@@ -1,7 +1,7 @@
 //! The types of the columns of tables that are made here.
 
 use crate::domain::schema::LogicalType;
-use crate::plan::affinity::Affinity;
+use super::affinity::Affinity;
 
 /// The longest declared type that is taken over from a peer, in bytes.
 const LONGEST_TYPE: usize = 64;
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn types_of_a_reference_sender_keep_what_arrives() {
         use crate::domain::value::ValueRef;
-        use crate::plan::affinity::{Fit, fit};
+        use super::super::affinity::{Fit, fit};
         let arrives: [(LogicalType, &[u8]); 8] = [
             (LogicalType::Numeric, b"1.50"),
             (LogicalType::Text, b"007"),

@@ -1,14 +1,36 @@
-//! Makes tables from their structure. The structure's names are quoted and its types are checked by
-//! [`plan::create`](crate::plan::create); no text of it is run.
+//! Makes tables from their structure. What is made is decided by [`creatable`](super::creatable); names are quoted, types are
+//! checked, and no text of a peer is run.
+
+use std::collections::HashMap;
 
 use rusqlite::Connection;
 
+use super::catalogue;
+use super::creatable::creatable;
 use super::dialect::{failed, quote, quote_all};
 use crate::domain::schema::{DefaultValue, TableSchema, UniqueKind};
 use crate::domain::value::Value;
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::NewTable;
 
-pub(super) fn create(sqlite: &Connection, table: &TableSchema) -> Result<()> {
+/// Makes a table; gives what of it was left out, as sentences.
+pub(super) fn create(sqlite: &Connection, new: &NewTable<'_>) -> Result<Vec<String>> {
+    let mut here = HashMap::new();
+    for key in &new.schema.foreign_keys {
+        here.insert(key.parent.to_ascii_lowercase(), catalogue::schema(sqlite, &key.parent)?);
+    }
+    let others = |name: &str| here.get(&name.to_ascii_lowercase()).cloned().flatten().or_else(|| (new.parents)(name));
+    let (table, notes) = creatable(new.schema, new.exact, &others)?;
+    make(sqlite, &table)?;
+    if catalogue::schema(sqlite, &table.name)?.is_none() {
+        // SQLite takes a table for part of a virtual one by its name alone.
+        let message = format!("a table named {:?} would be part of a virtual table here", table.name);
+        return Err(Error::new(ErrorKind::SchemaMismatch, message).with_hint("Rename one of the two, or leave it out."));
+    }
+    Ok(notes)
+}
+
+fn make(sqlite: &Connection, table: &TableSchema) -> Result<()> {
     let doing = || format!("cannot create the table {:?}", table.name);
     if name_taken(sqlite, &table.name)? {
         let message = format!("{}: there is something of that name which is no ordinary table", doing());
@@ -16,7 +38,7 @@ pub(super) fn create(sqlite: &Connection, table: &TableSchema) -> Result<()> {
     }
     sqlite.execute_batch(&create_table(table)).map_err(|e| failed(e).while_doing(doing()))?;
     for index in &table.indexes {
-        // Names of indexes are shared by all tables: where one is taken, this one goes without its name's wish.
+        // Names of indexes are shared by all tables: where one is taken, this one gets another.
         let mut name = index.name.clone();
         let mut copy = 1;
         while name_taken(sqlite, &name)? {
@@ -112,8 +134,7 @@ fn default_sql(default: &DefaultValue) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::sqlite::inspect;
-
+    
     #[test]
     fn a_table_made_from_its_structure_has_the_same_structure() {
         let original = "
@@ -128,9 +149,9 @@ mod tests {
         source.execute_batch(original).unwrap();
         let target = Connection::open_in_memory().unwrap();
         for name in ["parent", "select", "pair"] {
-            let table = inspect::schema(&source, name).unwrap().unwrap();
-            create(&target, &table).unwrap();
-            assert_eq!(inspect::schema(&target, name).unwrap().unwrap(), table);
+            let table = catalogue::schema(&source, name).unwrap().unwrap();
+            make(&target, &table).unwrap();
+            assert_eq!(catalogue::schema(&target, name).unwrap().unwrap(), table);
         }
     }
 
@@ -140,10 +161,10 @@ mod tests {
         sqlite
             .execute_batch("CREATE TABLE o(x); CREATE INDEX i ON o(x); CREATE TABLE t(x); CREATE INDEX j ON t(x);")
             .unwrap();
-        let mut table = inspect::schema(&sqlite, "t").unwrap().unwrap();
+        let mut table = catalogue::schema(&sqlite, "t").unwrap().unwrap();
         table.name = "u".into();
         table.indexes[0].name = "i".into();
-        create(&sqlite, &table).unwrap();
-        assert_eq!(inspect::schema(&sqlite, "u").unwrap().unwrap().indexes[0].name, "i 2");
+        make(&sqlite, &table).unwrap();
+        assert_eq!(catalogue::schema(&sqlite, "u").unwrap().unwrap().indexes[0].name, "i 2");
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! It is the only one with unsafe code, which is sound because
 //!
-//! - SQLite reads parameters in `sqlite3_step` alone, and only in [`Bulk::execute`], which binds all of them anew before, and
+//! - SQLite reads parameters in `sqlite3_step` alone, and only in [`Bulk::execute`], which binds all of them again before, and
 //!   for the whole of which their bytes are borrowed. It runs the statement to its end and resets it, whatever happens in
 //!   between. Afterwards the parameters point to bytes that may be gone, but nothing looks at them until they are bound again;
 //! - a statement lives in the same [`Connection`] as SQLite's connection or is borrowed from it, so that both are used by the
@@ -19,8 +19,8 @@ use std::ptr::NonNull;
 
 use rusqlite::ffi;
 
-use super::dialect::of_run;
-use super::pool::Connection;
+use super::super::dialect::of_run;
+use super::super::pool::Connection;
 use crate::domain::value::ValueRef;
 
 /// How many statements a connection keeps.
@@ -28,7 +28,7 @@ const KEPT: usize = 8;
 
 /// The statements that a connection keeps prepared, the latest last.
 #[derive(Default)]
-pub(super) struct Kept(RefCell<Vec<Prepared>>);
+pub(in crate::store::sqlite) struct Kept(RefCell<Vec<Prepared>>);
 
 struct Prepared {
     sql: String,
@@ -40,7 +40,7 @@ struct Prepared {
 unsafe impl Send for Prepared {}
 
 /// A prepared statement that gives no rows.
-pub(super) struct Bulk<'c> {
+pub(in crate::store::sqlite) struct Bulk<'c> {
     /// There until it is dropped.
     prepared: Option<Prepared>,
     connection: &'c Connection,
@@ -66,8 +66,8 @@ impl<'c> Bulk<'c> {
         let mut bound = 0;
         values.try_for_each(|value| {
             bound += 1;
-            // SAFETY: the values outlive this call. The statement is run in it, and in no other before all parameters are bound
-            // anew.
+            // SAFETY: the values outlive this call. The statement is run in it, and in no other before all parameters are
+            // bound again.
             match unsafe { prepared.bind(bound, value) } {
                 ffi::SQLITE_OK => Ok(()),
                 code => Err(last_failure(self.connection, code)),
@@ -121,7 +121,7 @@ impl Prepared {
     }
 
     /// # Safety
-    /// When the value's bytes are gone, the statement must not be run before the parameter is bound anew.
+    /// When the value's bytes are gone, the statement must not be run before the parameter is bound again.
     unsafe fn bind(&self, at: i32, value: ValueRef<'_>) -> i32 {
         let statement = self.statement.as_ptr();
         // SAFETY: the statement has not been finalized, and SQLite checks the parameter's number. The pointers are good for

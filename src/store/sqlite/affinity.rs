@@ -144,6 +144,15 @@ pub fn fit(value: ValueRef<'_>, affinity: Affinity, strict: bool) -> Fit {
 }
 
 impl Fit {
+    /// What is stored for this value; the value itself where it does not fit.
+    #[inline]
+    pub fn stored(self, value: ValueRef<'_>) -> ValueRef<'_> {
+        match self {
+            Fit::Converted(stored) => stored,
+            _ => value,
+        }
+    }
+
     /// Why a value cannot be stored in this column, as a reason and a sentence; `None` if it can.
     pub fn refusal(self, value: ValueRef<'_>, column: &str) -> Option<(Reason, String)> {
         let class = value.class();

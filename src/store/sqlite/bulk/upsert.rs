@@ -6,21 +6,21 @@
 //!
 //! A table with indexes beside that of its key wants more care, because it is they that take the time:
 //!
-//! - An index is written anew for a column that is set, even if it stays as it is. So the upsert leaves columns of indexes
+//! - An index is written again for a column that is set, even if it stays as it is. So the upsert leaves columns of indexes
 //!   out; where one of them does change it refuses, and its records are written one by one with all columns.
 //! - A statement of many records that may have to be undone copies each page that it touches into a journal, and new records
 //!   touch many pages of an index. So they go into an `INSERT OR FAIL`, which needs no journal. It stops at the first record
-//!   that SQLite refuses, as it does one whose key exists; those in front of it are created.
+//!   that SQLite refuses, as it does one whose key exists; those before it are created.
 
 use rusqlite::ffi;
 
-use super::apply::{Batch, Column, careful};
-use super::bulk::Bulk;
-use super::dialect::{failed, quote, quote_all, refusal};
-use super::write::SqliteWriter;
+use super::super::dialect::{failed, quote, quote_all, refusal};
+use super::super::write::SqliteWriter;
+use super::bind::Bulk;
+use super::{Column, Shape};
 use crate::domain::record::Tally;
 use crate::domain::strategy::Strategy;
-use crate::domain::value::ValueRef;
+use crate::domain::value::{Rows, ValueRef};
 use crate::error::{Error, Result};
 use crate::plan::TablePlan;
 
@@ -40,27 +40,30 @@ const LARGEST_ROW: usize = 1_000_000_000;
 /// After so many records in a row that were new, or were not, the next ones are taken to be the same.
 const STREAK: usize = 8;
 
-/// The statements that write a batch.
-pub(super) struct Upsert<'u> {
-    writer: &'u SqliteWriter,
-    batch: &'u Batch<'u>,
-    /// Upsert many records; the largest is the first.
-    many: Vec<Statement<'u>>,
-    /// Whether `many` may refuse what `one` takes, and is slow for new records.
-    is_picky: bool,
-    /// Insert many new records; the largest is the first.
-    insert: Vec<Statement<'u>>,
-    /// Upserts any record.
-    one: Statement<'u>,
-    /// Whether the last record that was written on its own was new, and how many in a row were like it.
-    streak: (bool, usize),
+/// Whether the last record that was written on its own was new, and how many in a row were like it.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Streak {
+    new: bool,
+    records: usize,
 }
 
-/// A statement that is prepared when it is first needed.
-struct Statement<'u> {
+/// The statements that write records of one plan.
+#[derive(Default)]
+pub(super) struct Statements {
+    /// Upsert many records; the largest is the first.
+    many: Vec<Statement>,
+    /// Whether `many` may refuse what `one` takes, and is slow for new records: the table has indexes beside that of its key.
+    has_secondary_indexes: bool,
+    /// Insert many new records; the largest is the first.
+    insert: Vec<Statement>,
+    /// Upserts any record.
+    one: Statement,
+}
+
+#[derive(Default)]
+struct Statement {
     sql: String,
     records: usize,
-    prepared: Option<Bulk<'u>>,
 }
 
 /// What a statement did.
@@ -69,109 +72,145 @@ struct Done {
     changes: u64,
 }
 
-impl<'u> Upsert<'u> {
-    /// For at most so many records.
-    pub(super) fn new(writer: &'u SqliteWriter, batch: &'u Batch<'u>, key: &[usize], records: usize) -> Self {
-        let table = &batch.plan.table;
-        let most = match stops_cleanly(batch) {
-            true => PARAMETERS / batch.columns.len().max(1),
+impl Statements {
+    pub(super) fn new(shape: &Shape, key: &[usize]) -> Self {
+        let most = match stops_cleanly(shape) {
+            true => PARAMETERS / shape.columns.len().max(1),
             false => 1,
         };
-        let update = update_sql(batch, key);
+        let update = update_sql(shape, key);
         let statements = |chunks: &[usize], sql: &dyn Fn(usize) -> String| {
-            let chunks = chunks.iter().filter(|chunk| (2..=records).contains(*chunk) && **chunk <= most);
-            chunks.map(|chunk| Statement { sql: sql(*chunk), records: *chunk, prepared: None }).collect::<Vec<_>>()
+            let chunks = chunks.iter().filter(|chunk| **chunk <= most);
+            chunks.map(|chunk| Statement { sql: sql(*chunk), records: *chunk }).collect::<Vec<_>>()
         };
-        let is_picky = !has_only_key(batch.plan, key);
-        let many = match (is_picky, light_sql(batch)) {
-            (false, _) => statements(&CHUNKS, &|chunk| upsert_sql(batch, key, chunk, &update)),
-            (true, Some(light)) => statements(&[SMALL_CHUNK], &|chunk| upsert_sql(batch, key, chunk, &light)),
+        let has_secondary_indexes = !has_only_key(&shape.plan, key);
+        let many = match (has_secondary_indexes, light_sql(shape)) {
+            (false, _) => statements(&CHUNKS, &|chunk| upsert_sql(shape, key, chunk, &update)),
+            (true, Some(light)) => statements(&[SMALL_CHUNK], &|chunk| upsert_sql(shape, key, chunk, &light)),
             (true, None) => Vec::new(),
         };
-        let insert = match is_picky && !table.autoincrement {
-            true => statements(&CHUNKS, &|chunk| insert_sql(batch, "FAIL", chunk)),
+        let insert = match has_secondary_indexes && !shape.plan.table.autoincrement {
+            true => statements(&CHUNKS, &|chunk| insert_sql(shape, "FAIL", chunk)),
             false => Vec::new(),
         };
-        let one = Statement { sql: upsert_sql(batch, key, 1, &update), records: 1, prepared: None };
-        Upsert { writer, batch, many, is_picky, insert, one, streak: (false, 0) }
+        let one = Statement { sql: upsert_sql(shape, key, 1, &update), records: 1 };
+        Statements { many, has_secondary_indexes, insert, one }
+    }
+}
+
+/// Writes records of a batch.
+pub(super) struct Upsert<'u> {
+    writer: &'u SqliteWriter,
+    shape: &'u Shape,
+    rows: &'u Rows,
+    streak: &'u mut Streak,
+    /// Whether a record was refused.
+    stopped: bool,
+}
+
+impl<'u> Upsert<'u> {
+    pub(super) fn new(writer: &'u SqliteWriter, shape: &'u Shape, rows: &'u Rows, streak: &'u mut Streak) -> Self {
+        Upsert { writer, shape, rows, streak, stopped: false }
     }
 
-    /// Writes these records in their order.
-    pub(super) fn write(&mut self, rows: &[usize], tally: &mut Tally) -> Result<()> {
-        let mut rest = rows;
-        while let Some(first) = rest.first() {
-            let (new, streak) = self.streak;
-            let done = match self.is_picky {
-                true if streak < STREAK => 0,
-                true if new => self.insert_many(rest, tally)?,
+    /// Writes these plain records in their order up to the first one that is refused; gives how many that were.
+    pub(super) fn write(&mut self, records: &[usize], tally: &mut Tally) -> Result<usize> {
+        // A single row that is too large for SQLite must not stop others half-way through a statement.
+        let may_be_many = self.rows.size_bytes() < LARGEST_ROW;
+        let mut rest = records;
+        while !rest.is_empty() && !self.stopped {
+            let mut done = match self.shape.statements.has_secondary_indexes {
+                _ if !may_be_many => 0,
+                true if self.streak.records < STREAK => 0,
+                true if self.streak.new => self.insert_many(rest, tally)?,
                 _ => self.upsert_many(rest, tally)?,
             };
-            if done == 0 {
-                self.upsert_one(*first, tally)?;
+            if done == 0 && !self.stopped {
+                done = usize::from(self.upsert_one(rest[0], tally)?);
             }
-            rest = rest.get(done.max(1)..).unwrap_or_default();
+            rest = &rest[done..];
         }
-        Ok(())
+        Ok(records.len() - rest.len())
     }
 
-    /// Upserts the first of these records, if there are enough; gives how many that were.
-    fn upsert_many(&mut self, rows: &[usize], tally: &mut Tally) -> Result<usize> {
-        let Some((many, records)) = enough(&mut self.many, rows) else {
+    /// Upserts the first of these records, if there are enough, up to the first one that is refused; gives how many that were.
+    fn upsert_many(&mut self, records: &[usize], tally: &mut Tally) -> Result<usize> {
+        let Some((many, records)) = enough(&self.shape.statements.many, records) else {
             return Ok(0);
         };
-        match many.run(self.writer, self.batch, records) {
+        match self.run(many, records) {
             Ok(done) => {
-                count(self.batch.plan.strategy, records.len() as u64, &done, tally);
+                count(self.shape.plan.strategy, records.len() as u64, &done, tally);
                 if done.hits == 0 {
-                    self.streak = (true, STREAK);
+                    *self.streak = Streak { new: true, records: STREAK };
                 }
+                Ok(records.len())
             }
-            // The statement did nothing.
             Err(error) => {
                 self.refused(error)?;
-                records.iter().try_for_each(|row| self.upsert_one(*row, tally))?;
+                self.one_by_one(records, tally)
             }
         }
-        Ok(records.len())
     }
 
     /// Inserts the first of these records, as long as SQLite takes them; gives how many it took.
-    fn insert_many(&mut self, rows: &[usize], tally: &mut Tally) -> Result<usize> {
-        let Some((insert, records)) = enough(&mut self.insert, rows) else {
+    fn insert_many(&mut self, records: &[usize], tally: &mut Tally) -> Result<usize> {
+        let Some((insert, records)) = enough(&self.shape.statements.insert, records) else {
             return Ok(0);
         };
-        let created = match insert.run(self.writer, self.batch, records) {
+        let created = match self.run(insert, records) {
             Ok(_) => records.len(),
             Err(error) if keeps_what_was_done(&error) => self.writer.connection.sqlite.changes() as usize,
-            Err(error) if undoes_all(&error) => {
-                records.iter().try_for_each(|row| self.upsert_one(*row, tally))?;
-                return Ok(records.len());
-            }
+            Err(error) if undoes_all(&error) => return self.one_by_one(records, tally),
             Err(error) => return Err(self.broken(error)),
         };
         if created < records.len() {
-            self.streak = (false, 0);
+            *self.streak = Streak::default();
         }
         tally.outcome.created += created as u64;
         Ok(created)
     }
 
-    fn upsert_one(&mut self, row: usize, tally: &mut Tally) -> Result<()> {
+    /// Upserts these records one by one up to the first one that is refused; gives how many that were.
+    fn one_by_one(&mut self, records: &[usize], tally: &mut Tally) -> Result<usize> {
+        for (done, record) in records.iter().enumerate() {
+            if !self.upsert_one(*record, tally)? {
+                return Ok(done);
+            }
+        }
+        Ok(records.len())
+    }
+
+    /// Upserts a record; gives whether it was taken.
+    fn upsert_one(&mut self, record: usize, tally: &mut Tally) -> Result<bool> {
         let before = tally.outcome.created;
-        match self.one.run(self.writer, self.batch, &[row]) {
-            Ok(done) => count(self.batch.plan.strategy, 1, &done, tally),
-            // Find out what is to be said of it.
+        match self.run(&self.shape.statements.one, &[record]) {
+            Ok(done) => count(self.shape.plan.strategy, 1, &done, tally),
             Err(error) => {
                 self.refused(error)?;
-                careful(self.writer, self.batch, row, tally)?;
+                self.stopped = true;
+                return Ok(false);
             }
         }
         let new = tally.outcome.created > before;
-        self.streak = if self.streak.0 == new { (new, self.streak.1 + 1) } else { (new, 1) };
-        Ok(())
+        let records = if self.streak.new == new { self.streak.records + 1 } else { 1 };
+        *self.streak = Streak { new, records };
+        Ok(true)
     }
 
-    /// Gives the error on unless SQLite refused a record for its own sake, and the transaction goes on.
+    /// Runs a statement with the values of these records.
+    fn run(&self, statement: &Statement, records: &[usize]) -> rusqlite::Result<Done> {
+        let mut prepared = Bulk::prepare(&self.writer.connection, &statement.sql)?;
+        let before = self.writer.connection.hits();
+        let values = records.iter().flat_map(|row| {
+            let (cells, bytes) = self.rows.cells(*row);
+            self.shape.columns.iter().map(move |column| cells[column.incoming].value(bytes).unwrap_or(ValueRef::Null))
+        });
+        let changes = prepared.execute(values)?;
+        Ok(Done { hits: self.writer.connection.hits() - before, changes })
+    }
+
+    /// Passes the error on unless SQLite refused a record for its own sake, and the transaction continues.
     fn refused(&self, error: rusqlite::Error) -> Result<()> {
         if refusal(&error).is_none() {
             return Err(self.broken(error));
@@ -180,7 +219,7 @@ impl<'u> Upsert<'u> {
     }
 
     fn broken(&self, error: rusqlite::Error) -> Error {
-        failed(error).while_doing(format_args!("writing to {:?}", self.batch.plan.table.name))
+        failed(error).while_doing(format_args!("writing to {:?}", self.shape.plan.table.name))
     }
 }
 
@@ -197,8 +236,8 @@ fn has_only_key(plan: &TablePlan, key: &[usize]) -> bool {
 /// It is not so where a value is found to be of a wrong type, or a row too large, in the middle of a statement for which
 /// SQLite saw no need of a journal: what came before stays, and is not counted. The values that a record brings are checked
 /// before, but those of defaults and generated columns are not.
-fn stops_cleanly(batch: &Batch<'_>) -> bool {
-    batch.columns.len() == batch.plan.table.columns.len() && batch.rows.size_bytes() < LARGEST_ROW
+fn stops_cleanly(shape: &Shape) -> bool {
+    shape.columns.len() == shape.plan.table.columns.len()
 }
 
 /// Whether an `INSERT OR FAIL` that ends with this error keeps, and counts, what it did before.
@@ -230,30 +269,9 @@ fn extended_code(error: &rusqlite::Error) -> Option<i32> {
 }
 
 /// The largest of the statements that there are enough records for, with as many as it takes.
-fn enough<'s, 'u, 'r>(
-    statements: &'s mut [Statement<'u>],
-    rows: &'r [usize],
-) -> Option<(&'s mut Statement<'u>, &'r [usize])> {
-    let statement = statements.iter_mut().find(|statement| statement.records <= rows.len())?;
-    let records = rows.get(..statement.records)?;
-    Some((statement, records))
-}
-
-impl<'u> Statement<'u> {
-    /// Runs the statement with the values of these records.
-    fn run(&mut self, writer: &'u SqliteWriter, batch: &Batch<'_>, records: &[usize]) -> rusqlite::Result<Done> {
-        let prepared = match &mut self.prepared {
-            Some(prepared) => prepared,
-            none => none.insert(Bulk::prepare(&writer.connection, &self.sql)?),
-        };
-        let before = writer.connection.hits();
-        let values = records.iter().flat_map(|row| {
-            let (cells, bytes) = batch.rows.cells(*row);
-            batch.columns.iter().map(move |column| cells[column.incoming].value(bytes).unwrap_or(ValueRef::Null))
-        });
-        let changes = prepared.execute(values)?;
-        Ok(Done { hits: writer.connection.hits() - before, changes })
-    }
+fn enough<'s, 'r>(statements: &'s [Statement], records: &'r [usize]) -> Option<(&'s Statement, &'r [usize])> {
+    let statement = statements.iter().find(|statement| statement.records <= records.len())?;
+    Some((statement, records.get(..statement.records)?))
 }
 
 fn count(strategy: Strategy, records: u64, done: &Done, tally: &mut Tally) {
@@ -273,59 +291,59 @@ fn count(strategy: Strategy, records: u64, done: &Done, tally: &mut Tally) {
     }
 }
 
-fn insert_sql(batch: &Batch<'_>, or: &str, records: usize) -> String {
-    let record = format!("({})", vec!["?"; batch.columns.len()].join(","));
+fn insert_sql(shape: &Shape, or: &str, records: usize) -> String {
+    let record = format!("({})", vec!["?"; shape.columns.len()].join(","));
     let values = vec![record; records].join(",");
-    format!("INSERT OR {or} INTO {}({}) VALUES {values}", quote(&batch.plan.table.name), quote_all(batch.names()))
+    format!("INSERT OR {or} INTO {}({}) VALUES {values}", quote(&shape.plan.table.name), quote_all(shape.names()))
 }
 
-fn upsert_sql(batch: &Batch<'_>, key: &[usize], records: usize, action: &str) -> String {
-    let target = quote_all(key.iter().map(|at| batch.plan.table.columns[*at].name.as_str()));
-    format!("{} ON CONFLICT({target}) DO {action}", insert_sql(batch, "ABORT", records))
+fn upsert_sql(shape: &Shape, key: &[usize], records: usize, action: &str) -> String {
+    let target = quote_all(key.iter().map(|at| shape.plan.table.columns[*at].name.as_str()));
+    format!("{} ON CONFLICT({target}) DO {action}", insert_sql(shape, "ABORT", records))
 }
 
 /// What an upsert does with a row that exists.
-fn update_sql(batch: &Batch<'_>, key: &[usize]) -> String {
-    if matches!(batch.plan.strategy, Strategy::Skip | Strategy::Append) {
+fn update_sql(shape: &Shape, key: &[usize]) -> String {
+    if matches!(shape.plan.strategy, Strategy::Skip | Strategy::Append) {
         return "NOTHING".to_owned();
     }
-    let changing: Vec<&Column> = batch.columns.iter().filter(|column| batch.may_differ(column)).collect();
+    let changing: Vec<&Column> = shape.columns.iter().filter(|column| shape.may_differ(column)).collect();
     let Some(first_key) = key.first() else {
         return "NOTHING".to_owned();
     };
     if changing.is_empty() {
-        let name = quote(&batch.plan.table.columns[*first_key].name);
+        let name = quote(&shape.plan.table.columns[*first_key].name);
         // Not `rowferry_hit() AND 0`: SQLite folds that into 0 and never calls the function.
         return format!("UPDATE SET {name} = excluded.{name} WHERE NOT rowferry_hit()");
     }
-    format!("UPDATE SET {} WHERE rowferry_hit() AND ({})", set(batch, &changing), differ(batch, &changing))
+    format!("UPDATE SET {} WHERE rowferry_hit() AND ({})", set(shape, &changing), differ(shape, &changing))
 }
 
 /// The same for rows in which no column of an index changes, refusing others; `None` if all columns are in indexes.
-fn light_sql(batch: &Batch<'_>) -> Option<String> {
-    if matches!(batch.plan.strategy, Strategy::Skip | Strategy::Append) {
+fn light_sql(shape: &Shape) -> Option<String> {
+    if matches!(shape.plan.strategy, Strategy::Skip | Strategy::Append) {
         return None;
     }
-    let table = &batch.plan.table;
+    let table = &shape.plan.table;
     let sets = table.unique.iter().flat_map(|set| set.columns.iter());
     let indexed: Vec<&String> =
         sets.chain(table.indexes.iter().flat_map(|index| index.columns.iter().map(|(name, _)| name))).collect();
-    let is_indexed = |column: &&Column| column.in_key || indexed.iter().any(|name| *name == batch.name(column));
-    let changing = batch.columns.iter().filter(|column| batch.may_differ(column));
+    let is_indexed = |column: &&Column| column.in_key || indexed.iter().any(|name| *name == shape.name(column));
+    let changing = shape.columns.iter().filter(|column| shape.may_differ(column));
     let (indexed, others): (Vec<&Column>, Vec<&Column>) = changing.partition(is_indexed);
     if others.is_empty() {
         return None;
     }
-    let (set, indexed, others) = (set(batch, &others), differ(batch, &indexed), differ(batch, &others));
+    let (set, indexed, others) = (set(shape, &others), differ(shape, &indexed), differ(shape, &others));
     let otherwise = format!("CASE WHEN {indexed} THEN rowferry_refuse() ELSE {others} END");
     Some(format!("UPDATE SET {set} WHERE rowferry_hit() AND {otherwise}"))
 }
 
-fn set(batch: &Batch<'_>, columns: &[&Column]) -> String {
-    let table = quote(&batch.plan.table.name);
+fn set(shape: &Shape, columns: &[&Column]) -> String {
+    let table = quote(&shape.plan.table.name);
     let set = columns.iter().map(|column| {
-        let name = quote(batch.name(column));
-        match batch.plan.strategy {
+        let name = quote(shape.name(column));
+        match shape.plan.strategy {
             Strategy::Merge => format!("{name} = COALESCE(excluded.{name}, {table}.{name})"),
             _ => format!("{name} = excluded.{name}"),
         }
@@ -334,10 +352,10 @@ fn set(batch: &Batch<'_>, columns: &[&Column]) -> String {
 }
 
 /// Whether the strategy changes one of these columns.
-fn differ(batch: &Batch<'_>, columns: &[&Column]) -> String {
-    let table = quote(&batch.plan.table.name);
+fn differ(shape: &Shape, columns: &[&Column]) -> String {
+    let table = quote(&shape.plan.table.name);
     let differs = columns.iter().map(|column| {
-        let name = quote(batch.name(column));
+        let name = quote(shape.name(column));
         // Columns without affinity hold values of which `IS` says that they are equal when they are not the same. The only such
         // value of other columns does not get here.
         let differs = if column.affinity.keeps_all() {
@@ -345,7 +363,7 @@ fn differ(batch: &Batch<'_>, columns: &[&Column]) -> String {
         } else {
             format!("{table}.{name} COLLATE BINARY IS NOT excluded.{name}")
         };
-        match batch.plan.strategy {
+        match shape.plan.strategy {
             Strategy::Merge => format!("(excluded.{name} IS NOT NULL AND {differs})"),
             _ => differs,
         }

@@ -10,6 +10,8 @@ use super::dialect::failed;
 
 use crate::domain::schema::{Column, ForeignKey, ForeignKeyAction, Index, LogicalType, TableSchema, UniqueKind, UniqueSet};
 use crate::error::Result;
+use crate::plan::table::key_of;
+use crate::store::Target;
 
 /// The names of the ordinary tables, sorted: no views, virtual tables or their shadows, no `sqlite_*`, none of rowferry's own.
 pub(super) fn tables(sqlite: &Connection) -> Result<Vec<String>> {
@@ -187,15 +189,22 @@ pub(super) fn has_triggers(sqlite: &Connection, table: &str) -> Result<bool> {
 
 /// Whether rows may refer to columns of this table that are not in its key (columns at `key`), and follow when those change.
 pub(super) fn has_followers(sqlite: &Connection, table: &TableSchema, key: &[usize]) -> Result<bool> {
+    is_referred_to(sqlite, table, key, "f.on_update NOT IN ('NO ACTION', 'RESTRICT')")
+}
+
+/// Whether foreign keys for which this holds refer to columns of the table that are not among those at `key`.
+fn is_referred_to(sqlite: &Connection, table: &TableSchema, key: &[usize], holds: &str) -> Result<bool> {
     let in_key = |name: &String| table.column_index(name).is_some_and(|at| key.contains(&at));
     // Only what is unique can be referred to.
     let mut others = table.unique.iter().filter(|set| set.kind == UniqueKind::Full && !set.columns.iter().all(in_key));
     if others.next().is_none() {
         return Ok(false);
     }
-    let sql = "SELECT f.\"to\" FROM sqlite_schema s, pragma_foreign_key_list(s.name) f WHERE s.type = 'table'
-               AND f.\"table\" = ?1 COLLATE NOCASE AND f.on_update NOT IN ('NO ACTION', 'RESTRICT')";
-    let mut statement = sqlite.prepare_cached(sql).map_err(failed)?;
+    let sql = format!(
+        "SELECT f.\"to\" FROM sqlite_schema s, pragma_foreign_key_list(s.name) f WHERE s.type = 'table'
+         AND f.\"table\" = ?1 COLLATE NOCASE AND {holds}"
+    );
+    let mut statement = sqlite.prepare_cached(&sql).map_err(failed)?;
     let mut rows = statement.query([&table.name]).map_err(failed)?;
     while let Some(row) = rows.next().map_err(failed)? {
         // A reference that names no column means the primary key.
@@ -205,6 +214,16 @@ pub(super) fn has_followers(sqlite: &Connection, table: &TableSchema, key: &[usi
         }
     }
     Ok(false)
+}
+
+/// Whether more than the references of the rows that are written depends on foreign keys being enforced: what triggers do, and rows
+/// that refer to columns which may change (all but those of the key).
+pub(super) fn depends_on_checks(sqlite: &Connection, target: &Target<'_>) -> Result<bool> {
+    if has_triggers(sqlite, &target.table.name)? {
+        return Ok(true);
+    }
+    let key = key_of(target.table)?.map_or(Vec::new(), |(columns, _)| columns);
+    Ok(target.updates && is_referred_to(sqlite, target.table, &key, "1")?)
 }
 
 /// A name under which the rowid of this table can be reached: none if it has none, or if columns have taken all three names.

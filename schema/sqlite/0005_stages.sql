@@ -1,0 +1,37 @@
+-- Rows that wait until all of them are there: runs of rows in the order in which they came, as cells. They lie here and not in
+-- tables of their own, so that the pages of rows that were applied serve the rows that are applied next.
+CREATE TABLE rowferry_staged (
+  scope TEXT NOT NULL,
+  stage INTEGER NOT NULL,
+  -- The number of the first row of the run, counted from 1, and how many there are.
+  first INTEGER NOT NULL,
+  records INTEGER NOT NULL,
+  cells BLOB NOT NULL,
+  PRIMARY KEY (scope, stage, first)
+) WITHOUT ROWID;
+
+-- While tables that refer to each other are applied: references that no row satisfied yet. Empty outside of a transaction.
+CREATE TABLE rowferry_pending (
+  scope TEXT NOT NULL,
+  stage INTEGER NOT NULL,
+  record INTEGER NOT NULL,
+  -- The position of the foreign key in its table.
+  reference INTEGER NOT NULL,
+  parent BLOB NOT NULL,
+  PRIMARY KEY (scope, stage, record, reference)
+) WITHOUT ROWID;
+
+-- When rows turned out to refer to nothing: which staged rows have (0) or refer to (1) a value, to find all that refer to those.
+-- Empty outside of a transaction.
+CREATE TABLE rowferry_links (
+  scope TEXT NOT NULL,
+  value BLOB NOT NULL,
+  refers INTEGER NOT NULL,
+  stage INTEGER NOT NULL,
+  record INTEGER NOT NULL,
+  PRIMARY KEY (scope, value, refers, stage, record)
+) WITHOUT ROWID;
+
+-- What waited in stages of the kind before these is fetched again.
+DELETE FROM rowferry_marks WHERE progress LIKE '%"stage":%' AND (step <> 'done' OR strategy <> 'append');
+DROP TABLE rowferry_stages;

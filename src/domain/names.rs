@@ -1,0 +1,64 @@
+//! How a store compares the names of tables and columns.
+
+use std::borrow::Cow;
+
+/// When two names are the same. Names keep the form in which they were written; a store says which rule it compares them by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum NameRules {
+    /// Upper and lower case of ASCII letters are the same, as in SQLite.
+    #[default]
+    IgnoreAsciiCase,
+    /// Byte for byte.
+    Exact,
+}
+
+impl NameRules {
+    /// Whether both name the same thing.
+    pub fn same(self, one: &str, other: &str) -> bool {
+        match self {
+            NameRules::IgnoreAsciiCase => one.eq_ignore_ascii_case(other),
+            NameRules::Exact => one == other,
+        }
+    }
+
+    /// The form that all spellings of a name share.
+    pub fn fold(self, name: &str) -> Cow<'_, str> {
+        match self {
+            NameRules::IgnoreAsciiCase if name.bytes().any(|byte| byte.is_ascii_uppercase()) => {
+                Cow::Owned(name.to_ascii_lowercase())
+            }
+            _ => Cow::Borrowed(name),
+        }
+    }
+
+    /// Whether a name is among others.
+    pub fn is_among<N: AsRef<str>>(self, name: &str, others: &[N]) -> bool {
+        others.iter().any(|other| self.same(name, other.as_ref()))
+    }
+}
+
+/// Beginnings of the names of tables that belong to a database or to rowferry.
+const RESERVED: [&str; 3] = ["sqlite_", "rowferry_", "pg_"];
+
+/// Whether tables of this name belong to a database or to rowferry itself. They are neither offered nor made.
+pub fn is_reserved(table: &str) -> bool {
+    let begins = |prefix: &str| table.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    RESERVED.iter().any(|prefix| begins(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ascii_case_is_all_that_is_folded() {
+        let rules = NameRules::IgnoreAsciiCase;
+        assert!(rules.same("Größe", "GRößE") && !rules.same("Größe", "GRÖSSE"));
+        assert_eq!((rules.fold("GRößE"), rules.fold("a b")), ("größe".into(), "a b".into()));
+        assert!(rules.is_among("A", &["b", "a"]) && !rules.is_among("A", &["b"]));
+        let exact = NameRules::Exact;
+        assert!(exact.same("a", "a") && !exact.same("a", "A"));
+        assert_eq!(exact.fold("A"), "A");
+    }
+}

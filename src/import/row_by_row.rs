@@ -1,0 +1,131 @@
+//! Applies records that are identified by a key: in bulk where the store can, and otherwise one by one.
+//!
+//! One by one a record's row is looked up, the strategy decides, and the row is written. So each record has its own outcome, and
+//! one that is refused takes no other with it. A store's bulk apply does the same to many at once.
+
+use std::ops::Range;
+
+use super::transaction::{Transaction, key_of_record, misfit_of};
+use crate::domain::record::{Failure, Reason, Tally};
+use crate::domain::strategy::Strategy;
+use crate::domain::value::{Rows, Value, ValueRef};
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::decide::{Decision, decide};
+use crate::plan::{Identity, TablePlan};
+use crate::store::{Change, Fitted};
+
+/// Records that are given to a store at once. Between two such runs the pull can be cancelled.
+const RUN: usize = 2_000;
+
+/// The most records that are applied one by one before the store is asked again.
+const ALONE: usize = 64;
+
+/// Applies records in their order, each with exactly one outcome.
+pub(super) fn apply(
+    tx: &mut Transaction,
+    plan: &TablePlan,
+    rows: &Rows,
+    range: Range<usize>,
+    tally: &mut Tally,
+) -> Result<()> {
+    let Range { start: mut next, end } = range;
+    let mut alone = 1;
+    while next < end {
+        tx.check_cancelled()?;
+        let run = next..end.min(next + RUN);
+        let applied = tx.writer.apply_bulk(plan, rows, run.clone(), tally)?;
+        next += applied;
+        if applied > 0 {
+            alone = 1;
+        }
+        // The store left the next one to us. Where it does so again and again, it is asked less often.
+        let left = next..run.end.min(next + alone);
+        next = left.end;
+        alone = if applied > 0 { 1 } else { (alone * 2).min(ALONE) };
+        one_by_one(tx, plan, rows, left, tally)?;
+    }
+    Ok(())
+}
+
+fn one_by_one(tx: &mut Transaction, plan: &TablePlan, rows: &Rows, range: Range<usize>, tally: &mut Tally) -> Result<()> {
+    if range.is_empty() {
+        return Ok(());
+    }
+    let Identity::Key { columns: key, .. } = &plan.identity else {
+        let message = format!("the table {:?} has no key to apply records by", plan.table.name);
+        return Err(Error::new(ErrorKind::InvalidInput, message));
+    };
+    let fitted = tx.fit(plan, rows, range.clone())?;
+    for (number, row) in range.enumerate() {
+        if number > 0 {
+            tx.check_cancelled()?;
+        }
+        let outcome = &mut tally.outcome;
+        match one(tx, plan, key, &fitted, number, &|| key_of_record(plan, rows, row))? {
+            Became::Created => outcome.created += 1,
+            Became::Updated => outcome.updated += 1,
+            Became::Unchanged => outcome.unchanged += 1,
+            Became::Skipped => outcome.skipped += 1,
+            Became::Failed(failure) => tally.fail(failure),
+        }
+    }
+    Ok(())
+}
+
+/// What became of a record.
+enum Became {
+    Created,
+    Updated,
+    Unchanged,
+    Skipped,
+    Failed(Failure),
+}
+
+fn one(
+    tx: &mut Transaction,
+    plan: &TablePlan,
+    key: &[usize],
+    fitted: &Fitted,
+    number: usize,
+    record_key: &dyn Fn() -> Vec<Value>,
+) -> Result<Became> {
+    let rows = &fitted.rows;
+    for column in key {
+        let found = rows.get(number, *column);
+        if found.is_none_or(ValueRef::is_null) {
+            let name = &plan.table.columns[*column].name;
+            let what = if found.is_some() { "NULL" } else { "nothing" };
+            let message = format!("the record has {what} for {name:?}, which is part of the key");
+            let (reason, column) = (Reason::MissingKey, Some(name.clone()));
+            return Ok(Became::Failed(Failure { key: record_key(), column, reason, message }));
+        }
+    }
+    if let Some(failure) = misfit_of(plan, fitted, number, record_key) {
+        // What would not be written need not fit: only the key must.
+        let mut misfits = fitted.misfits.iter().filter(|misfit| misfit.row == number);
+        let key_fits = misfits.all(|misfit| !key.contains(&misfit.column));
+        if plan.strategy == Strategy::Skip && key_fits && tx.find(&plan.table, key, &[], rows, number)?.is_some() {
+            return Ok(Became::Skipped);
+        }
+        return Ok(Became::Failed(failure));
+    }
+    let present: Vec<usize> = (0..rows.width()).filter(|column| rows.get(number, *column).is_some()).collect();
+    let decision = tx.find(&plan.table, key, &present, rows, number)?.map(|existing| {
+        let existing: Vec<ValueRef<'_>> = existing.iter().map(Value::as_ref).collect();
+        let incoming: Vec<_> = present.iter().map(|column| rows.get(number, *column)).collect();
+        decide(plan.strategy, &existing, &incoming)
+    });
+    let (refused, became) = match decision {
+        Some(Decision::Skip) => return Ok(Became::Skipped),
+        Some(Decision::Unchanged) => return Ok(Became::Unchanged),
+        None => (tx.write(&plan.table, Change::Insert, rows, number)?, Became::Created),
+        Some(Decision::Update(changed)) => {
+            let set: Vec<usize> = changed.iter().map(|at| present[*at]).collect();
+            (tx.write(&plan.table, Change::Update { key, set: &set }, rows, number)?, Became::Updated)
+        }
+    };
+    match refused {
+        None => Ok(became),
+        Some(refused) => Ok(Became::Failed(tx.failure_of(plan, record_key(), (rows, number), refused)?)),
+    }
+}

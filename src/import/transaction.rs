@@ -1,0 +1,202 @@
+//! One write transaction of an import, and what the importer remembers while it lasts.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+
+use crate::cancel::Patience;
+use crate::domain::record::{Failure, Reason};
+use crate::domain::schema::TableSchema;
+use crate::domain::value::{Rows, Value, ValueRef};
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::{Identity, TablePlan};
+use crate::store::records::Scope;
+use crate::store::{Change, Fitted, Found, Lookup, Refused, Sql, Writer};
+
+/// A transaction: dropped without a commit, all of it is undone.
+pub(crate) struct Transaction {
+    pub(super) writer: Box<dyn Writer>,
+    pub(super) scope: Scope,
+    patience: Patience,
+    /// The last integer key that was given to a row, per table.
+    last_keys: HashMap<String, i64>,
+    /// The tables that were compared with their plans.
+    compared: HashSet<String>,
+    refused: Vec<Refused>,
+}
+
+impl Transaction {
+    pub(crate) fn new(writer: Box<dyn Writer>, scope: Scope, patience: Patience) -> Self {
+        Transaction {
+            writer,
+            scope,
+            patience,
+            last_keys: HashMap::new(),
+            compared: HashSet::new(),
+            refused: Vec::new(),
+        }
+    }
+
+    pub(crate) fn writer(&mut self) -> &mut dyn Writer {
+        &mut *self.writer
+    }
+
+    /// rowferry's own tables, and whose rows in them are meant.
+    pub(super) fn state(&mut self) -> (&mut dyn Sql, &Scope) {
+        (self.writer.state(), &self.scope)
+    }
+
+    /// An error if the pull was cancelled, or its time is over. To be asked every few thousand rows, and more often where a row may
+    /// take long.
+    pub(super) fn check_cancelled(&self) -> Result<()> {
+        self.patience.check("writing rows")
+    }
+
+    /// An error if the table is not the one that was planned for: another program may have changed it since the last
+    /// transaction, and its columns would make other values of those that come.
+    pub(super) fn compare_table(&mut self, plan: &TablePlan) -> Result<()> {
+        if self.compared.contains(&plan.table.name) {
+            return Ok(());
+        }
+        let changed = |what: &str| {
+            let message = format!("table {:?} {what} while it was pulled", plan.table.name);
+            Err(Error::new(ErrorKind::SchemaMismatch, message)
+                .with_hint("What was written before stays where it is; look at the table, then pull it again."))
+        };
+        let Some(now) = self.writer.schema(&plan.table.name)? else {
+            return changed("was dropped or renamed");
+        };
+        let of = |table: &TableSchema| {
+            let flags = (table.strict, table.without_rowid, table.rowid_alias, table.autoincrement);
+            (table.columns.clone(), table.primary_key.clone(), table.unique.clone(), table.indexes.clone(), flags)
+        };
+        if of(&now) != of(&plan.table) {
+            return changed("was changed");
+        }
+        self.compared.insert(plan.table.name.clone());
+        Ok(())
+    }
+
+    pub(super) fn savepoint(&mut self) -> Result<()> {
+        self.writer.savepoint()
+    }
+
+    pub(crate) fn rollback_to(&mut self) -> Result<()> {
+        self.last_keys.clear();
+        self.compared.clear();
+        self.writer.rollback_to()
+    }
+
+    /// Records as the local table will store them.
+    pub(super) fn fit(&mut self, plan: &TablePlan, rows: &Rows, range: Range<usize>) -> Result<Fitted> {
+        let mut fitted = Fitted::default();
+        self.writer.fit(plan, rows, range, &mut fitted)?;
+        Ok(fitted)
+    }
+
+    /// The local columns at `read` of the row whose columns at `by` have the values of this local row.
+    pub(super) fn find(
+        &mut self,
+        table: &TableSchema,
+        by: &[usize],
+        read: &[usize],
+        rows: &Rows,
+        row: usize,
+    ) -> Result<Option<Vec<Value>>> {
+        let (columns, read) = (names(table, by), names(table, read));
+        let lookup = Lookup { table: &table.name, columns: &columns, cells: by, read: &read };
+        let mut found = Found::default();
+        self.writer.lookup(&lookup, rows, row..row + 1, &mut found)?;
+        Ok(found.get(0).map(|values| values.into_iter().map(ValueRef::to_owned).collect()))
+    }
+
+    /// Writes one local row. Gives why it was refused, if it was.
+    pub(super) fn write(
+        &mut self,
+        table: &TableSchema,
+        change: Change<'_>,
+        rows: &Rows,
+        row: usize,
+    ) -> Result<Option<Refused>> {
+        self.refused.clear();
+        self.writer.write(table, change, rows, row..row + 1, &mut self.refused)?;
+        Ok(self.refused.pop())
+    }
+
+    /// The next integer for this column of a table: one more than the largest that is there or was given.
+    pub(super) fn next_integer(&mut self, table: &TableSchema, column: usize) -> Result<Option<i64>> {
+        let last = match self.last_keys.get(&table.name) {
+            Some(last) => *last,
+            None => self.writer.last_integer(table, column)?,
+        };
+        let next = last.checked_add(1);
+        if let Some(next) = next {
+            self.last_keys.insert(table.name.clone(), next);
+        }
+        Ok(next)
+    }
+
+    /// Forgets which integers were given: something else may have written to the table. Gives whether there were any.
+    pub(super) fn forget_integers(&mut self, table: &TableSchema) -> bool {
+        self.last_keys.remove(&table.name).is_some()
+    }
+
+    /// The failure of a record whose local row was refused.
+    pub(super) fn failure_of(
+        &mut self,
+        plan: &TablePlan,
+        key: Vec<Value>,
+        local: (&Rows, usize),
+        refused: Refused,
+    ) -> Result<Failure> {
+        let Refused { reason, column, message, .. } = refused;
+        if reason == Reason::ForeignKey
+            && let Some((column, message)) = self.missing_parent(&plan.table, local.0, local.1)?
+        {
+            return Ok(Failure { key, column: Some(column), reason, message });
+        }
+        Ok(Failure { key, column, reason, message })
+    }
+
+    /// Which of a local row's references has no parent, as its first column and a sentence.
+    fn missing_parent(&mut self, table: &TableSchema, rows: &Rows, row: usize) -> Result<Option<(String, String)>> {
+        for reference in &table.foreign_keys {
+            let Some(cells) = table.column_indexes(&reference.columns) else { continue };
+            let values: Vec<_> = cells.iter().filter_map(|cell| rows.get(row, *cell)).collect();
+            if values.len() < cells.len() || values.iter().any(|value| value.is_null()) {
+                continue;
+            }
+            let columns: Vec<&str> = reference.parent_columns.iter().map(String::as_str).collect();
+            let lookup = Lookup { table: &reference.parent, columns: &columns, cells: &cells, read: &[] };
+            let mut found = Found::default();
+            self.writer.lookup(&lookup, rows, row..row + 1, &mut found)?;
+            if !found.has(0) {
+                let message = format!("no row of {:?} has {} = {values:?}", reference.parent, columns.join(", "));
+                return Ok(reference.columns.first().map(|column| (column.clone(), message)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The names of these columns.
+pub(super) fn names<'t>(table: &'t TableSchema, columns: &[usize]) -> Vec<&'t str> {
+    columns.iter().map(|column| table.columns[*column].name.as_str()).collect()
+}
+
+/// The key that a record came with; parts that it lacks are left out.
+pub(super) fn key_of_record(plan: &TablePlan, rows: &Rows, row: usize) -> Vec<Value> {
+    match &plan.identity {
+        Identity::Key { incoming, .. } => {
+            incoming.iter().filter_map(|at| rows.get(row, *at)).map(ValueRef::to_owned).collect()
+        }
+        Identity::WholeRow => Vec::new(),
+    }
+}
+
+/// A record's first value that does not fit, if there is one, as a failure.
+pub(super) fn misfit_of(plan: &TablePlan, fitted: &Fitted, number: usize, key: impl FnOnce() -> Vec<Value>) -> Option<Failure> {
+    let first = fitted.misfits.partition_point(|misfit| misfit.row < number);
+    let misfit = fitted.misfits.get(first).filter(|misfit| misfit.row == number)?;
+    let column = Some(plan.table.columns[misfit.column].name.clone());
+    Some(Failure { key: key(), column, reason: misfit.reason, message: misfit.message.clone() })
+}

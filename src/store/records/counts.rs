@@ -1,0 +1,39 @@
+//! How often each row of a table without a key is here, by the digest of its content, for as long as the pull runs.
+
+use std::collections::BTreeMap;
+
+use super::Scope;
+use crate::domain::value::Value;
+use crate::error::Result;
+use crate::store::Sql;
+
+/// What stands for a row's content.
+pub(crate) type Digest = [u8; 16];
+
+/// Adds copies of rows to the counts of a table.
+pub(crate) fn add(sql: &mut dyn Sql, scope: &Scope, table: &str, copies: &BTreeMap<Digest, i64>) -> Result<()> {
+    let upsert = "INSERT INTO rowferry_counts (scope, parent, digest, copies) VALUES (?1, ?2, ?3, ?4) \
+                  ON CONFLICT (scope, parent, digest) DO UPDATE SET copies = rowferry_counts.copies + excluded.copies";
+    for (digest, copies) in copies {
+        sql.execute(upsert, &[scope.as_str().into(), table.into(), Value::Blob(digest.to_vec()), (*copies).into()])?;
+    }
+    Ok(())
+}
+
+/// Takes one copy of a row, if one is left.
+pub(crate) fn take(sql: &mut dyn Sql, scope: &Scope, table: &str, digest: &Digest) -> Result<bool> {
+    let update =
+        "UPDATE rowferry_counts SET copies = copies - 1 WHERE scope = ?1 AND parent = ?2 AND digest = ?3 AND copies > 0";
+    Ok(sql.execute(update, &[scope.as_str().into(), table.into(), Value::Blob(digest.to_vec())])? > 0)
+}
+
+/// Forgets the counts of a table.
+pub(crate) fn forget_table(sql: &mut dyn Sql, scope: &Scope, table: &str) -> Result<()> {
+    let delete = "DELETE FROM rowferry_counts WHERE scope = ?1 AND parent = ?2";
+    sql.execute(delete, &[scope.as_str().into(), table.into()]).map(|_| ())
+}
+
+/// Forgets all counts of a pull.
+pub(crate) fn forget(sql: &mut dyn Sql, scope: &Scope) -> Result<()> {
+    sql.execute("DELETE FROM rowferry_counts WHERE scope = ?1", &[scope.as_str().into()]).map(|_| ())
+}

@@ -1,0 +1,220 @@
+//! Finds the records of a batch that change nothing, by reading alone.
+//!
+//! Records mostly come in key order. Then one pass over the local rows, in the same order and beside the records, tells which
+//! rows exist already and are to be skipped, or are equal already, at a fraction of what an upsert costs that does nothing.
+//! Where a batch turns out to be otherwise (keys in no order, rows that differ) the pass ends, and the rest is upserted.
+//!
+//! All of this is found before the batch is written, and holds afterwards if to write a row changes no other row of the table. A
+//! trigger may do that, or a reference that follows a changed column. There the pass ends at the first record that is written.
+
+use std::cmp::Ordering;
+use std::ops::Range;
+
+use super::super::dialect::{borrowed, bound, failed, quote, quote_all};
+use super::super::write::SqliteWriter;
+use super::{Column, Shape};
+use crate::domain::record::Tally;
+use crate::domain::strategy::Strategy;
+use crate::domain::value::{Rows, ValueRef};
+use crate::error::Result;
+use crate::plan::decide::changes;
+
+/// Local rows that are passed over before the place of the next record is looked up instead.
+const STEPS: usize = 32;
+
+/// Records after which it is looked whether the pass pays.
+const TRIAL: usize = 100;
+
+/// Records that are upserted without a look after a pass that did not pay: at first, and when none pays for long.
+const PAUSES: Range<usize> = 16..1 << 15;
+
+/// Which records may be found.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Extent {
+    /// All that change nothing.
+    All,
+    /// Those before the first one that changes something: it may change what is so of those after it.
+    First,
+}
+
+/// For how many records no pass is tried, because the last one did not pay.
+#[derive(Default)]
+pub(super) struct Pause {
+    left: usize,
+    last: usize,
+}
+
+impl Pause {
+    /// Whether a pass over so many records is tried.
+    fn is_over(&mut self, records: usize) -> bool {
+        let over = self.left == 0;
+        self.left = self.left.saturating_sub(records);
+        over
+    }
+
+    fn note(&mut self, seen: usize, found: usize) {
+        if found * 4 >= seen {
+            *self = Pause::default();
+        } else {
+            self.last = (self.last * 2).clamp(PAUSES.start, PAUSES.end);
+            self.left = self.last;
+        }
+    }
+}
+
+/// Counts records that change nothing.
+pub(super) fn count(strategy: Strategy, records: u64, tally: &mut Tally) {
+    match strategy {
+        Strategy::Skip | Strategy::Append => tally.outcome.skipped += records,
+        Strategy::Overwrite | Strategy::Merge => tally.outcome.unchanged += records,
+    }
+}
+
+/// A look for records that change nothing.
+pub(super) struct Unchanged<'u> {
+    pub(super) writer: &'u SqliteWriter,
+    pub(super) shape: &'u Shape,
+    pub(super) rows: &'u Rows,
+}
+
+impl Unchanged<'_> {
+    /// For each of the first records whether it changes nothing; those after them are not looked at. All are plain.
+    pub(super) fn find(&self, pause: &mut Pause, range: Range<usize>) -> Result<Vec<bool>> {
+        if range.is_empty() || !is_ordered_alike(self.writer, self.shape) || !pause.is_over(range.len()) {
+            return Ok(Vec::new());
+        }
+        let compare_all = self.shape.plan.strategy != Strategy::Skip;
+        let others = self.shape.columns.iter().filter(|column| compare_all && self.shape.may_differ(column)).collect();
+        let key = self.shape.key.iter().map(|at| &self.shape.columns[*at]).collect();
+        let Unchanged { writer, shape, rows } = *self;
+        let found = Pass { writer, shape, rows, key, others }.run(range)?;
+        pause.note(found.len(), found.iter().filter(|unchanged| **unchanged).count());
+        Ok(found)
+    }
+}
+
+/// Whether SQLite orders the key as [`order`] does: bytes by their value. A collation may do otherwise, and so does a
+/// database in UTF-16.
+fn is_ordered_alike(writer: &SqliteWriter, shape: &Shape) -> bool {
+    let collates = |at: &usize| shape.plan.table.columns[shape.columns[*at].local].collation.is_some();
+    writer.any_text && !shape.key.iter().any(collates)
+}
+
+struct Pass<'p> {
+    writer: &'p SqliteWriter,
+    shape: &'p Shape,
+    rows: &'p Rows,
+    key: Vec<&'p Column>,
+    /// What is compared where the keys are equal.
+    others: Vec<&'p Column>,
+}
+
+impl Pass<'_> {
+    /// For each of the first records whether it changes nothing; the pass may end before the last one.
+    fn run(&self, mut range: Range<usize>) -> Result<Vec<bool>> {
+        let sql = self.sql();
+        let mut unchanged: Vec<bool> = Vec::with_capacity(range.len());
+        let mut count = 0;
+        let (mut key, mut before) = (Vec::new(), Vec::new());
+        while !range.is_empty() {
+            let mut statement = self.writer.connection.sqlite.prepare_cached(&sql).map_err(failed)?;
+            let mut local = statement.query(bound(self.key(range.start))).map_err(failed)?;
+            let mut current = local.next().map_err(failed)?;
+            while !range.is_empty() {
+                let row = range.start;
+                std::mem::swap(&mut before, &mut key);
+                key.clear();
+                key.extend(self.key(row));
+                if order_all(&before, &key) != Ordering::Less {
+                    return Ok(unchanged);
+                }
+                let mut steps = 0;
+                let place = loop {
+                    let Some(here) = current else {
+                        // No local row comes after this one: all that follow in order are new.
+                        return Ok(unchanged);
+                    };
+                    let place = place(here, &key)?;
+                    if place != Ordering::Less || steps == STEPS {
+                        break place;
+                    }
+                    steps += 1;
+                    current = local.next().map_err(failed)?;
+                };
+                match (place, current) {
+                    (Ordering::Less, _) | (_, None) => {
+                        // Not before itself when it is looked at again.
+                        key.clear();
+                        break;
+                    }
+                    (Ordering::Greater, _) => unchanged.push(false),
+                    (Ordering::Equal, Some(here)) => {
+                        let same = self.is_unchanged(here, row)?;
+                        unchanged.push(same);
+                        count += usize::from(same);
+                        current = local.next().map_err(failed)?;
+                    }
+                }
+                range.start += 1;
+                if self.shape.extent == Extent::First && count < unchanged.len() {
+                    return Ok(unchanged);
+                }
+                if unchanged.len() >= TRIAL && count < unchanged.len() / 4 {
+                    return Ok(unchanged);
+                }
+            }
+        }
+        Ok(unchanged)
+    }
+
+    /// Reads the rows from a key on, in its order: first the key's columns, then the others.
+    fn sql(&self) -> String {
+        let names = quote_all(self.key.iter().map(|column| self.shape.name(column)));
+        let marks = (1..=self.key.len()).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ");
+        let from = if self.key.len() == 1 { format!("{names} >= {marks}") } else { format!("({names}) >= ({marks})") };
+        format!(
+            "SELECT {} FROM {} WHERE {from} ORDER BY {names}",
+            quote_all(self.key.iter().chain(&self.others).map(|column| self.shape.name(column))),
+            quote(&self.shape.plan.table.name)
+        )
+    }
+
+    /// The record's key as it is stored.
+    fn key(&self, row: usize) -> impl Iterator<Item = ValueRef<'_>> {
+        self.key.iter().map(move |column| self.stored(column, row))
+    }
+
+    fn stored(&self, column: &Column, row: usize) -> ValueRef<'_> {
+        self.shape.stored(column, self.rows.get(row, column.incoming).unwrap_or(ValueRef::Null))
+    }
+
+    fn is_unchanged(&self, here: &rusqlite::Row<'_>, row: usize) -> Result<bool> {
+        for (at, column) in self.others.iter().enumerate() {
+            let existing = borrowed(here.get_ref(self.key.len() + at).map_err(failed)?);
+            if changes(self.shape.plan.strategy, existing, self.stored(column, row)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Where the local row is, beside a key.
+fn place(here: &rusqlite::Row<'_>, key: &[ValueRef<'_>]) -> Result<Ordering> {
+    for (at, value) in key.iter().enumerate() {
+        let place = borrowed(here.get_ref(at).map_err(failed)?).order(*value);
+        if place.is_ne() {
+            return Ok(place);
+        }
+    }
+    Ok(Ordering::Equal)
+}
+
+/// The order of two keys. None at all comes before any.
+fn order_all(left: &[ValueRef<'_>], right: &[ValueRef<'_>]) -> Ordering {
+    if left.is_empty() {
+        return Ordering::Less;
+    }
+    let pairs = left.iter().zip(right);
+    pairs.map(|(left, right)| left.order(*right)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+}

@@ -1,0 +1,185 @@
+//! The primitives over rows: what a column makes of a value, looking rows up, and writing them one by one.
+//!
+//! Every statement that writes says OR ABORT: a constraint may be declared with ON CONFLICT REPLACE, which would delete another
+//! row, or with IGNORE, which would leave the row out without a word.
+
+use std::ops::Range;
+
+use super::affinity::{Affinity, fit as fit_value};
+use super::catalogue;
+use super::dialect::{Parameter, borrowed, column_of, failed, of_run, quote, quote_all, refusal};
+use super::write::SqliteWriter;
+use crate::domain::record::Reason;
+use crate::domain::schema::TableSchema;
+use crate::domain::value::{Rows, ValueRef};
+use crate::error::Result;
+use crate::plan::TablePlan;
+use crate::store::{Change, Fitted, Found, Lookup, Misfit, Refused};
+
+pub(super) fn fit(writer: &SqliteWriter, plan: &TablePlan, rows: &Rows, range: Range<usize>, fitted: &mut Fitted) {
+    let affinities = Affinity::of_columns(&plan.table);
+    fitted.rows.clear(plan.table.columns.len());
+    fitted.misfits.clear();
+    for (number, row) in range.enumerate() {
+        fitted.rows.start_row();
+        for (incoming, target) in plan.targets.iter().enumerate() {
+            let (Some(column), Some(value)) = (*target, rows.get(row, incoming)) else { continue };
+            let name = &plan.table.columns[column].name;
+            let (affinity, strict) = affinities[column];
+            let mut stored = value;
+            let refusal = if !writer.any_text && !is_utf8(value) {
+                let message = format!("{name:?} holds text that is not UTF-8, which this database (UTF-16) cannot store");
+                Some((Reason::ValueOutOfRange, message))
+            } else if affinity.keeps(value) {
+                None
+            } else {
+                let fit = fit_value(value, affinity, strict);
+                stored = fit.stored(value);
+                fit.refusal(value, name)
+            };
+            fitted.rows.set(column, stored);
+            if let Some((reason, message)) = refusal {
+                fitted.misfits.push(Misfit { row: number, column, reason, message });
+            }
+        }
+    }
+}
+
+pub(super) fn is_utf8(value: ValueRef<'_>) -> bool {
+    !matches!(value, ValueRef::Text(text) if std::str::from_utf8(text).is_err())
+}
+
+pub(super) fn lookup(
+    writer: &SqliteWriter,
+    lookup: &Lookup<'_>,
+    rows: &Rows,
+    range: Range<usize>,
+    found: &mut Found,
+) -> Result<()> {
+    found.clear(lookup.read.len());
+    let sqlite = &writer.connection.sqlite;
+    // Only with the table's name is a quoted name that is no column an error, and not a string.
+    let column = |name: &str| format!("l.{}", quote(name));
+    let read: Vec<String> = lookup.read.iter().map(|name| column(name)).collect();
+    let equal = lookup.columns.iter().enumerate().map(|(at, name)| format!("{} = ?{}", column(name), at + 1));
+    let sql = format!(
+        "SELECT {} FROM {} AS l WHERE {} LIMIT 1",
+        if read.is_empty() { "1".to_owned() } else { read.join(", ") },
+        quote(lookup.table),
+        equal.collect::<Vec<_>>().join(" AND "),
+    );
+    let mut statement = match sqlite.prepare_cached(&sql) {
+        Ok(statement) => statement,
+        Err(_) if !exists(sqlite, lookup)? => {
+            range.for_each(|_| found.add_none());
+            return Ok(());
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    'rows: for row in range {
+        for (at, cell) in lookup.cells.iter().enumerate() {
+            match rows.get(row, *cell) {
+                Some(value) if !value.is_null() => {
+                    statement.raw_bind_parameter(at + 1, Parameter(value)).map_err(failed)?;
+                }
+                _ => {
+                    found.add_none();
+                    continue 'rows;
+                }
+            }
+        }
+        let mut answer = statement.raw_query();
+        match answer.next().map_err(failed)? {
+            None => found.add_none(),
+            Some(row) => {
+                let values = (0..lookup.read.len()).map(|at| row.get_ref(at).map(borrowed));
+                found.add(values.collect::<rusqlite::Result<Vec<_>>>().map_err(failed)?);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is such a table with such columns.
+fn exists(sqlite: &rusqlite::Connection, lookup: &Lookup<'_>) -> Result<bool> {
+    let mut names = lookup.columns.iter().chain(lookup.read);
+    Ok(catalogue::schema(sqlite, lookup.table)?.is_some_and(|table| names.all(|name| table.column(name).is_some())))
+}
+
+pub(super) fn write(
+    writer: &SqliteWriter,
+    table: &TableSchema,
+    change: Change<'_>,
+    rows: &Rows,
+    range: Range<usize>,
+    refused: &mut Vec<Refused>,
+) -> Result<()> {
+    let mut columns = Vec::new();
+    for row in range {
+        columns.clear();
+        let sql = match change {
+            Change::Insert => {
+                columns.extend((0..rows.width()).filter(|column| rows.get(row, *column).is_some()));
+                insert_sql(table, &columns)
+            }
+            Change::Update { key, set } => {
+                columns.extend(set.iter().chain(key));
+                update_sql(table, set, key)
+            }
+        };
+        let values = columns.iter().map(|column| rows.get(row, *column).unwrap_or(ValueRef::Null));
+        let refusal_of = |reason, column, message| Refused { row, reason, column, message };
+        match run(writer, &sql, values) {
+            Ok(0) => {
+                let message = format!("a trigger of {:?} left the record out", table.name);
+                refused.push(refusal_of(Reason::Trigger, None, message));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                let Some(reason) = refusal(&error) else {
+                    return Err(failed(error).while_doing(format_args!("writing to {:?}", table.name)));
+                };
+                writer.still_open()?;
+                let error = failed(error);
+                let column = column_of(error.message(), &table.name);
+                refused.push(refusal_of(reason, column, error.message().to_owned()));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn names<'t>(table: &'t TableSchema, columns: &'t [usize]) -> impl Iterator<Item = &'t str> {
+    columns.iter().map(|column| table.columns[*column].name.as_str())
+}
+
+fn insert_sql(table: &TableSchema, columns: &[usize]) -> String {
+    if columns.is_empty() {
+        return format!("INSERT OR ABORT INTO {} DEFAULT VALUES", quote(&table.name));
+    }
+    let marks = vec!["?"; columns.len()].join(", ");
+    format!("INSERT OR ABORT INTO {}({}) VALUES ({marks})", quote(&table.name), quote_all(names(table, columns)))
+}
+
+fn update_sql(table: &TableSchema, set: &[usize], key: &[usize]) -> String {
+    let equals = |columns| names(table, columns).map(|name| format!("{} = ?", quote(name))).collect::<Vec<_>>();
+    format!(
+        "UPDATE OR ABORT {} SET {} WHERE {}",
+        quote(&table.name),
+        equals(set).join(", "),
+        equals(key).join(" AND ")
+    )
+}
+
+fn run<'v>(writer: &SqliteWriter, sql: &str, values: impl Iterator<Item = ValueRef<'v>>) -> rusqlite::Result<usize> {
+    let sqlite = &writer.connection.sqlite;
+    let mut statement = sqlite.prepare_cached(sql)?;
+    for (at, value) in values.enumerate() {
+        statement.raw_bind_parameter(at + 1, Parameter(value))?;
+    }
+    statement.raw_execute().map_err(|error| match of_run(error) {
+        // SQLite prepares again what was prepared for another schema, and may find that it cannot be.
+        error if refusal(&error) == Some(Reason::Refused) => sqlite.prepare(sql).err().unwrap_or(error),
+        error => error,
+    })
+}
