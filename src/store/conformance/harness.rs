@@ -1,14 +1,14 @@
 //! What the cases share: tables described in a line, records, and a look at what became of them.
 
+pub(super) use super::one_by_one::{apply_each, apply_one_by_one};
 use crate::domain::record::{Failure, Outcome, Reason, Tally};
 use crate::domain::schema::{Column, ForeignKey, LogicalType, TableSchema, UniqueKind, UniqueSet};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;
-use crate::plan::create::creatable;
-use crate::plan::table::{ExtraColumns, link_appends, plan_table};
+use crate::plan::table::{ExtraColumns, plan_table};
 use crate::plan::{Identity, TablePlan};
-use crate::store::{AppendKeys, PageBounds, Scope, Snapshot, Store, Writer};
+use crate::store::{Change, NewTable, PageBounds, Refused, Snapshot, Store, Writer};
 
 /// More rows and bytes than any case has.
 pub(super) const ALL: PageBounds = PageBounds { rows: 100_000, bytes: 1 << 30 };
@@ -99,22 +99,21 @@ impl Describe for TableSchema {
     }
 }
 
-/// What a store is asked to make for these tables, which may refer to each other.
-pub(super) fn made(tables: &[TableSchema]) -> Vec<TableSchema> {
-    let others = |name: &str| tables.iter().find(|table| table.name.eq_ignore_ascii_case(name)).cloned();
-    let make = |table| {
-        let (table, notes) = creatable(table, false, &others).must("plan a table");
-        assert!(notes.is_empty(), "a case describes a table that cannot be made: {notes:?}");
-        table
-    };
-    tables.iter().map(make).collect()
+/// Makes tables in this transaction, which may refer to each other.
+#[track_caller]
+pub(super) fn make(writer: &mut dyn Writer, tables: &[TableSchema]) -> Result<()> {
+    let parents = |name: &str| tables.iter().find(|table| table.name == name).cloned();
+    for schema in tables {
+        let notes = writer.create_table(&NewTable { schema, exact: false, parents: &parents })?;
+        assert!(notes.is_empty(), "the table {:?} is not made as a case describes it: {notes:?}", schema.name);
+    }
+    Ok(())
 }
 
 /// Makes tables, and gives them as the store describes them.
 #[track_caller]
 pub(super) fn create<const N: usize>(store: &dyn Store, tables: [TableSchema; N]) -> [TableSchema; N] {
-    let made = made(&tables);
-    write(store, |writer| made.iter().try_for_each(|table| writer.create_table(table)));
+    write(store, |writer| make(writer, &tables));
     tables.map(|table| schema(store, &table.name))
 }
 
@@ -124,8 +123,7 @@ pub(super) fn create_nullable(store: &dyn Store, mut table: TableSchema) -> Opti
     for column in &mut table.columns {
         column.declared_type = if column.logical == LogicalType::Integer { "BIGINT" } else { "TEXT" }.into();
     }
-    let (made, _) = creatable(&table, true, &|_| None).must("plan a table");
-    write(store, |writer| writer.create_table(&made));
+    write(store, |writer| writer.create_table(&NewTable { schema: &table, exact: true, parents: &|_| None }));
     let found = schema(store, &table.name);
     let nullable = matches!(plan(&found, Strategy::Skip).identity, Identity::Key { nullable: true, .. });
     nullable.then_some(found)
@@ -161,41 +159,14 @@ pub(super) fn plan(table: &TableSchema, strategy: Strategy) -> TablePlan {
     plan_table(table, table, strategy, ExtraColumns::Refuse).must("plan the import of a table")
 }
 
-/// Plans of tables that are pulled together.
-pub(super) fn plans<const N: usize>(tables: [(&TableSchema, Strategy); N]) -> [TablePlan; N] {
-    let mut plans = tables.map(|(table, strategy)| plan(table, strategy));
-    link_appends(&mut plans, &tables.map(|(table, _)| table.clone()));
-    plans
-}
-
 pub(super) fn tally() -> Tally {
     Tally::new(1_000)
 }
 
-/// What becomes of records, by the method that is right for their plan.
-pub(super) fn apply_in(writer: &mut dyn Writer, plan: &TablePlan, scope: &Scope, rows: &Rows) -> Result<Outcome> {
-    let mut tally = tally();
-    let all = 0..rows.len();
-    match (plan.strategy, &plan.identity) {
-        (Strategy::Append, _) => writer.append(plan, scope, AppendKeys::Make, rows, all, &mut tally)?,
-        (_, Identity::Key { .. }) => writer.apply(plan, scope, rows, all, &mut tally)?,
-        (_, Identity::WholeRow) => {
-            writer.count_whole(plan, scope)?;
-            writer.apply_whole(plan, scope, rows, all, &mut tally)?;
-        }
-    }
-    Ok(tally.outcome)
-}
-
-/// The same in a transaction and a scope of its own.
+/// What becomes of records, [one by one](super::one_by_one), in a transaction of its own.
 #[track_caller]
 pub(super) fn apply(store: &dyn Store, plan: &TablePlan, rows: &Rows) -> Outcome {
-    let scope = Scope::new();
-    write(store, |writer| {
-        let outcome = apply_in(writer, plan, &scope, rows)?;
-        writer.end_scope(&scope)?;
-        Ok(outcome)
-    })
+    write(store, |writer| apply_one_by_one(writer, plan, rows))
 }
 
 /// Puts rows into a table, all of them new.
@@ -203,6 +174,30 @@ pub(super) fn apply(store: &dyn Store, plan: &TablePlan, rows: &Rows) -> Outcome
 pub(super) fn fill(store: &dyn Store, table: &TableSchema, rows: &Rows) {
     let outcome = apply(store, &plan(table, Strategy::Skip), rows);
     expect_counts(&outcome, Counts { created: rows.len() as u64, ..NONE });
+}
+
+/// Adds local rows, and gives which of them were refused.
+pub(super) fn add(writer: &mut dyn Writer, table: &TableSchema, rows: &Rows) -> Result<Vec<Refused>> {
+    let mut refused = Vec::new();
+    writer.write(table, Change::Insert, rows, 0..rows.len(), &mut refused)?;
+    Ok(refused)
+}
+
+/// Looks whether just these rows were refused, for these reasons.
+#[track_caller]
+pub(super) fn expect_refused(refused: &[Refused], expected: &[(usize, Reason)]) {
+    let found: Vec<_> = refused.iter().map(|refused| (refused.row, refused.reason)).collect();
+    assert!(found == expected, "the rows {found:?} were refused instead of {expected:?}");
+    let silent = refused.iter().find(|refused| refused.message.is_empty());
+    assert!(silent.is_none(), "the refusal of a row says nothing: {silent:?}");
+}
+
+/// All rows of a table as a transaction sees them, in the order of its pages.
+pub(super) fn rows_in(writer: &mut dyn Writer, table: &TableSchema) -> Result<Vec<Vec<Value>>> {
+    let mut rows = Rows::default();
+    let end = writer.page(table, None, ALL, &mut rows)?;
+    assert!(!end.more, "a page without bounds leaves rows of {:?} out", table.name);
+    Ok(owned(&rows))
 }
 
 /// The five counts of an outcome.

@@ -2,19 +2,29 @@
 
 use super::harness::*;
 use crate::domain::schema::TableSchema;
+use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value, ValueRef};
-use crate::store::{Keys, PageBounds, Snapshot, Store};
+use crate::error::Result;
+use crate::store::{Cursor, Keys, PageBounds, PageEnd, Snapshot, Store};
 
 /// Reads a table to its end, and looks at how each page ends.
 #[track_caller]
 fn read(snapshot: &mut dyn Snapshot, table: &TableSchema, bounds: PageBounds) -> Vec<Vec<Value>> {
     let total = usize::try_from(snapshot.count(table).must("count")).expect("a case has few rows");
+    read_all(&mut |after, rows| snapshot.page(table, after, 0, bounds, rows), table, bounds, total)
+}
+
+/// Reads a page after another.
+type ReadPage<'r> = dyn FnMut(Option<&Cursor>, &mut Rows) -> Result<PageEnd> + 'r;
+
+#[track_caller]
+fn read_all(page: &mut ReadPage<'_>, table: &TableSchema, bounds: PageBounds, total: usize) -> Vec<Vec<Value>> {
     let (mut all, mut after) = (Vec::new(), None);
     // What a caller used before must not be seen again.
     let mut rows = Rows::new(1);
     rows.push([ValueRef::Text(b"left over")]);
     loop {
-        let end = snapshot.page(table, after.as_ref(), 0, bounds, &mut rows).must("read a page");
+        let end = page(after.as_ref(), &mut rows).must("read a page");
         assert!(rows.width() == table.columns.len(), "a row has {} values", rows.width());
         assert!(rows.len() <= bounds.rows, "a page of {} rows, at most {} asked for", rows.len(), bounds.rows);
         assert!(!rows.is_empty() || !end.more, "an empty page says that there are more rows");
@@ -134,8 +144,7 @@ pub(super) fn rows_with_null_in_their_key_come_first(store: &dyn Store) {
     let Some(pairs) = create_nullable(store, table("pairs", "a integer, b integer, x text", "a b")) else { return };
     fill(store, &pairs, &rows([[v(2), v(1), v("e")], [v(1), v(2), v("d")], [v(1), v(1), v("c")]]));
     let nulls = rows([[NULL, v(1), v("a")], [v(5), NULL, v("b")]]);
-    let outcome = super::whole::apply_whole(store, &pairs, &nulls);
-    expect_counts(&outcome, Counts { created: 2, ..NONE });
+    expect_refused(&write(store, |writer| add(writer, &pairs, &nulls)), &[]);
     let mut snapshot = look(store);
     for rows in 1..=6 {
         let found = read(&mut *snapshot, &pairs, PageBounds { rows, ..ALL });
@@ -149,6 +158,37 @@ pub(super) fn rows_with_null_in_their_key_come_first(store: &dyn Store) {
         snapshot.page(&pairs, None, skip, ALL, &mut page).must("read a page");
         assert_eq!(page.len() as u64, 5_u64.saturating_sub(skip), "rows behind {skip} skipped ones");
     }
+}
+
+pub(super) fn a_writer_reads_what_it_wrote(store: &dyn Store) {
+    let [users, log] = create(store, [table("users", "id integer!, name text", "id"), table("log", "a integer", "")]);
+    fill(store, &users, &rows((0..5).map(|id| [v(2 * id), v("before")])));
+    let mut writer = begin(store);
+    let records = rows([[v(3), v("new")], [v(4), v("changed")], [v(20), v("new")]]);
+    apply_one_by_one(&mut *writer, &plan(&users, Strategy::Overwrite), &records).must("write");
+    add(&mut *writer, &log, &rows([[v(1)], [NULL], [v(1)]])).must("write");
+    let before = |id| [v(id), v("before")];
+    let expected = [before(0), before(2), [v(3), v("new")], [v(4), v("changed")], before(6), before(8), [v(20), v("new")]];
+    let expected = owned(&rows(expected));
+    for most in 1..=expected.len() + 1 {
+        let bounds = PageBounds { rows: most, ..ALL };
+        let found = read_all(&mut |after, rows| writer.page(&users, after, bounds, rows), &users, bounds, 7);
+        assert!(are_same(&found, &expected), "with pages of {most} a writer reads {found:?} instead of {expected:?}");
+        let found = read_all(&mut |after, rows| writer.page(&log, after, bounds, rows), &log, bounds, 3);
+        assert_eq!(found.iter().filter(|row| row[0].is_null()).count(), 1, "a writer reads {found:?}");
+    }
+    let mut page = Rows::default();
+    writer.page(&users, None, PageBounds { bytes: 1, ..ALL }, &mut page).must("read a page");
+    assert_eq!(page.len(), 1, "a page of one byte has one row");
+}
+
+pub(super) fn a_table_that_is_not_there_has_no_pages(store: &dyn Store) {
+    let gone = table("gone", "id integer!", "id");
+    let (mut page, one) = (Rows::default(), Value::Integer(1));
+    assert!(look(store).page(&gone, None, 0, ALL, &mut page).is_err(), "a snapshot reads a table that is not there");
+    let keys = Keys::These(std::slice::from_ref(&one));
+    assert!(look(store).find(&gone, 0, &keys, 0, ALL, &mut page).is_err(), "rows of a table that is not there are found");
+    assert!(begin(store).page(&gone, None, ALL, &mut page).is_err(), "a writer reads a table that is not there");
 }
 
 pub(super) fn rows_are_found_by_their_key(store: &dyn Store) {

@@ -8,24 +8,24 @@ use crate::domain::schema::TableSchema;
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{PageBounds, Scope, Sql, Store, Writer};
+use crate::store::{PageBounds, Sql, Store, Writer};
 
 const SET: &str = "INSERT INTO rowferry_settings (key, value) VALUES (?1, ?2) \
                    ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 const GET: &str = "SELECT value FROM rowferry_settings WHERE key = ?1";
 const REMOVE: &str = "DELETE FROM rowferry_settings WHERE key = ?1";
 
-fn set(sql: &mut dyn Sql, key: &str, value: &str) -> Result<usize> {
+pub(super) fn set(sql: &mut dyn Sql, key: &str, value: &str) -> Result<usize> {
     sql.execute(SET, &[key.into(), value.into()])
 }
 
-fn get(sql: &mut dyn Sql, key: &str) -> Result<Option<String>> {
+pub(super) fn get(sql: &mut dyn Sql, key: &str) -> Result<Option<String>> {
     let rows = sql.query(GET, &[key.into()])?;
     Ok(rows.first().and_then(|row| row.first()).and_then(Value::as_str).map(String::from))
 }
 
 #[track_caller]
-fn read(store: &dyn Store, key: &str) -> Option<String> {
+pub(super) fn read(store: &dyn Store, key: &str) -> Option<String> {
     let mut found = None;
     let done = store.read_state(&mut |sql| {
         found = get(sql, key)?;
@@ -35,14 +35,18 @@ fn read(store: &dyn Store, key: &str) -> Option<String> {
     found
 }
 
-fn users(store: &dyn Store) -> TableSchema {
+/// A table with one row.
+pub(super) fn users(store: &dyn Store) -> TableSchema {
     let [users] = create(store, [table("users", "id integer!, name text", "id")]);
     fill(store, &users, &rows([[v(1), v("a")]]));
     users
 }
 
-fn put(writer: &mut dyn Writer, table: &TableSchema, id: i64, name: &str) -> Result<()> {
-    apply_in(writer, &plan(table, Strategy::Overwrite), &Scope::new(), &rows([[v(id), v(name)]])).map(|_| ())
+/// Writes one row, whether it is there or not.
+pub(super) fn put(writer: &mut dyn Writer, table: &TableSchema, id: i64, name: &str) -> Result<()> {
+    let outcome = apply_one_by_one(writer, &plan(table, Strategy::Overwrite), &rows([[v(id), v(name)]]))?;
+    assert_eq!(outcome.failed, 0, "a row was refused: {:?}", outcome.failures);
+    Ok(())
 }
 
 pub(super) fn a_commit_keeps_everything(store: &dyn Store) {
@@ -50,7 +54,7 @@ pub(super) fn a_commit_keeps_everything(store: &dyn Store) {
     let mut writer = begin(store);
     put(&mut *writer, &users, 1, "changed").must("write");
     put(&mut *writer, &users, 2, "new").must("write");
-    assert_eq!(writer.count(&users).must("count"), 2, "a transaction does not see its own rows");
+    assert_eq!(rows_in(&mut *writer, &users).must("read a page").len(), 2, "a transaction does not see its own rows");
     writer.commit().must("commit");
     expect_rows(store, &users, &rows([[v(1), v("changed")], [v(2), v("new")]]));
     drop(writer);
@@ -62,61 +66,16 @@ pub(super) fn a_drop_keeps_nothing(store: &dyn Store) {
     let mut writer = begin(store);
     put(&mut *writer, &users, 1, "changed").must("write");
     put(&mut *writer, &users, 2, "new").must("write");
-    for posts in made(&[table("posts", "id integer!", "id")]) {
-        writer.create_table(&posts).must("make a table");
-    }
+    make(&mut *writer, &[table("posts", "id integer!", "id")]).must("make a table");
     drop(writer);
     expect_rows(store, &users, &rows([[v(1), v("a")]]));
     assert_eq!(look(store).tables().must("list the tables"), ["users"], "a table that was not committed is there");
     // The next one finds nothing of it.
     write(store, |writer| {
-        assert_eq!(writer.count(&users)?, 1, "rows that were not committed are there");
+        assert_eq!(rows_in(writer, &users)?.len(), 1, "rows that were not committed are there");
         assert_eq!(writer.schema("posts")?, None, "a table that was not committed is there");
         Ok(())
     });
-}
-
-pub(super) fn undo_goes_back_to_the_mark(store: &dyn Store) {
-    let users = users(store);
-    write(store, |writer| {
-        put(writer, &users, 2, "before")?;
-        writer.mark()?;
-        put(writer, &users, 1, "undone")?;
-        put(writer, &users, 3, "undone")?;
-        for posts in made(&[table("posts", "id integer!", "id")]) {
-            writer.create_table(&posts)?;
-        }
-        writer.undo()?;
-        assert_eq!(writer.count(&users)?, 2, "rows that were undone are there");
-        assert_eq!(writer.schema("posts")?, None, "a table that was undone is there");
-        put(writer, &users, 4, "after")?;
-        // A mark that nothing goes back to changes nothing.
-        writer.mark()?;
-        put(writer, &users, 5, "last")
-    });
-    let expected = [[v(1), v("a")], [v(2), v("before")], [v(4), v("after")], [v(5), v("last")]];
-    expect_rows(store, &users, &rows(expected));
-}
-
-pub(super) fn there_is_one_mark(store: &dyn Store) {
-    let users = users(store);
-    let mut writer = begin(store);
-    assert!(writer.undo().is_err(), "there is something to go back to without a mark");
-    drop(writer);
-    write(store, |writer| {
-        writer.mark()?;
-        put(writer, &users, 2, "between")?;
-        writer.mark()?;
-        put(writer, &users, 3, "undone")?;
-        writer.undo()
-    });
-    expect_rows(store, &users, &rows([[v(1), v("a")], [v(2), v("between")]]));
-    let mut writer = begin(store);
-    writer.mark().must("mark");
-    put(&mut *writer, &users, 4, "between").must("write");
-    writer.mark().must("mark");
-    writer.undo().must("undo");
-    assert!(writer.undo().is_err(), "the first mark is still there after the second one");
 }
 
 pub(super) fn state_is_kept_or_not_as_a_whole(store: &dyn Store) {
@@ -175,11 +134,7 @@ pub(super) fn state_commits_with_the_rows(store: &dyn Store) {
     expect_rows(store, &users, &rows([[v(1), v("a")]]));
     write(store, |writer| {
         set(writer.state(), "conformance", "kept")?;
-        writer.mark()?;
-        put(writer, &users, 3, "undone")?;
-        set(writer.state(), "conformance", "undone")?;
-        writer.undo()?;
-        assert_eq!(get(writer.state(), "conformance")?.as_deref(), Some("kept"), "the state was not undone");
+        assert_eq!(get(writer.state(), "conformance")?.as_deref(), Some("kept"), "a transaction does not see its own state");
         put(writer, &users, 2, "kept")
     });
     assert_eq!(read(store, "conformance").as_deref(), Some("kept"), "the state that was committed with the rows");

@@ -5,7 +5,7 @@ use crate::domain::record::Reason;
 use crate::domain::schema::{LogicalType, TableSchema};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value};
-use crate::store::{Scope, Stage, Store};
+use crate::store::{Fitted, Store};
 
 /// What columns of these types must keep. A column that takes anything keeps all of it.
 fn fitting() -> [(&'static str, Vec<Value>); 4] {
@@ -25,6 +25,13 @@ fn exotic() -> Vec<Value> {
     let reals =
         [-0.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 9_007_199_254_740_993.0, 1e19, 5.0, -9.223372036854775e18];
     text.map(|text| Value::Text(text.to_vec())).into_iter().chain(reals.map(Value::from)).collect()
+}
+
+/// All of them.
+pub(super) fn all_values() -> Vec<Value> {
+    let mut values = exotic();
+    values.extend(fitting().into_iter().flat_map(|(_, values)| values));
+    values
 }
 
 pub(super) fn what_fits_is_kept_bit_for_bit(store: &dyn Store) {
@@ -58,8 +65,7 @@ fn keeps_anything(table: &TableSchema, column: &str) -> bool {
 
 pub(super) fn nothing_is_changed_silently(store: &dyn Store) {
     let names = ["integer", "real", "text", "blob", "any"];
-    let mut values = exotic();
-    values.extend(fitting().into_iter().flat_map(|(_, values)| values));
+    let values = all_values();
     for name in names {
         let [keeper] = create(store, [table(name, &format!("id integer!, value {name}"), "id")]);
         let records = rows((0..).zip(&values).map(|(id, value)| [v(id), Some(value.clone())]));
@@ -90,23 +96,22 @@ pub(super) fn nothing_is_changed_silently(store: &dyn Store) {
     }
 }
 
-pub(super) fn stages_keep_everything(store: &dyn Store) {
-    let mut values = exotic();
-    values.extend(fitting().into_iter().flat_map(|(_, values)| values));
-    values.push(Value::Null);
-    let stage = Stage { scope: Scope::new(), number: 1, width: 2 };
-    // Each value stands in each column, beside another one.
-    let records = rows(values.iter().zip(values.iter().rev()).map(|(a, b)| [Some(a.clone()), Some(b.clone())]));
-    write(store, |writer| {
-        writer.stage_create(&stage)?;
-        writer.stage_append(&stage, &records, 0..records.len())
-    });
-    let (mut found, mut numbers) = (Rows::default(), Vec::new());
-    begin(store).stage_page(&stage, 0, ALL, &mut found, &mut numbers).must("read a stage");
-    for (found, given) in owned(&found).iter().flatten().zip(owned(&records).iter().flatten()) {
-        let nan = |value: &Value| matches!(value, Value::Real(real) if real.is_nan());
-        let same = given.as_ref().same(found.as_ref()) || (nan(given) && nan(found));
-        assert!(same, "a stage made {found:?} of {given:?}");
+pub(super) fn what_is_fitted_is_what_is_stored(store: &dyn Store) {
+    for name in ["integer", "real", "text", "blob", "any"] {
+        let [keeper] = create(store, [table(name, &format!("id integer!, value {name}"), "id")]);
+        let records = rows((0..).zip(all_values()).map(|(id, value)| [v(id), Some(value)]));
+        let mut fitted = Fitted::default();
+        let refused = write(store, |writer| {
+            writer.fit(&plan(&keeper, Strategy::Skip), &records, 0..records.len(), &mut fitted)?;
+            let mut fits = Rows::new(2);
+            for row in (0..records.len()).filter(|row| !fitted.misfits.iter().any(|misfit| misfit.row == *row)) {
+                fits.push_rows(&fitted.rows, row..row + 1);
+            }
+            let refused = add(writer, &keeper, &fits)?;
+            fitted.rows = fits;
+            Ok(refused)
+        });
+        expect_refused(&refused, &[]);
+        expect_rows(store, &keeper, &fitted.rows);
     }
-    assert_eq!(found.len(), records.len(), "the rows of a stage");
 }
