@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::domain::names::NameRules;
 use crate::domain::schema::{Column, TableSchema};
 use crate::domain::value::{Rows, Value};
 use crate::error::{Error, ErrorKind, Result};
@@ -34,8 +35,8 @@ impl Store for FakeStore {
         "vectors".into()
     }
 
-    fn key_path(&self) -> Option<std::path::PathBuf> {
-        None
+    fn names(&self) -> NameRules {
+        NameRules::default()
     }
 
     fn snapshot(&self) -> Result<Box<dyn Snapshot>> {

@@ -465,18 +465,3 @@ fn runs(rows: &Rows, columns: &[usize]) -> Vec<(Range<usize>, bool)> {
     }
     runs
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn runs_cover_all_rows_in_order() {
-        let mut rows = Rows::new(1);
-        for value in [ValueRef::Integer(1), ValueRef::Integer(2), ValueRef::Null, ValueRef::Null, ValueRef::Integer(3)] {
-            rows.push([value]);
-        }
-        assert_eq!(runs(&rows, &[0]), [(0..2, false), (2..4, true), (4..5, false)]);
-        assert_eq!(runs(&Rows::new(1), &[0]), []);
-    }
-}

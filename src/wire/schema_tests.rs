@@ -171,8 +171,9 @@ fn tables() -> impl Strategy<Value = TableSchema> {
                 without_rowid: flags[1],
                 autoincrement: flags[2],
                 rowid_alias: flags[3],
-                // A matter of each store: it is not told.
+                // Matters of each store: they are not told.
                 deferred: false,
+                names: Default::default(),
             },
         )
     })

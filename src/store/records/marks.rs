@@ -453,7 +453,7 @@ mod tests {
             table: String,
             at in 0..4_usize,
             step in proptest::sample::select(vec![Step::Fetching, Step::Staged, Step::Done]),
-            numbers in (0..=i64::MAX as u64, 0..=i64::MAX as u64, any::<u64>(), any::<i64>()),
+            numbers in (0..=i64::MAX as u64, 0..=i64::MAX as u64, any::<u64>(), any::<bool>()),
             place: Option<Vec<u8>>,
             states: Vec<u64>,
             stage: Option<u32>,
@@ -466,7 +466,7 @@ mod tests {
             let scope = Scope::new();
             let mut mark = Mark::new(&table, Strategy::ALL[at], "plan".into(), numbers.0);
             let fresh = mark.clone();
-            (mark.step, mark.records, mark.bytes, mark.applied) = (step, numbers.1, numbers.2, numbers.3);
+            (mark.step, mark.records, mark.bytes, mark.counted) = (step, numbers.1, numbers.2, numbers.3);
             (mark.place, mark.states, mark.stage, mark.notes, mark.outcome) = (place, states, stage, notes, outcome);
             (mark.continues, mark.created) = flags;
             let (first, later) = (datetime!(2026-01-02 03:04:05 UTC), datetime!(2026-01-03 03:04:05 UTC));
