@@ -173,7 +173,7 @@ cases! {
         keys_that_look_alike,
         values_of_every_kind,
         rows_that_refer_to_their_own_table,
-        rows_that_follow_others_of_their_table,
+        rows_whose_parents_change,
         columns_that_are_not_the_local_ones,
     }
     integers {
