@@ -87,7 +87,6 @@ enum Fault {
     SnapshotMovesOn,
     AbsentIsNull,
     MisfitsSilent,
-    MisfitsWritten,
     MisfitsCountedFromFirst,
     LookupIgnoresColumn,
     LookupFindsNull,
@@ -115,6 +114,7 @@ enum Fault {
     ByCallerNothing,
     ByCallerStays,
     ByCallerAlways,
+    RollbackOfChecks,
     RollbackNothing,
     RollbackWithoutSavepoint,
     SavepointsNest,
@@ -135,7 +135,7 @@ const FAULTS: &[(Fault, &str)] = &[
     (Fault::SnapshotMovesOn, "snapshot::it_stays_as_it_is"),
     (Fault::AbsentIsNull, "fit::what_a_record_lacks_stays_absent"),
     (Fault::MisfitsSilent, "fit::what_does_not_fit_is_named_and_stands_as_it_came"),
-    (Fault::MisfitsWritten, "values::nothing_is_changed_silently"),
+    (Fault::MisfitsSilent, "values::nothing_is_changed_silently"),
     (Fault::MisfitsCountedFromFirst, "fit::only_the_range_is_fitted"),
     (Fault::LookupIgnoresColumn, "lookup::each_column_counts"),
     (Fault::LookupFindsNull, "lookup::null_and_what_is_absent_find_nothing"),
@@ -163,6 +163,7 @@ const FAULTS: &[(Fault, &str)] = &[
     (Fault::ByCallerNothing, "references::what_the_caller_checks_the_store_does_not"),
     (Fault::ByCallerStays, "references::checks_by_the_caller_end"),
     (Fault::ByCallerAlways, "references::rows_follow_a_changed_parent_whatever_is_checked"),
+    (Fault::RollbackOfChecks, "references::a_savepoint_has_no_part_in_when"),
     (Fault::RollbackNothing, "savepoints::rows_tables_and_state_are_undone"),
     (Fault::RollbackWithoutSavepoint, "savepoints::without_one_there_is_nothing_to_go_back_to"),
     (Fault::SavepointsNest, "savepoints::a_new_one_replaces_the_last"),
@@ -419,7 +420,7 @@ impl Writer for BrokenWriter {
             Fault::AbsentIsNull => {
                 fitted.rows = changed(&fitted.rows, |row, at| Some(fitted.rows.get(row, at).unwrap_or(ValueRef::Null)));
             }
-            Fault::MisfitsSilent | Fault::MisfitsWritten => fitted.misfits.clear(),
+            Fault::MisfitsSilent => fitted.misfits.clear(),
             Fault::MisfitsCountedFromFirst => fitted.misfits.iter_mut().for_each(|misfit| misfit.row += range.start),
             _ => {}
         }
@@ -540,6 +541,10 @@ impl Writer for BrokenWriter {
     fn rollback_to(&mut self) -> Result<()> {
         match self.fault {
             Fault::RollbackNothing => Ok(()),
+            Fault::RollbackOfChecks => {
+                self.inner.rollback_to()?;
+                self.inner.check_references(Check::Now, &[]).map(|_| ())
+            }
             Fault::RollbackWithoutSavepoint => self.inner.rollback_to().or(Ok(())),
             Fault::SavepointsNest => {
                 self.savepoints =

@@ -173,17 +173,8 @@ pub(super) fn keys_of_a_unique_set(store: &dyn Store) {
 
 pub(super) fn keys_that_look_alike(store: &dyn Store) {
     let any = table("any", "id any!, x text", "id");
-    let keys = [
-        v(1),
-        v(1.0),
-        v("1"),
-        Some(Value::Blob(b"1".to_vec())),
-        v(2),
-        v(2.0),
-        v("2 "),
-        v(i64::MIN),
-        v(-9.223372036854775808e18),
-    ];
+    let keys =
+        [v(1), v(1.0), v("1"), Some(Value::Blob(b"1".to_vec())), v(2), v(2.0), v("2 "), v(i64::MIN), v(i64::MIN as f64)];
     for strategy in KEYED {
         let pair = Pair::new(store, &any, strategy);
         let mut dice = Dice(0x5eed);
