@@ -72,7 +72,7 @@ const SHOP: &str = "
 
 const TABLES: [&str; 4] = ["parents", "children", "tree", "log"];
 
-const STATE: [&str; 5] = ["rowferry_pulls", "rowferry_marks", "rowferry_stages", "rowferry_key_map", "rowferry_counts"];
+const STATE: [&str; 5] = ["rowferry_pulls", "rowferry_marks", "rowferry_staged", "rowferry_key_map", "rowferry_counts"];
 
 impl Sender {
     fn is_equal(&self, here: &Site) {
@@ -98,8 +98,7 @@ fn receiver(folder: &Path) -> Connection {
 
 fn kept(sqlite: &Connection) -> Vec<String> {
     let counts = STATE.map(|table| format!("SELECT '{table}' WHERE EXISTS (SELECT 1 FROM {table})"));
-    let stages = "SELECT name FROM sqlite_schema WHERE name GLOB 'rowferry_stage_*'";
-    rows(sqlite, &format!("{} UNION ALL {stages}", counts.join(" UNION ALL ")))
+    rows(sqlite, &counts.join(" UNION ALL "))
 }
 
 fn is_sound(sqlite: &Connection) {

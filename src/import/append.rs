@@ -251,6 +251,15 @@ fn unique_match(
     Ok(None)
 }
 
+/// Whether a record is a row that is here, by a unique set without these columns.
+pub(super) fn is_known(tx: &mut Transaction, plan: &TablePlan, record: &Rows, without: &[usize]) -> Result<bool> {
+    let Identity::Key { columns: key, .. } = &plan.identity else { return Ok(false) };
+    let fitted = tx.fit(plan, record, 0..1)?;
+    let mut values = owned(&fitted.rows, 0);
+    without.iter().for_each(|column| values[*column] = None);
+    Ok(unique_match(tx, plan, key, &values)?.is_some())
+}
+
 /// A new UUID in the form of this one: 16 bytes, or text with or without hyphens. `None` if this is no UUID.
 fn new_uuid(old: &Value) -> Option<Value> {
     match old {

@@ -9,15 +9,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::append;
 use super::staged::Staged;
 use super::transaction::{Transaction, names};
 use crate::domain::schema::{ForeignKey, TableSchema};
+use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, ValueRef};
 use crate::error::Result;
 use crate::plan::{Identity, TablePlan};
 use crate::store::records::key_map::{decode, encode};
 use crate::store::records::references::{self, Pending};
-use crate::store::records::unreadable;
+use crate::store::records::{stages, unreadable};
 use crate::store::{Fitted, Found, Lookup};
 
 /// References that are looked at together.
@@ -237,9 +239,10 @@ pub(super) fn close(tx: &mut Transaction, tables: &[Staged], broken: &mut Broken
             if children.is_empty() || is_here(tx, tables, set, &value)? {
                 continue;
             }
-            for child in children {
-                if let std::collections::btree_map::Entry::Vacant(free) = broken.entry(child) {
-                    free.insert(set.reference_of(tables, child.0));
+            for child in children.into_iter().filter(|child| !broken.contains_key(child)).collect::<Vec<_>>() {
+                let reference = set.reference_of(tables, child.0);
+                if !is_known_otherwise(tx, tables, child, reference)? {
+                    broken.insert(child, reference);
                     queue.push(child);
                 }
             }
@@ -247,6 +250,20 @@ pub(super) fn close(tx: &mut Transaction, tables: &[Staged], broken: &mut Broken
     }
     let (sql, scope) = tx.state();
     references::forget(sql, scope)
+}
+
+/// Whether a record that is appended is a row that is here, by a unique set, whatever it refers to: then its reference is not
+/// written.
+fn is_known_otherwise(tx: &mut Transaction, tables: &[Staged], row: RowId, reference: usize) -> Result<bool> {
+    let Some(table) = table_of(tables, row.0).filter(|table| table.plan.strategy == Strategy::Append) else {
+        return Ok(false);
+    };
+    if table.plan.table.unique.is_empty() {
+        return Ok(false);
+    }
+    let Some(record) = stages::row(tx.state().0, &table.stage, row.1)? else { return Ok(false) };
+    let lost = table.plan.table.foreign_keys.get(reference).and_then(|key| table.plan.table.column_indexes(&key.columns));
+    append::is_known(tx, &table.plan, &record, &lost.unwrap_or_default())
 }
 
 /// Columns of a table of the group that tables of it refer to.

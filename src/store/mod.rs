@@ -16,10 +16,15 @@ use crate::plan::TablePlan;
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+#[cfg(feature = "sqlite")]
+pub mod memory;
 pub mod migrate;
 pub(crate) mod records;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+
+#[cfg(feature = "sqlite")]
+pub use memory::MemoryStore;
 
 /// The beginning of the names of rowferry's own tables. They are never offered to a peer and never taken from one.
 pub const STATE_PREFIX: &str = "rowferry_";

@@ -80,11 +80,26 @@ pub(crate) fn page(
     Ok(last)
 }
 
-fn run_after(sql: &mut dyn Sql, stage: &Stage, after: i64) -> Result<Option<(i64, i64, Vec<u8>)>> {
+fn run_after(sql: &mut dyn Sql, stage: &Stage, after: i64) -> Result<Option<Run>> {
     let select = "SELECT first, records, cells FROM rowferry_staged WHERE scope = ?1 AND stage = ?2 AND first > ?3 \
                   ORDER BY first LIMIT 1";
     let [scope, number] = stage.place();
-    match sql.query(select, &[scope, number, after.into()])?.pop().map(<[Value; 3]>::try_from) {
+    run_from(sql.query(select, &[scope, number, after.into()])?.pop())
+}
+
+/// The run that the row of this number is in, or would be in.
+fn run_of(sql: &mut dyn Sql, stage: &Stage, number: i64) -> Result<Option<Run>> {
+    let select = "SELECT first, records, cells FROM rowferry_staged WHERE scope = ?1 AND stage = ?2 AND first <= ?3 \
+                  ORDER BY first DESC LIMIT 1";
+    let [scope, stage_number] = stage.place();
+    run_from(sql.query(select, &[scope, stage_number, number.into()])?.pop())
+}
+
+/// The number of its first row, how many rows it has, and their cells.
+type Run = (i64, i64, Vec<u8>);
+
+fn run_from(row: Option<Vec<Value>>) -> Result<Option<Run>> {
+    match row.map(<[Value; 3]>::try_from) {
         None => Ok(None),
         Some(Ok([Value::Integer(first), Value::Integer(records), Value::Blob(run)])) => Ok(Some((first, records, run))),
         Some(_) => Err(unreadable("staged row")),
@@ -116,6 +131,19 @@ fn read(
     Ok(())
 }
 
+/// The staged row of this number, if there is one.
+pub(crate) fn row(sql: &mut dyn Sql, stage: &Stage, number: i64) -> Result<Option<Rows>> {
+    let Some((first, records, run)) = run_of(sql, stage, number)? else { return Ok(None) };
+    let (mut rows, mut numbers) = (Rows::new(stage.width), Vec::new());
+    read(&run, first, records, stage.width, &mut rows, &mut numbers)?;
+    let mut one = Rows::new(stage.width);
+    match numbers.binary_search(&number) {
+        Ok(row) => one.push_rows(&rows, row..row + 1),
+        Err(_) => return Ok(None),
+    }
+    Ok(Some(one))
+}
+
 /// Forgets the rows up to this number, which was given by [`page`].
 pub(crate) fn remove_to(sql: &mut dyn Sql, stage: &Stage, last: i64) -> Result<()> {
     let [scope, number] = stage.place();
@@ -127,11 +155,7 @@ pub(crate) fn remove_to(sql: &mut dyn Sql, stage: &Stage, last: i64) -> Result<(
 pub(crate) fn remove(sql: &mut dyn Sql, stage: &Stage, removed: &BTreeSet<i64>) -> Result<()> {
     let mut rest = removed.iter().copied().peekable();
     while let Some(number) = rest.peek().copied() {
-        let select = "SELECT first, records, cells FROM rowferry_staged WHERE scope = ?1 AND stage = ?2 AND first <= ?3 \
-                      ORDER BY first DESC LIMIT 1";
-        let [scope, stage_number] = stage.place();
-        let found = sql.query(select, &[scope, stage_number, number.into()])?.pop().map(<[Value; 3]>::try_from);
-        let Some(Ok([Value::Integer(first), Value::Integer(records), Value::Blob(run)])) = found else {
+        let Some((first, records, run)) = run_of(sql, stage, number)? else {
             rest.next();
             continue;
         };

@@ -65,7 +65,7 @@ pub(super) fn opening(path: &Path, error: rusqlite::Error) -> Error {
 }
 
 /// SQLite's error as ours.
-pub(super) fn failed(error: rusqlite::Error) -> Error {
+pub(in crate::store) fn failed(error: rusqlite::Error) -> Error {
     let (kind, hint) = match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             (ErrorKind::Locked, Some("Another program is writing to this database: wait for it to finish, then try again."))

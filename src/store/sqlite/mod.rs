@@ -15,13 +15,13 @@ mod bulk;
 mod catalogue;
 pub(crate) mod creatable;
 mod ddl;
-mod dialect;
+pub(super) mod dialect;
 mod functions;
 mod pool;
 mod read;
 mod rows;
 mod types;
-mod write;
+pub(super) mod write;
 
 /// A SQLite database file.
 ///

@@ -280,11 +280,11 @@ impl Sql for Reading {
     }
 }
 
-fn execute(sqlite: &rusqlite::Connection, sql: &str, values: &[Value]) -> Result<usize> {
+pub(in crate::store) fn execute(sqlite: &rusqlite::Connection, sql: &str, values: &[Value]) -> Result<usize> {
     sqlite.prepare_cached(sql).and_then(|mut statement| statement.execute(parameters(values))).map_err(failed)
 }
 
-fn query(sqlite: &rusqlite::Connection, sql: &str, values: &[Value]) -> Result<Vec<Vec<Value>>> {
+pub(in crate::store) fn query(sqlite: &rusqlite::Connection, sql: &str, values: &[Value]) -> Result<Vec<Vec<Value>>> {
     let mut statement = sqlite.prepare_cached(sql).map_err(failed)?;
     let width = statement.column_count();
     let mut found = statement.query(parameters(values)).map_err(failed)?;

@@ -1,17 +1,19 @@
 //! A store, and whatever else, that fails at a step of a pull.
 
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
+use crate::domain::names::NameRules;
 use crate::domain::record::Tally;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::TablePlan;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{AppendKeys, PageBounds, Scope, Snapshot, Sql, Stage, Store, Writer};
+use crate::store::{
+    Change, Check, Cursor, Fitted, Found, Lookup, NewTable, PageBounds, PageEnd, Refused, Snapshot, Sql, Store, Target, Writer,
+};
 
 /// What happens at the steps of a pull: requests, and calls of the store.
 #[derive(Debug, Default)]
@@ -66,8 +68,8 @@ impl Store for Fated {
         self.store.name()
     }
 
-    fn key_path(&self) -> Option<PathBuf> {
-        None
+    fn names(&self) -> NameRules {
+        self.store.names()
     }
 
     fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
@@ -101,104 +103,66 @@ impl Writer for FatedWriter {
         self.writer.schema(table)
     }
 
-    fn count(&mut self, table: &TableSchema) -> Result<u64> {
-        self.writer.count(table)
-    }
-
-    fn create_table(&mut self, table: &TableSchema) -> Result<()> {
+    fn create_table(&mut self, table: &NewTable<'_>) -> Result<Vec<String>> {
         self.writer.create_table(table)
     }
 
-    fn apply(&mut self, plan: &TablePlan, scope: &Scope, rows: &Rows, range: Range<usize>, tally: &mut Tally) -> Result<()> {
-        self.fate.store_step()?;
-        self.writer.apply(plan, scope, rows, range, tally)
-    }
-
-    fn count_whole(&mut self, plan: &TablePlan, scope: &Scope) -> Result<()> {
-        self.writer.count_whole(plan, scope)
-    }
-
-    fn apply_whole(
+    fn page(
         &mut self,
-        plan: &TablePlan,
-        scope: &Scope,
-        rows: &Rows,
-        range: Range<usize>,
-        tally: &mut Tally,
-    ) -> Result<()> {
-        self.fate.store_step()?;
-        self.writer.apply_whole(plan, scope, rows, range, tally)
-    }
-
-    fn stage_create(&mut self, stage: &Stage) -> Result<()> {
-        self.fate.store_step()?;
-        self.writer.stage_create(stage)
-    }
-
-    fn stage_append(&mut self, stage: &Stage, rows: &Rows, range: Range<usize>) -> Result<()> {
-        self.fate.store_step()?;
-        self.writer.stage_append(stage, rows, range)
-    }
-
-    fn stage_page(
-        &mut self,
-        stage: &Stage,
-        after: i64,
+        table: &TableSchema,
+        after: Option<&Cursor>,
         bounds: PageBounds,
         rows: &mut Rows,
-        numbers: &mut Vec<i64>,
-    ) -> Result<()> {
-        self.writer.stage_page(stage, after, bounds, rows, numbers)
+    ) -> Result<PageEnd> {
+        self.writer.page(table, after, bounds, rows)
     }
 
-    fn stage_remove(&mut self, stage: &Stage, numbers: &[i64]) -> Result<()> {
-        self.fate.store_step()?;
-        self.writer.stage_remove(stage, numbers)
+    fn fit(&mut self, plan: &TablePlan, rows: &Rows, range: Range<usize>, fitted: &mut Fitted) -> Result<()> {
+        self.writer.fit(plan, rows, range, fitted)
     }
 
-    fn orphans(&mut self, plan: &TablePlan, stage: &Stage, limit: usize) -> Result<Vec<(i64, usize)>> {
-        self.writer.orphans(plan, stage, limit)
+    fn lookup(&mut self, lookup: &Lookup<'_>, rows: &Rows, range: Range<usize>, found: &mut Found) -> Result<()> {
+        self.writer.lookup(lookup, rows, range, found)
     }
 
-    fn append(
+    fn write(
         &mut self,
-        plan: &TablePlan,
-        scope: &Scope,
-        keys: AppendKeys,
+        table: &TableSchema,
+        change: Change<'_>,
         rows: &Rows,
         range: Range<usize>,
-        tally: &mut Tally,
+        refused: &mut Vec<Refused>,
     ) -> Result<()> {
         self.fate.store_step()?;
-        self.writer.append(plan, scope, keys, rows, range, tally)
+        self.writer.write(table, change, rows, range, refused)
     }
 
-    fn append_keys(&mut self, plan: &TablePlan, scope: &Scope, rows: &Rows, range: Range<usize>) -> Result<()> {
+    fn apply_bulk(&mut self, plan: &TablePlan, rows: &Rows, range: Range<usize>, tally: &mut Tally) -> Result<usize> {
         self.fate.store_step()?;
-        self.writer.append_keys(plan, scope, rows, range)
+        self.writer.apply_bulk(plan, rows, range, tally)
     }
 
-    fn end_scope(&mut self, scope: &Scope) -> Result<()> {
-        self.writer.end_scope(scope)
+    fn last_integer(&mut self, table: &TableSchema, column: usize) -> Result<i64> {
+        self.writer.last_integer(table, column)
     }
 
-    fn defer_foreign_keys(&mut self, deferred: bool) -> Result<()> {
-        self.writer.defer_foreign_keys(deferred)
+    fn check_references(&mut self, when: Check, tables: &[Target<'_>]) -> Result<bool> {
+        self.writer.check_references(when, tables)
     }
 
-    fn mark(&mut self) -> Result<()> {
-        self.writer.mark()
+    fn savepoint(&mut self) -> Result<()> {
+        self.writer.savepoint()
     }
 
-    fn undo(&mut self) -> Result<()> {
-        self.writer.undo()
+    fn rollback_to(&mut self) -> Result<()> {
+        self.writer.rollback_to()
     }
 
     fn state(&mut self) -> &mut dyn Sql {
         self.writer.state()
     }
 
-    /// It may fail before anything is kept. A process may also be killed right behind it: with [`How::Killed`] the next step
+    /// It may fail before anything is kept. A process may also be killed right after it: with [`How::Killed`] the next step
     /// then does not come.
     fn commit(&mut self) -> Result<()> {
         self.fate.store_step()?;

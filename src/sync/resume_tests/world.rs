@@ -276,11 +276,8 @@ impl World {
 
     pub(super) fn kept(&self) -> Vec<String> {
         let sqlite = self.sqlite();
-        let tables = ["rowferry_pulls", "rowferry_marks", "rowferry_stages", "rowferry_key_map", "rowferry_counts"];
+        let tables = ["rowferry_pulls", "rowferry_marks", "rowferry_staged", "rowferry_key_map", "rowferry_counts"];
         let holds = |table: &str| sqlite.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0));
-        let mut kept: Vec<String> = tables.iter().filter(|t| holds(t).unwrap() > 0).map(|t| t.to_string()).collect();
-        let mut stages = sqlite.prepare("SELECT name FROM sqlite_schema WHERE name GLOB 'rowferry_stage_*'").unwrap();
-        kept.extend(stages.query_map([], |row| row.get::<_, String>(0)).unwrap().map(|name| name.unwrap()));
-        kept
+        tables.iter().filter(|table| holds(table).unwrap() > 0).map(|table| table.to_string()).collect()
     }
 }

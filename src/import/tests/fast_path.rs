@@ -1,19 +1,18 @@
 //! The fast path of imports against the careful one: the same batches applied to a table as it is, and to one with a trigger
 //! that does nothing, so that its rows are looked up one by one. Counts, failures and rows must be the same.
-#![cfg(feature = "sqlite")]
-
-mod common;
-
 use std::collections::HashSet;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use rowferry::domain::record::Tally;
-use rowferry::plan::table::{ExtraColumns, plan_table};
-use rowferry::store::sqlite::SqliteStore;
-use rowferry::store::{Scope, Store};
-use rowferry::{Limits, Outcome, Rows, Strategy as Choice, Value};
 use tempfile::TempDir;
+
+use super::*;
+use crate::domain::record::Tally;
+use crate::domain::strategy::Strategy as Choice;
+use crate::domain::value::Value;
+use crate::import::row_by_row;
+use crate::plan::table::{ExtraColumns, plan_table};
+use crate::store::Check;
 
 /// Tables, with what stands in each column that is sent: a letter for [`value`].
 const TABLES: &[(&str, &str)] = &[
@@ -208,8 +207,8 @@ impl World {
     }
 
     fn apply(&self, case: &Case, table: &str, records: &Rows) -> Outcome {
-        let mut writer = self.store.writer().unwrap();
-        let local = writer.schema(table).unwrap().unwrap();
+        let mut tx = begin_in(&self.store, &Scope::new());
+        let local = tx.writer.schema(table).unwrap().unwrap();
         let mut sender = local.clone();
         sender.columns.retain(|column| !column.generated);
         let all = TABLES[case.table].1;
@@ -218,17 +217,16 @@ impl World {
         }
         let plan = plan_table(&sender, &local, case.strategy, ExtraColumns::Refuse).unwrap();
         let mut tally = Tally::new(usize::MAX);
-        let scope = Scope::new();
         for from in (0..records.len()).step_by(case.batch) {
             let range = from..(from + case.batch).min(records.len());
-            writer.apply(&plan, &scope, records, range, &mut tally).unwrap();
+            row_by_row::apply(&mut tx, &plan, records, range, &mut tally).unwrap();
         }
-        writer.commit().unwrap();
+        tx.writer.commit().unwrap();
         tally.outcome
     }
 
     fn rows(&self, table: &str) -> Vec<String> {
-        let mut rows = common::rows(&self.sqlite, &format!("SELECT * FROM {table}"));
+        let mut rows = rows_of(&self.sqlite, &format!("SELECT * FROM {table}"));
         rows.sort();
         rows
     }
@@ -292,16 +290,15 @@ fn apply_entangled(
     let sqlite = rusqlite::Connection::open(folder.path().join("site.db")).unwrap();
     sqlite.execute_batch(&format!("PRAGMA synchronous = OFF; BEGIN; {sql}; COMMIT;")).unwrap();
     let store = SqliteStore::open(folder.path().join("site.db"), &Limits::default()).unwrap();
-    let mut writer = store.writer().unwrap();
-    writer.defer_foreign_keys(true).unwrap();
-    let schema = writer.schema("t").unwrap().unwrap();
-    let scope = Scope::new();
+    let mut tx = begin_in(&store, &Scope::new());
+    tx.writer.check_references(Check::AtCommit, &[]).unwrap();
+    let schema = tx.writer.schema("t").unwrap().unwrap();
     let mut apply = |rows: &Rows, strategy, step| {
         let plan = plan_table(&schema, &schema, strategy, ExtraColumns::Refuse).unwrap();
         let mut tally = Tally::new(usize::MAX);
         for from in (0..rows.len()).step_by(step) {
             let range = from..(from + step).min(rows.len());
-            writer.apply(&plan, &scope, rows, range, &mut tally).unwrap();
+            row_by_row::apply(&mut tx, &plan, rows, range, &mut tally).unwrap();
         }
         tally.outcome
     };
@@ -311,7 +308,7 @@ fn apply_entangled(
     apply(&before, Choice::Overwrite, 1);
     let outcome = apply(&after, *strategy, if at_once { usize::MAX } else { 1 });
     let sql = format!("SELECT {} FROM t ORDER BY id", columns(&sqlite, "t").join(", "));
-    let rows = writer.state().query(&sql, &[]).unwrap();
+    let rows = tx.writer.state().query(&sql, &[]).unwrap();
     (outcome, rows.iter().map(|row| format!("{row:?}")).collect())
 }
 
@@ -334,7 +331,7 @@ proptest! {
         prop_assert_eq!(told(&fast), told(&slow));
         prop_assert_eq!(world.rows("fast"), world.rows("slow"));
         let sequences = |table: &str| match case.table {
-            3 => common::rows(&world.sqlite, &format!("SELECT seq FROM sqlite_sequence WHERE name = '{table}'")),
+            3 => rows_of(&world.sqlite, &format!("SELECT seq FROM sqlite_sequence WHERE name = '{table}'")),
             _ => Vec::new(),
         };
         prop_assert_eq!(sequences("fast"), sequences("slow"));
@@ -352,167 +349,10 @@ proptest! {
     }
 }
 
-/// A constraint may be declared so that a statement that breaks it deletes the other row, leaves its own out, or rolls
-/// everything back. To an import it is a conflict like any other.
-#[test]
-fn what_a_constraint_does_on_conflict_is_not_done() {
-    for clause in ["REPLACE", "IGNORE", "ROLLBACK", "FAIL"] {
-        for trigger in ["", "CREATE TRIGGER careful AFTER INSERT ON t BEGIN SELECT 1; END;"] {
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("site.db");
-            let sqlite = rusqlite::Connection::open(&path).unwrap();
-            let sql = format!(
-                "CREATE TABLE t(id INTEGER PRIMARY KEY, u TEXT UNIQUE ON CONFLICT {clause}, n INT NOT NULL ON CONFLICT {clause} DEFAULT 7);
-                 INSERT INTO t VALUES (1, 'a', 1), (2, 'b', 2); {trigger}"
-            );
-            sqlite.execute_batch(&sql).unwrap();
-            let site = rowferry::Site::open(&path).unwrap();
-            let mut records = rowferry::Records::new(["id", "u", "n"]);
-            records.push([Value::Integer(1), "b".into(), 1.into()]);
-            records.push([Value::Integer(2), "b".into(), Value::Null]);
-            records.push([Value::Integer(3), "a".into(), 3.into()]);
-            records.push([Value::Integer(4), "d".into(), Value::Null]);
-            records.push([Value::Integer(5), "e".into(), 5.into()]);
-            let options = rowferry::TransferOptions::new().strategy(Choice::Overwrite);
-            let outcome = site.import_records("t", &records, options).unwrap().outcome;
-            let codes: Vec<&str> = outcome.failures.iter().map(|failure| failure.reason.code()).collect();
-            assert_eq!(codes, ["unique_conflict", "not_null", "unique_conflict", "not_null"], "{clause} {trigger}");
-            assert_eq!((outcome.created, outcome.total()), (1, 5), "{clause} {trigger}");
-            assert_eq!(common::rows(&sqlite, "SELECT * FROM t"), ["1|'a'|1", "2|'b'|2", "5|'e'|5"], "{clause} {trigger}");
-        }
-    }
-}
-
-/// The ends of the integers' range, where a double is called equal to an integer but is not made one.
-#[test]
-fn numbers_that_compare_equal_are_told_apart() {
-    let (least, end) = (i64::MIN as f64, i64::MAX as f64);
-    let ends = [i64::MIN, i64::MIN + 1024, i64::MAX, i64::MAX - 1023, 5].map(Value::Integer);
-    let doubles = [least, least + 1024.0, end, end - 1024.0, 5.0, -1e300, 1e300].map(Value::Real);
-    let all: Vec<Value> = ends.into_iter().chain(doubles).collect();
-    for declared in ["INT", "NUMERIC", "REAL", "", "BLOB"] {
-        for old in &all {
-            let create = ["fast", "slow"].map(|t| format!("CREATE TABLE {t}(id INTEGER PRIMARY KEY, v {declared})"));
-            let careful = "CREATE TRIGGER careful AFTER UPDATE ON slow BEGIN SELECT 1; END";
-            let fixture = common::Fixture::new(&format!("{}; {careful};", create.join(";")));
-            let records = |values: &mut dyn Iterator<Item = &Value>| {
-                let mut records = rowferry::Records::new(["id", "v"]);
-                (1i64..).zip(values).for_each(|(id, value)| records.push([id.into(), value.clone()]));
-                let [fast, slow] = ["fast", "slow"].map(|table| {
-                    let options = rowferry::TransferOptions::new().strategy(Choice::Overwrite);
-                    told(&fixture.site.import_records(table, &records, options).unwrap().outcome)
-                });
-                assert_eq!(fast, slow, "{declared:?} {old:?}");
-                assert_eq!(fixture.rows("SELECT * FROM fast"), fixture.rows("SELECT * FROM slow"), "{declared:?} {old:?}");
-            };
-            // Some more, so that there are statements of many rows.
-            records(&mut std::iter::repeat_n(old, 30 + all.len()));
-            records(&mut all.iter().chain(std::iter::repeat_n(&all[0], 30)));
-        }
-    }
-}
-
-/// New records go many into one statement, which one without its parent undoes: the others come in all the same.
-#[test]
-fn a_missing_parent_takes_no_other_record_down() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("site.db");
-    let sqlite = rusqlite::Connection::open(&path).unwrap();
-    let sql = "CREATE TABLE p(id INTEGER PRIMARY KEY); INSERT INTO p VALUES (1);
-               CREATE TABLE t(id INTEGER PRIMARY KEY, u TEXT UNIQUE, p INT REFERENCES p(id));
-               CREATE TABLE only_key(id INTEGER PRIMARY KEY, u TEXT, p INT REFERENCES p(id));";
-    sqlite.execute_batch(sql).unwrap();
-    let site = rowferry::Site::open(&path).unwrap();
-    for table in ["t", "only_key"] {
-        let mut records = rowferry::Records::new(["id", "u", "p"]);
-        (1..=1_000).for_each(|id| {
-            records.push([Value::Integer(id), format!("u{id}").into(), (if id % 450 == 0 { 2 } else { 1 }).into()])
-        });
-        let outcome = site.import_records(table, &records, rowferry::TransferOptions::new()).unwrap().outcome;
-        let failed: Vec<_> = outcome.failures.iter().map(|f| (f.key.clone(), f.reason.code(), f.column.clone())).collect();
-        let of = |id: i64| (vec![Value::Integer(id)], "foreign_key", Some("p".to_owned()));
-        assert_eq!(failed, [of(450), of(900)]);
-        assert_eq!((outcome.created, outcome.total()), (998, 1_000));
-    }
-}
-
-/// A function that fails in an index, a CHECK or a generated column refuses one record, wherever that comes in a statement.
-#[test]
-fn a_function_that_fails_takes_no_other_record_down() {
-    let mut tables = Vec::new();
-    for (key, end) in [
-        ("INTEGER PRIMARY KEY", ""),
-        ("TEXT PRIMARY KEY", ""),
-        ("TEXT PRIMARY KEY", "WITHOUT ROWID"),
-        ("TEXT NOT NULL UNIQUE", ""),
-    ] {
-        for (more, index) in [
-            ("", "CREATE INDEX i ON t(json_extract(doc, '$.a'))"),
-            ("", "CREATE UNIQUE INDEX i ON t(json_extract(doc, '$.a'))"),
-            ("", "CREATE INDEX i ON t(n) WHERE doc ->> 'a' > 1"),
-            (", CHECK (json_extract(doc, '$.a') > -1)", ""),
-            (", g AS (json_extract(doc, '$.a')) STORED", ""),
-            (", g AS (json_extract(doc, '$.a')) VIRTUAL UNIQUE", ""),
-        ] {
-            for plain in ["", "CREATE UNIQUE INDEX u ON t(n)"] {
-                tables.push(format!("CREATE TABLE t(id {key}, doc TEXT, n INT {more}) {end}; {index}; {plain};"));
-            }
-        }
-    }
-    for (trigger, every) in [("", 1), ("CREATE TRIGGER careful AFTER INSERT ON t BEGIN SELECT 1; END;", 7)] {
-        for table in tables.iter().step_by(every) {
-            let fixture = common::Fixture::new(&format!("{table} {trigger}"));
-            let is_integer = table.contains("INTEGER PRIMARY KEY");
-            let records = |version: i64| {
-                let mut records = rowferry::Records::new(["id", "doc", "n"]);
-                for id in 1..=250 {
-                    let doc =
-                        if id % 110 == 0 { format!("{{{version}") } else { format!("{{\"a\": {}}}", id * 10 + version) };
-                    let key = if is_integer { Value::Integer(id) } else { id.to_string().into() };
-                    records.push([key, doc.into(), (id * 10 + version).into()]);
-                }
-                records
-            };
-            let malformed = [110, 220].map(|id| (vec![Value::Integer(id)], "refused", None, "malformed JSON".to_owned()));
-            for (strategy, version, expected) in [
-                (Choice::Overwrite, 0, [248, 0, 0, 0]),
-                (Choice::Overwrite, 1, [0, 248, 0, 0]),
-                (Choice::Skip, 2, [0, 0, 0, 248]),
-            ] {
-                let records = records(version);
-                let options = rowferry::TransferOptions::new().strategy(strategy);
-                let outcome = fixture.site.import_records("t", &records, options).unwrap().outcome;
-                let failed = outcome.failures.iter().map(|f| {
-                    let key = vec![f.key[0].as_str().map_or(f.key[0].clone(), |text| text.parse::<i64>().unwrap().into())];
-                    (key, f.reason.code(), f.column.clone(), f.message.clone())
-                });
-                let context = format!("{table} {trigger} {strategy} {version}");
-                assert_eq!(failed.collect::<Vec<_>>(), malformed, "{context}");
-                let counts = [outcome.created, outcome.updated, outcome.unchanged, outcome.skipped];
-                assert_eq!((counts, outcome.failed), (expected, 2), "{context}");
-                let now = format!("SELECT count(*) FROM t WHERE n % 10 = {} AND doc ->> 'a' = n", version.min(1));
-                assert_eq!(fixture.rows(&now), ["248"], "{context}");
-            }
-        }
-    }
-}
-
-/// A function that only another program has is no fault of any record.
-#[test]
-fn a_function_that_is_missing_fails_the_table() {
-    use rusqlite::functions::FunctionFlags;
-    let fixture = common::Fixture::new("CREATE TABLE t(id INTEGER PRIMARY KEY, n INT, u INT UNIQUE)");
-    let flags = FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_UTF8;
-    fixture.sqlite.create_scalar_function("theirs", 1, flags, |_| Ok(1)).unwrap();
-    for (sql, from) in [("SELECT 1", 0), ("CREATE INDEX i ON t(theirs(n))", 300)] {
-        fixture.run(sql);
-        let mut records = rowferry::Records::new(["id", "n", "u"]);
-        (from..from + 300).for_each(|id| records.push([id, id, id].map(Value::Integer)));
-        match fixture.site.import_records("t", &records, rowferry::TransferOptions::new()) {
-            Ok(report) => assert_eq!((report.outcome.created, from), (300, 0)),
-            Err(error) => {
-                assert_eq!((error.to_string().contains("unknown function: theirs()"), from), (true, 300), "{error}")
-            }
-        }
-    }
+/// The rows of a query, each as text that tells storage classes apart.
+fn rows_of(sqlite: &rusqlite::Connection, sql: &str) -> Vec<String> {
+    let mut statement = sqlite.prepare(sql).unwrap();
+    let width = statement.column_count();
+    let rows = statement.query_map([], |row| Ok((0..width).map(|at| format!("{:?}", row.get_ref(at).unwrap())).collect()));
+    rows.unwrap().map(|row| row.map(|cells: Vec<String>| cells.join("|")).unwrap()).collect()
 }

@@ -1,0 +1,152 @@
+//! References between rows: whether one is whole, and what becomes of the rows that refer to one whose values change.
+
+use super::rows::{Data, Stop, Write, default};
+use super::table::{Row, Table, Tables, order};
+use crate::domain::record::Reason;
+use crate::domain::schema::{ForeignKey, ForeignKeyAction};
+use crate::domain::value::{Value, ValueRef};
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::table::key_of;
+use crate::store::{Check, Target};
+
+/// How many rows may follow one another, each because the one before it changed.
+const DEEPEST: usize = 100;
+
+/// Whether a row of this table refers to nothing by this foreign key. Where a value is NULL it refers to nothing that must be
+/// there.
+fn is_broken(tables: &Tables, table: &Table, key: &ForeignKey, row: &[Value]) -> bool {
+    let Some(values) = table.schema.column_indexes(&key.columns).and_then(|columns| values(row, &columns)) else {
+        return false;
+    };
+    let parent = tables.get(&key.parent);
+    let found = parent.and_then(|parent| {
+        let columns = parent.schema.column_indexes(&key.parent_columns)?;
+        Some(!parent.matching(&columns, &values).is_empty())
+    });
+    found != Some(true)
+}
+
+/// The values of these columns; `None` if one is NULL.
+fn values<'r>(row: &'r [Value], columns: &[usize]) -> Option<Vec<ValueRef<'r>>> {
+    columns.iter().map(|at| row.get(*at).map(Value::as_ref).filter(|value| !value.is_null())).collect()
+}
+
+fn broken(table: &Table, key: &ForeignKey) -> Stop {
+    let message = format!("it refers to a row of {:?} that is not there", key.parent);
+    Stop::refused(Reason::ForeignKey, key.columns.first().map(String::as_str), format!("{:?}: {message}", table.schema.name))
+}
+
+impl Write<'_> {
+    /// Looks at the references of a row: at all, or at those that these columns are part of.
+    pub(super) fn check_references(&mut self, name: &str, id: u64, changed: Option<&[usize]>) -> Result<(), Stop> {
+        if self.check == Check::ByCaller {
+            return Ok(());
+        }
+        let table = self.data.tables.table(name)?;
+        let Some(row) = table.row(id) else { return Ok(()) };
+        let is_meant = |key: &&ForeignKey| {
+            let is_changed =
+                |name| table.schema.column_index(name).is_some_and(|at| changed.is_some_and(|all| all.contains(&at)));
+            changed.is_none() || key.columns.iter().any(|name| is_changed(name))
+        };
+        let mut keys = table.schema.foreign_keys.iter().filter(is_meant);
+        match keys.find(|key| is_broken(&self.data.tables, table, key, row)) {
+            None => Ok(()),
+            Some(key) if self.check == Check::Now => Err(broken(table, key)),
+            Some(_) => {
+                self.data.unchecked.insert((name.to_owned(), id));
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets the rows that refer to one that was changed follow it, as their foreign keys say.
+    pub(super) fn follow(&mut self, name: &str, (old, new): (&Row, &Row), depth: usize) -> Result<(), Stop> {
+        let table = self.data.tables.table(name)?;
+        let is_changed = |at: usize| order(old[at].as_ref(), new[at].as_ref()).is_ne();
+        // Only what is unique can be referred to.
+        let changed: Vec<usize> = (0..old.len()).filter(|at| is_changed(*at) && table.identifies(*at)).collect();
+        if self.check == Check::ByCaller || changed.is_empty() {
+            return Ok(());
+        }
+        if depth >= DEEPEST {
+            let message = format!("more than {DEEPEST} rows would have to follow one another");
+            return Err(Stop::refused(Reason::Refused, None, message));
+        }
+        let mut stay = Vec::new();
+        for (child, key, columns) in referring(&self.data.tables, table, &changed) {
+            let Some(before) = values(old, &columns) else { continue };
+            let referring = self.data.tables.table(&child)?;
+            let Some(own) = referring.schema.column_indexes(&key.columns) else { continue };
+            let ids = referring.matching(&own, &before);
+            let each = |value: &dyn Fn(usize) -> Value| own.iter().enumerate().map(|(at, own)| (*own, value(at))).collect();
+            let set: Vec<(usize, Value)> = match key.on_update {
+                ForeignKeyAction::Restrict if !ids.is_empty() => return Err(held(&child)),
+                ForeignKeyAction::NoAction | ForeignKeyAction::Restrict => {
+                    stay.push((child, key, ids));
+                    continue;
+                }
+                ForeignKeyAction::Cascade => each(&|at| new[columns[at]].clone()),
+                ForeignKeyAction::SetNull => each(&|_| Value::Null),
+                ForeignKeyAction::SetDefault => each(&|at| default(&referring.schema.columns[own[at]])),
+            };
+            ids.into_iter().try_for_each(|id| self.update(&child, id, &set, depth + 1))?;
+        }
+        for (child, key, ids) in stay {
+            let referring = self.data.tables.table(&child)?;
+            let rows = ids.into_iter().filter_map(|id| Some((id, referring.row(id)?)));
+            let broken = rows.filter(|(_, row)| is_broken(&self.data.tables, referring, &key, row));
+            let broken: Vec<u64> = broken.map(|(id, _)| id).collect();
+            match self.check {
+                Check::Now if !broken.is_empty() => return Err(held(&child)),
+                _ => self.data.unchecked.extend(broken.into_iter().map(|id| (child.clone(), id))),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn held(child: &str) -> Stop {
+    Stop::refused(Reason::ForeignKey, None, format!("rows of {child:?} refer to what the row has now"))
+}
+
+/// The foreign keys that refer to one of these columns of a table: each with the name of its own table, and where the columns
+/// that it refers to stand.
+fn referring(tables: &Tables, parent: &Table, columns: &[usize]) -> Vec<(String, ForeignKey, Vec<usize>)> {
+    let mut found = Vec::new();
+    for child in tables.iter() {
+        let keys = child.schema.foreign_keys.iter();
+        for key in keys.filter(|key| child.schema.names.same(&key.parent, &parent.schema.name)) {
+            if let Some(to) = parent.schema.column_indexes(&key.parent_columns)
+                && to.iter().any(|at| columns.contains(at))
+            {
+                found.push((child.schema.name.clone(), key.clone(), to));
+            }
+        }
+    }
+    found
+}
+
+impl Data {
+    /// An error if a row that was written without its parent still has none.
+    pub(super) fn check_all(&self) -> Result<()> {
+        for (name, id) in &self.unchecked {
+            let table = self.tables.table(name)?;
+            let Some(row) = table.row(*id) else { continue };
+            if let Some(key) = table.schema.foreign_keys.iter().find(|key| is_broken(&self.tables, table, key, row)) {
+                let message =
+                    format!("cannot commit: a row of {name:?} refers to a row of {:?} that is not there", key.parent);
+                return Err(Error::new(ErrorKind::ForeignKey, message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether rows refer to columns of a table that may change.
+    pub(super) fn depends_on_checks(&self, target: &Target<'_>) -> Result<bool> {
+        let Some(table) = self.tables.get(&target.table.name).filter(|_| target.updates) else { return Ok(false) };
+        let key = key_of(&table.schema)?.map_or(Vec::new(), |(columns, _)| columns);
+        let others: Vec<usize> = (0..table.schema.columns.len()).filter(|at| !key.contains(at)).collect();
+        Ok(!referring(&self.tables, table, &others).is_empty())
+    }
+}
