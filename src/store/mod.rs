@@ -181,28 +181,24 @@ pub trait Writer {
     fn create_table(&mut self, table: &NewTable<'_>) -> Result<Vec<String>>;
 
     /// A page of a table as this transaction sees it: see [`Snapshot::page`].
-    fn page(
-        &mut self,
-        table: &TableSchema,
-        after: Option<&Cursor>,
-        bounds: PageBounds,
-        rows: &mut Rows,
-    ) -> Result<PageEnd>;
+    fn page(&mut self, table: &TableSchema, after: Option<&Cursor>, bounds: PageBounds, rows: &mut Rows) -> Result<PageEnd>;
 
     /// What the columns of the local table make of the records of `range`: local rows with the values as they will be stored, and
     /// each value that a column cannot hold as it is
     /// ([`ValueWouldChange`](crate::Reason::ValueWouldChange), [`ValueOutOfRange`](crate::Reason::ValueOutOfRange),
     /// [`WrongType`](crate::Reason::WrongType)). A column may store a number in its own class for numbers, and changes nothing
-    /// else. `rows` have the incoming columns of the plan; `fitted` is cleared first.
+    /// else. NULL fits every column: whether one takes it is found when it is written. `rows` have the incoming columns of
+    /// the plan; `fitted` is cleared first.
     fn fit(&mut self, plan: &TablePlan, rows: &Rows, range: Range<usize>, fitted: &mut Fitted) -> Result<()>;
 
     /// Looks up one row for each of the rows of `range`, by values that are compared as the database compares them. `found` is
     /// cleared first. A row that lacks one of the values, or has NULL among them, finds nothing. So does any row where the table
-    /// or one of the columns does not exist.
+    /// or one of the columns does not exist. Where several rows have the values, any one of them is found.
     fn lookup(&mut self, lookup: &Lookup<'_>, rows: &Rows, range: Range<usize>, found: &mut Found) -> Result<()>;
 
     /// Writes the local rows of `range` in their order, each on its own: one that is refused leaves nothing behind and takes no
-    /// other with it. Adds to `refused` which were, and why. No other row is ever replaced or deleted to make room for one, and
+    /// other with it. Adds to `refused` which were, and why. A row of which nothing came without an error is refused as well:
+    /// a trigger left it out, or there was none to update. No other row is ever replaced or deleted to make room for one, and
     /// triggers run as for any statement.
     fn write(
         &mut self,
@@ -217,6 +213,11 @@ pub trait Writer {
     /// [`decide`](crate::plan::decide::decide) and [`Writer::write`] would one by one, and counts them. Gives how many that
     /// were: the caller takes care of the next record itself. The plan's identity is a key, and it appends nothing.
     ///
+    /// One by one a record fails if it lacks a part of its key or has NULL there, and then if a value does not fit. Only under
+    /// [`Skip`](crate::Strategy::Skip) it is enough that the key fits where its row is there: the record is skipped. What is
+    /// left is written before the next record is looked at. So a record may meet what those before it wrote, and may not refer
+    /// to what only those after it write.
+    ///
     /// A store without a faster way than one by one leaves it at this.
     fn apply_bulk(&mut self, plan: &TablePlan, rows: &Rows, range: Range<usize>, tally: &mut Tally) -> Result<usize> {
         let _ = (plan, rows, range, tally);
@@ -226,8 +227,9 @@ pub trait Writer {
     /// The largest integer that a column has, or that the database ever gave to it, if it remembers that. At least 0.
     fn last_integer(&mut self, table: &TableSchema, column: usize) -> Result<i64>;
 
-    /// Says when references are checked from now on, until this is called again or the transaction ends. At first it is
-    /// [`Check::Now`]. Gives whether the store can do that for rows that are written to these tables; if not, nothing has changed.
+    /// Says when references are checked from now on, until this is called again or the transaction ends;
+    /// [`Writer::rollback_to`] does not undo it. At first it is [`Check::Now`]. Gives whether the store can do that for rows
+    /// that are written to these tables; if not, nothing has changed. Only [`Check::ByCaller`] may be more than it can do.
     /// Back to [`Check::Now`] it goes only when all references that this transaction wrote are whole: a store may not find later
     /// what was broken then.
     fn check_references(&mut self, when: Check, tables: &[Target<'_>]) -> Result<bool>;
@@ -267,11 +269,11 @@ pub struct NewTable<'t> {
 pub struct Lookup<'l> {
     /// The table that is looked in, by its name.
     pub table: &'l str,
-    /// The names of the columns whose values are given.
+    /// The names of the columns whose values are given, at least one.
     pub columns: &'l [&'l str],
     /// Where the values are: the positions of their cells in the rows that are given, one for each of `columns`.
     pub cells: &'l [usize],
-    /// The names of the columns that are read.
+    /// The names of the columns that are read; without any, only whether there is such a row is found.
     pub read: &'l [&'l str],
 }
 
@@ -349,7 +351,7 @@ pub struct Misfit {
 pub enum Change<'c> {
     /// Adds rows. A column that a row lacks takes its default.
     Insert,
-    /// Changes rows that are there.
+    /// Changes rows that are there. The rows that are given lack none of these columns.
     Update {
         /// The positions of the columns that find the row.
         key: &'c [usize],
@@ -361,7 +363,7 @@ pub enum Change<'c> {
 /// A row that was refused.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refused {
-    /// The row's position among those that were given.
+    /// The row's position among all that were given, not only those of the range.
     pub row: usize,
     /// Why.
     pub reason: Reason,

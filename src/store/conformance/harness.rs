@@ -1,7 +1,7 @@
 //! What the cases share: tables described in a line, records, and a look at what became of them.
 
 pub(crate) use super::one_by_one::{apply_each, apply_one_by_one};
-use crate::domain::record::{Failure, Outcome, Reason, Tally};
+use crate::domain::record::{Outcome, Reason, Tally};
 use crate::domain::schema::{Column, ForeignKey, LogicalType, TableSchema, UniqueKind, UniqueSet};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value, ValueRef};
@@ -218,20 +218,6 @@ pub(crate) fn expect_counts(outcome: &Outcome, expected: Counts) {
     let (created, updated, unchanged, skipped, failed) = (*created, *updated, *unchanged, *skipped, *failed);
     let found = Counts { created, updated, unchanged, skipped, failed };
     assert!(found == expected, "the records count as {found:?} instead of {expected:?}; failures: {failures:?}");
-}
-
-/// Looks for the failure of the record with this key.
-#[track_caller]
-pub(crate) fn expect_failure(outcome: &Outcome, key: &[Value], reason: Reason, column: Option<&str>) {
-    let failure = outcome.failures.iter().find(|failure| failure.key == key);
-    let Some(Failure { reason: found, column: at_fault, message, .. }) = failure else {
-        panic!("no failure has the key {key:?}: {:?}", outcome.failures);
-    };
-    assert!(*found == reason, "the record {key:?} failed for {found:?} ({message}) instead of {reason:?}");
-    assert!(!message.is_empty(), "the failure of the record {key:?} says nothing");
-    if let (Some(found), Some(column)) = (at_fault, column) {
-        assert!(found == column, "the record {key:?} failed for its column {found:?} instead of {column:?}");
-    }
 }
 
 /// All rows of a table, in the order of its pages.

@@ -173,7 +173,7 @@ cases! {
         keys_that_look_alike,
         values_of_every_kind,
         rows_that_refer_to_their_own_table,
-        rows_that_follow_others_of_their_table,
+        rows_whose_parents_change,
         columns_that_are_not_the_local_ones,
     }
     integers {
@@ -188,6 +188,7 @@ cases! {
         at_the_commit_parents_may_come_late,
         at_the_commit_what_refers_to_nothing_is_an_error,
         at_the_commit_what_was_undone_counts_no_more,
+        a_savepoint_has_no_part_in_when,
         checks_at_the_commit_end,
         what_the_caller_checks_the_store_does_not,
         checks_by_the_caller_end,

@@ -87,7 +87,7 @@ pub(super) fn skipped_rows_are_left_out(store: &dyn Store) {
         }
     }
     let far = snapshot.page(&users, None, u64::MAX, ALL, &mut page).must("skip more rows than there are");
-    assert!(page.is_empty() && far.cursor.is_none() && !far.more, "there are rows behind all others");
+    assert!(page.is_empty() && far.cursor.is_none() && !far.more, "there are rows after the last one");
 }
 
 pub(super) fn a_page_ends_at_its_bytes(store: &dyn Store) {
@@ -120,7 +120,7 @@ pub(super) fn a_cursor_works_in_a_later_snapshot(store: &dyn Store) {
     assert_eq!(integers(&owned(&page), 0), [10, 20], "the first page");
     fill(store, &users, &rows([5, 15, 25, 45].map(|id| [v(id)])));
     let end = look(store).page(&users, end.cursor.as_ref(), 0, ALL, &mut page).must("read a page");
-    assert_eq!(integers(&owned(&page), 0), [25, 30, 40, 45], "the rows behind 20, of which one is new");
+    assert_eq!(integers(&owned(&page), 0), [25, 30, 40, 45], "the rows after 20, of which one is new");
     assert!(!end.more, "the last page says that there are more rows");
 }
 
@@ -137,7 +137,7 @@ pub(super) fn rows_without_a_key_come_each_once(store: &dyn Store) {
     }
     let mut page = Rows::default();
     snapshot.page(&log, None, 4, ALL, &mut page).must("read a page");
-    assert!(are_same(&owned(&page), &expected[4..]), "behind four skipped rows come {page:?}");
+    assert!(are_same(&owned(&page), &expected[4..]), "after four skipped rows come {page:?}");
 }
 
 pub(super) fn rows_with_null_in_their_key_come_first(store: &dyn Store) {
@@ -156,7 +156,7 @@ pub(super) fn rows_with_null_in_their_key_come_first(store: &dyn Store) {
     for skip in 0..6 {
         let mut page = Rows::default();
         snapshot.page(&pairs, None, skip, ALL, &mut page).must("read a page");
-        assert_eq!(page.len() as u64, 5_u64.saturating_sub(skip), "rows behind {skip} skipped ones");
+        assert_eq!(page.len() as u64, 5_u64.saturating_sub(skip), "rows after {skip} skipped ones");
     }
 }
 

@@ -136,11 +136,37 @@ pub(super) fn at_the_commit_what_was_undone_counts_no_more(store: &dyn Store) {
         put(writer, parent, [v(5)]);
         put(writer, child, [v(2), v(6)]);
         writer.rollback_to()?;
-        check(writer, Check::AtCommit, &tables);
         put(writer, parent, [v(5)]);
         Ok(())
     });
     expect_rows(store, child, &rows([[v(1), v(5)]]));
+}
+
+pub(super) fn a_savepoint_has_no_part_in_when(store: &dyn Store) {
+    let tables = family(store);
+    let [parent, child] = &tables;
+    write(store, |writer| {
+        writer.savepoint()?;
+        check(writer, Check::AtCommit, &tables);
+        put(writer, child, [v(1), v(1)]);
+        writer.rollback_to()?;
+        put(writer, child, [v(2), v(2)]);
+        put(writer, parent, [v(2)]);
+        writer.savepoint()?;
+        check(writer, Check::Now, &tables);
+        expect_checked(writer, child);
+        writer.rollback_to()?;
+        expect_checked(writer, child);
+        if check_here(writer, &tables) {
+            writer.savepoint()?;
+            writer.rollback_to()?;
+            put(writer, child, [v(3), v(3)]);
+            put(writer, parent, [v(3)]);
+        }
+        Ok(())
+    });
+    let ids = integers(&contents(store, child), 0);
+    assert!(ids.starts_with(&[2]) && ids.len() <= 2, "the rows {ids:?} are there");
 }
 
 pub(super) fn checks_at_the_commit_end(store: &dyn Store) {

@@ -69,6 +69,8 @@ pub(super) fn an_update_sets_only_what_it_is_told(store: &dyn Store) {
     let refused = put(store, &users, UPDATE_NAME, &rows([[v(2), v(99), v("new")], [v(3), ABSENT, v("new")]]), 0..2);
     expect_refused(&refused, &[]);
     expect_rows(store, &users, &rows([[v(1), v(1), v("a")], [v(2), v(2), v("new")], [v(3), NULL, v("new")]]));
+    // A row that is already so is no row that was not found.
+    expect_refused(&put(store, &users, UPDATE_NAME, &rows([[v(2), ABSENT, v("new")]]), 0..1), &[]);
     // Among the columns that are set may be those that find the row.
     let all = Change::Update { key: &[0], set: &[2, 0, 1] };
     expect_refused(&put(store, &users, all, &rows([[v(1), NULL, v("last")]]), 0..1), &[]);

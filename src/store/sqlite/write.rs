@@ -44,7 +44,8 @@ pub(super) struct SqliteWriter {
     file: Arc<DatabaseFile>,
     open: bool,
     has_savepoint: bool,
-    check: Check,
+    /// When references are checked.
+    pub(super) check: Check,
 }
 
 impl SqliteWriter {
@@ -209,6 +210,7 @@ impl Writer for SqliteWriter {
                 }
             }
         }
+        self.bulk.clear();
         self.check = when;
         set_check(&self.connection.sqlite, when)?;
         Ok(true)

@@ -14,7 +14,9 @@ use super::write::SqliteWriter;
 use crate::domain::record::Tally;
 use crate::domain::value::{Cell, Rows, ValueRef};
 use crate::error::Result;
+use crate::plan::order::refers_to_itself;
 use crate::plan::{Identity, TablePlan};
+use crate::store::Check;
 
 pub(super) mod bind;
 mod skip_unchanged;
@@ -72,6 +74,9 @@ pub(super) struct Shape {
     any_text: bool,
     /// Whether something of the host's runs when a row is written: then none is written here.
     has_triggers: bool,
+    /// Whether it shows when one statement writes several records: a row may refer to one that the same statement adds after it,
+    /// which is found only when the statement ends.
+    order_shows: bool,
     /// What may be found unchanged before any row is written.
     extent: Extent,
     statements: Statements,
@@ -114,6 +119,7 @@ impl Shape {
             columns,
             any_text: writer.any_text,
             has_triggers,
+            order_shows: writer.check == Check::Now && refers_to_itself(&plan.table),
             extent: if others_change { Extent::First } else { Extent::All },
             statements: Statements::default(),
         };

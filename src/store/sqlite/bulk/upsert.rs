@@ -74,7 +74,7 @@ struct Done {
 
 impl Statements {
     pub(super) fn new(shape: &Shape, key: &[usize]) -> Self {
-        let most = match stops_cleanly(shape) {
+        let most = match stops_cleanly(shape) && !shape.order_shows {
             true => PARAMETERS / shape.columns.len().max(1),
             false => 1,
         };
