@@ -90,7 +90,8 @@ impl Write<'_> {
                 ForeignKeyAction::SetNull => each(&|_| Value::Null),
                 ForeignKeyAction::SetDefault => each(&|at| default(&referring.schema.columns[own[at]])),
             };
-            ids.into_iter().try_for_each(|id| self.update(&child, id, &set, depth + 1))?;
+            let mut each = ids.into_iter().map(|id| self.update(&child, id, &set, depth + 1));
+            each.try_for_each(|done| done.map_err(Stop::of_follower))?;
         }
         for (child, key, ids) in stay {
             let referring = self.data.tables.table(&child)?;
@@ -222,7 +223,7 @@ mod tests {
         let before = [&parent, &child, &follower].map(|table| seen(&mut *writer, table));
         // The follower follows; then the picky one's default is taken.
         let refused = rename(&mut *writer, &parent, 1, "b");
-        assert_eq!(refused[0].reason, Reason::UniqueConflict);
+        assert_eq!((refused[0].reason, &refused[0].column), (Reason::UniqueConflict, &None));
         assert_eq!([&parent, &child, &follower].map(|table| seen(&mut *writer, table)), before);
         assert!(rename(&mut *writer, &parent, 1, "a").is_empty(), "the same value is no change");
     }
