@@ -129,6 +129,7 @@ pub use domain::connection::{
     Policy,
 };
 pub use domain::event::{Event, EventFilter, EventKind};
+pub use domain::names::NameRules;
 pub use domain::record::{Failure, Outcome, Reason};
 pub use domain::remote::{DeliveryOutcome, RegisterOutcome, RemoteStatus, Told};
 pub use domain::schema;

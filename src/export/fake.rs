@@ -36,7 +36,7 @@ impl Store for FakeStore {
     }
 
     fn names(&self) -> NameRules {
-        NameRules::default()
+        NameRules::IgnoreAsciiCase
     }
 
     fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
@@ -74,7 +74,7 @@ impl Snapshot for FakeSnapshot {
     }
 
     fn schema(&mut self, table: &str) -> Result<Option<TableSchema>> {
-        let found = self.tables.iter().find(|(schema, _)| schema.name.eq_ignore_ascii_case(table));
+        let found = self.tables.iter().find(|(schema, _)| schema.names.same(&schema.name, table));
         Ok(found.map(|(schema, _)| schema.clone()))
     }
 

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::names::NameRules;
 
 fn column(name: &str, logical: LogicalType) -> Column {
     Column { name: name.into(), logical, nullable: true, ..Column::default() }
@@ -172,8 +173,8 @@ fn tables() -> impl Strategy<Value = TableSchema> {
                 autoincrement: flags[2],
                 rowid_alias: flags[3],
                 // Matters of each store: they are not told.
+                names: NameRules::default(),
                 deferred: false,
-                names: Default::default(),
             },
         )
     })
