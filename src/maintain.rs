@@ -2,8 +2,8 @@
 
 use time::{Duration, OffsetDateTime};
 
-#[cfg(feature = "client")]
 use crate::cancel::Patience;
+#[cfg(feature = "client")]
 use crate::client::ConnectOptions;
 use crate::error::{Error, Result};
 use crate::import::Import;
