@@ -7,10 +7,10 @@ use super::orphans::Written;
 use super::transaction::Transaction;
 use super::{NullKeys, multiset, route};
 use crate::cancel::Patience;
-use crate::domain::record::Outcome;
+use crate::domain::record::{Outcome, Reason};
 use crate::domain::schema::TableSchema;
 use crate::domain::strategy::Strategy;
-use crate::domain::value::Rows;
+use crate::domain::value::{Rows, Value};
 use crate::error::Result;
 use crate::limits::Limits;
 use crate::plan::table::link_appends;
@@ -106,4 +106,15 @@ fn count(tx: &mut Transaction, table: &TableSchema) -> usize {
     let mut rows = Rows::default();
     tx.writer.page(table, None, ALL, &mut rows).must("read a page");
     rows.len()
+}
+
+/// Looks for the failure of the record with this key.
+#[track_caller]
+fn expect_failure(outcome: &Outcome, key: &[Value], reason: Reason, column: Option<&str>) {
+    let failure = outcome.failures.iter().find(|failure| failure.key == key);
+    let failure = failure.unwrap_or_else(|| panic!("no failure has the key {key:?}: {:?}", outcome.failures));
+    let (found, message) = (failure.reason, &failure.message);
+    assert!(found == reason, "the record {key:?} failed for {found:?} ({message}) instead of {reason:?}");
+    assert!(!message.is_empty(), "the failure of the record {key:?} says nothing");
+    assert_eq!(failure.column.as_deref(), column, "the column at fault for the record {key:?}: {message}");
 }

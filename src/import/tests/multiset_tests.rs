@@ -3,8 +3,7 @@
 use super::*;
 use crate::domain::value::ValueRef;
 use crate::import::runs;
-use crate::domain::record::{Reason, Tally};
-use crate::domain::schema::TableSchema;
+use crate::domain::record::Tally;
 
 on_each_store!(
     as_many_equal_rows_as_the_sender_has,
