@@ -1,6 +1,6 @@
 //! What the cases share: tables described in a line, records, and a look at what became of them.
 
-pub(super) use super::one_by_one::{apply_each, apply_one_by_one};
+pub(crate) use super::one_by_one::{apply_each, apply_one_by_one};
 use crate::domain::record::{Outcome, Reason, Tally};
 use crate::domain::schema::{Column, ForeignKey, LogicalType, TableSchema, UniqueKind, UniqueSet};
 use crate::domain::strategy::Strategy;
@@ -11,24 +11,24 @@ use crate::plan::{Identity, TablePlan};
 use crate::store::{Change, NewTable, PageBounds, Refused, Snapshot, Store, Writer};
 
 /// More rows and bytes than any case has.
-pub(super) const ALL: PageBounds = PageBounds { rows: 100_000, bytes: 1 << 30 };
+pub(crate) const ALL: PageBounds = PageBounds { rows: 100_000, bytes: 1 << 30 };
 
 /// A value of a record, or none.
-pub(super) type Cell = Option<Value>;
+pub(crate) type Cell = Option<Value>;
 
 /// NULL in a record.
-pub(super) const NULL: Cell = Some(Value::Null);
+pub(crate) const NULL: Cell = Some(Value::Null);
 
 /// A column that a record does not have.
-pub(super) const ABSENT: Cell = None;
+pub(crate) const ABSENT: Cell = None;
 
 /// A value in a record.
-pub(super) fn v(value: impl Into<Value>) -> Cell {
+pub(crate) fn v(value: impl Into<Value>) -> Cell {
     Some(value.into())
 }
 
 /// Unwraps with a sentence.
-pub(super) trait Must<T> {
+pub(crate) trait Must<T> {
     /// The value, or a panic that says what could not be done.
     fn must(self, doing: &str) -> T;
 }
@@ -40,7 +40,7 @@ impl<T> Must<T> for Result<T> {
     }
 }
 
-pub(super) fn rows<const N: usize>(records: impl IntoIterator<Item = [Cell; N]>) -> Rows {
+pub(crate) fn rows<const N: usize>(records: impl IntoIterator<Item = [Cell; N]>) -> Rows {
     let mut rows = Rows::new(N);
     for record in records {
         rows.start_row();
@@ -58,7 +58,7 @@ fn names(text: &str) -> Vec<String> {
 }
 
 /// A table as a sender describes it. `columns` is `id integer!, mail text`: names and what they mean, `!` for NOT NULL.
-pub(super) fn table(name: &str, columns: &str, key: &str) -> TableSchema {
+pub(crate) fn table(name: &str, columns: &str, key: &str) -> TableSchema {
     let column = |text: &str| {
         let (name, meaning) = text.trim().rsplit_once(' ').expect("a column has a name and a type");
         let logical = match meaning.trim_end_matches('!') {
@@ -81,7 +81,7 @@ pub(super) fn table(name: &str, columns: &str, key: &str) -> TableSchema {
 }
 
 /// Adds to the description of a table.
-pub(super) trait Describe {
+pub(crate) trait Describe {
     fn with_unique(self, columns: &str) -> Self;
     fn with_parent(self, columns: &str, parent: &str, parent_columns: &str) -> Self;
 }
@@ -101,7 +101,7 @@ impl Describe for TableSchema {
 
 /// Makes tables in this transaction, which may refer to each other.
 #[track_caller]
-pub(super) fn make(writer: &mut dyn Writer, tables: &[TableSchema]) -> Result<()> {
+pub(crate) fn make(writer: &mut dyn Writer, tables: &[TableSchema]) -> Result<()> {
     let parents = |name: &str| tables.iter().find(|table| table.name == name).cloned();
     for schema in tables {
         let notes = writer.create_table(&NewTable { schema, exact: false, parents: &parents })?;
@@ -112,14 +112,14 @@ pub(super) fn make(writer: &mut dyn Writer, tables: &[TableSchema]) -> Result<()
 
 /// Makes tables, and gives them as the store describes them.
 #[track_caller]
-pub(super) fn create<const N: usize>(store: &dyn Store, tables: [TableSchema; N]) -> [TableSchema; N] {
+pub(crate) fn create<const N: usize>(store: &dyn Store, tables: [TableSchema; N]) -> [TableSchema; N] {
     write(store, |writer| make(writer, &tables));
     tables.map(|table| schema(store, &table.name))
 }
 
 /// Makes a table whose key, if the store has such keys, may hold NULL; `None` if it has none.
 #[track_caller]
-pub(super) fn create_nullable(store: &dyn Store, mut table: TableSchema) -> Option<TableSchema> {
+pub(crate) fn create_nullable(store: &dyn Store, mut table: TableSchema) -> Option<TableSchema> {
     for column in &mut table.columns {
         column.declared_type = if column.logical == LogicalType::Integer { "BIGINT" } else { "TEXT" }.into();
     }
@@ -130,24 +130,24 @@ pub(super) fn create_nullable(store: &dyn Store, mut table: TableSchema) -> Opti
 }
 
 #[track_caller]
-pub(super) fn schema(store: &dyn Store, table: &str) -> TableSchema {
+pub(crate) fn schema(store: &dyn Store, table: &str) -> TableSchema {
     let found = look(store).schema(table).must("read a schema");
     found.unwrap_or_else(|| panic!("the table {table:?} is not there"))
 }
 
 #[track_caller]
-pub(super) fn look(store: &dyn Store) -> Box<dyn Snapshot> {
+pub(crate) fn look(store: &dyn Store) -> Box<dyn Snapshot> {
     store.snapshot().must("take a snapshot")
 }
 
 #[track_caller]
-pub(super) fn begin(store: &dyn Store) -> Box<dyn Writer> {
+pub(crate) fn begin(store: &dyn Store) -> Box<dyn Writer> {
     store.writer().must("begin a transaction")
 }
 
 /// Runs `work` in one transaction, which is committed.
 #[track_caller]
-pub(super) fn write<T>(store: &dyn Store, work: impl FnOnce(&mut dyn Writer) -> Result<T>) -> T {
+pub(crate) fn write<T>(store: &dyn Store, work: impl FnOnce(&mut dyn Writer) -> Result<T>) -> T {
     let mut writer = begin(store);
     let done = work(&mut *writer).must("write");
     writer.commit().must("commit");
@@ -155,29 +155,29 @@ pub(super) fn write<T>(store: &dyn Store, work: impl FnOnce(&mut dyn Writer) -> 
 }
 
 /// The plan of taking records with the columns of `table` into it.
-pub(super) fn plan(table: &TableSchema, strategy: Strategy) -> TablePlan {
+pub(crate) fn plan(table: &TableSchema, strategy: Strategy) -> TablePlan {
     plan_table(table, table, strategy, ExtraColumns::Refuse).must("plan the import of a table")
 }
 
-pub(super) fn tally() -> Tally {
+pub(crate) fn tally() -> Tally {
     Tally::new(1_000)
 }
 
 /// What becomes of records, [one by one](super::one_by_one), in a transaction of its own.
 #[track_caller]
-pub(super) fn apply(store: &dyn Store, plan: &TablePlan, rows: &Rows) -> Outcome {
+pub(crate) fn apply(store: &dyn Store, plan: &TablePlan, rows: &Rows) -> Outcome {
     write(store, |writer| apply_one_by_one(writer, plan, rows))
 }
 
 /// Puts rows into a table, all of them new.
 #[track_caller]
-pub(super) fn fill(store: &dyn Store, table: &TableSchema, rows: &Rows) {
+pub(crate) fn fill(store: &dyn Store, table: &TableSchema, rows: &Rows) {
     let outcome = apply(store, &plan(table, Strategy::Skip), rows);
     expect_counts(&outcome, Counts { created: rows.len() as u64, ..NONE });
 }
 
 /// Adds local rows, and gives which of them were refused.
-pub(super) fn add(writer: &mut dyn Writer, table: &TableSchema, rows: &Rows) -> Result<Vec<Refused>> {
+pub(crate) fn add(writer: &mut dyn Writer, table: &TableSchema, rows: &Rows) -> Result<Vec<Refused>> {
     let mut refused = Vec::new();
     writer.write(table, Change::Insert, rows, 0..rows.len(), &mut refused)?;
     Ok(refused)
@@ -185,7 +185,7 @@ pub(super) fn add(writer: &mut dyn Writer, table: &TableSchema, rows: &Rows) -> 
 
 /// Looks whether just these rows were refused, for these reasons.
 #[track_caller]
-pub(super) fn expect_refused(refused: &[Refused], expected: &[(usize, Reason)]) {
+pub(crate) fn expect_refused(refused: &[Refused], expected: &[(usize, Reason)]) {
     let found: Vec<_> = refused.iter().map(|refused| (refused.row, refused.reason)).collect();
     assert!(found == expected, "the rows {found:?} were refused instead of {expected:?}");
     let silent = refused.iter().find(|refused| refused.message.is_empty());
@@ -193,7 +193,7 @@ pub(super) fn expect_refused(refused: &[Refused], expected: &[(usize, Reason)]) 
 }
 
 /// All rows of a table as a transaction sees them, in the order of its pages.
-pub(super) fn rows_in(writer: &mut dyn Writer, table: &TableSchema) -> Result<Vec<Vec<Value>>> {
+pub(crate) fn rows_in(writer: &mut dyn Writer, table: &TableSchema) -> Result<Vec<Vec<Value>>> {
     let mut rows = Rows::default();
     let end = writer.page(table, None, ALL, &mut rows)?;
     assert!(!end.more, "a page without bounds leaves rows of {:?} out", table.name);
@@ -202,27 +202,42 @@ pub(super) fn rows_in(writer: &mut dyn Writer, table: &TableSchema) -> Result<Ve
 
 /// The five counts of an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub(super) created: u64,
-    pub(super) updated: u64,
-    pub(super) unchanged: u64,
-    pub(super) skipped: u64,
-    pub(super) failed: u64,
+pub(crate) struct Counts {
+    pub(crate) created: u64,
+    pub(crate) updated: u64,
+    pub(crate) unchanged: u64,
+    pub(crate) skipped: u64,
+    pub(crate) failed: u64,
 }
 
-pub(super) const NONE: Counts = Counts { created: 0, updated: 0, unchanged: 0, skipped: 0, failed: 0 };
+pub(crate) const NONE: Counts = Counts { created: 0, updated: 0, unchanged: 0, skipped: 0, failed: 0 };
 
 #[track_caller]
-pub(super) fn expect_counts(outcome: &Outcome, expected: Counts) {
+pub(crate) fn expect_counts(outcome: &Outcome, expected: Counts) {
     let Outcome { created, updated, unchanged, skipped, failed, failures } = outcome;
     let (created, updated, unchanged, skipped, failed) = (*created, *updated, *unchanged, *skipped, *failed);
     let found = Counts { created, updated, unchanged, skipped, failed };
     assert!(found == expected, "the records count as {found:?} instead of {expected:?}; failures: {failures:?}");
 }
 
+/// Looks for the failure of the record with this key.
+#[cfg(test)]
+#[track_caller]
+pub(crate) fn expect_failure(outcome: &Outcome, key: &[Value], reason: Reason, column: Option<&str>) {
+    let failure = outcome.failures.iter().find(|failure| failure.key == key);
+    let Some(crate::domain::record::Failure { reason: found, column: at_fault, message, .. }) = failure else {
+        panic!("no failure has the key {key:?}: {:?}", outcome.failures);
+    };
+    assert!(*found == reason, "the record {key:?} failed for {found:?} ({message}) instead of {reason:?}");
+    assert!(!message.is_empty(), "the failure of the record {key:?} says nothing");
+    if let (Some(found), Some(column)) = (at_fault, column) {
+        assert!(found == column, "the record {key:?} failed for its column {found:?} instead of {column:?}");
+    }
+}
+
 /// All rows of a table, in the order of its pages.
 #[track_caller]
-pub(super) fn contents(store: &dyn Store, table: &TableSchema) -> Vec<Vec<Value>> {
+pub(crate) fn contents(store: &dyn Store, table: &TableSchema) -> Vec<Vec<Value>> {
     let mut rows = Rows::default();
     let end = look(store).page(table, None, 0, ALL, &mut rows).must("read a page");
     assert!(!end.more, "a page without bounds leaves rows of {:?} out", table.name);
@@ -231,13 +246,13 @@ pub(super) fn contents(store: &dyn Store, table: &TableSchema) -> Vec<Vec<Value>
 
 /// The rows as values; no cell may be absent.
 #[track_caller]
-pub(super) fn owned(rows: &Rows) -> Vec<Vec<Value>> {
+pub(crate) fn owned(rows: &Rows) -> Vec<Vec<Value>> {
     let cell = |row, at| rows.get(row, at).map(ValueRef::to_owned).unwrap_or_else(|| panic!("a cell is absent"));
     (0..rows.len()).map(|row| (0..rows.width()).map(|at| cell(row, at)).collect()).collect()
 }
 
 /// Whether these are the same rows, in the same order, each value of the same storage class and bits.
-pub(super) fn are_same(found: &[Vec<Value>], expected: &[Vec<Value>]) -> bool {
+pub(crate) fn are_same(found: &[Vec<Value>], expected: &[Vec<Value>]) -> bool {
     let same =
         |a: &Vec<Value>, b: &Vec<Value>| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.as_ref().same(b.as_ref()));
     found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| same(a, b))
@@ -245,14 +260,14 @@ pub(super) fn are_same(found: &[Vec<Value>], expected: &[Vec<Value>]) -> bool {
 
 /// Looks whether a table holds these rows, in key order.
 #[track_caller]
-pub(super) fn expect_rows(store: &dyn Store, table: &TableSchema, expected: &Rows) {
+pub(crate) fn expect_rows(store: &dyn Store, table: &TableSchema, expected: &Rows) {
     let (found, expected) = (contents(store, table), owned(expected));
     assert!(are_same(&found, &expected), "the table {:?} holds {found:?} instead of {expected:?}", table.name);
 }
 
 /// Looks whether a table without a key holds these rows, in any order.
 #[track_caller]
-pub(super) fn expect_multiset(store: &dyn Store, table: &TableSchema, expected: &Rows) {
+pub(crate) fn expect_multiset(store: &dyn Store, table: &TableSchema, expected: &Rows) {
     let sorted = |mut rows: Vec<Vec<Value>>| {
         rows.sort_by_key(|row| format!("{row:?}"));
         rows
@@ -263,7 +278,7 @@ pub(super) fn expect_multiset(store: &dyn Store, table: &TableSchema, expected: 
 
 /// The first column of each row as an integer.
 #[track_caller]
-pub(super) fn integers(rows: &[Vec<Value>], column: usize) -> Vec<i64> {
+pub(crate) fn integers(rows: &[Vec<Value>], column: usize) -> Vec<i64> {
     let integer = |row: &Vec<Value>| row[column].as_integer().unwrap_or_else(|| panic!("{:?} is no integer", row[column]));
     rows.iter().map(integer).collect()
 }

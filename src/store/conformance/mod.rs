@@ -31,7 +31,7 @@ mod bulk;
 mod bulk_model;
 mod catalogue;
 mod fit;
-mod harness;
+pub(crate) mod harness;
 mod integers;
 mod lookup;
 mod one_by_one;

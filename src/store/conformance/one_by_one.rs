@@ -14,14 +14,14 @@ use crate::plan::{Identity, TablePlan};
 use crate::store::{Change, Fitted, Found, Lookup, Writer};
 
 /// Applies records in their order, each on its own. Where the table has no key each becomes a new row.
-pub(super) fn apply_one_by_one(writer: &mut dyn Writer, plan: &TablePlan, rows: &Rows) -> Result<Outcome> {
+pub(crate) fn apply_one_by_one(writer: &mut dyn Writer, plan: &TablePlan, rows: &Rows) -> Result<Outcome> {
     let mut tally = tally();
     apply_each(writer, plan, rows, 0..rows.len(), &mut tally)?;
     Ok(tally.outcome)
 }
 
 /// The same with the records of a range.
-pub(super) fn apply_each(
+pub(crate) fn apply_each(
     writer: &mut dyn Writer,
     plan: &TablePlan,
     rows: &Rows,
