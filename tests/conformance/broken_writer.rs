@@ -135,6 +135,13 @@ impl Writer for BrokenWriter {
                 fitted.rows = changed(&fitted.rows, |row, at| Some(fitted.rows.get(row, at).unwrap_or(ValueRef::Null)));
             }
             Fault::MisfitsSilent => fitted.misfits.clear(),
+            Fault::MisfitsAreNull => {
+                let (rows, misfits) = (&fitted.rows, &fitted.misfits);
+                let is_misfit = |row, at| misfits.iter().any(|misfit| (misfit.row, misfit.column) == (row, at));
+                let cell = |row, at| if is_misfit(row, at) { Some(ValueRef::Null) } else { rows.get(row, at) };
+                fitted.rows = changed(rows, cell);
+            }
+            Fault::OneMisfitNamed => fitted.misfits.dedup_by_key(|misfit| misfit.row),
             Fault::MisfitsCountedFromFirst => fitted.misfits.iter_mut().for_each(|misfit| misfit.row += range.start),
             _ => {}
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rowferry::Limits;
 use rowferry::store::sqlite::SqliteStore;
-use rowferry::store::{Store, conformance};
+use rowferry::store::{MemoryStore, Store, conformance};
 
 mod broken;
 mod broken_writer;
@@ -40,6 +40,11 @@ impl Files {
 fn the_sqlite_store_conforms() {
     let files = Files::new();
     conformance::run(&mut || Arc::new(files.open()));
+}
+
+#[test]
+fn the_store_in_memory_conforms() {
+    conformance::run(&mut || Arc::new(MemoryStore::new().unwrap()));
 }
 
 /// The traits can be implemented outside of the crate.
@@ -83,6 +88,8 @@ pub enum Fault {
     SnapshotMovesOn,
     AbsentIsNull,
     MisfitsSilent,
+    MisfitsAreNull,
+    OneMisfitNamed,
     MisfitsCountedFromFirst,
     LookupIgnoresColumn,
     LookupFindsNull,
@@ -130,7 +137,8 @@ const FAULTS: &[(Fault, &str)] = &[
     (Fault::CursorIgnored, "pages::a_writer_reads_what_it_wrote"),
     (Fault::SnapshotMovesOn, "snapshot::it_stays_as_it_is"),
     (Fault::AbsentIsNull, "fit::what_a_record_lacks_stays_absent"),
-    (Fault::MisfitsSilent, "fit::what_does_not_fit_is_named_and_stands_as_it_came"),
+    (Fault::MisfitsAreNull, "fit::what_does_not_fit_is_named_and_stands_as_it_came"),
+    (Fault::OneMisfitNamed, "fit::all_that_does_not_fit_is_named_in_order"),
     (Fault::MisfitsSilent, "values::nothing_is_changed_silently"),
     (Fault::MisfitsCountedFromFirst, "fit::only_the_range_is_fitted"),
     (Fault::LookupIgnoresColumn, "lookup::each_column_counts"),
