@@ -84,7 +84,7 @@ mod clock;
 pub mod domain;
 mod error;
 mod export;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, all(test, feature = "sqlite", feature = "client", feature = "server")))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod import;
