@@ -33,6 +33,9 @@ pub(crate) struct Staged {
     reported_failures: usize,
 }
 
+/// What is done with a page of staged rows: with their numbers, and that of the last row that was looked at.
+type OnPage<'w> = dyn FnMut(&mut Transaction, &Rows, &[i64], i64) -> Result<()> + 'w;
+
 /// How a group ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Finish {
@@ -107,11 +110,7 @@ impl Staged {
     }
 
     /// Gives each page of the staged rows to `work`, with their numbers and that of the last one.
-    pub(super) fn each_page(
-        &self,
-        tx: &mut Transaction,
-        work: &mut dyn FnMut(&mut Transaction, &Rows, &[i64], i64) -> Result<()>,
-    ) -> Result<()> {
+    pub(super) fn each_page(&self, tx: &mut Transaction, work: &mut OnPage<'_>) -> Result<()> {
         let (mut rows, mut numbers, mut after) = (Rows::default(), Vec::new(), 0);
         loop {
             tx.check_cancelled()?;

@@ -130,8 +130,7 @@ impl<'p> TransferOptions<'p> {
     /// Lets other writers of the local database have their turn: none waits for much longer than this for the pull's lock, if
     /// it waits as SQLite does. 100 ms is a good choice; below some 60 ms it cannot be kept. The pull takes two to three times as
     /// long. Some things are done in one transaction all the same: the rows of tables that refer to each other, to themselves or
-    /// have no key, which are applied when all are there, and a single row however large. At the end of the pull the
-    /// copies of such rows are dropped, in one transaction, too, the longer the more there are. Defaults to no such bound: a
+    /// have no key, which are applied when all are there, and a single row however large. Defaults to no such bound: a
     /// transaction then lasts up to [`Limits::commit_time`](crate::Limits::commit_time), 1 s, and a writer may wait for a few of
     /// them.
     #[must_use]
