@@ -1,4 +1,4 @@
-//! What the fuzz targets call, one function each. Only there when fuzzing.
+//! What the fuzz targets call, one function each. Only there when fuzzing, and for tests.
 //!
 //! Each reads bytes as a peer might send them. A panic is a finding, and so is an answer that contradicts itself: what was
 //! read, written and read again must be the same.
@@ -6,10 +6,12 @@
 use crate::domain::schema::{Column, LogicalType, TableSchema};
 use crate::domain::value::Rows;
 use crate::limits::Limits;
-use crate::plan::create::creatable;
+use crate::store::sqlite::creatable::creatable;
 use crate::wire::native::check;
 use crate::wire::records::{Cut, PageLimits, RecordsPage, decode_records, encode_records};
 use crate::wire::{Dialect, channel, message, schema};
+
+pub mod pull;
 
 const PAGE_LIMITS: PageLimits = PageLimits { records: 1_000, bytes: 1 << 20 };
 

@@ -38,7 +38,7 @@
 //! - [`Connections`]: permanent pairings with other sites, what each may pull, and for how long. [`Events`] says what happened
 //!   to them, [`Transfers`] what was pulled and what waits for approval.
 //! - [`Client`]: asks another site, with a session's code or a connection's token, and pulls from it:
-//!   [`Client::transfer_all`]. [`Api`] makes the calls over HTTP. [`TransferOptions`] and [`Strategy`] say what
+//!   [`Client::transfer_all`]; [`Client::link`] pulls from a site in the same process. [`Api`] makes the calls over HTTP. [`TransferOptions`] and [`Strategy`] say what
 //!   becomes of rows that are there; a [`Report`] says what became of each record.
 //! - [`Server`]: a small blocking listener. [`Handler`] and [`ChannelSession`] are the same without sockets, for a host that
 //!   has a server already.
@@ -84,7 +84,7 @@ mod clock;
 pub mod domain;
 mod error;
 mod export;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, all(test, feature = "sqlite", feature = "client", feature = "server")))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod import;
@@ -95,6 +95,8 @@ pub mod internals {
     pub use crate::wire::{Dialect, native, records};
 }
 mod limits;
+#[cfg(all(feature = "client", feature = "server"))]
+mod link;
 mod maintain;
 #[cfg(feature = "client")]
 mod net;
@@ -129,6 +131,7 @@ pub use domain::connection::{
     Policy,
 };
 pub use domain::event::{Event, EventFilter, EventKind};
+pub use domain::names::NameRules;
 pub use domain::record::{Failure, Outcome, Reason};
 pub use domain::remote::{DeliveryOutcome, RegisterOutcome, RemoteStatus, Told};
 pub use domain::schema;

@@ -53,7 +53,8 @@ fn two_programs_share_connections_and_hear_of_each_other() {
     let made = other.connections().create(new).unwrap();
     let seen = one.connections().find(&made.connection.uuid.to_string()).unwrap();
     assert_eq!(seen, made.connection);
-    assert!(seen.requires_approval("posts") && !seen.requires_approval("Users"));
+    let names = fixture.site.store().names();
+    assert!(seen.requires_approval("posts", names) && !seen.requires_approval("Users", names));
     assert!(one.connections().validate_download_password(seen.uuid, "hunter2").unwrap());
     assert!(!one.connections().validate_download_password(seen.uuid, "hunter3").unwrap());
     let event = heard.next(Duration::from_secs(60)).unwrap().unwrap();

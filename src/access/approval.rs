@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::Denial;
 use crate::domain::connection::Connection;
+use crate::domain::names::NameRules;
 use crate::domain::transfer::{Transfer, TransferStatus};
 use crate::error::{ErrorKind, Result};
 use crate::store::Sql;
@@ -29,8 +30,14 @@ pub(super) enum Standing {
 }
 
 /// How the pull of a table through a connection stands. It only reads.
-pub(super) fn standing(sql: &mut dyn Sql, now: OffsetDateTime, connection: &Connection, table: &str) -> Result<Standing> {
-    if !connection.requires_approval(table) {
+pub(super) fn standing(
+    sql: &mut dyn Sql,
+    now: OffsetDateTime,
+    connection: &Connection,
+    names: NameRules,
+    table: &str,
+) -> Result<Standing> {
+    if !connection.requires_approval(table, names) {
         return Ok(Standing::NotNeeded);
     }
     let mut newest = |statuses: &[TransferStatus]| transfers::newest(sql, connection.uuid, table, statuses);
@@ -62,13 +69,14 @@ pub(super) fn decide(
     sql: &mut dyn Sql,
     now: OffsetDateTime,
     connection: &Connection,
+    names: NameRules,
     request: &Transfer,
     waiting: Option<Uuid>,
     actor: &str,
 ) -> Result<Decided> {
     let table = request.table_name.as_str();
     let denial = |kind, transfer| Denial::new(kind).of_table(table).of_transfer(transfer);
-    let overdue = match standing(sql, now, connection, table)? {
+    let overdue = match standing(sql, now, connection, names, table)? {
         Standing::NotNeeded => return Ok(Ok(None)),
         Standing::Approved(transfer) => return Ok(Ok(Some(transfer))),
         Standing::Pending(transfer) => return Ok(Err(denial(ErrorKind::ApprovalRequired, transfer))),

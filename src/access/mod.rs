@@ -113,7 +113,7 @@ impl Access {
             passwords: Passwords::new(limits),
             refusals: Bound::new(events, remembered),
             strangers: Bound::new(events.saturating_mul(10), 1),
-            paused: PausedPulls::new(limits.paused_pulls),
+            paused: PausedPulls::new(limits.paused_pulls, site.names()),
             begun: BegunByCode::new(remembered),
         }))
     }

@@ -158,7 +158,7 @@ impl Pass {
 
     /// Whether he may see a table, as of the last look. Whether it exists is another question.
     pub(crate) fn table(&self, table: &str) -> Answer<()> {
-        match self.policy_of().map(|connection| access::table_visible(&connection.policy, table)) {
+        match self.policy_of().map(|connection| access::table_visible(&connection.policy, table, self.site().names())) {
             Some(Err(denial)) => Err(self.noted(denial)),
             _ => Ok(()),
         }
@@ -251,7 +251,7 @@ impl Pass {
             Err(denial) => return Ok(Err(denial)),
         };
         let usable = access::usable(&connection, Use::New, now, self.caller.address)
-            .and_then(|()| access::table_visible(&connection.policy, table));
+            .and_then(|()| access::table_visible(&connection.policy, table, site.names()));
         if let Err(denial) = usable {
             return Ok(Err(denial.of_table(table)));
         }
@@ -260,12 +260,12 @@ impl Pass {
         }
         let actor = actor(&connection);
         let mut request = request.clone();
-        if connection.requires_approval(table) {
+        if connection.requires_approval(table, site.names()) {
             request.requires_approval = true;
             request.status = TransferStatus::PendingApproval;
             request.approval_expires_at = Some(later(now, site.limits().approval_time));
         }
-        let approved = match approval::decide(sql, now, &connection, &request, waiting, &actor)? {
+        let approved = match approval::decide(sql, now, &connection, site.names(), &request, waiting, &actor)? {
             Ok(approved) => approved,
             Err(denial) => return Ok(Err(denial)),
         };
@@ -356,7 +356,9 @@ impl Pass {
         // Each once, however often and in which spellings it was asked for.
         let own: BTreeSet<&str> = tables.iter().map(|(_, own)| own.as_str()).collect();
         let standings = records::read(site.store_ref(), |sql| {
-            own.iter().map(|own| approval::standing(sql, now, connection, own)).collect::<crate::Result<Vec<_>>>()
+            own.iter()
+                .map(|own| approval::standing(sql, now, connection, site.names(), own))
+                .collect::<crate::Result<Vec<_>>>()
         })?;
         let (mut told, mut unasked) = (BTreeMap::new(), Vec::new());
         for (own, standing) in own.into_iter().zip(standings) {
@@ -411,14 +413,15 @@ impl Pass {
                 return Ok(Err(Denial::wait(ErrorKind::RateLimited, wait)));
             }
             let actor = actor(&connection);
-            let decided =
-                requests.iter().map(|request| match access::table_visible(&connection.policy, &request.table_name) {
+            let decided = requests.iter().map(|request| {
+                match access::table_visible(&connection.policy, &request.table_name, site.names()) {
                     Ok(()) => {
                         let waiting = self.waiting.get(&request.table_name).copied();
-                        approval::decide(sql, now, &connection, request, waiting, &actor)
+                        approval::decide(sql, now, &connection, site.names(), request, waiting, &actor)
                     }
                     Err(denial) => Ok(Err(denial)),
-                });
+                }
+            });
             decided.collect::<crate::Result<Vec<_>>>().map(Ok)
         })?;
         let decided = decided.map_err(|denial| self.noted(denial))?;

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Behind, Pull};
+use crate::domain::names::NameRules;
 use crate::export::Exporter;
 use crate::site::Site;
 
@@ -53,12 +54,18 @@ pub(crate) struct PausedPulls {
     /// Rings when one has paused.
     bell: Condvar,
     most: usize,
+    /// How the site compares names.
+    names: NameRules,
 }
 
 impl PausedPulls {
-    pub(super) fn new(most: usize) -> Self {
+    pub(super) fn new(most: usize, names: NameRules) -> Self {
         let (pulls, running, bell) = (Mutex::default(), Mutex::default(), Condvar::new());
-        PausedPulls { pulls, running, bell, most: most.max(1) }
+        PausedPulls { pulls, running, bell, most: most.max(1), names }
+    }
+
+    fn is(&self, paused: &Paused, owner: Uuid, table: &str) -> bool {
+        paused.owner == owner && self.names.same(&paused.table, table)
     }
 
     /// Takes out the pull of a table through a connection whose last call over HTTP ended right before this offset.
@@ -66,7 +73,7 @@ impl PausedPulls {
         self.end_late(site);
         let goes_on = |paused: &Paused| paused.exporter.is_some() && paused.offset == offset;
         let mut pulls = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = pulls.iter().position(|paused| paused.is(connection, table) && goes_on(paused))?;
+        let found = pulls.iter().position(|paused| self.is(paused, connection, table) && goes_on(paused))?;
         let mut paused = pulls.remove(found)?;
         drop(pulls);
         paused.pull.taken_up(offset, self.runs(connection, table));
@@ -81,14 +88,14 @@ impl PausedPulls {
         let mut pulls = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             // The one that paused last.
-            let found = pulls.iter().rposition(|paused| paused.is(owner, table) && goes_on(paused));
+            let found = pulls.iter().rposition(|paused| self.is(paused, owner, table) && goes_on(paused));
             if let Some(Paused { mut pull, .. }) = found.and_then(|found| pulls.remove(found)) {
                 drop(pulls);
                 pull.taken_up(records, self.runs(owner, table));
                 return Some(pull);
             }
             // Whoever begins has nothing to go on with. One who has something may be back before his old channel has noticed.
-            let runs = |of: Uuid, other: &str| of == owner && other.eq_ignore_ascii_case(table);
+            let runs = |of: Uuid, other: &str| of == owner && self.names.same(other, table);
             if records == 0 || Instant::now() >= until || !self.any_running(runs) {
                 return None;
             }
@@ -139,8 +146,8 @@ impl PausedPulls {
             first.filter(|_| pulls.iter().filter(|other| of(other)).count() >= most)
         };
         let of_owner = |other: &Paused| other.owner == new.owner;
-        let own =
-            first(&|other| other.is(new.owner, &new.table), ALIKE).or_else(|| first(&of_owner, self.most.div_ceil(SHARE)));
+        let own = first(&|other| self.is(other, new.owner, &new.table), ALIKE)
+            .or_else(|| first(&of_owner, self.most.div_ceil(SHARE)));
         if own.is_some() || pulls.len() < self.most {
             return own;
         }
@@ -165,11 +172,5 @@ impl PausedPulls {
         };
         self.bell.notify_all();
         drop(over);
-    }
-}
-
-impl Paused {
-    fn is(&self, owner: Uuid, table: &str) -> bool {
-        self.owner == owner && self.table.eq_ignore_ascii_case(table)
     }
 }

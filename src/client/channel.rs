@@ -1,19 +1,18 @@
-//! One joined channel over one WebSocket: a request goes out, its answer comes back, heartbeats in between.
+//! One joined channel over one connection: a request goes out, its answer comes back, heartbeats in between.
 
-use std::io;
 use std::time::{Duration, Instant};
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer};
 use serde_json::value::RawValue;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
-use tungstenite::{Bytes, Message, WebSocket};
+use tungstenite::{Bytes, Message};
 use zeroize::Zeroizing;
 
 use crate::domain::schema::TableSchema;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
-use crate::net::{Budget, Stream};
+use crate::net::Budget;
 use crate::wire::channel::{self as frames, Head};
 use crate::wire::message::{
     Answer, Ask, CODE_MISMATCH, PeerInfo, decode_reply, encode_heartbeat, encode_join, encode_request,
@@ -24,17 +23,17 @@ use crate::wire::{Dialect, excerpt};
 use super::auth::{By, Pass};
 use super::options::ConnectOptions;
 use super::refusal::{by_text, without};
+use super::transport::{INSTANT, Transport};
 
 /// How many messages are taken in one go from a connection that nobody waits on.
 const IDLE_MESSAGES: usize = 64;
-const INSTANT: Duration = Duration::from_millis(1);
 
 /// What to do about a lost connection.
 pub(super) const AGAIN: &str = "Connect again. A code works once: ask for a new one; a token works again.";
 
 /// A joined channel.
 pub(super) struct Channel {
-    socket: WebSocket<Stream>,
+    transport: Box<dyn Transport>,
     /// It may hold a code.
     topic: Zeroizing<String>,
     /// What was sent to connect, and must not come back in an error.
@@ -44,12 +43,10 @@ pub(super) struct Channel {
     last_sent: Instant,
     /// Since when a heartbeat waits for any sign of life.
     unanswered: Option<Instant>,
-    /// Whether something written still lies in the socket's buffer.
-    unflushed: bool,
 }
 
 /// Why a call has no result.
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     /// The call failed; the connection is as good as before.
     Failed(Error),
     /// The connection is lost.
@@ -89,21 +86,20 @@ impl Trouble {
     }
 }
 
-type Outcome<T> = std::result::Result<T, Trouble>;
+pub(crate) type Outcome<T> = std::result::Result<T, Trouble>;
 
 impl Channel {
     /// Enters the channel of this code or token; gives what a rowferry sender says of itself. `None` if the token is right and
     /// the topic is not: a sender of the reference system names it by a uuid that it does not tell.
     pub(super) fn join(
-        socket: WebSocket<Stream>,
+        transport: Box<dyn Transport>,
         pass: &Pass,
         options: &ConnectOptions,
         budget: &Budget,
     ) -> Result<Option<(Channel, Option<PeerInfo>)>> {
         let (topic, secrets) = (pass.topic.clone(), pass.secrets.clone());
         let (heartbeat, last_sent) = (options.heartbeat, Instant::now());
-        let mut channel =
-            Channel { socket, topic, secrets, next_ref: 1, heartbeat, last_sent, unanswered: None, unflushed: false };
+        let mut channel = Channel { transport, topic, secrets, next_ref: 1, heartbeat, last_sent, unanswered: None };
         let entered = channel.enter(options, budget);
         match entered.map_err(|trouble| channel.clean(trouble).into_error("the join"))? {
             Ok(peer) => {
@@ -233,17 +229,7 @@ impl Channel {
 
     /// Says goodbye and waits at most this long for the other site's own.
     pub(super) fn close(mut self, patience: Duration) {
-        // Whatever goes wrong here, the connection ends all the same when it is dropped.
-        let end = Instant::now() + patience.max(INSTANT);
-        self.socket.get_mut().set_until(end);
-        if self.socket.close(None).is_err() {
-            return;
-        }
-        while Instant::now() < end {
-            if self.socket.read().is_err() {
-                return;
-            }
-        }
+        self.transport.close(Instant::now() + patience.max(INSTANT));
     }
 
     /// What the other site said, without the secrets that it was sent.
@@ -302,42 +288,20 @@ impl Channel {
     /// Sends a heartbeat if one is due, and does not wait.
     pub(super) fn keep_open(&mut self) -> Outcome<()> {
         self.beat()?;
-        if self.unflushed { self.flush(Instant::now() + INSTANT) } else { Ok(()) }
+        self.transport.flush(Instant::now() + INSTANT).map(|_| ())
     }
 
     /// Whether the other site is on this machine.
     pub(super) fn is_local(&self) -> bool {
-        self.socket.get_ref().is_local()
+        self.transport.is_local()
     }
 
     fn send(&mut self, message: Message, budget: &Budget, late: &dyn Fn() -> String) -> Outcome<()> {
-        self.write(message, budget.slice(late).map_err(Trouble::Failed)?)?;
-        while self.unflushed {
-            let slice = budget.slice(late).map_err(Trouble::Failed)?;
-            self.flush(slice)?;
-        }
-        Ok(())
-    }
-
-    /// Puts a message behind what is still to be sent.
-    fn write(&mut self, message: Message, until: Instant) -> Outcome<()> {
-        self.socket.get_mut().set_until(until);
-        self.unflushed = true;
+        let until = budget.slice(late).map_err(Trouble::Failed)?;
         self.last_sent = Instant::now();
-        match self.socket.write(message) {
-            // Taken into the buffer all the same.
-            Err(error) if would_block(&error) => Ok(()),
-            Err(error) => Err(lost(error)),
-            Ok(()) => Ok(()),
-        }
-    }
-
-    fn flush(&mut self, until: Instant) -> Outcome<()> {
-        self.socket.get_mut().set_until(until);
-        match self.socket.flush() {
-            Ok(()) => self.unflushed = false,
-            Err(error) if would_block(&error) => {}
-            Err(error) => return Err(lost(error)),
+        let mut sent = self.transport.send(message, until)?;
+        while !sent {
+            sent = self.transport.flush(budget.slice(late).map_err(Trouble::Failed)?)?;
         }
         Ok(())
     }
@@ -347,7 +311,8 @@ impl Channel {
         if self.heartbeat.is_some_and(|interval| self.last_sent.elapsed() >= interval) {
             let reference = self.new_ref();
             self.unanswered.get_or_insert_with(Instant::now);
-            self.write(Message::text(encode_heartbeat(reference)), Instant::now() + INSTANT)?;
+            self.last_sent = Instant::now();
+            self.transport.send(Message::text(encode_heartbeat(reference)), Instant::now() + INSTANT)?;
         }
         Ok(())
     }
@@ -385,20 +350,12 @@ impl Channel {
 
     /// The next text or binary message, if one comes until then.
     fn receive(&mut self, until: Instant) -> Outcome<Option<Message>> {
-        if self.unflushed {
-            self.flush(Instant::now() + INSTANT)?;
-        }
-        self.socket.get_mut().set_until(until);
-        let message = match self.socket.read() {
-            Ok(message) => message,
-            Err(error) if would_block(&error) => return Ok(None),
-            Err(error) => return Err(lost(error)),
-        };
+        let Some(message) = self.transport.receive(until)? else { return Ok(None) };
         self.unanswered = None;
         match message {
             Message::Close(frame) => Err(Trouble::Closed(frame)),
             Message::Text(_) | Message::Binary(_) => Ok(Some(message)),
-            // Pings are answered below.
+            // Pings are answered where they arrive.
             _ => Ok(None),
         }
     }
@@ -465,27 +422,6 @@ fn join_refused(reason: &str) -> Error {
         _ => by_text(reason)
             .unwrap_or_else(|| Error::new(ErrorKind::Refused, format!("the other site refused the join: {reason}"))),
     }
-}
-
-fn would_block(error: &tungstenite::Error) -> bool {
-    matches!(error, tungstenite::Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock)
-}
-
-fn lost(error: tungstenite::Error) -> Trouble {
-    use tungstenite::error::{CapacityError, ProtocolError};
-    let why = format!("the connection to the other site is lost: {error}");
-    Trouble::Lost(match &error {
-        tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => return Trouble::Closed(None),
-        tungstenite::Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
-            let why = format!("the other site sent a message of {size} bytes; {max_size} are accepted");
-            Error::new(ErrorKind::TooLarge, why)
-                .with_hint("Ask for fewer records at a time, or raise the limit `message_bytes`.")
-        }
-        tungstenite::Error::Io(_) | tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
-            Error::new(ErrorKind::Disconnected, why).with_hint(AGAIN).with_source(error)
-        }
-        _ => Error::new(ErrorKind::Protocol, why).with_source(error),
-    })
 }
 
 /// A frame's payload: the page that is waited for is read at once, anything else is only found.

@@ -5,25 +5,20 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
-use tungstenite::WebSocket;
-use tungstenite::protocol::{Role, WebSocketConfig};
-use zeroize::Zeroizing;
-
-use super::auth::{Auth, Pass};
+use super::auth::Auth;
 use super::channel::{AGAIN, Channel, Trouble, described};
 use super::keeper::Keeper;
 use super::options::ConnectOptions;
-use super::reconnect::ComeBack;
-use super::upgrade::{Upgrade, upgrade};
+#[cfg(feature = "server")]
+use super::transport::Near;
+use super::transport::Way;
 use crate::cancel::{CancelToken, Patience};
 use crate::domain::record::Failure;
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
-use crate::domain::url::SiteUrl;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
-use crate::net::stream::refuse_without_tls;
-use crate::net::{Budget, Stream};
+use crate::net::Budget;
 use crate::wire::Dialect;
 use crate::wire::message::{
     APPROVALS, Answer, Approval, Ask, Capabilities, FEATURE_APPROVALS, PeerInfo, REFERENCE_PAGE_RECORDS,
@@ -49,10 +44,10 @@ pub struct Client {
     // First, so that the thread has ended before the connection does.
     keeper: Option<Keeper>,
     pub(super) shared: Arc<Shared>,
-    pub(super) url: SiteUrl,
+    pub(super) way: Way,
     pub(super) peer: Option<PeerInfo>,
-    /// How to come back when the connection is lost; `None` if there is no way.
-    pub(super) back: Option<ComeBack>,
+    /// With what to come back when the connection is lost, a token or a ticket; `None` if there is no way.
+    pub(super) back: Option<Auth>,
     pub(super) options: ConnectOptions,
 }
 
@@ -148,11 +143,7 @@ impl Client {
     /// [`ErrorKind::OutsideAllowedHours`], [`ErrorKind::PasswordRequired`], [`ErrorKind::InvalidPassword`],
     /// [`ErrorKind::RateLimited`].
     pub fn connect(url: &str, auth: Auth, options: ConnectOptions) -> Result<Client> {
-        match Client::connect_to_rowferry(url, auth, options)? {
-            Some(client) => Ok(client),
-            None => Err(Error::new(ErrorKind::Refused, "the other site takes this token over HTTP only")
-                .with_hint("It is of the reference system: ask it with `Api`, or pull with `Site::pull_from`.")),
-        }
+        Client::connect_to_rowferry(url, auth, options)?.ok_or_else(over_http_only)
     }
 
     /// [`Client::connect`]; `None` when the other site takes the token but not for a channel whose topic is not told to
@@ -161,15 +152,23 @@ impl Client {
     /// # Errors
     /// Those of [`Client::connect`].
     pub fn connect_to_rowferry(url: &str, auth: Auth, options: ConnectOptions) -> Result<Option<Client>> {
-        let url = SiteUrl::parse(url)?;
-        refuse_without_tls(&url)?;
+        Client::by(Way::to(url)?, auth, options)
+    }
+
+    /// [`Client::connect`] to a site in this process.
+    #[cfg(feature = "server")]
+    pub(crate) fn near(site: Box<dyn Near>, auth: Auth, options: ConnectOptions) -> Result<Client> {
+        Client::by(Way::Near(site), auth, options)?.ok_or_else(over_http_only)
+    }
+
+    fn by(way: Way, auth: Auth, options: ConnectOptions) -> Result<Option<Client>> {
         let pass = auth.pass()?;
         let budget = Budget::new(options.connect_timeout, &[&options.cancel]);
-        let (socket, prefix) = open(&url, &pass, &options.prefixes()?, &options, &budget)?;
+        let transport = way.open(&pass, &options, &budget)?;
         let budget = Budget::new(options.join_timeout, &[&options.cancel]);
-        let Some((channel, mut peer)) = Channel::join(socket, &pass, &options, &budget)? else { return Ok(None) };
+        let Some((channel, mut peer)) = Channel::join(transport, &pass, &options, &budget)? else { return Ok(None) };
         let ticket = peer.as_mut().and_then(|peer| peer.ticket.take());
-        let back = auth.to_come_back(ticket.as_ref()).map(|auth| ComeBack { auth, prefix });
+        let back = auth.to_come_back(ticket.as_ref());
         let shared = Arc::new(Shared {
             line: Mutex::new(Line::Open(Box::new(channel))),
             waiting: AtomicUsize::new(0),
@@ -185,7 +184,7 @@ impl Client {
             }
             None => None,
         };
-        Ok(Some(Client { keeper, shared, url, peer, back, options }))
+        Ok(Some(Client { keeper, shared, way, peer, back, options }))
     }
 
     /// Whether the connection is there, as far as is known: a connection that broke without a word is found out by the next
@@ -205,9 +204,10 @@ impl Client {
         self.peer.as_ref()
     }
 
-    /// The other site's URL in its normal form: two spellings of one address have one.
+    /// The other site's URL in its normal form: two spellings of one address have one. Of a site in this process it is `link:` and
+    /// the site's id.
     pub fn url(&self) -> String {
-        self.url.to_string()
+        self.way.to_string()
     }
 
     /// What the sender can do.
@@ -428,7 +428,7 @@ impl Drop for Client {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("url", &self.url)
+            .field("url", &self.url())
             .field("peer", &self.peer)
             .field("connected", &self.is_connected())
             .finish_non_exhaustive()
@@ -481,29 +481,7 @@ impl Shared {
     }
 }
 
-/// Opens the WebSocket, under the first prefix that is not answered with 404; gives that prefix, too. Only a 404 leads to the next
-/// one: any other refusal is meant, and a code may be spent.
-pub(super) fn open(
-    url: &SiteUrl,
-    pass: &Pass,
-    prefixes: &[String],
-    options: &ConnectOptions,
-    budget: &Budget,
-) -> Result<(WebSocket<Stream>, String)> {
-    let mut tried = Vec::new();
-    for prefix in prefixes {
-        let path = url.path(prefix, "/sync/websocket");
-        let mut stream = Stream::connect(url, options.policy, &options.tls, budget)?;
-        let target = Zeroizing::new(format!("{path}?{}", *pass.query));
-        match upgrade(&mut stream, &url.authority(), &target, pass, &options.limits, budget)? {
-            Upgrade::NotFound => tried.push(path),
-            Upgrade::Done(rest) => {
-                let bytes = Some(options.limits.message_bytes);
-                let config = WebSocketConfig::default().max_message_size(bytes).max_frame_size(bytes);
-                return Ok((WebSocket::from_partially_read(stream, rest, Role::Client, Some(config)), prefix.clone()));
-            }
-        }
-    }
-    let why = format!("{} has nothing to connect to at {}", url.authority(), tried.join(", "));
-    Err(Error::new(ErrorKind::NotFound, why).with_hint("Check the address; a path before /sync is given as the prefix."))
+fn over_http_only() -> Error {
+    Error::new(ErrorKind::Refused, "the other site takes this token over HTTP only")
+        .with_hint("It is of the reference system: ask it with `Api`, or pull with `Site::pull_from`.")
 }

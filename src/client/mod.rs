@@ -9,10 +9,17 @@ mod options;
 mod pages;
 mod reconnect;
 mod refusal;
+mod transport;
 mod upgrade;
 
 pub use api::{Api, RecordsQuery, remote_status};
 pub use auth::Auth;
 pub use connection::{Client, FetchOptions, FetchedRecords};
 pub use options::ConnectOptions;
+#[cfg(feature = "server")]
+pub(crate) use channel::{Outcome, Trouble};
 pub(crate) use pages::PageStream;
+#[cfg(feature = "server")]
+pub(crate) use transport::{Near, Transport};
+#[cfg(feature = "server")]
+pub(crate) use upgrade::Refusal;

@@ -5,18 +5,10 @@ use std::time::Duration;
 
 use super::auth::Auth;
 use super::channel::Channel;
-use super::connection::{Client, Line, open};
+use super::connection::{Client, Line};
 use crate::cancel::Patience;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::Budget;
-
-/// How to come back.
-pub(super) struct ComeBack {
-    /// A token, or the ticket that came of a code.
-    pub(super) auth: Auth,
-    /// The prefix of the path under which the site was found.
-    pub(super) prefix: String,
-}
 
 impl Client {
     /// Whether a lost connection can be made anew: with a token, or with the ticket that a rowferry site gives for a code; not
@@ -27,7 +19,7 @@ impl Client {
 
     /// With what one may come back who came by a code.
     pub(crate) fn ticket(&self) -> Option<&str> {
-        self.back.as_ref().and_then(|back| back.auth.as_ticket())
+        self.back.as_ref().and_then(|back| back.as_ticket())
     }
 
     /// Makes the connection anew, unless it is there. It must be to the same site.
@@ -67,18 +59,18 @@ impl Client {
         Ok(())
     }
 
-    fn connect_again(&self, back: &ComeBack, patience: &Patience) -> Result<Channel> {
+    fn connect_again(&self, back: &Auth, patience: &Patience) -> Result<Channel> {
         let options = &self.options;
         let cancel = [&options.cancel, &self.shared.closing, &patience.cancel];
-        let pass = back.auth.pass()?;
+        let pass = back.pass()?;
         let budget = Budget::new(patience.within(options.connect_timeout), &cancel);
-        let (socket, _) = open(&self.url, &pass, std::slice::from_ref(&back.prefix), options, &budget)?;
+        let transport = self.way.open(&pass, options, &budget)?;
         let budget = Budget::new(patience.within(options.join_timeout), &cancel);
-        let joined = Channel::join(socket, &pass, options, &budget)?;
+        let joined = Channel::join(transport, &pass, options, &budget)?;
         let site = self.peer().map(|peer| peer.site);
         match joined {
             Some((channel, peer)) if peer.as_ref().map(|peer| peer.site) == site => Ok(channel),
-            _ => Err(Error::new(ErrorKind::Protocol, format!("at {} there is another site now", self.url))
+            _ => Err(Error::new(ErrorKind::Protocol, format!("at {} there is another site now", self.way))
                 .with_hint("Pull again from the site that is meant.")),
         }
     }

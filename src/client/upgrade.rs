@@ -68,8 +68,7 @@ pub(super) fn upgrade(
         StatusCode::NOT_FOUND => Ok(Upgrade::NotFound),
         _ => {
             let text = refusal_text(stream, rest, head.body_bytes, budget);
-            let text = excerpt(&without(&text, pass.secrets.iter().map(|secret| secret.as_str())));
-            Err(head.refusal(&text, pass.by))
+            Err(Refusal { status: head.status, text, retry_after: head.retry_after }.into_error(pass))
         }
     }
 }
@@ -128,9 +127,22 @@ impl Head {
                 .with_hint("A proxy in between may not let WebSockets through.")),
         }
     }
+}
 
-    /// The error that a refusal is: by its text where that is known, else by its status.
-    fn refusal(&self, text: &str, by: By) -> Error {
+/// An answer that refuses the upgrade.
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    /// Its body.
+    pub(crate) text: String,
+    /// The header of this name.
+    pub(crate) retry_after: Option<String>,
+}
+
+impl Refusal {
+    /// The error that it is: by its text where that is known, else by its status.
+    pub(super) fn into_error(self, pass: &Pass) -> Error {
+        let by = pass.by;
+        let text = &excerpt(&without(&self.text, pass.secrets.iter().map(|secret| secret.as_str())));
         if matches!(self.status.as_u16(), 400..=428 | 430..=599)
             && let Some(error) = by_text(text)
         {
@@ -248,6 +260,7 @@ fn write_all(stream: &mut Stream, mut bytes: &[u8], budget: &Budget) -> Result<(
 
 #[cfg(test)]
 mod tests {
+    use super::super::auth::Auth;
     use super::*;
 
     fn head(text: &str) -> Head {
@@ -270,9 +283,12 @@ mod tests {
 
     #[test]
     fn refusals_by_their_texts() {
-        let refused =
-            |status: u16, text: &str, by| head(&format!("HTTP/1.1 {status} X\r\nretry-after: 30\r\n\r\n")).refusal(text, by);
-        let kind = |status, text| refused(status, text, By::Code).kind();
+        let refused = |status: u16, text: &str, auth: &Auth| {
+            let Head { status, retry_after, .. } = head(&format!("HTTP/1.1 {status} X\r\nretry-after: 30\r\n\r\n"));
+            Refusal { status, text: text.to_owned(), retry_after }.into_error(&auth.pass().unwrap())
+        };
+        let (code, token) = (Auth::code("A7X9K2M4"), Auth::token("t"));
+        let kind = |status, text| refused(status, text, &code).kind();
         assert_eq!(kind(403, "Invalid code"), ErrorKind::InvalidCode);
         assert_eq!(kind(403, "Code already used"), ErrorKind::CodeUsed);
         assert_eq!(kind(403, "Module disabled"), ErrorKind::Disabled);
@@ -281,12 +297,12 @@ mod tests {
         assert_eq!(kind(503, ""), ErrorKind::Unreachable);
         assert_eq!((kind(502, ""), kind(504, "x")), (ErrorKind::Unreachable, ErrorKind::Unreachable));
         assert_eq!(kind(301, ""), ErrorKind::Refused);
-        let error = refused(403, "Invalid code", By::Ticket);
+        let error = refused(403, "Invalid code", &Auth::ticket("t"));
         assert!(error.kind() == ErrorKind::InvalidCode && error.message().contains("session has ended"), "{error}");
         assert_eq!(kind(500, ""), ErrorKind::Refused);
-        let error = refused(429, "", By::Code);
+        let error = refused(429, "", &code);
         assert!(error.message().contains("wait 30 s"), "{error}");
-        let by_token = |status, text| refused(status, text, By::Token);
+        let by_token = |status, text| refused(status, text, &token);
         assert_eq!(by_token(403, "Invalid token").kind(), ErrorKind::InvalidToken);
         assert_eq!(by_token(401, "Invalid password").kind(), ErrorKind::InvalidPassword);
         let error = by_token(429, "");

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::domain::connection::{Connection, Policy};
+use crate::domain::names::NameRules;
 use crate::error::{Error, ErrorKind};
 
 /// Why something is refused.
@@ -165,16 +166,15 @@ pub fn usable(connection: &Connection, how: Use, now: OffsetDateTime, address: O
 }
 
 /// Whether a connection lets this table be seen. A table outside of the allowed ones is refused, whether it exists or not; one
-/// that is excluded does not exist.
+/// that is excluded does not exist. `names` says how the store compares names.
 ///
 /// # Errors
 /// Why not.
-pub fn table_visible(policy: &Policy, table: &str) -> Result<(), Denial> {
-    let listed = policy.allowed_tables.iter().any(|name| name.eq_ignore_ascii_case(table));
-    if !policy.allowed_tables.is_empty() && !listed {
+pub fn table_visible(policy: &Policy, table: &str, names: NameRules) -> Result<(), Denial> {
+    if !policy.allowed_tables.is_empty() && !policy.table_listed(table, names) {
         return Err(Denial::new(ErrorKind::TableNotAllowed).of_table(table));
     }
-    match policy.table_excluded(table) {
+    match policy.table_excluded(table, names) {
         true => Err(Denial::new(ErrorKind::TableNotFound).of_table(table)),
         false => Ok(()),
     }
@@ -186,7 +186,8 @@ mod tests {
 
     #[test]
     fn tables_are_refused_or_hidden() {
-        let kind = |policy: &Policy, table: &str| table_visible(policy, table).err().map(|denial| denial.kind);
+        let by = |names, policy: &Policy, table: &str| table_visible(policy, table, names).err().map(|denial| denial.kind);
+        let kind = |policy: &Policy, table: &str| by(NameRules::IgnoreAsciiCase, policy, table);
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let mut policy = Policy { excluded_tables: names(&["Secrets"]), ..Policy::default() };
         assert_eq!(kind(&policy, "users"), None);
@@ -195,6 +196,8 @@ mod tests {
         assert_eq!(kind(&policy, "users"), None);
         assert_eq!(kind(&policy, "SECRETS"), Some(ErrorKind::TableNotFound));
         assert_eq!(kind(&policy, "ghost"), Some(ErrorKind::TableNotAllowed));
+        let exact = |table: &str| by(NameRules::Exact, &policy, table);
+        assert_eq!([exact("users"), exact("secrets")], [Some(ErrorKind::TableNotAllowed), None]);
     }
 
     #[test]

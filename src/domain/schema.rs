@@ -28,7 +28,8 @@ pub struct TableSchema {
     /// SQLite: the key is the rowid itself, as `INTEGER PRIMARY KEY` makes it (and `INTEGER PRIMARY KEY DESC` does not).
     /// It is never NULL, and SQLite finds the next one itself.
     pub rowid_alias: bool,
-    /// How the store that the table lives in compares names.
+    /// How the store that the table lives in compares names. A peer does not tell its own: what it describes has the default, and is
+    /// compared by the rules of the store that it is compared with.
     pub names: NameRules,
     /// Whether a foreign key may be checked as late as at the commit. It is known of local tables only.
     pub deferred: bool,
@@ -43,7 +44,8 @@ pub struct Column {
     pub declared_type: String,
     /// What the values mean.
     pub logical: LogicalType,
-    /// Whether NULL may stand in it. The columns of a SQLite rowid table's key are nullable unless they say NOT NULL.
+    /// Whether NULL may stand in it, whatever its declaration says: a column of a key is nullable only where the store lets NULL
+    /// into the key, as SQLite does in most tables whose key does not say NOT NULL.
     pub nullable: bool,
     /// The default as the store's expression text. Only literals and the current time are ever taken over: see
     /// [`DefaultValue::parse`].

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::domain::digest::RowDigest;
+use crate::domain::names::NameRules;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
@@ -11,7 +12,8 @@ use crate::store::{PageBounds, Snapshot};
 /// What a table holds, in a few bytes: two tables with the same columns and the same rows have the same digest, whatever
 /// the order of either and wherever they are.
 ///
-/// It is the sum, modulo 2^128, of the first half of each row's SHA-256 over column names, storage classes and bytes. It tells
+/// It is the sum, modulo 2^128, of the first half of each row's SHA-256 over column names, storage classes and bytes. The names are
+/// taken without case in ASCII, whatever the rules of the store: digests of different stores are compared with each other. It tells
 /// apart what happens by accident; who can choose the rows can make two tables of one digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Digest {
@@ -46,7 +48,10 @@ pub(crate) fn digest(snapshot: &mut dyn Snapshot, table: &TableSchema, bounds: P
     }
 }
 
-/// Hashes rows of one table, its columns in the order of their names.
+/// How a digest takes the names of columns: it is the same for every store.
+const FOLDED: NameRules = NameRules::IgnoreAsciiCase;
+
+/// Hashes rows of one table, its columns in the order of their folded names; those that fold to the same, in the order of the names.
 struct RowHasher {
     order: Vec<usize>,
     names: RowDigest,
@@ -54,9 +59,10 @@ struct RowHasher {
 
 impl RowHasher {
     fn new(table: &TableSchema) -> Self {
-        let name = |column: &usize| table.columns[*column].name.to_ascii_lowercase();
+        let written = |column: usize| table.columns[column].name.as_str();
+        let name = |column: &usize| FOLDED.fold(written(*column));
         let mut order: Vec<usize> = (0..table.columns.len()).collect();
-        order.sort_by_key(name);
+        order.sort_by(|one, other| name(one).cmp(&name(other)).then_with(|| written(*one).cmp(written(*other))));
         let mut names = RowDigest::new();
         order.iter().for_each(|column| names.name(&name(column)));
         RowHasher { order, names }
@@ -95,6 +101,13 @@ mod tests {
             one,
             of(&["a", "c"], vec![vec![1.into(), "x".into()], vec![2.into(), "y".into()], vec![3.into(), "z".into()]])
         );
+    }
+
+    #[test]
+    fn columns_that_differ_by_case_only_have_an_order_too() {
+        let one = of(&["a", "A"], vec![vec![1.into(), 2.into()]]);
+        assert_eq!(one, of(&["A", "a"], vec![vec![2.into(), 1.into()]]));
+        assert_ne!(one, of(&["A", "a"], vec![vec![1.into(), 2.into()]]));
     }
 
     #[test]

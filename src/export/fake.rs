@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::domain::names::NameRules;
 use crate::domain::schema::{Column, TableSchema};
 use crate::domain::value::{Rows, Value};
 use crate::error::{Error, ErrorKind, Result};
@@ -34,8 +35,8 @@ impl Store for FakeStore {
         "vectors".into()
     }
 
-    fn key_path(&self) -> Option<std::path::PathBuf> {
-        None
+    fn names(&self) -> NameRules {
+        NameRules::IgnoreAsciiCase
     }
 
     fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
@@ -73,7 +74,7 @@ impl Snapshot for FakeSnapshot {
     }
 
     fn schema(&mut self, table: &str) -> Result<Option<TableSchema>> {
-        let found = self.tables.iter().find(|(schema, _)| schema.name.eq_ignore_ascii_case(table));
+        let found = self.tables.iter().find(|(schema, _)| schema.names.same(&schema.name, table));
         Ok(found.map(|(schema, _)| schema.clone()))
     }
 

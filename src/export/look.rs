@@ -89,7 +89,7 @@ impl Exporter {
                 row_count: table.row_count,
             };
             for key in &schema.foreign_keys {
-                let is_own = key.parent.eq_ignore_ascii_case(&schema.name);
+                let is_own = schema.names.same(&key.parent, &schema.name);
                 // Its name as the parent has it, and only if it is there.
                 if let Some(parent) = if is_own { None } else { view.schema(&key.parent).ok() }
                     && !details.depends_on.contains(&parent.name)
@@ -151,6 +151,7 @@ mod tests {
     use super::super::fake::{FakeStore, table};
     use super::super::{Exporter, Offer};
     use super::*;
+    use crate::domain::names::NameRules;
     use crate::domain::schema::ForeignKey;
     use crate::limits::Limits;
 
@@ -165,7 +166,7 @@ mod tests {
         }
         let numbers = |count: i64| (1..=count).map(|n| vec![Value::Integer(n)]).collect::<Vec<_>>();
         let tables = vec![(users, numbers(9)), (posts, vec![]), (table("hidden", &["id"]), numbers(1))];
-        Exporter::new(Arc::new(FakeStore::of(tables)), Arc::new(Offer::hiding(["hidden"])), limits)
+        Exporter::new(Arc::new(FakeStore::of(tables)), Arc::new(Offer::hiding(["hidden"], NameRules::default())), limits)
     }
 
     #[test]

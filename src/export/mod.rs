@@ -318,7 +318,7 @@ mod tests {
     }
 
     fn exporter(store: &FakeStore, limits: Limits) -> Exporter {
-        Exporter::new(Arc::new(store.clone()), Arc::new(Offer::hiding(["secret"])), limits)
+        Exporter::new(Arc::new(store.clone()), Arc::new(Offer::hiding(["secret"], store.names())), limits)
     }
 
     fn limits(page_rows: usize, page_bytes: usize) -> Limits {

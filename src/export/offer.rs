@@ -1,9 +1,6 @@
 //! Which tables a site offers.
 
-use crate::store::STATE_PREFIX;
-
-/// The beginnings of the names of tables that belong to a database and not to its user, in any store.
-const SYSTEM_PREFIXES: [&str; 3] = [STATE_PREFIX, "sqlite_", "pg_"];
+use crate::domain::names::{NameRules, is_reserved};
 
 /// Which tables a site offers: all but rowferry's own, the database's own, and those that the host hides; to one peer maybe
 /// fewer.
@@ -12,28 +9,26 @@ pub(crate) struct Offer {
     hidden: Vec<String>,
     /// The only ones; empty for all.
     only: Vec<String>,
+    /// How the store compares names.
+    names: NameRules,
 }
 
 impl Offer {
-    pub(crate) fn hiding(names: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Offer { hidden: names.into_iter().map(Into::into).collect(), only: Vec::new() }
+    /// All that a store which compares names like this offers, but for the `hidden` ones.
+    pub(crate) fn hiding(hidden: impl IntoIterator<Item = impl Into<String>>, names: NameRules) -> Self {
+        Offer { hidden: hidden.into_iter().map(Into::into).collect(), only: Vec::new(), names }
     }
 
     /// What is offered to a peer that may see only some of it: those of `only` (all if there are none), but for `without`.
     pub(crate) fn narrowed(&self, only: &[String], without: &[String]) -> Self {
-        Offer { hidden: [&self.hidden, without].concat(), only: only.to_vec() }
+        Offer { hidden: [&self.hidden, without].concat(), only: only.to_vec(), names: self.names }
     }
 
-    /// Whether a table of this name is offered, if there is one. Names are compared without case in ASCII, as SQLite does.
+    /// Whether a table of this name is offered, if there is one.
     pub(crate) fn allows(&self, table: &str) -> bool {
-        let among = |names: &[String]| names.iter().any(|name| name.eq_ignore_ascii_case(table));
-        !is_system(table) && !among(&self.hidden) && (self.only.is_empty() || among(&self.only))
+        let among = |names: &[String]| self.names.is_among(table, names);
+        !is_reserved(table) && !among(&self.hidden) && (self.only.is_empty() || among(&self.only))
     }
-}
-
-fn is_system(table: &str) -> bool {
-    let begins = |prefix: &str| table.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
-    SYSTEM_PREFIXES.iter().any(|prefix| begins(prefix))
 }
 
 #[cfg(test)]
@@ -42,7 +37,7 @@ mod tests {
 
     #[test]
     fn own_system_and_hidden_tables_are_not_offered() {
-        let offer = Offer::hiding(["salaries"]);
+        let offer = Offer::hiding(["salaries"], NameRules::IgnoreAsciiCase);
         for name in ["rowferry_sessions", "ROWFERRY_x", "sqlite_sequence", "pg_class", "salaries", "Salaries"] {
             assert!(!offer.allows(name), "{name}");
         }
@@ -53,5 +48,8 @@ mod tests {
         for name in ["users", "rowferr", "rowferry", "päge", "", "my_sqlite_copy"] {
             assert!(offer.allows(name), "{name}");
         }
+        let exact = Offer::hiding(["salaries"], NameRules::Exact).narrowed(&["Users".into(), "Salaries".into()], &[]);
+        let names = ["users", "Users", "salaries", "Salaries", "ROWFERRY_x"];
+        assert_eq!(names.map(|name| exact.allows(name)), [false, true, false, true, false]);
     }
 }

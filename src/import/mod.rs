@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::cancel::Patience;
 use crate::clock::Clock;
+use crate::domain::names::NameRules;
 use crate::domain::record::{Outcome, Tally};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, ValueRef};
@@ -39,7 +40,7 @@ mod staged;
 mod tests;
 mod transaction;
 
-pub(crate) use crate::store::records::marks::{Appended, Mark, Step, folded};
+pub(crate) use crate::store::records::marks::{Appended, Mark, Step};
 use append::Keys;
 pub(crate) use direct::{Direct, Lock};
 use orphans::{Before, Written};
@@ -185,7 +186,7 @@ impl<'s> Import<'s> {
     fn drop_pull(&self, writer: &mut dyn Writer, scope: &Scope, sender: Option<&str>) -> Result<()> {
         if let Some(sender) = sender {
             let kept = marks::of_scope(writer.state(), scope)?;
-            marks::remember_appends(writer.state(), sender, &kept, self.clock.now())?;
+            marks::remember_appends(writer.state(), sender, &kept, self.names(), self.clock.now())?;
         }
         forget_scope(writer.state(), scope)?;
         pulls::end(writer.state(), scope)
@@ -250,7 +251,7 @@ impl<'s> Import<'s> {
     /// Keeps a mark, as part of a transaction.
     pub(crate) fn put_mark(&self, writer: &mut dyn Writer, mark: &Mark) -> Result<()> {
         match self.keeps_marks() {
-            true => marks::put(writer.state(), &self.scope, mark, self.clock.now()),
+            true => marks::put(writer.state(), &self.scope, mark, self.names(), self.clock.now()),
             false => Ok(()),
         }
     }
@@ -275,16 +276,17 @@ impl<'s> Import<'s> {
     /// The marks of a table in other pulls of this sender: it was cut off in them, or they run.
     pub(crate) fn elsewhere(&self, writer: &mut dyn Writer, table: &str, strategy: Strategy) -> Result<Vec<Mark>> {
         let Some(sender) = &self.sender else { return Ok(Vec::new()) };
-        let found = marks::elsewhere(writer.state(), &self.scope, sender, table, strategy)?;
+        let found = marks::elsewhere(writer.state(), &self.scope, sender, table, strategy, self.names())?;
         Ok(found.into_iter().map(|(_, mark)| mark).collect())
     }
 
     /// A table begins anew: other pulls that were cut off in it do not go on with it.
     pub(crate) fn supersede(&self, writer: &mut dyn Writer, table: &str, strategy: Strategy) -> Result<()> {
         let Some(sender) = &self.sender else { return Ok(()) };
-        for (scope, mark) in marks::elsewhere(writer.state(), &self.scope, sender, table, strategy)? {
-            marks::remember_appends(writer.state(), sender, std::slice::from_ref(&mark), self.clock.now())?;
-            marks::remove(writer.state(), &scope, table, strategy)?;
+        for (scope, mark) in marks::elsewhere(writer.state(), &self.scope, sender, table, strategy, self.names())? {
+            let marks = std::slice::from_ref(&mark);
+            marks::remember_appends(writer.state(), sender, marks, self.names(), self.clock.now())?;
+            marks::remove(writer.state(), &scope, table, strategy, self.names())?;
         }
         Ok(())
     }
@@ -292,9 +294,14 @@ impl<'s> Import<'s> {
     /// What is remembered of an append of this table of this sender, if anything is.
     pub(crate) fn appended(&self, writer: &mut dyn Writer, table: &str) -> Result<Option<Appended>> {
         match &self.sender {
-            Some(sender) => marks::append_of(writer.state(), sender, table),
+            Some(sender) => marks::append_of(writer.state(), sender, table, self.names()),
             None => Ok(None),
         }
+    }
+
+    /// How names are compared here.
+    fn names(&self) -> NameRules {
+        self.store.names()
     }
 
     fn tally(&self, outcome: &Outcome) -> Tally {
@@ -329,16 +336,16 @@ impl<'s> Import<'s> {
     /// with, and drops what the pull kept for itself, unless it is to be gone on with. What is done is kept as such only for a
     /// pull that was cut off: the next one is to get all rows of it.
     pub(crate) fn end(&self, done: &[Mark], forgotten: &[Mark], ending: Ending) -> Result<()> {
-        let mut writer = self.transaction()?.writer;
+        let (mut writer, names) = (self.transaction()?.writer, self.names());
         if let Some(sender) = &self.sender {
             for mark in forgotten {
-                marks::remove(writer.state(), &self.scope, &mark.table, mark.strategy)?;
+                marks::remove(writer.state(), &self.scope, &mark.table, mark.strategy, names)?;
             }
             // Nothing is written for that alone when the last row was applied.
             let done: Vec<Mark> = done.iter().map(|mark| Mark { step: Step::Done, ..mark.clone() }).collect();
-            marks::remember_appends(writer.state(), sender, &done, self.clock.now())?;
+            marks::remember_appends(writer.state(), sender, &done, names, self.clock.now())?;
             let is_done = |(table, strategy): &(String, Strategy)| {
-                done.iter().any(|mark| folded(&mark.table) == *table && mark.strategy == *strategy)
+                done.iter().any(|mark| names.same(&mark.table, table) && mark.strategy == *strategy)
             };
             let goes_on = match ending {
                 Ending::CutOff | Ending::Followed => true,
@@ -349,7 +356,7 @@ impl<'s> Import<'s> {
                     // Rows that are yet to come need the new keys of appended ones.
                     match ending == Ending::CutOff || mark.strategy == Strategy::Append {
                         true => self.put_mark(&mut *writer, mark)?,
-                        false => marks::remove(writer.state(), &self.scope, &mark.table, mark.strategy)?,
+                        false => marks::remove(writer.state(), &self.scope, &mark.table, mark.strategy, names)?,
                     }
                 }
                 pulls::release(writer.state(), &self.scope)?;
@@ -464,19 +471,4 @@ fn runs(rows: &Rows, columns: &[usize]) -> Vec<(Range<usize>, bool)> {
         }
     }
     runs
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn runs_cover_all_rows_in_order() {
-        let mut rows = Rows::new(1);
-        for value in [ValueRef::Integer(1), ValueRef::Integer(2), ValueRef::Null, ValueRef::Null, ValueRef::Integer(3)] {
-            rows.push([value]);
-        }
-        assert_eq!(runs(&rows, &[0]), [(0..2, false), (2..4, true), (4..5, false)]);
-        assert_eq!(runs(&Rows::new(1), &[0]), []);
-    }
 }

@@ -2,19 +2,21 @@
 //!
 //! Tables that refer to each other in a circle cannot be put in an order. They form a group (a strongly connected component
 //! of the graph of foreign keys, found by Tarjan's algorithm) that is written in one transaction, with foreign keys checked
-//! at its end. Names are compared as SQLite compares them: ASCII letters without case. The graph comes from a peer, so the
-//! walk keeps its own stack: a chain of a hundred thousand tables must not overflow the thread's.
+//! at its end. The graph comes from a peer, so the walk keeps its own stack: a chain of a hundred thousand tables must not
+//! overflow the thread's.
 
 use std::collections::HashMap;
 
+use crate::domain::names::NameRules;
 use crate::domain::schema::TableSchema;
 
 /// The groups of tables in the order in which they must be written, as positions in `tables`.
 ///
 /// A group is one table, or several that refer to each other in a circle, in the order of the input. A parent that is not
-/// among `tables` is ignored. The same input gives the same order.
-pub fn order(tables: &[TableSchema]) -> Vec<Vec<usize>> {
-    let parents = parents(tables);
+/// among `tables` is ignored. The same input gives the same order. The tables may come from a sender, so that `names` says how
+/// their names are compared, whatever rules they carry themselves.
+pub fn order(tables: &[TableSchema], names: NameRules) -> Vec<Vec<usize>> {
+    let parents = parents(tables, names);
     let mut walk = Walk {
         parents: &parents,
         visited: 0,
@@ -34,26 +36,26 @@ pub fn order(tables: &[TableSchema]) -> Vec<Vec<usize>> {
 
 /// Whether a group's rows cannot be written as they come but must all be there before foreign keys are checked: it has
 /// several tables, or one that refers to itself, or one whose foreign keys are deferred: a commit that fails does not say
-/// for which row.
-pub fn needs_stage(group: &[usize], tables: &[TableSchema]) -> bool {
+/// for which row. Names are compared as in [`order`].
+pub fn needs_stage(group: &[usize], tables: &[TableSchema], names: NameRules) -> bool {
     match group {
-        [table] => tables.get(*table).is_some_and(|table| table.deferred || refers_to_itself(table)),
+        [table] => tables.get(*table).is_some_and(|table| table.deferred || refers_to_itself(table, names)),
         _ => group.len() > 1,
     }
 }
 
 /// Whether one of the table's foreign keys has the table itself as parent.
-pub fn refers_to_itself(table: &TableSchema) -> bool {
-    table.foreign_keys.iter().any(|key| key.parent.eq_ignore_ascii_case(&table.name))
+pub fn refers_to_itself(table: &TableSchema, names: NameRules) -> bool {
+    table.foreign_keys.iter().any(|key| names.same(&key.parent, &table.name))
 }
 
-/// For each table the tables that it refers to. Of two tables whose names are equal but for case the first counts.
-fn parents(tables: &[TableSchema]) -> Vec<Vec<usize>> {
+/// For each table the tables that it refers to. Of two tables with the same name the first counts.
+fn parents(tables: &[TableSchema], names: NameRules) -> Vec<Vec<usize>> {
     let mut positions = HashMap::with_capacity(tables.len());
     for (position, table) in tables.iter().enumerate() {
-        positions.entry(table.name.to_ascii_lowercase()).or_insert(position);
+        positions.entry(names.fold(&table.name)).or_insert(position);
     }
-    let position = |name: &str| positions.get(&name.to_ascii_lowercase()).copied();
+    let position = |name: &str| positions.get(&*names.fold(name)).copied();
     tables.iter().map(|table| table.foreign_keys.iter().filter_map(|key| position(&key.parent)).collect()).collect()
 }
 
@@ -131,10 +133,16 @@ mod tests {
         TableSchema { name: name.into(), foreign_keys: parents.iter().map(key).collect(), ..TableSchema::default() }
     }
 
+    const RULES: NameRules = NameRules::IgnoreAsciiCase;
+
     /// The groups of these tables by name: a group's tables joined by `+`, groups by a space.
     fn ordered(tables: &[TableSchema]) -> String {
+        ordered_by(RULES, tables)
+    }
+
+    fn ordered_by(rules: NameRules, tables: &[TableSchema]) -> String {
         let names = |group: Vec<usize>| group.iter().map(|&at| tables[at].name.clone()).collect::<Vec<_>>().join("+");
-        order(tables).into_iter().map(names).collect::<Vec<_>>().join(" ")
+        order(tables, rules).into_iter().map(names).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
@@ -156,17 +164,18 @@ mod tests {
     #[test]
     fn a_self_reference_is_a_group_of_one_that_needs_a_stage() {
         let tables = [table("child", &["Node"]), table("node", &["NODE"])];
-        assert_eq!(order(&tables), [vec![1], vec![0]]);
-        assert!(needs_stage(&[1], &tables));
-        assert!(!needs_stage(&[0], &tables));
-        assert!(needs_stage(&[0], &[TableSchema { deferred: true, ..table("t", &["p"]) }]));
+        assert_eq!(order(&tables, RULES), [vec![1], vec![0]]);
+        assert!(needs_stage(&[1], &tables, RULES));
+        assert!(!needs_stage(&[0], &tables, RULES));
+        assert!(!needs_stage(&[1], &tables, NameRules::Exact), "another table");
+        assert!(needs_stage(&[0], &[TableSchema { deferred: true, ..table("t", &["p"]) }], RULES));
     }
 
     #[test]
     fn circles_are_groups() {
         let two = [table("a", &["b"]), table("b", &["a"])];
         assert_eq!(ordered(&two), "a+b");
-        assert!(needs_stage(&[0, 1], &two));
+        assert!(needs_stage(&[0, 1], &two, RULES));
         assert_eq!(ordered(&[table("a", &["c"]), table("b", &["a"]), table("c", &["b"])]), "a+b+c");
     }
 
@@ -177,9 +186,13 @@ mod tests {
     }
 
     #[test]
-    fn unknown_parents_are_ignored_and_names_fold_ascii_only() {
-        assert_eq!(ordered(&[table("a", &["nowhere", "B"]), table("b", &[])]), "b a");
+    fn unknown_parents_are_ignored_and_names_go_by_the_rules() {
+        let tables = [table("a", &["nowhere", "B"]), table("b", &[])];
+        assert_eq!(ordered(&tables), "b a");
+        assert_eq!(ordered_by(NameRules::Exact, &tables), "a b");
         assert_eq!(ordered(&[table("a", &["ß", "É"]), table("é", &[])]), "a é");
+        let alike = [table("a", &["B"]), table("b", &["a"]), table("B", &[])];
+        assert_eq!(ordered_by(NameRules::Exact, &alike), "B a b");
     }
 
     #[test]
@@ -187,7 +200,7 @@ mod tests {
         let names: Vec<String> = (0..100_000).map(|number| format!("t{number}")).collect();
         let parent = |at: usize| names.get(at + 1).map(String::as_str);
         let tables: Vec<_> = (0..names.len()).map(|at| table(&names[at], parent(at).as_slice())).collect();
-        let groups = order(&tables);
+        let groups = order(&tables, RULES);
         assert_eq!(groups.len(), names.len());
         assert_eq!(groups[0], [names.len() - 1]);
     }
@@ -197,7 +210,7 @@ mod tests {
         let names: Vec<String> = (0..100_000).map(|number| format!("t{number}")).collect();
         let tables: Vec<_> =
             (0..names.len()).map(|at| table(&names[at], &[names[(at + 1) % names.len()].as_str()])).collect();
-        assert_eq!(order(&tables).len(), 1);
+        assert_eq!(order(&tables, RULES).len(), 1);
     }
 
     proptest! {
@@ -210,7 +223,7 @@ mod tests {
                     table(&names[child], &of.map(|(_, to)| names[*to].as_str()).collect::<Vec<_>>())
                 })
                 .collect();
-            let groups = order(&tables);
+            let groups = order(&tables, RULES);
             let mut place = [None; 12];
             for (number, group) in groups.iter().enumerate() {
                 for &table in group {

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::pages::Sending;
 use crate::access::{Behind, Looked, Pass, Pull, Refused};
+use crate::domain::names::NameRules;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::Exporter;
@@ -262,7 +263,7 @@ impl ChannelSession {
         let goes_on = match request {
             Request::Records(request) => {
                 self.take_up(&request.table, request.skip(), dialect);
-                running(&self.pulls, &request.table)
+                running(&self.pulls, &request.table, self.pass.site().names())
             }
             _ => None,
         };
@@ -380,7 +381,7 @@ impl ChannelSession {
     /// Takes up the pull of a table that was cut off when the peer's last channel was lost, if it is back to go on with it.
     fn take_up(&mut self, table: &str, records: u64, dialect: Dialect) {
         if dialect == Dialect::Rowferry
-            && running(&self.pulls, table).is_none()
+            && running(&self.pulls, table, self.pass.site().names()).is_none()
             && let Some(pull) = self.pass.take_up(table, records, Behind::Offset)
         {
             self.pulls.insert(pull.table().to_owned(), pull);
@@ -471,9 +472,9 @@ fn is_for_good(refused: &Refused) -> bool {
     matches!(refused, Refused::Denied(denial) if matches!(denial.kind, ErrorKind::InvalidToken | ErrorKind::InvalidCode))
 }
 
-/// The pull of a table that runs, however the peer spells its name.
-fn running<'p>(pulls: &'p HashMap<String, Pull>, table: &str) -> Option<&'p Pull> {
-    let spelt = || pulls.iter().find(|(name, _)| name.eq_ignore_ascii_case(table)).map(|(_, pull)| pull);
+/// The pull of a table that runs, however the peer spells its name where `names` lets it.
+fn running<'p>(pulls: &'p HashMap<String, Pull>, table: &str, names: NameRules) -> Option<&'p Pull> {
+    let spelt = || pulls.iter().find(|(name, _)| names.same(name, table)).map(|(_, pull)| pull);
     pulls.get(table).or_else(spelt)
 }
 

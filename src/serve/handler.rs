@@ -9,6 +9,8 @@ use http::{Method, Request, Response};
 
 use super::answers::{bad_request, broken, expected_upgrade, good, not_found, too_large};
 use super::body::Body;
+#[cfg(feature = "client")]
+use super::channel::ChannelSession;
 use super::routes::{self, Route, route};
 use super::upgrade::{self, Upgrade};
 use super::{calls, data, forwarded};
@@ -115,6 +117,13 @@ impl Handler {
             return Err(not_found());
         }
         upgrade::upgrade(&self.access, request, &self.caller(request, peer))
+    }
+
+    /// [`Handler::upgrade`] of a peer in this process, which has no address, by the query of its request.
+    #[cfg(feature = "client")]
+    #[expect(clippy::result_large_err, reason = "as in `Handler::upgrade`")]
+    pub(crate) fn let_in(&self, query: &str, user_agent: &str) -> Result<ChannelSession, Response<Body>> {
+        upgrade::let_in(&self.access, Some(query), &Caller { address: None, user_agent: Some(user_agent.to_owned()) })
     }
 
     fn status(&self) -> Response<Body> {

@@ -31,7 +31,19 @@ pub(super) fn upgrade<T>(access: &Access, request: &Request<T>, caller: &Caller)
     access.enabled().map_err(|refused| no_upgrade(&refused))?;
     let spoken = request.version() == Version::HTTP_11;
     let accept = accept_key(request.headers()).filter(|_| spoken).ok_or_else(expected_upgrade)?;
-    let parameter = |name| parameter(request.uri().query(), name).map(Zeroizing::new);
+    let session = let_in(access, request.uri().query(), caller)?;
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    Ok(Upgrade { response, session })
+}
+
+/// The channel of a peer with the secret that is in this query, or the answer that refuses it.
+pub(super) fn let_in(access: &Access, query: Option<&str>, caller: &Caller) -> Result<ChannelSession, Response<Body>> {
+    let parameter = |name| parameter(query, name).map(Zeroizing::new);
     // A token wins over a ticket, and that over a code.
     let let_in = match (parameter("token"), parameter("ticket"), parameter("code")) {
         (Some(token), _, _) => {
@@ -46,13 +58,7 @@ pub(super) fn upgrade<T>(access: &Access, request: &Request<T>, caller: &Caller)
         (None, None, None) => return Err(forbidden("Missing authentication")),
     };
     let (topics, pass) = let_in.map_err(|refused| no_upgrade(&refused))?;
-    let mut response = Response::new(());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = response.headers_mut();
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
-    Ok(Upgrade { response, session: ChannelSession::new(access.site(), topics, pass) })
+    Ok(ChannelSession::new(access.site(), topics, pass))
 }
 
 /// The accept key for a request that asks for a WebSocket as RFC 6455 says; `None` for any other.

@@ -98,17 +98,18 @@ impl<'s> Marks<'s> {
         })
     }
 
-    /// Forgets what is remembered of a table of this sender, named as [`Marks::list`] names it; upper and lower case of ASCII
-    /// letters in the table's name are the same. Its next pull begins anew, and it may be appended again. Rows stay as they are.
-    /// Gives whether there was anything.
+    /// Forgets what is remembered of a table of this sender, named as [`Marks::list`] names it; the table's name is compared
+    /// as the store compares names. Its next pull begins from the start, and it may be appended again. Rows stay as they are. Gives
+    /// whether there was anything.
     pub fn forget(&self, sender: &str, table: &str) -> Result<bool> {
+        let names = self.site.names();
         let mut writer = self.site.store_ref().writer()?;
-        let mut found = marks::forget_append(writer.state(), sender, table)?;
+        let mut found = marks::forget_append(writer.state(), sender, table, names)?;
         for pull in pulls::kept(writer.state(), Some(sender))? {
             let kept = marks::tables(writer.state(), &pull.scope)?;
-            let (of_table, others): (Vec<_>, Vec<_>) = kept.into_iter().partition(|(name, _)| *name == marks::folded(table));
+            let (of_table, others): (Vec<_>, Vec<_>) = kept.into_iter().partition(|(name, _)| names.same(name, table));
             for (name, strategy) in &of_table {
-                marks::remove(writer.state(), &pull.scope, name, *strategy)?;
+                marks::remove(writer.state(), &pull.scope, name, *strategy, names)?;
             }
             found |= !of_table.is_empty();
             if others.is_empty() && !of_table.is_empty() {
@@ -128,7 +129,7 @@ impl<'s> Marks<'s> {
             pulls::end(writer.state(), &pull.scope)?;
         }
         for append in marks::appends(writer.state())? {
-            marks::forget_append(writer.state(), &append.sender, &append.table)?;
+            marks::forget_append(writer.state(), &append.sender, &append.table, self.site.names())?;
         }
         writer.commit()
     }

@@ -28,6 +28,7 @@ pub use settings::Settings;
 pub use transfers::Transfers;
 
 use crate::clock::{Clock, SystemClock};
+use crate::domain::names::NameRules;
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
 use crate::domain::value::{Records, Rows};
@@ -240,6 +241,11 @@ impl Site {
         &*self.0.store
     }
 
+    /// How names are compared here.
+    pub(crate) fn names(&self) -> NameRules {
+        self.0.store.names()
+    }
+
     /// Changes the site's state in one transaction, and wakes those that wait for its events. Whatever adds an event does it
     /// here. The key is to be had before: [`Site::key`] may need a transaction of its own.
     pub(crate) fn change<T>(&self, work: impl FnMut(&mut dyn Sql) -> Result<T>) -> Result<T> {
@@ -298,8 +304,8 @@ impl SiteBuilder {
         self
     }
 
-    /// Tables that are never offered to a peer, by name without case. May be called again. Defaults to none beyond
-    /// those of [`Site::offers`].
+    /// Tables that are never offered to a peer, by names that are compared as the store compares them. May be called again. Defaults
+    /// to none beyond those of [`Site::offers`].
     pub fn hide_tables(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.hidden.extend(names.into_iter().map(Into::into));
         self
@@ -325,8 +331,8 @@ impl SiteBuilder {
             (None, None) => KeySource::Nowhere,
         };
         Site(Arc::new(Inner {
+            offer: Arc::new(Offer::hiding(self.hidden, store.names())),
             store,
-            offer: Arc::new(Offer::hiding(self.hidden)),
             limits: self.limits,
             clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
             keys: KeyRing::new(source),

@@ -1,13 +1,14 @@
 //! Which tables go first.
 
+use crate::domain::names::NameRules;
 use crate::domain::schema::{LogicalType, TableSchema};
 use crate::plan::order::order;
 
 /// Groups of tables in the order in which they are pulled: parents before children, tables that refer to each other in one
 /// group. A reference sender's connection dies on some values of uuid and bytea columns, and its code is then spent; so the
 /// groups with such columns, and those that need them first, come last.
-pub(super) fn groups(tables: &[TableSchema], sender_is_rowferry: bool) -> Vec<Vec<usize>> {
-    let groups = order(tables);
+pub(super) fn groups(tables: &[TableSchema], names: NameRules, sender_is_rowferry: bool) -> Vec<Vec<usize>> {
+    let groups = order(tables, names);
     if sender_is_rowferry {
         return groups;
     }
@@ -16,9 +17,7 @@ pub(super) fn groups(tables: &[TableSchema], sender_is_rowferry: bool) -> Vec<Ve
     let mut late: Vec<&str> = Vec::new();
     let (mut first, mut last) = (Vec::new(), Vec::new());
     for group in groups {
-        let refers_to_late = |table: &TableSchema| {
-            table.foreign_keys.iter().any(|key| late.iter().any(|name| key.parent.eq_ignore_ascii_case(name)))
-        };
+        let refers_to_late = |table: &TableSchema| table.foreign_keys.iter().any(|key| names.is_among(&key.parent, &late));
         let is_late = group.iter().any(|at| risky(&tables[*at]) || refers_to_late(&tables[*at]));
         if is_late {
             late.extend(group.iter().map(|at| tables[*at].name.as_str()));
@@ -56,10 +55,12 @@ mod tests {
     fn tables_that_may_end_a_reference_connection_come_last() {
         let tables = [
             table("a", LogicalType::Uuid, None),
-            table("b", LogicalType::Integer, Some("a")),
+            table("b", LogicalType::Integer, Some("A")),
             table("c", LogicalType::Integer, None),
         ];
-        assert_eq!(groups(&tables, false), [[2], [0], [1]]);
-        assert_eq!(groups(&tables, true), [[0], [1], [2]]);
+        let rules = NameRules::IgnoreAsciiCase;
+        assert_eq!(groups(&tables, rules, false), [[2], [0], [1]]);
+        assert_eq!(groups(&tables, rules, true), [[0], [1], [2]]);
+        assert_eq!(groups(&tables, NameRules::Exact, false), [[1], [2], [0]]);
     }
 }

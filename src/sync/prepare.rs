@@ -7,11 +7,11 @@ use super::pull::{Job, Pull};
 use super::resume::Earlier;
 use super::wait::Allowance;
 use super::{TableReport, TableStatus};
+use crate::domain::names::is_reserved;
 use crate::domain::schema::TableSchema;
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::import::{Mark, Transaction};
-use crate::domain::names::is_reserved;
 use crate::plan::order::needs_stage;
 use crate::plan::table::{link_appends, plan_table};
 use crate::plan::{Identity, TablePlan};
@@ -114,10 +114,10 @@ impl Pull<'_, '_> {
 
     fn groups(&self) -> Vec<Group> {
         let references = self.references();
-        let groups = groups(&references, self.source.is_rowferry());
+        let groups = groups(&references, self.names, self.source.is_rowferry());
         let needs_all = |at: &usize| self.jobs[*at].plan.as_ref().is_some_and(|plan| plan.identity == Identity::WholeRow);
         let group = |jobs: Vec<usize>| {
-            let deferred = needs_stage(&jobs, &references);
+            let deferred = needs_stage(&jobs, &references, self.names);
             let staged = deferred || self.options.dry_run || jobs.iter().any(needs_all);
             Group { deferred, staged, jobs }
         };
@@ -125,7 +125,8 @@ impl Pull<'_, '_> {
     }
 
     /// The tables with what decides their order: the sender's columns, and the foreign keys of both sides. Those that are
-    /// enforced here say what must be there first; those of the sender say who follows whose new keys.
+    /// enforced here say what must be there first; those of the sender say who follows whose new keys. All names are compared as
+    /// they are compared here.
     fn references(&self) -> Vec<TableSchema> {
         let table = |job: &Job| {
             let mut table = job.sender.clone();
@@ -192,7 +193,8 @@ impl Pull<'_, '_> {
             Ok((notes, Some(made))) => (notes, made),
             failed => {
                 writer.rollback_to()?;
-                let missing = || Error::new(ErrorKind::Database, format!("the table {:?} was made and is not there", sender.name));
+                let missing =
+                    || Error::new(ErrorKind::Database, format!("the table {:?} was made and is not there", sender.name));
                 return Ok(Err(failed.err().unwrap_or_else(missing)));
             }
         };

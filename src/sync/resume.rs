@@ -11,7 +11,7 @@ use crate::domain::record::Outcome;
 use crate::domain::schema::TableSchema;
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
-use crate::import::{Appended, Direct, Ending, Mark, Reached, Step, folded};
+use crate::import::{Appended, Direct, Ending, Mark, Reached, Step};
 use crate::plan::TablePlan;
 use crate::store::Writer;
 
@@ -61,7 +61,8 @@ impl Job {
 impl Pull<'_, '_> {
     /// What is looked for among the marks: tables by their folded names, and their strategies.
     pub(super) fn wanted(&self) -> Vec<(String, Strategy)> {
-        self.jobs.iter().map(|job| (folded(&job.name), self.options.strategy_of(&job.name))).collect()
+        let folded = |job: &Job| self.names.fold(&job.name).into_owned();
+        self.jobs.iter().map(|job| (folded(job), self.options.strategy_of(&job.name))).collect()
     }
 
     /// Settles where each planned table begins: behind its mark among those that were `found`, or anew. Makes the stages.
@@ -81,7 +82,7 @@ impl Pull<'_, '_> {
             return Ok(());
         };
         let mut fresh = Mark::new(&job.name, plan.strategy, digest(&job.sender, plan, staged), job.announced);
-        let is_this = |mark: &Mark| folded(&mark.table) == folded(&job.name) && mark.strategy == plan.strategy;
+        let is_this = |mark: &Mark| self.names.same(&mark.table, &job.name) && mark.strategy == plan.strategy;
         // Of a table that was only now made nothing can be here.
         let found = found.iter().position(is_this).map(|at| found.swap_remove(at)).filter(|_| job.create.is_none());
         (fresh.created, fresh.notes) = match &found {
@@ -158,7 +159,7 @@ impl Pull<'_, '_> {
             let follows = |job: &Job| {
                 let follows = job.plan.as_ref()?.follows.iter();
                 let mut parents = follows.map(|follow| &follow.parent);
-                parents.find(|parent| refused.iter().any(|name| name.eq_ignore_ascii_case(parent))).cloned()
+                parents.find(|parent| self.names.is_among(parent, &refused)).cloned()
             };
             let Some((at, parent)) = self.jobs.iter().enumerate().find_map(|(at, job)| Some((at, follows(job)?))) else {
                 return;
@@ -180,7 +181,7 @@ impl Pull<'_, '_> {
             return None;
         }
         let cut = |parent: &str| {
-            let job = self.jobs.iter().position(|job| job.name.eq_ignore_ascii_case(parent))?;
+            let job = self.jobs.iter().position(|job| self.names.same(&job.name, parent))?;
             let error = self.jobs[job].report.error.as_ref().filter(|error| passes(error.kind()))?;
             (!group.contains(&job)).then(|| waits_for(parent, error))
         };

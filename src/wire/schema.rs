@@ -149,7 +149,7 @@ enum WireUniqueKind {
 }
 
 fn wire_column(table: &TableSchema, column: &Column, exact: bool) -> WireColumn {
-    let primary_key = table.primary_key.iter().any(|name| name.eq_ignore_ascii_case(&column.name));
+    let primary_key = table.names.is_among(&column.name, &table.primary_key);
     let type_name = postgres_name(&column.logical).to_owned();
     let numbers = |a: Option<u32>| a.map(i64::from);
     // SQLite enforces neither lengths nor digits, so a peer that did would refuse or round what is stored: it is not told.

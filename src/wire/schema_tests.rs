@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::names::NameRules;
 
 fn column(name: &str, logical: LogicalType) -> Column {
     Column { name: name.into(), logical, nullable: true, ..Column::default() }
@@ -171,7 +172,8 @@ fn tables() -> impl Strategy<Value = TableSchema> {
                 without_rowid: flags[1],
                 autoincrement: flags[2],
                 rowid_alias: flags[3],
-                // A matter of each store: it is not told.
+                // Matters of each store: they are not told.
+                names: NameRules::default(),
                 deferred: false,
             },
         )

@@ -13,6 +13,7 @@ pub(crate) use check::{check_metadata, normal_name};
 pub use filter::ConnectionFilter;
 pub use policy::{AddressRange, AllowedHours, ApprovalMode, Policy};
 
+use crate::domain::names::NameRules;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Free-form notes about a connection, transfer or event: a JSON object.
@@ -188,13 +189,13 @@ impl Connection {
     }
 
     /// Whether a pull of this table is allowed: see [`Policy::table_allowed`].
-    pub fn table_allowed(&self, table: &str) -> bool {
-        self.policy.table_allowed(table)
+    pub fn table_allowed(&self, table: &str, names: NameRules) -> bool {
+        self.policy.table_allowed(table, names)
     }
 
     /// Whether a pull of this table needs approval: see [`Policy::requires_approval`].
-    pub fn requires_approval(&self, table: &str) -> bool {
-        self.policy.requires_approval(table)
+    pub fn requires_approval(&self, table: &str, names: NameRules) -> bool {
+        self.policy.requires_approval(table, names)
     }
 }
 

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use crate::domain::names::NameRules;
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -29,7 +30,7 @@ words! {
 pub struct Policy {
     /// Whether pulls need approval. Defaults to [`ApprovalMode::AutoApprove`].
     pub approval_mode: ApprovalMode,
-    /// The only tables that may be pulled; empty for all. Names are compared without case in ASCII.
+    /// The only tables that may be pulled; empty for all. Names are compared as the store of the tables compares them.
     pub allowed_tables: Vec<String>,
     /// Tables that may not be pulled, and are not shown. They win over the allowed ones.
     pub excluded_tables: Vec<String>,
@@ -84,22 +85,28 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// Whether a table may be pulled: it is among the allowed ones, if there are any, and not excluded.
-    pub fn table_allowed(&self, table: &str) -> bool {
-        (self.allowed_tables.is_empty() || contains(&self.allowed_tables, table)) && !self.table_excluded(table)
+    /// Whether a table may be pulled: it is among the allowed ones, if there are any, and not excluded. `names` says how the store
+    /// of the tables compares names.
+    pub fn table_allowed(&self, table: &str, names: NameRules) -> bool {
+        (self.allowed_tables.is_empty() || self.table_listed(table, names)) && !self.table_excluded(table, names)
+    }
+
+    /// Whether a table is among the allowed ones by its name.
+    pub(crate) fn table_listed(&self, table: &str, names: NameRules) -> bool {
+        names.is_among(table, &self.allowed_tables)
     }
 
     /// Whether a table is excluded: to the other site it does not exist.
-    pub fn table_excluded(&self, table: &str) -> bool {
-        contains(&self.excluded_tables, table)
+    pub fn table_excluded(&self, table: &str, names: NameRules) -> bool {
+        names.is_among(table, &self.excluded_tables)
     }
 
     /// Whether a pull of a table needs approval.
-    pub fn requires_approval(&self, table: &str) -> bool {
+    pub fn requires_approval(&self, table: &str, names: NameRules) -> bool {
         match self.approval_mode {
             ApprovalMode::AutoApprove => false,
             ApprovalMode::RequireApproval => true,
-            ApprovalMode::PerTable => !contains(&self.auto_approve_tables, table),
+            ApprovalMode::PerTable => !names.is_among(table, &self.auto_approve_tables),
         }
     }
 
@@ -109,10 +116,6 @@ impl Policy {
         let listed = |address| self.ip_whitelist.iter().any(|range| range.contains(address));
         self.ip_whitelist.is_empty() || address.is_some_and(listed)
     }
-}
-
-fn contains(names: &[String], table: &str) -> bool {
-    names.iter().any(|name| name.eq_ignore_ascii_case(table))
 }
 
 /// An address or a range of addresses: `192.0.2.1`, `192.0.2.0/24`, `2001:db8::/32`.
@@ -208,20 +211,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tables_are_allowed_and_approved_by_name_without_case() {
+    fn tables_are_allowed_and_approved_by_name() {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let (folded, exact) = (NameRules::IgnoreAsciiCase, NameRules::Exact);
+        let allowed = |policy: &Policy, table: &str| policy.table_allowed(table, folded);
         let mut policy = Policy::default();
-        assert!(policy.table_allowed("users") && !policy.requires_approval("users"));
+        assert!(allowed(&policy, "users") && !policy.requires_approval("users", folded));
         policy.excluded_tables = names(&["Secret"]);
-        assert!(policy.table_allowed("users") && !policy.table_allowed("secret") && policy.table_excluded("SECRET"));
+        assert!(allowed(&policy, "users") && !allowed(&policy, "secret") && policy.table_excluded("SECRET", folded));
+        assert!(!policy.table_excluded("SECRET", exact) && policy.table_excluded("Secret", exact));
         policy.allowed_tables = names(&["users", "secret"]);
-        assert!(policy.table_allowed("USERS") && !policy.table_allowed("posts"));
-        assert!(!policy.table_allowed("secret"), "excluded wins");
+        assert!(allowed(&policy, "USERS") && !allowed(&policy, "posts"));
+        assert!(!allowed(&policy, "secret"), "excluded wins");
+        assert!(policy.table_allowed("secret", exact) && !policy.table_allowed("USERS", exact));
         policy.approval_mode = ApprovalMode::RequireApproval;
         policy.auto_approve_tables = names(&["users"]);
-        assert!(policy.requires_approval("users"));
+        assert!(policy.requires_approval("users", folded));
         policy.approval_mode = ApprovalMode::PerTable;
-        assert!(!policy.requires_approval("Users") && policy.requires_approval("posts"));
+        assert!(!policy.requires_approval("Users", folded) && policy.requires_approval("posts", folded));
+        assert!(policy.requires_approval("Users", exact));
     }
 
     #[test]

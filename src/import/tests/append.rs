@@ -1,9 +1,6 @@
 //! Appending records as new rows.
 
 use super::*;
-use crate::domain::record::Reason;
-use crate::domain::schema::TableSchema;
-use crate::domain::value::Value;
 use crate::import::append::{append, make_keys};
 use crate::store::Check;
 

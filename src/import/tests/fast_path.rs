@@ -6,12 +6,15 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::*;
-use crate::domain::record::Tally;
+use super::super::row_by_row;
+use super::begin_in;
+use crate::domain::record::{Outcome, Tally};
 use crate::domain::strategy::Strategy as Choice;
-use crate::domain::value::Value;
-use crate::import::row_by_row;
+use crate::domain::value::{Rows, Value};
+use crate::limits::Limits;
 use crate::plan::table::{ExtraColumns, plan_table};
+use crate::store::records::Scope;
+use crate::store::sqlite::SqliteStore;
 use crate::store::Check;
 
 /// Tables, with what stands in each column that is sent: a letter for [`value`].

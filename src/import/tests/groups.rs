@@ -2,9 +2,6 @@
 
 use super::*;
 use crate::clock::SystemClock;
-use crate::domain::record::Reason;
-use crate::domain::schema::TableSchema;
-use crate::domain::value::Value;
 use crate::error::ErrorKind;
 use crate::import::staged::{Finish, Staged, apply_group};
 use crate::import::{Import, Mark, Reached};

@@ -1,8 +1,6 @@
 //! Applying records that have a key.
 
 use super::*;
-use crate::domain::record::Reason;
-use crate::domain::schema::TableSchema;
 use crate::import::row_by_row;
 use crate::plan::table::{ExtraColumns, plan_table};
 

@@ -7,11 +7,13 @@ use super::orphans::Written;
 use super::transaction::Transaction;
 use super::{NullKeys, multiset, route};
 use crate::cancel::Patience;
-use crate::domain::record::Outcome;
+use crate::domain::record::{Outcome, Reason};
+use crate::domain::schema::TableSchema;
 use crate::domain::strategy::Strategy;
-use crate::domain::value::Rows;
+use crate::domain::value::{Rows, Value};
 use crate::error::Result;
 use crate::limits::Limits;
+use crate::plan::table::link_appends;
 use crate::plan::{Identity, TablePlan};
 use crate::store::conformance::harness::*;
 use crate::store::records::{Scope, forget_scope};
@@ -52,6 +54,13 @@ fn begin_in(store: &dyn Store, scope: &Scope) -> Transaction {
     Transaction::new(begin(store), scope.clone(), Patience::unbounded())
 }
 
+/// Plans of tables that are pulled together.
+fn plans<const N: usize>(tables: [(&TableSchema, Strategy); N]) -> [TablePlan; N] {
+    let mut plans = tables.map(|(table, strategy)| plan(table, strategy));
+    link_appends(&mut plans, &tables.map(|(table, _)| table.clone()));
+    plans
+}
+
 /// Runs `work` in one transaction of a pull, which is committed.
 #[track_caller]
 fn write_in<T>(store: &dyn Store, scope: &Scope, work: impl FnOnce(&mut Transaction) -> Result<T>) -> T {
@@ -90,4 +99,22 @@ fn import(store: &dyn Store, plan: &TablePlan, rows: &Rows) -> Outcome {
 fn end(tx: &mut Transaction) -> Result<()> {
     let (sql, scope) = tx.state();
     forget_scope(sql, scope)
+}
+
+/// How many rows a table has, as the transaction sees it.
+fn count(tx: &mut Transaction, table: &TableSchema) -> usize {
+    let mut rows = Rows::default();
+    tx.writer.page(table, None, ALL, &mut rows).must("read a page");
+    rows.len()
+}
+
+/// Looks for the failure of the record with this key.
+#[track_caller]
+fn expect_failure(outcome: &Outcome, key: &[Value], reason: Reason, column: Option<&str>) {
+    let failure = outcome.failures.iter().find(|failure| failure.key == key);
+    let failure = failure.unwrap_or_else(|| panic!("no failure has the key {key:?}: {:?}", outcome.failures));
+    let (found, message) = (failure.reason, &failure.message);
+    assert!(found == reason, "the record {key:?} failed for {found:?} ({message}) instead of {reason:?}");
+    assert!(!message.is_empty(), "the failure of the record {key:?} says nothing");
+    assert_eq!(failure.column.as_deref(), column, "the column at fault for the record {key:?}: {message}");
 }

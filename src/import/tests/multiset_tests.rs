@@ -1,8 +1,9 @@
 //! Applying records that are identified by their whole content.
 
 use super::*;
-use crate::domain::record::{Reason, Tally};
-use crate::domain::schema::TableSchema;
+use crate::domain::value::ValueRef;
+use crate::import::runs;
+use crate::domain::record::Tally;
 
 on_each_store!(
     as_many_equal_rows_as_the_sender_has,
@@ -141,4 +142,14 @@ fn rows_with_null_in_their_key_are_told_apart_by_content(store: &dyn Store) {
     let keyed = import(store, &plan(&pairs, Strategy::Overwrite), &rows([[v(1), v(1), v("changed")]]));
     expect_counts(&keyed, Counts { updated: 1, ..NONE });
     assert_eq!(contents(store, &pairs).len(), 5, "the rows that are there");
+}
+
+#[test]
+fn runs_cover_all_rows_in_order() {
+    let mut rows = Rows::new(1);
+    for value in [ValueRef::Integer(1), ValueRef::Integer(2), ValueRef::Null, ValueRef::Null, ValueRef::Integer(3)] {
+        rows.push([value]);
+    }
+    assert_eq!(runs(&rows, &[0]), [(0..2, false), (2..4, true), (4..5, false)]);
+    assert_eq!(runs(&Rows::new(1), &[0]), []);
 }

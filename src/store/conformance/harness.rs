@@ -220,21 +220,6 @@ pub(crate) fn expect_counts(outcome: &Outcome, expected: Counts) {
     assert!(found == expected, "the records count as {found:?} instead of {expected:?}; failures: {failures:?}");
 }
 
-/// Looks for the failure of the record with this key.
-#[cfg(test)]
-#[track_caller]
-pub(crate) fn expect_failure(outcome: &Outcome, key: &[Value], reason: Reason, column: Option<&str>) {
-    let failure = outcome.failures.iter().find(|failure| failure.key == key);
-    let Some(crate::domain::record::Failure { reason: found, column: at_fault, message, .. }) = failure else {
-        panic!("no failure has the key {key:?}: {:?}", outcome.failures);
-    };
-    assert!(*found == reason, "the record {key:?} failed for {found:?} ({message}) instead of {reason:?}");
-    assert!(!message.is_empty(), "the failure of the record {key:?} says nothing");
-    if let (Some(found), Some(column)) = (at_fault, column) {
-        assert!(found == column, "the record {key:?} failed for its column {found:?} instead of {column:?}");
-    }
-}
-
 /// All rows of a table, in the order of its pages.
 #[track_caller]
 pub(crate) fn contents(store: &dyn Store, table: &TableSchema) -> Vec<Vec<Value>> {

@@ -175,3 +175,86 @@ impl<'r> Page<'r> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::memory::tests::{owned, put, rows, store, table};
+    use crate::store::{Change, Store};
+
+    const ALL: PageBounds = PageBounds { rows: 1_000, bytes: 1 << 20 };
+
+    #[test]
+    fn pages_come_in_the_order_of_the_key_and_follow_each_other() {
+        let pairs = table("pairs", "a b x", "b a");
+        let store = store(&[&pairs]);
+        let mut writer = store.writer().unwrap();
+        let given = [
+            [Value::Null, 1.into(), "second".into()],
+            [2.into(), "t".into(), "sixth".into()],
+            [2.into(), 1.into(), "fifth".into()],
+            [Value::Null, 1.into(), "third".into()],
+            [1.5.into(), 1.into(), "fourth".into()],
+        ];
+        assert!(put(&mut *writer, &pairs, Change::Insert, &rows(given)).is_empty());
+        writer.commit().unwrap();
+        let names = |rows: &Rows| owned(rows).into_iter().map(|row| row[2].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+        for most in 1..=6 {
+            let (mut all, mut after, mut page) = (Vec::new(), None, Rows::default());
+            loop {
+                // Each from a snapshot of its own.
+                let mut snapshot = store.snapshot().unwrap();
+                let bounds = PageBounds { rows: most, ..ALL };
+                let end = snapshot.page(&pairs, after.as_ref(), 0, bounds, &mut page).unwrap();
+                all.extend(names(&page));
+                assert_eq!(end.more, all.len() < 5);
+                if !end.more {
+                    break;
+                }
+                after = end.cursor;
+            }
+            assert_eq!(all, ["second", "third", "fourth", "fifth", "sixth"], "pages of {most}");
+        }
+        let mut page = Rows::default();
+        let mut snapshot = store.snapshot().unwrap();
+        let end = snapshot.page(&pairs, None, 4, PageBounds { bytes: 1, ..ALL }, &mut page).unwrap();
+        assert_eq!((names(&page), end.more), (vec!["sixth".to_owned()], false));
+        assert_eq!(end.cursor.map(|cursor| cursor.run), Some(KEYED));
+        let strange = Cursor { run: KEYED, values: vec![1.into()] };
+        let error = snapshot.page(&pairs, Some(&strange), 0, ALL, &mut page).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn rows_are_found_by_a_value_with_and_without_an_index() {
+        let numbers = table("numbers", "n id!", "id");
+        let store = store(&[&numbers]);
+        let mut writer = store.writer().unwrap();
+        let given = [3.into(), Value::Null, 2.5.into(), "3".into(), 3.0.into()];
+        let given = rows(given.into_iter().enumerate().map(|(id, n)| [n, (id as i64).into()]));
+        assert!(put(&mut *writer, &numbers, Change::Insert, &given).is_empty());
+        writer.commit().unwrap();
+        let mut snapshot = store.snapshot().unwrap();
+        let mut find = |column: usize, keys: Keys<'_>, skip: u64, most: usize| {
+            let mut found = Rows::default();
+            let bounds = PageBounds { rows: most, ..ALL };
+            let more = snapshot.find(&numbers, column, &keys, skip, bounds, &mut found).unwrap();
+            (owned(&found).into_iter().map(|row| row[1].as_integer().unwrap()).collect::<Vec<_>>(), more)
+        };
+        let [two, three, nan] = [Value::Integer(2), Value::Integer(3), Value::Real(f64::NAN)];
+        let these = [three.clone(), Value::Null, nan.clone(), three.clone(), 2.5.into()];
+        assert_eq!(find(0, Keys::These(&these), 0, 9), (vec![2, 0, 4], false));
+        assert_eq!(find(0, Keys::These(&these), 1, 1), (vec![0], true));
+        assert_eq!(find(0, Keys::Between(Some(&two), Some(&three)), 0, 9), (vec![2, 0, 4], false));
+        assert_eq!(find(0, Keys::Between(Some(&three), None), 1, 9), (vec![4, 3], false));
+        assert_eq!(find(0, Keys::Between(None, Some(&two)), 0, 9), (vec![], false));
+        assert_eq!(find(0, Keys::Between(None, None), 0, 1), (vec![1], true));
+        assert_eq!(find(0, Keys::Between(Some(&nan), None), 0, 9), (vec![], false));
+        assert_eq!(find(1, Keys::Between(Some(&two), Some(&three)), 0, 9), (vec![2, 3], false));
+        assert_eq!(find(1, Keys::Between(Some(&three), Some(&two)), 0, 9), (vec![], false));
+        assert_eq!(find(1, Keys::Between(None, None), 4, 9), (vec![4], false));
+        assert_eq!(find(1, Keys::These(&[9.into(), 1.0.into()]), 0, 9), (vec![1], false));
+        assert!(snapshot.find(&numbers, 2, &Keys::These(&[]), 0, ALL, &mut Rows::default()).is_err());
+        assert!(snapshot.count(&table("gone", "id", "")).is_err());
+    }
+}

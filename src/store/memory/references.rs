@@ -90,7 +90,8 @@ impl Write<'_> {
                 ForeignKeyAction::SetNull => each(&|_| Value::Null),
                 ForeignKeyAction::SetDefault => each(&|at| default(&referring.schema.columns[own[at]])),
             };
-            ids.into_iter().try_for_each(|id| self.update(&child, id, &set, depth + 1))?;
+            let mut each = ids.into_iter().map(|id| self.update(&child, id, &set, depth + 1));
+            each.try_for_each(|done| done.map_err(Stop::of_follower))?;
         }
         for (child, key, ids) in stay {
             let referring = self.data.tables.table(&child)?;
@@ -148,5 +149,122 @@ impl Data {
         let key = key_of(&table.schema)?.map_or(Vec::new(), |(columns, _)| columns);
         let others: Vec<usize> = (0..table.schema.columns.len()).filter(|at| !key.contains(at)).collect();
         Ok(!referring(&self.tables, table, &others).is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::schema::{TableSchema, UniqueKind, UniqueSet};
+    use crate::store::memory::tests::{put, reference, rows, seen, store};
+    use crate::store::{Change, Refused, Store, Writer, memory};
+
+    /// A parent, its code unique, and a child that refers to the code.
+    fn family(on_update: ForeignKeyAction) -> (memory::MemoryStore, TableSchema, TableSchema) {
+        let mut parent = memory::tests::table("parent", "id! code", "id");
+        parent.unique = vec![UniqueSet { columns: vec!["code".into()], kind: UniqueKind::Full }];
+        let mut child = memory::tests::table("child", "id! code", "id");
+        child.columns[1].default = Some("'none'".into());
+        child.foreign_keys = vec![ForeignKey { on_update, ..reference("code", "parent", "code") }];
+        (store(&[&parent, &child]), parent, child)
+    }
+
+    fn insert(writer: &mut dyn Writer, table: &TableSchema, id: i64, code: &str) -> Vec<Refused> {
+        put(writer, table, Change::Insert, &rows([[id.into(), code.into()]]))
+    }
+
+    fn rename(writer: &mut dyn Writer, table: &TableSchema, id: i64, code: &str) -> Vec<Refused> {
+        put(writer, table, Change::Update { key: &[0], set: &[1] }, &rows([[id.into(), code.into()]]))
+    }
+
+    #[test]
+    fn rows_follow_their_parent_or_hold_it() {
+        use ForeignKeyAction::{Cascade, NoAction, Restrict, SetDefault, SetNull};
+        for action in [NoAction, Restrict, SetNull, SetDefault, Cascade] {
+            let (store, parent, child) = family(action);
+            let mut writer = store.writer().unwrap();
+            for (id, code) in [(1, "a"), (2, "none"), (3, "c")] {
+                assert!(insert(&mut *writer, &parent, id, code).is_empty());
+            }
+            assert!(insert(&mut *writer, &child, 1, "a").is_empty());
+            let refused = rename(&mut *writer, &parent, 1, "b");
+            let code = seen(&mut *writer, &child)[0][1].clone();
+            let expected = match action {
+                NoAction | Restrict => {
+                    assert_eq!(refused[0].reason, Reason::ForeignKey, "{action:?}");
+                    assert_eq!(seen(&mut *writer, &parent)[0][1], "a".into(), "{action:?}");
+                    "a".into()
+                }
+                SetNull => Value::Null,
+                SetDefault => "none".into(),
+                Cascade => "b".into(),
+            };
+            assert_eq!((code, refused.is_empty()), (expected, !matches!(action, NoAction | Restrict)), "{action:?}");
+            // What nobody refers to may change.
+            assert!(rename(&mut *writer, &parent, 3, "d").is_empty());
+        }
+    }
+
+    #[test]
+    fn a_change_that_cannot_be_followed_is_undone_as_a_whole() {
+        let (store, parent, mut child) = family(ForeignKeyAction::Cascade);
+        child.name = "picky".into();
+        child.unique = vec![UniqueSet { columns: vec!["code".into()], kind: UniqueKind::Full }];
+        child.foreign_keys[0].on_update = ForeignKeyAction::SetDefault;
+        let mut writer = store.writer().unwrap();
+        let new = crate::store::NewTable { schema: &child, exact: true, parents: &|_| None };
+        writer.create_table(&new).unwrap();
+        let follower = TableSchema { name: "child".into(), ..child.clone() };
+        for (id, code) in [(1, "a"), (2, "none")] {
+            assert!(insert(&mut *writer, &parent, id, code).is_empty());
+            assert!(insert(&mut *writer, &child, id, code).is_empty());
+        }
+        assert!(insert(&mut *writer, &follower, 1, "a").is_empty());
+        let before = [&parent, &child, &follower].map(|table| seen(&mut *writer, table));
+        // The follower follows; then the picky one's default is taken.
+        let refused = rename(&mut *writer, &parent, 1, "b");
+        assert_eq!((refused[0].reason, &refused[0].column), (Reason::UniqueConflict, &None));
+        assert_eq!([&parent, &child, &follower].map(|table| seen(&mut *writer, table)), before);
+        assert!(rename(&mut *writer, &parent, 1, "a").is_empty(), "the same value is no change");
+    }
+
+    #[test]
+    fn references_are_checked_when_it_was_said() {
+        let (store, parent, child) = family(ForeignKeyAction::NoAction);
+        let mut writer = store.writer().unwrap();
+        let refused = insert(&mut *writer, &child, 1, "a");
+        assert_eq!((refused[0].reason, refused[0].column.as_deref()), (Reason::ForeignKey, Some("code")));
+        assert!(seen(&mut *writer, &child).is_empty());
+        // At the commit, which can be tried again.
+        let target = |table, updates| Target { table, updates };
+        assert!(writer.check_references(Check::AtCommit, &[target(&child, true)]).unwrap());
+        assert!(insert(&mut *writer, &child, 1, "a").is_empty());
+        assert_eq!(writer.commit().unwrap_err().kind(), ErrorKind::ForeignKey);
+        assert!(insert(&mut *writer, &parent, 1, "a").is_empty());
+        // The parent goes and comes back.
+        assert!(rename(&mut *writer, &parent, 1, "b").is_empty());
+        assert_eq!(writer.commit().unwrap_err().kind(), ErrorKind::ForeignKey);
+        assert!(rename(&mut *writer, &parent, 1, "a").is_empty());
+        writer.commit().unwrap();
+        drop(writer);
+        // Not at all, but where rows refer to what may change.
+        let mut writer = store.writer().unwrap();
+        assert!(!writer.check_references(Check::ByCaller, &[target(&child, true), target(&parent, true)]).unwrap());
+        assert_eq!(insert(&mut *writer, &child, 2, "x").len(), 1, "nothing has changed");
+        assert!(writer.check_references(Check::ByCaller, &[target(&child, true), target(&parent, false)]).unwrap());
+        assert!(insert(&mut *writer, &child, 2, "x").is_empty());
+        writer.commit().unwrap();
+    }
+
+    #[test]
+    fn a_row_may_refer_to_itself() {
+        let mut node = memory::tests::table("node", "id! up", "id");
+        node.foreign_keys = vec![reference("up", "node", "id")];
+        let store = store(&[&node]);
+        let mut writer = store.writer().unwrap();
+        let put = |writer: &mut dyn Writer, id: i64, up: i64| {
+            memory::tests::put(writer, &node, Change::Insert, &rows([[id.into(), up.into()]])).len()
+        };
+        assert_eq!((put(&mut *writer, 1, 1), put(&mut *writer, 2, 3), put(&mut *writer, 3, 1)), (0, 1, 0));
     }
 }

@@ -33,6 +33,14 @@ impl Stop {
     pub(super) fn refused(reason: Reason, column: Option<&str>, message: String) -> Self {
         Stop::Refused { reason, column: column.map(str::to_owned), message }
     }
+
+    /// The same for the row that another one should have followed: the column is none of its own.
+    pub(super) fn of_follower(self) -> Self {
+        match self {
+            Stop::Refused { reason, message, .. } => Stop::Refused { reason, column: None, message },
+            failed => failed,
+        }
+    }
 }
 
 impl From<Error> for Stop {

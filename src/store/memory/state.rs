@@ -236,7 +236,7 @@ mod tests {
     fn reading_writes_nothing_and_one_reading_in_another_ends() {
         let state = state();
         assert!(state.read(&mut |sql| sql.execute(ADD, &[1.into()]).map(|_| ())).is_err());
-        assert_eq!(committed(&state), []);
+        assert!(committed(&state).is_empty());
         let nested = state.read(&mut |_| state.read(&mut |_| Ok(())));
         assert_eq!(nested.unwrap_err().kind(), ErrorKind::Locked);
         let mut working = state.begin().unwrap();

@@ -156,3 +156,108 @@ impl Writer for MemoryWriter {
         shared.state.commit(&mut self.state, || shared.publish(std::mem::take(tables)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::strategy::Strategy;
+    use crate::domain::value::Value;
+    use crate::plan::table::{ExtraColumns, plan_table};
+    use crate::store::Store;
+    use crate::store::memory::tests::{owned, put, rows, seen, store, table};
+
+    const SET: &str = "INSERT INTO rowferry_settings (key, value) VALUES (?1, ?2) \
+                       ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+
+    #[test]
+    fn rows_tables_and_state_go_back_to_the_savepoint_together() {
+        let (users, posts) = (table("users", "id!", "id"), table("posts", "id!", "id"));
+        let store = store(&[&users]);
+        let mut writer = store.writer().unwrap();
+        assert!(writer.rollback_to().is_err());
+        put(&mut *writer, &users, Change::Insert, &rows([[1.into()]]));
+        writer.savepoint().unwrap();
+        put(&mut *writer, &users, Change::Insert, &rows([[2.into()]]));
+        writer.state().execute(SET, &["a".into(), "undone".into()]).unwrap();
+        writer.create_table(&NewTable { schema: &posts, exact: true, parents: &|_| None }).unwrap();
+        writer.rollback_to().unwrap();
+        assert!(writer.rollback_to().is_err());
+        writer.state().execute(SET, &["b".into(), "kept".into()]).unwrap();
+        assert_eq!((seen(&mut *writer, &users), writer.schema("posts").unwrap()), (vec![vec![1.into()]], None));
+        let mut before = store.snapshot().unwrap();
+        writer.commit().unwrap();
+        assert_eq!((before.count(&users).unwrap(), store.snapshot().unwrap().count(&users).unwrap()), (0, 1));
+        let read = store.read_state(&mut |sql| {
+            assert_eq!(sql.query("SELECT key FROM rowferry_settings WHERE key IN ('a', 'b')", &[])?, [["b".into()]]);
+            Ok(())
+        });
+        read.unwrap();
+    }
+
+    #[test]
+    fn a_closure_that_fails_keeps_nothing() {
+        let store = store(&[]);
+        let failed = store.state(&mut |sql| {
+            sql.execute(SET, &["a".into(), "1".into()])?;
+            Err(Error::new(ErrorKind::CodeUsed, "the work says no"))
+        });
+        assert_eq!(failed.unwrap_err().kind(), ErrorKind::CodeUsed);
+        let found = |sql: &mut dyn Sql| sql.query("SELECT key FROM rowferry_settings", &[]);
+        let mut look = |sql: &mut dyn Sql| {
+            assert!(found(sql)?.is_empty());
+            Ok(())
+        };
+        store.read_state(&mut look).unwrap();
+        store.state(&mut look).unwrap();
+    }
+
+    #[test]
+    fn values_are_kept_as_they_come_but_for_nan() {
+        let any = table("any", "id! value", "id");
+        let store = store(&[&any]);
+        let mut writer = store.writer().unwrap();
+        let any = writer.schema("ANY").unwrap().unwrap();
+        // The columns come in another order.
+        let sender = table("any", "value id!", "id");
+        let plan = plan_table(&sender, &any, Strategy::Skip, ExtraColumns::Refuse).unwrap();
+        let values =
+            [Value::Null, (-0.0).into(), "007".into(), Value::Blob(vec![]), Value::Text(vec![0xff]), f64::NAN.into()];
+        let given = rows(values.iter().enumerate().map(|(id, value)| [value.clone(), (id as i64).into()]));
+        let mut fitted = Fitted::default();
+        writer.fit(&plan, &given, 0..values.len(), &mut fitted).unwrap();
+        let misfits: Vec<_> = fitted.misfits.iter().map(|misfit| (misfit.row, misfit.column, misfit.reason)).collect();
+        assert_eq!(misfits, [(5, 1, Reason::ValueOutOfRange)]);
+        let mut refused = Vec::new();
+        writer.write(&any, Change::Insert, &fitted.rows, 0..6, &mut refused).unwrap();
+        assert_eq!(refused.len(), 1);
+        let kept = seen(&mut *writer, &any);
+        assert!(kept.iter().zip(&values).all(|(row, value)| row[1].as_ref().same(value.as_ref())), "{kept:?}");
+        assert_eq!((kept.len(), writer.last_integer(&any, 0).unwrap(), writer.last_integer(&any, 1).unwrap()), (5, 4, 0));
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_found() {
+        let users = table("users", "id! name", "id");
+        let store = store(&[&users]);
+        let mut writer = store.writer().unwrap();
+        put(&mut *writer, &users, Change::Insert, &rows([[1.into(), "a".into()], [2.into(), "a".into()]]));
+        let asked = rows([["a".into(), 1.0.into()], ["b".into(), Value::Null], ["a".into(), 3.into()]]);
+        let mut look = |table: &str, columns: &[&str], cells: &[usize], read: &[&str]| {
+            let lookup = Lookup { table, columns, cells, read };
+            let mut found = Found::default();
+            writer.lookup(&lookup, &asked, 0..3, &mut found).unwrap();
+            let of = |row| found.get(row).map(|values| values.into_iter().map(ValueRef::to_owned).collect::<Vec<_>>());
+            [of(0), of(1), of(2)]
+        };
+        assert_eq!(look("USERS", &["ID"], &[1], &["name", "id"]), [Some(vec!["a".into(), 1.into()]), None, None]);
+        assert_eq!(look("users", &["name"], &[0], &["id"]), [Some(vec![1.into()]), None, Some(vec![1.into()])]);
+        assert_eq!(look("users", &["name", "id"], &[0, 1], &[]), [Some(vec![]), None, None]);
+        for (table, column, read) in [("gone", "id", "id"), ("users", "gone", "id"), ("users", "id", "gone")] {
+            assert_eq!(look(table, &[column], &[1], &[read]), [None, None, None]);
+        }
+        let subset = table("users", "name", "");
+        let mut page = Rows::default();
+        writer.page(&subset, None, PageBounds { rows: 9, bytes: 9_000 }, &mut page).unwrap();
+        assert_eq!(owned(&page), [["a".into()], ["a".into()]]);
+    }
+}

@@ -1,4 +1,7 @@
 //! Resume marks: how far each table of a pull is. And the appends that were finished, or can no longer be.
+//!
+//! Tables are found by their folded names, so that everything that takes a table's name also takes the rules of the store: how it
+//! compares names.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,6 +11,7 @@ use time::OffsetDateTime;
 use super::fields::Fields;
 use super::{text, unreadable};
 use crate::clock;
+use crate::domain::names::NameRules;
 use crate::domain::record::{Failure, Outcome, Reason};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::Value;
@@ -97,11 +101,6 @@ impl Mark {
     pub(crate) fn has_progress(&self) -> bool {
         self.records > 0 || self.step != Step::Fetching
     }
-}
-
-/// A table's name as names are compared here.
-pub(crate) fn folded(table: &str) -> String {
-    table.to_ascii_lowercase()
 }
 
 /// What of a mark is kept as JSON.
@@ -215,7 +214,7 @@ impl Progress {
 }
 
 /// Keeps a mark in place of the one before it; `now` is when it was done, if it is done only now.
-pub(crate) fn put(sql: &mut dyn Sql, scope: &Scope, mark: &Mark, now: OffsetDateTime) -> Result<()> {
+pub(crate) fn put(sql: &mut dyn Sql, scope: &Scope, mark: &Mark, names: NameRules, now: OffsetDateTime) -> Result<()> {
     let upsert = "INSERT INTO rowferry_marks \
                   (scope, table_name, strategy, name, plan, step, records, announced, progress, done_at) \
                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
@@ -227,7 +226,7 @@ pub(crate) fn put(sql: &mut dyn Sql, scope: &Scope, mark: &Mark, now: OffsetDate
     let number = |number: u64| Value::Integer(i64::try_from(number).unwrap_or(i64::MAX));
     let row = [
         scope.as_str().into(),
-        folded(&mark.table).into(),
+        names.fold(&mark.table).as_ref().into(),
         mark.strategy.as_str().into(),
         mark.table.as_str().into(),
         mark.plan.as_str().into(),
@@ -305,11 +304,12 @@ pub(crate) fn elsewhere(
     sender: &str,
     table: &str,
     strategy: Strategy,
+    names: NameRules,
 ) -> Result<Vec<(Scope, Mark)>> {
     let select = "SELECT name, strategy, plan, step, records, announced, done_at, progress, scope FROM rowferry_marks \
                   WHERE table_name = ?1 AND strategy = ?2 AND scope <> ?3 \
                   AND scope IN (SELECT scope FROM rowferry_pulls WHERE sender = ?4)";
-    let parameters = [folded(table).into(), strategy.as_str().into(), scope.as_str().into(), sender.into()];
+    let parameters = [names.fold(table).as_ref().into(), strategy.as_str().into(), scope.as_str().into(), sender.into()];
     let rows = sql.query(select, &parameters)?;
     rows.iter().map(|row| Ok((Scope::named(text(row, 8)?), mark(row)?))).collect()
 }
@@ -322,9 +322,9 @@ pub(crate) fn unfinished(sql: &mut dyn Sql, scope: &Scope) -> Result<Vec<(String
 }
 
 /// Forgets the mark of a table.
-pub(crate) fn remove(sql: &mut dyn Sql, scope: &Scope, table: &str, strategy: Strategy) -> Result<()> {
+pub(crate) fn remove(sql: &mut dyn Sql, scope: &Scope, table: &str, strategy: Strategy, names: NameRules) -> Result<()> {
     let delete = "DELETE FROM rowferry_marks WHERE scope = ?1 AND table_name = ?2 AND strategy = ?3";
-    sql.execute(delete, &[scope.as_str().into(), folded(table).into(), strategy.as_str().into()]).map(|_| ())
+    sql.execute(delete, &[scope.as_str().into(), names.fold(table).as_ref().into(), strategy.as_str().into()]).map(|_| ())
 }
 
 /// An append that was finished, or can no longer be.
@@ -340,20 +340,27 @@ pub(crate) struct Appended {
 
 /// Remembers the appends among these marks that added rows, before the marks are forgotten: whole ones, and those that will not be
 /// gone on with.
-pub(crate) fn remember_appends(sql: &mut dyn Sql, sender: &str, marks: &[Mark], now: OffsetDateTime) -> Result<()> {
+pub(crate) fn remember_appends(
+    sql: &mut dyn Sql,
+    sender: &str,
+    marks: &[Mark],
+    names: NameRules,
+    now: OffsetDateTime,
+) -> Result<()> {
     for mark in marks.iter().filter(|mark| mark.strategy == Strategy::Append) {
         let whole = mark.step == Step::Done;
         // Of an empty table nothing was appended, and what only waits in a stage was not either.
         let added = if whole { mark.records } else { mark.outcome.created };
         if added > 0 {
             let (sender, table) = (sender.to_owned(), mark.table.clone());
-            remember_append(sql, &Appended { sender, table, records: mark.records, whole, finished_at: now })?;
+            let append = Appended { sender, table, records: mark.records, whole, finished_at: now };
+            remember_append(sql, &append, names)?;
         }
     }
     Ok(())
 }
 
-fn remember_append(sql: &mut dyn Sql, append: &Appended) -> Result<()> {
+fn remember_append(sql: &mut dyn Sql, append: &Appended, names: NameRules) -> Result<()> {
     // What was appended whole once is not less so when it was only begun the next time.
     let upsert = "INSERT INTO rowferry_appends (sender, table_name, name, records, finished_at, whole) \
                   VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
@@ -362,7 +369,7 @@ fn remember_append(sql: &mut dyn Sql, append: &Appended) -> Result<()> {
                   WHERE excluded.whole >= rowferry_appends.whole";
     let row = [
         append.sender.as_str().into(),
-        folded(&append.table).into(),
+        names.fold(&append.table).as_ref().into(),
         append.table.as_str().into(),
         Value::Integer(i64::try_from(append.records).unwrap_or(i64::MAX)),
         clock::to_text(append.finished_at).into(),
@@ -372,10 +379,10 @@ fn remember_append(sql: &mut dyn Sql, append: &Appended) -> Result<()> {
 }
 
 /// The append of a sender's table that is remembered, if there is one.
-pub(crate) fn append_of(sql: &mut dyn Sql, sender: &str, table: &str) -> Result<Option<Appended>> {
+pub(crate) fn append_of(sql: &mut dyn Sql, sender: &str, table: &str, names: NameRules) -> Result<Option<Appended>> {
     let select =
         "SELECT sender, name, records, whole, finished_at FROM rowferry_appends WHERE sender = ?1 AND table_name = ?2";
-    let rows = sql.query(select, &[sender.into(), folded(table).into()])?;
+    let rows = sql.query(select, &[sender.into(), names.fold(table).as_ref().into()])?;
     rows.first().map(|row| appended(row)).transpose()
 }
 
@@ -397,92 +404,11 @@ fn appended(row: &[Value]) -> Result<Appended> {
 }
 
 /// Forgets an append that is remembered: `false` if there was none.
-pub(crate) fn forget_append(sql: &mut dyn Sql, sender: &str, table: &str) -> Result<bool> {
+pub(crate) fn forget_append(sql: &mut dyn Sql, sender: &str, table: &str, names: NameRules) -> Result<bool> {
     let delete = "DELETE FROM rowferry_appends WHERE sender = ?1 AND table_name = ?2";
-    Ok(sql.execute(delete, &[sender.into(), folded(table).into()])? > 0)
+    Ok(sql.execute(delete, &[sender.into(), names.fold(table).as_ref().into()])? > 0)
 }
 
 #[cfg(all(test, feature = "sqlite"))]
-mod tests {
-    use proptest::prelude::{Just, ProptestConfig, any, prop_assert, prop_oneof, proptest};
-    use proptest::strategy::Strategy as Generator;
-    use time::macros::datetime;
-
-    use super::*;
-    use crate::store::records;
-
-    fn value() -> impl Generator<Value = Value> {
-        prop_oneof![
-            Just(Value::Null),
-            any::<i64>().prop_map(Value::Integer),
-            proptest::num::f64::ANY.prop_map(Value::Real),
-            any::<Vec<u8>>().prop_map(Value::Text),
-            any::<String>().prop_map(|text| Value::Text(text.into_bytes())),
-            any::<Vec<u8>>().prop_map(Value::Blob),
-        ]
-    }
-
-    fn outcome() -> impl Generator<Value = Outcome> {
-        let reasons = [Reason::UniqueConflict, Reason::Check, Reason::Malformed, Reason::Refused];
-        let parts = (proptest::collection::vec(value(), 0..4), any::<Option<String>>(), 0..4_usize, any::<String>());
-        let failure =
-            parts.prop_map(move |(key, column, at, message)| Failure { key, column, reason: reasons[at], message });
-        (any::<[u64; 5]>(), proptest::collection::vec(failure, 0..4)).prop_map(|(counts, failures)| {
-            let [created, updated, unchanged, skipped, failed] = counts;
-            Outcome { created, updated, unchanged, skipped, failed, failures }
-        })
-    }
-
-    /// Values with all their bits, which `==` does not tell apart.
-    fn same(left: &Mark, right: &Mark) -> bool {
-        let keys = |mark: &Mark| -> Vec<Value> { mark.outcome.failures.iter().flat_map(|f| f.key.clone()).collect() };
-        let (a, b) = (keys(left), keys(right));
-        let bare = |mark: &Mark| {
-            let mut mark = mark.clone();
-            mark.outcome.failures.iter_mut().for_each(|failure| failure.key.clear());
-            mark
-        };
-        a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a.as_ref().same(b.as_ref())) && bare(left) == bare(right)
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
-
-        #[test]
-        fn marks_come_back_as_they_were(
-            table: String,
-            at in 0..4_usize,
-            step in proptest::sample::select(vec![Step::Fetching, Step::Staged, Step::Done]),
-            numbers in (0..=i64::MAX as u64, 0..=i64::MAX as u64, any::<u64>(), any::<i64>()),
-            place: Option<Vec<u8>>,
-            states: Vec<u64>,
-            stage: Option<u32>,
-            flags: (bool, bool),
-            notes: Vec<String>,
-            outcome in outcome(),
-        ) {
-            let folder = tempfile::tempdir().unwrap();
-            let site = crate::Site::open(folder.path().join("a.db")).unwrap();
-            let scope = Scope::new();
-            let mut mark = Mark::new(&table, Strategy::ALL[at], "plan".into(), numbers.0);
-            let fresh = mark.clone();
-            (mark.step, mark.records, mark.bytes, mark.applied) = (step, numbers.1, numbers.2, numbers.3);
-            (mark.place, mark.states, mark.stage, mark.notes, mark.outcome) = (place, states, stage, notes, outcome);
-            (mark.continues, mark.created) = flags;
-            let (first, later) = (datetime!(2026-01-02 03:04:05 UTC), datetime!(2026-01-03 03:04:05 UTC));
-            mark.done_at = Some(first).filter(|_| mark.step == Step::Done);
-            let kept = records::write(&**site.store(), |sql| {
-                put(sql, &scope, &fresh, first)?;
-                put(sql, &scope, &mark, if mark.created { first } else { later })?;
-                of_scope(sql, &scope)
-            }).unwrap();
-            prop_assert!(kept.len() == 1 && same(&kept[0], &mark), "{:?} is not {:?}", kept, mark);
-        }
-    }
-
-    #[test]
-    fn every_reason_is_found_by_its_code() {
-        assert_eq!(Reason::from_code(Reason::NoNewKey.code()), Some(Reason::NoNewKey));
-        assert_eq!(Reason::from_code("nothing"), None);
-    }
-}
+#[path = "marks_tests.rs"]
+mod tests;

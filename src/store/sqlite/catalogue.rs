@@ -40,8 +40,9 @@ pub(super) fn schema(sqlite: &Connection, name: &str) -> Result<Option<TableSche
         && !has_key_index
         && table.primary_key.len() == 1
         && table.column(&table.primary_key[0]).is_some_and(|c| c.declared_type.eq_ignore_ascii_case("INTEGER"));
-    // What SQLite never lets be NULL although `table_xinfo` may not say so: the rowid, and the key of a STRICT or WITHOUT
-    // ROWID table.
+    // SQLite lets NULL into the key of an ordinary table unless each column says NOT NULL: a bug of old that it keeps
+    // (https://www.sqlite.org/lang_createtable.html, 3.5). Not into a rowid, nor into the key of a STRICT or WITHOUT ROWID table,
+    // although `table_xinfo` may not say so.
     if table.rowid_alias || table.without_rowid || table.strict {
         for key in table.primary_key.clone() {
             if let Some(at) = table.column_index(&key) {
@@ -285,6 +286,40 @@ mod tests {
         for sql in ["CREATE TABLE t(id INTEGER PRIMARY KEY) WITHOUT ROWID", "CREATE TABLE t(id INT PRIMARY KEY) STRICT"] {
             let table = inspect(sql, "t");
             assert!(!table.rowid_alias && !table.columns[0].nullable, "{sql}");
+        }
+    }
+
+    /// What the catalogue says is what SQLite does.
+    #[test]
+    fn a_key_is_nullable_where_sqlite_lets_null_in() {
+        for (definition, nullable) in [
+            ("(a TEXT PRIMARY KEY)", true),
+            ("(a TEXT PRIMARY KEY NOT NULL)", false),
+            ("(a INTEGER PRIMARY KEY DESC)", true),
+            ("(a BIGINT PRIMARY KEY)", true),
+            ("(b TEXT NOT NULL DEFAULT 'x', a TEXT, PRIMARY KEY (b, a))", true),
+            ("(b TEXT DEFAULT 'x', a TEXT NOT NULL, PRIMARY KEY (a))", false),
+            ("(a INTEGER PRIMARY KEY)", false),
+            ("(a INTEGER, PRIMARY KEY (A DESC))", false),
+            ("(a TEXT PRIMARY KEY) STRICT", false),
+            ("(a INTEGER PRIMARY KEY) STRICT", false),
+            ("(a TEXT, b TEXT NOT NULL DEFAULT 'x', PRIMARY KEY (b, a)) STRICT", false),
+            ("(a TEXT PRIMARY KEY) WITHOUT ROWID", false),
+            ("(a INTEGER PRIMARY KEY) WITHOUT ROWID", false),
+            ("(a TEXT, b TEXT NOT NULL DEFAULT 'x', PRIMARY KEY (b, a)) WITHOUT ROWID", false),
+            ("(a ANY PRIMARY KEY) STRICT, WITHOUT ROWID", false),
+        ] {
+            let sqlite = Connection::open_in_memory().unwrap();
+            sqlite.execute_batch(&format!("CREATE TABLE t{definition}")).unwrap();
+            let takes_null = sqlite.execute("INSERT INTO t(a) VALUES (NULL)", []).is_ok()
+                && sqlite.query_one("SELECT a IS NULL FROM t", [], |row| row.get(0)).unwrap();
+            let table = schema(&sqlite, "t").unwrap().unwrap();
+            let key = key_of(&table).unwrap().unwrap();
+            assert_eq!(
+                (takes_null, table.column("a").unwrap().nullable, key.1),
+                (nullable, nullable, nullable),
+                "{definition}"
+            );
         }
     }
 

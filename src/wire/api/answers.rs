@@ -213,7 +213,7 @@ struct WireColumn {
 /// Writes the answer to `table-schema`: columns as Postgres' `information_schema` has them. Unlike on the channel a uuid column
 /// is one: its values come as bytes, and nobody makes a table of this.
 pub fn encode_table_schema(table: &TableSchema) -> String {
-    let key = |column: &Column| table.primary_key.iter().any(|name| name.eq_ignore_ascii_case(&column.name));
+    let key = |column: &Column| table.names.is_among(&column.name, &table.primary_key);
     let column = |column: &Column| WireColumn {
         character_maximum_length: None,
         column_default: schema::portable_default(column),

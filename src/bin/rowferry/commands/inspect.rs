@@ -90,7 +90,7 @@ fn raw(json: String) -> Result<Box<RawValue>, Failure> {
 fn print_schema(table: &TableSchema, out: &mut Out) -> Result<(), Failure> {
     let mut lines = Table::new(["column", "type", "null", "key", "default", ""]);
     for column in &table.columns {
-        let key = table.primary_key.iter().position(|name| name.eq_ignore_ascii_case(&column.name));
+        let key = table.primary_key.iter().position(|name| table.names.same(name, &column.name));
         let key = key.map_or(String::new(), |at| (at + 1).to_string());
         let null = if column.nullable { "yes" } else { "no" };
         let more = if column.generated { "generated" } else { "" };

@@ -19,8 +19,8 @@ pub fn run(command: &KeymapCommand, out: &mut Out) -> Result<Done, Failure> {
         }
         KeymapCommand::Clear { tables, db, format } => {
             let site = open_existing(db)?;
-            let all = site.marks().list()?;
-            let is_meant = |one: &&Remembered| tables.is_empty() || tables.iter().any(|t| one.table.eq_ignore_ascii_case(t));
+            let (all, names) = (site.marks().list()?, site.store().names());
+            let is_meant = |one: &&Remembered| tables.is_empty() || names.is_among(&one.table, tables);
             let forgotten = all.iter().filter(is_meant).count() as u64;
             if tables.is_empty() {
                 site.marks().clear()?;

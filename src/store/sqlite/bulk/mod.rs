@@ -119,7 +119,7 @@ impl Shape {
             columns,
             any_text: writer.any_text,
             has_triggers,
-            order_shows: writer.check == Check::Now && refers_to_itself(&plan.table),
+            order_shows: writer.check == Check::Now && refers_to_itself(&plan.table, plan.table.names),
             extent: if others_change { Extent::First } else { Extent::All },
             statements: Statements::default(),
         };

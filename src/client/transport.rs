@@ -1,0 +1,221 @@
+//! What carries the messages of a channel, and how it comes about: a WebSocket to a URL, or a link to a site in this process.
+
+use std::fmt;
+use std::io;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+#[cfg(feature = "server")]
+use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::{Role, WebSocketConfig};
+use tungstenite::{Message, WebSocket};
+use zeroize::Zeroizing;
+
+use super::auth::Pass;
+use super::channel::{AGAIN, Outcome, Trouble};
+use super::options::ConnectOptions;
+#[cfg(feature = "server")]
+use super::upgrade::Refusal;
+use super::upgrade::{Upgrade, upgrade};
+use crate::domain::url::SiteUrl;
+use crate::error::{Error, ErrorKind, Result};
+#[cfg(feature = "server")]
+use crate::limits::Limits;
+use crate::net::stream::refuse_without_tls;
+use crate::net::{Budget, Stream};
+
+/// The least time that a socket is waited for.
+pub(super) const INSTANT: Duration = Duration::from_millis(1);
+
+/// Carries messages between a channel and the other site. When it is dropped without a goodbye, the connection is lost for that
+/// site.
+pub(crate) trait Transport: Send {
+    /// Takes a message, and sends what it can until then. Gives whether nothing is left to be sent.
+    fn send(&mut self, message: Message, until: Instant) -> Outcome<bool>;
+
+    /// Sends what is left, as far as it can until then. Gives whether nothing is left.
+    fn flush(&mut self, until: Instant) -> Outcome<bool>;
+
+    /// The next message, if one comes until then.
+    fn receive(&mut self, until: Instant) -> Outcome<Option<Message>>;
+
+    /// Says goodbye, and waits at most until then for the other site's own.
+    fn close(&mut self, until: Instant);
+
+    /// Whether the other site is on this machine.
+    fn is_local(&self) -> bool;
+}
+
+/// A site in this process.
+#[cfg(feature = "server")]
+pub(crate) trait Near: Send + Sync {
+    /// What it is called in place of a URL.
+    fn name(&self) -> &str;
+
+    /// Asks to be let in, with the query of a request for a WebSocket. `limits` are the client's.
+    fn enter(&self, query: &str, limits: &Limits) -> std::result::Result<Box<dyn Transport>, Refusal>;
+}
+
+/// How a site is reached.
+pub(super) enum Way {
+    /// By its URL, under the prefix where it was found.
+    Url(SiteUrl, OnceLock<String>),
+    /// In this process.
+    #[cfg(feature = "server")]
+    Near(Box<dyn Near>),
+}
+
+impl Way {
+    /// The way to a URL.
+    pub(super) fn to(url: &str) -> Result<Way> {
+        let url = SiteUrl::parse(url)?;
+        refuse_without_tls(&url)?;
+        Ok(Way::Url(url, OnceLock::new()))
+    }
+
+    /// Asks to be let in, and gives what carries messages from then on.
+    pub(super) fn open(&self, pass: &Pass, options: &ConnectOptions, budget: &Budget) -> Result<Box<dyn Transport>> {
+        match self {
+            Way::Url(url, found) => Ok(Box::new(Socket::open(url, found, pass, options, budget)?)),
+            #[cfg(feature = "server")]
+            Way::Near(site) => site.enter(&pass.query, &options.limits).map_err(|refusal| refusal.into_error(pass)),
+        }
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Way::Url(url, _) => url.fmt(f),
+            #[cfg(feature = "server")]
+            Way::Near(site) => f.write_str(site.name()),
+        }
+    }
+}
+
+/// A WebSocket.
+struct Socket {
+    socket: WebSocket<Stream>,
+    /// Whether something written still lies in its buffer.
+    unflushed: bool,
+}
+
+impl Socket {
+    /// Opens it under the first prefix that is not answered with 404, or under the one that was `found` before. Only a 404 leads to
+    /// the next one: any other refusal is meant, and a code may be spent.
+    fn open(
+        url: &SiteUrl,
+        found: &OnceLock<String>,
+        pass: &Pass,
+        options: &ConnectOptions,
+        budget: &Budget,
+    ) -> Result<Socket> {
+        let prefixes = found.get().map_or_else(|| options.prefixes(), |prefix| Ok(vec![prefix.clone()]))?;
+        let mut tried = Vec::new();
+        for prefix in prefixes {
+            let path = url.path(&prefix, "/sync/websocket");
+            let mut stream = Stream::connect(url, options.policy, &options.tls, budget)?;
+            let target = Zeroizing::new(format!("{path}?{}", *pass.query));
+            match upgrade(&mut stream, &url.authority(), &target, pass, &options.limits, budget)? {
+                Upgrade::NotFound => tried.push(path),
+                Upgrade::Done(rest) => {
+                    let bytes = Some(options.limits.message_bytes);
+                    let config = WebSocketConfig::default().max_message_size(bytes).max_frame_size(bytes);
+                    let socket = WebSocket::from_partially_read(stream, rest, Role::Client, Some(config));
+                    found.get_or_init(|| prefix);
+                    return Ok(Socket { socket, unflushed: false });
+                }
+            }
+        }
+        let why = format!("{} has nothing to connect to at {}", url.authority(), tried.join(", "));
+        Err(Error::new(ErrorKind::NotFound, why).with_hint("Check the address; a path before /sync is given as the prefix."))
+    }
+}
+
+impl Transport for Socket {
+    fn send(&mut self, message: Message, until: Instant) -> Outcome<bool> {
+        self.socket.get_mut().set_until(until);
+        self.unflushed = true;
+        match self.socket.write(message) {
+            // Taken into the buffer all the same.
+            Err(error) if would_block(&error) => Ok(false),
+            Err(error) => Err(lost(error)),
+            Ok(()) => self.flush(until),
+        }
+    }
+
+    fn flush(&mut self, until: Instant) -> Outcome<bool> {
+        if self.unflushed {
+            self.socket.get_mut().set_until(until);
+            match self.socket.flush() {
+                Ok(()) => self.unflushed = false,
+                Err(error) if would_block(&error) => {}
+                Err(error) => return Err(lost(error)),
+            }
+        }
+        Ok(!self.unflushed)
+    }
+
+    fn receive(&mut self, until: Instant) -> Outcome<Option<Message>> {
+        self.flush(Instant::now() + INSTANT)?;
+        self.socket.get_mut().set_until(until);
+        match self.socket.read() {
+            Ok(message) => Ok(Some(message)),
+            Err(error) if would_block(&error) => Ok(None),
+            Err(error) => Err(lost(error)),
+        }
+    }
+
+    fn close(&mut self, until: Instant) {
+        // Whatever goes wrong here, the connection ends all the same when it is dropped.
+        self.socket.get_mut().set_until(until);
+        if self.socket.close(None).is_err() {
+            return;
+        }
+        while Instant::now() < until {
+            if self.socket.read().is_err() {
+                return;
+            }
+        }
+    }
+
+    fn is_local(&self) -> bool {
+        self.socket.get_ref().is_local()
+    }
+}
+
+impl Trouble {
+    /// The other site closed the connection with this code, or without one.
+    #[cfg(feature = "server")]
+    pub(crate) fn closed(code: Option<u16>) -> Self {
+        Trouble::Closed(code.map(|code| CloseFrame { code: code.into(), reason: "".into() }))
+    }
+
+    /// The other site sent a message that is too large.
+    pub(crate) fn too_large(size: usize, most: usize) -> Self {
+        let why = format!("the other site sent a message of {size} bytes; {most} are accepted");
+        Trouble::Lost(
+            Error::new(ErrorKind::TooLarge, why)
+                .with_hint("Ask for fewer records at a time, or raise the limit `message_bytes`."),
+        )
+    }
+}
+
+fn would_block(error: &tungstenite::Error) -> bool {
+    matches!(error, tungstenite::Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
+fn lost(error: tungstenite::Error) -> Trouble {
+    use tungstenite::error::{CapacityError, ProtocolError};
+    let why = format!("the connection to the other site is lost: {error}");
+    Trouble::Lost(match &error {
+        tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => return Trouble::Closed(None),
+        tungstenite::Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
+            return Trouble::too_large(*size, *max_size);
+        }
+        tungstenite::Error::Io(_) | tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            Error::new(ErrorKind::Disconnected, why).with_hint(AGAIN).with_source(error)
+        }
+        _ => Error::new(ErrorKind::Protocol, why).with_source(error),
+    })
+}
