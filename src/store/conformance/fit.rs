@@ -68,8 +68,11 @@ pub(super) fn null_fits_every_column(store: &dyn Store) {
 fn misfit(store: &dyn Store, plan: &TablePlan) -> Option<Value> {
     let candidates = [f64::NAN.into(), Value::Text(b"0\xff".to_vec()), Value::Text(b"0\0".to_vec())];
     candidates.into_iter().find(|value| {
-        let everywhere = [Some(value.clone()), Some(value.clone()), Some(value.clone())];
-        fit(store, plan, &rows([everywhere]), 0..1).misfits.len() == 3
+        (0..3).all(|column| {
+            let mut record = [ABSENT; 3];
+            record[column] = Some(value.clone());
+            !fit(store, plan, &rows([record]), 0..1).misfits.is_empty()
+        })
     })
 }
 
