@@ -90,8 +90,8 @@ impl Write<'_> {
                 ForeignKeyAction::SetNull => each(&|_| Value::Null),
                 ForeignKeyAction::SetDefault => each(&|at| default(&referring.schema.columns[own[at]])),
             };
-            let mut each = ids.into_iter().map(|id| self.update(&child, id, &set, depth + 1));
-            each.try_for_each(|done| done.map_err(Stop::of_follower))?;
+            let mut followed = ids.into_iter().map(|id| self.update(&child, id, &set, depth + 1));
+            followed.try_for_each(|done| done.map_err(Stop::of_follower))?;
         }
         for (child, key, ids) in stay {
             let referring = self.data.tables.table(&child)?;
