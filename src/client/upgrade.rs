@@ -287,7 +287,7 @@ mod tests {
             let Head { status, retry_after, .. } = head(&format!("HTTP/1.1 {status} X\r\nretry-after: 30\r\n\r\n"));
             Refusal { status, text: text.to_owned(), retry_after }.into_error(&auth.pass().unwrap())
         };
-        let (code, token) = (Auth::code("A7X9K2M4"), Auth::token("t"));
+        let (code, token) = (Auth::code("A7X9K2M4"), Auth::token("zq81"));
         let kind = |status, text| refused(status, text, &code).kind();
         assert_eq!(kind(403, "Invalid code"), ErrorKind::InvalidCode);
         assert_eq!(kind(403, "Code already used"), ErrorKind::CodeUsed);
@@ -297,7 +297,7 @@ mod tests {
         assert_eq!(kind(503, ""), ErrorKind::Unreachable);
         assert_eq!((kind(502, ""), kind(504, "x")), (ErrorKind::Unreachable, ErrorKind::Unreachable));
         assert_eq!(kind(301, ""), ErrorKind::Refused);
-        let error = refused(403, "Invalid code", &Auth::ticket("t"));
+        let error = refused(403, "Invalid code", &Auth::ticket("zq82"));
         assert!(error.kind() == ErrorKind::InvalidCode && error.message().contains("session has ended"), "{error}");
         assert_eq!(kind(500, ""), ErrorKind::Refused);
         let error = refused(429, "", &code);

@@ -224,6 +224,7 @@ pub(super) fn close(tx: &mut Transaction, tables: &[Staged], broken: &mut Broken
         return Ok(());
     }
     link(tx, tables, &sets)?;
+    let mut reader = stages::Reader::default();
     let mut queue: Vec<RowId> = broken.keys().copied().collect();
     while let Some(row) = queue.pop() {
         tx.check_cancelled()?;
@@ -241,7 +242,7 @@ pub(super) fn close(tx: &mut Transaction, tables: &[Staged], broken: &mut Broken
             }
             for child in children.into_iter().filter(|child| !broken.contains_key(child)).collect::<Vec<_>>() {
                 let reference = set.reference_of(tables, child.0);
-                if !is_known_otherwise(tx, tables, child, reference)? {
+                if !keeps_reference(tx, tables, &mut reader, child, reference)? {
                     broken.insert(child, reference);
                     queue.push(child);
                 }
@@ -252,18 +253,32 @@ pub(super) fn close(tx: &mut Transaction, tables: &[Staged], broken: &mut Broken
     references::forget(sql, scope)
 }
 
-/// Whether a record that is appended is a row that is here, by a unique set, whatever it refers to: then its reference is not
-/// written.
-fn is_known_otherwise(tx: &mut Transaction, tables: &[Staged], row: RowId, reference: usize) -> Result<bool> {
-    let Some(table) = table_of(tables, row.0).filter(|table| table.plan.strategy == Strategy::Append) else {
-        return Ok(false);
-    };
-    if table.plan.table.unique.is_empty() {
+/// Whether a record leaves its reference unwritten, because of a row that is here: one that is skipped, that refers to the same
+/// already, or, in an append, that is the record by a unique set.
+fn keeps_reference(
+    tx: &mut Transaction,
+    tables: &[Staged],
+    reader: &mut stages::Reader,
+    row: RowId,
+    reference: usize,
+) -> Result<bool> {
+    let Some(table) = table_of(tables, row.0) else { return Ok(false) };
+    let plan = &table.plan;
+    let columns = plan.table.foreign_keys.get(reference).and_then(|key| plan.table.column_indexes(&key.columns));
+    let (Identity::Key { columns: key, .. }, Some(columns)) = (&plan.identity, columns) else { return Ok(false) };
+    if plan.strategy == Strategy::Append && plan.table.unique.is_empty() {
         return Ok(false);
     }
-    let Some(record) = stages::row(tx.state().0, &table.stage, row.1)? else { return Ok(false) };
-    let lost = table.plan.table.foreign_keys.get(reference).and_then(|key| table.plan.table.column_indexes(&key.columns));
-    append::is_known(tx, &table.plan, &record, &lost.unwrap_or_default())
+    let Some(record) = reader.row(tx.state().0, &table.stage, row.1)? else { return Ok(false) };
+    if plan.strategy == Strategy::Append {
+        return append::is_known(tx, plan, &record, &columns);
+    }
+    let fitted = tx.fit(plan, &record, 0..1)?;
+    Ok(tx.find(&plan.table, key, &columns, &fitted.rows, 0)?.is_some_and(|existing| {
+        let mut values = columns.iter().zip(&existing);
+        let same = values.all(|(column, old)| fitted.rows.get(0, *column).is_none_or(|new| new.same(old.as_ref())));
+        plan.strategy == Strategy::Skip || same
+    }))
 }
 
 /// Columns of a table of the group that tables of it refer to.

@@ -10,7 +10,7 @@ use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Identity, TablePlan};
 use crate::store::records::Scope;
-use crate::store::{Change, Fitted, Found, Lookup, Refused, Sql, Writer};
+use crate::store::{Change, Check, Fitted, Found, Lookup, Refused, Sql, Writer};
 
 /// A transaction: dropped without a commit, all of it is undone.
 pub(crate) struct Transaction {
@@ -80,7 +80,13 @@ impl Transaction {
         self.writer.savepoint()
     }
 
-    pub(crate) fn rollback_to(&mut self) -> Result<()> {
+    /// Takes a group of tables back that failed half-way: the next one begins as if it had not been.
+    pub(crate) fn take_back(&mut self) -> Result<()> {
+        self.rollback_to()?;
+        self.writer.check_references(Check::Now, &[]).map(|_| ())
+    }
+
+    pub(super) fn rollback_to(&mut self) -> Result<()> {
         self.last_keys.clear();
         self.compared.clear();
         self.writer.rollback_to()

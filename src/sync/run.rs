@@ -105,7 +105,7 @@ impl Pull<'_, '_> {
         let apply = |(_, tables, deferred): &mut (Vec<usize>, Vec<Staged>, bool)| match &created {
             Ok(()) => apply_group(&self.import, &mut tx, tables, *deferred, Finish::Keep).inspect_err(|_| {
                 // The groups after it are tried without its rows.
-                if let Err(error) = tx.rollback_to() {
+                if let Err(error) = tx.take_back() {
                     log::warn!("a dry run continues with rows of a group that failed: {error}");
                 }
             }),

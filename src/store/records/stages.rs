@@ -131,17 +131,31 @@ fn read(
     Ok(())
 }
 
-/// The staged row of this number, if there is one.
-pub(crate) fn row(sql: &mut dyn Sql, stage: &Stage, number: i64) -> Result<Option<Rows>> {
-    let Some((first, records, run)) = run_of(sql, stage, number)? else { return Ok(None) };
-    let (mut rows, mut numbers) = (Rows::new(stage.width), Vec::new());
-    read(&run, first, records, stage.width, &mut rows, &mut numbers)?;
-    let mut one = Rows::new(stage.width);
-    match numbers.binary_search(&number) {
-        Ok(row) => one.push_rows(&rows, row..row + 1),
-        Err(_) => return Ok(None),
+/// Reads single rows by their numbers. It keeps the last run, because rows that are read one after the other are often of one.
+#[derive(Default)]
+pub(crate) struct Reader {
+    /// The stage that the run is of, and the number after its last row.
+    place: Option<(Stage, i64)>,
+    rows: Rows,
+    numbers: Vec<i64>,
+}
+
+impl Reader {
+    /// The staged row of this number, if there is one.
+    pub(crate) fn row(&mut self, sql: &mut dyn Sql, stage: &Stage, number: i64) -> Result<Option<Rows>> {
+        let is_in = |first: Option<&i64>, end: i64| first.is_some_and(|first| (*first..end).contains(&number));
+        if !matches!(&self.place, Some((of, end)) if of == stage && is_in(self.numbers.first(), *end)) {
+            let Some((first, records, run)) = run_of(sql, stage, number)? else { return Ok(None) };
+            self.rows.clear(stage.width);
+            self.numbers.clear();
+            read(&run, first, records, stage.width, &mut self.rows, &mut self.numbers)?;
+            self.place = Some((stage.clone(), first + records));
+        }
+        let Ok(row) = self.numbers.binary_search(&number) else { return Ok(None) };
+        let mut one = Rows::new(stage.width);
+        one.push_rows(&self.rows, row..row + 1);
+        Ok(Some(one))
     }
-    Ok(Some(one))
 }
 
 /// Forgets the rows up to this number, which was given by [`page`].
