@@ -15,6 +15,7 @@
 #![allow(unsafe_code)]
 
 use std::cell::RefCell;
+use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use rusqlite::ffi;
@@ -30,7 +31,7 @@ const KEPT: usize = 8;
 #[derive(Default)]
 pub(in crate::store::sqlite) struct Kept(RefCell<Vec<Prepared>>);
 
-struct Prepared {
+pub(super) struct Prepared {
     sql: String,
     statement: NonNull<ffi::sqlite3_stmt>,
     parameters: usize,
@@ -59,20 +60,16 @@ impl<'c> Bulk<'c> {
         Ok(Bulk { prepared: Some(prepared), connection })
     }
 
-    /// Runs the statement with these values as its parameters, one for each; gives the number of rows that it inserted or
-    /// changed.
-    pub(super) fn execute<'v>(&mut self, mut values: impl Iterator<Item = ValueRef<'v>>) -> rusqlite::Result<u64> {
+    /// Runs the statement with the values that `fill` binds as its parameters, one for each; gives the number of rows that it
+    /// inserted or changed.
+    pub(super) fn execute<'v>(
+        &mut self,
+        fill: impl FnOnce(&mut Parameters<'_, 'v>) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<u64> {
         let prepared = self.prepared.as_mut().ok_or(rusqlite::Error::InvalidQuery)?;
-        let mut bound = 0;
-        values.try_for_each(|value| {
-            bound += 1;
-            // SAFETY: the values outlive this call. The statement is run in it, and in no other before all parameters are
-            // bound again.
-            match unsafe { prepared.bind(bound, value) } {
-                ffi::SQLITE_OK => Ok(()),
-                code => Err(last_failure(self.connection, code)),
-            }
-        })?;
+        let mut parameters = Parameters { prepared, connection: self.connection, bound: 0, values: PhantomData };
+        fill(&mut parameters)?;
+        let bound = parameters.bound;
         if bound as usize != prepared.parameters {
             return Err(rusqlite::Error::InvalidParameterCount(bound as usize, prepared.parameters));
         }
@@ -86,6 +83,28 @@ impl<'c> Bulk<'c> {
         // SAFETY: the statement has not been finalized. What is returned is the failure of the step again.
         unsafe { ffi::sqlite3_reset(prepared.statement.as_ptr()) };
         done
+    }
+}
+
+/// The parameters of a statement that is about to run. The values outlive the whole of [`Bulk::execute`].
+pub(super) struct Parameters<'p, 'v> {
+    prepared: &'p Prepared,
+    connection: &'p Connection,
+    bound: i32,
+    values: PhantomData<ValueRef<'v>>,
+}
+
+impl<'v> Parameters<'_, 'v> {
+    /// Binds the next parameter.
+    #[inline]
+    pub(super) fn bind(&mut self, value: ValueRef<'v>) -> rusqlite::Result<()> {
+        self.bound += 1;
+        // SAFETY: the value outlives the call that this is a part of. The statement is run in it, and in no other before all
+        // parameters are bound again.
+        match unsafe { self.prepared.bind(self.bound, value) } {
+            ffi::SQLITE_OK => Ok(()),
+            code => Err(last_failure(self.connection, code)),
+        }
     }
 }
 
@@ -122,6 +141,7 @@ impl Prepared {
 
     /// # Safety
     /// When the value's bytes are gone, the statement must not be run before the parameter is bound again.
+    #[inline]
     unsafe fn bind(&self, at: i32, value: ValueRef<'_>) -> i32 {
         let statement = self.statement.as_ptr();
         // SAFETY: the statement has not been finalized, and SQLite checks the parameter's number. The pointers are good for

@@ -69,6 +69,8 @@ fn held(affinity: Affinity, in_key: bool, any_text: bool) -> u8 {
 pub(super) struct Shape {
     plan: TablePlan,
     columns: Vec<Column>,
+    /// For each incoming column, in order, the classes of values that need no further look; empty where one is left out.
+    held: Vec<u8>,
     /// The columns of the key, as positions among `columns`.
     key: Vec<usize>,
     any_text: bool,
@@ -115,6 +117,7 @@ impl Shape {
         let others_change = has_triggers || catalogue::has_followers(sqlite, &plan.table, key)?;
         let mut shape = Shape {
             plan: plan.clone(),
+            held: if columns.len() == plan.targets.len() { columns.iter().map(|c| c.held).collect() } else { Vec::new() },
             key: key.iter().filter_map(|at| columns.iter().position(|column| column.local == *at)).collect(),
             columns,
             any_text: writer.any_text,
@@ -160,6 +163,10 @@ impl Shape {
     /// those that SQLite says it differs from.
     fn is_plain(&self, rows: &Rows, row: usize) -> bool {
         let (cells, bytes) = rows.cells(row);
+        let need_no_look = |(cell, held): (&Cell, &u8)| held & class_of(*cell) != 0;
+        if self.held.len() == cells.len() && cells.iter().zip(&self.held).all(need_no_look) {
+            return true;
+        }
         self.columns.iter().all(|column| {
             let cell = cells[column.incoming];
             column.held & class_of(cell) != 0

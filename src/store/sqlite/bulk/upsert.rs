@@ -202,11 +202,15 @@ impl<'u> Upsert<'u> {
     fn run(&self, statement: &Statement, records: &[usize]) -> rusqlite::Result<Done> {
         let mut prepared = Bulk::prepare(&self.writer.connection, &statement.sql)?;
         let before = self.writer.connection.hits();
-        let values = records.iter().flat_map(|row| {
-            let (cells, bytes) = self.rows.cells(*row);
-            self.shape.columns.iter().map(move |column| cells[column.incoming].value(bytes).unwrap_or(ValueRef::Null))
-        });
-        let changes = prepared.execute(values)?;
+        let changes = prepared.execute(|parameters| {
+            for row in records {
+                let (cells, bytes) = self.rows.cells(*row);
+                for column in &self.shape.columns {
+                    parameters.bind(cells[column.incoming].value(bytes).unwrap_or(ValueRef::Null))?;
+                }
+            }
+            Ok(())
+        })?;
         Ok(Done { hits: self.writer.connection.hits() - before, changes })
     }
 
