@@ -46,10 +46,7 @@ fn users() -> TableSchema {
     };
     TableSchema {
         name: "users".into(),
-        columns: vec![
-            column("id", "INTEGER", LogicalType::Integer, false),
-            column("name", "TEXT", LogicalType::Text, true),
-        ],
+        columns: vec![column("id", "INTEGER", LogicalType::Integer, false), column("name", "TEXT", LogicalType::Text, true)],
         primary_key: vec!["id".into()],
         rowid_alias: true,
         ..TableSchema::default()

@@ -14,10 +14,10 @@ mod upgrade;
 
 pub use api::{Api, RecordsQuery, remote_status};
 pub use auth::Auth;
-pub use connection::{Client, FetchOptions, FetchedRecords};
-pub use options::ConnectOptions;
 #[cfg(feature = "server")]
 pub(crate) use channel::{Outcome, Trouble};
+pub use connection::{Client, FetchOptions, FetchedRecords};
+pub use options::ConnectOptions;
 pub(crate) use pages::PageStream;
 #[cfg(feature = "server")]
 pub(crate) use transport::{Near, Transport};

@@ -109,7 +109,9 @@ impl Case {
             table.rowid_alias = self.kind != Kind::Text;
         }
         if self.kind == Kind::Tree {
-            table.columns.push(Column { declared_type: "INTEGER".into(), ..column("up".into(), LogicalType::Integer, true) });
+            table
+                .columns
+                .push(Column { declared_type: "INTEGER".into(), ..column("up".into(), LogicalType::Integer, true) });
             if with_reference {
                 let up = ForeignKey { columns: vec!["up".into()], parent: "t".into(), ..ForeignKey::default() };
                 table.foreign_keys = vec![ForeignKey { parent_columns: vec!["id".into()], ..up }];
@@ -243,7 +245,12 @@ fn changed(strategy: Strategy, old: Option<&Row>, new: &Row) -> Row {
         (Strategy::Merge, Some(old)) => Row {
             key: old.key,
             up: new.up.or(old.up),
-            values: old.values.iter().zip(&new.values).map(|(old, new)| if new.is_null() { old } else { new }.clone()).collect(),
+            values: old
+                .values
+                .iter()
+                .zip(&new.values)
+                .map(|(old, new)| if new.is_null() { old } else { new }.clone())
+                .collect(),
         },
     }
 }

@@ -11,9 +11,9 @@ use std::ops::Range;
 
 use uuid::Uuid;
 
+use super::orphans::Written;
 use super::remap::{follow, push};
 use super::transaction::{Transaction, key_of_record, misfit_of};
-use super::orphans::Written;
 use crate::domain::record::{Failure, Reason, Tally};
 use crate::domain::schema::UniqueKind;
 use crate::domain::value::{Rows, Value, ValueRef};

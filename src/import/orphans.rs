@@ -106,13 +106,7 @@ impl Before {
     }
 
     /// Adds the rows that were written since then; `first` is the position of the first record.
-    pub(super) fn compare(
-        &self,
-        tx: &mut Transaction,
-        plan: &TablePlan,
-        first: usize,
-        written: &mut Written,
-    ) -> Result<()> {
+    pub(super) fn compare(&self, tx: &mut Transaction, plan: &TablePlan, first: usize, written: &mut Written) -> Result<()> {
         let now = references_now(tx, plan, &self.key, &self.columns, &self.fitted)?;
         for number in 0..self.fitted.rows.len() {
             let Some(values) = now.get(number).filter(|values| self.found.get(number).as_ref() != Some(values)) else {
@@ -141,13 +135,7 @@ fn references_now(
 }
 
 /// Notes the references of written rows that no row satisfies yet. `numbers` are those of the records in the stage.
-pub(super) fn note(
-    tx: &mut Transaction,
-    plan: &TablePlan,
-    stage: u32,
-    numbers: &[i64],
-    written: &Written,
-) -> Result<()> {
+pub(super) fn note(tx: &mut Transaction, plan: &TablePlan, stage: u32, numbers: &[i64], written: &Written) -> Result<()> {
     for (reference, key) in plan.table.foreign_keys.iter().enumerate() {
         let Some(cells) = plan.table.column_indexes(&key.columns) else { continue };
         let found = parents(tx, key, &cells, &written.rows)?;

@@ -63,8 +63,7 @@ pub(super) fn follow(
 ) -> Result<Option<Failure>> {
     let mut lost = None;
     for follow in &plan.follows {
-        let old: Option<Vec<Value>> =
-            follow.incoming.iter().map(|at| rows.get(row, *at).map(ValueRef::to_owned)).collect();
+        let old: Option<Vec<Value>> = follow.incoming.iter().map(|at| rows.get(row, *at).map(ValueRef::to_owned)).collect();
         let Some(old) = old.filter(|old| old.iter().all(|value| !value.is_null())) else {
             continue;
         };

@@ -105,7 +105,8 @@ impl Staged {
 
     /// Whether records of the table get new keys, and these are the columns of the key.
     pub(super) fn appends_key(&self, columns: &[usize]) -> bool {
-        let is_key = matches!(&self.plan.identity, Identity::Key { columns: key, .. } if key.iter().all(|at| columns.contains(at)));
+        let is_key =
+            matches!(&self.plan.identity, Identity::Key { columns: key, .. } if key.iter().all(|at| columns.contains(at)));
         self.plan.strategy == Strategy::Append && is_key
     }
 
@@ -262,7 +263,9 @@ fn leave_out(tx: &mut Transaction, table: &mut Staged, broken: &Broken) -> Resul
                 column: key.and_then(|key| key.columns.first().cloned()),
                 reason: Reason::ForeignKey,
                 message: match key {
-                    Some(key) => format!("it refers to a row of {:?} that is neither here nor among the records", key.parent),
+                    Some(key) => {
+                        format!("it refers to a row of {:?} that is neither here nor among the records", key.parent)
+                    }
                     None => "it refers to a row that is neither here nor among the records".to_owned(),
                 },
             });

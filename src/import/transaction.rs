@@ -26,14 +26,7 @@ pub(crate) struct Transaction {
 
 impl Transaction {
     pub(crate) fn new(writer: Box<dyn Writer>, scope: Scope, patience: Patience) -> Self {
-        Transaction {
-            writer,
-            scope,
-            patience,
-            last_keys: HashMap::new(),
-            compared: HashSet::new(),
-            refused: Vec::new(),
-        }
+        Transaction { writer, scope, patience, last_keys: HashMap::new(), compared: HashSet::new(), refused: Vec::new() }
     }
 
     pub(crate) fn writer(&mut self) -> &mut dyn Writer {
@@ -200,7 +193,12 @@ pub(super) fn key_of_record(plan: &TablePlan, rows: &Rows, row: usize) -> Vec<Va
 }
 
 /// A record's first value that does not fit, if there is one, as a failure.
-pub(super) fn misfit_of(plan: &TablePlan, fitted: &Fitted, number: usize, key: impl FnOnce() -> Vec<Value>) -> Option<Failure> {
+pub(super) fn misfit_of(
+    plan: &TablePlan,
+    fitted: &Fitted,
+    number: usize,
+    key: impl FnOnce() -> Vec<Value>,
+) -> Option<Failure> {
     let first = fitted.misfits.partition_point(|misfit| misfit.row < number);
     let misfit = fitted.misfits.get(first).filter(|misfit| misfit.row == number)?;
     let column = Some(plan.table.columns[misfit.column].name.clone());

@@ -365,7 +365,8 @@ fn a_number_that_a_trigger_took_is_not_given_again() {
         );
         rusqlite::Connection::open(&path).unwrap().execute_batch(&sql).unwrap();
         let store = SqliteStore::open(&path, &Limits::default()).unwrap();
-        let outcome = import(&store, &plan(&schema(&store, "t"), Strategy::Append), &rows((1..=4).map(|id| [v(id), v("a")])));
+        let outcome =
+            import(&store, &plan(&schema(&store, "t"), Strategy::Append), &rows((1..=4).map(|id| [v(id), v("a")])));
         expect_counts(&outcome, Counts { created: 4, ..NONE });
     }
 }

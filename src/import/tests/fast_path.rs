@@ -13,9 +13,9 @@ use crate::domain::strategy::Strategy as Choice;
 use crate::domain::value::{Rows, Value};
 use crate::limits::Limits;
 use crate::plan::table::{ExtraColumns, plan_table};
+use crate::store::Check;
 use crate::store::records::Scope;
 use crate::store::sqlite::SqliteStore;
-use crate::store::Check;
 
 /// Tables, with what stands in each column that is sent: a letter for [`value`].
 const TABLES: &[(&str, &str)] = &[

@@ -19,6 +19,7 @@ on_each_store!(
     what_was_applied_leaves_the_stage,
     a_dry_run_finds_the_same_and_keeps_nothing,
     nothing_is_applied_to_a_table_that_is_not_the_planned_one,
+    staged_rows_come_back_as_they_were,
 );
 
 /// Stages the records of each table and applies all of them as one group.
@@ -153,8 +154,7 @@ fn orphans_among_rows_without_a_key(store: &dyn Store) {
     let [parent, visit] = create(store, described);
     fill(store, &parent, &rows([[v(1)]]));
     let records = rows([[v(1), v("x")], [v(9), v("x")], [v(2), v("x")], [NULL, v("x")]]);
-    let [_, outcome] =
-        group(store, [(&parent, Strategy::Skip, rows([[v(2)]])), (&visit, Strategy::Skip, records)]);
+    let [_, outcome] = group(store, [(&parent, Strategy::Skip, rows([[v(2)]])), (&visit, Strategy::Skip, records)]);
     expect_counts(&outcome, Counts { created: 3, failed: 1, ..NONE });
     expect_multiset(store, &visit, &rows([[v(1), v("x")], [v(2), v("x")], [NULL, v("x")]]));
 }
@@ -233,41 +233,38 @@ fn nothing_is_applied_to_a_table_that_is_not_the_planned_one(store: &dyn Store) 
     expect_rows(store, &other, &Rows::new(3));
 }
 
-#[test]
-fn staged_rows_come_back_as_they_were() {
-    each_store(|store| {
-        let stage = |number| stages::Stage { scope: Scope::new(), number, width: 2 };
-        let stages_of = [stage(1), stage(2)];
-        let cells = |n: i64| [v(n), if n % 3 == 0 { ABSENT } else { Some(Value::Blob(vec![7; (n % 5) as usize * 9_000])) }];
-        let all = rows((1..=100).map(cells));
-        let bounds = PageBounds { rows: 7, bytes: 1 << 30 };
-        write(store, |writer| {
-            stages::append(writer.state(), &stages_of[0], &all, 0..60)?;
-            stages::append(writer.state(), &stages_of[1], &all, 0..1)?;
-            stages::append(writer.state(), &stages_of[0], &all, 60..100)
-        });
-        write(store, |writer| {
-            let sql = writer.state();
-            // All but these, and numbers that are in no stage.
-            let removed = [1, 2, 50, 60, 61, 100, 101, 5_000].into();
-            stages::remove(sql, &stages_of[0], &removed)?;
-            let (mut page, mut numbers, mut after, mut found) = (Rows::default(), Vec::new(), 0, Vec::new());
-            while let Some(last) = stages::page(sql, &stages_of[0], after, bounds, &mut page, &mut numbers)? {
-                assert!(numbers.iter().all(|number| (after + 1..=last).contains(number)), "{numbers:?} up to {last}");
-                for (row, number) in numbers.iter().enumerate() {
-                    let cells = cells(*number);
-                    let same = (0..2).all(|at| page.get(row, at) == cells[at].as_ref().map(Value::as_ref));
-                    assert!(same, "row {number} is {:?}", page.row(row).collect::<Vec<_>>());
-                }
-                found.extend_from_slice(&numbers);
-                after = last;
+fn staged_rows_come_back_as_they_were(store: &dyn Store) {
+    let stage = |number| stages::Stage { scope: Scope::new(), number, width: 2 };
+    let stages_of = [stage(1), stage(2)];
+    let cells = |n: i64| [v(n), if n % 3 == 0 { ABSENT } else { Some(Value::Blob(vec![7; (n % 5) as usize * 9_000])) }];
+    let all = rows((1..=100).map(cells));
+    let bounds = PageBounds { rows: 7, bytes: 1 << 30 };
+    write(store, |writer| {
+        stages::append(writer.state(), &stages_of[0], &all, 0..60)?;
+        stages::append(writer.state(), &stages_of[1], &all, 0..1)?;
+        stages::append(writer.state(), &stages_of[0], &all, 60..100)
+    });
+    write(store, |writer| {
+        let sql = writer.state();
+        // All but these, and numbers that are in no stage.
+        let removed = [1, 2, 50, 60, 61, 100, 101, 5_000].into();
+        stages::remove(sql, &stages_of[0], &removed)?;
+        let (mut page, mut numbers, mut after, mut found) = (Rows::default(), Vec::new(), 0, Vec::new());
+        while let Some(last) = stages::page(sql, &stages_of[0], after, bounds, &mut page, &mut numbers)? {
+            assert!(numbers.iter().all(|number| (after + 1..=last).contains(number)), "{numbers:?} up to {last}");
+            for (row, number) in numbers.iter().enumerate() {
+                let cells = cells(*number);
+                let same = (0..2).all(|at| page.get(row, at) == cells[at].as_ref().map(Value::as_ref));
+                assert!(same, "row {number} is {:?}", page.row(row).collect::<Vec<_>>());
             }
-            let expected: Vec<i64> = (1..=100).filter(|number| !removed.contains(number)).collect();
-            assert_eq!(found, expected);
-            stages::remove_to(sql, &stages_of[0], after)?;
-            assert_eq!(stages::page(sql, &stages_of[0], 0, bounds, &mut page, &mut numbers)?, None);
-            assert_eq!(stages::page(sql, &stages_of[1], 0, bounds, &mut page, &mut numbers)?, Some(1));
-            Ok(())
-        });
+            found.extend_from_slice(&numbers);
+            after = last;
+        }
+        let expected: Vec<i64> = (1..=100).filter(|number| !removed.contains(number)).collect();
+        assert_eq!(found, expected);
+        stages::remove_to(sql, &stages_of[0], after)?;
+        assert_eq!(stages::page(sql, &stages_of[0], 0, bounds, &mut page, &mut numbers)?, None);
+        assert_eq!(stages::page(sql, &stages_of[1], 0, bounds, &mut page, &mut numbers)?, Some(1));
+        Ok(())
     });
 }

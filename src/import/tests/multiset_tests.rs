@@ -1,9 +1,9 @@
 //! Applying records that are identified by their whole content.
 
 use super::*;
+use crate::domain::record::Tally;
 use crate::domain::value::ValueRef;
 use crate::import::runs;
-use crate::domain::record::Tally;
 
 on_each_store!(
     as_many_equal_rows_as_the_sender_has,

@@ -4,9 +4,9 @@ pub(crate) mod connections;
 pub(crate) mod counts;
 pub(crate) mod events;
 mod fields;
+pub(crate) mod key_map;
 #[cfg(feature = "client")]
 pub(crate) mod leases;
-pub(crate) mod key_map;
 pub(crate) mod marks;
 pub(crate) mod outbox;
 pub(crate) mod pulls;

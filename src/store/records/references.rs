@@ -23,8 +23,7 @@ pub(crate) fn wait(sql: &mut dyn Sql, scope: &Scope, pending: Pending) -> Result
     let insert = "INSERT INTO rowferry_pending (scope, stage, record, reference, parent) VALUES (?1, ?2, ?3, ?4, ?5)";
     let reference = i64::try_from(pending.reference).unwrap_or(i64::MAX);
     let (stage, record) = pending.row;
-    let row =
-        [scope.as_str().into(), i64::from(stage).into(), record.into(), reference.into(), Value::Blob(pending.parent)];
+    let row = [scope.as_str().into(), i64::from(stage).into(), record.into(), reference.into(), Value::Blob(pending.parent)];
     sql.execute(insert, &row).map(|_| ())
 }
 

@@ -106,14 +106,7 @@ fn run_from(row: Option<Vec<Value>>) -> Result<Option<Run>> {
     }
 }
 
-fn read(
-    mut run: &[u8],
-    first: i64,
-    records: i64,
-    width: usize,
-    rows: &mut Rows,
-    numbers: &mut Vec<i64>,
-) -> Result<()> {
+fn read(mut run: &[u8], first: i64, records: i64, width: usize, rows: &mut Rows, numbers: &mut Vec<i64>) -> Result<()> {
     for number in first..first + records {
         let (is_here, rest) = run.split_first().ok_or_else(|| unreadable("staged row"))?;
         run = rest;

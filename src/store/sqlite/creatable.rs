@@ -11,10 +11,10 @@
 
 use std::collections::HashSet;
 
-use crate::domain::schema::{Column, DefaultValue, ForeignKey, Index, TableSchema, UniqueKind, UniqueSet};
 use super::affinity::Affinity;
 use super::types::{is_plain_type, is_strict_type, type_of, type_of_affinity};
 use crate::domain::names::is_reserved;
+use crate::domain::schema::{Column, DefaultValue, ForeignKey, Index, TableSchema, UniqueKind, UniqueSet};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The most columns that a table may have: SQLite's own bound.

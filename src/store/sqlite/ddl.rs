@@ -134,7 +134,7 @@ fn default_sql(default: &DefaultValue) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    
+
     #[test]
     fn a_table_made_from_its_structure_has_the_same_structure() {
         let original = "

@@ -120,8 +120,9 @@ impl DatabaseFile {
             return Ok(());
         }
         let message = format!("the database file {} was deleted or replaced while it was open", self.path.display());
-        Err(Error::new(ErrorKind::CannotOpen, message)
-            .with_hint("Rows written since then are not in the file that is there now; open it again, then repeat the call."))
+        Err(Error::new(ErrorKind::CannotOpen, message).with_hint(
+            "Rows written since then are not in the file that is there now; open it again, then repeat the call.",
+        ))
     }
 }
 

@@ -5,9 +5,9 @@
 
 use rusqlite::Connection;
 
-use super::dialect::{borrowed, failed, parameters, quote, quote_all};
 use super::catalogue;
 use super::creatable::MOST_COLUMNS;
+use super::dialect::{borrowed, failed, parameters, quote, quote_all};
 use super::pool::Pooled;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, Value};

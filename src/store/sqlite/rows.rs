@@ -163,12 +163,7 @@ fn insert_sql(table: &TableSchema, columns: &[usize]) -> String {
 
 fn update_sql(table: &TableSchema, set: &[usize], key: &[usize]) -> String {
     let equals = |columns| names(table, columns).map(|name| format!("{} = ?", quote(name))).collect::<Vec<_>>();
-    format!(
-        "UPDATE OR ABORT {} SET {} WHERE {}",
-        quote(&table.name),
-        equals(set).join(", "),
-        equals(key).join(" AND ")
-    )
+    format!("UPDATE OR ABORT {} SET {} WHERE {}", quote(&table.name), equals(set).join(", "), equals(key).join(" AND "))
 }
 
 fn run<'v>(writer: &SqliteWriter, sql: &str, values: impl Iterator<Item = ValueRef<'v>>) -> rusqlite::Result<usize> {

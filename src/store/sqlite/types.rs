@@ -1,7 +1,7 @@
 //! The types of the columns of tables that are made here.
 
-use crate::domain::schema::LogicalType;
 use super::affinity::Affinity;
+use crate::domain::schema::LogicalType;
 
 /// The longest declared type that is taken over from a peer, in bytes.
 const LONGEST_TYPE: usize = 64;
@@ -127,8 +127,8 @@ mod tests {
 
     #[test]
     fn types_of_a_reference_sender_keep_what_arrives() {
-        use crate::domain::value::ValueRef;
         use super::super::affinity::{Fit, fit};
+        use crate::domain::value::ValueRef;
         let arrives: [(LogicalType, &[u8]); 8] = [
             (LogicalType::Numeric, b"1.50"),
             (LogicalType::Text, b"007"),

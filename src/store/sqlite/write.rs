@@ -156,13 +156,7 @@ impl Writer for SqliteWriter {
         ddl::create(&self.connection.sqlite, table)
     }
 
-    fn page(
-        &mut self,
-        table: &TableSchema,
-        after: Option<&Cursor>,
-        bounds: PageBounds,
-        rows: &mut Rows,
-    ) -> Result<PageEnd> {
+    fn page(&mut self, table: &TableSchema, after: Option<&Cursor>, bounds: PageBounds, rows: &mut Rows) -> Result<PageEnd> {
         read::page(&self.connection.sqlite, table, after, 0, bounds, rows)
     }
 

@@ -12,7 +12,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::plan::TablePlan;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{
-    Change, Check, Cursor, Fitted, Found, Lookup, NewTable, PageBounds, PageEnd, Refused, Snapshot, Sql, Store, Target, Writer,
+    Change, Check, Cursor, Fitted, Found, Lookup, NewTable, PageBounds, PageEnd, Refused, Snapshot, Sql, Store, Target,
+    Writer,
 };
 
 /// What happens at the steps of a pull: requests, and calls of the store.
@@ -107,13 +108,7 @@ impl Writer for FatedWriter {
         self.writer.create_table(table)
     }
 
-    fn page(
-        &mut self,
-        table: &TableSchema,
-        after: Option<&Cursor>,
-        bounds: PageBounds,
-        rows: &mut Rows,
-    ) -> Result<PageEnd> {
+    fn page(&mut self, table: &TableSchema, after: Option<&Cursor>, bounds: PageBounds, rows: &mut Rows) -> Result<PageEnd> {
         self.writer.page(table, after, bounds, rows)
     }
 
