@@ -51,7 +51,7 @@ pub(crate) use transaction::Transaction;
 
 /// What the imports of one pull share: the store, and the scope of their stages, new keys and marks.
 ///
-/// A pull that is killed leaves its scope behind. The next one from the same sender takes it over and goes on where its marks
+/// A pull that is killed leaves its scope behind. The next one from the same sender takes it over and resumes where its marks
 /// say; when none comes for long, it is dropped. So each transaction notes that the pull is alive, and its own: one that was only
 /// asleep, or that another process has taken over, learns of it in its next transaction, which then comes to nothing.
 pub(crate) struct Import<'s> {
@@ -107,11 +107,11 @@ impl Mark {
 /// What is left of a pull that is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// It can be gone on with.
+    /// It can be resumed.
     CutOff,
     /// It is over, but rows that have yet to come follow new keys of appended ones.
     Followed,
-    /// It can be gone on with if something came of a table that is not done.
+    /// It can be resumed if something came of a table that is not done.
     Open,
 }
 
@@ -142,7 +142,7 @@ impl<'s> Import<'s> {
         self.store.writer()
     }
 
-    /// Notes that the pull runs. With a sender it goes on with one that was cut off before one of the wanted tables (folded names)
+    /// Notes that the pull runs. With a sender it resumes one that was interrupted before one of the wanted tables (folded names)
     /// was done, if there is one: gives that one's marks.
     pub(crate) fn begin(
         &mut self,
@@ -236,14 +236,14 @@ impl<'s> Import<'s> {
                 );
                 Err(Error::new(ErrorKind::Timeout, message).with_hint("What was written stays; pull again."))
             }
-            Touched::TakenOver => Err(Error::new(ErrorKind::TakenOver, "another process goes on with this pull").with_hint(
+            Touched::TakenOver => Err(Error::new(ErrorKind::TakenOver, "another process has taken this pull over").with_hint(
                 "Nothing is lost or done twice. The other one's report tells of the tables that it pulls; pull the others \
                      when it has ended.",
             )),
         }
     }
 
-    /// Whether marks are kept, so that the pull can be gone on with.
+    /// Whether marks are kept, so that the pull can be resumed.
     pub(crate) fn keeps_marks(&self) -> bool {
         self.sender.is_some()
     }
@@ -266,7 +266,7 @@ impl<'s> Import<'s> {
         self.commit(&mut tx)
     }
 
-    /// Whether a table was done so long ago that it is not enough to fetch what is behind its last row. Appended rows are not
+    /// Whether a table was done so long ago that it is not enough to fetch what comes after its last row. Appended rows are not
     /// fetched again, however old they are.
     pub(crate) fn is_outdated(&self, mark: &Mark) -> bool {
         let age = mark.done_at.map(|at| self.clock.now() - at);
@@ -280,7 +280,7 @@ impl<'s> Import<'s> {
         Ok(found.into_iter().map(|(_, mark)| mark).collect())
     }
 
-    /// A table begins anew: other pulls that were cut off in it do not go on with it.
+    /// A table begins again: other pulls that were interrupted in it do not resume it.
     pub(crate) fn supersede(&self, writer: &mut dyn Writer, table: &str, strategy: Strategy) -> Result<()> {
         let Some(sender) = &self.sender else { return Ok(()) };
         for (scope, mark) in marks::elsewhere(writer.state(), &self.scope, sender, table, strategy, self.names())? {
@@ -332,9 +332,9 @@ impl<'s> Import<'s> {
         PageBounds { rows: self.limits.commit_rows.max(1), bytes: self.limits.batch_bytes }
     }
 
-    /// Ends the pull: remembers the appends among the tables that are `done`, forgets the marks of those that cannot be gone on
-    /// with, and drops what the pull kept for itself, unless it is to be gone on with. What is done is kept as such only for a
-    /// pull that was cut off: the next one is to get all rows of it.
+    /// Ends the pull: remembers the appends among the tables that are `done`, forgets the marks of those that cannot be
+    /// resumed, and drops what the pull kept for itself, unless it is to be resumed. What is done is kept as such only for a pull
+    /// that was interrupted: the next one is to get all rows of it.
     pub(crate) fn end(&self, done: &[Mark], forgotten: &[Mark], ending: Ending) -> Result<()> {
         let (mut writer, names) = (self.transaction()?.writer, self.names());
         if let Some(sender) = &self.sender {
@@ -368,7 +368,7 @@ impl<'s> Import<'s> {
     }
 }
 
-/// What is done with rows of a keyed table whose key has NULL in it. They are applied behind all others.
+/// What is done with rows of a keyed table whose key has NULL in it. They are applied after all others.
 #[derive(Clone, Copy)]
 enum NullKeys<'a> {
     /// They wait in this stage.

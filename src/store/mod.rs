@@ -87,14 +87,14 @@ pub trait Snapshot: Send {
     /// How many rows a table has. A table that is not there is an error.
     fn count(&mut self, table: &TableSchema) -> Result<u64>;
 
-    /// Reads the rows behind `after` (from the first one if `None`), leaving out `skip` of them, into `rows`, which is
+    /// Reads the rows after `after` (from the first one if `None`), leaving out `skip` of them, into `rows`, which is
     /// cleared first. Rows come in the order of the key that [`key_of`](crate::plan::table::key_of) finds, those with NULL in
     /// it first; without a key, in an order that is the same for each page of a snapshot. At most `bounds.rows` rows, and no
     /// further row once `bounds.bytes` are reached: at least one if there is one. A row has the columns of `table`, in order,
     /// none of them absent.
     ///
     /// Pages that follow each other's cursors give each row once. `after` may come from another snapshot of the same store:
-    /// then the rows come whose keys are behind it now. A table that is not there is an error.
+    /// then the rows come whose keys are after it now. A table that is not there is an error.
     fn page(
         &mut self,
         table: &TableSchema,
@@ -139,7 +139,7 @@ pub struct PageBounds {
     pub bytes: usize,
 }
 
-/// The place behind a row: what [`Snapshot::page`] goes on from. Made by a store, understood only by the same kind of store.
+/// The place after a row: where [`Snapshot::page`] resumes. Made by a store, understood only by the same kind of store.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cursor {
     /// Which run of the order the row is in (SQLite: rows with NULL in the key, or those without).
@@ -151,9 +151,9 @@ pub struct Cursor {
 /// How a page ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PageEnd {
-    /// The place behind the last row; `None` if the page is empty.
+    /// The place after the last row; `None` if the page is empty.
     pub cursor: Option<Cursor>,
-    /// Whether there are rows behind it.
+    /// Whether there are rows after it.
     pub more: bool,
 }
 
@@ -230,7 +230,7 @@ pub trait Writer {
     /// Says when references are checked from now on, until this is called again or the transaction ends;
     /// [`Writer::rollback_to`] does not undo it. At first it is [`Check::Now`]. Gives whether the store can do that for rows
     /// that are written to these tables; if not, nothing has changed. Only [`Check::ByCaller`] may be more than it can do.
-    /// Back to [`Check::Now`] it goes only when all references that this transaction wrote are whole: a store may not find later
+    /// Set it back to [`Check::Now`] only when all references that this transaction wrote are whole: a store may not find later
     /// what was broken then.
     fn check_references(&mut self, when: Check, tables: &[Target<'_>]) -> Result<bool>;
 

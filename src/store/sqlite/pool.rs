@@ -42,7 +42,7 @@ const STATEMENTS: usize = 64;
 
 pub(super) type Pooled = r2d2::PooledConnection<Manager>;
 
-/// To how much the file of the write-ahead log is cut when it begins anew.
+/// To how much the file of the write-ahead log is cut when it begins again.
 const LOG_BYTES: i64 = 16 << 20;
 
 /// A connection with the counter that its SQL function `rowferry_hit` raises.
@@ -96,7 +96,7 @@ enum Role {
     Writer,
 }
 
-/// The file as it was opened. A connection goes on working on a file that was deleted or replaced, and what it writes is lost.
+/// The file as it was opened. A connection keeps working on a file that was deleted or replaced, and what it writes is lost.
 #[derive(Debug)]
 pub(super) struct DatabaseFile {
     path: PathBuf,

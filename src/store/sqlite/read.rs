@@ -100,8 +100,8 @@ struct Run {
     id: u8,
     condition: String,
     order: String,
-    /// `(a, b) > (?2, ?3)`, to go on behind a row.
-    behind: String,
+    /// `(a, b) > (?2, ?3)`, to resume after a row.
+    after: String,
     /// What makes up the cursor: the values of these columns, or the rowid by this name.
     place: Vec<usize>,
     rowid: Option<&'static str>,
@@ -126,12 +126,12 @@ fn runs(table: &TableSchema) -> Result<Vec<Run>> {
                 id: UNKEYED,
                 condition,
                 order: rowid.to_owned(),
-                behind: format!("{rowid} > ?2"),
+                after: format!("{rowid} > ?2"),
                 place: vec![table.columns.len()],
                 rowid: Some(rowid),
             },
             None => {
-                Run { id: COUNTED, condition, order: String::new(), behind: String::new(), place: Vec::new(), rowid: None }
+                Run { id: COUNTED, condition, order: String::new(), after: String::new(), place: Vec::new(), rowid: None }
             }
         });
     }
@@ -146,7 +146,7 @@ fn runs(table: &TableSchema) -> Result<Vec<Run>> {
         runs.push(Run {
             id: KEYED,
             condition,
-            behind: if names.len() == 1 { format!("{list} > {marks}") } else { format!("({list}) > ({marks})") },
+            after: if names.len() == 1 { format!("{list} > {marks}") } else { format!("({list}) > ({marks})") },
             order: list,
             place: columns,
             rowid: None,
@@ -211,10 +211,10 @@ impl Fill<'_> {
 
 fn read_run(sqlite: &Connection, table: &TableSchema, run: &Run, from: Option<&Cursor>, fill: &mut Fill<'_>) -> Result<()> {
     let width = table.columns.len();
-    // A counted run's place is how many of its rows lie behind.
+    // A counted run's place is how many of its rows were passed.
     let counted = from.filter(|_| run.id == COUNTED).and_then(|cursor| cursor.values.first()).and_then(Value::as_integer);
     let counted = counted.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
-    let mut left_behind = counted;
+    let mut left_to_pass = counted;
     let limit = (fill.bounds.rows.saturating_sub(fill.rows.len()) as u64)
         .saturating_add(1)
         .saturating_add(counted)
@@ -228,7 +228,7 @@ fn read_run(sqlite: &Connection, table: &TableSchema, run: &Run, from: Option<&C
         prefixed(", ", run.rowid.unwrap_or_default()),
         quote(&table.name),
         run.condition,
-        if keyed_from.is_some() { prefixed(" AND ", &run.behind) } else { String::new() },
+        if keyed_from.is_some() { prefixed(" AND ", &run.after) } else { String::new() },
         prefixed(" ORDER BY ", &run.order),
     );
     let mut statement = sqlite.prepare_cached(&sql).map_err(failed)?;
@@ -237,8 +237,8 @@ fn read_run(sqlite: &Connection, table: &TableSchema, run: &Run, from: Option<&C
     let mut place = Vec::new();
     let before = fill.rows.len();
     while let Some(row) = found.next().map_err(failed)? {
-        if left_behind > 0 {
-            left_behind -= 1;
+        if left_to_pass > 0 {
+            left_to_pass -= 1;
             continue;
         }
         if fill.is_full() {

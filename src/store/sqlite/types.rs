@@ -44,7 +44,7 @@ pub fn is_strict_type(declared: &str) -> bool {
 }
 
 /// Whether a declared type may be written into a statement as it is: words of ASCII letters, digits and underscores that
-/// mean nothing else to SQLite, and behind them at most two numbers in parentheses. `TEXT CHECK (f(1))` is no plain type.
+/// mean nothing else to SQLite, and after them at most two numbers in parentheses. `TEXT CHECK (f(1))` is no plain type.
 pub fn is_plain_type(declared: &str) -> bool {
     let (words, numbers) = match declared.split_once('(') {
         None => (declared, None),

@@ -235,7 +235,7 @@ impl Writer for SqliteWriter {
         match self.connection.sqlite.execute_batch("COMMIT") {
             Ok(()) => {
                 self.open = false;
-                // Whoever replaced the file while this was written would never see it.
+                // Rows in a file that was replaced meanwhile are lost.
                 self.file.check()
             }
             Err(error) => {

@@ -11,7 +11,7 @@
 //!   between. Afterwards the parameters point to bytes that may be gone, but nothing looks at them until they are bound again;
 //! - a statement lives in the same [`Connection`] as SQLite's connection or is borrowed from it, so that both are used by the
 //!   same thread, and is ended before (SQLite would also keep a connection that has statements);
-//! - SQLite takes lengths, does not need a NUL behind the text, and only reads.
+//! - SQLite takes lengths, does not need a NUL after the text, and only reads.
 #![allow(unsafe_code)]
 
 use std::cell::RefCell;
