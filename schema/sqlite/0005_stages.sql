@@ -21,16 +21,36 @@ CREATE TABLE rowferry_pending (
   PRIMARY KEY (scope, stage, record, reference)
 ) WITHOUT ROWID;
 
--- When rows turned out to refer to nothing: which staged rows have (0) or refer to (1) a value, to find all that refer to those.
--- Empty outside of a transaction.
+-- When rows turned out to refer to nothing, so that all that refer to those fall too. Empty outside of a transaction.
+-- Which staged rows have a value that others may refer to: the columns that it is of have a number.
+CREATE TABLE rowferry_values (
+  scope TEXT NOT NULL,
+  stage INTEGER NOT NULL,
+  record INTEGER NOT NULL,
+  set_number INTEGER NOT NULL,
+  value BLOB NOT NULL,
+  PRIMARY KEY (scope, stage, record, set_number)
+) WITHOUT ROWID;
+CREATE INDEX rowferry_values_by_value ON rowferry_values (scope, value);
+-- Which refer to such a value, by which foreign key.
 CREATE TABLE rowferry_links (
   scope TEXT NOT NULL,
   value BLOB NOT NULL,
-  refers INTEGER NOT NULL,
   stage INTEGER NOT NULL,
   record INTEGER NOT NULL,
-  PRIMARY KEY (scope, value, refers, stage, record)
+  reference INTEGER NOT NULL,
+  PRIMARY KEY (scope, value, stage, record, reference)
 ) WITHOUT ROWID;
+-- Which are left out; children is 1 when those that refer to it were looked for.
+CREATE TABLE rowferry_orphans (
+  scope TEXT NOT NULL,
+  stage INTEGER NOT NULL,
+  record INTEGER NOT NULL,
+  reference INTEGER NOT NULL,
+  children INTEGER NOT NULL,
+  PRIMARY KEY (scope, stage, record)
+) WITHOUT ROWID;
+CREATE INDEX rowferry_orphans_by_children ON rowferry_orphans (scope, children);
 
 -- What waited in stages of the kind before these is fetched again.
 DELETE FROM rowferry_marks WHERE progress LIKE '%"stage":%' AND (step <> 'done' OR strategy <> 'append');

@@ -3,7 +3,7 @@
 //! Each cell is a tag for what it is, and its content: integers and reals in eight bytes, text and blobs behind their length in
 //! four.
 
-use crate::domain::value::ValueRef;
+use crate::domain::value::{Value, ValueRef};
 
 const ABSENT: u8 = b'-';
 
@@ -62,6 +62,30 @@ fn sized<'b>(bytes: &mut &'b [u8]) -> Option<&'b [u8]> {
     Some(content)
 }
 
+/// Values as bytes. Numbers that are equal have the same bytes, because a reference may be stored as 1.0 where its parent's key is
+/// 1.
+pub(crate) fn encode<'v>(values: impl IntoIterator<Item = ValueRef<'v>>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for value in values {
+        let value = match value {
+            // As integers end before 2^63, so do doubles that are one.
+            ValueRef::Real(v) if v < 9_223_372_036_854_775_808.0 && v == (v as i64) as f64 => ValueRef::Integer(v as i64),
+            value => value,
+        };
+        put(&mut bytes, Some(value));
+    }
+    bytes
+}
+
+/// The values of [`encode`]; `None` if the bytes are of something else.
+pub(crate) fn decode(mut bytes: &[u8]) -> Option<Vec<Value>> {
+    let mut values = Vec::new();
+    while !bytes.is_empty() {
+        values.push(take(&mut bytes)??.to_owned());
+    }
+    Some(values)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,5 +111,18 @@ mod tests {
         for junk in [&b"x"[..], b"i\0\0", b"t\0\0\0\x05abc", b"b\0"] {
             assert!(take(&mut &*junk).is_none(), "{junk:?}");
         }
+    }
+
+    #[test]
+    fn keys_round_trip_as_bytes() {
+        let encode = |values: &[Value]| encode(values.iter().map(Value::as_ref));
+        let key = vec![Value::Null, 5.into(), Value::Real(1.5), "a".into(), Value::Blob(vec![0, 255])];
+        assert_eq!(decode(&encode(&key)), Some(key));
+        assert_eq!(encode(&[Value::Real(7.0)]), encode(&[7.into()]));
+        assert_eq!(encode(&[Value::Real(-9_223_372_036_854_775_808.0)]), encode(&[i64::MIN.into()]));
+        assert_ne!(encode(&[Value::Real(9_223_372_036_854_775_808.0)]), encode(&[i64::MAX.into()]));
+        assert_ne!(encode(&[Value::Real(1e300)]), encode(&[i64::MAX.into()]));
+        assert_eq!(decode(b"i\0\0\0\x08abc"), None);
+        assert_eq!(decode(b"-"), None);
     }
 }

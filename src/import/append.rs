@@ -69,16 +69,16 @@ pub(super) fn append(
         let mut values = owned(&fitted.rows, number);
         let lost = follow_local(tx, plan, rows, row, &mut values)?;
         let key = match keys {
-            Keys::Make => find_key(tx, plan, &old, &values)?,
-            Keys::Known => {
+            Keys::Known if has_key(plan, &old) => {
                 let (sql, scope) = tx.state();
                 match key_map::get(sql, scope, &plan.table.name, &old)? {
                     Some(NewKey { key, existing: true }) => Key::Existing(key),
                     Some(NewKey { key, existing: false }) => Key::New(key),
-                    None if has_key(plan, &old) => Key::Taken,
-                    None => Key::None,
+                    None => Key::Taken,
                 }
             }
+            // A record without a key of its own has no place among the known ones.
+            Keys::Make | Keys::Known => find_key(tx, plan, &old, &values)?,
         };
         let mut new = match (key, lost) {
             (Key::Existing(key), _) => {
@@ -188,7 +188,9 @@ fn row_of(values: &[Option<Value>]) -> Rows {
 fn has_key(plan: &TablePlan, old: &[Value]) -> bool {
     match &plan.identity {
         Identity::WholeRow => false,
-        Identity::Key { nullable, .. } => !(*nullable && old.iter().any(Value::is_null)),
+        Identity::Key { columns, nullable, .. } => {
+            old.len() == columns.len() && !(*nullable && old.iter().any(Value::is_null))
+        }
     }
 }
 
@@ -279,7 +281,7 @@ fn new_uuid(old: &Value) -> Option<Value> {
 }
 
 fn remember(tx: &mut Transaction, plan: &TablePlan, old: &[Value], new: NewKey) -> Result<()> {
-    if old.is_empty() {
+    if !has_key(plan, old) {
         return Ok(());
     }
     let (sql, scope) = tx.state();

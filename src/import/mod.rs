@@ -5,7 +5,7 @@
 //! without a key, and a dry run. Nothing here waits for a network: rows are received before a transaction begins.
 //!
 //! What a row means is known here, once for every store: [`row_by_row`] for keys, [`multiset`] for rows without one, [`append`] and
-//! [`remap`] for new keys, [`orphans`] for references. A store gives the primitives, and a bulk apply if it has one.
+//! [`remap`] for new keys, [`orphans`] and [`descendants`] for references. A store gives the primitives, and a bulk apply if it has one.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -28,6 +28,7 @@ use crate::store::records::{self, Scope, forget_scope, marks};
 use crate::store::{PageBounds, Store, Writer};
 
 mod append;
+mod descendants;
 mod direct;
 mod multiset;
 mod orphans;
@@ -287,8 +288,14 @@ impl<'s> Import<'s> {
             let marks = std::slice::from_ref(&mark);
             marks::remember_appends(writer.state(), sender, marks, self.names(), self.clock.now())?;
             marks::remove(writer.state(), &scope, table, strategy, self.names())?;
+            forget_stage(writer, &scope, &mark)?;
         }
         Ok(())
+    }
+
+    /// Forgets the rows that waited for a table which does not resume from this mark.
+    pub(crate) fn forget_stage(&self, writer: &mut dyn Writer, mark: &Mark) -> Result<()> {
+        forget_stage(writer, &self.scope, mark)
     }
 
     /// What is remembered of an append of this table of this sender, if anything is.
@@ -340,6 +347,7 @@ impl<'s> Import<'s> {
         if let Some(sender) = &self.sender {
             for mark in forgotten {
                 marks::remove(writer.state(), &self.scope, &mark.table, mark.strategy, names)?;
+                self.forget_stage(&mut *writer, mark)?;
             }
             // Nothing is written for that alone when the last row was applied.
             let done: Vec<Mark> = done.iter().map(|mark| Mark { step: Step::Done, ..mark.clone() }).collect();
@@ -366,6 +374,10 @@ impl<'s> Import<'s> {
         self.drop_pull(&mut *writer, &self.scope, self.sender.as_deref())?;
         writer.commit()
     }
+}
+
+fn forget_stage(writer: &mut dyn Writer, scope: &Scope, mark: &Mark) -> Result<()> {
+    mark.stage.map_or(Ok(()), |number| stages::forget_one(writer.state(), scope, number))
 }
 
 /// What is done with rows of a keyed table whose key has NULL in it. They are applied after all others.

@@ -9,6 +9,9 @@ use crate::error::Result;
 use crate::plan::TablePlan;
 use crate::store::records::key_map;
 
+/// Records after which the pull can be cancelled.
+const RUN: usize = 1_000;
+
 /// Records that follow, with the positions that they had.
 pub(super) struct Remapped {
     pub(super) rows: Rows,
@@ -29,6 +32,9 @@ pub(super) fn remap(
     }
     let mut remapped = Remapped { rows: Rows::new(rows.width()), records: Vec::with_capacity(range.len()) };
     for row in range {
+        if row % RUN == 0 {
+            tx.check_cancelled()?;
+        }
         let mut values: Vec<Option<Value>> = rows.row(row).map(|value| value.map(ValueRef::to_owned)).collect();
         if let Some(failure) = follow(tx, plan, rows, row, &mut values, &|incoming| incoming)? {
             tally.fail(failure);

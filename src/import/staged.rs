@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::append::{Keys, make_keys};
-use super::orphans::{self, Broken, Written};
+use super::descendants;
+use super::orphans::{self, Orphans, Written};
 use super::transaction::{Transaction, key_of_record};
 use super::{Import, Mark, NullKeys, Reached, Step, multiset, route};
 use crate::domain::record::{Failure, Outcome, Reason, Tally};
@@ -11,6 +12,7 @@ use crate::domain::strategy::Strategy;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Identity, TablePlan};
+use crate::store::records::references;
 use crate::store::records::stages::{self, Stage};
 use crate::store::{Check, PageBounds, Target};
 
@@ -19,7 +21,7 @@ use crate::store::{Check, PageBounds, Target};
 const PASSES: usize = 100;
 
 /// How much of a stage is applied at a time.
-const PAGE: PageBounds = PageBounds { rows: 50_000, bytes: 4 << 20 };
+const PAGE: PageBounds = PageBounds { rows: 10_000, bytes: 4 << 20 };
 
 /// One table of a group, staged.
 pub(crate) struct Staged {
@@ -66,6 +68,7 @@ impl Staged {
         mark.reach(reached);
         mark.outcome.clone_from(&self.failed.outcome);
         let mut tx = import.transaction()?;
+        tx.compare_table(&self.plan)?;
         stages::append(tx.state().0, &self.stage, rows, 0..rows.len())?;
         import.put_mark(&mut *tx.writer, &mark)?;
         import.commit(&mut tx)?;
@@ -109,18 +112,18 @@ impl Staged {
             matches!(&self.plan.identity, Identity::Key { columns: key, .. } if key.iter().all(|at| columns.contains(at)));
         self.plan.strategy == Strategy::Append && is_key
     }
+}
 
-    /// Gives each page of the staged rows to `work`, with their numbers and that of the last one.
-    pub(super) fn each_page(&self, tx: &mut Transaction, work: &mut OnPage<'_>) -> Result<()> {
-        let (mut rows, mut numbers, mut after) = (Rows::default(), Vec::new(), 0);
-        loop {
-            tx.check_cancelled()?;
-            let Some(last) = stages::page(tx.state().0, &self.stage, after, PAGE, &mut rows, &mut numbers)? else {
-                return Ok(());
-            };
-            after = last;
-            work(tx, &rows, &numbers, last)?;
-        }
+/// Gives each page of the rows of a stage to `work`, with their numbers and that of the last one.
+pub(super) fn each_page(stage: &Stage, tx: &mut Transaction, work: &mut OnPage<'_>) -> Result<()> {
+    let (mut rows, mut numbers, mut after) = (Rows::default(), Vec::new(), 0);
+    loop {
+        tx.check_cancelled()?;
+        let Some(last) = stages::page(tx.state().0, stage, after, PAGE, &mut rows, &mut numbers)? else {
+            return Ok(());
+        };
+        after = last;
+        work(tx, &rows, &numbers, last)?;
     }
 }
 
@@ -134,18 +137,26 @@ pub(crate) fn apply_group(
     deferred: bool,
     finish: Finish,
 ) -> Result<()> {
+    let mut updates = Updates::Expected;
     for _ in 0..PASSES {
         tx.savepoint()?;
-        let tallies = apply_all(import, tx, tables, deferred)?;
-        let mut broken = if deferred { orphans::broken(tx, tables)? } else { Broken::new() };
-        if broken.is_empty() {
-            return finish_group(import, tx, tables, tallies, finish);
+        let applied = apply_all(import, tx, tables, deferred, updates)?;
+        if applied.has_surprises {
+            tx.rollback_to()?;
+            updates = Updates::Everywhere;
+            continue;
+        }
+        let orphans = if deferred { orphans::orphans(tx, tables)? } else { Orphans::new() };
+        if orphans.is_empty() {
+            return finish_group(import, tx, tables, applied.tallies, finish);
         }
         tx.rollback_to()?;
-        orphans::close(tx, tables, &mut broken)?;
+        descendants::fell(tx, tables, &orphans)?;
         for table in tables.iter_mut() {
-            leave_out(tx, table, &broken)?;
+            leave_out(tx, table)?;
         }
+        let (sql, scope) = tx.state();
+        references::forget(sql, scope)?;
     }
     let names: Vec<&str> = tables.iter().map(|table| table.plan.table.name.as_str()).collect();
     let message = format!("rows of {} refer to missing rows over more than {PASSES} generations", names.join(", "));
@@ -169,9 +180,9 @@ fn finish_group(
         Finish::Commit => {
             done.iter().try_for_each(|mark| import.put_mark(&mut *tx.writer, mark))?;
             import.commit(tx).map_err(|error| match error.kind() {
-                ErrorKind::ForeignKey => {
-                    error.with_hint("Rows that were here before may refer to nothing: see PRAGMA foreign_key_check.")
-                }
+                ErrorKind::ForeignKey => error.with_hint(
+                    "A trigger may have written a row that refers to nothing: look at the triggers of these tables.",
+                ),
                 _ => error,
             })?;
         }
@@ -186,27 +197,46 @@ fn finish_group(
     Ok(())
 }
 
-fn apply_all(import: &Import<'_>, tx: &mut Transaction, tables: &[Staged], deferred: bool) -> Result<Vec<Tally>> {
-    for table in tables {
-        tx.compare_table(&table.plan)?;
-    }
+/// Which rows are expected to change.
+#[derive(Clone, Copy, PartialEq)]
+enum Updates {
+    /// Those of tables that had rows before.
+    Expected,
+    /// Those of any table: two records of one key came.
+    Everywhere,
+}
+
+struct Applied {
+    tallies: Vec<Tally>,
+    /// Whether rows changed of a table that had none, while references were not checked for that.
+    has_surprises: bool,
+}
+
+fn apply_all(
+    import: &Import<'_>,
+    tx: &mut Transaction,
+    tables: &[Staged],
+    deferred: bool,
+    updates: Updates,
+) -> Result<Applied> {
     let mut were_empty = Vec::with_capacity(tables.len());
     for table in tables {
+        tx.compare_table(&table.plan)?;
         let mut rows = Rows::default();
         tx.writer.page(&table.plan.table, None, PageBounds { rows: 1, bytes: 1 }, &mut rows)?;
         were_empty.push(rows.is_empty());
     }
     let mut keys = Keys::Make;
     if deferred {
-        put_off_checks(tx, tables, &were_empty)?;
+        put_off_checks(tx, tables, |at| updates == Updates::Everywhere || !were_empty[at])?;
         // Rows may refer to rows that come later: all new keys must be known before the first row is written.
         for table in tables.iter().filter(|table| table.plan.strategy == Strategy::Append) {
             keys = Keys::Known;
-            table.each_page(tx, &mut |tx, rows, _, _| make_keys(tx, &table.plan, rows, 0..rows.len()))?;
+            each_page(&table.stage, tx, &mut |tx, rows, _, _| make_keys(tx, &table.plan, rows, 0..rows.len()))?;
         }
     }
     let mut tallies = Vec::with_capacity(tables.len());
-    for (table, was_empty) in tables.iter().zip(were_empty) {
+    for (table, was_empty) in tables.iter().zip(&were_empty) {
         let mut tally = import.tally(&Outcome::default());
         if table.is_multiset() {
             multiset::count(tx, &table.plan)?;
@@ -215,8 +245,8 @@ fn apply_all(import: &Import<'_>, tx: &mut Transaction, tables: &[Staged], defer
             if table.has_null_keys() { &[NullKeys::Leave, NullKeys::Only] } else { &[NullKeys::Leave] };
         for (pass, nulls) in passes.iter().enumerate() {
             let is_last = pass + 1 == passes.len();
-            table.each_page(tx, &mut |tx, rows, numbers, last| {
-                let mut written = if deferred { Written::of(&table.plan.table, was_empty) } else { Written::ignored() };
+            each_page(&table.stage, tx, &mut |tx, rows, numbers, last| {
+                let mut written = if deferred { Written::of(&table.plan.table, *was_empty) } else { Written::ignored() };
                 route(tx, &table.plan, keys, *nulls, rows, &mut tally, &mut written)?;
                 orphans::note(tx, &table.plan, table.stage.number, numbers, &written)?;
                 match is_last {
@@ -228,38 +258,39 @@ fn apply_all(import: &Import<'_>, tx: &mut Transaction, tables: &[Staged], defer
         }
         tallies.push(tally);
     }
-    Ok(tallies)
+    let has_updates = tallies.iter().zip(&were_empty).any(|(tally, was_empty)| *was_empty && tally.outcome.updated > 0);
+    Ok(Applied { tallies, has_surprises: deferred && updates == Updates::Expected && has_updates })
 }
 
 /// Has references checked here, and not by the database; where it cannot be without, at the commit.
-fn put_off_checks(tx: &mut Transaction, tables: &[Staged], were_empty: &[bool]) -> Result<()> {
+fn put_off_checks(tx: &mut Transaction, tables: &[Staged], may_change: impl Fn(usize) -> bool) -> Result<()> {
+    let replaces = |table: &Staged| matches!(table.plan.strategy, Strategy::Overwrite | Strategy::Merge);
     let targets: Vec<Target<'_>> = tables
         .iter()
-        .zip(were_empty)
-        .map(|(table, was_empty)| Target {
-            table: &table.plan.table,
-            updates: !was_empty && matches!(table.plan.strategy, Strategy::Overwrite | Strategy::Merge),
-        })
+        .enumerate()
+        .map(|(at, table)| Target { table: &table.plan.table, updates: replaces(table) && may_change(at) })
         .collect();
-    if !tx.writer.check_references(Check::ByCaller, &targets)? {
-        tx.writer.check_references(Check::AtCommit, &targets)?;
+    if tx.writer.check_references(Check::ByCaller, &targets)? || tx.writer.check_references(Check::AtCommit, &targets)? {
+        return Ok(());
     }
-    Ok(())
+    let names: Vec<&str> = tables.iter().map(|table| table.plan.table.name.as_str()).collect();
+    let message = format!("this database cannot check the references of {} when all rows are there", names.join(", "));
+    Err(Error::new(ErrorKind::ForeignKey, message)
+        .with_hint("Make these foreign keys deferrable, or pull the tables apart."))
 }
 
-/// Reports staged rows as failed for want of a parent, and takes them out of the stage.
-fn leave_out(tx: &mut Transaction, table: &mut Staged, broken: &Broken) -> Result<()> {
-    let stage = table.stage.clone();
-    let of_table = broken.range((stage.number, i64::MIN)..=(stage.number, i64::MAX));
-    let references: std::collections::BTreeMap<i64, usize> =
-        of_table.map(|((_, number), reference)| (*number, *reference)).collect();
-    let mut failures = Vec::new();
-    table.each_page(tx, &mut |_, rows, numbers, _| {
+/// Reports the orphans among the staged rows as failed for want of a parent, and takes them out of the stage.
+fn leave_out(tx: &mut Transaction, table: &mut Staged) -> Result<()> {
+    let Staged { plan, stage, failed, .. } = table;
+    each_page(stage, tx, &mut |tx, rows, numbers, last| {
+        let Some(first) = numbers.first() else { return Ok(()) };
+        let (sql, scope) = tx.state();
+        let orphans = references::orphans_among(sql, scope, stage.number, *first..=last)?;
         for (row, number) in numbers.iter().enumerate() {
-            let Some(reference) = references.get(number) else { continue };
-            let key = table.plan.table.foreign_keys.get(*reference);
-            failures.push(Failure {
-                key: key_of_record(&table.plan, rows, row),
+            let Some(reference) = orphans.get(number) else { continue };
+            let key = plan.table.foreign_keys.get(*reference);
+            failed.fail(Failure {
+                key: key_of_record(plan, rows, row),
                 column: key.and_then(|key| key.columns.first().cloned()),
                 reason: Reason::ForeignKey,
                 message: match key {
@@ -270,9 +301,6 @@ fn leave_out(tx: &mut Transaction, table: &mut Staged, broken: &Broken) -> Resul
                 },
             });
         }
-        Ok(())
-    })?;
-    failures.into_iter().for_each(|failure| table.failed.fail(failure));
-    let removed: BTreeSet<i64> = references.into_keys().collect();
-    stages::remove(tx.state().0, &stage, &removed)
+        stages::remove(tx.state().0, stage, &orphans.into_keys().collect::<BTreeSet<i64>>())
+    })
 }

@@ -9,7 +9,7 @@ use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Identity, TablePlan};
-use crate::store::records::Scope;
+use crate::store::records::{Scope, references};
 use crate::store::{Change, Check, Fitted, Found, Lookup, Refused, Sql, Writer};
 
 /// A transaction: dropped without a commit, all of it is undone.
@@ -22,11 +22,20 @@ pub(crate) struct Transaction {
     /// The tables that were compared with their plans.
     compared: HashSet<String>,
     refused: Vec<Refused>,
+    has_savepoint: bool,
 }
 
 impl Transaction {
     pub(crate) fn new(writer: Box<dyn Writer>, scope: Scope, patience: Patience) -> Self {
-        Transaction { writer, scope, patience, last_keys: HashMap::new(), compared: HashSet::new(), refused: Vec::new() }
+        Transaction {
+            writer,
+            scope,
+            patience,
+            last_keys: HashMap::new(),
+            compared: HashSet::new(),
+            refused: Vec::new(),
+            has_savepoint: false,
+        }
     }
 
     pub(crate) fn writer(&mut self) -> &mut dyn Writer {
@@ -58,11 +67,7 @@ impl Transaction {
         let Some(now) = self.writer.schema(&plan.table.name)? else {
             return changed("was dropped or renamed");
         };
-        let of = |table: &TableSchema| {
-            let flags = (table.strict, table.without_rowid, table.rowid_alias, table.autoincrement);
-            (table.columns.clone(), table.primary_key.clone(), table.unique.clone(), table.indexes.clone(), flags)
-        };
-        if of(&now) != of(&plan.table) {
+        if !are_alike(&now, &plan.table) {
             return changed("was changed");
         }
         self.compared.insert(plan.table.name.clone());
@@ -70,16 +75,22 @@ impl Transaction {
     }
 
     pub(super) fn savepoint(&mut self) -> Result<()> {
+        self.has_savepoint = true;
         self.writer.savepoint()
     }
 
     /// Takes a group of tables back that failed half-way: the next one begins as if it had not been.
     pub(crate) fn take_back(&mut self) -> Result<()> {
-        self.rollback_to()?;
+        if self.has_savepoint {
+            self.rollback_to()?;
+        }
+        let (sql, scope) = self.state();
+        references::forget(sql, scope)?;
         self.writer.check_references(Check::Now, &[]).map(|_| ())
     }
 
     pub(super) fn rollback_to(&mut self) -> Result<()> {
+        self.has_savepoint = false;
         self.last_keys.clear();
         self.compared.clear();
         self.writer.rollback_to()
@@ -175,6 +186,18 @@ impl Transaction {
         }
         Ok(None)
     }
+}
+
+/// Whether rows mean the same in both: an index that is not unique makes no difference. What a reference refers to where it names
+/// no columns is known only when its parent is there.
+fn are_alike(one: &TableSchema, other: &TableSchema) -> bool {
+    let flags = |table: &TableSchema| (table.strict, table.without_rowid, table.rowid_alias, table.autoincrement);
+    let same_references = one.foreign_keys.len() == other.foreign_keys.len()
+        && one.foreign_keys.iter().zip(&other.foreign_keys).all(|(one, other)| {
+            one.columns == other.columns && one.parent == other.parent && one.on_update == other.on_update
+        });
+    let same_columns = one.columns == other.columns && one.primary_key == other.primary_key && one.unique == other.unique;
+    same_columns && same_references && flags(one) == flags(other)
 }
 
 /// The names of these columns.

@@ -18,8 +18,7 @@ pub enum Decision {
 }
 
 /// What `strategy` does to the row `existing` when `incoming` has its key. Both hold the same columns in the same order;
-/// `incoming` has `None` for a column that the record lacks, and values as the column stores them (see
-/// [`Writer::fit`](crate::store::Writer::fit)).
+/// `incoming` has `None` for a column that the record lacks, and values as the column stores them.
 ///
 /// Equal means the same storage class and bits ([`ValueRef::same`]), not what a collation or affinity calls equal. An append
 /// never meets an existing key, because it makes its own; a row that it would clash with by another unique set stays: skip.

@@ -7,17 +7,28 @@ use crate::clock;
 use crate::domain::value::Value;
 use crate::error::{Error, ErrorKind, Result};
 
-/// A script: its number, counted from 1, and its SQL. A statement ends with a semicolon at the end of a line; a line that
-/// begins with `--` is a comment.
-pub type Script = (u32, &'static str);
+/// A step of the state from one version to the next.
+#[derive(Debug, Clone, Copy)]
+pub struct Script {
+    /// The version that it leads to, counted from 1.
+    pub version: u32,
+    /// Its SQL. A statement ends with a semicolon at the end of a line; a line that begins with `--` is a comment.
+    pub sql: &'static str,
+    /// What is done before, where SQL alone cannot say it.
+    pub before: Option<fn(&mut dyn Sql) -> Result<()>>,
+}
+
+const fn script(version: u32, sql: &'static str) -> Script {
+    Script { version, sql, before: None }
+}
 
 /// The scripts for stores that speak SQLite's dialect.
 pub const SQLITE: &[Script] = &[
-    (1, include_str!("../../schema/sqlite/0001_state.sql")),
-    (2, include_str!("../../schema/sqlite/0002_connections.sql")),
-    (3, include_str!("../../schema/sqlite/0003_resume.sql")),
-    (4, include_str!("../../schema/sqlite/0004_tickets.sql")),
-    (5, include_str!("../../schema/sqlite/0005_stages.sql")),
+    script(1, include_str!("../../schema/sqlite/0001_state.sql")),
+    script(2, include_str!("../../schema/sqlite/0002_connections.sql")),
+    script(3, include_str!("../../schema/sqlite/0003_resume.sql")),
+    script(4, include_str!("../../schema/sqlite/0004_tickets.sql")),
+    Script { before: Some(drop_old_stages), ..script(5, include_str!("../../schema/sqlite/0005_stages.sql")) },
 ];
 
 /// Brings a store up to date, if it is not: its state is then there, whoever else opened it at the same time.
@@ -56,14 +67,15 @@ pub fn run(sql: &mut dyn Sql, scripts: &[Script], now: OffsetDateTime) -> Result
         )
         .with_hint("Update this program, or use another database."));
     }
-    for (version, script) in scripts.iter().filter(|(version, _)| i64::from(*version) > done) {
-        if *version == 5 {
-            drop_old_stages(sql)?;
+    for script in scripts.iter().filter(|script| i64::from(script.version) > done) {
+        let version = script.version;
+        if let Some(before) = script.before {
+            before(sql).map_err(|error| failed(error, version))?;
         }
-        for statement in statements(script) {
-            sql.execute(&statement, &[]).map_err(|error| failed(error, *version))?;
+        for statement in statements(script.sql) {
+            sql.execute(&statement, &[]).map_err(|error| failed(error, version))?;
         }
-        let row = [Value::Integer(i64::from(*version)), clock::to_text(now).into()];
+        let row = [Value::Integer(i64::from(version)), clock::to_text(now).into()];
         sql.execute("INSERT INTO rowferry_migrations (version, applied_at) VALUES (?1, ?2)", &row)?;
     }
     Ok(())
@@ -90,7 +102,7 @@ fn failed(error: Error, version: u32) -> Error {
 }
 
 fn newest(scripts: &[Script]) -> i64 {
-    scripts.iter().map(|(version, _)| i64::from(*version)).max().unwrap_or(0)
+    scripts.iter().map(|script| i64::from(script.version)).max().unwrap_or(0)
 }
 
 /// The newest script that has been run; 0 for none.
@@ -119,7 +131,7 @@ mod tests {
 
     #[test]
     fn scripts_are_numbered_and_cut_into_whole_statements() {
-        for (index, (version, script)) in SQLITE.iter().enumerate() {
+        for (index, Script { version, sql: script, .. }) in SQLITE.iter().enumerate() {
             assert_eq!(*version as usize, index + 1);
             let found = statements(script);
             let written = ["CREATE ", "DELETE FROM ", "DROP TABLE "].map(|words| script.matches(words).count());
@@ -148,5 +160,33 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::NewerState);
         assert!(error.hint().is_some());
         assert!(run(&mut At(newest(SQLITE)), SQLITE, OffsetDateTime::UNIX_EPOCH).is_ok());
+    }
+
+    /// State of version 4, in which each stage was a table of its own.
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn stages_of_their_own_tables_are_dropped_and_their_rows_fetched_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("old.db");
+        let sqlite = rusqlite::Connection::open(&path).unwrap();
+        for script in SQLITE.iter().filter(|script| script.version <= 4) {
+            sqlite.execute_batch(script.sql).unwrap();
+        }
+        let old = "CREATE TABLE rowferry_migrations (version INTEGER PRIMARY KEY NOT NULL, applied_at TEXT NOT NULL);
+            INSERT INTO rowferry_migrations SELECT value, '2026-01-01T00:00:00Z' FROM json_each('[1,2,3,4]');
+            INSERT INTO rowferry_stages VALUES ('abc', 1, 2, 'then'), ('abc', 2, 2, 'then');
+            CREATE TABLE rowferry_stage_abc_1(row INTEGER PRIMARY KEY, cells BLOB NOT NULL);
+            CREATE TABLE rowferry_stage_abc_2(row INTEGER PRIMARY KEY, cells BLOB NOT NULL);
+            INSERT INTO rowferry_marks (scope, table_name, strategy, name, plan, step, records, announced, progress) VALUES
+                ('abc', 'tree', 'overwrite', 'tree', 'p', 'staged', 5, 5, '{\"stage\":1}'),
+                ('abc', 'log', 'append', 'log', 'p', 'done', 5, 5, '{\"stage\":2}'),
+                ('abc', 'users', 'overwrite', 'users', 'p', 'fetching', 5, 9, '{\"notes\":[]}');";
+        sqlite.execute_batch(old).unwrap();
+        crate::store::sqlite::SqliteStore::open(&path, &crate::Limits::default()).unwrap();
+        let names = |sql: &str| -> Vec<String> {
+            sqlite.prepare(sql).unwrap().query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+        };
+        assert_eq!(names("SELECT name FROM rowferry_marks ORDER BY name"), ["log", "users"]);
+        assert_eq!(names("SELECT name FROM sqlite_schema WHERE name GLOB 'rowferry_stage[s_]*'"), [""; 0]);
     }
 }

@@ -17,7 +17,7 @@ use crate::plan::TablePlan;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 #[cfg(feature = "sqlite")]
-pub mod memory;
+mod memory;
 pub mod migrate;
 pub(crate) mod records;
 #[cfg(feature = "sqlite")]
@@ -229,7 +229,8 @@ pub trait Writer {
 
     /// Says when references are checked from now on, until this is called again or the transaction ends;
     /// [`Writer::rollback_to`] does not undo it. At first it is [`Check::Now`]. Gives whether the store can do that for rows
-    /// that are written to these tables; if not, nothing has changed. Only [`Check::ByCaller`] may be more than it can do.
+    /// that are written to these tables; if not, nothing has changed. [`Check::Now`] it always can; a store that
+    /// cannot do either of the others does not take tables that refer to each other in a circle.
     /// Set it back to [`Check::Now`] only when all references that this transaction wrote are whole: a store may not find later
     /// what was broken then.
     fn check_references(&mut self, when: Check, tables: &[Target<'_>]) -> Result<bool>;
@@ -394,8 +395,8 @@ pub enum Check {
     ByCaller,
 }
 
-/// Statements over rowferry's own tables, in the SQL that all stores share: parameters are `?1`, `?2`, ...; texts and
-/// integers; `ON CONFLICT` upserts; no functions of one store.
+/// Statements over rowferry's own tables, in the SQL that all stores share: parameters are `?1`, `?2`, ...; texts,
+/// integers and blobs; `ON CONFLICT` upserts; no functions of one store.
 pub trait Sql {
     /// Runs a statement; gives the number of rows that it inserted, changed or deleted.
     fn execute(&mut self, sql: &str, parameters: &[Value]) -> Result<usize>;

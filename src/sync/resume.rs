@@ -109,6 +109,9 @@ impl Pull<'_, '_> {
             return Ok(());
         }
         let began = found.is_some() && is_same;
+        if let Some(found) = found.as_ref().filter(|_| !is_same) {
+            self.import.forget_stage(writer, found)?;
+        }
         let mut mark = match found {
             Some(found) if is_same => Mark { announced: job.announced, ..found },
             _ => fresh,

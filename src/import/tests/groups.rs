@@ -18,6 +18,9 @@ on_each_store!(
     a_second_row_with_the_same_value_keeps_the_children,
     what_was_applied_leaves_the_stage,
     a_dry_run_finds_the_same_and_keeps_nothing,
+    orphans_by_the_second_of_two_references,
+    a_value_that_changes_while_it_is_referred_to,
+    a_group_that_fails_leaves_the_next_one_alone,
     nothing_is_applied_to_a_table_that_is_not_the_planned_one,
     staged_rows_come_back_as_they_were,
 );
@@ -53,12 +56,30 @@ fn try_group<const N: usize>(
     Ok(std::array::from_fn(|at| staged[at].outcome()))
 }
 
-fn node(store: &dyn Store, name: &str) -> TableSchema {
+/// Applies records as a group of one table, in a transaction that is not committed.
+pub(super) fn apply_in_tx(
+    store: &dyn Store,
+    tx: &mut Transaction,
+    table: &TableSchema,
+    strategy: Strategy,
+    rows: &Rows,
+) -> Result<()> {
+    let limits = Limits::default();
+    let import = Import::new(store, &limits, &SystemClock, Patience::unbounded());
+    let [plan] = plans([(table, strategy)]);
+    let stage = stages::Stage { scope: tx.scope.clone(), number: 1, width: rows.width() };
+    stages::append(tx.writer.state(), &stage, rows, 0..rows.len())?;
+    let mark = Mark::new(&table.name, strategy, String::new(), rows.len() as u64);
+    let mut staged = [Staged::new(&import, plan, stage, mark)];
+    apply_group(&import, tx, &mut staged, true, Finish::Keep)
+}
+
+pub(super) fn node(store: &dyn Store, name: &str) -> TableSchema {
     let [node] = create(store, [table(name, "id integer!, name text, up integer", "id").with_parent("up", name, "id")]);
     node
 }
 
-fn nodes(rows_of: impl IntoIterator<Item = (i64, Option<i64>)>) -> Rows {
+pub(super) fn nodes(rows_of: impl IntoIterator<Item = (i64, Option<i64>)>) -> Rows {
     rows(rows_of.into_iter().map(|(id, up)| [v(id), v(format!("n{id}")), up.map_or(NULL, v)]))
 }
 
@@ -202,8 +223,8 @@ fn a_second_row_with_the_same_value_keeps_the_children(store: &dyn Store) {
 fn what_was_applied_leaves_the_stage(store: &dyn Store) {
     let node = node(store, "node");
     group(store, [(&node, Strategy::Overwrite, nodes((1..=3_000).map(|id| (id, Some(3_001 - id)))))]);
-    for state in ["rowferry_staged", "rowferry_pending", "rowferry_links"] {
-        let mut left = 1;
+    for state in ["staged", "pending", "values", "links", "orphans"].map(|name| format!("rowferry_{name}")) {
+        let mut left = -1;
         let counted = store.read_state(&mut |sql| {
             left = sql.query(&format!("SELECT count(*) FROM {state}"), &[])?[0][0].as_integer().unwrap_or(-1);
             Ok(())
@@ -267,4 +288,48 @@ fn staged_rows_come_back_as_they_were(store: &dyn Store) {
         assert_eq!(stages::page(sql, &stages_of[1], 0, bounds, &mut page, &mut numbers)?, Some(1));
         Ok(())
     });
+}
+
+fn orphans_by_the_second_of_two_references(store: &dyn Store) {
+    let notes = table("note", "id integer!, made integer, changed integer", "id")
+        .with_parent("made", "note", "id")
+        .with_parent("changed", "note", "id");
+    let [notes] = create(store, [notes]);
+    fill(store, &notes, &rows([[v(1), NULL, NULL], [v(10), v(1), NULL]]));
+    // The first reference is whole everywhere; by the second one each refers to the next, and the last to nothing.
+    let chain = (10..=300).map(|id| [v(id), v(1), v(id + 1)]);
+    let [outcome] = group(store, [(&notes, Strategy::Overwrite, rows(chain.chain([[v(5), v(1), v(1)]])))]);
+    expect_counts(&outcome, Counts { created: 1, failed: 291, ..NONE });
+    for key in [10, 11, 299, 300] {
+        expect_failure(&outcome, &[key.into()], Reason::ForeignKey, Some("changed"));
+    }
+    expect_rows(store, &notes, &rows([[v(1), NULL, NULL], [v(5), v(1), v(1)], [v(10), v(1), NULL]]));
+}
+
+fn a_value_that_changes_while_it_is_referred_to(store: &dyn Store) {
+    let codes = table("code", "id integer!, code text, up text", "id").with_unique("code").with_parent("up", "code", "code");
+    let [codes] = create(store, [codes]);
+    // Two records of one key: the second one takes the value away that 2 refers to.
+    let records = rows([[v(1), v("a"), NULL], [v(2), v("b"), v("a")], [v(1), v("c"), NULL], [v(3), v("d"), v("b")]]);
+    let [outcome] = group(store, [(&codes, Strategy::Overwrite, records)]);
+    assert_eq!(outcome.total(), 4, "{outcome:?}");
+    let codes_of = |column: usize| contents(store, &codes).into_iter().map(move |row| row[column].clone());
+    let there: Vec<Value> = codes_of(1).collect();
+    let broken: Vec<Value> = codes_of(2).filter(|up| *up != Value::Null && !there.contains(up)).collect();
+    assert_eq!(broken, [], "rows that refer to nothing, of {there:?}");
+}
+
+fn a_group_that_fails_leaves_the_next_one_alone(store: &dyn Store) {
+    let [parent, child] = family(store);
+    let node = node(store, "node");
+    let scope = Scope::new();
+    let mut tx = begin_in(store, &scope);
+    let gone = TableSchema { name: "gone".into(), ..node.clone() };
+    let failed = apply_in_tx(store, &mut tx, &gone, Strategy::Overwrite, &nodes([(1, None)]));
+    assert_eq!(failed.map_err(|error| error.kind()), Err(ErrorKind::SchemaMismatch));
+    tx.take_back().must("take a group back");
+    // References are checked at once again.
+    let [_, plan] = plans([(&parent, Strategy::Skip), (&child, Strategy::Skip)]);
+    let outcome = apply_in(&mut tx, &plan, &rows([[v(1), v("?"), v(99)]])).must("write");
+    expect_counts(&outcome, Counts { failed: 1, ..NONE });
 }

@@ -1,5 +1,7 @@
 //! What the importer does, on every store that it has.
 
+use std::sync::Arc;
+
 use super::append::Keys;
 use super::orphans::Written;
 use super::transaction::Transaction;
@@ -70,14 +72,10 @@ fn write_in<T>(store: &dyn Store, scope: &Scope, work: impl FnOnce(&mut Transact
 /// What becomes of records that come as they are.
 fn apply_in(tx: &mut Transaction, plan: &TablePlan, rows: &Rows) -> Result<Outcome> {
     let mut tally = tally();
-    let nulls = match plan.identity {
-        Identity::WholeRow if plan.strategy != Strategy::Append => {
-            multiset::count(tx, plan)?;
-            NullKeys::Leave
-        }
-        _ => NullKeys::Leave,
-    };
-    route(tx, plan, Keys::Make, nulls, rows, &mut tally, &mut Written::ignored())?;
+    if plan.identity == Identity::WholeRow && plan.strategy != Strategy::Append {
+        multiset::count(tx, plan)?;
+    }
+    route(tx, plan, Keys::Make, NullKeys::Leave, rows, &mut tally, &mut Written::ignored())?;
     Ok(tally.outcome)
 }
 

@@ -186,6 +186,12 @@ pub(crate) fn remove(sql: &mut dyn Sql, stage: &Stage, removed: &BTreeSet<i64>) 
     Ok(())
 }
 
+/// Forgets the rows of one stage.
+pub(crate) fn forget_one(sql: &mut dyn Sql, scope: &Scope, number: u32) -> Result<()> {
+    let delete = "DELETE FROM rowferry_staged WHERE scope = ?1 AND stage = ?2";
+    sql.execute(delete, &[scope.as_str().into(), i64::from(number).into()]).map(|_| ())
+}
+
 /// Forgets all stages of a pull.
 pub(crate) fn forget(sql: &mut dyn Sql, scope: &Scope) -> Result<()> {
     sql.execute("DELETE FROM rowferry_staged WHERE scope = ?1", &[scope.as_str().into()]).map(|_| ())

@@ -3,7 +3,7 @@
 //! There are two pools. Readers only read (`query_only`), with a small page cache. There is one writer, with a large cache:
 //! SQLite has one writer at a time anyway, and so the program's own writers queue here and not on the file's lock.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -52,6 +52,8 @@ pub struct Connection {
     pub(super) sqlite: rusqlite::Connection,
     hits: Arc<AtomicU64>,
     schemas: RefCell<Schemas>,
+    /// Whether it is of no further use: its settings could not be set back.
+    is_spoilt: Cell<bool>,
 }
 
 /// What was read of the catalogue, and the number that SQLite gave to it then.
@@ -77,6 +79,11 @@ impl Connection {
         let found = catalogue::schema(&self.sqlite, table)?;
         schemas.tables.insert(table.to_owned(), found.clone());
         Ok(found)
+    }
+
+    /// Keeps the connection from being used again.
+    pub(super) fn spoil(&self) {
+        self.is_spoilt.set(true);
     }
 
     /// Forgets what was read of a catalogue that is undone: its number is given again.
@@ -165,7 +172,7 @@ impl r2d2::ManageConnection for Manager {
         sqlite.pragma_update(None, "query_only", self.role == Role::Reader)?;
         let hits = Arc::new(AtomicU64::new(0));
         functions::register(&sqlite, Arc::clone(&hits))?;
-        Ok(Connection { kept: Kept::default(), sqlite, hits, schemas: RefCell::default() })
+        Ok(Connection { kept: Kept::default(), sqlite, hits, schemas: RefCell::default(), is_spoilt: Cell::new(false) })
     }
 
     fn is_valid(&self, connection: &mut Connection) -> std::result::Result<(), rusqlite::Error> {
@@ -174,7 +181,7 @@ impl r2d2::ManageConnection for Manager {
 
     /// A connection that comes back in a transaction could not end it, and would be of no use to the next one.
     fn has_broken(&self, connection: &mut Connection) -> bool {
-        !connection.sqlite.is_autocommit()
+        connection.is_spoilt.get() || !connection.sqlite.is_autocommit()
     }
 }
 

@@ -112,7 +112,8 @@ impl Drop for SqliteWriter {
         if self.check != Check::Now
             && let Err(error) = set_check(sqlite, Check::Now)
         {
-            log::warn!("references may not be checked in later transactions: {error}");
+            log::warn!("a connection that cannot check references again is closed: {error}");
+            self.connection.spoil();
         }
         // A checkpoint moves the log into the database; it takes long, but no lock that another writer needs.
         checkpoint(sqlite, &self.log_pages, self.most_log_pages);
