@@ -181,7 +181,8 @@ impl Pull<'_, '_> {
         let job = &self.jobs[at];
         let (before, stage) = (job.mark.clone(), job.stage.clone());
         let stage = stage.ok_or_else(|| Error::new(ErrorKind::InvalidInput, "a table without a stage is not staged"))?;
-        let mut staged = Staged::new(&self.import, plan, stage, before.clone());
+        let is_here = !self.options.dry_run || job.create.is_none();
+        let mut staged = Staged::new(&self.import, plan, stage, before.clone(), is_here);
         if before.step == Step::Staged {
             return Ok(staged);
         }

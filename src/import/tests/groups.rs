@@ -47,7 +47,7 @@ fn try_group<const N: usize>(
     for (plan, (_, strategy, rows)) in plans.into_iter().zip(&tables) {
         let stage = import.stage(rows.width());
         let mark = Mark::new(&plan.table.name, *strategy, String::new(), rows.len() as u64);
-        let mut table = Staged::new(&import, plan, stage, mark);
+        let mut table = Staged::new(&import, plan, stage, mark, true);
         table.push(&import, rows, &[], &Reached::default())?;
         staged.push(table);
     }
@@ -70,7 +70,7 @@ pub(super) fn apply_in_tx(
     let stage = stages::Stage { scope: tx.scope.clone(), number: 1, width: rows.width() };
     stages::append(tx.writer.state(), &stage, rows, 0..rows.len())?;
     let mark = Mark::new(&table.name, strategy, String::new(), rows.len() as u64);
-    let mut staged = [Staged::new(&import, plan, stage, mark)];
+    let mut staged = [Staged::new(&import, plan, stage, mark, true)];
     apply_group(&import, tx, &mut staged, true, Finish::Keep)
 }
 
