@@ -72,7 +72,7 @@ pub(super) fn lookup(
     let may_be_rowid = |name: &&str| ["rowid", "oid", "_rowid_"].iter().any(|other| other.eq_ignore_ascii_case(name));
     let names = || lookup.columns.iter().chain(lookup.read);
     let mut statement = match sqlite.prepare_cached(&sql) {
-        Ok(statement) if !names().any(|name| may_be_rowid(name)) || exists(sqlite, lookup)? => statement,
+        Ok(statement) if !names().any(may_be_rowid) || exists(sqlite, lookup)? => statement,
         Ok(_) => {
             range.for_each(|_| found.add_none());
             return Ok(());
