@@ -113,7 +113,7 @@ pub(super) fn append(
         match refused {
             None => {
                 tally.outcome.created += 1;
-                written.add(row, &local, 0);
+                written.add_inserted(row, &local, 0);
                 if let Some(key) = new.filter(|_| remembers) {
                     remember(tx, plan, &old, NewKey { key, existing: false })?;
                 }

@@ -104,7 +104,7 @@ pub(super) fn apply(
         match tx.write(&plan.table, Change::Insert, &fitted.rows, number)? {
             None => {
                 tally.outcome.created += 1;
-                written.add(row, &fitted.rows, number);
+                written.add_inserted(row, &fitted.rows, number);
             }
             Some(refused) => tally.fail(tx.failure_of(plan, key(), (&fitted.rows, number), refused)?),
         }

@@ -33,6 +33,10 @@ pub(super) struct Written {
     wanted: bool,
     /// Whether the table had no rows before the first of them.
     was_empty: bool,
+    /// The columns of foreign keys that have a default: where a record lacks one, its row refers to what only the database knows.
+    defaults: Vec<usize>,
+    /// Whether a row was written that lacks one of them.
+    has_unknown: bool,
     rows: Rows,
     records: Vec<usize>,
 }
@@ -45,9 +49,12 @@ impl Written {
 
     /// Collects the rows that are written to this table and may refer to others.
     pub(super) fn of(table: &TableSchema, was_empty: bool) -> Self {
+        let columns = table.foreign_keys.iter().flat_map(|key| &key.columns).filter_map(|name| table.column_index(name));
         Written {
             wanted: !table.foreign_keys.is_empty(),
             was_empty,
+            defaults: columns.filter(|column| table.columns[*column].default.is_some()).collect(),
+            has_unknown: false,
             rows: Rows::new(table.columns.len()),
             records: Vec::new(),
         }
@@ -59,7 +66,13 @@ impl Written {
 
     /// One that collects rows for the same table, of other records.
     pub(super) fn of_same_table(&self) -> Self {
-        Written { wanted: self.wanted, was_empty: self.was_empty, rows: Rows::new(self.rows.width()), records: Vec::new() }
+        Written {
+            wanted: self.wanted,
+            was_empty: self.was_empty,
+            defaults: self.defaults.clone(),
+            rows: Rows::new(self.rows.width()),
+            ..Written::default()
+        }
     }
 
     /// Adds what another one collected, whose records have these positions here.
@@ -67,6 +80,12 @@ impl Written {
         for (row, record) in other.records.iter().enumerate() {
             self.add(records[*record], &other.rows, row);
         }
+        self.has_unknown |= other.has_unknown;
+    }
+
+    /// Whether rows were written whose references cannot be told.
+    pub(super) fn has_unknown(&self) -> bool {
+        self.has_unknown
     }
 
     pub(super) fn add(&mut self, record: usize, rows: &Rows, row: usize) {
@@ -74,6 +93,12 @@ impl Written {
             self.rows.push_rows(rows, row..row + 1);
             self.records.push(record);
         }
+    }
+
+    /// The same for a row whose columns are all that is known of it: the database may have added defaults.
+    pub(super) fn add_inserted(&mut self, record: usize, rows: &Rows, row: usize) {
+        self.add(record, rows, row);
+        self.has_unknown |= self.wanted && self.defaults.iter().any(|column| rows.get(row, *column).is_none());
     }
 }
 

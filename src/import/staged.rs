@@ -142,13 +142,13 @@ pub(crate) fn apply_group(
     deferred: bool,
     finish: Finish,
 ) -> Result<()> {
-    let mut updates = Updates::Expected;
+    let mut checks = Checks::Here;
     for _ in 0..PASSES {
         tx.savepoint()?;
-        let applied = apply_all(import, tx, tables, deferred, updates)?;
-        if applied.has_surprises {
+        let applied = apply_all(import, tx, tables, deferred, checks)?;
+        if applied.needs_database {
             tx.rollback_to()?;
-            updates = Updates::Everywhere;
+            checks = Checks::ByDatabase;
             continue;
         }
         let orphans = if deferred { orphans::orphans(tx, tables)? } else { Orphans::new() };
@@ -202,19 +202,20 @@ fn finish_group(
     Ok(())
 }
 
-/// Which rows are expected to change.
+/// Who checks references when all rows of a group are there.
 #[derive(Clone, Copy, PartialEq)]
-enum Updates {
-    /// Those of tables that had rows before.
-    Expected,
-    /// Those of any table: two records of one key came.
-    Everywhere,
+enum Checks {
+    /// The importer, where the store lets it.
+    Here,
+    /// The database, at the commit.
+    ByDatabase,
 }
 
 struct Applied {
     tallies: Vec<Tally>,
-    /// Whether rows changed of a table that had none, while references were not checked for that.
-    has_surprises: bool,
+    /// Whether the importer cannot tell whether all references are whole: rows changed of a table that had none before, or
+    /// refer to what a default says.
+    needs_database: bool,
 }
 
 fn apply_all(
@@ -222,7 +223,7 @@ fn apply_all(
     tx: &mut Transaction,
     tables: &[Staged],
     deferred: bool,
-    updates: Updates,
+    checks: Checks,
 ) -> Result<Applied> {
     let mut were_empty = Vec::with_capacity(tables.len());
     for table in tables {
@@ -233,14 +234,14 @@ fn apply_all(
     }
     let mut keys = Keys::Make;
     if deferred {
-        put_off_checks(tx, tables, |at| updates == Updates::Everywhere || !were_empty[at])?;
+        put_off_checks(tx, tables, checks, &were_empty)?;
         // Rows may refer to rows that come later: all new keys must be known before the first row is written.
         for table in tables.iter().filter(|table| table.plan.strategy == Strategy::Append) {
             keys = Keys::Known;
             each_page(&table.stage, tx, &mut |tx, rows, _, _| make_keys(tx, &table.plan, rows, 0..rows.len()))?;
         }
     }
-    let mut tallies = Vec::with_capacity(tables.len());
+    let (mut tallies, mut has_unknown) = (Vec::with_capacity(tables.len()), false);
     for (table, was_empty) in tables.iter().zip(&were_empty) {
         let mut tally = import.tally(&Outcome::default());
         if table.is_multiset() {
@@ -254,6 +255,7 @@ fn apply_all(
                 let mut written = if deferred { Written::of(&table.plan.table, *was_empty) } else { Written::ignored() };
                 route(tx, &table.plan, keys, *nulls, rows, &mut tally, &mut written)?;
                 orphans::note(tx, &table.plan, table.stage.number, numbers, &written)?;
+                has_unknown |= written.has_unknown();
                 match is_last {
                     // Their place in the file serves the rows that are applied next.
                     true => stages::remove_to(tx.state().0, &table.stage, last),
@@ -264,18 +266,21 @@ fn apply_all(
         tallies.push(tally);
     }
     let has_updates = tallies.iter().zip(&were_empty).any(|(tally, was_empty)| *was_empty && tally.outcome.updated > 0);
-    Ok(Applied { tallies, has_surprises: deferred && updates == Updates::Expected && has_updates })
+    Ok(Applied { tallies, needs_database: deferred && checks == Checks::Here && (has_updates || has_unknown) })
 }
 
 /// Has references checked here, and not by the database; where it cannot be without, at the commit.
-fn put_off_checks(tx: &mut Transaction, tables: &[Staged], may_change: impl Fn(usize) -> bool) -> Result<()> {
-    let replaces = |table: &Staged| matches!(table.plan.strategy, Strategy::Overwrite | Strategy::Merge);
+fn put_off_checks(tx: &mut Transaction, tables: &[Staged], checks: Checks, were_empty: &[bool]) -> Result<()> {
+    let may_change = |plan: &TablePlan| {
+        matches!(plan.strategy, Strategy::Overwrite | Strategy::Merge) && plan.identity != Identity::WholeRow
+    };
     let targets: Vec<Target<'_>> = tables
         .iter()
-        .enumerate()
-        .map(|(at, table)| Target { table: &table.plan.table, updates: replaces(table) && may_change(at) })
+        .zip(were_empty)
+        .map(|(table, was_empty)| Target { table: &table.plan.table, updates: may_change(&table.plan) && !was_empty })
         .collect();
-    if tx.writer.check_references(Check::ByCaller, &targets)? || tx.writer.check_references(Check::AtCommit, &targets)? {
+    let here = checks == Checks::Here && tx.writer.check_references(Check::ByCaller, &targets)?;
+    if here || tx.writer.check_references(Check::AtCommit, &targets)? {
         return Ok(());
     }
     let names: Vec<&str> = tables.iter().map(|table| table.plan.table.name.as_str()).collect();

@@ -21,6 +21,7 @@ on_each_store!(
     orphans_by_the_second_of_two_references,
     a_value_that_changes_while_it_is_referred_to,
     a_group_that_fails_leaves_the_next_one_alone,
+    a_default_may_refer_to_nothing,
     nothing_is_applied_to_a_table_that_is_not_the_planned_one,
     staged_rows_come_back_as_they_were,
 );
@@ -332,4 +333,18 @@ fn a_group_that_fails_leaves_the_next_one_alone(store: &dyn Store) {
     let [_, plan] = plans([(&parent, Strategy::Skip), (&child, Strategy::Skip)]);
     let outcome = apply_in(&mut tx, &plan, &rows([[v(1), v("?"), v(99)]])).must("write");
     expect_counts(&outcome, Counts { failed: 1, ..NONE });
+}
+
+fn a_default_may_refer_to_nothing(store: &dyn Store) {
+    let mut notes = table("note", "a integer, up integer", "").with_parent("up", "code", "id");
+    notes.columns[1].default = Some("7".into());
+    let [codes, notes] = create(store, [table("code", "id integer!", "id"), notes]);
+    let records = || rows([[v(1), ABSENT], [v(2), v(1)]]);
+    for strategy in [Strategy::Skip, Strategy::Append] {
+        let tables = [(&codes, strategy, rows([[v(1)]])), (&notes, strategy, records())];
+        let error = try_group(store, tables, Finish::Commit).map(|_| ()).expect_err("7 is not there");
+        assert_eq!(error.kind(), ErrorKind::ForeignKey, "{error}");
+    }
+    let [_, outcome] = group(store, [(&codes, Strategy::Skip, rows([[v(1)], [v(7)]])), (&notes, Strategy::Skip, records())]);
+    expect_counts(&outcome, Counts { created: 2, ..NONE });
 }
