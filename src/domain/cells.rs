@@ -65,19 +65,21 @@ fn sized<'b>(bytes: &mut &'b [u8]) -> Option<&'b [u8]> {
 /// Values as bytes. Numbers that are equal have the same bytes, because a reference may be stored as 1.0 where its parent's key is
 /// 1.
 pub(crate) fn encode<'v>(values: impl IntoIterator<Item = ValueRef<'v>>) -> Vec<u8> {
+    encode_exactly(values.into_iter().map(|value| match value {
+        // As integers end before 2^63, so do doubles that are one.
+        ValueRef::Real(v) if v < 9_223_372_036_854_775_808.0 && v == (v as i64) as f64 => ValueRef::Integer(v as i64),
+        value => value,
+    }))
+}
+
+/// Values as bytes, each in its storage class.
+pub(crate) fn encode_exactly<'v>(values: impl IntoIterator<Item = ValueRef<'v>>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for value in values {
-        let value = match value {
-            // As integers end before 2^63, so do doubles that are one.
-            ValueRef::Real(v) if v < 9_223_372_036_854_775_808.0 && v == (v as i64) as f64 => ValueRef::Integer(v as i64),
-            value => value,
-        };
-        put(&mut bytes, Some(value));
-    }
+    values.into_iter().for_each(|value| put(&mut bytes, Some(value)));
     bytes
 }
 
-/// The values of [`encode`]; `None` if the bytes are of something else.
+/// The values of [`encode`] and [`encode_exactly`]; `None` if the bytes are of something else.
 pub(crate) fn decode(mut bytes: &[u8]) -> Option<Vec<Value>> {
     let mut values = Vec::new();
     while !bytes.is_empty() {

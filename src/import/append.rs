@@ -113,7 +113,10 @@ pub(super) fn append(
         match refused {
             None => {
                 tally.outcome.created += 1;
-                written.add_inserted(row, &local, 0);
+                match (&plan.identity, &new) {
+                    (Identity::Key { columns, .. }, Some(_)) => written.add_keyed(tx, plan, columns, row, &local)?,
+                    _ => written.add_inserted(row, &local, 0),
+                }
                 if let Some(key) = new.filter(|_| remembers) {
                     remember(tx, plan, &old, NewKey { key, existing: false })?;
                 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::staged::Staged;
 use super::transaction::{Transaction, names};
-use crate::domain::cells::{decode, encode};
+use crate::domain::cells::{decode, encode_exactly};
 use crate::domain::schema::{ForeignKey, TableSchema};
 use crate::domain::value::{Rows, ValueRef};
 use crate::error::Result;
@@ -33,7 +33,9 @@ pub(super) struct Written {
     wanted: bool,
     /// Whether the table had no rows before the first of them.
     was_empty: bool,
-    /// The columns of foreign keys that have a default: where a record lacks one, its row refers to what only the database knows.
+    /// The columns of foreign keys.
+    columns: Vec<usize>,
+    /// Those that have a default or are generated: where a record lacks one, its row refers to what only the database knows.
     defaults: Vec<usize>,
     /// Whether a row was written that lacks one of them.
     has_unknown: bool,
@@ -49,11 +51,13 @@ impl Written {
 
     /// Collects the rows that are written to this table and may refer to others.
     pub(super) fn of(table: &TableSchema, was_empty: bool) -> Self {
-        let columns = table.foreign_keys.iter().flat_map(|key| &key.columns).filter_map(|name| table.column_index(name));
+        let columns = columns_of_references(table);
+        let is_filled = |column: &&usize| table.columns[**column].default.is_some() || table.columns[**column].generated;
         Written {
             wanted: !table.foreign_keys.is_empty(),
             was_empty,
-            defaults: columns.filter(|column| table.columns[*column].default.is_some()).collect(),
+            defaults: columns.iter().filter(is_filled).copied().collect(),
+            columns,
             has_unknown: false,
             rows: Rows::new(table.columns.len()),
             records: Vec::new(),
@@ -69,6 +73,7 @@ impl Written {
         Written {
             wanted: self.wanted,
             was_empty: self.was_empty,
+            columns: self.columns.clone(),
             defaults: self.defaults.clone(),
             rows: Rows::new(self.rows.width()),
             ..Written::default()
@@ -95,6 +100,26 @@ impl Written {
         }
     }
 
+    /// The same for a row that was inserted under this key, as the database has it now: defaults and triggers count.
+    pub(super) fn add_keyed(
+        &mut self,
+        tx: &mut Transaction,
+        plan: &TablePlan,
+        key: &[usize],
+        record: usize,
+        row: &Rows,
+    ) -> Result<()> {
+        if !self.wanted {
+            return Ok(());
+        }
+        if let Some(values) = tx.find(&plan.table, key, &self.columns, row, 0)? {
+            self.rows.start_row();
+            self.columns.iter().zip(&values).for_each(|(column, value)| self.rows.set(*column, value.as_ref()));
+            self.records.push(record);
+        }
+        Ok(())
+    }
+
     /// The same for a row whose columns are all that is known of it: the database may have added defaults.
     pub(super) fn add_inserted(&mut self, record: usize, rows: &Rows, row: usize) {
         self.add(record, rows, row);
@@ -118,9 +143,7 @@ impl Before {
             Identity::Key { columns, .. } => columns.clone(),
             Identity::WholeRow => Vec::new(),
         };
-        let names = plan.table.foreign_keys.iter().flat_map(|reference| &reference.columns);
-        let columns: BTreeSet<usize> = names.filter_map(|name| plan.table.column_index(name)).collect();
-        let columns: Vec<usize> = columns.into_iter().collect();
+        let columns = columns_of_references(&plan.table);
         let found = match written.was_empty {
             true => Found::default(),
             false => references_now(tx, plan, &key, &columns, &fitted)?,
@@ -141,6 +164,13 @@ impl Before {
         }
         Ok(())
     }
+}
+
+/// The positions of the columns of all foreign keys of a table.
+fn columns_of_references(table: &TableSchema) -> Vec<usize> {
+    let names = table.foreign_keys.iter().flat_map(|reference| &reference.columns);
+    let columns: BTreeSet<usize> = names.filter_map(|name| table.column_index(name)).collect();
+    columns.into_iter().collect()
 }
 
 fn references_now(
@@ -172,7 +202,7 @@ pub(super) fn note(tx: &mut Transaction, plan: &TablePlan, stage: u32, numbers: 
             if found.has(row) || values.iter().any(|value| value.is_null()) {
                 continue;
             }
-            let pending = Pending { row: (stage, numbers[*record]), reference, parent: encode(values) };
+            let pending = Pending { row: (stage, numbers[*record]), reference, parent: encode_exactly(values) };
             let (sql, scope) = tx.state();
             references::wait(sql, scope, pending)?;
         }

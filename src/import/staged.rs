@@ -18,7 +18,7 @@ use crate::store::{Check, PageBounds, Target};
 
 /// How often the rows of a group are applied again without those that turned out to refer to nothing. Once is enough, unless a
 /// reference compares its values in a way of its own.
-const PASSES: usize = 100;
+const PASSES: usize = 1_000;
 
 /// How much of a stage is applied at a time.
 const PAGE: PageBounds = PageBounds { rows: 10_000, bytes: 4 << 20 };

@@ -6,6 +6,7 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::creatable::is_unique;
 use super::dialect::failed;
 
 use crate::domain::schema::{Column, ForeignKey, ForeignKeyAction, Index, LogicalType, TableSchema, UniqueKind, UniqueSet};
@@ -182,6 +183,11 @@ fn foreign_keys(sqlite: &Connection, table: &str) -> rusqlite::Result<Vec<Foreig
     Ok(keys)
 }
 
+fn is_view(sqlite: &Connection, name: &str) -> Result<bool> {
+    let sql = "SELECT EXISTS(SELECT 1 FROM sqlite_schema WHERE type = 'view' AND name = ?1 COLLATE NOCASE)";
+    sqlite.prepare_cached(sql).and_then(|mut statement| statement.query_row([name], |row| row.get(0))).map_err(failed)
+}
+
 /// Whether anything of the host's runs when this table is written.
 pub(super) fn has_triggers(sqlite: &Connection, table: &str) -> Result<bool> {
     let sql = "SELECT EXISTS(SELECT 1 FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ?1 COLLATE NOCASE)";
@@ -222,6 +228,14 @@ fn is_referred_to(sqlite: &Connection, table: &TableSchema, key: &[usize], holds
 pub(super) fn depends_on_checks(sqlite: &Connection, target: &Target<'_>) -> Result<bool> {
     if has_triggers(sqlite, &target.table.name)? {
         return Ok(true);
+    }
+    // SQLite says of a reference to what is not unique that it is none, and refuses all rows.
+    for reference in &target.table.foreign_keys {
+        let parent = schema(sqlite, &reference.parent)?;
+        if parent.is_some_and(|parent| !is_unique(&reference.parent_columns, &parent)) || is_view(sqlite, &reference.parent)?
+        {
+            return Ok(true);
+        }
     }
     let key = key_of(target.table)?.map_or(Vec::new(), |(columns, _)| columns);
     Ok(target.updates && is_referred_to(sqlite, target.table, &key, "1")?)

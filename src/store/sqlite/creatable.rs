@@ -245,7 +245,7 @@ fn foreign_keys(
 }
 
 /// Whether these columns are the table's primary key or one of its unique sets.
-fn is_unique(columns: &[String], table: &TableSchema) -> bool {
+pub(super) fn is_unique(columns: &[String], table: &TableSchema) -> bool {
     let same = |set: &[String]| set.len() == columns.len() && columns.iter().all(|column| is_in(set, column));
     let full = table.unique.iter().filter(|set| set.kind == UniqueKind::Full);
     are_columns(columns, table) && (same(&table.primary_key) || full.into_iter().any(|set| same(&set.columns)))
