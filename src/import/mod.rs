@@ -52,7 +52,7 @@ pub(crate) use transaction::Transaction;
 
 /// What the imports of one pull share: the store, and the scope of their stages, new keys and marks.
 ///
-/// A pull that is killed leaves its scope behind. The next one from the same sender takes it over and resumes where its marks
+/// The scope of a pull that is killed stays. The next one from the same sender takes it over and resumes where its marks
 /// say; when none comes for long, it is dropped. So each transaction notes that the pull is alive, and its own: one that was only
 /// asleep, or that another process has taken over, learns of it in its next transaction, which then comes to nothing.
 pub(crate) struct Import<'s> {

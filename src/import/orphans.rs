@@ -4,7 +4,7 @@
 //! rows are there. The importer does that itself: each row that was written and whose parent is not there *yet* is noted, and
 //! looked at again at the end. The database would look for children of every parent instead, without an index in the whole table.
 //!
-//! Where a reference is broken for good, everything is undone, and the row is left out with all that refer to it: see
+//! Where a reference stays broken, everything is undone, and the row is left out with all that refer to it: see
 //! [`descendants`](super::descendants).
 
 use std::collections::{BTreeMap, BTreeSet};

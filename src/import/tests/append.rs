@@ -11,7 +11,7 @@ on_each_store!(
     children_of_any_strategy_follow,
     a_row_with_the_same_unique_values_is_the_same,
     a_record_whose_parent_was_not_appended_fails,
-    uuids_are_made_anew,
+    uuids_are_made_again,
     other_keys_are_kept_if_free,
     parts_of_a_key_follow,
     rows_without_a_key_are_added,
@@ -199,7 +199,7 @@ fn is_new_uuid(key: &Value, old: &str) -> bool {
     uuid.is_some_and(|uuid| uuid.get_version_num() == 7 && uuid.hyphenated().to_string() != old)
 }
 
-fn uuids_are_made_anew(store: &dyn Store) {
+fn uuids_are_made_again(store: &dyn Store) {
     let described = [
         table("users", "id uuid!, name text", "id"),
         table("posts", "id integer!, author uuid", "id").with_parent("author", "users", "id"),

@@ -9,7 +9,7 @@ on_each_store!(
     as_many_equal_rows_as_the_sender_has,
     nothing_is_taken_away,
     counts_go_on_over_batches_and_transactions,
-    counting_anew_begins_anew,
+    a_second_count_starts_at_zero,
     failures_do_not_sink_their_batch,
     rows_with_null_in_their_key_are_told_apart_by_content,
 );
@@ -103,7 +103,7 @@ fn counts_go_on_over_batches_and_transactions(store: &dyn Store) {
     expect_multiset(store, &other, &records);
 }
 
-fn counting_anew_begins_anew(store: &dyn Store) {
+fn a_second_count_starts_at_zero(store: &dyn Store) {
     let [log] = create(store, [log("log")]);
     let records = rows([[v(1), v("x")], [v(1), v("x")]]);
     fill(store, &log, &records);

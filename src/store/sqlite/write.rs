@@ -136,7 +136,7 @@ fn checkpoint(sqlite: &rusqlite::Connection, log_pages: &AtomicI32, most: i32) {
 }
 
 /// Switches the checks of references on this connection. SQLite itself ends a deferral with the transaction, but not what
-/// statements that are kept prepared know of it: such a statement leaves a row behind that it refuses. Both settings have them
+/// statements that are kept prepared know of it: such a statement keeps a row that it refuses. Both settings have them
 /// prepared again. The pragma `foreign_keys` does nothing within a transaction; this setting, which is the same one, does.
 fn set_check(sqlite: &rusqlite::Connection, check: Check) -> Result<()> {
     let enforced = check != Check::ByCaller;
