@@ -1,7 +1,8 @@
 //! Bulk applies beside [one by one](super::one_by_one): whatever the records, both must come to the same.
 
-use super::bulk::{KEYED, apply_in_bulk};
+use super::bulk::apply_in_bulk;
 use super::harness::*;
+use super::strategies::KEYED;
 use super::values::all_values;
 use crate::domain::record::Outcome;
 use crate::domain::schema::{ForeignKeyAction, TableSchema};

@@ -39,6 +39,7 @@ mod pages;
 mod references;
 mod savepoints;
 mod snapshot;
+pub(crate) mod strategies;
 mod transaction;
 mod values;
 mod write;
