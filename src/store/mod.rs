@@ -22,6 +22,8 @@ pub mod migrate;
 pub(crate) mod records;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(test)]
+pub(crate) mod stepping;
 
 #[cfg(feature = "sqlite")]
 pub use memory::MemoryStore;

@@ -1,20 +1,13 @@
 //! A store, and whatever else, that fails at a step of a pull.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use crate::domain::names::NameRules;
-use crate::domain::record::Tally;
-use crate::domain::schema::TableSchema;
-use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::TablePlan;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{
-    Change, Check, Cursor, Fitted, Found, Lookup, NewTable, PageBounds, PageEnd, Refused, Snapshot, Sql, Store, Target,
-    Writer,
-};
+use crate::store::stepping::{Step, Stepping};
+use crate::store::{Snapshot, Sql, Store, Writer};
 
 /// What happens at the steps of a pull: requests, and calls of the store.
 #[derive(Debug, Default)]
@@ -80,7 +73,14 @@ impl Store for Fated {
     fn writer(&self) -> Result<Box<dyn Writer>> {
         self.fate.transactions.fetch_add(1, Ordering::SeqCst);
         self.fate.store_step()?;
-        Ok(Box::new(FatedWriter { writer: self.store.writer()?, fate: Arc::clone(&self.fate) }))
+        let fate = Arc::clone(&self.fate);
+        // A commit may fail before anything is kept. A process may also be killed right after it: with [`How::Killed`] the next
+        // step then does not come.
+        let before = move |step| match step {
+            Step::Rows(_) | Step::Commit => fate.store_step(),
+            Step::Statement => Ok(()),
+        };
+        Ok(Box::new(Stepping { writer: self.store.writer()?, before }))
     }
 
     fn state(&self, work: &mut dyn FnMut(&mut dyn Sql) -> Result<()>) -> Result<()> {
@@ -91,76 +91,5 @@ impl Store for Fated {
 
     fn read_state(&self, work: &mut dyn FnMut(&mut dyn Sql) -> Result<()>) -> Result<()> {
         self.store.read_state(work)
-    }
-}
-
-struct FatedWriter {
-    writer: Box<dyn Writer>,
-    fate: Arc<Fate>,
-}
-
-impl Writer for FatedWriter {
-    fn schema(&mut self, table: &str) -> Result<Option<TableSchema>> {
-        self.writer.schema(table)
-    }
-
-    fn create_table(&mut self, table: &NewTable<'_>) -> Result<Vec<String>> {
-        self.writer.create_table(table)
-    }
-
-    fn page(&mut self, table: &TableSchema, after: Option<&Cursor>, bounds: PageBounds, rows: &mut Rows) -> Result<PageEnd> {
-        self.writer.page(table, after, bounds, rows)
-    }
-
-    fn fit(&mut self, plan: &TablePlan, rows: &Rows, range: Range<usize>, fitted: &mut Fitted) -> Result<()> {
-        self.writer.fit(plan, rows, range, fitted)
-    }
-
-    fn lookup(&mut self, lookup: &Lookup<'_>, rows: &Rows, range: Range<usize>, found: &mut Found) -> Result<()> {
-        self.writer.lookup(lookup, rows, range, found)
-    }
-
-    fn write(
-        &mut self,
-        table: &TableSchema,
-        change: Change<'_>,
-        rows: &Rows,
-        range: Range<usize>,
-        refused: &mut Vec<Refused>,
-    ) -> Result<()> {
-        self.fate.store_step()?;
-        self.writer.write(table, change, rows, range, refused)
-    }
-
-    fn apply_bulk(&mut self, plan: &TablePlan, rows: &Rows, range: Range<usize>, tally: &mut Tally) -> Result<usize> {
-        self.fate.store_step()?;
-        self.writer.apply_bulk(plan, rows, range, tally)
-    }
-
-    fn last_integer(&mut self, table: &TableSchema, column: usize) -> Result<i64> {
-        self.writer.last_integer(table, column)
-    }
-
-    fn check_references(&mut self, when: Check, tables: &[Target<'_>]) -> Result<bool> {
-        self.writer.check_references(when, tables)
-    }
-
-    fn savepoint(&mut self) -> Result<()> {
-        self.writer.savepoint()
-    }
-
-    fn rollback_to(&mut self) -> Result<()> {
-        self.writer.rollback_to()
-    }
-
-    fn state(&mut self) -> &mut dyn Sql {
-        self.writer.state()
-    }
-
-    /// It may fail before anything is kept. A process may also be killed right after it: with [`How::Killed`] the next step
-    /// then does not come.
-    fn commit(&mut self) -> Result<()> {
-        self.fate.store_step()?;
-        self.writer.commit()
     }
 }

@@ -1,0 +1,102 @@
+//! A writer that says what it is about to do: for tests of what fails, or is cancelled, at each step of an import.
+
+use std::ops::Range;
+
+use super::{Change, Check, Cursor, Fitted, Found, Lookup, NewTable, PageBounds, PageEnd, Refused, Sql, Target, Writer};
+use crate::domain::record::Tally;
+use crate::domain::schema::TableSchema;
+use crate::domain::value::{Rows, Value};
+use crate::error::Result;
+use crate::plan::TablePlan;
+
+/// What comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// So many rows are written.
+    Rows(usize),
+    /// A statement over state.
+    Statement,
+    Commit,
+}
+
+/// Hands each step to `before`; what that refuses is not done.
+pub(crate) struct Stepping<F> {
+    pub(crate) writer: Box<dyn Writer>,
+    pub(crate) before: F,
+}
+
+impl<F: FnMut(Step) -> Result<()>> Sql for Stepping<F> {
+    fn execute(&mut self, sql: &str, parameters: &[Value]) -> Result<usize> {
+        (self.before)(Step::Statement)?;
+        self.writer.state().execute(sql, parameters)
+    }
+
+    fn query(&mut self, sql: &str, parameters: &[Value]) -> Result<Vec<Vec<Value>>> {
+        (self.before)(Step::Statement)?;
+        self.writer.state().query(sql, parameters)
+    }
+}
+
+impl<F: FnMut(Step) -> Result<()>> Writer for Stepping<F> {
+    fn schema(&mut self, table: &str) -> Result<Option<TableSchema>> {
+        self.writer.schema(table)
+    }
+
+    fn create_table(&mut self, table: &NewTable<'_>) -> Result<Vec<String>> {
+        self.writer.create_table(table)
+    }
+
+    fn page(&mut self, table: &TableSchema, after: Option<&Cursor>, bounds: PageBounds, rows: &mut Rows) -> Result<PageEnd> {
+        self.writer.page(table, after, bounds, rows)
+    }
+
+    fn fit(&mut self, plan: &TablePlan, rows: &Rows, range: Range<usize>, fitted: &mut Fitted) -> Result<()> {
+        self.writer.fit(plan, rows, range, fitted)
+    }
+
+    fn lookup(&mut self, lookup: &Lookup<'_>, rows: &Rows, range: Range<usize>, found: &mut Found) -> Result<()> {
+        self.writer.lookup(lookup, rows, range, found)
+    }
+
+    fn write(
+        &mut self,
+        table: &TableSchema,
+        change: Change<'_>,
+        rows: &Rows,
+        range: Range<usize>,
+        refused: &mut Vec<Refused>,
+    ) -> Result<()> {
+        (self.before)(Step::Rows(range.len()))?;
+        self.writer.write(table, change, rows, range, refused)
+    }
+
+    fn apply_bulk(&mut self, plan: &TablePlan, rows: &Rows, range: Range<usize>, tally: &mut Tally) -> Result<usize> {
+        (self.before)(Step::Rows(range.len()))?;
+        self.writer.apply_bulk(plan, rows, range, tally)
+    }
+
+    fn last_integer(&mut self, table: &TableSchema, column: usize) -> Result<i64> {
+        self.writer.last_integer(table, column)
+    }
+
+    fn check_references(&mut self, when: Check, tables: &[Target<'_>]) -> Result<bool> {
+        self.writer.check_references(when, tables)
+    }
+
+    fn savepoint(&mut self) -> Result<()> {
+        self.writer.savepoint()
+    }
+
+    fn rollback_to(&mut self) -> Result<()> {
+        self.writer.rollback_to()
+    }
+
+    fn state(&mut self) -> &mut dyn Sql {
+        self
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        (self.before)(Step::Commit)?;
+        self.writer.commit()
+    }
+}
