@@ -160,8 +160,7 @@ fn follow_local(
     row: usize,
     values: &mut [Option<Value>],
 ) -> Result<Option<Failure>> {
-    // What refers to a parent is a column here: see `plan::table::link_appends`.
-    follow(tx, plan, rows, row, values, &|incoming| plan.targets[incoming].unwrap_or(0))
+    follow(tx, plan, rows, row, values, &|incoming| plan.targets[incoming])
 }
 
 /// Inserts the record with these values under a new key. Gives the row, and why it was refused if it was.

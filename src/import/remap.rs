@@ -36,7 +36,7 @@ pub(super) fn remap(
             tx.check_cancelled()?;
         }
         let mut values: Vec<Option<Value>> = rows.row(row).map(|value| value.map(ValueRef::to_owned)).collect();
-        if let Some(failure) = follow(tx, plan, rows, row, &mut values, &|incoming| incoming)? {
+        if let Some(failure) = follow(tx, plan, rows, row, &mut values, &Some)? {
             tally.fail(failure);
             continue;
         }
@@ -65,7 +65,7 @@ pub(super) fn follow(
     rows: &Rows,
     row: usize,
     values: &mut [Option<Value>],
-    place: &dyn Fn(usize) -> usize,
+    place: &dyn Fn(usize) -> Option<usize>,
 ) -> Result<Option<Failure>> {
     let mut lost = None;
     for follow in &plan.follows {
@@ -77,11 +77,13 @@ pub(super) fn follow(
         match key_map::get(sql, scope, &follow.parent, &old)? {
             Some(new) => {
                 for (at, value) in follow.incoming.iter().zip(new.key) {
-                    values[place(*at)] = Some(value);
+                    if let Some(at) = place(*at) {
+                        values[at] = Some(value);
+                    }
                 }
             }
             None => {
-                follow.incoming.iter().for_each(|at| values[place(*at)] = None);
+                follow.incoming.iter().filter_map(|at| place(*at)).for_each(|at| values[at] = None);
                 let column = follow.incoming.first().and_then(|at| plan.targets[*at]);
                 lost = Some(Failure {
                     key: key_of_record(plan, rows, row),
