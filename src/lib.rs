@@ -137,7 +137,7 @@ pub use domain::remote::{DeliveryOutcome, RegisterOutcome, RemoteStatus, Told};
 pub use domain::schema;
 pub use domain::session::{Direction, SessionInfo, SessionStatus};
 pub use domain::settings::{IncomingMode, SiteStatus};
-pub use domain::strategy::Strategy;
+pub use domain::strategy::{OnTakenKey, Strategy};
 pub use domain::table::TableInfo;
 pub use domain::transfer::{ConnectionStats, NewTransfer, TableStats, TransferFilter};
 pub use domain::transfer::{Transfer, TransferCounters, TransferStatus};
@@ -157,7 +157,7 @@ pub use serve::{Body, ChannelSession, Handler, Server, ServerBuilder, ServerHand
 pub use site::SiteCounts;
 pub use site::Transfers;
 pub use site::{ConnectionEdit, Connections, EventStream, Events, NewConnection, NewlyConnected};
-pub use site::{Marks, Remembered, RememberedKind};
+pub use site::{KeyMap, KeyMapping, KeyMappings, Marks, Remembered, RememberedKind};
 pub use site::{Session, SessionGuard, Sessions, Settings, Site, SiteBuilder};
 pub use sync::{Phase, Progress, Report, TableReport, TableStatus, TransferOptions};
 #[cfg(feature = "client")]

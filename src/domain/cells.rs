@@ -62,24 +62,23 @@ fn sized<'b>(bytes: &mut &'b [u8]) -> Option<&'b [u8]> {
     Some(content)
 }
 
-/// Values as bytes. Numbers that are equal have the same bytes, because a reference may be stored as 1.0 where its parent's key is
-/// 1.
-pub(crate) fn encode<'v>(values: impl IntoIterator<Item = ValueRef<'v>>) -> Vec<u8> {
-    encode_exactly(values.into_iter().map(|value| match value {
+/// A number that is whole as an integer, so that numbers that are equal are the same; every other value as it is.
+pub(crate) fn whole(value: ValueRef<'_>) -> ValueRef<'_> {
+    match value {
         // As integers end before 2^63, so do doubles that are one.
         ValueRef::Real(v) if v < 9_223_372_036_854_775_808.0 && v == (v as i64) as f64 => ValueRef::Integer(v as i64),
         value => value,
-    }))
+    }
 }
 
 /// Values as bytes, each in its storage class.
-pub(crate) fn encode_exactly<'v>(values: impl IntoIterator<Item = ValueRef<'v>>) -> Vec<u8> {
+pub(crate) fn encode<'v>(values: impl IntoIterator<Item = ValueRef<'v>>) -> Vec<u8> {
     let mut bytes = Vec::new();
     values.into_iter().for_each(|value| put(&mut bytes, Some(value)));
     bytes
 }
 
-/// The values of [`encode`] and [`encode_exactly`]; `None` if the bytes are of something else.
+/// The values of [`encode`]; `None` if the bytes are of something else.
 pub(crate) fn decode(mut bytes: &[u8]) -> Option<Vec<Value>> {
     let mut values = Vec::new();
     while !bytes.is_empty() {
@@ -120,11 +119,18 @@ mod tests {
         let encode = |values: &[Value]| encode(values.iter().map(Value::as_ref));
         let key = vec![Value::Null, 5.into(), Value::Real(1.5), "a".into(), Value::Blob(vec![0, 255])];
         assert_eq!(decode(&encode(&key)), Some(key));
-        assert_eq!(encode(&[Value::Real(7.0)]), encode(&[7.into()]));
-        assert_eq!(encode(&[Value::Real(-9_223_372_036_854_775_808.0)]), encode(&[i64::MIN.into()]));
-        assert_ne!(encode(&[Value::Real(9_223_372_036_854_775_808.0)]), encode(&[i64::MAX.into()]));
-        assert_ne!(encode(&[Value::Real(1e300)]), encode(&[i64::MAX.into()]));
         assert_eq!(decode(b"i\0\0\0\x08abc"), None);
         assert_eq!(decode(b"-"), None);
+    }
+
+    #[test]
+    fn numbers_that_are_equal_are_the_same_as_whole_ones() {
+        let whole = |real| whole(ValueRef::Real(real)).to_owned();
+        assert_eq!(whole(7.0), 7.into());
+        assert_eq!(whole(-0.0), 0.into());
+        assert_eq!(whole(-9_223_372_036_854_775_808.0), i64::MIN.into());
+        for other in [9_223_372_036_854_775_808.0, 1e300, 0.5] {
+            assert_eq!(whole(other), Value::Real(other));
+        }
     }
 }

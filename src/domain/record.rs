@@ -43,23 +43,26 @@ impl Outcome {
 pub struct Tally {
     /// What was counted so far.
     pub outcome: Outcome,
+    /// Whether a record failed for want of a row that it refers to.
+    pub lacks_parents: bool,
     reported_failures: usize,
 }
 
 impl Tally {
     /// Nothing counted yet; at most this many failures are kept.
     pub fn new(reported_failures: usize) -> Self {
-        Tally { outcome: Outcome::default(), reported_failures }
+        Tally { outcome: Outcome::default(), lacks_parents: false, reported_failures }
     }
 
     /// Goes on from what was counted before.
     pub fn after(outcome: Outcome, reported_failures: usize) -> Self {
-        Tally { outcome, reported_failures }
+        Tally { outcome, lacks_parents: false, reported_failures }
     }
 
     /// Counts a failure, and keeps it while there is room.
     pub fn fail(&mut self, failure: Failure) {
         self.outcome.failed += 1;
+        self.lacks_parents |= failure.reason == Reason::ForeignKey;
         if self.outcome.failures.len() < self.reported_failures {
             self.outcome.failures.push(failure.shortened());
         }
@@ -162,6 +165,9 @@ reasons! {
     TooLarge = "too_large",
     /// An append found no free key.
     NoNewKey = "no_new_key",
+    /// One row has the values that the record has in a unique set, another row those of another set: which of them the record is
+    /// cannot be told.
+    Ambiguous = "ambiguous",
     /// A trigger of the local table refused it.
     Trigger = "trigger",
     /// The database refused it for another reason: see the message.

@@ -15,3 +15,16 @@ words! {
         Append = "append",
     }
 }
+
+words! {
+    /// What an append does with a record whose key is taken here, where no new one can be made of its kind: text, for example.
+    #[derive(Default)]
+    pub enum OnTakenKey("choice for a taken key") {
+        /// The record fails, with [`NoNewKey`](crate::Reason::NoNewKey).
+        #[default]
+        Fail = "fail",
+        /// The record is the row that has the key: it is skipped, and what refers to it refers to that row. Right where such keys
+        /// mean the same at both ends: codes of countries, names of units.
+        Map = "map",
+    }
+}

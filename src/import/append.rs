@@ -1,26 +1,28 @@
 //! Appends records as new rows with new keys.
 //!
-//! Which key a record gets: parts that refer to an appended parent follow it (without it the record fails); then an integer key
-//! becomes the next one, a UUID a new one of version 7 in the same form; any other key is kept if it is free. Where another unique
-//! set already has the record's values, the record is that row: nothing is written, and what refers to the record follows to that
-//! row.
+//! Which key a record gets ([`new_key`]): parts that refer to an appended parent follow it (without it the record fails); then an
+//! integer key becomes the next one, a UUID a new one of version 7 in the same form; any other key is kept if it is free. Where
+//! another unique set already has the record's values, the record is that row: nothing is written, and what refers to the record
+//! follows to that row.
 //!
-//! The new keys are remembered under the old ones for as long as the pull runs.
+//! What each record became is kept in the key map of its sender, so that the next append brings only what is new.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
-use uuid::Uuid;
-
+use super::new_key::{Key, find_key};
 use super::orphans::Written;
-use super::remap::{follow, push};
+use super::remap::{Followed, follow, key_bytes, lost_parent, push};
 use super::transaction::{Transaction, key_of_record, misfit_of};
+use crate::domain::cells::encode;
+use crate::domain::digest::RowDigest;
 use crate::domain::record::{Failure, Reason, Tally};
-use crate::domain::schema::UniqueKind;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;
 use crate::plan::{Identity, TablePlan};
-use crate::store::records::key_map::{self, NewKey};
-use crate::store::{Change, Refused};
+use crate::store::records::counts;
+use crate::store::records::key_map::{self, KeyMap, NewKey};
+use crate::store::{Change, Fitted, KeyColumns, Refused};
 
 /// Records after which the pull can be cancelled.
 const RUN: usize = 64;
@@ -30,20 +32,89 @@ const RUN: usize = 64;
 pub(super) enum Keys {
     /// Each record gets its key as it is written.
     Make,
-    /// The keys were made before, by [`make_keys`].
+    /// The keys were made before, by [`append_keys`](super::append_keys).
     Known,
 }
 
-/// What becomes of a record's key.
-enum Key {
-    /// The table has none, or its rows can be told apart by their content only.
-    None,
-    /// A new row gets this key.
-    New(Vec<Value>),
-    /// The record is this row, which exists.
-    Existing(Vec<Value>),
-    /// There is none to be had.
-    Taken,
+/// Records to append, with what is known of them before one is written.
+pub(super) struct Page<'p> {
+    pub(super) plan: &'p TablePlan,
+    /// As they came.
+    rows: &'p Rows,
+    range: Range<usize>,
+    /// `None` where no reference follows.
+    pub(super) followed: Option<Followed>,
+    /// As the local table will store them, their references following.
+    fitted: Fitted,
+    /// Their keys as they came, as the key map finds them.
+    olds: Vec<Option<OldKey>>,
+}
+
+/// A key as it came.
+pub(super) struct OldKey {
+    /// As its columns compare it.
+    pub(super) compared: Vec<u8>,
+    /// As the sender stores it.
+    stored: Vec<u8>,
+}
+
+impl<'p> Page<'p> {
+    pub(super) fn new(tx: &mut Transaction, plan: &'p TablePlan, rows: &'p Rows, range: Range<usize>) -> Result<Self> {
+        let followed = follow(tx, plan, rows, range.clone())?;
+        let fitted = match &followed {
+            Some(followed) => tx.fit(plan, &followed.rows, 0..followed.rows.len())?,
+            None => tx.fit(plan, rows, range.clone())?,
+        };
+        let olds = old_keys(tx, plan, rows, range.clone())?;
+        Ok(Page { plan, rows, range, followed, fitted, olds })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    pub(super) fn old(&self, number: usize) -> Option<&OldKey> {
+        self.olds.get(number).and_then(Option::as_ref)
+    }
+
+    /// The key of a record, for messages.
+    pub(super) fn shown_key(&self, number: usize) -> Vec<Value> {
+        key_of_record(self.plan, self.rows, self.range.start + number)
+    }
+
+    /// The local values of a record.
+    pub(super) fn values(&self, number: usize) -> Vec<Option<Value>> {
+        self.fitted.rows.row(number).map(|value| value.map(ValueRef::to_owned)).collect()
+    }
+
+    /// Why a record cannot be appended whatever its key: a value does not fit.
+    fn misfit(&self, number: usize) -> Option<Failure> {
+        misfit_of(self.plan, &self.fitted, number, || self.shown_key(number))
+    }
+
+    /// Why a record cannot be appended although it fits: its parent is lost.
+    fn lost(&self, number: usize) -> Option<Failure> {
+        let lost = self.followed.as_ref()?.lost(number).last()?;
+        Some(lost_parent(self.plan, self.rows, self.range.start + number, lost))
+    }
+}
+
+/// Their own keys; none where the table has none, or a record has none of its own.
+fn old_keys(tx: &mut Transaction, plan: &TablePlan, rows: &Rows, range: Range<usize>) -> Result<Vec<Option<OldKey>>> {
+    let Identity::Key { columns, incoming, .. } = &plan.identity else { return Ok(Vec::new()) };
+    let compared = tx.comparable(&KeyColumns { table: &plan.table, columns }, incoming, rows, range.clone())?;
+    let old = |(number, row): (usize, usize)| {
+        let compared = key_bytes(&compared, number)?;
+        let stored = encode(incoming.iter().filter_map(|at| rows.get(row, *at)));
+        Some(OldKey { compared, stored })
+    };
+    Ok(range.enumerate().map(old).collect())
+}
+
+/// Remembers what a record became.
+pub(super) fn remember(tx: &mut Transaction, map: KeyMap, old: &OldKey, key: Vec<Value>, existing: bool) -> Result<()> {
+    let stored = (old.stored != old.compared).then(|| old.stored.clone());
+    key_map::put(tx.state().0, map, old.compared.clone(), stored, &NewKey { key, existing, appended: true })
 }
 
 pub(super) fn append(
@@ -55,46 +126,48 @@ pub(super) fn append(
     tally: &mut Tally,
     written: &mut Written,
 ) -> Result<()> {
-    let remembers = plan.remember_keys && keys == Keys::Make;
-    let fitted = tx.fit(plan, rows, range.clone())?;
+    let page = Page::new(tx, plan, rows, range.clone())?;
+    if plan.identity == Identity::WholeRow {
+        return append_keyless(tx, &page, tally, written);
+    }
+    let map = tx.key_map(&plan.table)?;
     for (number, row) in range.enumerate() {
         if number % RUN == 0 {
             tx.check_cancelled()?;
         }
-        let old = key_of_record(plan, rows, row);
-        if let Some(failure) = misfit_of(plan, &fitted, number, || old.clone()) {
+        if let Some(failure) = page.misfit(number) {
             tally.fail(failure);
             continue;
         }
-        let mut values = owned(&fitted.rows, number);
-        let lost = follow_local(tx, plan, rows, row, &mut values)?;
-        let key = match keys {
-            Keys::Known if has_key(plan, &old) => {
-                let (sql, scope) = tx.state();
-                match key_map::get(sql, scope, &plan.table.name, &old)? {
-                    Some(NewKey { key, existing: true }) => Key::Existing(key),
-                    Some(NewKey { key, existing: false }) => Key::New(key),
-                    None => Key::Taken,
-                }
-            }
-            // A record without a key of its own has no place among the known ones.
-            Keys::Make | Keys::Known => find_key(tx, plan, &old, &values)?,
+        let old = page.old(number);
+        let known = match old {
+            // In a first append only what it wrote itself is known.
+            Some(old) if keys == Keys::Known || key_map::has_earlier(map) => key_map::get(tx.state().0, map, &old.compared)?,
+            _ => None,
         };
-        let mut new = match (key, lost) {
+        let mut values = page.values(number);
+        let is_known = known.is_some();
+        let key = match known {
+            Some(known) if known.earlier && !plan.append.again => Key::Existing(known.new.key),
+            Some(known) if keys == Keys::Known && known.new.existing => Key::Existing(known.new.key),
+            Some(known) if keys == Keys::Known => Key::New(known.new.key),
+            _ => find_key(tx, &page, number, &values)?,
+        };
+        let mut new = match (key, page.lost(number)) {
             (Key::Existing(key), _) => {
                 tally.outcome.skipped += 1;
-                if remembers {
-                    remember(tx, plan, &old, NewKey { key, existing: true })?;
+                if let Some(old) = old.filter(|_| !is_known) {
+                    remember(tx, map, old, key, true)?;
                 }
                 continue;
             }
             (_, Some(failure)) => {
                 tally.fail(failure);
+                forget(tx, map, keys, old)?;
                 continue;
             }
-            (Key::Taken, None) => {
-                let message = format!("its key is taken in {:?}, and no new one can be made of its kind", plan.table.name);
-                tally.fail(Failure { key: old, column: None, reason: Reason::NoNewKey, message });
+            (Key::Refused(reason, message), None) => {
+                tally.fail(Failure { key: page.shown_key(number), column: None, reason, message });
                 continue;
             }
             (Key::New(key), None) => Some(key),
@@ -104,63 +177,106 @@ pub(super) fn append(
         if keys == Keys::Make
             && refused.as_ref().is_some_and(|refused| refused.reason == Reason::UniqueConflict)
             && tx.forget_integers(&plan.table)
-            && let Key::New(next) = find_key(tx, plan, &old, &values)?
+            && let Key::New(next) = find_key(tx, &page, number, &values)?
         {
             // The number may have been taken by a trigger since the last one was given.
             (local, refused) = insert(tx, plan, Some(&next), &mut values)?;
             new = Some(next);
         }
-        match refused {
-            None => {
+        match (refused, old) {
+            (None, old) => {
                 tally.outcome.created += 1;
                 match (&plan.identity, &new) {
                     (Identity::Key { columns, .. }, Some(_)) => written.add_keyed(tx, plan, columns, row, &local)?,
                     _ => written.add_inserted(row, &local, 0),
                 }
-                if let Some(key) = new.filter(|_| remembers) {
-                    remember(tx, plan, &old, NewKey { key, existing: false })?;
+                if let (Some(key), Some(old), Keys::Make) = (new, old, keys) {
+                    remember(tx, map, old, key, false)?;
                 }
             }
-            Some(refused) => tally.fail(tx.failure_of(plan, old, (&local, 0), refused)?),
+            (Some(refused), old) => {
+                tally.fail(tx.failure_of(plan, page.shown_key(number), (&local, 0), refused)?);
+                forget(tx, map, keys, old)?;
+            }
         }
     }
     Ok(())
 }
 
-/// Gives each record its new key and remembers it, without writing a row: the first half of an append of tables that refer to each
-/// other. A record that can get no key is left for [`append`] to report.
-pub(super) fn make_keys(tx: &mut Transaction, plan: &TablePlan, rows: &Rows, range: Range<usize>) -> Result<()> {
-    let fitted = tx.fit(plan, rows, range.clone())?;
-    for (number, row) in range.enumerate() {
+/// Forgets the key that was made for a record which then failed: it did not come here.
+fn forget(tx: &mut Transaction, map: KeyMap, keys: Keys, old: Option<&OldKey>) -> Result<()> {
+    match old {
+        Some(old) if keys == Keys::Known => key_map::remove(tx.state().0, map, &old.compared),
+        _ => Ok(()),
+    }
+}
+
+/// Appends records of a table without a key. What came is counted by content: of a row that came before as often as it comes now,
+/// nothing is new.
+fn append_keyless(tx: &mut Transaction, page: &Page<'_>, tally: &mut Tally, written: &mut Written) -> Result<()> {
+    let Page { plan, rows, range, fitted, .. } = page;
+    let name = key_map::name_of(&plan.table);
+    let mut came: BTreeMap<counts::Digest, i64> = BTreeMap::new();
+    for (number, row) in range.clone().enumerate() {
         if number % RUN == 0 {
             tx.check_cancelled()?;
         }
-        let old = key_of_record(plan, rows, row);
-        let mut values = owned(&fitted.rows, number);
-        // A parent that is missing so far may get its key later.
-        follow_local(tx, plan, rows, row, &mut values)?;
-        match find_key(tx, plan, &old, &values)? {
-            Key::New(key) => remember(tx, plan, &old, NewKey { key, existing: false })?,
-            Key::Existing(key) => remember(tx, plan, &old, NewKey { key, existing: true })?,
-            Key::None | Key::Taken => {}
+        if let Some(failure) = page.misfit(number) {
+            tally.fail(failure);
+            continue;
+        }
+        let digest = digest(rows, row);
+        let (sql, scope) = tx.state();
+        if !plan.append.again && counts::take(sql, scope, &name, &digest)? {
+            tally.outcome.skipped += 1;
+            continue;
+        }
+        match find_key(tx, page, number, &page.values(number))? {
+            Key::Existing(_) => {
+                tally.outcome.skipped += 1;
+                *came.entry(digest).or_default() += 1;
+                continue;
+            }
+            Key::Refused(reason, message) => {
+                tally.fail(Failure { key: Vec::new(), column: None, reason, message });
+                continue;
+            }
+            Key::None | Key::New(_) => {}
+        }
+        if let Some(failure) = page.lost(number) {
+            tally.fail(failure);
+            continue;
+        }
+        match tx.write(&plan.table, Change::Insert, &fitted.rows, number)? {
+            None => {
+                tally.outcome.created += 1;
+                written.add_inserted(row, &fitted.rows, number);
+                *came.entry(digest).or_default() += 1;
+            }
+            Some(refused) => tally.fail(tx.failure_of(plan, Vec::new(), (&fitted.rows, number), refused)?),
         }
     }
-    Ok(())
+    let is_kept = tx.kept().1.clone() != *tx.state().1;
+    let (sql, kept) = tx.kept();
+    if is_kept { counts::add(sql, kept, &name, &came) } else { Ok(()) }
 }
 
-fn owned(rows: &Rows, row: usize) -> Vec<Option<Value>> {
-    rows.row(row).map(|value| value.map(ValueRef::to_owned)).collect()
+/// Recalls how often each record of a table without a key came in earlier pulls, so that those are skipped.
+pub(super) fn recall(tx: &mut Transaction, plan: &TablePlan) -> Result<()> {
+    let kept = tx.kept().1.clone();
+    let (sql, scope) = tx.state();
+    // Without a sender nothing came before.
+    match plan.append.again || kept == *scope {
+        true => Ok(()),
+        false => counts::copy(sql, &kept, scope, &key_map::name_of(&plan.table)),
+    }
 }
 
-/// The same as [`follow`] for values in the order of the local columns.
-fn follow_local(
-    tx: &mut Transaction,
-    plan: &TablePlan,
-    rows: &Rows,
-    row: usize,
-    values: &mut [Option<Value>],
-) -> Result<Option<Failure>> {
-    follow(tx, plan, rows, row, values, &|incoming| plan.targets[incoming])
+/// What stands for a record's content.
+fn digest(rows: &Rows, row: usize) -> counts::Digest {
+    let mut digest = RowDigest::new();
+    rows.row(row).for_each(|value| digest.value(value.unwrap_or(ValueRef::Null)));
+    digest.finish()
 }
 
 /// Inserts the record with these values under a new key. Gives the row, and why it was refused if it was.
@@ -180,127 +296,8 @@ fn insert(
     Ok((row, refused))
 }
 
-fn row_of(values: &[Option<Value>]) -> Rows {
+pub(super) fn row_of(values: &[Option<Value>]) -> Rows {
     let mut rows = Rows::new(values.len());
     push(&mut rows, values);
     rows
-}
-
-/// Whether a record has a key of its own: it came with one, and without NULL in it.
-fn has_key(plan: &TablePlan, old: &[Value]) -> bool {
-    match &plan.identity {
-        Identity::WholeRow => false,
-        Identity::Key { columns, nullable, .. } => {
-            old.len() == columns.len() && !(*nullable && old.iter().any(Value::is_null))
-        }
-    }
-}
-
-fn find_key(tx: &mut Transaction, plan: &TablePlan, old: &[Value], values: &[Option<Value>]) -> Result<Key> {
-    let Identity::Key { columns, incoming, .. } = &plan.identity else {
-        return Ok(Key::None);
-    };
-    if let Some(existing) = unique_match(tx, plan, columns, values)? {
-        return Ok(Key::Existing(existing));
-    }
-    if !has_key(plan, old) {
-        return Ok(Key::None);
-    }
-    let key: Vec<Option<Value>> = columns.iter().map(|column| values[*column].clone()).collect();
-    if let [column] = &columns[..] {
-        let follows = plan.follows.iter().any(|follow| follow.incoming == *incoming);
-        let integer = plan.table.rowid_alias || matches!(key[0], Some(Value::Integer(_)));
-        if integer && !follows {
-            return Ok(match tx.next_integer(&plan.table, *column)? {
-                Some(next) => Key::New(vec![next.into()]),
-                None => Key::Taken,
-            });
-        }
-    }
-    let Some(mut key) = key.into_iter().collect::<Option<Vec<Value>>>() else {
-        return Ok(Key::Taken);
-    };
-    let is_reference = |column: usize| {
-        let name = &plan.table.columns[column].name;
-        plan.table.foreign_keys.iter().any(|key| plan.table.names.is_among(name, &key.columns))
-    };
-    for (part, _) in key.iter_mut().zip(columns).filter(|(_, column)| !is_reference(**column)) {
-        if let Some(new) = new_uuid(part) {
-            *part = new;
-        }
-    }
-    let mut values = values.to_vec();
-    columns.iter().zip(&key).for_each(|(column, value)| values[*column] = Some(value.clone()));
-    let taken = tx.find(&plan.table, columns, &[], &row_of(&values), 0)?.is_some();
-    Ok(if taken { Key::Taken } else { Key::New(key) })
-}
-
-/// The key of a row that has the record's values in a unique set.
-fn unique_match(
-    tx: &mut Transaction,
-    plan: &TablePlan,
-    key: &[usize],
-    values: &[Option<Value>],
-) -> Result<Option<Vec<Value>>> {
-    let row = row_of(values);
-    for set in plan.table.unique.iter().filter(|set| set.kind == UniqueKind::Full) {
-        let Some(columns) = plan.table.column_indexes(&set.columns) else { continue };
-        if columns.len() == key.len() && columns.iter().all(|column| key.contains(column)) {
-            continue;
-        }
-        if let Some(found) = tx.find(&plan.table, &columns, key, &row, 0)? {
-            return Ok(Some(found));
-        }
-    }
-    Ok(None)
-}
-
-/// Whether a record is a row that is here, by a unique set without these columns.
-pub(super) fn is_known(tx: &mut Transaction, plan: &TablePlan, record: &Rows, without: &[usize]) -> Result<bool> {
-    let Identity::Key { columns: key, .. } = &plan.identity else { return Ok(false) };
-    let fitted = tx.fit(plan, record, 0..1)?;
-    let mut values = owned(&fitted.rows, 0);
-    without.iter().for_each(|column| values[*column] = None);
-    Ok(unique_match(tx, plan, key, &values)?.is_some())
-}
-
-/// A new UUID in the form of this one: 16 bytes, or text with or without hyphens. `None` if this is no UUID.
-fn new_uuid(old: &Value) -> Option<Value> {
-    match old {
-        Value::Blob(bytes) if bytes.len() == 16 => Some(Value::Blob(Uuid::now_v7().as_bytes().to_vec())),
-        Value::Text(text) => {
-            let text = std::str::from_utf8(text).ok()?;
-            Uuid::try_parse(text).ok()?;
-            let new = Uuid::now_v7();
-            match text.len() {
-                36 => Some(new.hyphenated().to_string().into()),
-                32 => Some(new.simple().to_string().into()),
-                _ => None,
-            }
-        }
-        _ => None,
-    }
-}
-
-fn remember(tx: &mut Transaction, plan: &TablePlan, old: &[Value], new: NewKey) -> Result<()> {
-    if !has_key(plan, old) {
-        return Ok(());
-    }
-    let (sql, scope) = tx.state();
-    key_map::put(sql, scope, &plan.table.name, old, &new)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_new_uuid_has_the_form_of_the_old_one() {
-        let form = |old: &str| new_uuid(&old.into()).map(|new| new.as_str().map(str::len));
-        assert_eq!(form("67e55044-10b1-426f-9247-bb680e5fe0c8"), Some(Some(36)));
-        assert_eq!(form("67e5504410b1426f9247bb680e5fe0c8"), Some(Some(32)));
-        assert_eq!(form("not-a-uuid"), None);
-        assert!(matches!(new_uuid(&Value::Blob(vec![1; 16])), Some(Value::Blob(new)) if new.len() == 16));
-        assert_eq!(new_uuid(&5.into()), None);
-    }
 }

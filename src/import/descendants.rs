@@ -3,16 +3,18 @@
 //! They are found before the group is applied again, so that the good rows arrive in one pass. Everything that grows with the rows
 //! lies in tables of rowferry's own: which staged row has which values that others may refer to, and which refers to which.
 
-use super::append;
 use super::orphans::{Orphans, table_of};
+use super::remap::key_bytes;
 use super::staged::{Staged, each_page};
 use super::transaction::Transaction;
+use super::unique_match;
 use crate::domain::cells::{decode, encode};
 use crate::domain::schema::{ForeignKey, TableSchema};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, ValueRef};
 use crate::error::Result;
 use crate::plan::Identity;
+use crate::store::KeyColumns;
 use crate::store::records::references::{self, Link, StagedRow};
 use crate::store::records::{stages, unreadable};
 
@@ -98,7 +100,7 @@ fn keeps_reference(
     }
     let Some(record) = reader.row(tx.state().0, &table.stage, row.1)? else { return Ok(false) };
     if plan.strategy == Strategy::Append {
-        return append::is_known(tx, plan, &record, &columns);
+        return unique_match::is_known(tx, plan, &record, &columns);
     }
     let fitted = tx.fit(plan, &record, 0..1)?;
     Ok(tx.find(&plan.table, key, &columns, &fitted.rows, 0)?.is_some_and(|existing| {
@@ -162,24 +164,34 @@ fn link(tx: &mut Transaction, tables: &[Staged], sets: &[ReferencedSet]) -> Resu
         });
         let refers: Vec<(usize, usize, Vec<usize>)> = refers.collect();
         each_page(&table.stage, tx, &mut |tx, rows, numbers, _| {
-            let fitted = tx.fit(plan, rows, 0..rows.len())?;
-            let value = |row: usize, number: usize, columns: &[usize]| -> Option<Vec<u8>> {
-                let cell = |column: &usize| fitted.rows.get(row, *column).filter(|value| !value.is_null());
-                Some(value_of(number, &columns.iter().map(cell).collect::<Option<Vec<_>>>()?))
+            let fitted = tx.fit(plan, rows, 0..rows.len())?.rows;
+            let mut compared = |number: usize, cells: &[usize]| {
+                let ReferencedSet { table, columns } = &sets[number];
+                let columns = KeyColumns { table: &tables[*table].plan.table, columns };
+                tx.comparable(&columns, cells, &fitted, 0..fitted.len())
             };
+            let own = |number: &usize| sets[*number].table == at;
+            let had: Vec<(usize, Rows)> = (0..sets.len())
+                .filter(own)
+                .map(|number| Ok((number, compared(number, &sets[number].columns)?)))
+                .collect::<Result<_>>()?;
+            let referred: Vec<(usize, usize, Rows)> = refers
+                .iter()
+                .map(|(reference, number, cells)| Ok((*reference, *number, compared(*number, cells)?)))
+                .collect::<Result<_>>()?;
             for (row, number) in numbers.iter().enumerate() {
                 if row % 100 == 0 {
                     tx.check_cancelled()?;
                 }
                 let id = (table.stage.number, *number);
-                for (number, set) in sets.iter().enumerate().filter(|(_, set)| set.table == at) {
-                    if let Some(value) = value(row, number, &set.columns) {
+                for (number, values) in &had {
+                    if let Some(value) = value_of(*number, values, row) {
                         let (sql, scope) = tx.state();
-                        references::has(sql, scope, id, number, value)?;
+                        references::has(sql, scope, id, *number, value)?;
                     }
                 }
-                for (reference, number, columns) in &refers {
-                    if let Some(value) = value(row, *number, columns) {
+                for (reference, number, values) in &referred {
+                    if let Some(value) = value_of(*number, values, row) {
                         let (sql, scope) = tx.state();
                         references::refers(sql, scope, Link { row: id, reference: *reference }, value)?;
                     }
@@ -191,8 +203,9 @@ fn link(tx: &mut Transaction, tables: &[Staged], sets: &[ReferencedSet]) -> Resu
     Ok(())
 }
 
-/// A value of a set, as bytes that no value of another set has.
-fn value_of(set: usize, values: &[ValueRef<'_>]) -> Vec<u8> {
-    let set = ValueRef::Integer(i64::try_from(set).unwrap_or(i64::MAX));
-    encode(std::iter::once(set).chain(values.iter().copied()))
+/// A value of a set, as bytes that no value of another set has; `None` if a part of it is NULL or absent.
+fn value_of(set: usize, compared: &Rows, row: usize) -> Option<Vec<u8>> {
+    let mut bytes = encode([ValueRef::Integer(i64::try_from(set).unwrap_or(i64::MAX))]);
+    bytes.extend(key_bytes(compared, row)?);
+    Some(bytes)
 }

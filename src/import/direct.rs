@@ -104,6 +104,7 @@ impl Direct {
             return Ok(());
         };
         open.mark.outcome = open.tally.outcome;
+        open.mark.lacks_parents |= open.tally.lacks_parents;
         import.put_mark(&mut *open.tx.writer, &open.mark)?;
         import.commit(&mut open.tx)?;
         self.kept = open.mark;

@@ -4,8 +4,8 @@
 //! staged first and then applied by one transaction ([`staged`]): tables that refer to each other or to themselves, tables
 //! without a key, and a dry run. Nothing here waits for a network: rows are received before a transaction begins.
 //!
-//! What a row means is known here, once for every store: [`row_by_row`] for keys, [`multiset`] for rows without one, [`append`] and
-//! [`remap`] for new keys, [`orphans`] and [`descendants`] for references. A store gives the primitives, and a bulk apply if it has one.
+//! What a row means is known here, once for every store: [`row_by_row`] for keys, [`multiset`] for rows without one, [`append`],
+//! [`new_key`] and [`remap`] for new keys, [`orphans`] and [`descendants`] for references. A store gives the primitives, and a bulk apply if it has one.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -28,9 +28,12 @@ use crate::store::records::{self, Scope, forget_scope, marks};
 use crate::store::{PageBounds, Store, Writer};
 
 mod append;
+mod append_keys;
 mod descendants;
 mod direct;
+mod known;
 mod multiset;
+mod new_key;
 mod orphans;
 mod pause;
 mod remap;
@@ -40,6 +43,7 @@ mod staged;
 #[cfg(all(test, feature = "sqlite"))]
 mod tests;
 mod transaction;
+mod unique_match;
 
 pub(crate) use crate::store::records::marks::{Appended, Mark, Step};
 use append::Keys;
@@ -67,6 +71,8 @@ pub(crate) struct Import<'s> {
     owner: String,
     /// Who the rows come from, if marks are kept.
     sender: Option<String>,
+    /// Whose keys are kept, if they are for longer than the pull.
+    kept: Option<Scope>,
     stages: u32,
     pauses: Pauses,
     /// When [`Import::keep_alive`] last noted that the pull is alive.
@@ -128,10 +134,21 @@ impl<'s> Import<'s> {
             scope,
             owner: Uuid::new_v4().simple().to_string(),
             sender: None,
+            kept: None,
             stages: 0,
             pauses: Pauses::default(),
             touched: clock.now(),
         }
+    }
+
+    /// What records of this sender become is kept for later pulls.
+    pub(crate) fn keep_keys_of(&mut self, sender: &str) {
+        self.kept = Some(Scope::named(sender.to_owned()));
+    }
+
+    /// Whose keys and counts of appended rows are kept.
+    pub(crate) fn kept(&self) -> &Scope {
+        self.kept.as_ref().unwrap_or(&self.scope)
     }
 
     /// Begins the first transaction of the pull: drops what dead pulls left behind before.
@@ -199,7 +216,7 @@ impl<'s> Import<'s> {
         let mut writer = self.store.writer()?;
         self.pauses.begin();
         self.touch(&mut *writer)?;
-        Ok(Transaction::new(writer, self.scope.clone(), self.patience.clone()))
+        Ok(Transaction::new(writer, self.scope.clone(), self.kept().clone(), self.patience.clone()))
     }
 
     /// Commits a transaction of this pull. The pull is noted as alive again, because the transaction may have taken long.

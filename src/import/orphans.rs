@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::staged::Staged;
 use super::transaction::{Transaction, names};
-use crate::domain::cells::{decode, encode_exactly};
+use crate::domain::cells::{decode, encode};
 use crate::domain::schema::{ForeignKey, TableSchema};
 use crate::domain::value::{Rows, ValueRef};
 use crate::error::Result;
@@ -202,7 +202,7 @@ pub(super) fn note(tx: &mut Transaction, plan: &TablePlan, stage: u32, numbers: 
             if found.has(row) || values.iter().any(|value| value.is_null()) {
                 continue;
             }
-            let pending = Pending { row: (stage, numbers[*record]), reference, parent: encode_exactly(values) };
+            let pending = Pending { row: (stage, numbers[*record]), reference, parent: encode(values) };
             let (sql, scope) = tx.state();
             references::wait(sql, scope, pending)?;
         }

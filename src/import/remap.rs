@@ -1,49 +1,83 @@
-//! Lets records follow parents that got new keys in the same pull.
+//! Lets records follow their parents to the keys that those have here.
+//!
+//! What a parent became is in the key map of its table. A reference is looked up there as the database compares it with the parent's
+//! key: the text `1` refers to the integer 1, and `A` to `a` where the parent's collation says so.
 
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
+use std::rc::Rc;
 
 use super::transaction::{Transaction, key_of_record};
+use crate::domain::cells::encode;
 use crate::domain::record::{Failure, Reason, Tally};
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;
-use crate::plan::TablePlan;
-use crate::store::records::key_map;
+use crate::plan::{Follow, TablePlan, Unknown};
+use crate::store::KeyColumns;
+use crate::store::records::key_map::Known;
 
 /// Records after which the pull can be cancelled.
 const RUN: usize = 1_000;
 
-/// Records that follow, with the positions that they had.
-pub(super) struct Remapped {
+/// Records whose references lead to what their parents became.
+pub(super) struct Followed {
+    /// The records, in their order. A reference whose parent is lost is absent: the row here that has the old key is another one.
     pub(super) rows: Rows,
-    pub(super) records: Vec<usize>,
+    /// The references whose parents are lost, by the number of the record.
+    lost: BTreeMap<usize, Vec<Lost>>,
 }
 
-/// The records with the values that refer to an appended parent following it; `None` where no column does. Records whose parent is
-/// lost fail and are left out.
-pub(super) fn remap(
-    tx: &mut Transaction,
-    plan: &TablePlan,
-    rows: &Rows,
-    range: Range<usize>,
-    tally: &mut Tally,
-) -> Result<Option<Remapped>> {
+/// A reference to a row of which no key is known here.
+pub(super) struct Lost {
+    /// The position among the plan's follows.
+    pub(super) follow: usize,
+    /// What it refers to, as it is compared.
+    pub(super) parent: Vec<u8>,
+}
+
+impl Followed {
+    /// The lost references of a record, by its number in the range.
+    pub(super) fn lost(&self, number: usize) -> &[Lost] {
+        self.lost.get(&number).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// What a reference leads to.
+enum Leads {
+    /// Where it does.
+    Stays,
+    To(Rc<Known>),
+    Nowhere(Vec<u8>),
+}
+
+/// The records with their references following; `None` where no column of the plan does.
+pub(super) fn follow(tx: &mut Transaction, plan: &TablePlan, rows: &Rows, range: Range<usize>) -> Result<Option<Followed>> {
     if plan.follows.is_empty() {
         return Ok(None);
     }
-    let mut remapped = Remapped { rows: Rows::new(rows.width()), records: Vec::with_capacity(range.len()) };
-    for row in range {
-        if row % RUN == 0 {
-            tx.check_cancelled()?;
-        }
+    let leads = plan.follows.iter().map(|follow| leads(tx, follow, rows, range.clone()));
+    let leads: Vec<Vec<Leads>> = leads.collect::<Result<_>>()?;
+    let mut followed = Followed { rows: Rows::new(rows.width()), lost: BTreeMap::new() };
+    for (number, row) in range.enumerate() {
         let mut values: Vec<Option<Value>> = rows.row(row).map(|value| value.map(ValueRef::to_owned)).collect();
-        if let Some(failure) = follow(tx, plan, rows, row, &mut values, &Some)? {
-            tally.fail(failure);
-            continue;
+        for (at, (follow, leads)) in plan.follows.iter().zip(&leads).enumerate() {
+            match &leads[number] {
+                Leads::Stays => {}
+                Leads::To(known) => {
+                    for (incoming, new) in follow.incoming.iter().zip(&known.new.key) {
+                        values[*incoming] = Some(as_stored_there(rows.get(row, *incoming), new));
+                    }
+                }
+                Leads::Nowhere(parent) => {
+                    follow.incoming.iter().for_each(|incoming| values[*incoming] = None);
+                    let lost = Lost { follow: at, parent: parent.clone() };
+                    followed.lost.entry(number).or_default().push(lost);
+                }
+            }
         }
-        push(&mut remapped.rows, &values);
-        remapped.records.push(row);
+        push(&mut followed.rows, &values);
     }
-    Ok(Some(remapped))
+    Ok(Some(followed))
 }
 
 /// Adds a row with these values.
@@ -56,43 +90,92 @@ pub(super) fn push(rows: &mut Rows, values: &[Option<Value>]) {
     }
 }
 
-/// Sets those of a record's `values` that refer to an appended parent to its new key; `place` says where the value of an incoming
-/// column stands. Gives the failure of a record whose parent was not appended: its reference must not stay, and is taken out,
-/// because the row here that happens to have that key is another one, also for a unique set that the reference is part of.
-pub(super) fn follow(
+/// The new value of a reference in the class of the old one: a column of texts that refers to integers holds texts.
+fn as_stored_there(old: Option<ValueRef<'_>>, new: &Value) -> Value {
+    match (old, new) {
+        (Some(ValueRef::Text(_)), Value::Integer(number)) => number.to_string().into(),
+        _ => new.clone(),
+    }
+}
+
+fn leads(tx: &mut Transaction, follow: &Follow, rows: &Rows, range: Range<usize>) -> Result<Vec<Leads>> {
+    let columns = KeyColumns { table: &follow.parent, columns: &follow.key };
+    let compared = tx.comparable(&columns, &follow.incoming, rows, range)?;
+    // Rows that follow each other often have one parent.
+    let mut looked_up: HashMap<Vec<u8>, Option<Rc<Known>>> = HashMap::new();
+    let mut leads = Vec::with_capacity(compared.len());
+    for row in 0..compared.len() {
+        if row % RUN == 0 {
+            tx.check_cancelled()?;
+        }
+        let Some(parent) = key_bytes(&compared, row) else {
+            leads.push(Leads::Stays);
+            continue;
+        };
+        let known = match looked_up.get(&parent) {
+            Some(known) => known.clone(),
+            None => {
+                let known = tx.known_key(&follow.parent, &parent)?.map(Rc::new);
+                looked_up.insert(parent.clone(), known.clone());
+                known
+            }
+        };
+        leads.push(match known {
+            Some(known) if known.same => Leads::Stays,
+            Some(known) => Leads::To(known),
+            None if follow.unknown == Unknown::Keeps => Leads::Stays,
+            None => Leads::Nowhere(parent),
+        });
+    }
+    Ok(leads)
+}
+
+/// A key as bytes; `None` if a part of it is NULL or absent.
+pub(super) fn key_bytes(rows: &Rows, row: usize) -> Option<Vec<u8>> {
+    let values = rows.row(row).map(|value| value.filter(|value| !value.is_null()));
+    values.collect::<Option<Vec<ValueRef<'_>>>>().map(encode)
+}
+
+/// The failure of a record whose parent is lost.
+pub(super) fn lost_parent(plan: &TablePlan, rows: &Rows, row: usize, lost: &Lost) -> Failure {
+    let follow = &plan.follows[lost.follow];
+    let column = follow.incoming.first().and_then(|at| plan.targets[*at]);
+    let key: Vec<_> = follow.incoming.iter().filter_map(|at| rows.get(row, *at)).collect();
+    Failure {
+        key: key_of_record(plan, rows, row),
+        column: column.map(|column| plan.table.columns[column].name.clone()),
+        reason: Reason::ForeignKey,
+        message: format!("no row of {:?} with the key {key:?} was appended", follow.parent.name),
+    }
+}
+
+/// Records that follow, with the positions that they had.
+pub(super) struct Remapped {
+    pub(super) rows: Rows,
+    pub(super) records: Vec<usize>,
+}
+
+/// The same as [`follow`] for records that keep their own keys. Those whose parent is lost fail and are left out.
+pub(super) fn remap(
     tx: &mut Transaction,
     plan: &TablePlan,
     rows: &Rows,
-    row: usize,
-    values: &mut [Option<Value>],
-    place: &dyn Fn(usize) -> Option<usize>,
-) -> Result<Option<Failure>> {
-    let mut lost = None;
-    for follow in &plan.follows {
-        let old: Option<Vec<Value>> = follow.incoming.iter().map(|at| rows.get(row, *at).map(ValueRef::to_owned)).collect();
-        let Some(old) = old.filter(|old| old.iter().all(|value| !value.is_null())) else {
-            continue;
-        };
-        let (sql, scope) = tx.state();
-        match key_map::get(sql, scope, &follow.parent, &old)? {
-            Some(new) => {
-                for (at, value) in follow.incoming.iter().zip(new.key) {
-                    if let Some(at) = place(*at) {
-                        values[at] = Some(value);
-                    }
-                }
-            }
+    range: Range<usize>,
+    tally: &mut Tally,
+) -> Result<Option<Remapped>> {
+    let Some(followed) = follow(tx, plan, rows, range.clone())? else { return Ok(None) };
+    if followed.lost.is_empty() {
+        return Ok(Some(Remapped { rows: followed.rows, records: range.collect() }));
+    }
+    let mut remapped = Remapped { rows: Rows::new(rows.width()), records: Vec::with_capacity(range.len()) };
+    for (number, row) in range.enumerate() {
+        match followed.lost(number).last() {
+            Some(lost) => tally.fail(lost_parent(plan, rows, row, lost)),
             None => {
-                follow.incoming.iter().filter_map(|at| place(*at)).for_each(|at| values[at] = None);
-                let column = follow.incoming.first().and_then(|at| plan.targets[*at]);
-                lost = Some(Failure {
-                    key: key_of_record(plan, rows, row),
-                    column: column.map(|column| plan.table.columns[column].name.clone()),
-                    reason: Reason::ForeignKey,
-                    message: format!("no row of {:?} with the key {old:?} was appended", follow.parent),
-                });
+                remapped.rows.push_rows(&followed.rows, number..number + 1);
+                remapped.records.push(row);
             }
         }
     }
-    Ok(lost)
+    Ok(Some(remapped))
 }

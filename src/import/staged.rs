@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::append::{Keys, make_keys};
+use super::append::Keys;
+use super::append_keys::make_keys;
 use super::descendants;
 use super::orphans::{self, Orphans, Written};
 use super::transaction::{Transaction, key_of_record};
-use super::{Import, Mark, NullKeys, Reached, Step, multiset, route};
+use super::{Import, Mark, NullKeys, Reached, Step, append, multiset, route};
 use crate::domain::record::{Failure, Outcome, Reason, Tally};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::Rows;
@@ -70,6 +71,7 @@ impl Staged {
         let mut mark = self.kept.clone();
         mark.reach(reached);
         mark.outcome.clone_from(&self.failed.outcome);
+        mark.lacks_parents |= self.failed.lacks_parents;
         let mut tx = import.transaction()?;
         if self.is_here {
             tx.compare_table(&self.plan)?;
@@ -179,7 +181,8 @@ fn finish_group(
     for (table, tally) in tables.iter().zip(&tallies) {
         let mut outcome = table.failed.outcome.clone();
         outcome.add(tally.outcome.clone(), table.reported_failures);
-        done.push(Mark { step: Step::Done, outcome, ..table.kept.clone() });
+        let lacks_parents = table.kept.lacks_parents || table.failed.lacks_parents || tally.lacks_parents;
+        done.push(Mark { step: Step::Done, outcome, lacks_parents, ..table.kept.clone() });
     }
     match finish {
         Finish::Commit => {
@@ -236,9 +239,9 @@ fn apply_all(
     if deferred {
         put_off_checks(tx, tables, checks, &were_empty)?;
         // Rows may refer to rows that come later: all new keys must be known before the first row is written.
-        for table in tables.iter().filter(|table| table.plan.strategy == Strategy::Append) {
+        if tables.iter().any(|table| table.plan.strategy == Strategy::Append) {
             keys = Keys::Known;
-            each_page(&table.stage, tx, &mut |tx, rows, _, _| make_keys(tx, &table.plan, rows, 0..rows.len()))?;
+            make_keys(tx, tables)?;
         }
     }
     let (mut tallies, mut has_unknown) = (Vec::with_capacity(tables.len()), false);
@@ -246,6 +249,8 @@ fn apply_all(
         let mut tally = import.tally(&Outcome::default());
         if table.is_multiset() {
             multiset::count(tx, &table.plan)?;
+        } else if table.plan.identity == Identity::WholeRow {
+            append::recall(tx, &table.plan)?;
         }
         let passes: &[NullKeys<'_>] =
             if table.has_null_keys() { &[NullKeys::Leave, NullKeys::Only] } else { &[NullKeys::Leave] };

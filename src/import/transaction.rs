@@ -9,14 +9,21 @@ use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Identity, TablePlan};
+use crate::store::records::key_map::{self, KeyMap, Known};
 use crate::store::records::{Scope, references};
-use crate::store::{Change, Check, Fitted, Found, Lookup, Refused, Sql, Writer};
+use crate::store::{Change, Check, Fitted, Found, KeyColumns, Lookup, Refused, Sql, Writer};
 
 /// A transaction: dropped without a commit, all of it is undone.
 pub(crate) struct Transaction {
     pub(super) writer: Box<dyn Writer>,
     pub(super) scope: Scope,
+    /// Whose keys and counts of appended rows are kept.
+    kept: Scope,
     patience: Patience,
+    /// The key maps that were asked for, by the names of their tables.
+    key_maps: HashMap<String, Option<KeyMap>>,
+    /// Which of them are written to.
+    opened: HashSet<String>,
     /// The last integer key that was given to a row, per table.
     last_keys: HashMap<String, i64>,
     /// The tables that were compared with their plans.
@@ -26,11 +33,14 @@ pub(crate) struct Transaction {
 }
 
 impl Transaction {
-    pub(crate) fn new(writer: Box<dyn Writer>, scope: Scope, patience: Patience) -> Self {
+    pub(crate) fn new(writer: Box<dyn Writer>, scope: Scope, kept: Scope, patience: Patience) -> Self {
         Transaction {
             writer,
             scope,
+            kept,
             patience,
+            key_maps: HashMap::new(),
+            opened: HashSet::new(),
             last_keys: HashMap::new(),
             compared: HashSet::new(),
             refused: Vec::new(),
@@ -45,6 +55,50 @@ impl Transaction {
     /// rowferry's own tables, and whose rows in them are meant.
     pub(super) fn state(&mut self) -> (&mut dyn Sql, &Scope) {
         (self.writer.state(), &self.scope)
+    }
+
+    /// rowferry's own tables, and whose keys and counts of appended rows are kept there.
+    pub(super) fn kept(&mut self) -> (&mut dyn Sql, &Scope) {
+        (self.writer.state(), &self.kept)
+    }
+
+    /// The key map of a table, to write what its records became.
+    pub(super) fn key_map(&mut self, table: &TableSchema) -> Result<KeyMap> {
+        if self.opened.contains(&table.name)
+            && let Some(Some(map)) = self.key_maps.get(&table.name)
+        {
+            return Ok(*map);
+        }
+        let map = key_map::open(self.writer.state(), &self.kept, &key_map::name_of(table), &self.scope)?;
+        self.key_maps.insert(table.name.clone(), Some(map));
+        self.opened.insert(table.name.clone());
+        Ok(map)
+    }
+
+    /// What is known of an old key of this table.
+    pub(super) fn known_key(&mut self, table: &TableSchema, old: &[u8]) -> Result<Option<Known>> {
+        let map = match self.key_maps.get(&table.name) {
+            Some(map) => *map,
+            None => {
+                let map = key_map::find(self.writer.state(), &self.kept, &key_map::name_of(table))?;
+                self.key_maps.insert(table.name.clone(), map);
+                map
+            }
+        };
+        map.map_or(Ok(None), |map| key_map::get(self.writer.state(), map, old))
+    }
+
+    /// What columns compare of the values at these cells.
+    pub(super) fn comparable(
+        &mut self,
+        columns: &KeyColumns<'_>,
+        cells: &[usize],
+        rows: &Rows,
+        range: Range<usize>,
+    ) -> Result<Rows> {
+        let mut compared = Rows::default();
+        self.writer.comparable(columns, cells, rows, range, &mut compared)?;
+        Ok(compared)
     }
 
     /// An error if the pull was cancelled, or its time is over. To be asked every few thousand rows, and more often where a row may
@@ -93,6 +147,8 @@ impl Transaction {
         self.has_savepoint = false;
         self.last_keys.clear();
         self.compared.clear();
+        self.key_maps.clear();
+        self.opened.clear();
         self.writer.rollback_to()
     }
 

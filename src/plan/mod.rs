@@ -1,11 +1,12 @@
 //! What is to be done, decided before anything is done. Pure: no store, no socket, no clock.
 
 pub mod decide;
+pub mod follow;
 pub mod order;
 pub mod table;
 
 use crate::domain::schema::TableSchema;
-use crate::domain::strategy::Strategy;
+use crate::domain::strategy::{OnTakenKey, Strategy};
 
 /// How the records of one of the sender's tables become rows of a local one.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,10 +21,10 @@ pub struct TablePlan {
     pub incoming: Vec<String>,
     /// What tells one row from another.
     pub identity: Identity,
-    /// Which incoming columns follow the new key of a parent that is appended in the same pull.
+    /// Which incoming columns follow a parent to the key that it has here.
     pub follows: Vec<Follow>,
-    /// For an append: whether others follow this table's new keys, so that they must be remembered.
-    pub remember_keys: bool,
+    /// How an append goes about it.
+    pub append: AppendRules,
 }
 
 /// What tells one row from another.
@@ -42,11 +43,33 @@ pub enum Identity {
     WholeRow,
 }
 
-/// Incoming columns that refer to a table whose rows get new keys in the same pull.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Incoming columns that refer to a row of the sender's which may have another key here.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Follow {
     /// The referring columns, as positions in the incoming rows, in the order of the parent's key.
     pub incoming: Vec<usize>,
-    /// The parent's local name.
-    pub parent: String,
+    /// The parent as it is here; the table itself for the key of a record.
+    pub parent: TableSchema,
+    /// The columns of its key, as positions in it.
+    pub key: Vec<usize>,
+    /// What becomes of a record whose parent is not known to have come here.
+    pub unknown: Unknown,
+}
+
+/// What becomes of a record that refers to a row of the sender's of which no key is known here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unknown {
+    /// It fails: the parent's rows got new keys, and a row that has the old one is another.
+    Fails,
+    /// It keeps what it refers to: the parent's rows keep their keys.
+    Keeps,
+}
+
+/// How an append goes about records and keys that are here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AppendRules {
+    /// Whether records are added once more that an earlier append brought. Otherwise they are skipped.
+    pub again: bool,
+    /// What becomes of a record whose key is taken and cannot be replaced by a new one.
+    pub on_taken_key: OnTakenKey,
 }

@@ -1,9 +1,9 @@
 //! How the records of a sender's table fit the local table: which column goes where, and what tells one row from another.
 
-use crate::domain::schema::{ForeignKey, TableSchema, UniqueKind};
+use crate::domain::schema::{TableSchema, UniqueKind};
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{Follow, Identity, TablePlan};
+use crate::plan::{AppendRules, Identity, TablePlan};
 
 /// What to do with columns of the sender's table that the local one lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -40,7 +40,7 @@ pub fn plan_table(sender: &TableSchema, local: &TableSchema, strategy: Strategy,
         incoming: sender.columns.iter().map(|column| column.name.clone()).collect(),
         identity,
         follows: Vec::new(),
-        remember_keys: false,
+        append: AppendRules::default(),
     })
 }
 
@@ -133,62 +133,6 @@ fn keys(local: &TableSchema) -> Result<Vec<(Vec<usize>, bool)>> {
     Ok(keys)
 }
 
-/// Lets the tables of one pull follow the new keys of those that are appended in it: fills `follows` of the children, and
-/// sets `remember_keys` of the parents. `senders` are the schemas that the `plans` were made from, in the same order.
-///
-/// A foreign key follows if its parent is appended in this pull and it refers to exactly the parent's key, in any order.
-/// Other unique columns keep their values, so references to them stay right. The foreign keys of both sides count: a
-/// table that was made from a reference sender's schema has none of its own.
-///
-/// Children follow whatever their own strategy: a row that comes with its parent belongs to the row that the parent became,
-/// not to the one that happens to have the parent's old key here.
-pub fn link_appends(plans: &mut [TablePlan], senders: &[TableSchema]) {
-    let parents: Vec<Option<Vec<String>>> = plans.iter().map(appended_key).collect();
-    for child in 0..plans.len() {
-        let theirs = senders.get(child).map_or(&[][..], |sender| &sender.foreign_keys);
-        let mut follows: Vec<Follow> = Vec::new();
-        for key in plans[child].table.foreign_keys.iter().chain(theirs) {
-            let named = |plan: &TablePlan| plan.table.names.same(&plan.table.name, &key.parent);
-            let Some(parent) = plans.iter().position(named) else { continue };
-            let Some(incoming) = parents[parent].as_ref().and_then(|columns| follow(&plans[child], key, columns)) else {
-                continue;
-            };
-            let follow = Follow { incoming, parent: plans[parent].table.name.clone() };
-            if !follows.contains(&follow) {
-                follows.push(follow);
-            }
-        }
-        for follow in &follows {
-            plans.iter_mut().filter(|plan| plan.table.name == follow.parent).for_each(|plan| plan.remember_keys = true);
-        }
-        plans[child].follows = follows;
-    }
-}
-
-/// The key's columns if the table's rows get new keys.
-fn appended_key(plan: &TablePlan) -> Option<Vec<String>> {
-    match &plan.identity {
-        Identity::Key { columns, .. } if plan.strategy == Strategy::Append => {
-            Some(columns.iter().map(|column| plan.table.columns[*column].name.clone()).collect())
-        }
-        _ => None,
-    }
-}
-
-/// The incoming columns that refer to the parent's key, in the key's order; `None` if `key` refers to anything else, or if
-/// the records lack one of the columns.
-fn follow(child: &TablePlan, key: &ForeignKey, parent_key: &[String]) -> Option<Vec<usize>> {
-    if key.parent_columns.len() != parent_key.len() || key.columns.len() != parent_key.len() {
-        return None;
-    }
-    let position = |name: &String| {
-        let at = key.parent_columns.iter().position(|column| child.table.names.same(column, name))?;
-        let column = child.table.column_index(&key.columns[at])?;
-        child.targets.iter().position(|target| *target == Some(column))
-    };
-    parent_key.iter().map(position).collect()
-}
-
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
@@ -221,15 +165,6 @@ mod tests {
 
     fn unique(columns: &str, kind: UniqueKind) -> UniqueSet {
         UniqueSet { columns: names(columns), kind }
-    }
-
-    fn reference(columns: &str, parent: &str, parent_columns: &str) -> ForeignKey {
-        ForeignKey {
-            columns: names(columns),
-            parent: parent.into(),
-            parent_columns: names(parent_columns),
-            ..ForeignKey::default()
-        }
     }
 
     fn plan(sender: &TableSchema, local: &TableSchema, strategy: Strategy) -> Result<TablePlan> {
@@ -317,61 +252,5 @@ mod tests {
         let targets = |sender: &str| plan(&table("t", sender, ""), &local, Strategy::Skip).map(|plan| plan.targets);
         assert_eq!(targets("A a id").unwrap(), [Some(2), Some(1), Some(0)]);
         assert_eq!(targets("id B").unwrap_err().kind(), ErrorKind::SchemaMismatch);
-        let mut node = exact("id up", "id");
-        node.foreign_keys = vec![reference("up", "T", "id"), reference("up", "t", "ID")];
-        assert!(linked(&[(&node, Strategy::Append)])[0].follows.is_empty());
-        node.foreign_keys.push(reference("up", "t", "id"));
-        assert_eq!(linked(&[(&node, Strategy::Append)])[0].follows.len(), 1);
-    }
-
-    fn linked(tables: &[(&TableSchema, Strategy)]) -> Vec<TablePlan> {
-        let senders: Vec<_> = tables.iter().map(|(table, _)| (*table).clone()).collect();
-        let mut plans: Vec<_> = tables.iter().map(|(table, strategy)| plan(table, table, *strategy).unwrap()).collect();
-        link_appends(&mut plans, &senders);
-        plans
-    }
-
-    #[test]
-    fn children_follow_appended_parents_whatever_their_own_strategy() {
-        let parent = table("Orders", "shop id", "shop id");
-        let mut child = table("items", "no order_id shop_id", "no");
-        child.foreign_keys.push(reference("ORDER_ID shop_id", "orders", "id shop"));
-        for strategy in Strategy::ALL.iter().copied() {
-            let plans = linked(&[(&child, strategy), (&parent, Strategy::Append)]);
-            assert_eq!(plans[0].follows, [Follow { incoming: vec![2, 1], parent: "Orders".into() }]);
-            assert!(plans[1].remember_keys && !plans[0].remember_keys);
-        }
-        let plans = linked(&[(&child, Strategy::Append), (&parent, Strategy::Overwrite)]);
-        assert!(plans[0].follows.is_empty() && !plans[1].remember_keys);
-        assert!(linked(&[(&child, Strategy::Append)])[0].follows.is_empty());
-    }
-
-    #[test]
-    fn a_table_follows_itself() {
-        let mut node = table("node", "id up", "id");
-        node.foreign_keys.push(reference("up", "NODE", "id"));
-        let plans = linked(&[(&node, Strategy::Append)]);
-        assert_eq!(plans[0].follows, [Follow { incoming: vec![1], parent: "node".into() }]);
-        assert!(plans[0].remember_keys);
-    }
-
-    #[test]
-    fn references_to_anything_but_the_key_stay() {
-        let mut parent = table("p", "id mail!", "id");
-        parent.unique.push(unique("mail", UniqueKind::Full));
-        let mut child = table("c", "id mail", "id");
-        child.foreign_keys.push(reference("mail", "p", "mail"));
-        let plans = linked(&[(&parent, Strategy::Append), (&child, Strategy::Append)]);
-        assert!(plans[1].follows.is_empty() && !plans[0].remember_keys);
-    }
-
-    #[test]
-    fn the_senders_foreign_keys_count_too_and_once() {
-        let (parent, local) = (table("p", "id", "id"), table("c", "id p", "id"));
-        let mut sender = local.clone();
-        sender.foreign_keys = vec![reference("p", "p", "id"), reference("P", "P", "ID")];
-        let mut plans = [plan(&parent, &parent, Strategy::Append).unwrap(), plan(&sender, &local, Strategy::Skip).unwrap()];
-        link_appends(&mut plans, &[parent, sender]);
-        assert_eq!(plans[1].follows, [Follow { incoming: vec![1], parent: "p".into() }]);
     }
 }

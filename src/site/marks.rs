@@ -6,7 +6,7 @@ use super::Site;
 use crate::domain::strategy::Strategy;
 use crate::error::Result;
 use crate::store::records::marks::{self, Step};
-use crate::store::records::{self, pulls};
+use crate::store::records::{self, Scope, counts, key_map, pulls};
 
 /// What a [`Site`] remembers of the tables that it pulled.
 ///
@@ -48,17 +48,20 @@ pub enum RememberedKind {
     Done,
     /// An append that was finished.
     Appended,
+    /// An append that was finished, but for records that lacked a row which they refer to: the next append brings those.
+    LacksParents,
     /// An append that was cut off, and too long ago to be gone on with.
     Begun,
 }
 
 impl RememberedKind {
-    /// `unfinished`, `done`, `appended` or `begun`.
+    /// `unfinished`, `done`, `appended`, `lacks_parents` or `begun`.
     pub fn as_str(self) -> &'static str {
         match self {
             RememberedKind::Unfinished => "unfinished",
             RememberedKind::Done => "done",
             RememberedKind::Appended => "appended",
+            RememberedKind::LacksParents => "lacks_parents",
             RememberedKind::Begun => "begun",
         }
     }
@@ -90,7 +93,11 @@ impl<'s> Marks<'s> {
                 sender: append.sender,
                 table: append.table,
                 strategy: Strategy::Append,
-                kind: if append.whole { RememberedKind::Appended } else { RememberedKind::Begun },
+                kind: match (append.whole, append.lacks_parents) {
+                    (false, _) => RememberedKind::Begun,
+                    (true, true) => RememberedKind::LacksParents,
+                    (true, false) => RememberedKind::Appended,
+                },
                 records: append.records,
                 at: append.finished_at,
             }));
@@ -99,12 +106,15 @@ impl<'s> Marks<'s> {
     }
 
     /// Forgets what is remembered of a table of this sender, named as [`Marks::list`] names it; the table's name is compared
-    /// as the store compares names. Its next pull begins from the start, and it may be appended again. Rows stay as they are. Gives
-    /// whether there was anything.
+    /// as the store compares names. Its next pull begins from the start, and it may be appended again: its part of the
+    /// [key map](Site::key_map) is forgotten too. Rows stay as they are. Gives whether there was anything.
     pub fn forget(&self, sender: &str, table: &str) -> Result<bool> {
         let names = self.site.names();
         let mut writer = self.site.store_ref().writer()?;
         let mut found = marks::forget_append(writer.state(), sender, table, names)?;
+        let (kept, name) = (Scope::named(sender.to_owned()), names.fold(table));
+        found |= key_map::forget_table(writer.state(), &kept, &name)?;
+        counts::forget_table(writer.state(), &kept, &name)?;
         for pull in pulls::kept(writer.state(), Some(sender))? {
             let kept = marks::tables(writer.state(), &pull.scope)?;
             let (of_table, others): (Vec<_>, Vec<_>) = kept.into_iter().partition(|(name, _)| names.same(name, table));
@@ -121,7 +131,7 @@ impl<'s> Marks<'s> {
         Ok(found)
     }
 
-    /// Forgets everything, and drops what unfinished pulls keep for themselves. One that is running ends with an error.
+    /// Forgets everything, key maps included, and drops what unfinished pulls keep for themselves. One that is running ends with an error.
     pub fn clear(&self) -> Result<()> {
         let mut writer = self.site.store_ref().writer()?;
         for pull in pulls::kept(writer.state(), None)? {
@@ -131,6 +141,8 @@ impl<'s> Marks<'s> {
         for append in marks::appends(writer.state())? {
             marks::forget_append(writer.state(), &append.sender, &append.table, self.site.names())?;
         }
+        key_map::forget_all(writer.state())?;
+        counts::forget_all(writer.state())?;
         writer.commit()
     }
 }

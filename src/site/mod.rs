@@ -4,6 +4,7 @@ mod connections;
 mod counts;
 mod events;
 mod key;
+mod key_map;
 mod marks;
 mod sessions;
 mod settings;
@@ -22,6 +23,7 @@ pub(crate) use connections::Registration;
 pub use connections::{ConnectionEdit, Connections, NewConnection, NewlyConnected};
 pub use counts::SiteCounts;
 pub use events::{EventStream, Events};
+pub use key_map::{KeyMap, KeyMapping, KeyMappings};
 pub use marks::{Marks, Remembered, RememberedKind};
 pub use sessions::{Session, SessionGuard, Sessions};
 pub use settings::Settings;
@@ -135,6 +137,11 @@ impl Site {
     /// What is remembered of pulls: how far those are that were cut off, and which appends were finished.
     pub fn marks(&self) -> Marks<'_> {
         Marks::new(self)
+    }
+
+    /// What records of other sites became in this table, whose name is compared as the store compares names.
+    pub fn key_map(&self, table: &str) -> KeyMap<'_> {
+        KeyMap::new(self, table)
     }
 
     /// Permanent pairings with other sites by a token.

@@ -29,6 +29,7 @@ pub const SQLITE: &[Script] = &[
     script(3, include_str!("../../schema/sqlite/0003_resume.sql")),
     script(4, include_str!("../../schema/sqlite/0004_tickets.sql")),
     Script { before: Some(drop_old_stages), ..script(5, include_str!("../../schema/sqlite/0005_stages.sql")) },
+    script(6, include_str!("../../schema/sqlite/0006_keys.sql")),
 ];
 
 /// Brings a store up to date, if it is not: its state is then there, whoever else opened it at the same time.
@@ -134,9 +135,9 @@ mod tests {
         for (index, Script { version, sql: script, .. }) in SQLITE.iter().enumerate() {
             assert_eq!(*version as usize, index + 1);
             let found = statements(script);
-            let written = ["CREATE ", "DELETE FROM ", "DROP TABLE "].map(|words| script.matches(words).count());
+            let written = ["CREATE ", "DELETE FROM ", "DROP TABLE ", "INSERT INTO ", "ALTER TABLE "].map(|words| script.matches(words).count());
             assert_eq!(found.len(), written.iter().sum::<usize>());
-            let begins = |statement: &String| ["CREATE ", "DELETE ", "DROP "].iter().any(|word| statement.starts_with(word));
+            let begins = |statement: &String| ["CREATE ", "DELETE ", "DROP ", "INSERT ", "ALTER "].iter().any(|word| statement.starts_with(word));
             assert!(found.iter().all(|statement| begins(statement) && statement.ends_with(';')), "{found:?}");
         }
     }

@@ -198,6 +198,19 @@ pub trait Writer {
     /// or one of the columns does not exist. Where several rows have the values, any one of them is found.
     fn lookup(&mut self, lookup: &Lookup<'_>, rows: &Rows, range: Range<usize>, found: &mut Found) -> Result<()>;
 
+    /// What columns of a table compare of values: two rows of `to`, which is cleared first, are the same exactly if the database
+    /// calls the values equal in these columns. A value that a column would store otherwise is turned into that (the text `1` is
+    /// the integer 1 to a column of integers), and what its collation overlooks is gone. `cells` are the positions of the values in
+    /// the rows of `range`, one for each of `columns`; what is absent or NULL stays so.
+    fn comparable(
+        &mut self,
+        columns: &KeyColumns<'_>,
+        cells: &[usize],
+        rows: &Rows,
+        range: Range<usize>,
+        to: &mut Rows,
+    ) -> Result<()>;
+
     /// Writes the local rows of `range` in their order, each on its own: one that is refused leaves nothing behind and takes no
     /// other with it. Adds to `refused` which were, and why. A row of which nothing came without an error is refused as well:
     /// a trigger left it out, or there was none to update. No other row is ever replaced or deleted to make room for one, and
@@ -265,6 +278,15 @@ pub struct NewTable<'t> {
     pub exact: bool,
     /// Finds tables that are not here yet and will be made in the same transaction, by name.
     pub parents: &'t dyn Fn(&str) -> Option<TableSchema>,
+}
+
+/// Columns that values are compared by.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyColumns<'k> {
+    /// The table.
+    pub table: &'k TableSchema,
+    /// The positions of the columns.
+    pub columns: &'k [usize],
 }
 
 /// What is looked up.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Change, Check, Cursor, Fitted, Found, Lookup, NewTable, PageBounds, PageEnd, Refused, Sql, Target, Writer};
+use super::{Change, Check, Cursor, Fitted, Found, KeyColumns, Lookup, NewTable, PageBounds, PageEnd, Refused, Sql, Target, Writer};
 use crate::domain::record::Tally;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, Value};
@@ -56,6 +56,17 @@ impl<F: FnMut(Step) -> Result<()>> Writer for Stepping<F> {
 
     fn lookup(&mut self, lookup: &Lookup<'_>, rows: &Rows, range: Range<usize>, found: &mut Found) -> Result<()> {
         self.writer.lookup(lookup, rows, range, found)
+    }
+
+    fn comparable(
+        &mut self,
+        columns: &KeyColumns<'_>,
+        cells: &[usize],
+        rows: &Rows,
+        range: Range<usize>,
+        to: &mut Rows,
+    ) -> Result<()> {
+        self.writer.comparable(columns, cells, rows, range, to)
     }
 
     fn write(

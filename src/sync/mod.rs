@@ -8,6 +8,7 @@ mod client;
 mod comeback;
 mod fetch;
 mod history;
+mod hold;
 #[cfg(feature = "client")]
 mod http;
 mod local;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::cancel::CancelToken;
-use crate::domain::strategy::Strategy;
+use crate::domain::strategy::{OnTakenKey, Strategy};
 use crate::plan::table::ExtraColumns;
 use crate::sync::Progress;
 
@@ -23,6 +23,8 @@ pub struct TransferOptions<'p> {
     pub(super) extra_columns: ExtraColumns,
     pub(super) dry_run: bool,
     pub(super) append_again: bool,
+    pub(super) append_new: bool,
+    pub(super) on_taken_key: OnTakenKey,
     pub(super) timeout: Option<Duration>,
     pub(super) retry_time: Option<Duration>,
     pub(super) lock_time: Option<Duration>,
@@ -107,6 +109,25 @@ impl<'p> TransferOptions<'p> {
     #[must_use]
     pub fn append_again(mut self, again: bool) -> Self {
         self.append_again = again;
+        self
+    }
+
+    /// Whether an append of a table that was appended before brings what is new: records whose keys it did not bring before. The
+    /// others are skipped, whether they changed or not. A record of a table without a key is new if it came more often than before.
+    /// Defaults to false: then the same append again is refused. It fails with
+    /// [`AlreadyAppended`](crate::ErrorKind::AlreadyAppended) where the keys of the earlier append were not kept, because it was
+    /// made by an older version; [`Site::key_map`](crate::Site::key_map) has those that were.
+    #[must_use]
+    pub fn append_new(mut self, new: bool) -> Self {
+        self.append_new = new;
+        self
+    }
+
+    /// What an append does with a record whose key is taken here, where no new one can be made of its kind. Defaults to
+    /// [`OnTakenKey::Fail`].
+    #[must_use]
+    pub fn on_taken_key(mut self, on_taken_key: OnTakenKey) -> Self {
+        self.on_taken_key = on_taken_key;
         self
     }
 
@@ -199,6 +220,8 @@ impl fmt::Debug for TransferOptions<'_> {
             .field("extra_columns", &self.extra_columns)
             .field("dry_run", &self.dry_run)
             .field("append_again", &self.append_again)
+            .field("append_new", &self.append_new)
+            .field("on_taken_key", &self.on_taken_key)
             .field("timeout", &self.timeout)
             .field("retry_time", &self.retry_time)
             .field("lock_time", &self.lock_time)

@@ -13,8 +13,9 @@ use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::import::{Mark, Transaction};
 use crate::plan::order::needs_stage;
-use crate::plan::table::{link_appends, plan_table};
-use crate::plan::{Identity, TablePlan};
+use crate::plan::follow::link;
+use crate::plan::table::plan_table;
+use crate::plan::{AppendRules, Identity, TablePlan};
 use crate::store::{NewTable, Writer};
 
 /// The reference system's own state: its server offers these tables, hashes of secrets included. They are pulled only when
@@ -32,10 +33,10 @@ pub(super) struct Group {
 }
 
 impl Pull<'_, '_> {
-    /// Finds out which tables to pull and what they look like. Gives those that cannot be pulled.
-    pub(super) fn inspect(&mut self) -> Result<Vec<(String, TableReport)>> {
+    /// Finds out which tables to pull and what they look like. Those that cannot be pulled are told apart.
+    pub(super) fn inspect(&mut self) -> Result<()> {
         let offered = self.ask(|source, patience| source.tables(patience))?;
-        let mut failed = Vec::new();
+        let mut failed: Vec<(String, TableReport)> = Vec::new();
         let wanted: Vec<String> = match &self.options.tables {
             Some(names) => names.clone(),
             None => {
@@ -96,7 +97,8 @@ impl Pull<'_, '_> {
                 Err(error) => failed.push((name, TableReport::failed(error))),
             }
         }
-        Ok(failed)
+        self.not_inspected = failed;
+        Ok(())
     }
 
     /// Makes missing tables and plans each one. Gives the groups in the order in which they are pulled.
@@ -151,14 +153,22 @@ impl Pull<'_, '_> {
             let plan = local
                 .and_then(|local| plan_table(sender, &local, self.options.strategy_of(&name), self.options.extra_columns));
             match plan {
-                Ok(plan) => self.jobs[at].plan = Some(plan),
+                Ok(mut plan) => {
+                    // Nothing came to a table that is made only now.
+                    let again = self.options.append_again || self.jobs[at].create.is_some();
+                    plan.append = AppendRules { again, on_taken_key: self.options.on_taken_key };
+                    self.jobs[at].plan = Some(plan);
+                }
                 Err(error) => self.jobs[at].report = TableReport::failed(error),
             }
         }
         let (jobs, mut plans): (Vec<usize>, Vec<TablePlan>) =
             self.jobs.iter_mut().enumerate().filter_map(|(at, job)| Some((at, job.plan.take()?))).unzip();
         let planned: Vec<TableSchema> = jobs.iter().map(|at| senders[*at].clone()).collect();
-        link_appends(&mut plans, &planned);
+        let parents = planned.iter().chain(plans.iter().map(|plan| &plan.table)).flat_map(|table| &table.foreign_keys);
+        let named = parents.map(|key| key.parent.as_str()).chain(plans.iter().map(|plan| plan.table.name.as_str()));
+        let known = self.import.known_rows(&mut *writer, named)?;
+        link(&mut plans, &planned, &known);
         for (at, plan) in jobs.into_iter().zip(plans) {
             self.jobs[at].plan = Some(plan);
         }

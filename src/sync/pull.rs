@@ -59,6 +59,8 @@ pub(super) struct Pull<'a, 'p> {
     pub(super) sender: Option<String>,
     /// The marks of tables that cannot go on from them.
     pub(super) forgotten: Vec<Mark>,
+    /// Tables of which it is not even known what they look like.
+    pub(super) not_inspected: Vec<(String, TableReport)>,
     pub(super) history: Option<History<'a>>,
     pub(super) states: Vec<u64>,
     pub(super) pages: u64,
@@ -91,12 +93,20 @@ pub(crate) fn pull(
     let yielding = options.lock_time.map(|time| limits.yielding(time));
     let limits = yielding.as_ref().unwrap_or(limits);
     let linger = if yielding.is_some() { Duration::ZERO } else { LINGER };
-    let import = Import::new(store, limits, clock, patience.clone());
+    if options.append_again && options.append_new {
+        return Err(Error::new(ErrorKind::InvalidInput, "append_again and append_new exclude each other")
+            .with_hint("append_new adds what was not appended before, append_again adds everything once more."));
+    }
+    let mut import = Import::new(store, limits, clock, patience.clone());
     let actor = options.initiated_by.clone().unwrap_or_else(|| "host".to_owned());
-    let sender = origin.as_ref().filter(|_| !options.dry_run).map(|origin| match source.site() {
+    let peer = origin.as_ref().map(|origin| match source.site() {
         Some(site) => format!("site:{site}"),
         None => format!("url:{}", origin.site_url),
     });
+    if let Some(peer) = &peer {
+        import.keep_keys_of(peer);
+    }
+    let sender = peer.filter(|_| !options.dry_run);
     let history = origin.filter(|_| !options.dry_run).map(|origin| History::new(store, clock, origin, actor));
     let approval_until = options.approval_time.map(|time| later(Instant::now(), time));
     let comeback = Comeback::new(options.retry_time.unwrap_or(limits.retry_time));
@@ -111,6 +121,7 @@ pub(crate) fn pull(
         names: store.names(),
         sender,
         forgotten: Vec::new(),
+        not_inspected: Vec::new(),
         history,
         states: Vec::new(),
         pages: 0,
@@ -121,7 +132,7 @@ pub(crate) fn pull(
         comeback,
         lost: None,
     };
-    let mut failed = pull.inspect()?;
+    pull.inspect()?;
     let groups = pull.prepare();
     pull.await_approvals();
     if pull.options.dry_run {
@@ -143,7 +154,7 @@ pub(crate) fn pull(
     let order: Vec<usize> = groups.into_iter().flat_map(|group| group.jobs).collect();
     let mut jobs: Vec<Option<Job>> = pull.jobs.into_iter().map(Some).collect();
     report.tables.extend(order.into_iter().filter_map(|at| jobs[at].take()).map(|job| (job.name, job.report)));
-    report.tables.append(&mut failed);
+    report.tables.append(&mut pull.not_inspected);
     Ok(report)
 }
 

@@ -52,7 +52,7 @@ impl Job {
             && self.earlier.at == Some((self.mark.records, self.mark.step))
     }
 
-    fn refuse(&mut self, error: Error) {
+    pub(super) fn refuse(&mut self, error: Error) {
         self.plan = None;
         self.report = TableReport::failed(error);
     }
@@ -72,7 +72,7 @@ impl Pull<'_, '_> {
                 self.settle_table(writer, *at, group.staged, &mut found)?;
             }
         }
-        self.refuse_children();
+        self.hold_children(writer)?;
         self.import.note_stages(writer)
     }
 
@@ -89,21 +89,35 @@ impl Pull<'_, '_> {
             Some(found) if found.created => (true, found.notes.clone()),
             _ => (job.report.created_table, job.report.notes.clone()),
         };
-        let again = self.options.append_again || plan.strategy != Strategy::Append || job.create.is_some();
-        let is_same = found
-            .as_ref()
-            .is_some_and(|found| found.continues && found.plan == fresh.plan && !self.import.is_outdated(found));
+        let is_append = plan.strategy == Strategy::Append;
+        let again = plan.append.again || !is_append;
+        let appended = if is_append { self.import.appended(writer, &job.name)? } else { None };
+        let lacks_parents = |mark: &Mark| mark.step == Step::Done && mark.lacks_parents;
+        let is_lacking = appended.as_ref().is_some_and(|append| append.lacks_parents) || found.as_ref().is_some_and(lacks_parents);
+        // What came before is skipped then.
+        let knows = is_append && self.import.knows_appended(writer, plan)?;
+        let brings_new = knows && (self.options.append_new || is_lacking);
+        let is_same = found.as_ref().is_some_and(|found| {
+            let is_whole = !(brings_new && found.step == Step::Done);
+            found.continues && found.plan == fresh.plan && is_whole && !self.import.is_outdated(found)
+        });
         let resumed = is_same && found.as_ref().is_some_and(Mark::has_progress);
         let was_applied = found.as_ref().is_some_and(|found| found.outcome.total() > found.outcome.failed);
-        let refusal = match (resumed || again, was_applied) {
+        let refusal = match (resumed || again || brings_new, was_applied) {
             (true, _) => None,
             (false, true) => found.as_ref().map(changed_since),
             (false, false) => {
                 let begun = self.import.elsewhere(writer, &job.name, plan.strategy)?;
-                let appended = self.import.appended(writer, &job.name)?.as_ref().map(appended_before);
+                let appended = appended.as_ref().map(appended_before);
                 appended.or_else(|| begun.iter().find(|mark| mark.records > 0).map(begun_elsewhere))
             }
         };
+        let refusal = refusal.map(|error| if self.options.append_new { keys_not_kept(&error) } else { error });
+        if let Some(made) = &job.create
+            && !self.options.dry_run
+        {
+            self.import.forget_known(writer, made)?;
+        }
         if let Some(error) = refusal {
             self.jobs[at].refuse(error);
             return Ok(());
@@ -150,51 +164,6 @@ impl Pull<'_, '_> {
         Ok(())
     }
 
-    /// Refuses tables whose rows would follow those of a refused append: they would be left without their parents.
-    fn refuse_children(&mut self) {
-        loop {
-            let refused: Vec<String> = self
-                .jobs
-                .iter()
-                .filter(|job| job.report.error.as_ref().is_some_and(|error| error.kind() == ErrorKind::AlreadyAppended))
-                .map(|job| job.name.clone())
-                .collect();
-            let follows = |job: &Job| {
-                let follows = job.plan.as_ref()?.follows.iter();
-                let mut parents = follows.map(|follow| &follow.parent);
-                parents.find(|parent| self.names.is_among(parent, &refused)).cloned()
-            };
-            let Some((at, parent)) = self.jobs.iter().enumerate().find_map(|(at, job)| Some((at, follows(job)?))) else {
-                return;
-            };
-            let message = format!(
-                "rows of {:?} belong to those of {parent:?}, which was appended before and is not appended now",
-                self.jobs[at].name
-            );
-            let error = Error::new(ErrorKind::AlreadyAppended, message)
-                .with_hint("To add the rows of both once more, ask for it: append_again, or --append-again.");
-            self.jobs[at].refuse(error);
-        }
-    }
-
-    /// A table that must wait for another one of this pull, its parent, because that one was cut off: without its rows this one's
-    /// would fail, and would not be tried again.
-    pub(super) fn cut_off_parent(&self, group: &[usize]) -> Option<Error> {
-        if !self.import.keeps_marks() {
-            return None;
-        }
-        let cut = |parent: &str| {
-            let job = self.jobs.iter().position(|job| self.names.same(&job.name, parent))?;
-            let error = self.jobs[job].report.error.as_ref().filter(|error| passes(error.kind()))?;
-            (!group.contains(&job)).then(|| waits_for(parent, error))
-        };
-        group.iter().find_map(|at| {
-            let job = &self.jobs[*at];
-            let here = job.plan.iter().flat_map(|plan| &plan.table.foreign_keys);
-            job.sender.foreign_keys.iter().chain(here).find_map(|key| cut(&key.parent))
-        })
-    }
-
     /// Notes that a table cannot go on from its mark: the next pull begins it anew.
     pub(super) fn forget(&mut self, at: usize) {
         self.forgotten.push(self.jobs[at].mark.clone());
@@ -234,7 +203,8 @@ impl Pull<'_, '_> {
 
 fn appended_before(append: &Appended) -> Error {
     let (table, records) = (&append.table, append.records);
-    let again = "To add its rows once more, ask for it: append_again, or --append-again.";
+    let again = "To add what is new since then, ask for it: append_new, or --append-new. To add all its rows once more: \
+                 append_again, or --append-again.";
     match append.whole {
         true => {
             Error::new(ErrorKind::AlreadyAppended, format!("{table:?} was appended before, all of its {records} records"))
@@ -246,8 +216,14 @@ fn appended_before(append: &Appended) -> Error {
                 "an append of {table:?} was begun before, and cut off after {records} records; it is too long ago to go on"
             ),
         )
-        .with_hint("Take those rows away or keep them, then append all of them: append_again, or --append-again."),
+        .with_hint("To add the others, ask for it: append_new, or --append-new."),
     }
+}
+
+/// Why what is new cannot be told.
+fn keys_not_kept(error: &Error) -> Error {
+    Error::new(error.kind(), format!("{}; the keys of its rows were not kept", error.message()))
+        .with_hint("Older versions kept no keys. To add all its rows once more: append_again, or --append-again.")
 }
 
 fn begun_elsewhere(mark: &Mark) -> Error {
@@ -269,12 +245,7 @@ fn changed_since(mark: &Mark) -> Error {
          other site cannot go on there"
     );
     Error::new(ErrorKind::AlreadyAppended, message)
-        .with_hint("Take those rows away or keep them, then append all of them: append_again, or --append-again.")
-}
-
-/// Why a table was not tried: another one was cut off.
-pub(super) fn waits_for(other: &str, error: &Error) -> Error {
-    error.copy().while_doing(format!("not tried, because {other:?} was cut off"))
+        .with_hint("To add the others, ask for it: append_new, or --append-new.")
 }
 
 /// Whether what went wrong may be right the next time: then the table goes on where it was.
@@ -295,7 +266,9 @@ pub(super) fn passes(kind: ErrorKind) -> bool {
 /// and what becomes of them here. It is compared with those of the same program only.
 fn digest(sender: &TableSchema, plan: &TablePlan, staged: bool) -> String {
     let here = (&plan.table.name, &plan.table.columns, &plan.table.primary_key);
-    let how = (plan.strategy, &plan.targets, &plan.identity, &plan.follows, plan.remember_keys, staged);
+    let follows = plan.follows.iter().map(|follow| (&follow.incoming, &follow.parent.name, follow.unknown));
+    let follows: Vec<_> = follows.collect();
+    let how = (plan.strategy, &plan.targets, &plan.identity, follows, plan.append.on_taken_key, staged);
     let parts = format!("{:?} {:?} {here:?} {how:?}", sender.columns, sender.primary_key);
     Sha256::digest(parts.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -8,7 +8,7 @@ use super::fetch::{Arrival, Batch, Fetch, Fetched, Spent, note_state};
 use super::prepare::Group;
 use super::progress::Phase;
 use super::pull::{Job, Pull};
-use super::resume::{passes, waits_for};
+use super::resume::passes;
 use crate::cancel::CancelToken;
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
@@ -43,11 +43,8 @@ impl Pull<'_, '_> {
     pub(super) fn run_group(&mut self, group: &Group) {
         let Group { deferred, staged, .. } = *group;
         let group = self.planned(group);
-        if let Some(error) = self.cut_off_parent(&group) {
-            for at in group {
-                self.jobs[at].report.cut_off(error.copy());
-                self.finish(at);
-            }
+        if let Some(error) = self.waits(&group) {
+            self.cut_off(&group, &error);
             return;
         }
         if !staged {
@@ -70,15 +67,10 @@ impl Pull<'_, '_> {
         self.report_staged(&jobs, &tables, &applied);
     }
 
-    /// An error if a table of a group was cut off: the others then wait for it, because their rows may refer to its rows.
-    fn all_are_staged(&self, group: &[usize]) -> Result<()> {
-        let cut_off = group.iter().find_map(|at| {
-            let job = &self.jobs[*at];
-            Some((job, job.report.error.as_ref().filter(|error| passes(error.kind()))?))
-        });
-        match cut_off {
-            Some((job, error)) if self.import.keeps_marks() => Err(waits_for(&job.name, error)),
-            _ => Ok(()),
+    fn cut_off(&mut self, group: &[usize], error: &Error) {
+        for at in group {
+            self.jobs[*at].report.cut_off(error.copy());
+            self.finish(*at);
         }
     }
 
@@ -87,6 +79,10 @@ impl Pull<'_, '_> {
         let mut staged: Vec<(Vec<usize>, Vec<Staged>, bool)> = Vec::new();
         for group in groups {
             let planned = self.planned(group);
+            if let Some(error) = self.waits(&planned) {
+                self.cut_off(&planned, &error);
+                continue;
+            }
             let (jobs, tables) = self.stage(&planned).into_iter().unzip();
             staged.push((jobs, tables, group.deferred));
         }

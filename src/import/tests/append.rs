@@ -1,8 +1,6 @@
 //! Appending records as new rows.
 
 use super::*;
-use crate::import::append::{append, make_keys};
-use crate::store::Check;
 
 on_each_store!(
     integer_keys_go_on,
@@ -15,8 +13,6 @@ on_each_store!(
     other_keys_are_kept_if_free,
     parts_of_a_key_follow,
     rows_without_a_key_are_added,
-    keys_are_known_before_rows_refer_to_them,
-    keys_known_before_serve_their_own_table,
     an_undone_append_leaves_no_keys,
     failures_do_not_sink_their_batch,
 );
@@ -269,51 +265,6 @@ fn rows_without_a_key_are_added(store: &dyn Store) {
         expect_counts(&outcome, Counts { created: 3, ..NONE });
         assert_eq!(contents(store, &log).len(), 3 * round, "rows without a key are added each time");
     }
-}
-
-fn keys_are_known_before_rows_refer_to_them(store: &dyn Store) {
-    let [nodes] = create(store, [table("node", "id integer!, up integer, name text", "id").with_parent("up", "node", "id")]);
-    fill(store, &nodes, &rows([[v(1), NULL, v("local")]]));
-    let [plan] = plans([(&nodes, Strategy::Append)]);
-    let scope = Scope::new();
-    let records = rows([[v(1), v(3), v("a")], [v(2), v(1), v("b")], [v(3), v(2), v("c")], [v(4), v(4), v("d")]]);
-    let outcome = write_in(store, &scope, |tx| {
-        let (mut tally, mut written) = (tally(), Written::ignored());
-        tx.writer.check_references(Check::AtCommit, &[])?;
-        make_keys(tx, &plan, &records, 0..4)?;
-        assert_eq!(count(tx, &nodes), 1, "making keys writes rows");
-        // In two batches: the first refers to what comes with the second.
-        append(tx, &plan, Keys::Known, &records, 0..2, &mut tally, &mut written)?;
-        append(tx, &plan, Keys::Known, &records, 2..4, &mut tally, &mut written)?;
-        end(tx)?;
-        Ok(tally.outcome)
-    });
-    expect_counts(&outcome, Counts { created: 4, ..NONE });
-    let all = contents(store, &nodes);
-    let name = |key: &Value| all.iter().find(|row| row[0] == *key).and_then(|row| row[2].as_str()).unwrap_or("nothing");
-    let references: Vec<_> = all.iter().map(|row| format!("{} -> {}", name(&row[0]), name(&row[1]))).collect();
-    assert_eq!(references, ["local -> nothing", "a -> c", "b -> a", "c -> b", "d -> d"], "what refers to what");
-}
-
-fn keys_known_before_serve_their_own_table(store: &dyn Store) {
-    // What refers to a code does not follow the key, and yet the records need their keys.
-    let nodes =
-        table("node", "id integer!, code text!, up text", "id").with_unique("code").with_parent("up", "node", "code");
-    let [nodes] = create(store, [nodes]);
-    fill(store, &nodes, &rows([[v(1), v("x"), NULL]]));
-    let [plan] = plans([(&nodes, Strategy::Append)]);
-    let scope = Scope::new();
-    let records = rows([[v(1), v("a"), v("b")], [v(2), v("b"), v("x")], [v(3), v("x"), NULL]]);
-    let outcome = write_in(store, &scope, |tx| {
-        let (mut tally, mut written) = (tally(), Written::ignored());
-        tx.writer.check_references(Check::AtCommit, &[])?;
-        make_keys(tx, &plan, &records, 0..3)?;
-        append(tx, &plan, Keys::Known, &records, 0..3, &mut tally, &mut written)?;
-        end(tx)?;
-        Ok(tally.outcome)
-    });
-    expect_counts(&outcome, Counts { created: 2, skipped: 1, ..NONE });
-    expect_rows(store, &nodes, &rows([[v(1), v("x"), NULL], [v(2), v("a"), v("b")], [v(3), v("b"), v("x")]]));
 }
 
 fn an_undone_append_leaves_no_keys(store: &dyn Store) {

@@ -28,7 +28,7 @@ on_each_store!(
 
 /// Stages the records of each table and applies all of them as one group.
 #[track_caller]
-fn group<const N: usize>(store: &dyn Store, tables: [(&TableSchema, Strategy, Rows); N]) -> [Outcome; N] {
+pub(super) fn group<const N: usize>(store: &dyn Store, tables: [(&TableSchema, Strategy, Rows); N]) -> [Outcome; N] {
     try_group(store, tables, Finish::Commit).must("apply a group")
 }
 

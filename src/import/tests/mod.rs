@@ -13,7 +13,7 @@ use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value};
 use crate::error::Result;
 use crate::limits::Limits;
-use crate::plan::table::link_appends;
+use crate::plan::follow::link;
 use crate::plan::{Identity, TablePlan};
 use crate::store::conformance::harness::*;
 use crate::store::records::{Scope, forget_scope};
@@ -26,6 +26,7 @@ mod groups;
 mod keyed;
 mod limits;
 mod multiset_tests;
+mod trees;
 
 fn on_sqlite(test: fn(&dyn Store)) {
     let folder = tempfile::tempdir().unwrap();
@@ -50,13 +51,13 @@ macro_rules! on_each_store {
 use on_each_store;
 
 fn begin_in(store: &dyn Store, scope: &Scope) -> Transaction {
-    Transaction::new(begin(store), scope.clone(), Patience::unbounded())
+    Transaction::new(begin(store), scope.clone(), scope.clone(), Patience::unbounded())
 }
 
 /// Plans of tables that are pulled together.
 fn plans<const N: usize>(tables: [(&TableSchema, Strategy); N]) -> [TablePlan; N] {
     let mut plans = tables.map(|(table, strategy)| plan(table, strategy));
-    link_appends(&mut plans, &tables.map(|(table, _)| table.clone()));
+    link(&mut plans, &tables.map(|(table, _)| table.clone()), &[]);
     plans
 }
 
@@ -94,13 +95,6 @@ fn import(store: &dyn Store, plan: &TablePlan, rows: &Rows) -> Outcome {
 fn end(tx: &mut Transaction) -> Result<()> {
     let (sql, scope) = tx.state();
     forget_scope(sql, scope)
-}
-
-/// How many rows a table has, as the transaction sees it.
-fn count(tx: &mut Transaction, table: &TableSchema) -> usize {
-    let mut rows = Rows::default();
-    tx.writer.page(table, None, ALL, &mut rows).must("read a page");
-    rows.len()
 }
 
 /// Looks for the failure of the record with this key.

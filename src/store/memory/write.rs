@@ -9,12 +9,13 @@ use super::state::Working;
 use super::table::is_nan;
 use super::{Shared, make, read, rows};
 use crate::domain::record::Reason;
+use crate::domain::cells::whole;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::TablePlan;
 use crate::store::{
-    Change, Check, Cursor, Fitted, Found, Lookup, Misfit, NewTable, PageBounds, PageEnd, Refused, Sql, Target, Writer,
+    Change, Check, Cursor, Fitted, Found, KeyColumns, Lookup, Misfit, NewTable, PageBounds, PageEnd, Refused, Sql, Target, Writer,
 };
 
 /// A write transaction.
@@ -94,6 +95,26 @@ impl Writer for MemoryWriter {
             match first.and_then(|id| table.row(id)) {
                 Some(row) => found.add(read.iter().map(|at| row[*at].as_ref())),
                 None => found.add_none(),
+            }
+        }
+        Ok(())
+    }
+
+    fn comparable(
+        &mut self,
+        _: &KeyColumns<'_>,
+        cells: &[usize],
+        rows: &Rows,
+        range: Range<usize>,
+        to: &mut Rows,
+    ) -> Result<()> {
+        to.clear(cells.len());
+        for row in range {
+            to.start_row();
+            for (at, cell) in cells.iter().enumerate() {
+                if let Some(value) = rows.get(row, *cell) {
+                    to.set(at, whole(value));
+                }
             }
         }
         Ok(())

@@ -1,10 +1,24 @@
-//! The keys that appended rows got, for as long as the pull runs: what refers to an old key follows to the new one.
+//! The key map: which row here each record of a sender became.
+//!
+//! It is kept per sender and table. What refers to an old key follows to the new one, in the pull that made it and in later ones; an
+//! append knows by it which records it brought before. An old key is found as the columns of the key compare it, see
+//! [`Writer::comparable`](crate::store::Writer::comparable).
 
+use super::fields::Fields;
 use super::{Scope, unreadable};
 use crate::domain::cells::{decode, encode};
+use crate::domain::schema::TableSchema;
 use crate::domain::value::Value;
 use crate::error::Result;
 use crate::store::Sql;
+
+/// The key map of a table of a sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KeyMap {
+    id: i64,
+    /// The run that writes now: what earlier ones wrote has a smaller number.
+    run: i64,
+}
 
 /// What an old key became.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,37 +26,184 @@ pub(crate) struct NewKey {
     pub(crate) key: Vec<Value>,
     /// Whether it is that of a row that was here before.
     pub(crate) existing: bool,
+    /// Whether an append made it so.
+    pub(crate) appended: bool,
 }
 
-/// Remembers what the key of a record became.
-pub(crate) fn put(sql: &mut dyn Sql, scope: &Scope, table: &str, old: &[Value], new: &NewKey) -> Result<()> {
-    let upsert = "INSERT INTO rowferry_key_map (scope, parent, old, new, existing) VALUES (?1, ?2, ?3, ?4, ?5) \
-                  ON CONFLICT (scope, parent, old) DO UPDATE SET new = excluded.new, existing = excluded.existing";
+/// What is kept of an old key.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Known {
+    pub(crate) new: NewKey,
+    /// Whether an earlier pull wrote it.
+    pub(crate) earlier: bool,
+    /// Whether the new key is the old one.
+    pub(crate) same: bool,
+}
+
+/// How much a key map knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Knows {
+    /// Nothing.
+    Nothing,
+    /// Some records that came under another key than the row has.
+    Some,
+    /// The records of an append: one that it does not know is not here.
+    Appended,
+}
+
+/// An entry, for those who ask.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) scope: String,
+    pub(crate) old: Vec<Value>,
+    pub(crate) new: NewKey,
+}
+
+/// The place after an entry.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct After {
+    map: i64,
+    old: Vec<u8>,
+}
+
+/// The name of a local table in key maps.
+pub(crate) fn name_of(table: &TableSchema) -> String {
+    table.names.fold(&table.name).into_owned()
+}
+
+/// Whether there are maps of a scope.
+pub(crate) fn has_any(sql: &mut dyn Sql, scope: &Scope) -> Result<bool> {
+    let select = "SELECT 1 FROM rowferry_key_maps WHERE scope = ?1 LIMIT 1";
+    Ok(!sql.query(select, &[scope.as_str().into()])?.is_empty())
+}
+
+/// The map of a table, which is made if there is none, for this pull to write to.
+pub(crate) fn open(sql: &mut dyn Sql, scope: &Scope, table: &str, pull: &Scope) -> Result<KeyMap> {
+    let upsert = "INSERT INTO rowferry_key_maps (scope, parent, pull, runs) VALUES (?1, ?2, ?3, 1) \
+                  ON CONFLICT (scope, parent) DO UPDATE SET pull = excluded.pull, runs = rowferry_key_maps.runs + 1 \
+                  WHERE rowferry_key_maps.pull <> excluded.pull";
+    sql.execute(upsert, &[scope.as_str().into(), table.into(), pull.as_str().into()])?;
+    find(sql, scope, table)?.ok_or_else(|| unreadable("key map"))
+}
+
+/// The map of a table, to be read.
+pub(crate) fn find(sql: &mut dyn Sql, scope: &Scope, table: &str) -> Result<Option<KeyMap>> {
+    let select = "SELECT id, runs FROM rowferry_key_maps WHERE scope = ?1 AND parent = ?2";
+    let found = sql.query(select, &[scope.as_str().into(), table.into()])?;
+    match found.first().map(Vec::as_slice) {
+        None => Ok(None),
+        Some([Value::Integer(id), Value::Integer(run)]) => Ok(Some(KeyMap { id: *id, run: *run })),
+        Some(_) => Err(unreadable("key map")),
+    }
+}
+
+/// How much is known of the records of a table.
+pub(crate) fn knows(sql: &mut dyn Sql, scope: &Scope, table: &str) -> Result<Knows> {
+    let Some(map) = find(sql, scope, table)? else { return Ok(Knows::Nothing) };
+    // A map has entries of appends only, or few entries.
+    let mut has = |condition: &str| -> Result<bool> {
+        let select = format!("SELECT 1 FROM rowferry_keys WHERE map = ?1 {condition} LIMIT 1");
+        Ok(!sql.query(&select, &[map.id.into()])?.is_empty())
+    };
+    Ok(match (has("AND appended = 1")?, has("")?) {
+        (true, _) => Knows::Appended,
+        (false, true) => Knows::Some,
+        (false, false) => Knows::Nothing,
+    })
+}
+
+/// Whether earlier pulls wrote to the map.
+pub(crate) fn has_earlier(map: KeyMap) -> bool {
+    map.run > 1
+}
+
+/// Remembers what an old key became; `stored` is how the columns of the key store it, where that is not what they compare.
+pub(crate) fn put(sql: &mut dyn Sql, map: KeyMap, old: Vec<u8>, stored: Option<Vec<u8>>, new: &NewKey) -> Result<()> {
+    let upsert = "INSERT INTO rowferry_keys (map, old, stored, new, existing, appended, run) \
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (map, old) DO UPDATE SET stored = excluded.stored, \
+                  new = excluded.new, existing = excluded.existing, appended = excluded.appended, run = excluded.run";
     let row = [
-        scope.as_str().into(),
-        table.into(),
-        Value::Blob(encode(old.iter().map(Value::as_ref))),
+        map.id.into(),
+        Value::Blob(old),
+        stored.map_or(Value::Null, Value::Blob),
         Value::Blob(encode(new.key.iter().map(Value::as_ref))),
         i64::from(new.existing).into(),
+        i64::from(new.appended).into(),
+        map.run.into(),
     ];
     sql.execute(upsert, &row).map(|_| ())
 }
 
-/// What became of an old key of this table.
-pub(crate) fn get(sql: &mut dyn Sql, scope: &Scope, table: &str, old: &[Value]) -> Result<Option<NewKey>> {
-    let select = "SELECT new, existing FROM rowferry_key_map WHERE scope = ?1 AND parent = ?2 AND old = ?3";
-    let old = Value::Blob(encode(old.iter().map(Value::as_ref)));
-    match sql.query(select, &[scope.as_str().into(), table.into(), old])?.pop().map(<[Value; 2]>::try_from) {
-        None => Ok(None),
-        Some(Ok([Value::Blob(new), Value::Integer(existing)])) => {
-            let key = decode(&new).ok_or_else(|| unreadable("key"))?;
-            Ok(Some(NewKey { key, existing: existing != 0 }))
+/// What became of an old key.
+pub(crate) fn get(sql: &mut dyn Sql, map: KeyMap, old: &[u8]) -> Result<Option<Known>> {
+    let select = "SELECT existing, appended, run, new, stored FROM rowferry_keys WHERE map = ?1 AND old = ?2";
+    let found = sql.query(select, &[map.id.into(), Value::Blob(old.to_vec())])?;
+    let Some(row) = found.first() else { return Ok(None) };
+    let mut fields = Fields::of(row);
+    let (existing, appended, run) = (fields.flag()?, fields.flag()?, fields.number()?);
+    match &row[3..] {
+        [Value::Blob(new), stored] => {
+            let same = match stored {
+                Value::Blob(stored) => stored == new,
+                _ => old == new.as_slice(),
+            };
+            let key = decode(new).ok_or_else(|| unreadable("key"))?;
+            let earlier = i64::try_from(run).is_ok_and(|run| run < map.run);
+            Ok(Some(Known { new: NewKey { key, existing, appended }, earlier, same }))
         }
-        Some(_) => Err(unreadable("key")),
+        _ => Err(unreadable("key")),
     }
 }
 
-/// Forgets the keys of a pull.
+/// Forgets an old key.
+pub(crate) fn remove(sql: &mut dyn Sql, map: KeyMap, old: &[u8]) -> Result<()> {
+    sql.execute("DELETE FROM rowferry_keys WHERE map = ?1 AND old = ?2", &[map.id.into(), Value::Blob(old.to_vec())])
+        .map(|_| ())
+}
+
+/// Entries of the maps of a table, of all senders, after one that was given: so many at most, with the place after the last.
+pub(crate) fn entries(
+    sql: &mut dyn Sql,
+    table: &str,
+    after: Option<&After>,
+    most: i64,
+) -> Result<(Vec<Entry>, Option<After>)> {
+    let select = "SELECT m.scope, k.existing, k.appended, k.map, k.old, coalesce(k.stored, k.old), k.new \
+                  FROM rowferry_key_maps AS m JOIN rowferry_keys AS k ON k.map = m.id \
+                  WHERE m.parent = ?1 AND (k.map > ?2 OR (k.map = ?2 AND k.old > ?3)) ORDER BY k.map, k.old LIMIT ?4";
+    let (map, old) = after.map_or((-1, Vec::new()), |after| (after.map, after.old.clone()));
+    let found = sql.query(select, &[table.into(), map.into(), Value::Blob(old), most.into()])?;
+    let (mut entries, mut last) = (Vec::with_capacity(found.len()), None);
+    for row in &found {
+        let mut fields = Fields::of(row);
+        let (scope, existing, appended) = (fields.text()?, fields.flag()?, fields.flag()?);
+        let [Value::Integer(map), Value::Blob(old), Value::Blob(stored), Value::Blob(new)] = &row[3..] else {
+            return Err(unreadable("key"));
+        };
+        last = Some(After { map: *map, old: old.clone() });
+        let values = |bytes: &[u8]| decode(bytes).ok_or_else(|| unreadable("key"));
+        entries.push(Entry { scope, old: values(stored)?, new: NewKey { key: values(new)?, existing, appended } });
+    }
+    Ok((entries, last))
+}
+
+/// Forgets the map of a table; gives whether there was one.
+pub(crate) fn forget_table(sql: &mut dyn Sql, scope: &Scope, table: &str) -> Result<bool> {
+    let Some(map) = find(sql, scope, table)? else { return Ok(false) };
+    sql.execute("DELETE FROM rowferry_keys WHERE map = ?1", &[map.id.into()])?;
+    sql.execute("DELETE FROM rowferry_key_maps WHERE id = ?1", &[map.id.into()])?;
+    Ok(true)
+}
+
+/// Forgets all maps of a scope.
 pub(crate) fn forget(sql: &mut dyn Sql, scope: &Scope) -> Result<()> {
-    sql.execute("DELETE FROM rowferry_key_map WHERE scope = ?1", &[scope.as_str().into()]).map(|_| ())
+    let scope = [scope.as_str().into()];
+    sql.execute("DELETE FROM rowferry_keys WHERE map IN (SELECT id FROM rowferry_key_maps WHERE scope = ?1)", &scope)?;
+    sql.execute("DELETE FROM rowferry_key_maps WHERE scope = ?1", &scope).map(|_| ())
+}
+
+/// Forgets all maps.
+pub(crate) fn forget_all(sql: &mut dyn Sql) -> Result<()> {
+    sql.execute("DELETE FROM rowferry_keys", &[])?;
+    sql.execute("DELETE FROM rowferry_key_maps", &[]).map(|_| ())
 }

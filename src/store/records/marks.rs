@@ -49,6 +49,8 @@ pub(crate) struct Mark {
     pub(crate) done_at: Option<OffsetDateTime>,
     /// What became of the records.
     pub(crate) outcome: Outcome,
+    /// Whether some of them failed for want of a row that they refer to: an append is not whole then.
+    pub(crate) lacks_parents: bool,
     /// Whether the table was made by this pull, and what of it was left out.
     pub(crate) created: bool,
     pub(crate) notes: Vec<String>,
@@ -92,6 +94,7 @@ impl Mark {
             counted: false,
             done_at: None,
             outcome: Outcome::default(),
+            lacks_parents: false,
             created: false,
             notes: Vec::new(),
         }
@@ -118,6 +121,8 @@ struct Progress {
     /// Created, updated, unchanged, skipped, failed.
     counts: [u64; 5],
     failures: Vec<KeptFailure>,
+    #[serde(default)]
+    lacks_parents: bool,
     created: bool,
     notes: Vec<String>,
 }
@@ -193,6 +198,7 @@ impl Progress {
             counted: mark.counted,
             counts: [*created, *updated, *unchanged, *skipped, *failed],
             failures: failures.iter().map(kept).collect(),
+            lacks_parents: mark.lacks_parents,
             created: mark.created,
             notes: mark.notes.clone(),
         }
@@ -272,6 +278,7 @@ fn mark(row: &[Value]) -> Result<Mark> {
         stage: progress.stage,
         counted: progress.counted,
         done_at,
+        lacks_parents: progress.lacks_parents,
         created: progress.created,
         notes: progress.notes,
     })
@@ -335,6 +342,8 @@ pub(crate) struct Appended {
     pub(crate) records: u64,
     /// Whether it was finished.
     pub(crate) whole: bool,
+    /// Whether records failed for want of a row that they refer to: the next append brings them.
+    pub(crate) lacks_parents: bool,
     pub(crate) finished_at: OffsetDateTime,
 }
 
@@ -353,7 +362,8 @@ pub(crate) fn remember_appends(
         let added = if whole { mark.records } else { mark.outcome.created };
         if added > 0 {
             let (sender, table) = (sender.to_owned(), mark.table.clone());
-            let append = Appended { sender, table, records: mark.records, whole, finished_at: now };
+            let (records, lacks_parents) = (mark.records, mark.lacks_parents);
+            let append = Appended { sender, table, records, whole, lacks_parents, finished_at: now };
             remember_append(sql, &append, names)?;
         }
     }
@@ -362,11 +372,11 @@ pub(crate) fn remember_appends(
 
 fn remember_append(sql: &mut dyn Sql, append: &Appended, names: NameRules) -> Result<()> {
     // What was appended whole once is not less so when it was only begun the next time.
-    let upsert = "INSERT INTO rowferry_appends (sender, table_name, name, records, finished_at, whole) \
-                  VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+    let upsert = "INSERT INTO rowferry_appends (sender, table_name, name, records, finished_at, whole, lacks_parents) \
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
                   ON CONFLICT (sender, table_name) DO UPDATE SET name = excluded.name, records = excluded.records, \
-                  finished_at = excluded.finished_at, whole = excluded.whole \
-                  WHERE excluded.whole >= rowferry_appends.whole";
+                  finished_at = excluded.finished_at, whole = excluded.whole, \
+                  lacks_parents = excluded.lacks_parents WHERE excluded.whole >= rowferry_appends.whole";
     let row = [
         append.sender.as_str().into(),
         names.fold(&append.table).as_ref().into(),
@@ -374,6 +384,7 @@ fn remember_append(sql: &mut dyn Sql, append: &Appended, names: NameRules) -> Re
         Value::Integer(i64::try_from(append.records).unwrap_or(i64::MAX)),
         clock::to_text(append.finished_at).into(),
         i64::from(append.whole).into(),
+        i64::from(append.lacks_parents).into(),
     ];
     sql.execute(upsert, &row).map(|_| ())
 }
@@ -381,14 +392,14 @@ fn remember_append(sql: &mut dyn Sql, append: &Appended, names: NameRules) -> Re
 /// The append of a sender's table that is remembered, if there is one.
 pub(crate) fn append_of(sql: &mut dyn Sql, sender: &str, table: &str, names: NameRules) -> Result<Option<Appended>> {
     let select =
-        "SELECT sender, name, records, whole, finished_at FROM rowferry_appends WHERE sender = ?1 AND table_name = ?2";
+        "SELECT sender, name, records, whole, lacks_parents, finished_at FROM rowferry_appends WHERE sender = ?1 AND table_name = ?2";
     let rows = sql.query(select, &[sender.into(), names.fold(table).as_ref().into()])?;
     rows.first().map(|row| appended(row)).transpose()
 }
 
 /// All appends that are remembered.
 pub(crate) fn appends(sql: &mut dyn Sql) -> Result<Vec<Appended>> {
-    let select = "SELECT sender, name, records, whole, finished_at FROM rowferry_appends ORDER BY sender, table_name";
+    let select = "SELECT sender, name, records, whole, lacks_parents, finished_at FROM rowferry_appends ORDER BY sender, table_name";
     sql.query(select, &[])?.iter().map(|row| appended(row)).collect()
 }
 
@@ -399,6 +410,7 @@ fn appended(row: &[Value]) -> Result<Appended> {
         table: fields.text()?,
         records: fields.number()?,
         whole: fields.flag()?,
+        lacks_parents: fields.flag()?,
         finished_at: fields.moment()?,
     })
 }

@@ -126,6 +126,28 @@ pub(crate) fn children(sql: &mut dyn Sql, scope: &Scope, value: &[u8], after: Op
     sql.query(select, &parameters)?.iter().map(link).collect()
 }
 
+/// Takes back that a staged row refers to a value.
+pub(crate) fn unlink(sql: &mut dyn Sql, scope: &Scope, link: Link, value: &[u8]) -> Result<()> {
+    let delete = "DELETE FROM rowferry_links \
+                  WHERE scope = ?1 AND value = ?2 AND stage = ?3 AND record = ?4 AND reference = ?5";
+    let [scope, stage, record] = place(scope, link.row);
+    let value = Value::Blob(value.to_vec());
+    sql.execute(delete, &[scope, value, stage, record, number(link.reference)]).map(|_| ())
+}
+
+/// One of the staged rows that refer to a value, with the value.
+pub(crate) fn any_link(sql: &mut dyn Sql, scope: &Scope) -> Result<Option<(Link, Vec<u8>)>> {
+    let select = "SELECT stage, record, reference, value FROM rowferry_links WHERE scope = ?1 LIMIT 1";
+    let found = sql.query(select, &[scope.as_str().into()])?;
+    let Some(row) = found.first() else { return Ok(None) };
+    let mut fields = Fields::of(row);
+    let link = Link { row: staged_row(&mut fields)?, reference: position(&mut fields)? };
+    match row.last() {
+        Some(Value::Blob(value)) => Ok(Some((link, value.clone()))),
+        _ => Err(unreadable("reference")),
+    }
+}
+
 /// Notes that a staged row is an orphan, by this foreign key; nothing if that is known.
 pub(crate) fn add_orphan(sql: &mut dyn Sql, scope: &Scope, row: StagedRow, reference: usize) -> Result<()> {
     let insert = "INSERT INTO rowferry_orphans (scope, stage, record, reference, children) VALUES (?1, ?2, ?3, ?4, 0) \

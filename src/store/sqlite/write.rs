@@ -12,14 +12,14 @@ use rusqlite::wal::CheckpointMode;
 use super::bulk;
 use super::dialect::{failed, parameters, quote};
 use super::pool::{DatabaseFile, Pooled, Pools};
-use super::{catalogue, ddl, read, rows};
+use super::{catalogue, comparable, ddl, read, rows};
 use crate::domain::record::Tally;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, Value};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::TablePlan;
 use crate::store::{
-    Change, Check, Cursor, Fitted, Found, Lookup, NewTable, PageBounds, PageEnd, Refused, Sql, Target, Writer,
+    Change, Check, Cursor, Fitted, Found, KeyColumns, Lookup, NewTable, PageBounds, PageEnd, Refused, Sql, Target, Writer,
 };
 
 /// How many pages the write-ahead log may hold before a checkpoint moves them into the database: what SQLite does by itself.
@@ -168,6 +168,17 @@ impl Writer for SqliteWriter {
 
     fn lookup(&mut self, lookup: &Lookup<'_>, rows: &Rows, range: Range<usize>, found: &mut Found) -> Result<()> {
         rows::lookup(self, lookup, rows, range, found)
+    }
+
+    fn comparable(
+        &mut self,
+        columns: &KeyColumns<'_>,
+        cells: &[usize],
+        rows: &Rows,
+        range: Range<usize>,
+        to: &mut Rows,
+    ) -> Result<()> {
+        comparable::of(&self.connection.sqlite, columns, cells, rows, range, to)
     }
 
     fn write(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, Subcommand};
-use rowferry::Strategy;
+use rowferry::{OnTakenKey, Strategy};
 
 use super::secret::Access;
 use super::{By, Db, Format, Network};
@@ -61,8 +61,20 @@ pub struct PullArgs {
     /// Append tables that were appended before: each of their rows is added once more
     ///
     /// Without it, a table that was appended whole is refused. An append that was cut off is gone on with either way.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "append_new")]
     pub append_again: bool,
+
+    /// Append what is new in tables that were appended before: records whose keys were not appended then
+    ///
+    /// The others are skipped, whether they changed or not. `rowferry keymap show TABLE` lists what is known of earlier appends.
+    #[arg(long)]
+    pub append_new: bool,
+
+    /// What an append does with a record whose key is taken here, where no new one can be made of its kind (text)
+    ///
+    /// fail: the record fails. map: the record is the row that has the key; what refers to it refers to that row.
+    #[arg(long, value_name = "fail|map", default_value = "fail")]
+    pub on_taken_key: OnTakenKey,
 
     /// How long to wait for someone on the other side to approve the pull, where that is needed. Without it, nothing is
     /// waited for: the same pull may be started again after the approval
@@ -147,6 +159,19 @@ pub enum KeymapCommand {
     /// Lists the tables of pulls that were cut off, with how far they are, and those that were appended.
     #[command(after_help = "Example:\n  rowferry keymap list --db backup.db")]
     List {
+        #[command(flatten)]
+        db: Db,
+
+        #[command(flatten)]
+        format: Format,
+    },
+
+    /// Lists which rows of a table here the records of other sites became.
+    #[command(after_help = "Example:\n  rowferry keymap show orders --db backup.db --json")]
+    Show {
+        /// The table here
+        table: String,
+
         #[command(flatten)]
         db: Db,
 

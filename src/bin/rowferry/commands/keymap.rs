@@ -1,12 +1,12 @@
 //! `rowferry keymap`
 
-use rowferry::Remembered;
+use rowferry::{KeyMapping, KeyMappings, Remembered};
 use serde_json::{Value, json};
 
 use super::{moment, open_existing};
 use crate::args::pull::KeymapCommand;
 use crate::failure::{Done, Failure};
-use crate::output::{Out, Table, counted, grouped};
+use crate::output::{Out, Table, counted, grouped, value_json, value_text};
 
 pub fn run(command: &KeymapCommand, out: &mut Out) -> Result<Done, Failure> {
     match command {
@@ -15,6 +15,18 @@ pub fn run(command: &KeymapCommand, out: &mut Out) -> Result<Done, Failure> {
             match format.json {
                 true => all.iter().try_for_each(|remembered| out.json(&remembered_json(remembered)))?,
                 false => print(&all, out)?,
+            }
+        }
+        KeymapCommand::Show { table, db, format } => {
+            let site = open_existing(db)?;
+            let entries = site.key_map(table).entries();
+            match format.json {
+                true => {
+                    for entry in entries {
+                        out.json(&mapping_json(&entry?))?;
+                    }
+                }
+                false => print_mappings(table, entries, out)?,
             }
         }
         KeymapCommand::Clear { tables, db, format } => {
@@ -45,6 +57,26 @@ fn remembered_json(one: &Remembered) -> Value {
         "records": one.records,
         "at": moment(one.at),
     })
+}
+
+fn mapping_json(entry: &KeyMapping) -> Value {
+    let values = |values: &[rowferry::Value]| values.iter().map(value_json).collect::<Vec<_>>();
+    json!({ "sender": entry.sender, "old": values(&entry.old), "new": values(&entry.new), "existing": entry.existing })
+}
+
+fn print_mappings(name: &str, entries: KeyMappings<'_>, out: &mut Out) -> Result<(), Failure> {
+    let mut entries = entries.peekable();
+    if entries.peek().is_none() {
+        return out.line(format!("Nothing is known: no record of {name:?} was appended."));
+    }
+    let mut table = Table::new(["sender", "key there", "key here", "row"]);
+    for entry in entries {
+        let entry = entry?;
+        let values = |values: &[rowferry::Value]| values.iter().map(value_text).collect::<Vec<_>>().join(", ");
+        let row = if entry.existing { "was here" } else { "new" };
+        table.row([&*entry.sender, &values(&entry.old), &values(&entry.new), row]);
+    }
+    out.table(&table)
 }
 
 fn print(all: &[Remembered], out: &mut Out) -> Result<(), Failure> {

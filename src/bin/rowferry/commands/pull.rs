@@ -42,6 +42,8 @@ pub fn run(args: &PullArgs, out: &mut Out) -> Result<Done, Failure> {
         .dry_run(args.dry_run)
         .retry_time(args.retry_time)
         .append_again(args.append_again)
+        .append_new(args.append_new)
+        .on_taken_key(args.on_taken_key)
         .initiated_by(&args.by.name)
         .cancel(cancel.clone());
     if let Some(records) = args.batch_size {

@@ -1,0 +1,35 @@
+-- What the records of a sender became here: kept, so that what refers to them follows in later pulls too, and a second append
+-- brings only what is new. The scope is the sender; where there is none, the pull, whose keys are forgotten with it. A table is the
+-- local one. The pull is the last one that wrote; runs counts those that did.
+CREATE TABLE rowferry_key_maps (
+  id INTEGER PRIMARY KEY NOT NULL,
+  scope TEXT NOT NULL,
+  parent TEXT NOT NULL,
+  pull TEXT NOT NULL,
+  runs INTEGER NOT NULL,
+  UNIQUE (scope, parent)
+);
+-- The old key as the key's columns compare it, and as the columns store it where that is something else. The new key is that of a
+-- row that was here before where existing is 1; appended is 1 where it was an append that made it so.
+CREATE TABLE rowferry_keys (
+  map INTEGER NOT NULL,
+  old BLOB NOT NULL,
+  stored BLOB,
+  new BLOB NOT NULL,
+  existing INTEGER NOT NULL,
+  appended INTEGER NOT NULL,
+  run INTEGER NOT NULL,
+  PRIMARY KEY (map, old)
+) WITHOUT ROWID;
+
+-- Pulls that were cut off keep what they knew.
+INSERT INTO rowferry_key_maps (scope, parent, pull, runs)
+  SELECT p.sender, k.parent, max(p.scope), 1 FROM rowferry_key_map AS k JOIN rowferry_pulls AS p ON p.scope = k.scope
+  WHERE p.sender IS NOT NULL GROUP BY p.sender, k.parent;
+INSERT INTO rowferry_keys (map, old, new, existing, appended, run)
+  SELECT m.id, k.old, max(k.new), max(k.existing), 1, 1 FROM rowferry_key_map AS k JOIN rowferry_pulls AS p ON p.scope = k.scope
+  JOIN rowferry_key_maps AS m ON m.scope = p.sender AND m.parent = k.parent GROUP BY m.id, k.old;
+DROP TABLE rowferry_key_map;
+
+-- An append of which records failed for want of a row that they refer to is not whole: the next one brings them.
+ALTER TABLE rowferry_appends ADD COLUMN lacks_parents INTEGER NOT NULL DEFAULT 0;

@@ -1,0 +1,220 @@
+//! Makes the new keys of appended tables that refer to each other or to themselves, before the first of their rows is written.
+//!
+//! A row may refer to one that comes later. Where the new key of its parent decides which row it is (the reference is part of a
+//! unique set, or of the key), it waits for its parent: however the sender numbered its rows, parents are decided first. Rows that
+//! wait for each other in a circle, or for a parent that never comes, are decided at last as if they referred to nothing.
+
+use super::append::{Page, remember};
+use super::new_key::{Key, find_key};
+use super::staged::{Staged, each_page};
+use super::transaction::Transaction;
+use crate::domain::schema::UniqueKind;
+use crate::domain::strategy::Strategy;
+use crate::domain::value::Rows;
+use crate::error::Result;
+use crate::plan::{Identity, TablePlan};
+use crate::store::records::key_map::{self, KeyMap};
+use crate::store::records::references::{self, Link, StagedRow};
+use crate::store::records::stages;
+
+/// Records after which the pull can be cancelled.
+const RUN: usize = 64;
+
+/// Rows that wait for one parent and are read together.
+const TOGETHER: i64 = 1_000;
+
+/// Gives each record of the appended tables its new key and remembers it. A record that can get none is left for
+/// [`append`](super::append::append) to report.
+pub(super) fn make_keys(tx: &mut Transaction, tables: &[Staged]) -> Result<()> {
+    let mut making = Making { tables, tables_at: Vec::new(), any_waits: false, reader: stages::Reader::default() };
+    for (at, table) in tables.iter().enumerate() {
+        let Identity::Key { .. } = table.plan.identity else { continue };
+        if table.plan.strategy == Strategy::Append {
+            let map = tx.key_map(&table.plan.table)?;
+            making.tables_at.push(TableAt { at, map, decisive: decisive(&table.plan, tables) });
+        }
+    }
+    for number in 0..making.tables_at.len() {
+        let stage = &tables[making.tables_at[number].at].stage;
+        each_page(stage, tx, &mut |tx, rows, numbers, _| making.page(tx, number, rows, numbers, Wait::ForParents))?;
+    }
+    making.force(tx)?;
+    let (sql, scope) = tx.state();
+    references::forget(sql, scope)
+}
+
+/// Which of the follows must be known before it is known what a record is: those that lead to a table of the group, and are part of
+/// the key or of a unique set.
+fn decisive(plan: &TablePlan, tables: &[Staged]) -> Vec<usize> {
+    let in_group = |name: &str| {
+        let is_it = |table: &Staged| table.plan.strategy == Strategy::Append && table.plan.table.name == name;
+        tables.iter().any(is_it)
+    };
+    let sets = plan.table.unique.iter().filter(|set| set.kind == UniqueKind::Full).map(|set| &set.columns);
+    let columns: Vec<usize> =
+        sets.chain([&plan.table.primary_key]).flatten().filter_map(|name| plan.table.column_index(name)).collect();
+    let decides = |at: &usize| plan.targets[*at].is_some_and(|column| columns.contains(&column));
+    let follows = plan.follows.iter().enumerate();
+    follows
+        .filter(|(_, follow)| in_group(&follow.parent.name) && follow.incoming.iter().any(decides))
+        .map(|(position, _)| position)
+        .collect()
+}
+
+/// One of the appended tables.
+struct TableAt {
+    /// Its position in the group.
+    at: usize,
+    map: KeyMap,
+    /// The positions of its decisive follows.
+    decisive: Vec<usize>,
+}
+
+/// Whether a record whose parent is not decided yet is put off.
+#[derive(Clone, Copy, PartialEq)]
+enum Wait {
+    ForParents,
+    No,
+}
+
+struct Making<'t> {
+    tables: &'t [Staged],
+    tables_at: Vec<TableAt>,
+    /// Whether a record waits, or did.
+    any_waits: bool,
+    reader: stages::Reader,
+}
+
+impl Making<'_> {
+    /// Decides the records of a page of this table, and those that waited for them.
+    fn page(&mut self, tx: &mut Transaction, number: usize, rows: &Rows, numbers: &[i64], wait: Wait) -> Result<()> {
+        let mut decided = Vec::new();
+        self.decide(tx, number, rows, numbers, wait, &mut decided)?;
+        while let Some((parent, key)) = decided.pop() {
+            let mut last = None;
+            loop {
+                let (sql, scope) = tx.state();
+                let children = references::children(sql, scope, &waits_for(parent, &key), last, TOGETHER)?;
+                last = children.last().copied();
+                if last.is_none() {
+                    break;
+                }
+                for child in children {
+                    tx.check_cancelled()?;
+                    let (sql, scope) = tx.state();
+                    references::unlink(sql, scope, child, &waits_for(parent, &key))?;
+                    self.decide_one(tx, child.row, Wait::ForParents, &mut decided)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides what still waits when all rows were seen, one after the other, each with those that waited for it.
+    fn force(&mut self, tx: &mut Transaction) -> Result<()> {
+        while self.any_waits {
+            tx.check_cancelled()?;
+            let (sql, scope) = tx.state();
+            let Some((waiting, value)) = references::any_link(sql, scope)? else { return Ok(()) };
+            let (sql, scope) = tx.state();
+            references::unlink(sql, scope, waiting, &value)?;
+            let Some((number, rows)) = self.read(tx, waiting.row)? else { continue };
+            self.page(tx, number, &rows, &[waiting.row.1], Wait::No)?;
+        }
+        Ok(())
+    }
+
+    fn decide_one(
+        &mut self,
+        tx: &mut Transaction,
+        row: StagedRow,
+        wait: Wait,
+        decided: &mut Vec<(usize, Vec<u8>)>,
+    ) -> Result<()> {
+        match self.read(tx, row)? {
+            Some((number, rows)) => self.decide(tx, number, &rows, &[row.1], wait, decided),
+            None => Ok(()),
+        }
+    }
+
+    /// A staged row, and the number of its table.
+    fn read(&mut self, tx: &mut Transaction, (stage, row): StagedRow) -> Result<Option<(usize, Rows)>> {
+        let is_it = |table: &TableAt| self.tables[table.at].stage.number == stage;
+        let Some(number) = self.tables_at.iter().position(is_it) else { return Ok(None) };
+        let stage = &self.tables[self.tables_at[number].at].stage;
+        Ok(self.reader.row(tx.state().0, stage, row)?.map(|rows| (number, rows)))
+    }
+
+    /// Decides those records that wait for nobody, and adds their keys to `decided` if somebody may wait for them.
+    fn decide(
+        &mut self,
+        tx: &mut Transaction,
+        number: usize,
+        rows: &Rows,
+        numbers: &[i64],
+        wait: Wait,
+        decided: &mut Vec<(usize, Vec<u8>)>,
+    ) -> Result<()> {
+        let TableAt { at, map, ref decisive } = self.tables_at[number];
+        let Staged { plan, stage, .. } = &self.tables[at];
+        let page = Page::new(tx, plan, rows, 0..rows.len())?;
+        for record in 0..page.len() {
+            if record % RUN == 0 {
+                tx.check_cancelled()?;
+            }
+            let Some(old) = page.old(record) else { continue };
+            let known = key_map::get(tx.state().0, map, &old.compared)?;
+            if known.is_some_and(|known| !known.earlier || !plan.append.again) {
+                decided.push((at, old.compared.clone()));
+                continue;
+            }
+            let lost = page.followed.as_ref().map_or(&[][..], |followed| followed.lost(record));
+            let is_itself = |follow: usize, parent: &[u8]| {
+                plan.follows[follow].parent.name == plan.table.name && parent == old.compared
+            };
+            // A parent may have come earlier on the same page.
+            let mut waiting = None;
+            for lost in lost.iter().filter(|lost| decisive.contains(&lost.follow) && !is_itself(lost.follow, &lost.parent)) {
+                let parent = &plan.follows[lost.follow].parent;
+                if wait == Wait::ForParents && tx.known_key(parent, &lost.parent)?.is_none() {
+                    waiting = self.position_of(&parent.name).map(|parent| waits_for(parent, &lost.parent));
+                    break;
+                }
+            }
+            if let Some(value) = waiting {
+                self.any_waits = true;
+                let link = Link { row: (stage.number, numbers[record]), reference: 0 };
+                let (sql, scope) = tx.state();
+                references::refers(sql, scope, link, value)?;
+                continue;
+            }
+            // Its parents may be known now that were not when the page was looked at.
+            let again = match lost.iter().any(|lost| decisive.contains(&lost.follow)) {
+                true => Some(Page::new(tx, plan, rows, record..record + 1)?),
+                false => None,
+            };
+            let (page, record) = again.as_ref().map_or((&page, record), |page| (page, 0));
+            match find_key(tx, page, record, &page.values(record))? {
+                Key::New(key) => remember(tx, map, old, key, false)?,
+                Key::Existing(key) => remember(tx, map, old, key, true)?,
+                Key::None | Key::Refused(..) => continue,
+            }
+            decided.push((at, old.compared.clone()));
+        }
+        if !self.any_waits {
+            decided.clear();
+        }
+        Ok(())
+    }
+
+    fn position_of(&self, table: &str) -> Option<usize> {
+        self.tables.iter().position(|other| other.plan.table.name == table)
+    }
+}
+
+/// What stands for a key of a table of the group among the links.
+fn waits_for(table: usize, key: &[u8]) -> Vec<u8> {
+    let mut bytes = (table as u64).to_be_bytes().to_vec();
+    bytes.extend_from_slice(key);
+    bytes
+}

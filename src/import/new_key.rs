@@ -1,0 +1,146 @@
+//! Which key a record gets that is appended.
+
+use uuid::Uuid;
+
+use super::append::{Page, row_of};
+use super::transaction::Transaction;
+use super::unique_match::{self, Match};
+use crate::domain::record::Reason;
+use crate::domain::strategy::OnTakenKey;
+use crate::domain::value::Value;
+use crate::error::Result;
+use crate::plan::{Identity, TablePlan};
+
+/// What becomes of a record's key.
+pub(super) enum Key {
+    /// The table has none, or the record came without one.
+    None,
+    /// A new row gets this key.
+    New(Vec<Value>),
+    /// The record is the row with this key.
+    Existing(Vec<Value>),
+    /// There is none to be had.
+    Refused(Reason, String),
+}
+
+/// Finds a key for a record with these local values.
+pub(super) fn find_key(tx: &mut Transaction, page: &Page<'_>, number: usize, values: &[Option<Value>]) -> Result<Key> {
+    let plan = page.plan;
+    match unique_match::find(tx, plan, values)? {
+        Match::None => {}
+        Match::Row(key) => return Ok(Key::Existing(key)),
+        Match::Rows([one, other]) => {
+            let (one, other) = (one.join(", "), other.join(", "));
+            let message = format!(
+                "one row of {:?} has its {one}, and another row its {other}: which of them it is cannot be told",
+                plan.table.name
+            );
+            return Ok(Key::Refused(Reason::Ambiguous, message));
+        }
+    }
+    let Identity::Key { columns, .. } = &plan.identity else { return Ok(Key::None) };
+    if page.old(number).is_none() {
+        return Ok(Key::None);
+    }
+    let key: Vec<Option<Value>> = columns.iter().map(|column| values[*column].clone()).collect();
+    // Values of a unique set that stands for a key mean something: they are not replaced. That nobody has them was just seen.
+    let is_primary = plan.table.column_indexes(&plan.table.primary_key).is_some_and(|primary| primary == *columns);
+    let refers = |column: usize| refers(plan, column);
+    if let ([column], true) = (&columns[..], is_primary)
+        && (plan.table.rowid_alias || matches!(key[0], Some(Value::Integer(_))))
+        && !refers(*column)
+    {
+        return Ok(match tx.next_integer(&plan.table, *column)? {
+            Some(next) => Key::New(vec![next.into()]),
+            None => {
+                let message = format!("the largest key that there is, {}, is taken in {:?}", i64::MAX, plan.table.name);
+                Key::Refused(Reason::NoNewKey, message)
+            }
+        });
+    }
+    let Some(mut key) = key.into_iter().collect::<Option<Vec<Value>>>() else {
+        // A part of it refers to a parent that is lost.
+        return Ok(Key::None);
+    };
+    if !is_primary {
+        return Ok(Key::New(key));
+    }
+    for (part, _) in key.iter_mut().zip(columns).filter(|(_, column)| !refers(**column)) {
+        if let Some(new) = new_uuid(part) {
+            *part = new;
+        }
+    }
+    let mut values = values.to_vec();
+    columns.iter().zip(&key).for_each(|(column, value)| values[*column] = Some(value.clone()));
+    Ok(match tx.find(&plan.table, columns, columns, &row_of(&values), 0)? {
+        None => Key::New(key),
+        Some(taken) if plan.append.on_taken_key == OnTakenKey::Map => Key::Existing(taken),
+        Some(_) => {
+            let message = format!(
+                "its key is taken in {:?}, and no new one can be made of its kind; on_taken_key = map takes the row that has it",
+                plan.table.name
+            );
+            Key::Refused(Reason::NoNewKey, message)
+        }
+    })
+}
+
+/// Whether a local column refers to another row, by the foreign keys of either side.
+fn refers(plan: &TablePlan, column: usize) -> bool {
+    let name = &plan.table.columns[column].name;
+    plan.table.foreign_keys.iter().any(|key| plan.table.names.is_among(name, &key.columns))
+        || plan.follows.iter().flat_map(|follow| &follow.incoming).any(|at| plan.targets[*at] == Some(column))
+}
+
+/// A new UUID in the form of this one: 16 bytes, or text with or without hyphens, in braces, or as a URN; in capitals if the old one
+/// is. `None` if this is no UUID.
+fn new_uuid(old: &Value) -> Option<Value> {
+    let new = Uuid::now_v7();
+    match old {
+        Value::Blob(bytes) if bytes.len() == 16 => Some(Value::Blob(new.as_bytes().to_vec())),
+        Value::Text(text) => {
+            let text = std::str::from_utf8(text).ok()?;
+            Uuid::try_parse(text).ok()?;
+            let new = match text.len() {
+                32 => new.simple().to_string(),
+                36 => new.hyphenated().to_string(),
+                38 => new.braced().to_string(),
+                45 => new.urn().to_string(),
+                _ => return None,
+            };
+            let in_capitals = text.bytes().any(|b| b.is_ascii_uppercase()) && !text.bytes().any(|b| b.is_ascii_lowercase());
+            Some(if in_capitals { new.to_ascii_uppercase() } else { new }.into())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_uuid_has_the_form_of_the_old_one() {
+        let new = |old: &str| new_uuid(&old.into()).and_then(|new| new.as_str().map(str::to_owned));
+        for old in [
+            "67e55044-10b1-426f-9247-bb680e5fe0c8",
+            "67e5504410b1426f9247bb680e5fe0c8",
+            "{67e55044-10b1-426f-9247-bb680e5fe0c8}",
+            "urn:uuid:67e55044-10b1-426f-9247-bb680e5fe0c8",
+            "67E55044-10B1-426F-9247-BB680E5FE0C8",
+            "{67E55044-10B1-426F-9247-BB680E5FE0C8}",
+        ] {
+            let new = new(old).unwrap();
+            let form = |text: &str| text.split(|c: char| c.is_ascii_hexdigit()).collect::<String>();
+            assert_eq!((new.len(), form(&new)), (old.len(), form(old)));
+            let capitals = |text: &str| !text.bytes().any(|b| b.is_ascii_lowercase());
+            assert_eq!(capitals(&new), capitals(old), "{new}");
+            assert_eq!(Uuid::try_parse(&new).unwrap().get_version_num(), 7);
+        }
+        for other in ["not-a-uuid", "", "{67e55044}", "67e55044-10b1-426f-9247-bb680e5fe0c"] {
+            assert_eq!(new(other), None, "{other}");
+        }
+        assert!(matches!(new_uuid(&Value::Blob(vec![1; 16])), Some(Value::Blob(new)) if new.len() == 16));
+        assert_eq!(new_uuid(&5.into()), None);
+    }
+}

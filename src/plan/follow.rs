@@ -1,0 +1,223 @@
+//! Which records refer to rows that have other keys here than at the sender: those of tables that are appended in the same pull, and
+//! those that the key map of an earlier pull knows.
+
+use super::{Follow, Identity, TablePlan, Unknown};
+use crate::domain::schema::{ForeignKey, TableSchema};
+use crate::domain::strategy::Strategy;
+use crate::plan::table::key_of;
+
+/// A local table of whose rows the key map of the sender knows some.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KnownRows {
+    /// The table.
+    pub table: TableSchema,
+    /// Whether it was appended: then a row that is not known has not come here.
+    pub appended: bool,
+}
+
+/// Fills in which columns of each table follow. `senders` are the schemas that the `plans` were made from, in the same order;
+/// `known` are the tables that the key map knows something of, whether they are pulled or not.
+///
+/// A foreign key follows if it refers to exactly the parent's key, in any order, and the parent's rows may have other keys here:
+///
+/// - The parent is appended in this pull, or was in an earlier one and is not pulled now. Then a record whose parent is not known
+///   fails. It does not matter how the child itself is pulled: a row belongs to the row that its parent became, not to the one that
+///   happens to have the parent's old key here.
+/// - Otherwise only what is known follows.
+///
+/// So does a record's own key, unless it is appended. Other unique columns keep their values, so references to them stay
+/// right. The foreign keys of both sides count: a table that was made from a reference sender's schema has none of its own.
+pub fn link(plans: &mut [TablePlan], senders: &[TableSchema], known: &[KnownRows]) {
+    let parents: Vec<Parent> = plans.iter().filter_map(Parent::appended).collect();
+    let pulled: Vec<String> = plans.iter().map(|plan| plan.table.name.clone()).collect();
+    for (child, plan) in plans.iter_mut().enumerate() {
+        let names = plan.table.names;
+        let kept = |name: &str, unknown| {
+            let known = known.iter().find(|known| names.same(&known.table.name, name))?;
+            Parent::new(&known.table, if known.appended { unknown } else { Unknown::Keeps })
+        };
+        let parent = |key: &ForeignKey| match parents.iter().find(|parent| names.same(&parent.table.name, &key.parent)) {
+            Some(parent) => Some(parent.clone()),
+            None if names.is_among(&key.parent, &pulled) => kept(&key.parent, Unknown::Keeps),
+            None => kept(&key.parent, Unknown::Fails),
+        };
+        let theirs = senders.get(child).map_or(&[][..], |sender| &sender.foreign_keys);
+        let mut follows: Vec<Follow> = Vec::new();
+        for key in plan.table.foreign_keys.iter().chain(theirs) {
+            let Some(follow) = parent(key).and_then(|parent| parent.followed_by(plan, key)) else { continue };
+            if !follows.contains(&follow) {
+                follows.push(follow);
+            }
+        }
+        if let (Identity::Key { incoming, columns, .. }, true) = (&plan.identity, plan.strategy != Strategy::Append)
+            && let Some(own) = kept(&plan.table.name, Unknown::Keeps).filter(|own| own.key == *columns)
+        {
+            let Parent { table, key, unknown } = own;
+            follows.push(Follow { incoming: incoming.clone(), parent: table, key, unknown });
+        }
+        plan.follows = follows;
+    }
+}
+
+/// A table whose rows may have other keys here.
+#[derive(Clone)]
+struct Parent {
+    table: TableSchema,
+    key: Vec<usize>,
+    unknown: Unknown,
+}
+
+impl Parent {
+    fn new(table: &TableSchema, unknown: Unknown) -> Option<Self> {
+        let (key, _) = key_of(table).ok()??;
+        Some(Parent { table: table.clone(), key, unknown })
+    }
+
+    /// The table of a plan, if its rows get new keys.
+    fn appended(plan: &TablePlan) -> Option<Self> {
+        match &plan.identity {
+            Identity::Key { columns, .. } if plan.strategy == Strategy::Append => {
+                Some(Parent { table: plan.table.clone(), key: columns.clone(), unknown: Unknown::Fails })
+            }
+            _ => None,
+        }
+    }
+
+    /// How a child follows it; `None` if the foreign key refers to anything but its key, or if the records lack one of the columns.
+    fn followed_by(self, child: &TablePlan, key: &ForeignKey) -> Option<Follow> {
+        if key.parent_columns.len() != self.key.len() || key.columns.len() != self.key.len() {
+            return None;
+        }
+        let position = |column: &usize| {
+            let name = &self.table.columns[*column].name;
+            let at = key.parent_columns.iter().position(|column| child.table.names.same(column, name))?;
+            let column = child.table.column_index(&key.columns[at])?;
+            child.targets.iter().position(|target| *target == Some(column))
+        };
+        let incoming = self.key.iter().map(position).collect::<Option<Vec<usize>>>()?;
+        Some(Follow { incoming, parent: self.table, key: self.key, unknown: self.unknown })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::names::NameRules;
+    use crate::domain::schema::{Column, UniqueKind, UniqueSet};
+    use crate::plan::table::{ExtraColumns, plan_table};
+
+    fn names(text: &str) -> Vec<String> {
+        text.split_whitespace().map(String::from).collect()
+    }
+
+    fn table(name: &str, columns: &str, key: &str) -> TableSchema {
+        let column = |name: String| Column { name, ..Column::default() };
+        TableSchema {
+            name: name.into(),
+            columns: names(columns).into_iter().map(column).collect(),
+            primary_key: names(key),
+            ..TableSchema::default()
+        }
+    }
+
+    fn reference(columns: &str, parent: &str, parent_columns: &str) -> ForeignKey {
+        ForeignKey {
+            columns: names(columns),
+            parent: parent.into(),
+            parent_columns: names(parent_columns),
+            ..ForeignKey::default()
+        }
+    }
+
+    fn plan(sender: &TableSchema, local: &TableSchema, strategy: Strategy) -> TablePlan {
+        plan_table(sender, local, strategy, ExtraColumns::Refuse).unwrap()
+    }
+
+    fn linked(tables: &[(&TableSchema, Strategy)], known: &[KnownRows]) -> Vec<TablePlan> {
+        let senders: Vec<_> = tables.iter().map(|(table, _)| (*table).clone()).collect();
+        let mut plans: Vec<_> = tables.iter().map(|(table, strategy)| plan(table, table, *strategy)).collect();
+        link(&mut plans, &senders, known);
+        plans
+    }
+
+    fn follow(incoming: &[usize], parent: &TableSchema, unknown: Unknown) -> Follow {
+        let key = key_of(parent).unwrap().unwrap().0;
+        Follow { incoming: incoming.into(), parent: parent.clone(), key, unknown }
+    }
+
+    #[test]
+    fn children_follow_appended_parents_whatever_their_own_strategy() {
+        let parent = table("Orders", "shop id", "shop id");
+        let mut child = table("items", "no order_id shop_id", "no");
+        child.foreign_keys.push(reference("ORDER_ID shop_id", "orders", "id shop"));
+        for strategy in Strategy::ALL.iter().copied() {
+            let plans = linked(&[(&child, strategy), (&parent, Strategy::Append)], &[]);
+            assert_eq!(plans[0].follows, [follow(&[2, 1], &parent, Unknown::Fails)]);
+        }
+        assert!(linked(&[(&child, Strategy::Append), (&parent, Strategy::Overwrite)], &[])[0].follows.is_empty());
+        assert!(linked(&[(&child, Strategy::Append)], &[])[0].follows.is_empty());
+    }
+
+    #[test]
+    fn what_the_key_map_knows_is_followed_in_later_pulls() {
+        let parent = table("p", "id", "id");
+        let mut child = table("c", "id p", "id");
+        child.foreign_keys.push(reference("p", "P", "id"));
+        let known = |appended| [KnownRows { table: parent.clone(), appended }];
+        for strategy in Strategy::ALL.iter().copied() {
+            let follows = |tables: &[_], appended| linked(tables, &known(appended))[0].follows.clone();
+            let alone = [(&child, strategy)];
+            assert_eq!(follows(&alone, true), [follow(&[1], &parent, Unknown::Fails)]);
+            assert_eq!(follows(&alone, false), [follow(&[1], &parent, Unknown::Keeps)]);
+            let both = [(&child, strategy), (&parent, Strategy::Merge)];
+            assert_eq!(follows(&both, true), [follow(&[1], &parent, Unknown::Keeps)]);
+        }
+    }
+
+    #[test]
+    fn a_record_is_the_row_that_it_became_unless_it_is_appended() {
+        let users = table("u", "name id", "id");
+        let known = [KnownRows { table: users.clone(), appended: true }];
+        for strategy in [Strategy::Skip, Strategy::Overwrite, Strategy::Merge] {
+            let plans = linked(&[(&users, strategy)], &known);
+            assert_eq!(plans[0].follows, [follow(&[1], &users, Unknown::Keeps)]);
+        }
+        assert!(linked(&[(&users, Strategy::Append)], &known)[0].follows.is_empty());
+    }
+
+    #[test]
+    fn a_table_follows_itself() {
+        let mut node = table("node", "id up", "id");
+        node.foreign_keys.push(reference("up", "NODE", "id"));
+        let plans = linked(&[(&node, Strategy::Append)], &[]);
+        assert_eq!(plans[0].follows, [follow(&[1], &node, Unknown::Fails)]);
+    }
+
+    #[test]
+    fn names_go_by_the_rules_of_the_local_table() {
+        let mut node = TableSchema { names: NameRules::Exact, ..table("t", "id up", "id") };
+        node.foreign_keys = vec![reference("up", "T", "id"), reference("up", "t", "ID")];
+        assert!(linked(&[(&node, Strategy::Append)], &[])[0].follows.is_empty());
+        node.foreign_keys.push(reference("up", "t", "id"));
+        assert_eq!(linked(&[(&node, Strategy::Append)], &[])[0].follows.len(), 1);
+    }
+
+    #[test]
+    fn references_to_anything_but_the_key_stay() {
+        let mut parent = table("p", "id mail", "id");
+        parent.unique.push(UniqueSet { columns: names("mail"), kind: UniqueKind::Full });
+        let mut child = table("c", "id mail", "id");
+        child.foreign_keys.push(reference("mail", "p", "mail"));
+        assert!(linked(&[(&parent, Strategy::Append), (&child, Strategy::Append)], &[])[1].follows.is_empty());
+    }
+
+    #[test]
+    fn the_senders_foreign_keys_count_too_and_once() {
+        let (parent, local) = (table("p", "id", "id"), table("c", "id p", "id"));
+        let mut sender = local.clone();
+        sender.foreign_keys = vec![reference("p", "p", "id"), reference("P", "P", "ID")];
+        let mut plans = [plan(&parent, &parent, Strategy::Append), plan(&sender, &local, Strategy::Skip)];
+        link(&mut plans, &[parent.clone(), sender], &[]);
+        assert_eq!(plans[1].follows, [follow(&[1], &parent, Unknown::Fails)]);
+    }
+}

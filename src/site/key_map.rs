@@ -1,0 +1,87 @@
+//! Which local row each record of a sender became.
+
+use std::collections::VecDeque;
+
+use super::Site;
+use crate::domain::value::Value;
+use crate::error::Result;
+use crate::store::records::key_map::{self, After};
+use crate::store::records::{self};
+
+/// What records of other sites became in one table here: see [`Site::key_map`].
+///
+/// An append gives records new keys, or finds that they are rows which are here; a pull that does not append may find a record here
+/// under another key. The site keeps which: references that come later follow, and
+/// [`append_new`](crate::TransferOptions::append_new) skips what came before. It is kept until it is
+/// [forgotten](crate::site::Marks::forget) with the append.
+#[derive(Debug, Clone)]
+pub struct KeyMap<'s> {
+    site: &'s Site,
+    table: String,
+}
+
+/// What a record of a sender became.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct KeyMapping {
+    /// Who the record came from, as [`Remembered::sender`](crate::Remembered::sender) says it.
+    pub sender: String,
+    /// Its key there.
+    pub old: Vec<Value>,
+    /// The key of its row here.
+    pub new: Vec<Value>,
+    /// Whether that row was here before the record came.
+    pub existing: bool,
+}
+
+/// How many entries are read at a time.
+const TOGETHER: i64 = 1_000;
+
+impl<'s> KeyMap<'s> {
+    pub(super) fn new(site: &'s Site, table: &str) -> Self {
+        KeyMap { site, table: site.names().fold(table).into_owned() }
+    }
+
+    /// All entries, those of a sender together. They are read some at a time: what a pull adds meanwhile may be among them or not.
+    pub fn entries(&self) -> KeyMappings<'s> {
+        KeyMappings { site: self.site, table: self.table.clone(), read: VecDeque::new(), after: None, done: false }
+    }
+}
+
+/// The entries of a [`KeyMap`]. After an error it ends.
+#[derive(Debug)]
+pub struct KeyMappings<'s> {
+    site: &'s Site,
+    table: String,
+    read: VecDeque<KeyMapping>,
+    after: Option<After>,
+    done: bool,
+}
+
+impl Iterator for KeyMappings<'_> {
+    type Item = Result<KeyMapping>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.read.is_empty() && !self.done {
+            let after = self.after.take();
+            let page = records::read(self.site.store_ref(), |sql| key_map::entries(sql, &self.table, after.as_ref(), TOGETHER));
+            match page {
+                Ok((entries, after)) => {
+                    self.done = after.is_none();
+                    self.after = after;
+                    self.read.extend(entries.into_iter().map(|entry| KeyMapping {
+                        sender: entry.scope,
+                        old: entry.old,
+                        new: entry.new.key,
+                        existing: entry.new.existing,
+                    }));
+                }
+                Err(error) => {
+                    self.done = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        self.read.pop_front().map(Ok)
+    }
+}
