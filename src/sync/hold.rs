@@ -4,7 +4,6 @@ use super::pull::{Job, Pull};
 use super::resume::passes;
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
-use crate::import::Import;
 use crate::store::Writer;
 
 impl Pull<'_, '_> {
@@ -27,18 +26,29 @@ impl Pull<'_, '_> {
                 if error.kind() != ErrorKind::AlreadyAppended {
                     return Ok(Some((at, waits_for(name, error))));
                 }
-                if !knows(&self.import, writer, job, name)? {
+                if !self.knows(writer, job, name)? {
                     let message = format!(
                         "rows of {:?} belong to those of {name:?}, which was appended before and is not appended now",
                         job.name
                     );
-                    let error = Error::new(ErrorKind::AlreadyAppended, message)
-                        .with_hint("To add the rows of both once more, ask for it: append_again, or --append-again.");
+                    let error = Error::new(ErrorKind::AlreadyAppended, message).with_hint(error.hint().unwrap_or_default());
                     return Ok(Some((at, error)));
                 }
             }
         }
         Ok(None)
+    }
+
+    /// Whether all rows of a parent are known that was appended before, so that those of the child follow them.
+    fn knows(&self, writer: &mut dyn Writer, child: &Job, parent: &str) -> Result<bool> {
+        let follows = child.plan.iter().flat_map(|plan| &plan.follows);
+        if !follows.map(|follow| &follow.parent.name).any(|name| self.names.same(name, parent)) {
+            // A reference to other columns than the key leads where it does.
+            return Ok(true);
+        }
+        let is_whole = self.import.appended(writer, parent)?.is_some_and(|append| append.whole);
+        let known = self.import.known_rows(writer, std::iter::once(parent))?;
+        Ok(is_whole && known.iter().any(|known| known.appended))
     }
 
     /// The table of this name among those that cannot be pulled, with the reason.
@@ -91,15 +101,6 @@ impl Pull<'_, '_> {
 fn parents(job: &Job) -> impl Iterator<Item = &str> {
     let here = job.plan.iter().flat_map(|plan| &plan.table.foreign_keys);
     job.sender.foreign_keys.iter().chain(here).map(|key| key.parent.as_str())
-}
-
-/// Whether the rows of a parent are known that were appended before, so that those of the child follow them.
-fn knows(import: &Import<'_>, writer: &mut dyn Writer, child: &Job, parent: &str) -> Result<bool> {
-    let follows = child.plan.iter().flat_map(|plan| &plan.follows);
-    let is_followed = follows.map(|follow| &follow.parent).any(|table| table.names.same(&table.name, parent));
-    let known = import.known_rows(writer, std::iter::once(parent))?;
-    // A reference to other columns than the key leads where it does.
-    Ok(!is_followed || known.iter().any(|known| known.appended))
 }
 
 /// Why a table was not tried: another one was cut off, or failed.

@@ -167,10 +167,12 @@ mod tests {
                 for stored in &values {
                     sqlite.execute("DELETE FROM t", []).unwrap();
                     sqlite.execute("INSERT INTO t VALUES (?1)", [Parameter(stored.as_ref())]).unwrap();
+                    let stored: Value =
+                        sqlite.query_row("SELECT k FROM t", [], |row| Ok(borrowed(row.get_ref(0)?).to_owned())).unwrap();
                     let mut equal = sqlite.prepare_cached("SELECT count(*) FROM t WHERE k = ?1").unwrap();
                     for other in &values {
                         let found: i64 = equal.query_row([Parameter(other.as_ref())], |row| row.get(0)).unwrap();
-                        let same = seen(stored).as_ref().same(seen(other).as_ref());
+                        let same = seen(&stored).as_ref().same(seen(other).as_ref());
                         assert_eq!(same, found == 1, "{stored:?} and {other:?} in a column {declared} {collation}");
                     }
                 }

@@ -274,10 +274,14 @@ impl World {
         TABLES.iter().map(|table| of(table)).collect()
     }
 
+    /// The tables that hold something of a pull. What is kept of a sender is no part of a pull.
     pub(super) fn kept(&self) -> Vec<String> {
         let sqlite = self.sqlite();
-        let tables = ["rowferry_pulls", "rowferry_marks", "rowferry_staged", "rowferry_key_map", "rowferry_counts"];
-        let holds = |table: &str| sqlite.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0));
+        let tables = ["rowferry_pulls", "rowferry_marks", "rowferry_staged", "rowferry_key_maps", "rowferry_counts"];
+        let of_pulls = "scope NOT LIKE 'site:%' AND scope NOT LIKE 'url:%'";
+        let holds = |table: &str| {
+            sqlite.query_row(&format!("SELECT count(*) FROM {table} WHERE {of_pulls}"), [], |row| row.get::<_, i64>(0))
+        };
         tables.iter().filter(|table| holds(table).unwrap() > 0).map(|table| table.to_string()).collect()
     }
 }

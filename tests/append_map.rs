@@ -1,0 +1,340 @@
+//! Appends whose rows are followed: by the database's own comparison, over several pulls, and never to a stranger.
+#![cfg(all(feature = "client", feature = "server", feature = "sqlite"))]
+
+mod common;
+
+use common::Fixture;
+use rowferry::{
+    Auth, Client, ConnectOptions, Direction, Error, OnTakenKey, Report, Strategy, TableReport, TransferOptions, Value,
+};
+
+fn pull(there: &Fixture, here: &Fixture, options: TransferOptions<'_>) -> Report {
+    let session = there.site.sessions().create(Direction::Send).unwrap();
+    let client = Client::link(&there.site, Auth::code(session.code()), ConnectOptions::default()).unwrap();
+    client.transfer_all(&here.site, options).unwrap()
+}
+
+fn append() -> TransferOptions<'static> {
+    TransferOptions::new().strategy(Strategy::Append)
+}
+
+fn of<'r>(report: &'r Report, table: &str) -> &'r TableReport {
+    report.table(table).unwrap_or_else(|| panic!("no report of {table}"))
+}
+
+/// Created, updated, unchanged, skipped, failed.
+fn counts(report: &Report, table: &str) -> [u64; 5] {
+    let outcome = &of(report, table).outcome;
+    [outcome.created, outcome.updated, outcome.unchanged, outcome.skipped, outcome.failed]
+}
+
+fn codes(report: &Report, table: &str) -> Vec<&'static str> {
+    of(report, table).outcome.failures.iter().map(|failure| failure.reason.code()).collect()
+}
+
+fn error_code(report: &Report, table: &str) -> Option<&'static str> {
+    of(report, table).error.as_ref().map(Error::code)
+}
+
+#[test]
+fn children_follow_as_the_database_compares_them() {
+    for (parent, child, keys, children) in [
+        ("INTEGER PRIMARY KEY", "TEXT", "(1, 'a'), (2, 'b')", "(1, '1'), (2, '2')"),
+        ("TEXT PRIMARY KEY", "INTEGER", "(1, 'a'), (2, 'b')", "(1, 1), (2, 2)"),
+        ("INTEGER PRIMARY KEY", "", "(1, 'a'), (2, 'b')", "(1, 1), (2, '2')"),
+        ("INTEGER PRIMARY KEY", "REAL", "(1, 'a'), (2, 'b')", "(1, 1), (2, 2)"),
+        ("TEXT COLLATE NOCASE PRIMARY KEY", "TEXT", "('x', 'a'), ('y', 'b')", "(1, 'X'), (2, 'y')"),
+        ("TEXT COLLATE RTRIM PRIMARY KEY", "TEXT", "('x', 'a'), ('y ', 'b')", "(1, 'x  '), (2, 'y')"),
+        (
+            "TEXT COLLATE NOCASE PRIMARY KEY",
+            "TEXT",
+            "('67E55044-10B1-426F-9247-BB680E5FE0C8', 'a'), ('{67e55044-10b1-426f-9247-bb680e5fe0c9}', 'b')",
+            "(1, '67e55044-10b1-426f-9247-bb680e5fe0c8'), (2, '{67E55044-10B1-426F-9247-BB680E5FE0C9}')",
+        ),
+    ] {
+        let schema = format!(
+            "CREATE TABLE site(id {parent}, name TEXT);
+             CREATE TABLE event(id INTEGER PRIMARY KEY, site {child} REFERENCES site(id));"
+        );
+        let there = Fixture::new(&format!("{schema} INSERT INTO site VALUES {keys}; INSERT INTO event VALUES {children};"));
+        let here = Fixture::new(&format!("{schema} INSERT INTO site VALUES (7, 'own'); INSERT INTO event VALUES (1, 7);"));
+        let report = pull(&there, &here, append());
+        assert!(report.is_clean(), "{parent}, {child}: {report:?}");
+        let joined = here.rows("SELECT s.name FROM event AS e JOIN site AS s ON s.id = e.site ORDER BY 1");
+        assert_eq!(joined, ["'a'", "'b'", "'own'"], "{parent}, {child}");
+        assert_eq!(here.rows("PRAGMA foreign_key_check"), [""; 0], "{parent}, {child}");
+    }
+}
+
+#[test]
+fn a_tree_of_texts_follows_itself() {
+    let schema = "CREATE TABLE node(id INTEGER PRIMARY KEY, up TEXT REFERENCES node(id), name TEXT);";
+    let there = Fixture::new(&format!("{schema} INSERT INTO node VALUES (1, '2', 'child'), (2, NULL, 'root');"));
+    let here = Fixture::new(&format!("{schema} INSERT INTO node VALUES (1, NULL, 'own'), (2, '1', 'own child');"));
+    let report = pull(&there, &here, append());
+    assert!(report.is_clean(), "{report:?}");
+    let joined = "SELECT c.name, p.name, typeof(c.up) FROM node AS c JOIN node AS p ON p.id = c.up ORDER BY 1";
+    assert_eq!(here.rows(joined), ["'child'|'root'|'text'", "'own child'|'own'|'text'"]);
+}
+
+#[test]
+fn a_circle_that_a_missing_parent_breaks_falls_whatever_its_types() {
+    let schema = "CREATE TABLE node(id INTEGER PRIMARY KEY, up TEXT REFERENCES node(id));";
+    let there = Fixture::new(&format!("PRAGMA foreign_keys = OFF; {schema}"));
+    there.run("WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 1500) INSERT INTO node SELECT n, n + 1 FROM c");
+    for strategy in [Strategy::Append, Strategy::Overwrite] {
+        let here = Fixture::new(schema);
+        let report = pull(&there, &here, TransferOptions::new().strategy(strategy));
+        // A chain of more generations than there are passes.
+        assert_eq!(counts(&report, "node"), [0, 0, 0, 0, 1500], "{strategy}");
+    }
+}
+
+const FAMILY: &str = "CREATE TABLE parents(id INTEGER PRIMARY KEY, v TEXT);
+    CREATE TABLE children(id INTEGER PRIMARY KEY, parent INT REFERENCES parents(id), v TEXT);";
+
+#[test]
+fn children_wait_for_a_table_that_cannot_be_pulled() {
+    let children = "CREATE TABLE children(id INTEGER PRIMARY KEY, parent INT REFERENCES parents(id), v TEXT);
+        CREATE TABLE toys(id INTEGER PRIMARY KEY, child INT REFERENCES children(id));";
+    let long = "c".repeat(3_000);
+    for (parents, ours) in [
+        ("parents(id INTEGER PRIMARY KEY, v TEXT, extra TEXT)", "parents(id INTEGER PRIMARY KEY, v TEXT)".to_owned()),
+        ("parents(id INTEGER PRIMARY KEY, v TEXT)", String::new()),
+        (&format!("parents(id INTEGER PRIMARY KEY, v TEXT, {long} TEXT)"), format!("parents(id INTEGER PRIMARY KEY, v TEXT, {long} TEXT)")),
+    ] {
+        let there = Fixture::new(&format!(
+            "CREATE TABLE {parents}; {children} INSERT INTO parents(id, v) VALUES (1, 'theirs');
+             INSERT INTO children VALUES (1, 1, 'child'); INSERT INTO toys VALUES (1, 1);"
+        ));
+        let ours = if ours.is_empty() { ours } else { format!("CREATE TABLE {ours}; INSERT INTO parents(id, v) VALUES (1, 'OURS');") };
+        let here = Fixture::new(&format!("{ours} {children}"));
+        for dry_run in [true, false] {
+            let report = pull(&there, &here, append().create_missing_tables(false).dry_run(dry_run));
+            let code = error_code(&report, "parents").expect("the parents fail");
+            // All of them wait, and nothing is remembered as appended.
+            assert_eq!([error_code(&report, "children"), error_code(&report, "toys")], [Some(code); 2], "{report:?}");
+            assert_eq!(here.rows("SELECT * FROM children"), [""; 0], "{parents}");
+            assert_eq!(here.site.marks().list().unwrap().len(), 0, "{parents}");
+        }
+    }
+}
+
+#[test]
+fn an_append_that_lacks_parents_is_finished_by_the_next_one() {
+    let there = Fixture::new(FAMILY);
+    there.run("PRAGMA foreign_keys = OFF; INSERT INTO parents VALUES (1, 'a'); INSERT INTO children VALUES (1, 1, 'x'), (2, 2, 'y')");
+    let here = Fixture::new(FAMILY);
+    let report = pull(&there, &here, append());
+    assert_eq!((counts(&report, "parents"), counts(&report, "children")), ([1, 0, 0, 0, 0], [1, 0, 0, 0, 1]));
+    assert_eq!(codes(&report, "children"), ["foreign_key"]);
+    let kinds = |here: &Fixture| -> Vec<String> {
+        let all = here.site.marks().list().unwrap().into_iter();
+        all.map(|mark| format!("{} {}", mark.table, mark.kind.as_str())).collect()
+    };
+    assert_eq!(kinds(&here), ["children lacks_parents", "parents appended"]);
+    there.run("INSERT INTO parents VALUES (2, 'b')");
+    // Of the parents only what is new is asked for; the children know by themselves what is missing.
+    let report = pull(&there, &here, append().append_new(true).tables(["parents"]));
+    assert_eq!(counts(&report, "parents"), [1, 0, 0, 1, 0]);
+    let report = pull(&there, &here, append().tables(["children"]));
+    assert_eq!(counts(&report, "children"), [1, 0, 0, 1, 0]);
+    assert_eq!(here.rows("SELECT c.v, p.v FROM children AS c JOIN parents AS p ON p.id = c.parent"), ["'x'|'a'", "'y'|'b'"]);
+    assert_eq!(kinds(&here), ["children appended", "parents appended"]);
+    let report = pull(&there, &here, append());
+    assert_eq!([error_code(&report, "parents"), error_code(&report, "children")], [Some("already_appended"); 2]);
+}
+
+#[test]
+fn a_second_append_brings_only_what_is_new() {
+    let schema = "CREATE TABLE author(id INTEGER PRIMARY KEY, name TEXT UNIQUE);
+        CREATE TABLE book(isbn TEXT PRIMARY KEY NOT NULL, author TEXT REFERENCES author(id), sequel TEXT REFERENCES book(isbn));
+        CREATE TABLE visit(author INT REFERENCES author(id), at TEXT);
+        CREATE TABLE note(book TEXT REFERENCES book(isbn), n INT, t TEXT, PRIMARY KEY (book, n)) WITHOUT ROWID;";
+    let there = Fixture::new(&format!(
+        "{schema} INSERT INTO author VALUES (1, 'ann'), (2, 'bo'); INSERT INTO book VALUES ('b', '2', NULL), ('a', '1', 'b');
+         INSERT INTO visit VALUES (1, 'mon'), (1, 'mon'), (2, 'tue'); INSERT INTO note VALUES ('a', 1, 'x'), ('b', 1, 'y');"
+    ));
+    let here = Fixture::new(&format!("{schema} INSERT INTO author VALUES (1, 'own'), (9, 'bo');"));
+    let report = pull(&there, &here, append().append_new(true));
+    assert!(report.is_clean(), "a first append: {report:?}");
+    assert_eq!(counts(&report, "author"), [1, 0, 0, 1, 0]);
+    let all = |here: &Fixture| {
+        ["author", "book", "visit", "note"].map(|table| here.rows(&format!("SELECT * FROM {table} ORDER BY 1, 2")))
+    };
+    let before = all(&here);
+    let report = pull(&there, &here, append().append_new(true));
+    assert!(report.is_clean(), "{report:?}");
+    for (table, rows) in [("author", 2), ("book", 2), ("visit", 3), ("note", 2)] {
+        assert_eq!(counts(&report, table), [0, 0, 0, rows, 0], "{table}");
+    }
+    assert_eq!(all(&here), before);
+    there.run(
+        "INSERT INTO author VALUES (3, 'cy'); INSERT INTO book VALUES ('c', '3', 'a'); UPDATE book SET sequel = 'c' WHERE isbn = 'b';
+         INSERT INTO visit VALUES (1, 'mon'), (3, 'wed'); INSERT INTO note VALUES ('c', 1, 'z'), ('a', 2, 'w');",
+    );
+    let tried = pull(&there, &here, append().append_new(true).dry_run(true));
+    assert_eq!(all(&here), before, "a dry run");
+    let report = pull(&there, &here, append().append_new(true));
+    for (table, created) in [("author", 1), ("book", 1), ("visit", 2), ("note", 2)] {
+        assert_eq!((counts(&report, table)[0], counts(&report, table)[4]), (created, 0), "{table}: {report:?}");
+        assert_eq!(counts(&tried, table), counts(&report, table), "a dry run of {table}");
+    }
+    assert_eq!(
+        here.rows("SELECT b.isbn, a.name, b.sequel FROM book AS b JOIN author AS a ON a.id = b.author ORDER BY 1"),
+        ["'a'|'ann'|'b'", "'b'|'bo'|NULL", "'c'|'cy'|'a'"]
+    );
+    assert_eq!(
+        here.rows("SELECT a.name, v.at FROM visit AS v JOIN author AS a ON a.id = v.author ORDER BY 1, 2"),
+        ["'ann'|'mon'", "'ann'|'mon'", "'ann'|'mon'", "'bo'|'tue'", "'cy'|'wed'"]
+    );
+    assert_eq!(here.rows("PRAGMA foreign_key_check"), [""; 0]);
+    // Once more is once more.
+    let report = pull(&there, &here, append().append_again(true).tables(["visit"]));
+    assert_eq!(counts(&report, "visit"), [5, 0, 0, 0, 0]);
+}
+
+#[test]
+fn the_key_map_can_be_asked_and_forgotten() {
+    let schema = "CREATE TABLE users(id INTEGER PRIMARY KEY, mail TEXT COLLATE NOCASE UNIQUE);
+        CREATE TABLE tag(word TEXT COLLATE NOCASE PRIMARY KEY NOT NULL);";
+    let there = Fixture::new(&format!("{schema} INSERT INTO users VALUES (1, 'a'), (2, 'B'); INSERT INTO tag VALUES ('Red');"));
+    let here = Fixture::new(&format!("{schema} INSERT INTO users VALUES (5, 'b');"));
+    assert!(pull(&there, &here, append()).is_clean());
+    let sender = format!("site:{}", there.site.uuid().unwrap());
+    let map = |table: &str| -> Vec<(Vec<Value>, Vec<Value>, bool)> {
+        let entries = here.site.key_map(table).entries().map(Result::unwrap);
+        entries.inspect(|entry| assert_eq!(entry.sender, sender)).map(|entry| (entry.old, entry.new, entry.existing)).collect()
+    };
+    let expected = [(vec![1.into()], vec![6.into()], false), (vec![2.into()], vec![5.into()], true)];
+    assert_eq!(map("USERS"), expected);
+    assert_eq!(map("tag"), [(vec!["Red".into()], vec!["Red".into()], false)]);
+    assert_eq!(map("nothing"), []);
+    assert!(here.site.marks().forget(&sender, "Users").unwrap());
+    assert_eq!((map("users").len(), map("tag").len()), (0, 1));
+    here.site.marks().clear().unwrap();
+    assert_eq!(map("tag").len(), 0);
+    // Nothing is known any more, so that all of it is new.
+    let report = pull(&there, &here, append());
+    assert_eq!((counts(&report, "users"), counts(&report, "tag")), ([0, 0, 0, 2, 0], [0, 0, 0, 0, 1]));
+}
+
+#[test]
+fn many_entries_are_read_in_order() {
+    let there = Fixture::new("CREATE TABLE t(id INTEGER PRIMARY KEY)");
+    there.run("WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 2500) INSERT INTO t SELECT n FROM c");
+    let here = Fixture::new("CREATE TABLE t(id INTEGER PRIMARY KEY); INSERT INTO t VALUES (10000)");
+    assert!(pull(&there, &here, append()).is_clean());
+    let all: Vec<_> = here.site.key_map("t").entries().map(|entry| entry.unwrap()).collect();
+    let expected = (1..=2500i64).map(|n| (vec![Value::from(n)], vec![Value::from(10_000 + n)]));
+    assert!(all.into_iter().map(|entry| (entry.old, entry.new)).eq(expected));
+}
+
+#[test]
+fn a_record_is_the_row_that_it_became_in_pulls_of_every_kind() {
+    let there = Fixture::new(&format!("{FAMILY} INSERT INTO parents VALUES (1, 'a'); INSERT INTO children VALUES (1, 1, 'x');"));
+    let here = Fixture::new(&format!("{FAMILY} INSERT INTO parents VALUES (1, 'OURS');"));
+    // The children come later, and by another strategy.
+    assert!(pull(&there, &here, append().tables(["parents"])).is_clean());
+    let report = pull(&there, &here, TransferOptions::new().strategy(Strategy::Overwrite).tables(["children"]));
+    assert!(report.is_clean(), "{report:?}");
+    let joined = || here.rows("SELECT p.v, c.v FROM children AS c JOIN parents AS p ON p.id = c.parent");
+    assert_eq!(joined(), ["'a'|'x'"]);
+    // What changes there changes in that row, not in the one that has its key by chance.
+    there.run("UPDATE parents SET v = 'A'; INSERT INTO children VALUES (2, 1, 'y')");
+    let report = pull(&there, &here, TransferOptions::new().strategy(Strategy::Overwrite));
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!((counts(&report, "parents"), counts(&report, "children")), ([0, 1, 0, 0, 0], [1, 0, 1, 0, 0]));
+    assert_eq!(joined(), ["'A'|'x'", "'A'|'y'"]);
+    assert_eq!(here.rows("SELECT v FROM parents WHERE id = 1"), ["'OURS'"]);
+    // A child whose parent never came joins nobody.
+    there.run("INSERT INTO parents VALUES (2, 'b'); INSERT INTO children VALUES (3, 2, 'z')");
+    let report = pull(&there, &here, append().tables(["children"]));
+    assert_eq!((codes(&report, "children"), counts(&report, "children")), (vec!["foreign_key"], [2, 0, 0, 0, 1]));
+}
+
+#[test]
+fn a_table_that_is_made_again_has_none_of_the_records() {
+    let there = Fixture::new("CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES (1, 'a'), (2, 'b')");
+    let here = Fixture::new("");
+    assert!(pull(&there, &here, append()).is_clean());
+    here.run("DROP TABLE t");
+    for dry_run in [true, false] {
+        let report = pull(&there, &here, append().append_new(true).dry_run(dry_run));
+        assert_eq!(counts(&report, "t"), [2, 0, 0, 0, 0], "dry run: {dry_run}");
+    }
+}
+
+#[test]
+fn unique_sets_are_matched_and_followed() {
+    for (schema, theirs, ours, expected) in [
+        // A nullable set in a table without a key.
+        ("tag(word TEXT UNIQUE, n INT)", "('a', 1), ('b', 2), (NULL, 3)", "('a', 9)", ["'a'|9", "'b'|2", "NULL|3"]),
+        // A NOT NULL set that stands for the key, of numbers too.
+        ("tag(word TEXT NOT NULL UNIQUE, n INT)", "('a', 1), ('b', 2), ('c', 3)", "('a', 9)", ["'a'|9", "'b'|2", "'c'|3"]),
+        ("tag(word INT NOT NULL UNIQUE, n INT)", "(10, 1), (20, 2), (30, 3)", "(10, 9)", ["10|9", "20|2", "30|3"]),
+    ] {
+        let there = Fixture::new(&format!("CREATE TABLE {schema}; INSERT INTO tag VALUES {theirs}"));
+        let here = Fixture::new(&format!("CREATE TABLE {schema}; INSERT INTO tag VALUES {ours}"));
+        let report = pull(&there, &here, append());
+        assert_eq!(counts(&report, "tag"), [2, 0, 0, 1, 0], "{schema}: {report:?}");
+        assert_eq!(here.rows("SELECT * FROM tag ORDER BY word IS NULL, word"), expected, "{schema}");
+    }
+}
+
+#[test]
+fn a_record_that_is_two_rows_is_ambiguous() {
+    let schema = "CREATE TABLE contact(id INTEGER PRIMARY KEY, account TEXT UNIQUE, phone TEXT UNIQUE);
+        CREATE TABLE message(id INTEGER PRIMARY KEY, contact INTEGER NOT NULL REFERENCES contact(id), t TEXT);";
+    let there = Fixture::new(&format!(
+        "{schema} INSERT INTO contact VALUES (3, 'bob', '+1002'), (4, 'eve', '+7'); INSERT INTO message VALUES (1, 3, 'hello'), (2, 4, 'hi');"
+    ));
+    let here = Fixture::new(&format!("{schema} INSERT INTO contact VALUES (1, 'bob', NULL), (4, NULL, '+1002'), (5, 'eve', '+7');"));
+    let report = pull(&there, &here, append());
+    assert_eq!((counts(&report, "contact"), codes(&report, "contact")), ([0, 0, 0, 1, 1], vec!["ambiguous"]));
+    assert_eq!((counts(&report, "message"), codes(&report, "message")), ([1, 0, 0, 0, 1], vec!["foreign_key"]));
+    // When one of the two rows is merged into the other, the next append brings the rest.
+    here.run("DELETE FROM contact WHERE id = 4");
+    let report = pull(&there, &here, append().append_new(true));
+    assert_eq!((counts(&report, "contact"), counts(&report, "message")), ([0, 0, 0, 2, 0], [1, 0, 0, 1, 0]));
+    assert_eq!(here.rows("SELECT contact, t FROM message ORDER BY t"), ["1|'hello'", "5|'hi'"]);
+}
+
+#[test]
+fn taken_keys_fail_or_are_mapped() {
+    let schema = "CREATE TABLE customers(id TEXT PRIMARY KEY NOT NULL, name TEXT);
+        CREATE TABLE orders(id INTEGER PRIMARY KEY, customer TEXT REFERENCES customers(id));";
+    let there = Fixture::new(&format!(
+        "{schema} INSERT INTO customers VALUES ('ALFKI', 'a'), ('BONAP', 'b'); INSERT INTO orders VALUES (1, 'ALFKI'), (2, 'BONAP');"
+    ));
+    let ours = format!("{schema} INSERT INTO customers VALUES ('ALFKI', 'ours'); INSERT INTO orders VALUES (1, 'ALFKI');");
+    let here = Fixture::new(&ours);
+    let report = pull(&there, &here, append());
+    assert_eq!((counts(&report, "customers"), codes(&report, "customers")), ([1, 0, 0, 0, 1], vec!["no_new_key"]));
+    assert_eq!(counts(&report, "orders"), [1, 0, 0, 0, 1]);
+    let here = Fixture::new(&ours);
+    let report = pull(&there, &here, append().on_taken_key(OnTakenKey::Map));
+    assert_eq!((counts(&report, "customers"), counts(&report, "orders")), ([1, 0, 0, 1, 0], [2, 0, 0, 0, 0]));
+    assert_eq!(here.rows("SELECT customer FROM orders ORDER BY id"), ["'ALFKI'", "'ALFKI'", "'BONAP'"]);
+    assert_eq!(here.rows("SELECT name FROM customers ORDER BY id"), ["'ours'", "'b'"]);
+}
+
+#[test]
+fn the_largest_key_leaves_no_next_one() {
+    let there = Fixture::new("CREATE TABLE t(id INTEGER PRIMARY KEY); INSERT INTO t VALUES (1)");
+    let here = Fixture::new("CREATE TABLE t(id INTEGER PRIMARY KEY); INSERT INTO t VALUES (9223372036854775807)");
+    let report = pull(&there, &here, append());
+    assert_eq!((counts(&report, "t"), codes(&report, "t")), ([0, 0, 0, 0, 1], vec!["no_new_key"]));
+    let message = &of(&report, "t").outcome.failures[0].message;
+    assert!(message.contains("9223372036854775807"), "{message}");
+}
+
+#[test]
+fn new_and_again_exclude_each_other() {
+    let there = Fixture::new("CREATE TABLE t(id INTEGER PRIMARY KEY)");
+    let here = Fixture::new("");
+    let session = there.site.sessions().create(Direction::Send).unwrap();
+    let client = Client::link(&there.site, Auth::code(session.code()), ConnectOptions::default()).unwrap();
+    let error = client.transfer_all(&here.site, append().append_again(true).append_new(true)).unwrap_err();
+    assert!(error.code() == "invalid_input" && error.hint().is_some(), "{error}");
+}
