@@ -8,7 +8,7 @@ use rowferry::domain::record::{Reason, Tally};
 use rowferry::plan::TablePlan;
 use rowferry::schema::TableSchema;
 use rowferry::store::{
-    Change, Check, Cursor, Fitted, Found, Lookup, NewTable, PageBounds, PageEnd, Refused, Sql, Target, Writer,
+    Change, Check, Cursor, Fitted, Found, KeyColumns, Lookup, NewTable, PageBounds, PageEnd, Refused, Sql, Target, Writer,
 };
 use rowferry::{Error, ErrorKind, Result, Rows, Strategy, Value, ValueRef};
 
@@ -181,6 +181,32 @@ impl Writer for BrokenWriter {
             }
         }
         Ok(())
+    }
+
+    fn comparable(
+        &mut self,
+        columns: &KeyColumns<'_>,
+        cells: &[usize],
+        rows: &Rows,
+        range: Range<usize>,
+        to: &mut Rows,
+    ) -> Result<()> {
+        match self.fault {
+            Fault::ComparesAsItCame => {
+                to.clear(cells.len());
+                for row in range {
+                    to.start_row();
+                    for (at, cell) in cells.iter().enumerate() {
+                        if let Some(value) = rows.get(row, *cell) {
+                            to.set(at, value);
+                        }
+                    }
+                }
+                Ok(())
+            }
+            Fault::ComparesAll => self.inner.comparable(columns, cells, rows, 0..rows.len(), to),
+            _ => self.inner.comparable(columns, cells, rows, range, to),
+        }
     }
 
     fn write(

@@ -30,6 +30,7 @@ use crate::store::Store;
 mod bulk;
 mod bulk_model;
 mod catalogue;
+mod comparable;
 mod fit;
 pub(crate) mod harness;
 mod integers;
@@ -89,6 +90,10 @@ macro_rules! cases {
 }
 
 cases! {
+    comparable {
+        what_a_lookup_finds_is_the_same,
+        each_value_is_that_of_its_cell,
+    }
     catalogue {
         a_fresh_store_has_no_tables,
         tables_are_sorted_and_rowferrys_own_are_not_among_them,
