@@ -231,7 +231,7 @@ fn find_key(tx: &mut Transaction, plan: &TablePlan, old: &[Value], values: &[Opt
     }
     let mut values = values.to_vec();
     columns.iter().zip(&key).for_each(|(column, value)| values[*column] = Some(value.clone()));
-    let taken = tx.find(&plan.table, columns, &[], &row_of(&values), 0)?.is_some();
+    let taken = tx.find_by_key(&plan.table, columns, &[], &row_of(&values), 0)?.is_some();
     Ok(if taken { Key::Taken } else { Key::New(key) })
 }
 

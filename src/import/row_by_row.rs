@@ -104,13 +104,13 @@ fn one(
         // What would not be written need not fit: only the key must.
         let mut misfits = fitted.misfits.iter().filter(|misfit| misfit.row == number);
         let key_fits = misfits.all(|misfit| !key.contains(&misfit.column));
-        if plan.strategy == Strategy::Skip && key_fits && tx.find(&plan.table, key, &[], rows, number)?.is_some() {
+        if plan.strategy == Strategy::Skip && key_fits && tx.find_by_key(&plan.table, key, &[], rows, number)?.is_some() {
             return Ok(Became::Skipped);
         }
         return Ok(Became::Failed(failure));
     }
     let present: Vec<usize> = (0..rows.width()).filter(|column| rows.get(number, *column).is_some()).collect();
-    let decision = tx.find(&plan.table, key, &present, rows, number)?.map(|existing| {
+    let decision = tx.find_by_key(&plan.table, key, &present, rows, number)?.map(|existing| {
         let existing: Vec<ValueRef<'_>> = existing.iter().map(Value::as_ref).collect();
         let incoming: Vec<_> = present.iter().map(|column| rows.get(number, *column)).collect();
         decide(plan.strategy, &existing, &incoming)
