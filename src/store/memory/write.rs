@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::rows::{Data, no_nan};
 use super::state::Working;
-use super::table::is_nan;
+use super::table::{Collation, is_nan};
 use super::{Shared, make, read, rows};
 use crate::domain::record::Reason;
 use crate::domain::schema::TableSchema;
@@ -88,9 +88,10 @@ impl Writer for MemoryWriter {
             range.for_each(|_| found.add_none());
             return Ok(());
         };
+        let by = Collation::all(lookup.collations, columns.len())?;
         for row in range {
             let values: Option<Vec<ValueRef<'_>>> = lookup.cells.iter().map(|cell| rows.get(row, *cell)).collect();
-            let first = values.and_then(|values| table.matching(&columns, &values).into_iter().next());
+            let first = values.and_then(|values| table.matching_by(&columns, &by, &values).into_iter().next());
             match first.and_then(|id| table.row(id)) {
                 Some(row) => found.add(read.iter().map(|at| row[*at].as_ref())),
                 None => found.add_none(),
@@ -243,7 +244,7 @@ mod tests {
         put(&mut *writer, &users, Change::Insert, &rows([[1.into(), "a".into()], [2.into(), "a".into()]]));
         let asked = rows([["a".into(), 1.0.into()], ["b".into(), Value::Null], ["a".into(), 3.into()]]);
         let mut look = |table: &str, columns: &[&str], cells: &[usize], read: &[&str]| {
-            let lookup = Lookup { table, columns, cells, read };
+            let lookup = Lookup { table, columns, collations: &[], cells, read };
             let mut found = Found::default();
             writer.lookup(&lookup, &asked, 0..3, &mut found).unwrap();
             let of = |row| found.get(row).map(|values| values.into_iter().map(ValueRef::to_owned).collect::<Vec<_>>());
