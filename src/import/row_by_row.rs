@@ -51,29 +51,30 @@ fn one_by_one(tx: &mut Transaction, plan: &TablePlan, rows: &Rows, range: Range<
     if range.is_empty() {
         return Ok(());
     }
-    let Identity::Key { columns: key, .. } = &plan.identity else {
-        let message = format!("the table {:?} has no key to apply records by", plan.table.name);
-        return Err(Error::new(ErrorKind::InvalidInput, message));
-    };
+    let key = key_columns(plan)?;
     let fitted = tx.fit(plan, rows, range.clone())?;
     for (number, row) in range.enumerate() {
         if number > 0 {
             tx.check_cancelled()?;
         }
-        let outcome = &mut tally.outcome;
-        match one(tx, plan, key, &fitted, number, &|| key_of_record(plan, rows, row))? {
-            Became::Created => outcome.created += 1,
-            Became::Updated => outcome.updated += 1,
-            Became::Unchanged => outcome.unchanged += 1,
-            Became::Skipped => outcome.skipped += 1,
-            Became::Failed(failure) => tally.fail(failure),
-        }
+        one(tx, plan, key, &fitted, number, &|| key_of_record(plan, rows, row))?.count(tally);
     }
     Ok(())
 }
 
+/// The columns of the key that records are applied by.
+pub(super) fn key_columns(plan: &TablePlan) -> Result<&[usize]> {
+    match &plan.identity {
+        Identity::Key { columns, .. } => Ok(columns),
+        Identity::WholeRow => {
+            let message = format!("the table {:?} has no key to apply records by", plan.table.name);
+            Err(Error::new(ErrorKind::InvalidInput, message))
+        }
+    }
+}
+
 /// What became of a record.
-enum Became {
+pub(super) enum Became {
     Created,
     Updated,
     Unchanged,
@@ -81,7 +82,21 @@ enum Became {
     Failed(Failure),
 }
 
-fn one(
+impl Became {
+    pub(super) fn count(self, tally: &mut Tally) {
+        let outcome = &mut tally.outcome;
+        match self {
+            Became::Created => outcome.created += 1,
+            Became::Updated => outcome.updated += 1,
+            Became::Unchanged => outcome.unchanged += 1,
+            Became::Skipped => outcome.skipped += 1,
+            Became::Failed(failure) => tally.fail(failure),
+        }
+    }
+}
+
+/// Applies one record, of which these are the fitted rows.
+pub(super) fn one(
     tx: &mut Transaction,
     plan: &TablePlan,
     key: &[usize],

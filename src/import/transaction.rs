@@ -114,8 +114,7 @@ impl Transaction {
     ) -> Result<Option<Vec<Value>>> {
         let (columns, read) = (names(table, key), names(table, read));
         let collations = table.key_collations_of(key);
-        let lookup =
-            Lookup { table: &table.name, columns: &columns, collations: &collations, cells: key, read: &read };
+        let lookup = Lookup { table: &table.name, columns: &columns, collations: &collations, cells: key, read: &read };
         self.look_up(&lookup, rows, row)
     }
 
@@ -196,8 +195,7 @@ impl Transaction {
                 continue;
             }
             let columns: Vec<&str> = reference.parent_columns.iter().map(String::as_str).collect();
-            let lookup =
-                Lookup { table: &reference.parent, columns: &columns, collations: &[], cells: &cells, read: &[] };
+            let lookup = Lookup { table: &reference.parent, columns: &columns, collations: &[], cells: &cells, read: &[] };
             let mut found = Found::default();
             self.writer.lookup(&lookup, rows, row..row + 1, &mut found)?;
             if !found.has(0) {

@@ -1,6 +1,7 @@
 //! What is to be done, decided before anything is done. Pure: no store, no socket, no clock.
 
 pub mod decide;
+pub mod meet;
 pub mod order;
 pub mod table;
 
@@ -20,6 +21,9 @@ pub struct TablePlan {
     pub incoming: Vec<String>,
     /// What tells one row from another.
     pub identity: Identity,
+    /// Whether two of the sender's rows [may have one key here](meet::keys_may_meet): then the first record of a pull has the row,
+    /// and each later one fails.
+    pub keys_may_meet: bool,
     /// Which incoming columns follow the new key of a parent that is appended in the same pull.
     pub follows: Vec<Follow>,
     /// For an append: whether others follow this table's new keys, so that they must be remembered.

@@ -12,6 +12,7 @@ use crate::domain::schema::TableSchema;
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::import::{Mark, Transaction};
+use crate::plan::meet::keys_may_meet;
 use crate::plan::order::needs_stage;
 use crate::plan::table::{link_appends, plan_table};
 use crate::plan::{Identity, TablePlan};
@@ -151,7 +152,11 @@ impl Pull<'_, '_> {
             let plan = local
                 .and_then(|local| plan_table(sender, &local, self.options.strategy_of(&name), self.options.extra_columns));
             match plan {
-                Ok(plan) => self.jobs[at].plan = Some(plan),
+                Ok(mut plan) => {
+                    // A reference sender does not tell its keys over HTTP, and has no two texts that are one to it.
+                    plan.keys_may_meet = self.source.is_rowferry() && keys_may_meet(sender, &plan);
+                    self.jobs[at].plan = Some(plan);
+                }
                 Err(error) => self.jobs[at].report = TableReport::failed(error),
             }
         }

@@ -118,6 +118,7 @@ impl Pull<'_, '_> {
         };
         if !resumed {
             self.import.supersede(writer, &job.name, plan.strategy)?;
+            self.import.forget_taken(writer, &plan.table.name)?;
         }
         let width = plan.targets.len();
         let stage = match (staged || Direct::needs_stage(plan), mark.stage) {
@@ -294,8 +295,9 @@ pub(super) fn passes(kind: ErrorKind) -> bool {
 /// The digest of what must be the same for a table to go on from its mark: what the sender's rows are and in which order they come,
 /// and what becomes of them here. It is compared with those of the same program only.
 fn digest(sender: &TableSchema, plan: &TablePlan, staged: bool) -> String {
-    let here = (&plan.table.name, &plan.table.columns, &plan.table.primary_key);
-    let how = (plan.strategy, &plan.targets, &plan.identity, &plan.follows, plan.remember_keys, staged);
-    let parts = format!("{:?} {:?} {here:?} {how:?}", sender.columns, sender.primary_key);
+    let there = (&sender.columns, &sender.primary_key, &sender.key_collations);
+    let here = (&plan.table.name, &plan.table.columns, &plan.table.primary_key, &plan.table.key_collations);
+    let how = (plan.strategy, &plan.targets, &plan.identity, plan.keys_may_meet, &plan.follows, plan.remember_keys, staged);
+    let parts = format!("{there:?} {here:?} {how:?}");
     Sha256::digest(parts.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -89,7 +89,8 @@ fn hostile_structures_are_refused() {
         Err(ErrorKind::Protocol)
     );
     assert_eq!(decode(&c("a"), &extras(r#"["id"]"#, r#","strict":"yes""#)), Err(ErrorKind::Protocol));
-    let collations = |list: &str| decode(&c("a"), &format!(r#","primary_key":["a"],"rowferry":{{"key_collations":{list}}}"#));
+    let collations =
+        |list: &str| decode(&c("a"), &format!(r#","primary_key":["a"],"rowferry":{{"key_collations":{list}}}"#));
     assert!(collations("[]").is_ok() && collations("[null]").is_ok() && collations(r#"["x"]"#).is_ok());
     assert_eq!(collations(r#"["x","y"]"#), Err(ErrorKind::Protocol));
     assert_eq!(collations(r#"["x\u0000"]"#), Err(ErrorKind::Protocol));

@@ -136,10 +136,8 @@ pub(crate) fn create_collated(store: &dyn Store, mut table: TableSchema, collati
     for column in &mut table.columns {
         column.declared_type = if column.logical == LogicalType::Integer { "INT" } else { "TEXT" }.into();
     }
-    table.key_collations =
-        collations.split_whitespace().map(|name| (name != "-").then(|| name.to_owned())).collect();
-    let notes =
-        write(store, |writer| writer.create_table(&NewTable { schema: &table, exact: true, parents: &|_| None }));
+    table.key_collations = collations.split_whitespace().map(|name| (name != "-").then(|| name.to_owned())).collect();
+    let notes = write(store, |writer| writer.create_table(&NewTable { schema: &table, exact: true, parents: &|_| None }));
     let found = schema(store, &table.name);
     let alike = found.key_collations == table.key_collations;
     assert!(alike || !notes.is_empty(), "a key that compares by {collations} is made otherwise, and nothing is said");

@@ -113,8 +113,7 @@ fn find(
 ) -> Result<Option<Vec<Value>>> {
     let names = |columns: &[usize]| columns.iter().map(|column| table.columns[*column].name.as_str()).collect::<Vec<_>>();
     let collations = table.key_collations_of(by);
-    let lookup =
-        Lookup { table: &table.name, columns: &names(by), collations: &collations, cells: by, read: &names(read) };
+    let lookup = Lookup { table: &table.name, columns: &names(by), collations: &collations, cells: by, read: &names(read) };
     let mut found = Found::default();
     writer.lookup(&lookup, rows, 0..1, &mut found)?;
     Ok(found.get(0).map(|values| values.into_iter().map(ValueRef::to_owned).collect()))

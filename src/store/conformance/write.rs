@@ -104,8 +104,7 @@ pub(super) fn a_key_is_one_as_it_compares(store: &dyn Store) {
     let given = rows([[v("X"), v("changed")], [v("w"), v("changed")], [v("y "), v("changed")]]);
     let refused: Vec<_> = put(store, &codes, update, &given, 0..3).into_iter().map(|refused| refused.row).collect();
     assert_eq!(refused, [1, 2], "only the first one is the key of a row, as the key compares");
-    let expected =
-        [[v("X"), v("changed")], [v("x "), v("c")], [v("y"), v("b")], [v("Z"), v("new")]];
+    let expected = [[v("X"), v("changed")], [v("x "), v("c")], [v("y"), v("b")], [v("Z"), v("new")]];
     expect_rows(store, &codes, &rows(expected));
 }
 

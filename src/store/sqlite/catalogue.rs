@@ -174,7 +174,8 @@ pub(super) fn conflict_target(sqlite: &Connection, table: &TableSchema, key: &[u
         return Ok(plain);
     }
     let is_key = !table.primary_key.is_empty();
-    let sql = "SELECT name FROM pragma_index_list(?1) WHERE \"unique\" AND NOT partial AND (origin = 'pk') = ?2 ORDER BY seq DESC";
+    let sql =
+        "SELECT name FROM pragma_index_list(?1) WHERE \"unique\" AND NOT partial AND (origin = 'pk') = ?2 ORDER BY seq DESC";
     let names = sqlite.prepare_cached(sql).and_then(|mut statement| {
         statement.query_map((&table.name, is_key), |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()
     });
