@@ -26,6 +26,7 @@ mod groups;
 mod keyed;
 mod limits;
 mod multiset_tests;
+mod taken;
 
 fn on_sqlite(test: fn(&dyn Store)) {
     let folder = tempfile::tempdir().unwrap();

@@ -383,6 +383,57 @@ mod tests {
     }
 
     #[test]
+    fn tells_how_a_key_compares_where_its_columns_do_otherwise() {
+        let table = |columns: &str, key: &str, more: &str| {
+            let table = inspect(&format!("CREATE TABLE t({columns}, PRIMARY KEY ({key})) {more}"), "t");
+            (table.primary_key, table.key_collations)
+        };
+        let some = |name: &str| Some(name.to_owned());
+        for more in ["", "WITHOUT ROWID"] {
+            let collations = |columns: &str, key: &str| table(columns, key, more).1;
+            assert_eq!(collations("a TEXT COLLATE NOCASE", "a"), [None; 0]);
+            assert_eq!(collations("a TEXT COLLATE NOCASE", "a COLLATE nocase"), [None; 0]);
+            assert_eq!(collations("a TEXT COLLATE NOCASE", "a COLLATE BINARY"), [some("BINARY")]);
+            assert_eq!(collations("a TEXT", "a COLLATE NOCASE"), [some("NOCASE")]);
+            assert_eq!(collations("a TEXT, b TEXT COLLATE RTRIM", "b, a COLLATE NOCASE"), [None, some("NOCASE")]);
+            // One column twice: what is equal by both collations is the same text.
+            assert_eq!(table("a TEXT", "a COLLATE NOCASE, a", more), (vec!["a".to_owned()], vec![]));
+            assert_eq!(collations("a TEXT COLLATE NOCASE", "a COLLATE RTRIM, a"), [some("BINARY")]);
+            assert_eq!(collations("a TEXT", "a COLLATE NOCASE, a COLLATE NOCASE"), [some("NOCASE")]);
+        }
+        let rowid = inspect("CREATE TABLE t(a INTEGER, PRIMARY KEY (a COLLATE NOCASE))", "t");
+        assert!(rowid.rowid_alias && rowid.key_collations.is_empty());
+    }
+
+    /// SQLite takes each of them for the index over the key, and for no other.
+    #[test]
+    fn an_upsert_names_the_index_over_the_key() {
+        for (definition, key, target) in [
+            ("(a TEXT PRIMARY KEY)", &[0][..], r#""a" COLLATE "BINARY""#),
+            ("(a INTEGER PRIMARY KEY UNIQUE)", &[0], r#""a""#),
+            (
+                "(a TEXT, b, PRIMARY KEY (a COLLATE NOCASE, a), UNIQUE (a))",
+                &[0],
+                r#""a" COLLATE "NOCASE", "a" COLLATE "BINARY""#,
+            ),
+            ("(a TEXT NOT NULL, b, UNIQUE (a, a))", &[0], r#""a" COLLATE "BINARY", "a" COLLATE "BINARY""#),
+            ("(a TEXT NOT NULL, b, UNIQUE (a), UNIQUE (a COLLATE NOCASE))", &[0], r#""a" COLLATE "BINARY""#),
+            (
+                "(a TEXT, b, PRIMARY KEY (b, a COLLATE RTRIM)) WITHOUT ROWID",
+                &[1, 0],
+                r#""b" COLLATE "BINARY", "a" COLLATE "RTRIM""#,
+            ),
+        ] {
+            let sqlite = Connection::open_in_memory().unwrap();
+            sqlite.execute_batch(&format!("CREATE TABLE t{definition}")).unwrap();
+            let table = schema(&sqlite, "t").unwrap().unwrap();
+            let found = conflict_target(&sqlite, &table, key).unwrap();
+            assert_eq!(found, target, "{definition}");
+            sqlite.prepare(&format!("INSERT INTO t(a) VALUES (1) ON CONFLICT({found}) DO NOTHING")).unwrap();
+        }
+    }
+
+    #[test]
     fn reads_foreign_keys_in_order_and_fills_in_the_parents_key() {
         let table = inspect(
             "CREATE TABLE p(a INT, b INT, PRIMARY KEY(b, a));

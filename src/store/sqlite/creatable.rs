@@ -384,6 +384,30 @@ mod tests {
     }
 
     #[test]
+    fn a_key_compares_as_the_senders_does_where_that_can_be() {
+        let mut sender = table("t", "a:TEXT b:TEXT c:TEXT", "c a b");
+        sender.columns[1].collation = Some("nocase".into());
+        sender.key_collations = vec![None, Some("rtrim".into()), Some("BINARY".into())];
+        assert_eq!(made(&sender), (sender.clone(), vec![]));
+        // It is no key that a foreign key may refer to.
+        let mut child = table("child", "c:TEXT a:TEXT b:TEXT", "");
+        let key = || names("c a b");
+        child.foreign_keys =
+            vec![ForeignKey { columns: key(), parent: "t".into(), parent_columns: key(), ..ForeignKey::default() }];
+        let (child, notes) = creatable(&child, true, &|_| Some(sender.clone())).unwrap();
+        assert_eq!((child.foreign_keys.len(), notes.len()), (0, 1), "{notes:?}");
+        // What the column does itself is not said of the key.
+        sender.columns[0].collation = Some("RTRIM".into());
+        sender.columns[1].collation = Some("german".into());
+        sender.key_collations[0] = Some("german".into());
+        let (table, notes) = made(&sender);
+        assert!(table.key_collations.is_empty());
+        assert_eq!(notes.len(), 2);
+        assert_eq!(notes[1], "Table \"t\": the collation \"german\" of column \"c\" in the key is left out.");
+        assert!(creatable(&sender, false, &nothing).unwrap().0.key_collations.is_empty());
+    }
+
+    #[test]
     fn a_key_that_is_no_rowid_at_the_sender_is_none_here() {
         let (made, notes) = made(&table("t", "id:INTEGER", "id"));
         assert!(!made.rowid_alias && made.columns[0].nullable);
