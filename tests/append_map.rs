@@ -101,13 +101,20 @@ fn children_wait_for_a_table_that_cannot_be_pulled() {
     for (parents, ours) in [
         ("parents(id INTEGER PRIMARY KEY, v TEXT, extra TEXT)", "parents(id INTEGER PRIMARY KEY, v TEXT)".to_owned()),
         ("parents(id INTEGER PRIMARY KEY, v TEXT)", String::new()),
-        (&format!("parents(id INTEGER PRIMARY KEY, v TEXT, {long} TEXT)"), format!("parents(id INTEGER PRIMARY KEY, v TEXT, {long} TEXT)")),
+        (
+            &format!("parents(id INTEGER PRIMARY KEY, v TEXT, {long} TEXT)"),
+            format!("parents(id INTEGER PRIMARY KEY, v TEXT, {long} TEXT)"),
+        ),
     ] {
         let there = Fixture::new(&format!(
             "CREATE TABLE {parents}; {children} INSERT INTO parents(id, v) VALUES (1, 'theirs');
              INSERT INTO children VALUES (1, 1, 'child'); INSERT INTO toys VALUES (1, 1);"
         ));
-        let ours = if ours.is_empty() { ours } else { format!("CREATE TABLE {ours}; INSERT INTO parents(id, v) VALUES (1, 'OURS');") };
+        let ours = if ours.is_empty() {
+            ours
+        } else {
+            format!("CREATE TABLE {ours}; INSERT INTO parents(id, v) VALUES (1, 'OURS');")
+        };
         let here = Fixture::new(&format!("{ours} {children}"));
         for dry_run in [true, false] {
             let report = pull(&there, &here, append().create_missing_tables(false).dry_run(dry_run));
@@ -198,13 +205,17 @@ fn a_second_append_brings_only_what_is_new() {
 fn the_key_map_can_be_asked_and_forgotten() {
     let schema = "CREATE TABLE users(id INTEGER PRIMARY KEY, mail TEXT COLLATE NOCASE UNIQUE);
         CREATE TABLE tag(word TEXT COLLATE NOCASE PRIMARY KEY NOT NULL);";
-    let there = Fixture::new(&format!("{schema} INSERT INTO users VALUES (1, 'a'), (2, 'B'); INSERT INTO tag VALUES ('Red');"));
+    let there =
+        Fixture::new(&format!("{schema} INSERT INTO users VALUES (1, 'a'), (2, 'B'); INSERT INTO tag VALUES ('Red');"));
     let here = Fixture::new(&format!("{schema} INSERT INTO users VALUES (5, 'b');"));
     assert!(pull(&there, &here, append()).is_clean());
     let sender = format!("site:{}", there.site.uuid().unwrap());
     let map = |table: &str| -> Vec<(Vec<Value>, Vec<Value>, bool)> {
         let entries = here.site.key_map(table).entries().map(Result::unwrap);
-        entries.inspect(|entry| assert_eq!(entry.sender, sender)).map(|entry| (entry.old, entry.new, entry.existing)).collect()
+        entries
+            .inspect(|entry| assert_eq!(entry.sender, sender))
+            .map(|entry| (entry.old, entry.new, entry.existing))
+            .collect()
     };
     let expected = [(vec![1.into()], vec![6.into()], false), (vec![2.into()], vec![5.into()], true)];
     assert_eq!(map("USERS"), expected);
@@ -222,7 +233,8 @@ fn the_key_map_can_be_asked_and_forgotten() {
 #[test]
 fn many_entries_are_read_in_order() {
     let there = Fixture::new("CREATE TABLE t(id INTEGER PRIMARY KEY)");
-    there.run("WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 2500) INSERT INTO t SELECT n FROM c");
+    there
+        .run("WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 2500) INSERT INTO t SELECT n FROM c");
     let here = Fixture::new("CREATE TABLE t(id INTEGER PRIMARY KEY); INSERT INTO t VALUES (10000)");
     assert!(pull(&there, &here, append()).is_clean());
     let all: Vec<_> = here.site.key_map("t").entries().map(|entry| entry.unwrap()).collect();
@@ -232,7 +244,8 @@ fn many_entries_are_read_in_order() {
 
 #[test]
 fn a_record_is_the_row_that_it_became_in_pulls_of_every_kind() {
-    let there = Fixture::new(&format!("{FAMILY} INSERT INTO parents VALUES (1, 'a'); INSERT INTO children VALUES (1, 1, 'x');"));
+    let there =
+        Fixture::new(&format!("{FAMILY} INSERT INTO parents VALUES (1, 'a'); INSERT INTO children VALUES (1, 1, 'x');"));
     let here = Fixture::new(&format!("{FAMILY} INSERT INTO parents VALUES (1, 'OURS');"));
     // The children come later, and by another strategy.
     assert!(pull(&there, &here, append().tables(["parents"])).is_clean());
@@ -289,7 +302,9 @@ fn a_record_that_is_two_rows_is_ambiguous() {
     let there = Fixture::new(&format!(
         "{schema} INSERT INTO contact VALUES (3, 'bob', '+1002'), (4, 'eve', '+7'); INSERT INTO message VALUES (1, 3, 'hello'), (2, 4, 'hi');"
     ));
-    let here = Fixture::new(&format!("{schema} INSERT INTO contact VALUES (1, 'bob', NULL), (4, NULL, '+1002'), (5, 'eve', '+7');"));
+    let here = Fixture::new(&format!(
+        "{schema} INSERT INTO contact VALUES (1, 'bob', NULL), (4, NULL, '+1002'), (5, 'eve', '+7');"
+    ));
     let report = pull(&there, &here, append());
     assert_eq!((counts(&report, "contact"), codes(&report, "contact")), ([0, 0, 0, 1, 1], vec!["ambiguous"]));
     assert_eq!((counts(&report, "message"), codes(&report, "message")), ([1, 0, 0, 0, 1], vec!["foreign_key"]));

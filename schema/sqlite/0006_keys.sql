@@ -33,3 +33,11 @@ DROP TABLE rowferry_key_map;
 
 -- An append of which records failed for want of a row that they refer to is not whole: the next one brings them.
 ALTER TABLE rowferry_appends ADD COLUMN lacks_parents INTEGER NOT NULL DEFAULT 0;
+-- The keys of rows that a record of the pull has, where two of the sender's rows may have one key here, so that a later record with
+-- the same key fails: each as the row stands here, byte for byte.
+CREATE TABLE rowferry_taken_keys (
+  scope TEXT NOT NULL,
+  table_name TEXT NOT NULL,
+  key BLOB NOT NULL,
+  PRIMARY KEY (scope, table_name, key)
+) WITHOUT ROWID;

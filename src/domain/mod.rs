@@ -7,6 +7,8 @@ pub(crate) mod words;
 pub(crate) mod access;
 pub mod address;
 pub(crate) mod cells;
+#[cfg(feature = "sqlite")]
+pub(crate) mod collation;
 pub mod connection;
 pub mod digest;
 pub mod event;

@@ -153,6 +153,8 @@ reasons! {
     UnknownColumn = "unknown_column",
     /// The record has a column twice.
     DuplicateColumn = "duplicate_column",
+    /// An earlier record of the pull has the row: their keys are two at the sender and one here.
+    DuplicateKey = "duplicate_key",
     /// The record or a value in it is not of the form that the protocol gives it.
     Malformed = "malformed",
     /// Storing the value here would change it: the column's type rewrites it.

@@ -11,8 +11,11 @@ pub struct TableSchema {
     pub name: String,
     /// The columns in their order, generated ones included.
     pub columns: Vec<Column>,
-    /// The primary key's columns in key order; empty if there is none.
+    /// The primary key's columns in key order, each once; empty if there is none.
     pub primary_key: Vec<String>,
+    /// SQLite: for each column of the primary key the name of the collation that the key compares it by, `None` where that is the
+    /// column's own. Empty where the whole key compares as its columns do.
+    pub key_collations: Vec<Option<String>>,
     /// Unique sets beside the primary key.
     pub unique: Vec<UniqueSet>,
     /// References to other tables.
@@ -201,6 +204,19 @@ impl TableSchema {
         self.column_index(name).map(|index| &self.columns[index])
     }
 
+    /// How the primary key compares each of these columns, if they are its columns, in any order: the name of a collation, `None`
+    /// for the column's own. Empty where the key compares as its columns do, and for other columns.
+    pub fn key_collations_of(&self, columns: &[usize]) -> Vec<Option<&str>> {
+        if self.key_collations.iter().all(Option::is_none) || columns.len() != self.primary_key.len() {
+            return Vec::new();
+        }
+        let part = |column: &usize| {
+            let at = self.primary_key.iter().position(|name| self.column_index(name) == Some(*column))?;
+            Some(self.key_collations.get(at).and_then(Option::as_deref))
+        };
+        columns.iter().map(part).collect::<Option<_>>().unwrap_or_default()
+    }
+
     /// The positions of these columns; `None` if one is missing.
     pub fn column_indexes(&self, names: &[String]) -> Option<Vec<usize>> {
         names.iter().map(|name| self.column_index(name)).collect()
@@ -300,6 +316,24 @@ mod tests {
         ] {
             assert_eq!(DefaultValue::parse(code), None, "{code}");
         }
+    }
+
+    #[test]
+    fn a_key_tells_how_it_compares_in_any_order_of_its_columns() {
+        let column = |name: &str| Column { name: name.into(), ..Column::default() };
+        let mut table = TableSchema {
+            columns: ["a", "b", "c"].map(column).into(),
+            primary_key: vec!["B".into(), "a".into()],
+            key_collations: vec![Some("NOCASE".into()), None],
+            ..TableSchema::default()
+        };
+        assert_eq!(table.key_collations_of(&[1, 0]), [Some("NOCASE"), None]);
+        assert_eq!(table.key_collations_of(&[0, 1]), [None, Some("NOCASE")]);
+        for others in [&[1][..], &[1, 2], &[0, 1, 2]] {
+            assert!(table.key_collations_of(others).is_empty(), "{others:?}");
+        }
+        table.key_collations = vec![None, None];
+        assert!(table.key_collations_of(&[1, 0]).is_empty());
     }
 
     #[test]

@@ -8,8 +8,12 @@ words! {
         #[default]
         Skip = "skip",
         /// The columns that the record has replace the local ones.
+        ///
+        /// A row whose key has NULL in it, as SQLite allows in most tables, has no key: it is compared by its whole content, and
+        /// never changed. Where it changes at the sender, it comes as a new row beside the old one.
         Overwrite = "overwrite",
-        /// The columns that the record has, and that are not null there, replace the local ones.
+        /// The columns that the record has, and that are not null there, replace the local ones. Of a row whose key has NULL in
+        /// it the same is true as under overwrite: it is never changed, and comes as a new row when it changes at the sender.
         Merge = "merge",
         /// The record becomes a new row with a new key; rows pulled with it that refer to it follow.
         Append = "append",

@@ -169,9 +169,8 @@ impl Making<'_> {
                 continue;
             }
             let lost = page.followed.as_ref().map_or(&[][..], |followed| followed.lost(record));
-            let is_itself = |follow: usize, parent: &[u8]| {
-                plan.follows[follow].parent.name == plan.table.name && parent == old.compared
-            };
+            let is_itself =
+                |follow: usize, parent: &[u8]| plan.follows[follow].parent.name == plan.table.name && parent == old.compared;
             // A parent may have come earlier on the same page.
             let mut waiting = None;
             for lost in lost.iter().filter(|lost| decisive.contains(&lost.follow) && !is_itself(lost.follow, &lost.parent)) {

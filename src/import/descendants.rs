@@ -103,7 +103,7 @@ fn keeps_reference(
         return unique_match::is_known(tx, plan, &record, &columns);
     }
     let fitted = tx.fit(plan, &record, 0..1)?;
-    Ok(tx.find(&plan.table, key, &columns, &fitted.rows, 0)?.is_some_and(|existing| {
+    Ok(tx.find_by_key(&plan.table, key, &columns, &fitted.rows, 0)?.is_some_and(|existing| {
         let mut values = columns.iter().zip(&existing);
         let same = values.all(|(column, old)| fitted.rows.get(0, *column).is_none_or(|new| new.same(old.as_ref())));
         plan.strategy == Strategy::Skip || same

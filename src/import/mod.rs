@@ -4,8 +4,9 @@
 //! staged first and then applied by one transaction ([`staged`]): tables that refer to each other or to themselves, tables
 //! without a key, and a dry run. Nothing here waits for a network: rows are received before a transaction begins.
 //!
-//! What a row means is known here, once for every store: [`row_by_row`] for keys, [`multiset`] for rows without one, [`append`],
-//! [`new_key`] and [`remap`] for new keys, [`orphans`] and [`descendants`] for references. A store gives the primitives, and a bulk apply if it has one.
+//! What a row means is known here, once for every store: [`row_by_row`] for keys, [`taken`] for keys that are one here only,
+//! [`multiset`] for rows without one, [`append`], [`new_key`] and [`remap`] for new keys, [`orphans`] and [`descendants`] for
+//! references. A store gives the primitives, and a bulk apply if it has one.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use crate::limits::Limits;
 use crate::plan::{Identity, TablePlan};
 use crate::store::records::pulls::{self, Touched};
 use crate::store::records::stages::{self, Stage};
-use crate::store::records::{self, Scope, forget_scope, marks};
+use crate::store::records::{self, Scope, forget_scope, marks, taken_keys};
 use crate::store::{PageBounds, Store, Writer};
 
 mod append;
@@ -40,6 +41,7 @@ mod remap;
 mod resume;
 mod row_by_row;
 mod staged;
+mod taken;
 #[cfg(all(test, feature = "sqlite"))]
 mod tests;
 mod transaction;
@@ -315,6 +317,11 @@ impl<'s> Import<'s> {
         forget_stage(writer, &self.scope, mark)
     }
 
+    /// Forgets which rows of a local table records of this pull have: it begins again.
+    pub(crate) fn forget_taken(&self, writer: &mut dyn Writer, table: &str) -> Result<()> {
+        taken_keys::forget_table(writer.state(), &self.scope, table)
+    }
+
     /// What is remembered of an append of this table of this sender, if anything is.
     pub(crate) fn appended(&self, writer: &mut dyn Writer, table: &str) -> Result<Option<Appended>> {
         match &self.sender {
@@ -477,6 +484,7 @@ fn apply_remapped(
 ) -> Result<()> {
     match way {
         Way::Multiset => multiset::apply(tx, plan, rows, range, tally, written),
+        Way::Keyed if plan.keys_may_meet => taken::apply(tx, plan, rows, range, tally, written),
         Way::Keyed if !written.is_wanted() => row_by_row::apply(tx, plan, rows, range, tally),
         Way::Keyed => {
             // A bulk apply does not say which rows it wrote: they are those that refer to something else now.

@@ -72,7 +72,7 @@ pub(super) fn find_key(tx: &mut Transaction, page: &Page<'_>, number: usize, val
     }
     let mut values = values.to_vec();
     columns.iter().zip(&key).for_each(|(column, value)| values[*column] = Some(value.clone()));
-    Ok(match tx.find(&plan.table, columns, columns, &row_of(&values), 0)? {
+    Ok(match tx.find_by_key(&plan.table, columns, columns, &row_of(&values), 0)? {
         None => Key::New(key),
         Some(taken) if plan.append.on_taken_key == OnTakenKey::Map => Key::Existing(taken),
         Some(_) => {

@@ -112,7 +112,7 @@ impl Written {
         if !self.wanted {
             return Ok(());
         }
-        if let Some(values) = tx.find(&plan.table, key, &self.columns, row, 0)? {
+        if let Some(values) = tx.find_by_key(&plan.table, key, &self.columns, row, 0)? {
             self.rows.start_row();
             self.columns.iter().zip(&values).for_each(|(column, value)| self.rows.set(*column, value.as_ref()));
             self.records.push(record);
@@ -181,7 +181,8 @@ fn references_now(
     fitted: &Fitted,
 ) -> Result<Found> {
     let (by, read) = (names(&plan.table, key), names(&plan.table, columns));
-    let lookup = Lookup { table: &plan.table.name, columns: &by, cells: key, read: &read };
+    let collations = plan.table.key_collations_of(key);
+    let lookup = Lookup { table: &plan.table.name, columns: &by, collations: &collations, cells: key, read: &read };
     let mut found = Found::default();
     tx.writer.lookup(&lookup, &fitted.rows, 0..fitted.rows.len(), &mut found)?;
     Ok(found)
@@ -213,7 +214,7 @@ pub(super) fn note(tx: &mut Transaction, plan: &TablePlan, stage: u32, numbers: 
 /// Looks for the rows that these refer to.
 fn parents(tx: &mut Transaction, key: &ForeignKey, cells: &[usize], rows: &Rows) -> Result<Found> {
     let columns: Vec<&str> = key.parent_columns.iter().map(String::as_str).collect();
-    let lookup = Lookup { table: &key.parent, columns: &columns, cells, read: &[] };
+    let lookup = Lookup { table: &key.parent, columns: &columns, collations: &[], cells, read: &[] };
     let mut found = Found::default();
     if columns.len() == cells.len() {
         tx.writer.lookup(&lookup, rows, 0..rows.len(), &mut found)?;

@@ -51,29 +51,30 @@ fn one_by_one(tx: &mut Transaction, plan: &TablePlan, rows: &Rows, range: Range<
     if range.is_empty() {
         return Ok(());
     }
-    let Identity::Key { columns: key, .. } = &plan.identity else {
-        let message = format!("the table {:?} has no key to apply records by", plan.table.name);
-        return Err(Error::new(ErrorKind::InvalidInput, message));
-    };
+    let key = key_columns(plan)?;
     let fitted = tx.fit(plan, rows, range.clone())?;
     for (number, row) in range.enumerate() {
         if number > 0 {
             tx.check_cancelled()?;
         }
-        let outcome = &mut tally.outcome;
-        match one(tx, plan, key, &fitted, number, &|| key_of_record(plan, rows, row))? {
-            Became::Created => outcome.created += 1,
-            Became::Updated => outcome.updated += 1,
-            Became::Unchanged => outcome.unchanged += 1,
-            Became::Skipped => outcome.skipped += 1,
-            Became::Failed(failure) => tally.fail(failure),
-        }
+        one(tx, plan, key, &fitted, number, &|| key_of_record(plan, rows, row))?.count(tally);
     }
     Ok(())
 }
 
+/// The columns of the key that records are applied by.
+pub(super) fn key_columns(plan: &TablePlan) -> Result<&[usize]> {
+    match &plan.identity {
+        Identity::Key { columns, .. } => Ok(columns),
+        Identity::WholeRow => {
+            let message = format!("the table {:?} has no key to apply records by", plan.table.name);
+            Err(Error::new(ErrorKind::InvalidInput, message))
+        }
+    }
+}
+
 /// What became of a record.
-enum Became {
+pub(super) enum Became {
     Created,
     Updated,
     Unchanged,
@@ -81,7 +82,21 @@ enum Became {
     Failed(Failure),
 }
 
-fn one(
+impl Became {
+    pub(super) fn count(self, tally: &mut Tally) {
+        let outcome = &mut tally.outcome;
+        match self {
+            Became::Created => outcome.created += 1,
+            Became::Updated => outcome.updated += 1,
+            Became::Unchanged => outcome.unchanged += 1,
+            Became::Skipped => outcome.skipped += 1,
+            Became::Failed(failure) => tally.fail(failure),
+        }
+    }
+}
+
+/// Applies one record, of which these are the fitted rows.
+pub(super) fn one(
     tx: &mut Transaction,
     plan: &TablePlan,
     key: &[usize],
@@ -104,13 +119,13 @@ fn one(
         // What would not be written need not fit: only the key must.
         let mut misfits = fitted.misfits.iter().filter(|misfit| misfit.row == number);
         let key_fits = misfits.all(|misfit| !key.contains(&misfit.column));
-        if plan.strategy == Strategy::Skip && key_fits && tx.find(&plan.table, key, &[], rows, number)?.is_some() {
+        if plan.strategy == Strategy::Skip && key_fits && tx.find_by_key(&plan.table, key, &[], rows, number)?.is_some() {
             return Ok(Became::Skipped);
         }
         return Ok(Became::Failed(failure));
     }
     let present: Vec<usize> = (0..rows.width()).filter(|column| rows.get(number, *column).is_some()).collect();
-    let decision = tx.find(&plan.table, key, &present, rows, number)?.map(|existing| {
+    let decision = tx.find_by_key(&plan.table, key, &present, rows, number)?.map(|existing| {
         let existing: Vec<ValueRef<'_>> = existing.iter().map(Value::as_ref).collect();
         let incoming: Vec<_> = present.iter().map(|column| rows.get(number, *column)).collect();
         decide(plan.strategy, &existing, &incoming)

@@ -159,7 +159,22 @@ impl Transaction {
         Ok(fitted)
     }
 
-    /// The local columns at `read` of the row whose columns at `by` have the values of this local row.
+    /// The local columns at `read` of the row whose key, the columns at `key`, has the values of this local row.
+    pub(super) fn find_by_key(
+        &mut self,
+        table: &TableSchema,
+        key: &[usize],
+        read: &[usize],
+        rows: &Rows,
+        row: usize,
+    ) -> Result<Option<Vec<Value>>> {
+        let (columns, read) = (names(table, key), names(table, read));
+        let collations = table.key_collations_of(key);
+        let lookup = Lookup { table: &table.name, columns: &columns, collations: &collations, cells: key, read: &read };
+        self.look_up(&lookup, rows, row)
+    }
+
+    /// The same by columns that need not be the key, each compared as the column is.
     pub(super) fn find(
         &mut self,
         table: &TableSchema,
@@ -169,9 +184,13 @@ impl Transaction {
         row: usize,
     ) -> Result<Option<Vec<Value>>> {
         let (columns, read) = (names(table, by), names(table, read));
-        let lookup = Lookup { table: &table.name, columns: &columns, cells: by, read: &read };
+        let lookup = Lookup { table: &table.name, columns: &columns, collations: &[], cells: by, read: &read };
+        self.look_up(&lookup, rows, row)
+    }
+
+    fn look_up(&mut self, lookup: &Lookup<'_>, rows: &Rows, row: usize) -> Result<Option<Vec<Value>>> {
         let mut found = Found::default();
-        self.writer.lookup(&lookup, rows, row..row + 1, &mut found)?;
+        self.writer.lookup(lookup, rows, row..row + 1, &mut found)?;
         Ok(found.get(0).map(|values| values.into_iter().map(ValueRef::to_owned).collect()))
     }
 
@@ -232,7 +251,7 @@ impl Transaction {
                 continue;
             }
             let columns: Vec<&str> = reference.parent_columns.iter().map(String::as_str).collect();
-            let lookup = Lookup { table: &reference.parent, columns: &columns, cells: &cells, read: &[] };
+            let lookup = Lookup { table: &reference.parent, columns: &columns, collations: &[], cells: &cells, read: &[] };
             let mut found = Found::default();
             self.writer.lookup(&lookup, rows, row..row + 1, &mut found)?;
             if !found.has(0) {
@@ -252,8 +271,9 @@ fn are_alike(one: &TableSchema, other: &TableSchema) -> bool {
         && one.foreign_keys.iter().zip(&other.foreign_keys).all(|(one, other)| {
             one.columns == other.columns && one.parent == other.parent && one.on_update == other.on_update
         });
-    let same_columns = one.columns == other.columns && one.primary_key == other.primary_key && one.unique == other.unique;
-    same_columns && same_references && flags(one) == flags(other)
+    let same_columns = one.columns == other.columns && one.unique == other.unique;
+    let same_key = one.primary_key == other.primary_key && one.key_collations == other.key_collations;
+    same_columns && same_key && same_references && flags(one) == flags(other)
 }
 
 /// The names of these columns.

@@ -2,6 +2,7 @@
 
 pub mod decide;
 pub mod follow;
+pub mod meet;
 pub mod order;
 pub mod table;
 
@@ -21,6 +22,9 @@ pub struct TablePlan {
     pub incoming: Vec<String>,
     /// What tells one row from another.
     pub identity: Identity,
+    /// Whether two of the sender's rows [may have one key here](meet::keys_may_meet): then the first record of a pull has the row,
+    /// and each later one fails.
+    pub keys_may_meet: bool,
     /// Which incoming columns follow a parent to the key that it has here.
     pub follows: Vec<Follow>,
     /// How an append goes about it.

@@ -27,6 +27,9 @@ pub enum ExtraColumns {
 /// A local column that is NOT NULL, has no default and is missing in the sender's table is no error here: its new rows fail
 /// one by one, while rows that exist can still be updated.
 ///
+/// Whether [two of the sender's rows may have one key here](crate::plan::meet) is not looked at: that the sender's description has
+/// all its keys is for the caller to know.
+///
 /// # Errors
 /// [`SchemaMismatch`](ErrorKind::SchemaMismatch): a column of the sender's is missing here and `extra` says to refuse; the
 /// sender lacks a column of the key; no column is common to both; the sender has a column twice.
@@ -39,6 +42,7 @@ pub fn plan_table(sender: &TableSchema, local: &TableSchema, strategy: Strategy,
         targets,
         incoming: sender.columns.iter().map(|column| column.name.clone()).collect(),
         identity,
+        keys_may_meet: false,
         follows: Vec::new(),
         append: AppendRules::default(),
     })

@@ -64,7 +64,8 @@ impl Iterator for KeyMappings<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         if self.read.is_empty() && !self.done {
             let after = self.after.take();
-            let page = records::read(self.site.store_ref(), |sql| key_map::entries(sql, &self.table, after.as_ref(), TOGETHER));
+            let page =
+                records::read(self.site.store_ref(), |sql| key_map::entries(sql, &self.table, after.as_ref(), TOGETHER));
             match page {
                 Ok((entries, after)) => {
                     self.done = after.is_none();

@@ -135,9 +135,12 @@ mod tests {
         for (index, Script { version, sql: script, .. }) in SQLITE.iter().enumerate() {
             assert_eq!(*version as usize, index + 1);
             let found = statements(script);
-            let written = ["CREATE ", "DELETE FROM ", "DROP TABLE ", "INSERT INTO ", "ALTER TABLE "].map(|words| script.matches(words).count());
+            let written = ["CREATE ", "DELETE FROM ", "DROP TABLE ", "INSERT INTO ", "ALTER TABLE "]
+                .map(|words| script.matches(words).count());
             assert_eq!(found.len(), written.iter().sum::<usize>());
-            let begins = |statement: &String| ["CREATE ", "DELETE ", "DROP ", "INSERT ", "ALTER "].iter().any(|word| statement.starts_with(word));
+            let begins = |statement: &String| {
+                ["CREATE ", "DELETE ", "DROP ", "INSERT ", "ALTER "].iter().any(|word| statement.starts_with(word))
+            };
             assert!(found.iter().all(|statement| begins(statement) && statement.ends_with(';')), "{found:?}");
         }
     }

@@ -90,8 +90,8 @@ pub trait Snapshot: Send {
     fn count(&mut self, table: &TableSchema) -> Result<u64>;
 
     /// Reads the rows after `after` (from the first one if `None`), leaving out `skip` of them, into `rows`, which is
-    /// cleared first. Rows come in the order of the key that [`key_of`](crate::plan::table::key_of) finds, those with NULL in
-    /// it first; without a key, in an order that is the same for each page of a snapshot. At most `bounds.rows` rows, and no
+    /// cleared first. Rows come in the order of the key that [`key_of`](crate::plan::table::key_of) finds, as
+    /// [the key compares](TableSchema::key_collations), those with NULL in it first; without a key, in an order that is the same for each page of a snapshot. At most `bounds.rows` rows, and no
     /// further row once `bounds.bytes` are reached: at least one if there is one. A row has the columns of `table`, in order,
     /// none of them absent.
     ///
@@ -296,6 +296,9 @@ pub struct Lookup<'l> {
     pub table: &'l str,
     /// The names of the columns whose values are given, at least one.
     pub columns: &'l [&'l str],
+    /// How each of `columns` is compared: the name of a collation, `None` for the column's own; empty where that is so of all. They
+    /// are given where a row is found by a primary key that [compares otherwise](TableSchema::key_collations).
+    pub collations: &'l [Option<&'l str>],
     /// Where the values are: the positions of their cells in the rows that are given, one for each of `columns`.
     pub cells: &'l [usize],
     /// The names of the columns that are read; without any, only whether there is such a row is found.
@@ -378,7 +381,8 @@ pub enum Change<'c> {
     Insert,
     /// Changes rows that are there. The rows that are given lack none of these columns.
     Update {
-        /// The positions of the columns that find the row.
+        /// The positions of the columns that find the row. Where they are the primary key, they are compared
+        /// [as it does](TableSchema::key_collations).
         key: &'c [usize],
         /// The positions of the columns that are set.
         set: &'c [usize],

@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use super::{Change, Check, Cursor, Fitted, Found, KeyColumns, Lookup, NewTable, PageBounds, PageEnd, Refused, Sql, Target, Writer};
+use super::{
+    Change, Check, Cursor, Fitted, Found, KeyColumns, Lookup, NewTable, PageBounds, PageEnd, Refused, Sql, Target, Writer,
+};
 use crate::domain::record::Tally;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, Value};

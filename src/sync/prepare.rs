@@ -12,8 +12,9 @@ use crate::domain::schema::TableSchema;
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::import::{Mark, Transaction};
-use crate::plan::order::needs_stage;
 use crate::plan::follow::link;
+use crate::plan::meet::keys_may_meet;
+use crate::plan::order::needs_stage;
 use crate::plan::table::plan_table;
 use crate::plan::{AppendRules, Identity, TablePlan};
 use crate::store::{NewTable, Writer};
@@ -157,6 +158,8 @@ impl Pull<'_, '_> {
                     // Nothing came to a table that is made only now.
                     let again = self.options.append_again || self.jobs[at].create.is_some();
                     plan.append = AppendRules { again, on_taken_key: self.options.on_taken_key };
+                    // A reference sender does not tell its keys over HTTP, and has no two texts that are one to it.
+                    plan.keys_may_meet = self.source.is_rowferry() && keys_may_meet(sender, &plan);
                     self.jobs[at].plan = Some(plan);
                 }
                 Err(error) => self.jobs[at].report = TableReport::failed(error),

@@ -93,7 +93,8 @@ impl Pull<'_, '_> {
         let again = plan.append.again || !is_append;
         let appended = if is_append { self.import.appended(writer, &job.name)? } else { None };
         let lacks_parents = |mark: &Mark| mark.step == Step::Done && mark.lacks_parents;
-        let is_lacking = appended.as_ref().is_some_and(|append| append.lacks_parents) || found.as_ref().is_some_and(lacks_parents);
+        let is_lacking =
+            appended.as_ref().is_some_and(|append| append.lacks_parents) || found.as_ref().is_some_and(lacks_parents);
         // What came before is skipped then.
         let knows = is_append && self.import.knows_appended(writer, plan)?;
         let brings_new = knows && (self.options.append_new || is_lacking);
@@ -132,6 +133,7 @@ impl Pull<'_, '_> {
         };
         if !resumed {
             self.import.supersede(writer, &job.name, plan.strategy)?;
+            self.import.forget_taken(writer, &plan.table.name)?;
         }
         let width = plan.targets.len();
         let stage = match (staged || Direct::needs_stage(plan), mark.stage) {
@@ -244,8 +246,7 @@ fn changed_since(mark: &Mark) -> Error {
         "an append of {table:?} was cut off after {rows} rows, and cannot go on: a table, or rowferry, has changed since, or the \
          other site cannot go on there"
     );
-    Error::new(ErrorKind::AlreadyAppended, message)
-        .with_hint("To add the others, ask for it: append_new, or --append-new.")
+    Error::new(ErrorKind::AlreadyAppended, message).with_hint("To add the others, ask for it: append_new, or --append-new.")
 }
 
 /// Whether what went wrong may be right the next time: then the table goes on where it was.
@@ -265,10 +266,11 @@ pub(super) fn passes(kind: ErrorKind) -> bool {
 /// The digest of what must be the same for a table to go on from its mark: what the sender's rows are and in which order they come,
 /// and what becomes of them here. It is compared with those of the same program only.
 fn digest(sender: &TableSchema, plan: &TablePlan, staged: bool) -> String {
-    let here = (&plan.table.name, &plan.table.columns, &plan.table.primary_key);
+    let there = (&sender.columns, &sender.primary_key, &sender.key_collations);
+    let here = (&plan.table.name, &plan.table.columns, &plan.table.primary_key, &plan.table.key_collations);
     let follows = plan.follows.iter().map(|follow| (&follow.incoming, &follow.parent.name, follow.unknown));
     let follows: Vec<_> = follows.collect();
-    let how = (plan.strategy, &plan.targets, &plan.identity, follows, plan.append.on_taken_key, staged);
-    let parts = format!("{:?} {:?} {here:?} {how:?}", sender.columns, sender.primary_key);
+    let how = (plan.strategy, &plan.targets, &plan.identity, plan.keys_may_meet, follows, plan.append.on_taken_key, staged);
+    let parts = format!("{there:?} {here:?} {how:?}");
     Sha256::digest(parts.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }

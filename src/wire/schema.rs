@@ -102,6 +102,9 @@ struct WireExtras {
     foreign_keys: Vec<WireForeignKey>,
     #[serde(default)]
     indexes: Vec<WireIndex>,
+    /// Only where the key compares otherwise than its columns; a peer of an earlier version does not know it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    key_collations: Vec<Option<String>>,
     #[serde(default)]
     rowid_alias: bool,
     #[serde(default)]
@@ -202,6 +205,7 @@ fn wire_extras(table: &TableSchema) -> WireExtras {
         autoincrement: table.autoincrement,
         foreign_keys: table.foreign_keys.iter().map(foreign_key).collect(),
         indexes: table.indexes.iter().map(index).collect(),
+        key_collations: table.key_collations.clone(),
         rowid_alias: table.rowid_alias,
         strict: table.strict,
         unique: table.unique.iter().map(unique).collect(),
@@ -218,6 +222,7 @@ fn table_from(wire: WireTable) -> Result<TableSchema> {
     };
     let Some(extras) = wire.rowferry else { return Ok(table) };
     table.autoincrement = extras.autoincrement;
+    table.key_collations = extras.key_collations;
     table.rowid_alias = extras.rowid_alias;
     table.strict = extras.strict;
     table.without_rowid = extras.without_rowid;
@@ -301,6 +306,10 @@ pub(super) fn check(table: &TableSchema, limits: &Limits) -> Result<()> {
         Ok(())
     };
     set(&mut table.primary_key.iter())?;
+    if !table.key_collations.is_empty() && table.key_collations.len() != table.primary_key.len() {
+        return Err(refused("its key has not as many collations as columns"));
+    }
+    table.key_collations.iter().flatten().try_for_each(|collation| name(collation))?;
     for unique in &table.unique {
         set(&mut unique.columns.iter())?;
     }

@@ -89,6 +89,12 @@ fn hostile_structures_are_refused() {
         Err(ErrorKind::Protocol)
     );
     assert_eq!(decode(&c("a"), &extras(r#"["id"]"#, r#","strict":"yes""#)), Err(ErrorKind::Protocol));
+    let collations =
+        |list: &str| decode(&c("a"), &format!(r#","primary_key":["a"],"rowferry":{{"key_collations":{list}}}"#));
+    assert!(collations("[]").is_ok() && collations("[null]").is_ok() && collations(r#"["x"]"#).is_ok());
+    assert_eq!(collations(r#"["x","y"]"#), Err(ErrorKind::Protocol));
+    assert_eq!(collations(r#"["x\u0000"]"#), Err(ErrorKind::Protocol));
+    assert_eq!(collations("5"), Err(ErrorKind::Protocol));
     for junk in ["null", "[]", "5", "\"x\"", "{}"] {
         assert!(decode_schema(junk, &limits).is_err(), "{junk}");
     }
@@ -126,6 +132,11 @@ fn columns() -> impl Strategy<Value = Vec<Column>> {
     })
 }
 
+/// One or none, whatever the name.
+fn collation_for(name: &str) -> Option<String> {
+    name.len().is_multiple_of(2).then(|| "NOCASE".to_owned())
+}
+
 fn tables() -> impl Strategy<Value = TableSchema> {
     let actions = [
         ForeignKeyAction::NoAction,
@@ -160,10 +171,11 @@ fn tables() -> impl Strategy<Value = TableSchema> {
             proptest::collection::vec(foreign, several.clone()),
             proptest::collection::vec(index, several),
         );
-        ("[^\0]{0,9}", Just(columns), some, lists, any::<[bool; 4]>()).prop_map(
+        ("[^\0]{0,9}", Just(columns), some, lists, any::<[bool; 5]>()).prop_map(
             |(name, columns, primary_key, (unique, foreign_keys, indexes), flags)| TableSchema {
                 name,
                 columns,
+                key_collations: primary_key.iter().filter(|_| flags[4]).map(|name| collation_for(name)).collect(),
                 primary_key,
                 unique,
                 foreign_keys,

@@ -73,6 +73,11 @@ impl Store for Broken {
     }
 }
 
+/// The same table as if its key compared as its columns do.
+pub fn without_collations(table: &TableSchema) -> TableSchema {
+    TableSchema { key_collations: Vec::new(), ..table.clone() }
+}
+
 struct BrokenSnapshot {
     inner: Box<dyn Snapshot>,
     store: Arc<SqliteStore>,
@@ -118,6 +123,7 @@ impl Snapshot for BrokenSnapshot {
         let fault = self.fault;
         let skip = if fault == Fault::SkipIgnored { 0 } else { skip };
         let bounds = if fault == Fault::BytesIgnored { PageBounds { bytes: usize::MAX, ..bounds } } else { bounds };
+        let table = &if fault == Fault::PagesByColumns { without_collations(table) } else { table.clone() };
         let mut end = self.inner()?.page(table, after, skip, bounds, rows)?;
         end.more |= fault == Fault::AlwaysMore && !rows.is_empty();
         Ok(end)

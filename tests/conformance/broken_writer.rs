@@ -13,6 +13,7 @@ use rowferry::store::{
 use rowferry::{Error, ErrorKind, Result, Rows, Strategy, Value, ValueRef};
 
 use super::Fault;
+use super::broken::without_collations;
 
 pub struct BrokenWriter {
     pub inner: Box<dyn Writer>,
@@ -82,6 +83,10 @@ impl BrokenWriter {
                 tally.outcome.created += said as u64;
                 Ok(said)
             }
+            Fault::BulkByColumns => {
+                let plan = TablePlan { table: without_collations(&plan.table), ..plan.clone() };
+                self.inner.apply_bulk(&plan, rows, range, tally)
+            }
             Fault::BulkAbsentIsNull => {
                 let whole = changed(rows, |row, at| Some(rows.get(row, at).unwrap_or(ValueRef::Null)));
                 self.inner.apply_bulk(plan, &whole, range, tally)
@@ -119,6 +124,10 @@ impl Writer for BrokenWriter {
     }
 
     fn create_table(&mut self, table: &NewTable<'_>) -> Result<Vec<String>> {
+        if self.fault == Fault::KeyCollationsLost {
+            let schema = &without_collations(table.schema);
+            return self.inner.create_table(&NewTable { schema, ..*table });
+        }
         let notes = self.inner.create_table(table)?;
         Ok(if self.fault == Fault::NotesLost { Vec::new() } else { notes })
     }
@@ -153,6 +162,9 @@ impl Writer for BrokenWriter {
         if self.fault == Fault::LookupIgnoresColumn && lookup.columns.len() > 1 {
             lookup.columns = &lookup.columns[1..];
             lookup.cells = &lookup.cells[1..];
+        }
+        if self.fault == Fault::LookupByColumns {
+            lookup.collations = &[];
         }
         if self.fault == Fault::LookupFailsForMissing && self.inner.schema(lookup.table)?.is_none() {
             return Err(Error::new(ErrorKind::TableNotFound, "there is no such table"));
@@ -223,6 +235,9 @@ impl Writer for BrokenWriter {
             (Fault::UpdateSetsAll, Change::Update { key, .. }) => {
                 let set: Vec<usize> = (0..rows.width()).collect();
                 return self.inner.write(table, Change::Update { key, set: &set }, rows, range, refused);
+            }
+            (Fault::UpdateByColumns, Change::Update { .. }) => {
+                return self.inner.write(&without_collations(table), change, rows, range, refused);
             }
             (Fault::InsertReplaces, Change::Insert) => {
                 self.inner.write(table, change, rows, range, refused)?;

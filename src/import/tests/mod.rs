@@ -26,6 +26,7 @@ mod groups;
 mod keyed;
 mod limits;
 mod multiset_tests;
+mod taken;
 mod trees;
 
 fn on_sqlite(test: fn(&dyn Store)) {

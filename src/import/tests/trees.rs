@@ -70,7 +70,9 @@ fn paths(store: &dyn Store, tags: &TableSchema) -> Vec<String> {
 }
 
 fn a_tree_is_merged_however_it_is_numbered(store: &dyn Store) {
-    for (round, [root, places, rome, old, people]) in [[1, 2, 3, 4, 5], [9, 8, 3, 2, 5], [5, 4, 3, 2, 1]].into_iter().enumerate() {
+    for (round, [root, places, rome, old, people]) in
+        [[1, 2, 3, 4, 5], [9, 8, 3, 2, 5], [5, 4, 3, 2, 1]].into_iter().enumerate()
+    {
         let tags = tags(store, &format!("tags{round}"));
         let local = rows([
             [v(1), NULL, v("root"), v("R")],
@@ -90,7 +92,8 @@ fn a_tree_is_merged_however_it_is_numbered(store: &dyn Store) {
         records.sort_by_key(|row| row[0].as_ref().and_then(Value::as_integer));
         let [outcome] = group(store, [(&tags, Strategy::Append, rows(records))]);
         expect_counts(&outcome, Counts { created: 1, skipped: 4, ..NONE });
-        let expected = ["root", "root/people", "root/places", "root/places/oslo", "root/places/rome", "root/places/rome/old"];
+        let expected =
+            ["root", "root/people", "root/places", "root/places/oslo", "root/places/rome", "root/places/rome/old"];
         assert_eq!(paths(store, &tags), expected, "the tree in round {round}");
     }
 }

@@ -43,16 +43,27 @@ impl Pair {
     /// Two tables like this one. What refers to the table itself refers to the copy.
     #[track_caller]
     fn new(store: &dyn Store, described: &TableSchema, strategy: Strategy) -> Self {
-        let copies = ["bulk", "single"].map(|kind| {
+        let [bulk, single] = create(store, Pair::copies(described, strategy)).map(|table| plan(&table, strategy));
+        Pair { bulk, single }
+    }
+
+    /// The same with a key that compares by these collations, if the store has such keys.
+    #[track_caller]
+    fn collated(store: &dyn Store, described: &TableSchema, collations: &str, strategy: Strategy) -> Option<Self> {
+        let [bulk, single] = Pair::copies(described, strategy)
+            .map(|table| create_collated(store, table, collations).map(|table| plan(&table, strategy)));
+        Some(Pair { bulk: bulk?, single: single? })
+    }
+
+    fn copies(described: &TableSchema, strategy: Strategy) -> [TableSchema; 2] {
+        ["bulk", "single"].map(|kind| {
             let mut copy = described.clone();
             copy.name = format!("{kind} {strategy} {}", described.name);
             for key in copy.foreign_keys.iter_mut().filter(|key| key.parent == described.name) {
                 key.parent.clone_from(&copy.name);
             }
             copy
-        });
-        let [bulk, single] = create(store, copies).map(|table| plan(&table, strategy));
-        Pair { bulk, single }
+        })
     }
 
     /// Applies the records both ways, and compares counts, failures and what the tables hold.
@@ -182,6 +193,31 @@ pub(super) fn keys_that_look_alike(store: &dyn Store) {
         for (records, most) in SIZES {
             let record = |dice: &mut Dice| [dice.one_of(&keys), dice.one_of(&[v("a"), v("b"), NULL])];
             pair.expect_alike(store, &rows((0..records).map(|_| record(&mut dice)).collect::<Vec<_>>()), most);
+        }
+    }
+}
+
+pub(super) fn keys_that_compare_otherwise_than_their_columns(store: &dyn Store) {
+    for (column, collations) in
+        [(None, "NOCASE -"), (None, "RTRIM -"), (Some("NOCASE"), "BINARY -"), (Some("RTRIM"), "NOCASE -")]
+    {
+        for strategy in KEYED {
+            let mut pairs = table(&format!("{column:?} {collations}"), "a text!, x text, n integer!", "a n");
+            pairs.columns[0].collation = column.map(String::from);
+            let Some(pair) = Pair::collated(store, &pairs, collations, strategy) else { continue };
+            let mut dice = Dice(0xca5e);
+            for (records, most) in SIZES {
+                let record = |dice: &mut Dice| {
+                    let a = dice.one_of(&[v("x"), v("X"), v("x "), v("y"), v("Y "), v("é"), v("É"), NULL]);
+                    [a, dice.one_of(&[v("p"), v("P"), NULL]), v(dice.number(40))]
+                };
+                let mut records: Vec<_> = (0..records).map(|_| record(&mut dice)).collect();
+                // In key order they may be found by reading alone.
+                if dice.roll(2) == 0 {
+                    records.sort_by_key(|[a, _, n]| format!("{a:?} {n:?}"));
+                }
+                pair.expect_alike(store, &rows(records), most);
+            }
         }
     }
 }

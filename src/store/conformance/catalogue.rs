@@ -144,6 +144,16 @@ pub(super) fn what_cannot_be_taken_over_is_said(store: &dyn Store) {
     assert!(found.foreign_keys.is_empty(), "the table refers to another that is not there: {found:?}");
 }
 
+pub(super) fn a_key_compares_as_described_or_it_is_said(store: &dyn Store) {
+    for collations in ["NOCASE -", "- RTRIM", "NOCASE RTRIM"] {
+        let described = table(collations, "a text!, b text!, x text", "b a");
+        if let Some(found) = create_collated(store, described, collations) {
+            let seen = begin(store).schema(collations).must("read a schema");
+            assert_eq!(seen.as_ref(), Some(&found), "snapshot and writer disagree about {collations:?}");
+        }
+    }
+}
+
 pub(super) fn nothing_of_a_description_is_run(store: &dyn Store) {
     let [users] = create(store, [table("users", "id integer!, mail text", "id")]);
     fill(store, &users, &rows([[v(1), v("a")]]));

@@ -52,7 +52,7 @@ pub(super) fn what_a_lookup_finds_is_the_same(store: &dyn Store) {
         let stored = rows(values[column - 1].iter().map(|value| [Some(value.clone())]));
         let compared = compare(&mut *writer, &kinds, &[column], &[0], &asked, 0..asked.len());
         let there = compare(&mut *writer, &kinds, &[column], &[0], &stored, 0..stored.len());
-        let lookup = Lookup { table: "kinds", columns: &[name], cells: &[0], read: &["id"] };
+        let lookup = Lookup { table: "kinds", columns: &[name], collations: &[], cells: &[0], read: &["id"] };
         let mut found = Found::default();
         writer.lookup(&lookup, &asked, 0..asked.len(), &mut found).must("look rows up");
         for row in 0..asked.len() {

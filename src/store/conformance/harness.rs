@@ -129,6 +129,21 @@ pub(crate) fn create_nullable(store: &dyn Store, mut table: TableSchema) -> Opti
     nullable.then_some(found)
 }
 
+/// Makes a table whose key compares each of its columns by such a collation, `-` for the column's own; `None` if the store says
+/// that its keys do not.
+#[track_caller]
+pub(crate) fn create_collated(store: &dyn Store, mut table: TableSchema, collations: &str) -> Option<TableSchema> {
+    for column in &mut table.columns {
+        column.declared_type = if column.logical == LogicalType::Integer { "INT" } else { "TEXT" }.into();
+    }
+    table.key_collations = collations.split_whitespace().map(|name| (name != "-").then(|| name.to_owned())).collect();
+    let notes = write(store, |writer| writer.create_table(&NewTable { schema: &table, exact: true, parents: &|_| None }));
+    let found = schema(store, &table.name);
+    let alike = found.key_collations == table.key_collations;
+    assert!(alike || !notes.is_empty(), "a key that compares by {collations} is made otherwise, and nothing is said");
+    alike.then_some(found)
+}
+
 #[track_caller]
 pub(crate) fn schema(store: &dyn Store, table: &str) -> TableSchema {
     let found = look(store).schema(table).must("read a schema");

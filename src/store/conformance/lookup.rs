@@ -40,7 +40,7 @@ fn users(store: &dyn Store) -> TableSchema {
     users
 }
 
-const BY_ID: Lookup<'_> = Lookup { table: "users", columns: &["id"], cells: &[0], read: &["name"] };
+const BY_ID: Lookup<'_> = Lookup { table: "users", columns: &["id"], collations: &[], cells: &[0], read: &["name"] };
 
 pub(super) fn rows_are_found_by_their_key(store: &dyn Store) {
     users(store);
@@ -77,6 +77,23 @@ pub(super) fn columns_are_read_as_asked(store: &dyn Store) {
     // Without columns only whether there is one is asked.
     let found = look_up(&mut *writer, &Lookup { read: &[], ..BY_ID }, &rows([[v(2)], [v(9)], [v(4)]]), 0..3);
     assert_eq!(found, [Some(vec![]), None, Some(vec![])], "whether rows are there");
+}
+
+pub(super) fn a_key_is_found_as_it_compares(store: &dyn Store) {
+    let described = table("codes", "code text!, n integer!, name text", "n code");
+    let Some(codes) = create_collated(store, described, "- NOCASE") else { return };
+    fill(store, &codes, &rows([[v("x"), v(1), v("a")], [v("y"), v(1), v("b")], [v("X"), v(2), v("c")]]));
+    let mut writer = begin(store);
+    let asked = rows([[v("X"), v(1)], [v("x"), v(1)], [v("x "), v(1)], [v("x"), v(2)], [v("Y"), v(2)]]);
+    let mut look = |collations: &[Option<&str>]| {
+        let columns = &["code", "n"];
+        let lookup = Lookup { table: "codes", columns, collations, cells: &[0, 1], read: &["name"] };
+        let found = look_up(&mut *writer, &lookup, &asked, 0..5);
+        found.into_iter().map(|found| found.map(|row| row[0].as_str().unwrap_or_default().to_owned())).collect::<Vec<_>>()
+    };
+    let name = |name: &str| Some(name.to_owned());
+    assert_eq!(look(&[Some("NOCASE"), None]), [name("a"), name("a"), None, name("c"), None], "as the key compares");
+    assert_eq!(look(&[]), [None, name("a"), None, None, None], "as the columns compare");
 }
 
 pub(super) fn null_and_what_is_absent_find_nothing(store: &dyn Store) {
@@ -148,7 +165,7 @@ pub(super) fn names_are_compared_by_the_stores_rules(store: &dyn Store) {
     users(store);
     let mut writer = begin(store);
     for (table, column, read) in [("USERS", "id", "name"), ("users", "ID", "name"), ("users", "id", "Name")] {
-        let lookup = Lookup { table, columns: &[column], cells: &[0], read: &[read] };
+        let lookup = Lookup { table, columns: &[column], read: &[read], ..BY_ID };
         let found = look_up(&mut *writer, &lookup, &rows([[v(1)]]), 0..1)[0].is_some();
         let names = store.names();
         let expected = names.same(table, "users") && names.same(column, "id") && names.same(read, "name");
@@ -164,7 +181,7 @@ pub(super) fn values_are_read_bit_for_bit(store: &dyn Store) {
         [v("x "), v(0), v(0.1 + 0.2), v("x".repeat(100_000)), Some(Value::Blob(vec![0; 100_000]))],
     ]);
     fill(store, &keeper, &local);
-    let lookup = Lookup { table: "keeper", columns: &["id"], cells: &[0], read: &["id", "a", "b", "c", "d"] };
+    let lookup = Lookup { table: "keeper", read: &["id", "a", "b", "c", "d"], ..BY_ID };
     let found = look_up(&mut *begin(store), &lookup, &local, 0..3);
     let found: Vec<_> = found.into_iter().flatten().collect();
     assert!(are_same(&found, &owned(&local)), "{found:?} is found instead of {local:?}");

@@ -103,7 +103,7 @@ fn one(writer: &mut dyn Writer, plan: &TablePlan, fitted: &Fitted) -> Result<Bec
     }))
 }
 
-/// The columns at `read` of the row whose columns at `by` are as in the first of these local rows.
+/// The columns at `read` of the row whose key, the columns at `by`, is as in the first of these local rows.
 fn find(
     writer: &mut dyn Writer,
     table: &TableSchema,
@@ -112,7 +112,8 @@ fn find(
     rows: &Rows,
 ) -> Result<Option<Vec<Value>>> {
     let names = |columns: &[usize]| columns.iter().map(|column| table.columns[*column].name.as_str()).collect::<Vec<_>>();
-    let lookup = Lookup { table: &table.name, columns: &names(by), cells: by, read: &names(read) };
+    let collations = table.key_collations_of(by);
+    let lookup = Lookup { table: &table.name, columns: &names(by), collations: &collations, cells: by, read: &names(read) };
     let mut found = Found::default();
     writer.lookup(&lookup, rows, 0..1, &mut found)?;
     Ok(found.get(0).map(|values| values.into_iter().map(ValueRef::to_owned).collect()))

@@ -69,6 +69,21 @@ pub(super) fn a_unique_set_orders_where_there_is_no_primary_key(store: &dyn Stor
     expect_pages(store, &codes, &rows([[NULL, v(10)], [v(2), v(20)], [v(1), v(30)], [NULL, v(40)]]));
 }
 
+pub(super) fn a_key_orders_as_it_compares(store: &dyn Store) {
+    let coarser = table("coarser", "a text!, n integer!", "a n");
+    if let Some(coarser) = create_collated(store, coarser, "NOCASE -") {
+        fill(store, &coarser, &rows([[v("C"), v(1)], [v("b"), v(1)], [v("B"), v(2)], [v("a"), v(1)], [v("A"), v(3)]]));
+        let expected = [[v("a"), v(1)], [v("A"), v(3)], [v("b"), v(1)], [v("B"), v(2)], [v("C"), v(1)]];
+        expect_pages(store, &coarser, &rows(expected));
+    }
+    let mut finer = table("finer", "a text!, n integer!", "a n");
+    finer.columns[0].collation = Some("NOCASE".into());
+    if let Some(finer) = create_collated(store, finer, "BINARY -") {
+        fill(store, &finer, &rows([[v("x"), v(1)], [v("X"), v(1)], [v("a"), v(1)], [v("X"), v(2)]]));
+        expect_pages(store, &finer, &rows([[v("X"), v(1)], [v("X"), v(2)], [v("a"), v(1)], [v("x"), v(1)]]));
+    }
+}
+
 pub(super) fn skipped_rows_are_left_out(store: &dyn Store) {
     let [users] = create(store, [table("users", "id integer!", "id")]);
     fill(store, &users, &rows((0..8).map(|id| [v(id)])));

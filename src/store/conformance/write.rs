@@ -94,6 +94,20 @@ pub(super) fn an_update_that_finds_no_row_is_refused(store: &dyn Store) {
     expect_rows(store, &users, &rows([[v(1), v(1), v("x")], [v(2), v(2), v("b")], [v(3), NULL, v("c")]]));
 }
 
+pub(super) fn a_key_is_one_as_it_compares(store: &dyn Store) {
+    let Some(codes) = create_collated(store, table("codes", "code text!, name text", "code"), "NOCASE") else { return };
+    fill(store, &codes, &rows([[v("x"), v("a")], [v("y"), v("b")], [v("x "), v("c")]]));
+    let given = rows([[v("X"), v("new")], [v("Z"), v("new")]]);
+    expect_refused(&write(store, |writer| add(writer, &codes, &given)), &[(0, Reason::UniqueConflict)]);
+    // The key itself is set as well: it is the same one in another form.
+    let update = Change::Update { key: &[0], set: &[0, 1] };
+    let given = rows([[v("X"), v("changed")], [v("w"), v("changed")], [v("y "), v("changed")]]);
+    let refused: Vec<_> = put(store, &codes, update, &given, 0..3).into_iter().map(|refused| refused.row).collect();
+    assert_eq!(refused, [1, 2], "only the first one is the key of a row, as the key compares");
+    let expected = [[v("X"), v("changed")], [v("x "), v("c")], [v("y"), v("b")], [v("Z"), v("new")]];
+    expect_rows(store, &codes, &rows(expected));
+}
+
 pub(super) fn refused_rows_leave_nothing_and_take_no_other_with_them(store: &dyn Store) {
     let described = [
         table("teams", "id integer!", "id"),

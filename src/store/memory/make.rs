@@ -22,8 +22,14 @@ pub(super) fn create(tables: &mut Tables, new: &NewTable<'_>) -> Result<Vec<Stri
     Ok(notes)
 }
 
-/// Texts are compared byte for byte here, whatever the column says.
+/// Texts are compared byte for byte here, whatever the column says; but for those of a key that names a collation of its own.
 fn compare_by_bytes(made: &mut TableSchema, notes: &mut Vec<String>) {
+    for collation in &mut made.key_collations {
+        collation.take_if(|collation| collation.eq_ignore_ascii_case("BINARY"));
+    }
+    if made.key_collations.iter().all(Option::is_none) {
+        made.key_collations.clear();
+    }
     for column in &mut made.columns {
         if let Some(collation) = column.collation.take().filter(|collation| !collation.eq_ignore_ascii_case("BINARY")) {
             let (table, name) = (&made.name, &column.name);
@@ -90,11 +96,13 @@ mod tests {
         let mut tables = Tables::default();
         let mut table = TableSchema { foreign_keys: Vec::new(), without_rowid: true, ..described("t") };
         table.columns[0].collation = Some("NOCASE".into());
+        table.key_collations = vec![Some("BINARY".into())];
         table.columns[1].generated = true;
         table.unique = vec![UniqueSet { columns: vec!["up".into()], kind: UniqueKind::Partial }];
         let notes = make(&mut tables, &table, None).unwrap();
         assert!(notes.len() == 3 && notes.iter().all(|note| note.ends_with('.')), "{notes:?}");
         let made = &tables.table("t").unwrap().schema;
+        assert!(made.key_collations.is_empty());
         assert!(made.unique.is_empty() && made.columns[0].collation.is_none() && !made.columns[0].nullable);
     }
 }

@@ -20,8 +20,8 @@ mod write;
 
 /// A store in memory. It begins empty, and all of it is gone when it is dropped.
 ///
-/// A column keeps each value as it comes, whatever its type says; only NaN is refused. Texts are compared byte for byte. A
-/// transaction copies the tables that it writes to, so that it is for tables of a modest size.
+/// A column keeps each value as it comes, whatever its type says; only NaN is refused. Texts are compared byte for byte, but in a
+/// primary key as it [says](crate::schema::TableSchema::key_collations). A transaction copies the tables that it writes to, so that it is for tables of a modest size.
 pub struct MemoryStore(Arc<Shared>);
 
 /// What a store and its writers share.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::table::{Row, Table, Tables, is_nan};
 use crate::clock::{Clock, SystemClock};
+use crate::domain::collation::Collation;
 use crate::domain::record::Reason;
 use crate::domain::schema::{Column, DefaultValue, TableSchema};
 use crate::domain::value::{Rows, Value, ValueRef};
@@ -81,7 +82,9 @@ pub(super) fn write(
                 let value = |at: &usize| (positions[*at], rows.get(row, *at).unwrap_or(ValueRef::Null));
                 let (columns, values): (Vec<_>, Vec<_>) = key.iter().map(value).unzip();
                 let set: Vec<_> = set.iter().map(value).map(|(at, value)| (at, value.to_owned())).collect();
-                write.update_where(&table.name, (&columns, &values), &set)
+                let by = Collation::all(&table.key_collations_of(key), key.len())?;
+                let ids = write.data.tables.table(&table.name)?.matching_by(&columns, &by, &values);
+                write.update_all(&table.name, ids, &set)
             }
         };
         if done.is_err() {
@@ -117,13 +120,7 @@ impl Write<'_> {
         self.check_references(name, id, None)
     }
 
-    fn update_where(
-        &mut self,
-        name: &str,
-        (columns, values): (&[usize], &[ValueRef<'_>]),
-        set: &[(usize, Value)],
-    ) -> Result<(), Stop> {
-        let ids = self.data.tables.table(name)?.matching(columns, values);
+    fn update_all(&mut self, name: &str, ids: Vec<u64>, set: &[(usize, Value)]) -> Result<(), Stop> {
         if ids.is_empty() {
             return Err(Stop::refused(Reason::Refused, None, format!("no row of {name:?} has its key")));
         }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use crate::domain::collation::Collation;
 use crate::domain::names::NameRules;
 use crate::domain::schema::{TableSchema, UniqueKind};
 use crate::domain::value::{Value, ValueRef};
@@ -72,20 +73,27 @@ pub(super) type Row = Arc<[Value]>;
 #[derive(Clone)]
 pub(super) struct Index {
     pub(super) columns: Vec<usize>,
+    /// How it compares each of them.
+    collations: Vec<Collation>,
     keyed: BTreeMap<Key, u64>,
     /// Rows with NULL among the values: they are equal to none.
     loose: BTreeSet<u64>,
 }
 
 impl Index {
-    fn new(columns: Vec<usize>) -> Self {
-        Index { columns, keyed: BTreeMap::new(), loose: BTreeSet::new() }
+    fn new(columns: Vec<usize>, collations: Vec<Collation>) -> Self {
+        Index { columns, collations, keyed: BTreeMap::new(), loose: BTreeSet::new() }
     }
 
-    /// The row's values, if none is NULL.
+    /// The row's values as the index compares them, if none is NULL.
     pub(super) fn key(&self, row: &[Value]) -> Option<Key> {
-        let values = self.columns.iter().map(|at| row.get(*at).filter(|value| !value.is_null()).cloned());
-        values.collect::<Option<Vec<Value>>>().map(Key)
+        self.key_of(self.columns.iter().map(|at| row.get(*at).filter(|value| !value.is_null()).map(Value::as_ref)))
+    }
+
+    /// The same of values in the order of its columns.
+    fn key_of<'v>(&self, values: impl Iterator<Item = Option<ValueRef<'v>>>) -> Option<Key> {
+        let folded = values.zip(&self.collations).map(|(value, collation)| Some(collation.fold(value?).to_owned()));
+        folded.collect::<Option<Vec<Value>>>().map(Key)
     }
 
     fn add(&mut self, row: &[Value], id: u64) {
@@ -141,11 +149,15 @@ impl Table {
     pub(super) fn new(schema: TableSchema) -> Result<Self> {
         let mut indexes: Vec<Index> = Vec::new();
         let full = schema.unique.iter().filter(|set| set.kind == UniqueKind::Full).map(|set| &set.columns);
-        for names in std::iter::once(&schema.primary_key).chain(full).filter(|names| !names.is_empty()) {
+        let sets = std::iter::once((&schema.primary_key, true)).chain(full.map(|names| (names, false)));
+        for (names, is_key) in sets.filter(|(names, _)| !names.is_empty()) {
             let missing = || Error::new(ErrorKind::SchemaMismatch, format!("a key of {:?} has no such column", schema.name));
             let columns = schema.column_indexes(names).ok_or_else(missing)?;
-            if !indexes.iter().any(|index| index.columns == columns) {
-                indexes.push(Index::new(columns));
+            let collations = if is_key { schema.key_collations_of(&columns) } else { Vec::new() };
+            let collations = Collation::all(&collations, columns.len())?;
+            let index = Index::new(columns, collations);
+            if !indexes.iter().any(|other| (&other.columns, &other.collations) == (&index.columns, &index.collations)) {
+                indexes.push(index);
             }
         }
         let paged_by = key_of(&schema)?.and_then(|(key, _)| indexes.iter().position(|index| index.columns == key));
@@ -169,10 +181,19 @@ impl Table {
         self.paged_by.and_then(|at| self.indexes.get(at))
     }
 
-    /// The index over exactly these columns, in any order.
+    /// The index over exactly these columns, in any order, that compares byte for byte.
     pub(super) fn index_of(&self, columns: &[usize]) -> Option<&Index> {
-        let same =
-            |index: &&Index| index.columns.len() == columns.len() && index.columns.iter().all(|at| columns.contains(at));
+        self.index_that_compares(columns, &vec![Collation::Binary; columns.len()])
+    }
+
+    /// The index over exactly these columns, in any order, that compares each so.
+    fn index_that_compares(&self, columns: &[usize], collations: &[Collation]) -> Option<&Index> {
+        let has = |index: &Index, column: &usize, collation: &Collation| {
+            index.columns.iter().zip(&index.collations).any(|part| part == (column, collation))
+        };
+        let same = |index: &&Index| {
+            index.columns.len() == columns.len() && columns.iter().zip(collations).all(|(at, by)| has(index, at, by))
+        };
         self.indexes.iter().find(same)
     }
 
@@ -193,19 +214,27 @@ impl Table {
         described.columns.iter().map(|column| column.name.as_str()).enumerate().map(position).collect()
     }
 
-    /// The rows that have these values in these columns. NULL and NaN are equal to nothing.
+    /// The rows that have these values in these columns, byte for byte. NULL and NaN are equal to nothing.
     pub(super) fn matching(&self, columns: &[usize], values: &[ValueRef<'_>]) -> Vec<u64> {
+        self.matching_by(columns, &vec![Collation::Binary; columns.len()], values)
+    }
+
+    /// The same by these collations.
+    pub(super) fn matching_by(&self, columns: &[usize], by: &[Collation], values: &[ValueRef<'_>]) -> Vec<u64> {
         if values.len() != columns.len() || values.iter().any(|value| value.is_null() || is_nan(*value)) {
             return Vec::new();
         }
-        if let Some(index) = self.index_of(columns) {
-            let value = |at: &usize| columns.iter().position(|column| column == at).map(|place| values[place].to_owned());
-            let key = index.columns.iter().map(value).collect::<Option<Vec<Value>>>().map(Key);
+        if let Some(index) = self.index_that_compares(columns, by) {
+            let value = |at: &usize| columns.iter().position(|column| column == at).map(|place| values[place]);
+            let key = index.key_of(index.columns.iter().map(value));
             return key.and_then(|key| index.keyed.get(&key)).copied().into_iter().collect();
         }
+        let wanted: Vec<Value> = by.iter().zip(values).map(|(by, value)| by.fold(*value).to_owned()).collect();
         let equal = |row: &Row| {
-            let mut pairs = columns.iter().zip(values);
-            pairs.all(|(at, value)| row.get(*at).is_some_and(|found| order(found.as_ref(), *value).is_eq()))
+            let mut parts = columns.iter().zip(by).zip(&wanted);
+            parts.all(|((at, by), wanted)| {
+                row.get(*at).is_some_and(|found| order(by.fold(found.as_ref()).as_ref(), wanted.as_ref()).is_eq())
+            })
         };
         self.rows.iter().filter(|(_, row)| equal(row)).map(|(id, _)| *id).collect()
     }
@@ -318,6 +347,29 @@ mod tests {
         }
         assert_eq!(Key(vec![1.into()]), Key(vec![1.0.into()]));
         assert_ne!(Key(vec![i64::MAX.into()]), Key(vec![9_223_372_036_854_775_808.0.into()]));
+    }
+
+    #[test]
+    fn a_key_and_a_unique_set_of_one_column_may_compare_differently() {
+        let columns = ["a", "b"].map(|name| Column { name: name.into(), nullable: true, ..Column::default() });
+        let mut table = Table::new(TableSchema {
+            columns: columns.into(),
+            primary_key: vec!["b".into(), "a".into()],
+            key_collations: vec![Some("rtrim".into()), Some("NOCASE".into())],
+            unique: vec![UniqueSet { columns: vec!["a".into(), "b".into()], kind: UniqueKind::Full }],
+            ..TableSchema::default()
+        })
+        .unwrap();
+        let id = table.insert(row(["x".into(), "y ".into()]));
+        assert_eq!(table.conflict(&["X".into(), "y".into()], None), Some(&[1, 0][..]));
+        for other in [["X".into(), "Y ".into()], ["x ".into(), "y ".into()], ["É".into(), "y ".into()]] {
+            assert_eq!(table.conflict(&other, None), None, "{other:?}");
+        }
+        let found = |by: [Collation; 2], values: [&[u8]; 2]| table.matching_by(&[0, 1], &by, &values.map(ValueRef::Text));
+        assert_eq!(found([Collation::NoCase, Collation::RTrim], [b"X", b"y   "]), [id]);
+        assert_eq!(found([Collation::Binary, Collation::RTrim], [b"x", b"y"]), [id], "no index compares so");
+        assert!(found([Collation::Binary, Collation::Binary], [b"X", b"y "]).is_empty());
+        assert!(Collation::named(Some("german")).is_err());
     }
 
     #[test]

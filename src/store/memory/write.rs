@@ -8,14 +8,16 @@ use super::rows::{Data, no_nan};
 use super::state::Working;
 use super::table::is_nan;
 use super::{Shared, make, read, rows};
-use crate::domain::record::Reason;
 use crate::domain::cells::whole;
+use crate::domain::collation::Collation;
+use crate::domain::record::Reason;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::TablePlan;
 use crate::store::{
-    Change, Check, Cursor, Fitted, Found, KeyColumns, Lookup, Misfit, NewTable, PageBounds, PageEnd, Refused, Sql, Target, Writer,
+    Change, Check, Cursor, Fitted, Found, KeyColumns, Lookup, Misfit, NewTable, PageBounds, PageEnd, Refused, Sql, Target,
+    Writer,
 };
 
 /// A write transaction.
@@ -89,9 +91,10 @@ impl Writer for MemoryWriter {
             range.for_each(|_| found.add_none());
             return Ok(());
         };
+        let by = Collation::all(lookup.collations, columns.len())?;
         for row in range {
             let values: Option<Vec<ValueRef<'_>>> = lookup.cells.iter().map(|cell| rows.get(row, *cell)).collect();
-            let first = values.and_then(|values| table.matching(&columns, &values).into_iter().next());
+            let first = values.and_then(|values| table.matching_by(&columns, &by, &values).into_iter().next());
             match first.and_then(|id| table.row(id)) {
                 Some(row) => found.add(read.iter().map(|at| row[*at].as_ref())),
                 None => found.add_none(),
@@ -102,18 +105,19 @@ impl Writer for MemoryWriter {
 
     fn comparable(
         &mut self,
-        _: &KeyColumns<'_>,
+        columns: &KeyColumns<'_>,
         cells: &[usize],
         rows: &Rows,
         range: Range<usize>,
         to: &mut Rows,
     ) -> Result<()> {
+        let collations = Collation::all(&columns.table.key_collations_of(columns.columns), cells.len())?;
         to.clear(cells.len());
         for row in range {
             to.start_row();
-            for (at, cell) in cells.iter().enumerate() {
+            for (at, (cell, collation)) in cells.iter().zip(&collations).enumerate() {
                 if let Some(value) = rows.get(row, *cell) {
-                    to.set(at, whole(value));
+                    to.set(at, whole(collation.fold(value).as_ref()));
                 }
             }
         }
@@ -264,7 +268,7 @@ mod tests {
         put(&mut *writer, &users, Change::Insert, &rows([[1.into(), "a".into()], [2.into(), "a".into()]]));
         let asked = rows([["a".into(), 1.0.into()], ["b".into(), Value::Null], ["a".into(), 3.into()]]);
         let mut look = |table: &str, columns: &[&str], cells: &[usize], read: &[&str]| {
-            let lookup = Lookup { table, columns, cells, read };
+            let lookup = Lookup { table, columns, collations: &[], cells, read };
             let mut found = Found::default();
             writer.lookup(&lookup, &asked, 0..3, &mut found).unwrap();
             let of = |row| found.get(row).map(|values| values.into_iter().map(ValueRef::to_owned).collect::<Vec<_>>());

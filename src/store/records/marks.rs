@@ -391,15 +391,15 @@ fn remember_append(sql: &mut dyn Sql, append: &Appended, names: NameRules) -> Re
 
 /// The append of a sender's table that is remembered, if there is one.
 pub(crate) fn append_of(sql: &mut dyn Sql, sender: &str, table: &str, names: NameRules) -> Result<Option<Appended>> {
-    let select =
-        "SELECT sender, name, records, whole, lacks_parents, finished_at FROM rowferry_appends WHERE sender = ?1 AND table_name = ?2";
+    let select = "SELECT sender, name, records, whole, lacks_parents, finished_at FROM rowferry_appends WHERE sender = ?1 AND table_name = ?2";
     let rows = sql.query(select, &[sender.into(), names.fold(table).as_ref().into()])?;
     rows.first().map(|row| appended(row)).transpose()
 }
 
 /// All appends that are remembered.
 pub(crate) fn appends(sql: &mut dyn Sql) -> Result<Vec<Appended>> {
-    let select = "SELECT sender, name, records, whole, lacks_parents, finished_at FROM rowferry_appends ORDER BY sender, table_name";
+    let select =
+        "SELECT sender, name, records, whole, lacks_parents, finished_at FROM rowferry_appends ORDER BY sender, table_name";
     sql.query(select, &[])?.iter().map(|row| appended(row)).collect()
 }
 

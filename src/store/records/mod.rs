@@ -14,6 +14,7 @@ pub(crate) mod references;
 pub(crate) mod sessions;
 pub(crate) mod settings;
 pub(crate) mod stages;
+pub(crate) mod taken_keys;
 pub(crate) mod tickets;
 pub(crate) mod transfers;
 
@@ -52,6 +53,7 @@ pub(crate) fn forget_scope(sql: &mut dyn Sql, scope: &Scope) -> Result<()> {
     stages::forget(sql, scope)?;
     references::forget(sql, scope)?;
     key_map::forget(sql, scope)?;
+    taken_keys::forget(sql, scope)?;
     counts::forget(sql, scope)
 }
 

@@ -3,7 +3,6 @@
 //! So SQLite compares a foreign key with what it refers to (<https://www.sqlite.org/foreignkeys.html#fk_schemacommands>, 3: the
 //! collation and affinity are those of the parent's column).
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use rusqlite::Connection;
@@ -11,6 +10,7 @@ use rusqlite::Connection;
 use super::affinity::{Affinity, Fit, fit};
 use super::dialect::{Parameter, borrowed, failed};
 use crate::domain::cells::whole;
+use crate::domain::collation::Collation;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;
 use crate::store::KeyColumns;
@@ -25,18 +25,25 @@ pub(super) fn of(
 ) -> Result<()> {
     to.clear(cells.len());
     let affinities = Affinity::of_columns(columns.table);
+    let of_key = columns.table.key_collations_of(columns.columns);
     let compared: Vec<(Affinity, Collation)> = columns
         .columns
         .iter()
-        .map(|column| (affinities[*column].0, Collation::of(columns.table.columns[*column].collation.as_deref())))
+        .enumerate()
+        .map(|(at, column)| {
+            let of_column = columns.table.columns[*column].collation.as_deref();
+            let name = of_key.get(at).copied().flatten().or(of_column);
+            // One of the host's own can only be asked by SQLite: what is not the same byte for byte is something else.
+            (affinities[*column].0, Collation::named(name).unwrap_or(Collation::Binary))
+        })
         .collect();
     for row in range {
         to.start_row();
         for (at, (cell, (affinity, collation))) in cells.iter().zip(&compared).enumerate() {
             let Some(value) = rows.get(row, *cell) else { continue };
             match turned(sqlite, value, *affinity)? {
-                None => to.set(at, whole(collation.seen(value).as_ref())),
-                Some(value) => to.set(at, whole(collation.seen(value.as_ref()).as_ref())),
+                None => to.set(at, whole(collation.fold(value).as_ref())),
+                Some(value) => to.set(at, whole(collation.fold(value.as_ref()).as_ref())),
             }
         }
     }
@@ -58,56 +65,6 @@ fn turned(sqlite: &Connection, value: ValueRef<'_>, affinity: Affinity) -> Resul
     let mut cast = sqlite.prepare_cached(&format!("SELECT CAST(?1 AS {to})")).map_err(failed)?;
     let value = cast.query_row([Parameter(value)], |row| Ok(borrowed(row.get_ref(0)?).to_owned()));
     value.map(Some).map_err(failed)
-}
-
-/// What a collation overlooks.
-#[derive(Debug, Clone, Copy)]
-enum Collation {
-    /// Nothing; so it is taken for the host's own too, which only SQLite can ask.
-    Binary,
-    /// The case of ASCII letters.
-    NoCase,
-    /// Spaces at the end.
-    RightTrimmed,
-}
-
-impl Collation {
-    fn of(name: Option<&str>) -> Self {
-        match name {
-            Some(name) if name.eq_ignore_ascii_case("NOCASE") => Collation::NoCase,
-            Some(name) if name.eq_ignore_ascii_case("RTRIM") => Collation::RightTrimmed,
-            _ => Collation::Binary,
-        }
-    }
-
-    fn seen(self, value: ValueRef<'_>) -> Seen<'_> {
-        let text = match (self, value) {
-            (Collation::NoCase, ValueRef::Text(text)) if text.iter().any(u8::is_ascii_uppercase) => {
-                Cow::Owned(text.to_ascii_lowercase())
-            }
-            (Collation::RightTrimmed, ValueRef::Text(text)) => {
-                let end = text.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);
-                Cow::Borrowed(text.get(..end).unwrap_or_default())
-            }
-            _ => return Seen::Same(value),
-        };
-        Seen::Text(text)
-    }
-}
-
-/// A value as a collation sees it.
-enum Seen<'v> {
-    Same(ValueRef<'v>),
-    Text(Cow<'v, [u8]>),
-}
-
-impl Seen<'_> {
-    fn as_ref(&self) -> ValueRef<'_> {
-        match self {
-            Seen::Same(value) => *value,
-            Seen::Text(text) => ValueRef::Text(text),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -152,11 +109,8 @@ mod tests {
             for collation in ["BINARY", "NOCASE", "RTRIM"] {
                 let sqlite = Connection::open_in_memory().unwrap();
                 sqlite.execute_batch(&format!("CREATE TABLE t(k {declared} COLLATE {collation})")).unwrap();
-                let column = Column {
-                    declared_type: declared.into(),
-                    collation: Some(collation.into()),
-                    ..Column::default()
-                };
+                let column =
+                    Column { declared_type: declared.into(), collation: Some(collation.into()), ..Column::default() };
                 let table = TableSchema { columns: vec![column], ..TableSchema::default() };
                 let seen = |value: &Value| {
                     let (mut rows, mut to) = (Rows::new(1), Rows::default());

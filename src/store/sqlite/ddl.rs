@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use super::catalogue;
 use super::creatable::creatable;
-use super::dialect::{failed, quote, quote_all};
+use super::dialect::{collated, failed, quote, quote_all};
 use crate::domain::schema::{DefaultValue, TableSchema, UniqueKind};
 use crate::domain::value::Value;
 use crate::error::{Error, ErrorKind, Result};
@@ -89,7 +89,9 @@ fn create_table(table: &TableSchema) -> String {
         parts.push(part);
     }
     if !table.rowid_alias && !table.primary_key.is_empty() {
-        parts.push(format!("PRIMARY KEY ({})", list(&table.primary_key)));
+        let collation = |at: usize| table.key_collations.get(at).and_then(Option::as_deref);
+        let key = table.primary_key.iter().enumerate().map(|(at, name)| collated(&quote(name), collation(at)));
+        parts.push(format!("PRIMARY KEY ({})", key.collect::<Vec<_>>().join(", ")));
     }
     for set in table.unique.iter().filter(|set| set.kind == UniqueKind::Full) {
         parts.push(format!("UNIQUE ({})", list(&set.columns)));
@@ -144,11 +146,13 @@ mod tests {
                 n REAL DEFAULT 1.5, t TEXT DEFAULT 'it''s', b BLOB DEFAULT x'00ff', at TEXT DEFAULT CURRENT_TIMESTAMP, any,
                 p INT REFERENCES parent(id) ON DELETE CASCADE, UNIQUE(n, t));
             CREATE INDEX \"by n\" ON \"select\"(n DESC, t);
-            CREATE TABLE pair(a TEXT, b INT, v ANY, PRIMARY KEY(b, a)) STRICT, WITHOUT ROWID;";
+            CREATE TABLE pair(a TEXT, b INT, v ANY, PRIMARY KEY(b, a)) STRICT, WITHOUT ROWID;
+            CREATE TABLE finer(a TEXT COLLATE NOCASE, b INT, PRIMARY KEY(b, a COLLATE BINARY));
+            CREATE TABLE coarser(a TEXT, b TEXT COLLATE RTRIM, PRIMARY KEY(a COLLATE NOCASE, b)) WITHOUT ROWID;";
         let source = Connection::open_in_memory().unwrap();
         source.execute_batch(original).unwrap();
         let target = Connection::open_in_memory().unwrap();
-        for name in ["parent", "select", "pair"] {
+        for name in ["parent", "select", "pair", "finer", "coarser"] {
             let table = catalogue::schema(&source, name).unwrap().unwrap();
             make(&target, &table).unwrap();
             assert_eq!(catalogue::schema(&target, name).unwrap().unwrap(), table);

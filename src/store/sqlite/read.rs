@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use super::catalogue;
 use super::creatable::MOST_COLUMNS;
-use super::dialect::{borrowed, failed, parameters, quote, quote_all};
+use super::dialect::{borrowed, failed, key_parts, parameters, quote, quote_all};
 use super::pool::Pooled;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, Value};
@@ -136,23 +136,29 @@ fn runs(table: &TableSchema) -> Result<Vec<Run>> {
         });
     }
     if let Some((columns, nullable)) = key {
-        let names: Vec<String> = columns.iter().map(|at| quote(&table.columns[*at].name)).collect();
-        let list = names.join(", ");
-        let marks = (2..2 + names.len()).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ");
+        let names = columns.iter().map(|at| quote(&table.columns[*at].name));
         let condition = match nullable {
-            true => names.iter().map(|name| format!("{name} IS NOT NULL")).collect::<Vec<_>>().join(" AND "),
+            true => names.map(|name| format!("{name} IS NOT NULL")).collect::<Vec<_>>().join(" AND "),
             false => "1".to_owned(),
         };
-        runs.push(Run {
-            id: KEYED,
-            condition,
-            after: if names.len() == 1 { format!("{list} > {marks}") } else { format!("({list}) > ({marks})") },
-            order: list,
-            place: columns,
-            rowid: None,
-        });
+        // As the key compares them: by the collation of the column, rows that are two to the key would be one place.
+        let parts = key_parts(table, &columns);
+        let is_collated = matches!(table.key_collations_of(&columns).first(), Some(Some(_)));
+        let after = after(&parts, is_collated);
+        runs.push(Run { id: KEYED, condition, after, order: parts.join(", "), place: columns, rowid: None });
     }
     Ok(runs)
+}
+
+/// `(a, b) > (?2, ?3)`.
+fn after(parts: &[String], is_collated: bool) -> String {
+    let marks = (2..2 + parts.len()).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ");
+    match parts {
+        [part] => format!("{part} > {marks}"),
+        // SQLite looks nothing up in an index by a row value that begins with a COLLATE.
+        [first, ..] if is_collated => format!("{first} >= ?2 AND ({}) > ({marks})", parts.join(", ")),
+        _ => format!("({}) > ({marks})", parts.join(", ")),
+    }
 }
 
 pub(super) fn page(

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::affinity::{Affinity, fit as fit_value};
 use super::catalogue;
-use super::dialect::{Parameter, borrowed, column_of, failed, of_run, quote, quote_all, refusal};
+use super::dialect::{Parameter, borrowed, collated, column_of, failed, key_parts, of_run, quote, quote_all, refusal};
 use super::write::SqliteWriter;
 use crate::domain::record::Reason;
 use crate::domain::schema::TableSchema;
@@ -61,7 +61,9 @@ pub(super) fn lookup(
     // Only with the table's name is a quoted name that is no column an error, and not a string.
     let column = |name: &str| format!("l.{}", quote(name));
     let read: Vec<String> = lookup.read.iter().map(|name| column(name)).collect();
-    let equal = lookup.columns.iter().enumerate().map(|(at, name)| format!("{} = ?{}", column(name), at + 1));
+    let equal = lookup.columns.iter().enumerate().map(|(at, name)| {
+        format!("{} = ?{}", collated(&column(name), lookup.collations.get(at).copied().flatten()), at + 1)
+    });
     let sql = format!(
         "SELECT {} FROM {} AS l WHERE {} LIMIT 1",
         if read.is_empty() { "1".to_owned() } else { read.join(", ") },
@@ -169,8 +171,9 @@ fn insert_sql(table: &TableSchema, columns: &[usize]) -> String {
 }
 
 fn update_sql(table: &TableSchema, set: &[usize], key: &[usize]) -> String {
-    let equals = |columns| names(table, columns).map(|name| format!("{} = ?", quote(name))).collect::<Vec<_>>();
-    format!("UPDATE OR ABORT {} SET {} WHERE {}", quote(&table.name), equals(set).join(", "), equals(key).join(" AND "))
+    let set: Vec<String> = names(table, set).map(|name| format!("{} = ?", quote(name))).collect();
+    let equal: Vec<String> = key_parts(table, key).iter().map(|part| format!("{part} = ?")).collect();
+    format!("UPDATE OR ABORT {} SET {} WHERE {}", quote(&table.name), set.join(", "), equal.join(" AND "))
 }
 
 fn run<'v>(writer: &SqliteWriter, sql: &str, values: impl Iterator<Item = ValueRef<'v>>) -> rusqlite::Result<usize> {

@@ -12,6 +12,7 @@ use super::catalogue;
 use super::rows::is_utf8;
 use super::write::SqliteWriter;
 use crate::domain::record::Tally;
+use crate::domain::schema::TableSchema;
 use crate::domain::value::{Cell, Rows, ValueRef};
 use crate::error::Result;
 use crate::plan::order::refers_to_itself;
@@ -65,14 +66,26 @@ fn held(affinity: Affinity, in_key: bool, any_text: bool) -> u8 {
     held.map(|(cell, ..)| class_of(cell)).sum()
 }
 
+/// The columns of a key, each with the collation that the key compares it by; `None` byte for byte.
+fn collations_of(table: &TableSchema, key: &[usize]) -> impl Iterator<Item = (usize, Option<String>)> {
+    let collations = table.key_collations_of(key);
+    key.iter().enumerate().map(move |(at, column)| {
+        let of_column = table.columns[*column].collation.as_deref();
+        let collation = collations.get(at).copied().flatten().or(of_column);
+        (*column, collation.filter(|collation| !collation.eq_ignore_ascii_case("BINARY")).map(str::to_owned))
+    })
+}
+
 /// What is the same for all records of a plan, for as long as a transaction lasts.
 pub(super) struct Shape {
     plan: TablePlan,
     columns: Vec<Column>,
     /// For each incoming column, in order, the classes of values that need no further look; empty where one is left out.
     held: Vec<u8>,
-    /// The columns of the key, as positions among `columns`.
-    key: Vec<usize>,
+    /// The columns of the key, as positions among `columns`, and how it compares each of them: `None` byte for byte.
+    key: Vec<(usize, Option<String>)>,
+    /// What an upsert names for it to be about the key.
+    conflict_target: String,
     any_text: bool,
     /// Whether something of the host's runs when a row is written: then none is written here.
     has_triggers: bool,
@@ -118,7 +131,10 @@ impl Shape {
         let mut shape = Shape {
             plan: plan.clone(),
             held: if columns.len() == plan.targets.len() { columns.iter().map(|c| c.held).collect() } else { Vec::new() },
-            key: key.iter().filter_map(|at| columns.iter().position(|column| column.local == *at)).collect(),
+            key: collations_of(&plan.table, key)
+                .filter_map(|(at, collation)| Some((columns.iter().position(|column| column.local == at)?, collation)))
+                .collect(),
+            conflict_target: catalogue::conflict_target(sqlite, &plan.table, key)?,
             columns,
             any_text: writer.any_text,
             has_triggers,
@@ -141,7 +157,8 @@ impl Shape {
     /// Whether the values of a column may differ between two rows of the same key: those of the key only where values that
     /// compare equal need not be the same.
     fn may_differ(&self, column: &Column) -> bool {
-        !column.in_key || column.affinity.keeps_all() || self.plan.table.columns[column.local].collation.is_some()
+        let part = self.key.iter().find(|(at, _)| self.columns[*at].local == column.local);
+        column.affinity.keeps_all() || part.is_none_or(|(_, collation)| collation.is_some())
     }
 
     /// Whether the local table can hold a value as it is.

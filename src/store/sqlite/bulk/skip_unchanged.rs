@@ -10,7 +10,7 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use super::super::dialect::{borrowed, bound, failed, quote, quote_all};
+use super::super::dialect::{borrowed, bound, failed, key_parts, quote, quote_all};
 use super::super::write::SqliteWriter;
 use super::{Column, Shape};
 use crate::domain::record::Tally;
@@ -85,7 +85,7 @@ impl Unchanged<'_> {
         }
         let compare_all = self.shape.plan.strategy != Strategy::Skip;
         let others = self.shape.columns.iter().filter(|column| compare_all && self.shape.may_differ(column)).collect();
-        let key = self.shape.key.iter().map(|at| &self.shape.columns[*at]).collect();
+        let key = self.shape.key.iter().map(|(at, _)| &self.shape.columns[*at]).collect();
         let Unchanged { writer, shape, rows } = *self;
         let found = Pass { writer, shape, rows, key, others }.run(range)?;
         pause.note(found.len(), found.iter().filter(|unchanged| **unchanged).count());
@@ -96,8 +96,7 @@ impl Unchanged<'_> {
 /// Whether SQLite orders the key as [`order`] does: bytes by their value. A collation may do otherwise, and so does a
 /// database in UTF-16.
 fn is_ordered_alike(writer: &SqliteWriter, shape: &Shape) -> bool {
-    let collates = |at: &usize| shape.plan.table.columns[shape.columns[*at].local].collation.is_some();
-    writer.any_text && !shape.key.iter().any(collates)
+    writer.any_text && shape.key.iter().all(|(_, collation)| collation.is_none())
 }
 
 struct Pass<'p> {
@@ -169,13 +168,20 @@ impl Pass<'_> {
 
     /// Reads the rows from a key on, in its order: first the key's columns, then the others.
     fn sql(&self) -> String {
-        let names = quote_all(self.key.iter().map(|column| self.shape.name(column)));
+        let table = &self.shape.plan.table;
+        let parts = key_parts(table, &self.key.iter().map(|column| column.local).collect::<Vec<_>>());
         let marks = (1..=self.key.len()).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ");
-        let from = if self.key.len() == 1 { format!("{names} >= {marks}") } else { format!("({names}) >= ({marks})") };
+        let order = parts.join(", ");
+        let from = match &parts[..] {
+            [part] => format!("{part} >= {marks}"),
+            // SQLite looks nothing up in an index by a row value that begins with a COLLATE.
+            [first, ..] if !table.key_collations.is_empty() => format!("{first} >= ?1 AND ({order}) >= ({marks})"),
+            _ => format!("({order}) >= ({marks})"),
+        };
         format!(
-            "SELECT {} FROM {} WHERE {from} ORDER BY {names}",
+            "SELECT {} FROM {} WHERE {from} ORDER BY {order}",
             quote_all(self.key.iter().chain(&self.others).map(|column| self.shape.name(column))),
-            quote(&self.shape.plan.table.name)
+            quote(&table.name)
         )
     }
 

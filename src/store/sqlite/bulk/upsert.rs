@@ -85,15 +85,15 @@ impl Statements {
         };
         let has_secondary_indexes = !has_only_key(&shape.plan, key);
         let many = match (has_secondary_indexes, light_sql(shape)) {
-            (false, _) => statements(&CHUNKS, &|chunk| upsert_sql(shape, key, chunk, &update)),
-            (true, Some(light)) => statements(&[SMALL_CHUNK], &|chunk| upsert_sql(shape, key, chunk, &light)),
+            (false, _) => statements(&CHUNKS, &|chunk| upsert_sql(shape, chunk, &update)),
+            (true, Some(light)) => statements(&[SMALL_CHUNK], &|chunk| upsert_sql(shape, chunk, &light)),
             (true, None) => Vec::new(),
         };
         let insert = match has_secondary_indexes && !shape.plan.table.autoincrement {
             true => statements(&CHUNKS, &|chunk| insert_sql(shape, "FAIL", chunk)),
             false => Vec::new(),
         };
-        let one = Statement { sql: upsert_sql(shape, key, 1, &update), records: 1 };
+        let one = Statement { sql: upsert_sql(shape, 1, &update), records: 1 };
         Statements { many, has_secondary_indexes, insert, one }
     }
 }
@@ -301,9 +301,8 @@ fn insert_sql(shape: &Shape, or: &str, records: usize) -> String {
     format!("INSERT OR {or} INTO {}({}) VALUES {values}", quote(&shape.plan.table.name), quote_all(shape.names()))
 }
 
-fn upsert_sql(shape: &Shape, key: &[usize], records: usize, action: &str) -> String {
-    let target = quote_all(key.iter().map(|at| shape.plan.table.columns[*at].name.as_str()));
-    format!("{} ON CONFLICT({target}) DO {action}", insert_sql(shape, "ABORT", records))
+fn upsert_sql(shape: &Shape, records: usize, action: &str) -> String {
+    format!("{} ON CONFLICT({}) DO {action}", insert_sql(shape, "ABORT", records), shape.conflict_target)
 }
 
 /// What an upsert does with a row that exists.

@@ -1,0 +1,79 @@
+//! Applies records of which two may have one key here, though the sender tells them apart.
+//!
+//! The first record of the pull with such a key has the row, whatever the strategy makes of it; each later one fails. Else they
+//! would change the row in turns, in every pull again. Which rows a record has is kept with the rows themselves, so that it holds over
+//! transactions and runs.
+
+use std::ops::Range;
+
+use super::orphans::Written;
+use super::row_by_row::{Became, key_columns, one};
+use super::transaction::{Transaction, key_of_record};
+use crate::domain::record::{Failure, Reason, Tally};
+use crate::domain::value::{Rows, Value, ValueRef};
+use crate::error::Result;
+use crate::plan::TablePlan;
+use crate::store::Fitted;
+use crate::store::records::taken_keys;
+
+/// Records that are fitted together.
+const RUN: usize = 64;
+
+/// Applies records in their order, each with exactly one outcome.
+pub(super) fn apply(
+    tx: &mut Transaction,
+    plan: &TablePlan,
+    rows: &Rows,
+    range: Range<usize>,
+    tally: &mut Tally,
+    written: &mut Written,
+) -> Result<()> {
+    let key = key_columns(plan)?;
+    for first in range.clone().step_by(RUN) {
+        let run = first..range.end.min(first + RUN);
+        let fitted = tx.fit(plan, rows, run.clone())?;
+        for (number, row) in run.enumerate() {
+            tx.check_cancelled()?;
+            let record_key = || key_of_record(plan, rows, row);
+            if is_taken(tx, plan, key, &fitted, number)? {
+                let message = format!(
+                    "an earlier record of the pull has the row of {:?} with this key: the two keys are one here",
+                    plan.table.name
+                );
+                tally.fail(Failure { key: record_key(), column: None, reason: Reason::DuplicateKey, message });
+                continue;
+            }
+            let became = one(tx, plan, key, &fitted, number, &record_key)?;
+            if !matches!(became, Became::Failed(_)) {
+                take(tx, plan, key, &fitted.rows, number)?;
+            }
+            if matches!(became, Became::Created | Became::Updated) && written.is_wanted() {
+                let mut local = Rows::new(fitted.rows.width());
+                local.push_rows(&fitted.rows, number..number + 1);
+                written.add_keyed(tx, plan, key, row, &local)?;
+            }
+            became.count(tally);
+        }
+    }
+    Ok(())
+}
+
+/// Whether the row with a record's key is had by another one. A key that does not fit is none: the record fails for that.
+fn is_taken(tx: &mut Transaction, plan: &TablePlan, key: &[usize], fitted: &Fitted, number: usize) -> Result<bool> {
+    if fitted.misfits.iter().any(|misfit| misfit.row == number && key.contains(&misfit.column)) {
+        return Ok(false);
+    }
+    let Some(stands) = tx.find_by_key(&plan.table, key, key, &fitted.rows, number)? else { return Ok(false) };
+    let (sql, scope) = tx.state();
+    taken_keys::is_taken(sql, scope, &plan.table.name, &stands)
+}
+
+/// Notes that a record has its row, by the key that it has now: an update may have set it, and a trigger may have changed it.
+fn take(tx: &mut Transaction, plan: &TablePlan, key: &[usize], rows: &Rows, number: usize) -> Result<()> {
+    let stands: Vec<Value> = match tx.find_by_key(&plan.table, key, key, rows, number)? {
+        Some(stands) => stands,
+        None => key.iter().filter_map(|column| rows.get(number, *column)).map(ValueRef::to_owned).collect(),
+    };
+    let (sql, scope) = tx.state();
+    taken_keys::take(sql, scope, &plan.table.name, &stands)
+}
