@@ -175,6 +175,7 @@ fn finish_group(
     tallies: Vec<Tally>,
     finish: Finish,
 ) -> Result<()> {
+    tx.release()?;
     let mut done = Vec::with_capacity(tables.len());
     for (table, tally) in tables.iter().zip(&tallies) {
         let mut outcome = table.failed.outcome.clone();
