@@ -29,6 +29,7 @@ pub const SQLITE: &[Script] = &[
     script(3, include_str!("../../schema/sqlite/0003_resume.sql")),
     script(4, include_str!("../../schema/sqlite/0004_tickets.sql")),
     Script { before: Some(drop_old_stages), ..script(5, include_str!("../../schema/sqlite/0005_stages.sql")) },
+    script(6, include_str!("../../schema/sqlite/0006_moves.sql")),
 ];
 
 /// Brings a store up to date, if it is not: its state is then there, whoever else opened it at the same time.

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::{
-    Change, Check, Cursor, Fitted, Found, Lookup, NewTable, PageBounds, PageEnd, Referring, Refused, Sets, Sql, Target, Writer,
+    Change, Check, Cursor, Fitted, Found, Lookup, NewTable, PageBounds, PageEnd, Referring, Refused, Sets, Sql, Target,
+    Writer,
 };
 use crate::domain::record::Tally;
 use crate::domain::schema::TableSchema;

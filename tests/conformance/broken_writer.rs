@@ -8,7 +8,8 @@ use rowferry::domain::record::{Reason, Tally};
 use rowferry::plan::TablePlan;
 use rowferry::schema::TableSchema;
 use rowferry::store::{
-    Change, Check, Cursor, Fitted, Found, Lookup, NewTable, PageBounds, PageEnd, Referring, Refused, Sets, Sql, Target, Writer,
+    Change, Check, Cursor, Fitted, Found, Lookup, NewTable, PageBounds, PageEnd, Referring, Refused, Sets, Sql, Target,
+    Writer,
 };
 use rowferry::{Error, ErrorKind, Result, Rows, Strategy, Value, ValueRef};
 

@@ -6,7 +6,8 @@ use crate::domain::value::{Rows, Value};
 use crate::store::{Sets, Store};
 
 fn users(store: &dyn Store) -> TableSchema {
-    let [users] = create(store, [table("users", "id integer!, mail text, name text", "id").with_unique("mail").with_unique("name")]);
+    let [users] =
+        create(store, [table("users", "id integer!, mail text, name text", "id").with_unique("mail").with_unique("name")]);
     fill(store, &users, &rows([[v(1), v("a"), v("x")], [v(2), v("b"), v("y")], [v(3), NULL, v("z")], [v(4), v("d"), NULL]]));
     users
 }

@@ -278,7 +278,8 @@ pub(super) fn what_refers_to_a_table_is_known(store: &dyn Store) {
     let mut writer = begin(store);
     let mut names = |table: &crate::domain::schema::TableSchema| {
         let found = writer.referring(table).must("find what refers to a table");
-        let mut names: Vec<_> = found.into_iter().map(|found| (found.table, found.key.columns, found.key.parent_columns)).collect();
+        let mut names: Vec<_> =
+            found.into_iter().map(|found| (found.table, found.key.columns, found.key.parent_columns)).collect();
         names.sort();
         names
     };

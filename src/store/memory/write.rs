@@ -14,8 +14,8 @@ use crate::domain::value::{Rows, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::TablePlan;
 use crate::store::{
-    Change, Check, Cursor, Fitted, Found, Lookup, Misfit, NewTable, PageBounds, PageEnd, Referring, Refused, Sets, Sql, Target,
-    Writer,
+    Change, Check, Cursor, Fitted, Found, Lookup, Misfit, NewTable, PageBounds, PageEnd, Referring, Refused, Sets, Sql,
+    Target, Writer,
 };
 
 /// A write transaction.

@@ -16,6 +16,7 @@ pub(crate) mod settings;
 pub(crate) mod stages;
 pub(crate) mod tickets;
 pub(crate) mod transfers;
+pub(crate) mod waiting;
 
 use time::OffsetDateTime;
 
@@ -50,6 +51,7 @@ impl Scope {
 /// Forgets what a pull kept for itself, but for how far it is.
 pub(crate) fn forget_scope(sql: &mut dyn Sql, scope: &Scope) -> Result<()> {
     stages::forget(sql, scope)?;
+    waiting::forget(sql, scope)?;
     references::forget(sql, scope)?;
     key_map::forget(sql, scope)?;
     counts::forget(sql, scope)

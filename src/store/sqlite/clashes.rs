@@ -154,7 +154,8 @@ impl Clashing<'_> {
                 }
                 Err(error) => return Err(failed(error)),
             };
-            let lost = || Error::new(ErrorKind::Database, format!("a row of {:?} is in the way and not there", self.table.name));
+            let lost =
+                || Error::new(ErrorKind::Database, format!("a row of {:?} is in the way and not there", self.table.name));
             let row = row.ok_or_else(lost)?;
             if writer.connection.hits() == before {
                 let mut whole = Rows::new(row.len());
@@ -207,7 +208,9 @@ mod tests {
             let mut rows = Rows::default();
             let bounds = crate::store::PageBounds { rows: 1_000, bytes: 1 << 20 };
             writer.page(&table, None, bounds, &mut rows).unwrap();
-            (0..rows.len()).map(|row| rows.row(row).map(|cell| cell.map(ValueRef::to_owned)).collect()).collect::<Vec<Vec<_>>>()
+            (0..rows.len())
+                .map(|row| rows.row(row).map(|cell| cell.map(ValueRef::to_owned)).collect())
+                .collect::<Vec<Vec<_>>>()
         };
         let before = contents(&mut *writer);
         let (mut rows, mut found) = (Rows::new(row.len()), Rows::default());
@@ -239,9 +242,17 @@ mod tests {
             );
             let [null, then]: [Value; 2] = [Value::Null, "then".into()];
             let (x, y): (Value, Value) = ("x".into(), "y".into());
-            assert_eq!(find(&sql, &row([9.into(), x.clone(), 2.into(), null.clone(), "Z".into()])), ids(&[1, 2, 3]), "{rest}");
+            assert_eq!(
+                find(&sql, &row([9.into(), x.clone(), 2.into(), null.clone(), "Z".into()])),
+                ids(&[1, 2, 3]),
+                "{rest}"
+            );
             assert_eq!(find(&sql, &row([9.into(), x.clone(), 9.into(), then, "a".into()])), ids(&[1]), "{rest}");
-            assert_eq!(find(&sql, &row([9.into(), null.clone(), null.clone(), null.clone(), "q".into()])), ids(&[2]), "{rest}");
+            assert_eq!(
+                find(&sql, &row([9.into(), null.clone(), null.clone(), null.clone(), "q".into()])),
+                ids(&[2]),
+                "{rest}"
+            );
             // Its own row is in nobody's way, and NULL is like nothing.
             assert_eq!(find(&sql, &row([1.into(), x.clone(), 1.into(), null.clone(), "a".into()])), ids(&[]), "{rest}");
             assert_eq!(find(&sql, &row([2.into(), y, 2.into(), null.clone(), null.clone()])), ids(&[]), "{rest}");

@@ -10,9 +10,9 @@ use rusqlite::hooks::Wal;
 use rusqlite::wal::CheckpointMode;
 
 use super::bulk;
+use super::clashes::{self, Clashing};
 use super::dialect::{failed, parameters, quote};
 use super::pool::{DatabaseFile, Pooled, Pools};
-use super::clashes::{self, Clashing};
 use super::{catalogue, ddl, read, rows};
 use crate::domain::record::Tally;
 use crate::domain::schema::{ForeignKey, TableSchema};
@@ -20,7 +20,8 @@ use crate::domain::value::{Rows, Value};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::TablePlan;
 use crate::store::{
-    Change, Check, Cursor, Fitted, Found, Lookup, NewTable, PageBounds, PageEnd, Referring, Refused, Sets, Sql, Target, Writer,
+    Change, Check, Cursor, Fitted, Found, Lookup, NewTable, PageBounds, PageEnd, Referring, Refused, Sets, Sql, Target,
+    Writer,
 };
 
 /// How many pages the write-ahead log may hold before a checkpoint moves them into the database: what SQLite does by itself.
@@ -201,7 +202,8 @@ impl Writer for SqliteWriter {
         for child in catalogue::children(&self.connection.sqlite, &table.name)? {
             let Some(child) = self.connection.schema(&child)? else { continue };
             let keys = child.foreign_keys.iter().filter(|key| child.names.same(&key.parent, &table.name));
-            let found = |key: &ForeignKey| Referring { table: child.name.clone(), key: key.clone(), deferred: child.deferred };
+            let found =
+                |key: &ForeignKey| Referring { table: child.name.clone(), key: key.clone(), deferred: child.deferred };
             referring.extend(keys.map(found));
         }
         Ok(referring)
