@@ -14,4 +14,4 @@ CREATE TABLE rowferry_waiting (
   cells BLOB NOT NULL,
   PRIMARY KEY (scope, stage, record)
 ) WITHOUT ROWID;
-CREATE INDEX rowferry_waiting_by_key ON rowferry_waiting (scope, stage, key);
+CREATE INDEX rowferry_waiting_by_key ON rowferry_waiting (scope, stage, key, record, busy);
