@@ -296,6 +296,53 @@ fn unique_sets_are_matched_and_followed() {
 }
 
 #[test]
+fn sets_of_generated_columns_are_matched_and_followed() {
+    for (key, ids) in [
+        ("id INTEGER PRIMARY KEY", ["1", "2", "3"]),
+        ("id TEXT PRIMARY KEY NOT NULL", ["'a'", "'b'", "'c'"]),
+        ("id INT PRIMARY KEY NOT NULL", ["1", "2", "3"]),
+    ] {
+        for stored in ["STORED", "VIRTUAL"] {
+            let schema = format!(
+                "CREATE TABLE doc({key}, body TEXT, slug TEXT COLLATE NOCASE AS (json_extract(body, '$.slug')) {stored} UNIQUE);
+                 CREATE TABLE page(id INTEGER PRIMARY KEY, doc REFERENCES doc(id), t TEXT);"
+            );
+            let [one, two, three] = ids;
+            let there = Fixture::new(&format!(
+                "{schema} INSERT INTO doc(id, body) VALUES ({one}, '{{\"slug\":\"X\"}}'), ({two}, '{{\"slug\":\"y\"}}'), ({three}, '{{}}');
+                 INSERT INTO page VALUES (1, {one}, 'x'), (2, {two}, 'y'), (3, {three}, 'none');"
+            ));
+            // The row that is the record has its key, too; another has another's.
+            let here = Fixture::new(&format!("{schema} INSERT INTO doc(id, body) VALUES ({one}, '{{\"slug\":\"x\"}}');"));
+            let report = pull(&there, &here, append());
+            assert_eq!(
+                (counts(&report, "doc"), counts(&report, "page")),
+                ([2, 0, 0, 1, 0], [3, 0, 0, 0, 0]),
+                "{key}: {report:?}"
+            );
+            let joined = here.rows("SELECT p.t, d.slug FROM page AS p JOIN doc AS d ON d.id = p.doc ORDER BY 1");
+            assert_eq!(joined, ["'none'|NULL", "'x'|'x'", "'y'|'y'"], "{key}");
+        }
+    }
+    let keyless = "CREATE TABLE doc(body TEXT, slug AS (lower(body)) UNIQUE);";
+    let there = Fixture::new(&format!("{keyless} INSERT INTO doc(body) VALUES ('A'), ('b'), (NULL)"));
+    let here = Fixture::new(&format!("{keyless} INSERT INTO doc(body) VALUES ('a'), ('b')"));
+    let report = pull(&there, &here, append());
+    assert_eq!(counts(&report, "doc"), [1, 0, 0, 2, 0], "{report:?}");
+}
+
+#[test]
+fn partial_sets_and_expressions_refuse() {
+    for index in ["ON t(a) WHERE b IS NULL", "ON t(lower(a))", "ON t(a COLLATE NOCASE)"] {
+        let schema = format!("CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT, b TEXT); CREATE UNIQUE INDEX u {index};");
+        let there = Fixture::new(&format!("{schema} INSERT INTO t VALUES (1, 'a', NULL), (2, 'b', NULL)"));
+        let here = Fixture::new(&format!("{schema} INSERT INTO t VALUES (5, 'a', NULL)"));
+        let report = pull(&there, &here, append());
+        assert_eq!((counts(&report, "t"), codes(&report, "t")), ([1, 0, 0, 0, 1], vec!["unique_conflict"]), "{index}");
+    }
+}
+
+#[test]
 fn a_record_that_is_two_rows_is_ambiguous() {
     let schema = "CREATE TABLE contact(id INTEGER PRIMARY KEY, account TEXT UNIQUE, phone TEXT UNIQUE);
         CREATE TABLE message(id INTEGER PRIMARY KEY, contact INTEGER NOT NULL REFERENCES contact(id), t TEXT);";

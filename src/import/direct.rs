@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::append::Keys;
+use super::exchange;
 use super::orphans::Written;
 use super::transaction::Transaction;
 use super::{Import, Mark, NullKeys, Reached, Step, Way, apply, multiset, route};
@@ -12,12 +13,14 @@ use crate::domain::value::Rows;
 use crate::error::Result;
 use crate::plan::{Identity, TablePlan};
 use crate::store::records::stages::{self, Stage};
+use crate::store::records::{self, waiting};
 
 /// The import of one table.
 pub(crate) struct Direct {
     plan: TablePlan,
-    /// Where rows with NULL in their key wait: they are compared with all such rows here, so all must be known.
-    nulls: Option<Stage>,
+    /// Where rows with NULL in their key wait, which are compared with all such rows here, so that all must be known; its number is
+    /// also that of the records that wait for unique values.
+    stage: Option<Stage>,
     /// What was committed.
     kept: Mark,
     open: Option<Open>,
@@ -41,15 +44,24 @@ struct Open {
 }
 
 impl Direct {
-    /// Resumes from a mark. `nulls` is its stage, if it [needs one](Direct::needs_stage).
-    pub(crate) fn new(plan: TablePlan, nulls: Option<Stage>, mark: Mark) -> Self {
-        Direct { plan, nulls, kept: mark, open: None }
+    /// Resumes from a mark. `stage` is its stage, if it [needs one](Direct::needs_stage).
+    pub(crate) fn new(plan: TablePlan, stage: Option<Stage>, mark: Mark) -> Self {
+        Direct { plan, stage, kept: mark, open: None }
     }
 
     /// Whether rows of a table may have to wait.
     pub(crate) fn needs_stage(plan: &TablePlan) -> bool {
-        plan.strategy != Strategy::Append
-            && matches!(&plan.identity, Identity::Key { nullable: true, incoming, .. } if !incoming.is_empty())
+        has_nulls(plan) || exchange::may_wait(plan)
+    }
+
+    /// Whether records wait for unique values, those of the transaction in progress included.
+    fn waits(&mut self, import: &Import<'_>) -> Result<bool> {
+        let Some(stage) = self.stage.as_ref().filter(|_| exchange::may_wait(&self.plan)) else { return Ok(false) };
+        let first = match &mut self.open {
+            Some(open) => waiting::first(open.tx.state().0, stage)?,
+            None => records::read(import.store, |sql| waiting::first(sql, stage))?,
+        };
+        Ok(first.is_some())
     }
 
     /// How far it is, as far as it was committed.
@@ -82,9 +94,15 @@ impl Direct {
         open.mark.reach(reached);
         open.mark.step = Step::Fetching;
         failures.iter().for_each(|failure| open.tally.fail(failure.clone()));
-        let nulls = self.nulls.as_ref().map_or(NullKeys::Leave, NullKeys::Stage);
-        let mut written = Written::ignored();
+        let nulls = self.stage.as_ref().map_or(NullKeys::Leave, NullKeys::Stage);
+        let mut written = match self.stage {
+            Some(_) => Written::ignored().and_waiting(&self.plan),
+            None => Written::ignored(),
+        };
         route(&mut open.tx, &self.plan, Keys::Make, nulls, rows, &mut open.tally, &mut written)?;
+        if let Some(stage) = &self.stage {
+            exchange::keep(&mut open.tx, stage, &[], &written)?;
+        }
         open.rows += rows.len();
         open.bytes += rows.size_bytes();
         let limits = import.limits;
@@ -113,11 +131,12 @@ impl Direct {
 
     /// Applies what had to wait, and keeps everything.
     pub(crate) fn finish(&mut self, import: &Import<'_>) -> Result<()> {
-        if let (None, Some(open)) = (&self.nulls, &mut self.open) {
+        let waits = self.waits(import)? || (has_nulls(&self.plan) && self.stage.is_some());
+        if let (false, Some(open)) = (waits, &mut self.open) {
             open.mark.step = Step::Done;
         }
         self.commit(import)?;
-        let Some(stage) = &self.nulls else {
+        let Some(stage) = self.stage.as_ref().filter(|_| waits) else {
             // Nothing is to be written for that alone: it is known again when nothing comes after the last row.
             self.kept.step = Step::Done;
             return Ok(());
@@ -125,6 +144,7 @@ impl Direct {
         let mut tx = import.transaction()?;
         tx.compare_table(&self.plan)?;
         let (mut tally, mut mark) = (import.tally(&self.kept.outcome), self.kept.clone());
+        exchange::settle(&mut tx, &self.plan, stage, &mut tally, &Written::ignored)?;
         let (mut rows, mut numbers, mut after) = (Rows::default(), Vec::new(), 0);
         let bounds = import.stage_bounds();
         while let Some(last) = stages::page(tx.state().0, stage, after, bounds, &mut rows, &mut numbers)? {
@@ -145,4 +165,10 @@ impl Direct {
         self.kept = mark;
         Ok(())
     }
+}
+
+/// Whether rows with NULL in their key may come.
+fn has_nulls(plan: &TablePlan) -> bool {
+    plan.strategy != Strategy::Append
+        && matches!(&plan.identity, Identity::Key { nullable: true, incoming, .. } if !incoming.is_empty())
 }

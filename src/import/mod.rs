@@ -5,8 +5,8 @@
 //! without a key, and a dry run. Nothing here waits for a network: rows are received before a transaction begins.
 //!
 //! What a row means is known here, once for every store: [`row_by_row`] for keys, [`taken`] for keys that are one here only,
-//! [`multiset`] for rows without one, [`append`], [`new_key`] and [`remap`] for new keys, [`orphans`] and [`descendants`] for
-//! references. A store gives the primitives, and a bulk apply if it has one.
+//! [`multiset`] for rows without one, [`append`], [`new_key`] and [`remap`] for new keys, [`exchange`] and [`park`] for unique
+//! values that move, [`orphans`] and [`descendants`] for references. A store gives the primitives, and a bulk apply if it has one.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -25,17 +25,19 @@ use crate::limits::Limits;
 use crate::plan::{Identity, TablePlan};
 use crate::store::records::pulls::{self, Touched};
 use crate::store::records::stages::{self, Stage};
-use crate::store::records::{self, Scope, forget_scope, marks, taken_keys};
+use crate::store::records::{self, Scope, forget_scope, marks, taken_keys, waiting};
 use crate::store::{PageBounds, Store, Writer};
 
 mod append;
 mod append_keys;
 mod descendants;
 mod direct;
+mod exchange;
 mod known;
 mod multiset;
 mod new_key;
 mod orphans;
+mod park;
 mod pause;
 mod remap;
 mod resume;
@@ -401,7 +403,10 @@ impl<'s> Import<'s> {
 }
 
 fn forget_stage(writer: &mut dyn Writer, scope: &Scope, mark: &Mark) -> Result<()> {
-    mark.stage.map_or(Ok(()), |number| stages::forget_one(writer.state(), scope, number))
+    mark.stage.map_or(Ok(()), |number| {
+        stages::forget_one(writer.state(), scope, number)?;
+        waiting::forget_one(writer.state(), scope, number)
+    })
 }
 
 /// What is done with rows of a keyed table whose key has NULL in it. They are applied after all others.
@@ -485,12 +490,12 @@ fn apply_remapped(
     match way {
         Way::Multiset => multiset::apply(tx, plan, rows, range, tally, written),
         Way::Keyed if plan.keys_may_meet => taken::apply(tx, plan, rows, range, tally, written),
-        Way::Keyed if !written.is_wanted() => row_by_row::apply(tx, plan, rows, range, tally),
+        Way::Keyed if !written.is_wanted() => row_by_row::apply(tx, plan, rows, range, tally, written),
         Way::Keyed => {
             // A bulk apply does not say which rows it wrote: they are those that refer to something else now.
             let fitted = tx.fit(plan, rows, range.clone())?;
             let before = Before::look(tx, plan, fitted, written)?;
-            row_by_row::apply(tx, plan, rows, range.clone(), tally)?;
+            row_by_row::apply(tx, plan, rows, range.clone(), tally, written)?;
             before.compare(tx, plan, range.start, written)
         }
     }

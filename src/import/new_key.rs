@@ -29,10 +29,10 @@ pub(super) fn find_key(tx: &mut Transaction, page: &Page<'_>, number: usize, val
     match unique_match::find(tx, plan, values)? {
         Match::None => {}
         Match::Row(key) => return Ok(Key::Existing(key)),
-        Match::Rows([one, other]) => {
-            let (one, other) = (one.join(", "), other.join(", "));
+        Match::Rows => {
             let message = format!(
-                "one row of {:?} has its {one}, and another row its {other}: which of them it is cannot be told",
+                "one row of {:?} has its values in one unique set, and another row in another one: which of them it is cannot \
+                 be told",
                 plan.table.name
             );
             return Ok(Key::Refused(Reason::Ambiguous, message));

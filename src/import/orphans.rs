@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::exchange::may_wait;
 use super::staged::Staged;
 use super::transaction::{Transaction, names};
 use crate::domain::cells::{decode, encode};
@@ -41,7 +42,12 @@ pub(super) struct Written {
     has_unknown: bool,
     rows: Rows,
     records: Vec<usize>,
+    /// The records that have to wait, if any may.
+    waiting: Option<Waiting>,
 }
+
+/// Records that wait for unique values, as they came: each with its position and the key of its row.
+type Waiting = (Rows, Vec<(usize, Vec<u8>)>);
 
 impl Written {
     /// Where orphans are not looked for.
@@ -61,7 +67,31 @@ impl Written {
             has_unknown: false,
             rows: Rows::new(table.columns.len()),
             records: Vec::new(),
+            waiting: None,
         }
+    }
+
+    /// Collects the records that have to wait for unique values, too, if any of the plan may. What comes has so many columns.
+    pub(super) fn and_waiting(mut self, plan: &TablePlan) -> Self {
+        self.waiting = may_wait(plan).then(|| (Rows::new(plan.targets.len()), Vec::new()));
+        self
+    }
+
+    /// Adds a record that has to wait; `key` is that of its row.
+    pub(super) fn wait(&mut self, record: usize, rows: &Rows, key: Vec<u8>) {
+        if let Some((waiting, keys)) = &mut self.waiting {
+            waiting.push_rows(rows, record..record + 1);
+            keys.push((record, key));
+        }
+    }
+
+    pub(super) fn may_wait(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// The records that have to wait.
+    pub(super) fn waiting(&self) -> Option<&Waiting> {
+        self.waiting.as_ref()
     }
 
     pub(super) fn is_wanted(&self) -> bool {
@@ -76,6 +106,7 @@ impl Written {
             columns: self.columns.clone(),
             defaults: self.defaults.clone(),
             rows: Rows::new(self.rows.width()),
+            waiting: self.waiting.as_ref().map(|(rows, _)| (Rows::new(rows.width()), Vec::new())),
             ..Written::default()
         }
     }
@@ -86,6 +117,10 @@ impl Written {
             self.add(records[*record], &other.rows, row);
         }
         self.has_unknown |= other.has_unknown;
+        if let (Some((rows, keys)), Some((more, of))) = (&mut self.waiting, &other.waiting) {
+            rows.push_rows(more, 0..more.len());
+            keys.extend(of.iter().map(|(record, key)| (records[*record], key.clone())));
+        }
     }
 
     /// Whether rows were written whose references cannot be told.

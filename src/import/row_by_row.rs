@@ -1,10 +1,13 @@
 //! Applies records that are identified by a key: in bulk where the store can, and otherwise one by one.
 //!
 //! One by one a record's row is looked up, the strategy decides, and the row is written. So each record has its own outcome, and
-//! one that is refused takes no other with it. A store's bulk apply does the same to many at once.
+//! one that is refused takes no other with it; one that
+//! another row keeps out by a unique value may [wait](super::exchange). A store's bulk apply does the same to many at once.
 
 use std::ops::Range;
 
+use super::exchange::key_bytes;
+use super::orphans::Written;
 use super::transaction::{Transaction, key_of_record, misfit_of};
 use crate::domain::record::{Failure, Reason, Tally};
 use crate::domain::strategy::Strategy;
@@ -27,6 +30,7 @@ pub(super) fn apply(
     rows: &Rows,
     range: Range<usize>,
     tally: &mut Tally,
+    written: &mut Written,
 ) -> Result<()> {
     let Range { start: mut next, end } = range;
     let mut alone = 1;
@@ -42,12 +46,19 @@ pub(super) fn apply(
         let left = next..run.end.min(next + alone);
         next = left.end;
         alone = if applied > 0 { 1 } else { (alone * 2).min(ALONE) };
-        one_by_one(tx, plan, rows, left, tally)?;
+        one_by_one(tx, plan, rows, left, tally, written)?;
     }
     Ok(())
 }
 
-fn one_by_one(tx: &mut Transaction, plan: &TablePlan, rows: &Rows, range: Range<usize>, tally: &mut Tally) -> Result<()> {
+fn one_by_one(
+    tx: &mut Transaction,
+    plan: &TablePlan,
+    rows: &Rows,
+    range: Range<usize>,
+    tally: &mut Tally,
+    written: &mut Written,
+) -> Result<()> {
     if range.is_empty() {
         return Ok(());
     }
@@ -57,7 +68,13 @@ fn one_by_one(tx: &mut Transaction, plan: &TablePlan, rows: &Rows, range: Range<
         if number > 0 {
             tx.check_cancelled()?;
         }
-        one(tx, plan, key, &fitted, number, &|| key_of_record(plan, rows, row))?.count(tally);
+        match one(tx, plan, key, &fitted, number, &|| key_of_record(plan, rows, row))? {
+            Became::Failed(failure) if failure.reason == Reason::UniqueConflict && written.may_wait() => {
+                let key = key_bytes(tx, plan, key, &fitted.rows, number)?;
+                written.wait(row, rows, key);
+            }
+            became => became.count(tally),
+        }
     }
     Ok(())
 }

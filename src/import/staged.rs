@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::append::Keys;
 use super::append_keys::make_keys;
 use super::descendants;
+use super::exchange;
 use super::orphans::{self, Orphans, Written};
 use super::transaction::{Transaction, key_of_record};
 use super::{Import, Mark, NullKeys, Reached, Step, append, multiset, route};
@@ -177,6 +178,7 @@ fn finish_group(
     tallies: Vec<Tally>,
     finish: Finish,
 ) -> Result<()> {
+    tx.release()?;
     let mut done = Vec::with_capacity(tables.len());
     for (table, tally) in tables.iter().zip(&tallies) {
         let mut outcome = table.failed.outcome.clone();
@@ -252,14 +254,19 @@ fn apply_all(
         } else if table.plan.identity == Identity::WholeRow {
             append::recall(tx, &table.plan)?;
         }
+        let collect = || match deferred {
+            true => Written::of(&table.plan.table, *was_empty),
+            false => Written::ignored(),
+        };
         let passes: &[NullKeys<'_>] =
             if table.has_null_keys() { &[NullKeys::Leave, NullKeys::Only] } else { &[NullKeys::Leave] };
         for (pass, nulls) in passes.iter().enumerate() {
             let is_last = pass + 1 == passes.len();
             each_page(&table.stage, tx, &mut |tx, rows, numbers, last| {
-                let mut written = if deferred { Written::of(&table.plan.table, *was_empty) } else { Written::ignored() };
+                let mut written = collect().and_waiting(&table.plan);
                 route(tx, &table.plan, keys, *nulls, rows, &mut tally, &mut written)?;
                 orphans::note(tx, &table.plan, table.stage.number, numbers, &written)?;
+                exchange::keep(tx, &table.stage, numbers, &written)?;
                 has_unknown |= written.has_unknown();
                 match is_last {
                     // Their place in the file serves the rows that are applied next.
@@ -267,6 +274,7 @@ fn apply_all(
                     false => Ok(()),
                 }
             })?;
+            exchange::settle(tx, &table.plan, &table.stage, &mut tally, &collect)?;
         }
         tallies.push(tally);
     }

@@ -29,7 +29,7 @@ pub(crate) struct Transaction {
     /// The tables that were compared with their plans.
     compared: HashSet<String>,
     refused: Vec<Refused>,
-    has_savepoint: bool,
+    savepoints: usize,
 }
 
 impl Transaction {
@@ -44,7 +44,7 @@ impl Transaction {
             last_keys: HashMap::new(),
             compared: HashSet::new(),
             refused: Vec::new(),
-            has_savepoint: false,
+            savepoints: 0,
         }
     }
 
@@ -129,13 +129,14 @@ impl Transaction {
     }
 
     pub(super) fn savepoint(&mut self) -> Result<()> {
-        self.has_savepoint = true;
-        self.writer.savepoint()
+        self.writer.savepoint()?;
+        self.savepoints += 1;
+        Ok(())
     }
 
     /// Takes a group of tables back that failed half-way: the next one begins as if it had not been.
     pub(crate) fn take_back(&mut self) -> Result<()> {
-        if self.has_savepoint {
+        while self.savepoints > 0 {
             self.rollback_to()?;
         }
         let (sql, scope) = self.state();
@@ -144,12 +145,18 @@ impl Transaction {
     }
 
     pub(super) fn rollback_to(&mut self) -> Result<()> {
-        self.has_savepoint = false;
+        self.savepoints = self.savepoints.saturating_sub(1);
         self.last_keys.clear();
         self.compared.clear();
         self.key_maps.clear();
         self.opened.clear();
         self.writer.rollback_to()
+    }
+
+    /// Keeps what was done since the innermost savepoint.
+    pub(super) fn release(&mut self) -> Result<()> {
+        self.savepoints = self.savepoints.saturating_sub(1);
+        self.writer.release()
     }
 
     /// Records as the local table will store them.

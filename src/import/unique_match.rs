@@ -1,44 +1,94 @@
 //! Which row a record is by its unique values.
 
+use uuid::Uuid;
+
 use super::append::row_of;
 use super::transaction::Transaction;
 use crate::domain::schema::UniqueKind;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;
 use crate::plan::{Identity, TablePlan};
+use crate::store::Sets;
 
 /// The row that has a record's values in a unique set.
 pub(super) enum Match {
     /// There is none.
     None,
-    /// This one: its key, or all of its values where the table has no key.
+    /// This one: its key, or what tells it from others where the table has no key.
     Row(Vec<Value>),
-    /// One row has the record's values in one set, and another row in another set: the names of the columns of both.
-    Rows([Vec<String>; 2]),
+    /// One row has the record's values in one set, and another row in another set.
+    Rows,
+}
+
+impl Match {
+    fn add(self, row: Vec<Value>) -> Self {
+        match self {
+            Match::None => Match::Row(row),
+            Match::Row(one) if one.len() == row.len() => {
+                match one.iter().zip(&row).all(|(one, other)| one.as_ref().same(other.as_ref())) {
+                    true => Match::Row(one),
+                    false => Match::Rows,
+                }
+            }
+            Match::Row(_) | Match::Rows => Match::Rows,
+        }
+    }
 }
 
 /// Looks for the record with these local values by each full unique set. The primary key is none of them: an append replaces it.
 pub(super) fn find(tx: &mut Transaction, plan: &TablePlan, values: &[Option<Value>]) -> Result<Match> {
+    let table = &plan.table;
     let read: Vec<usize> = match &plan.identity {
         Identity::Key { columns, .. } => columns.clone(),
-        Identity::WholeRow => (0..plan.table.columns.len()).collect(),
+        Identity::WholeRow => (0..table.columns.len()).collect(),
     };
-    let primary = plan.table.column_indexes(&plan.table.primary_key).unwrap_or_default();
+    let primary = table.column_indexes(&table.primary_key).unwrap_or_default();
     let row = row_of(values);
-    let mut first: Option<(&Vec<String>, Vec<Value>)> = None;
-    for set in plan.table.unique.iter().filter(|set| set.kind == UniqueKind::Full) {
-        let Some(columns) = plan.table.column_indexes(&set.columns) else { continue };
+    let (mut found, mut computed) = (Match::None, Vec::new());
+    for set in table.unique.iter().filter(|set| set.kind == UniqueKind::Full) {
+        let Some(columns) = table.column_indexes(&set.columns) else { continue };
         if columns.len() == primary.len() && columns.iter().all(|column| primary.contains(column)) {
             continue;
         }
-        let Some(found) = tx.find(&plan.table, &columns, &read, &row, 0)? else { continue };
-        match &first {
-            None => first = Some((&set.columns, found)),
-            Some((_, same)) if same.iter().zip(&found).all(|(one, other)| one.as_ref().same(other.as_ref())) => {}
-            Some((columns, _)) => return Ok(Match::Rows([(*columns).clone(), set.columns.clone()])),
+        if columns.iter().any(|column| table.columns[*column].generated) {
+            computed = columns;
+        } else if let Some(row) = tx.find(table, &columns, &read, &row, 0)? {
+            found = found.add(row);
         }
     }
-    Ok(first.map_or(Match::None, |(_, row)| Match::Row(row)))
+    match (computed.is_empty(), &found) {
+        (true, _) | (_, Match::Rows) => Ok(found),
+        (false, _) => find_computed(tx, plan, &primary, values, &computed),
+    }
+}
+
+/// The same where a set has generated columns, of which only the database knows the values; `set` is one such set.
+fn find_computed(
+    tx: &mut Transaction,
+    plan: &TablePlan,
+    primary: &[usize],
+    values: &[Option<Value>],
+    set: &[usize],
+) -> Result<Match> {
+    let mut values = values.to_vec();
+    let key = match &plan.identity {
+        Identity::Key { columns, .. } => columns,
+        Identity::WholeRow => set,
+    };
+    // The row that has the record's old key may be the one.
+    for column in primary.iter().filter(|column| !set.contains(column)) {
+        values[*column] = match values[*column] {
+            Some(Value::Text(_)) => Some(Uuid::new_v4().to_string().into()),
+            Some(Value::Blob(_)) => Some(Value::Blob(Uuid::new_v4().as_bytes().to_vec())),
+            Some(Value::Integer(_)) if !plan.table.rowid_alias => Some(tx.next_integer(&plan.table, *column)?.into()),
+            _ => None,
+        };
+    }
+    let mut clashing = Rows::default();
+    tx.writer.clashes(&plan.table, key, Sets::Full, &row_of(&values), 0, &mut clashing)?;
+    let rows =
+        (0..clashing.len()).map(|row| clashing.row(row).map(|value| value.unwrap_or(ValueRef::Null).to_owned()).collect());
+    Ok(rows.fold(Match::None, Match::add))
 }
 
 /// Whether a record is a row that is here, by a unique set without these columns.

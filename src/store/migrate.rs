@@ -30,6 +30,7 @@ pub const SQLITE: &[Script] = &[
     script(4, include_str!("../../schema/sqlite/0004_tickets.sql")),
     Script { before: Some(drop_old_stages), ..script(5, include_str!("../../schema/sqlite/0005_stages.sql")) },
     script(6, include_str!("../../schema/sqlite/0006_keys.sql")),
+    script(7, include_str!("../../schema/sqlite/0007_moves.sql")),
 ];
 
 /// Brings a store up to date, if it is not: its state is then there, whoever else opened it at the same time.

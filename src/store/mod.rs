@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use crate::domain::names::NameRules;
 use crate::domain::record::{Reason, Tally};
-use crate::domain::schema::TableSchema;
+use crate::domain::schema::{ForeignKey, TableSchema};
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;
 use crate::plan::TablePlan;
@@ -164,7 +164,7 @@ pub struct PageEnd {
 ///
 /// A writer moves rows and knows nothing of what they mean: what becomes of a record, new keys, rows without a key and rows that
 /// wait are the importer's affair, for every store alike. When a method gives an error, what it was to do may be done in part:
-/// [`Writer::rollback_to`] the savepoint, or drop the writer. A row that is refused is no error.
+/// [`Writer::rollback_to`] a savepoint, or drop the writer. A row that is refused is no error.
 ///
 /// *Local rows* below are rows with the columns of the local table, in its order; a cell is absent where the record has no value
 /// for that column.
@@ -224,6 +224,23 @@ pub trait Writer {
         refused: &mut Vec<Refused>,
     ) -> Result<()>;
 
+    /// Finds the rows that keep a local row out: all others than the row of its key (its columns are at `key`) that have its
+    /// values in one of these unique sets, as the database compares them. What the row lacks takes its default, as when it is
+    /// inserted. `found` gets the values at `key` of each such row, once; it is cleared first. A row that the table would not take
+    /// for another reason may find none. Nothing changes, and no trigger runs.
+    fn clashes(
+        &mut self,
+        table: &TableSchema,
+        key: &[usize],
+        sets: Sets,
+        rows: &Rows,
+        row: usize,
+        found: &mut Rows,
+    ) -> Result<()>;
+
+    /// The foreign keys of all tables that refer to this one, its own included.
+    fn referring(&mut self, table: &TableSchema) -> Result<Vec<Referring>>;
+
     /// Applies the first records of `range`, as many as it likes, exactly as [`Writer::fit`], [`Writer::lookup`],
     /// [`decide`](crate::plan::decide::decide) and [`Writer::write`] would one by one, and counts them. Gives how many that
     /// were: the caller takes care of the next record itself. The plan's identity is a key, and it appends nothing.
@@ -250,12 +267,16 @@ pub trait Writer {
     /// what was broken then.
     fn check_references(&mut self, when: Check, tables: &[Target<'_>]) -> Result<bool>;
 
-    /// Marks the place that [`Writer::rollback_to`] goes back to. There is one such place: a new one replaces it.
+    /// Marks the place that [`Writer::rollback_to`] goes back to. Savepoints nest: the latest is the innermost.
     fn savepoint(&mut self) -> Result<()>;
 
-    /// Undoes everything since [`Writer::savepoint`], and takes the savepoint away: without one it is an error. The transaction
+    /// Undoes everything since the innermost savepoint, and takes that savepoint away: without one it is an error. The transaction
     /// continues.
     fn rollback_to(&mut self) -> Result<()>;
+
+    /// Takes the innermost savepoint away, and keeps what was done since: it is undone with the savepoint around it. Without one
+    /// it is an error.
+    fn release(&mut self) -> Result<()>;
 
     /// rowferry's own tables, within this transaction.
     fn state(&mut self) -> &mut dyn Sql;
@@ -372,6 +393,26 @@ pub struct Misfit {
     pub reason: Reason,
     /// Why, as a sentence.
     pub message: String,
+}
+
+/// Which unique sets are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sets {
+    /// All that the database has, over expressions and over some of the rows, too.
+    All,
+    /// Those of plain columns, over all rows ([`UniqueKind::Full`](crate::schema::UniqueKind::Full)).
+    Full,
+}
+
+/// A foreign key that refers to a table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Referring {
+    /// The name of the table that refers.
+    pub table: String,
+    /// By this.
+    pub key: ForeignKey,
+    /// Whether the database itself may put its checks off until the commit.
+    pub deferred: bool,
 }
 
 /// What a [`Writer::write`] does.

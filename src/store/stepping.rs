@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::{
-    Change, Check, Cursor, Fitted, Found, KeyColumns, Lookup, NewTable, PageBounds, PageEnd, Refused, Sql, Target, Writer,
+    Change, Check, Cursor, Fitted, Found, KeyColumns, Lookup, NewTable, PageBounds, PageEnd, Referring, Refused, Sets, Sql,
+    Target, Writer,
 };
 use crate::domain::record::Tally;
 use crate::domain::schema::TableSchema;
@@ -88,6 +89,22 @@ impl<F: FnMut(Step) -> Result<()>> Writer for Stepping<F> {
         self.writer.apply_bulk(plan, rows, range, tally)
     }
 
+    fn clashes(
+        &mut self,
+        table: &TableSchema,
+        key: &[usize],
+        sets: Sets,
+        rows: &Rows,
+        row: usize,
+        found: &mut Rows,
+    ) -> Result<()> {
+        self.writer.clashes(table, key, sets, rows, row, found)
+    }
+
+    fn referring(&mut self, table: &TableSchema) -> Result<Vec<Referring>> {
+        self.writer.referring(table)
+    }
+
     fn last_integer(&mut self, table: &TableSchema, column: usize) -> Result<i64> {
         self.writer.last_integer(table, column)
     }
@@ -102,6 +119,10 @@ impl<F: FnMut(Step) -> Result<()>> Writer for Stepping<F> {
 
     fn rollback_to(&mut self) -> Result<()> {
         self.writer.rollback_to()
+    }
+
+    fn release(&mut self) -> Result<()> {
+        self.writer.release()
     }
 
     fn state(&mut self) -> &mut dyn Sql {

@@ -203,7 +203,10 @@ impl Pull<'_, '_> {
         writer.savepoint()?;
         let made = self.make(writer, sender, senders).and_then(|notes| Ok((notes, writer.schema(&sender.name)?)));
         let (notes, made) = match made {
-            Ok((notes, Some(made))) => (notes, made),
+            Ok((notes, Some(made))) => {
+                writer.release()?;
+                (notes, made)
+            }
             failed => {
                 writer.rollback_to()?;
                 let missing =

@@ -50,7 +50,7 @@ impl Store for Broken {
             inner.check_references(Check::ByCaller, &[])?;
         }
         let unchecked = Arc::clone(&self.unchecked);
-        Ok(Box::new(BrokenWriter { inner, fault: self.fault, unchecked, savepoints: 0 }))
+        Ok(Box::new(BrokenWriter { inner, fault: self.fault, unchecked, has_savepoint: false }))
     }
 
     fn state(&self, work: &mut dyn FnMut(&mut dyn Sql) -> Result<()>) -> Result<()> {

@@ -8,7 +8,8 @@ use rowferry::domain::record::{Reason, Tally};
 use rowferry::plan::TablePlan;
 use rowferry::schema::TableSchema;
 use rowferry::store::{
-    Change, Check, Cursor, Fitted, Found, KeyColumns, Lookup, NewTable, PageBounds, PageEnd, Refused, Sql, Target, Writer,
+    Change, Check, Cursor, Fitted, Found, KeyColumns, Lookup, NewTable, PageBounds, PageEnd, Referring, Refused, Sets, Sql,
+    Target, Writer,
 };
 use rowferry::{Error, ErrorKind, Result, Rows, Strategy, Value, ValueRef};
 
@@ -19,8 +20,8 @@ pub struct BrokenWriter {
     pub inner: Box<dyn Writer>,
     pub fault: Fault,
     pub unchecked: Arc<AtomicBool>,
-    /// How many savepoints there are, where they nest.
-    pub savepoints: usize,
+    /// Whether there is a savepoint, where a new one replaces it.
+    pub has_savepoint: bool,
 }
 
 impl Drop for BrokenWriter {
@@ -269,6 +270,32 @@ impl Writer for BrokenWriter {
         self.bulk(plan, rows, range, tally)
     }
 
+    fn clashes(
+        &mut self,
+        table: &TableSchema,
+        key: &[usize],
+        sets: Sets,
+        rows: &Rows,
+        row: usize,
+        found: &mut Rows,
+    ) -> Result<()> {
+        self.inner.clashes(table, key, sets, rows, row, found)?;
+        match self.fault {
+            Fault::ClashesWithItself => found.push(key.iter().map(|at| rows.get(row, *at).unwrap_or(ValueRef::Null))),
+            Fault::OneClashNamed => found.truncate(1),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn referring(&mut self, table: &TableSchema) -> Result<Vec<Referring>> {
+        let mut referring = self.inner.referring(table)?;
+        if self.fault == Fault::OwnReferencesLost {
+            referring.retain(|referring| referring.table != table.name);
+        }
+        Ok(referring)
+    }
+
     fn last_integer(&mut self, table: &TableSchema, column: usize) -> Result<i64> {
         match self.fault {
             Fault::IntegersOfTheKeyOnly => self.inner.last_integer(table, 0),
@@ -293,9 +320,8 @@ impl Writer for BrokenWriter {
     }
 
     fn savepoint(&mut self) -> Result<()> {
-        if self.fault == Fault::SavepointsNest {
-            self.savepoints += 1;
-            return self.inner.state().execute("SAVEPOINT nested", &[]).map(|_| ());
+        if self.fault == Fault::SavepointReplaces && std::mem::replace(&mut self.has_savepoint, true) {
+            self.inner.release()?;
         }
         self.inner.savepoint()
     }
@@ -308,13 +334,19 @@ impl Writer for BrokenWriter {
                 self.inner.check_references(Check::Now, &[]).map(|_| ())
             }
             Fault::RollbackWithoutSavepoint => self.inner.rollback_to().or(Ok(())),
-            Fault::SavepointsNest => {
-                self.savepoints =
-                    self.savepoints.checked_sub(1).ok_or_else(|| Error::new(ErrorKind::Database, "no savepoint"))?;
-                self.inner.state().execute("ROLLBACK TO nested", &[])?;
-                self.inner.state().execute("RELEASE nested", &[]).map(|_| ())
+            Fault::SavepointReplaces => {
+                self.has_savepoint = false;
+                self.inner.rollback_to()
             }
             _ => self.inner.rollback_to(),
+        }
+    }
+
+    fn release(&mut self) -> Result<()> {
+        match self.fault {
+            Fault::ReleaseNothing => Ok(()),
+            Fault::ReleaseUndoes => self.inner.rollback_to(),
+            _ => self.inner.release(),
         }
     }
 

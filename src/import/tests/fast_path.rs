@@ -6,6 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::super::orphans::Written;
 use super::super::row_by_row;
 use super::begin_in;
 use crate::domain::record::{Outcome, Tally};
@@ -222,7 +223,7 @@ impl World {
         let mut tally = Tally::new(usize::MAX);
         for from in (0..records.len()).step_by(case.batch) {
             let range = from..(from + case.batch).min(records.len());
-            row_by_row::apply(&mut tx, &plan, records, range, &mut tally).unwrap();
+            row_by_row::apply(&mut tx, &plan, records, range, &mut tally, &mut Written::ignored()).unwrap();
         }
         tx.writer.commit().unwrap();
         tally.outcome
@@ -301,7 +302,7 @@ fn apply_entangled(
         let mut tally = Tally::new(usize::MAX);
         for from in (0..rows.len()).step_by(step) {
             let range = from..(from + step).min(rows.len());
-            row_by_row::apply(&mut tx, &plan, rows, range, &mut tally).unwrap();
+            row_by_row::apply(&mut tx, &plan, rows, range, &mut tally, &mut Written::ignored()).unwrap();
         }
         tally.outcome
     };

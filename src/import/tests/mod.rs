@@ -21,6 +21,7 @@ use crate::store::sqlite::SqliteStore;
 use crate::store::{MemoryStore, Store};
 
 mod append;
+mod exchange;
 mod fast_path;
 mod groups;
 mod keyed;

@@ -77,8 +77,9 @@ pub(super) fn plans_take_turns_in_a_transaction(store: &dyn Store) {
             let of_b = rows(ids.map(|id| [v(id), v("x"), v(name.as_str())]));
             apply_in_bulk(writer, &plan(&a, Strategy::Overwrite), &of_a, 0..50, most, &mut tally)?;
             apply_in_bulk(writer, &plan(&b, Strategy::Skip), &of_b, 0..50, most, &mut tally)?;
-            if round == 2 {
-                writer.rollback_to()?;
+            match round {
+                2 => writer.rollback_to()?,
+                _ => writer.release()?,
             }
         }
         Ok(())

@@ -30,6 +30,7 @@ use crate::store::Store;
 mod bulk;
 mod bulk_model;
 mod catalogue;
+mod clashes;
 mod comparable;
 mod fit;
 pub(crate) mod harness;
@@ -165,6 +166,13 @@ cases! {
         rows_are_written_in_their_order,
         only_the_range_is_written,
     }
+    clashes {
+        all_rows_in_the_way_are_named_once,
+        its_own_row_is_in_nobodys_way,
+        null_is_like_nothing,
+        what_a_row_lacks_takes_its_default,
+        keys_of_several_columns_are_named_whole,
+    }
     bulk {
         skip_leaves_what_is_there,
         overwrite_takes_everything,
@@ -204,13 +212,15 @@ cases! {
         what_the_caller_checks_the_store_does_not,
         checks_by_the_caller_end,
         rows_follow_a_changed_parent_whatever_is_checked,
+        what_refers_to_a_table_is_known,
     }
     savepoints {
         rows_tables_and_state_are_undone,
         a_table_can_be_made_again,
         one_that_nothing_goes_back_to_changes_nothing,
         without_one_there_is_nothing_to_go_back_to,
-        a_new_one_replaces_the_last,
+        they_nest,
+        what_is_released_is_kept,
         refused_rows_leave_it_alone,
     }
     transaction {

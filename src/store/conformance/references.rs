@@ -266,6 +266,30 @@ pub(super) fn checks_by_the_caller_end(store: &dyn Store) {
     assert!(!ids.contains(&3) && !ids.contains(&1_000), "rows that were not committed are there: {ids:?}");
 }
 
+pub(super) fn what_refers_to_a_table_is_known(store: &dyn Store) {
+    let described = [
+        table("parent", "id integer!, code text, up integer", "id").with_unique("code").with_parent("up", "parent", "id"),
+        table("child", "id integer!, p integer, code text", "id")
+            .with_parent("p", "parent", "id")
+            .with_parent("code", "parent", "code"),
+        table("other", "id integer!, c integer", "id").with_parent("c", "child", "id"),
+    ];
+    let [parent, child, other] = create(store, described);
+    let mut writer = begin(store);
+    let mut names = |table: &crate::domain::schema::TableSchema| {
+        let found = writer.referring(table).must("find what refers to a table");
+        let mut names: Vec<_> =
+            found.into_iter().map(|found| (found.table, found.key.columns, found.key.parent_columns)).collect();
+        names.sort();
+        names
+    };
+    let reference = |table: &str, column: &str, to: &str| (table.to_owned(), vec![column.to_owned()], vec![to.to_owned()]);
+    let expected = [reference("child", "code", "code"), reference("child", "p", "id"), reference("parent", "up", "id")];
+    assert_eq!(names(&parent), expected, "what refers to the parent, itself included");
+    assert_eq!(names(&child), [reference("other", "c", "id")], "what refers to the child");
+    assert_eq!(names(&other), [], "what refers to a table that nothing refers to");
+}
+
 pub(super) fn rows_follow_a_changed_parent_whatever_is_checked(store: &dyn Store) {
     let mut described = [
         table("parent", "id integer!, code text", "id").with_unique("code"),

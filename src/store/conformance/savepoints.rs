@@ -73,22 +73,49 @@ pub(super) fn without_one_there_is_nothing_to_go_back_to(store: &dyn Store) {
     assert!(writer.rollback_to().is_err(), "a savepoint is still there after it was gone back to");
 }
 
-pub(super) fn a_new_one_replaces_the_last(store: &dyn Store) {
+pub(super) fn they_nest(store: &dyn Store) {
     let users = users(store);
     write(store, |writer| {
         writer.savepoint()?;
         put(writer, &users, 2, "between")?;
+        set(writer.state(), "conformance", "between")?;
         writer.savepoint()?;
         put(writer, &users, 3, "undone")?;
-        writer.rollback_to()
+        set(writer.state(), "conformance", "undone")?;
+        writer.rollback_to()?;
+        assert_eq!(get(writer.state(), "conformance")?.as_deref(), Some("between"), "the state after the inner one");
+        assert_eq!(integers(&rows_in(writer, &users)?, 0), [1, 2], "the rows after the inner one");
+        writer.savepoint()?;
+        put(writer, &users, 4, "undone")?;
+        writer.rollback_to()?;
+        writer.rollback_to()?;
+        assert_eq!(get(writer.state(), "conformance")?, None, "the state after the outer one");
+        assert!(writer.rollback_to().is_err(), "there is a third one after two");
+        put(writer, &users, 5, "after")
     });
-    expect_rows(store, &users, &rows([[v(1), v("a")], [v(2), v("between")]]));
-    let mut writer = begin(store);
-    writer.savepoint().must("set a savepoint");
-    put(&mut *writer, &users, 4, "between").must("write");
-    writer.savepoint().must("set a savepoint");
-    writer.rollback_to().must("roll back");
-    assert!(writer.rollback_to().is_err(), "the first savepoint is still there after the second one");
+    expect_rows(store, &users, &rows([[v(1), v("a")], [v(5), v("after")]]));
+}
+
+pub(super) fn what_is_released_is_kept(store: &dyn Store) {
+    let users = users(store);
+    write(store, |writer| {
+        assert!(writer.release().is_err(), "there is something to release without a savepoint");
+        // Kept, but undone with the one around it.
+        writer.savepoint()?;
+        writer.savepoint()?;
+        put(writer, &users, 2, "undone")?;
+        writer.release()?;
+        assert_eq!(integers(&rows_in(writer, &users)?, 0), [1, 2], "the rows after a release");
+        writer.rollback_to()?;
+        assert_eq!(integers(&rows_in(writer, &users)?, 0), [1], "the rows after the outer one");
+        assert!(writer.release().is_err(), "a savepoint is there after it was gone back to");
+        writer.savepoint()?;
+        put(writer, &users, 3, "kept")?;
+        writer.release()?;
+        assert!(writer.rollback_to().is_err(), "a savepoint is there after it was released");
+        Ok(())
+    });
+    expect_rows(store, &users, &rows([[v(1), v("a")], [v(3), v("kept")]]));
 }
 
 pub(super) fn refused_rows_leave_it_alone(store: &dyn Store) {
@@ -99,8 +126,9 @@ pub(super) fn refused_rows_leave_it_alone(store: &dyn Store) {
             let kept = 10 * round;
             let refused = add(writer, &users, &rows([[v(kept), v("a")], [v(kept), v("b")], [v(kept + 1), NULL]]))?;
             expect_refused(&refused, &[(1, Reason::UniqueConflict), (2, Reason::NotNull)]);
-            if round == 1 {
-                writer.rollback_to()?;
+            match round {
+                1 => writer.rollback_to()?,
+                _ => writer.release()?,
             }
         }
         Ok(())

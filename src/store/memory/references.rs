@@ -7,7 +7,7 @@ use crate::domain::schema::{ForeignKey, ForeignKeyAction};
 use crate::domain::value::{Value, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::table::key_of;
-use crate::store::{Check, Target};
+use crate::store::{Check, Referring, Target};
 
 /// How many rows may follow one another, each because the one before it changed.
 const DEEPEST: usize = 100;
@@ -126,6 +126,18 @@ fn referring(tables: &Tables, parent: &Table, columns: &[usize]) -> Vec<(String,
         }
     }
     found
+}
+
+impl Tables {
+    /// The foreign keys that refer to a table.
+    pub(super) fn referring(&self, parent: &str) -> Vec<Referring> {
+        let of_child = |child: &Table| {
+            let schema = std::sync::Arc::clone(&child.schema);
+            let keys = schema.foreign_keys.iter().filter(|key| schema.names.same(&key.parent, parent));
+            keys.map(|key| Referring { table: schema.name.clone(), key: key.clone(), deferred: schema.deferred }).collect()
+        };
+        self.iter().flat_map(|child| -> Vec<Referring> { of_child(child) }).collect()
+    }
 }
 
 impl Data {

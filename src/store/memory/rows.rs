@@ -102,18 +102,13 @@ pub(super) fn write(
 impl Write<'_> {
     fn insert(&mut self, name: &str, positions: &[usize], rows: &Rows, number: usize) -> Result<(), Stop> {
         let table = self.data.tables.table(name)?;
-        let mut values: Vec<Option<Value>> = vec![None; table.schema.columns.len()];
-        for (at, value) in positions.iter().zip(rows.row(number)) {
-            values[*at] = value.map(ValueRef::to_owned);
-        }
+        let mut row = whole(table, positions, rows, number);
         if let Some(at) = number_column(&table.schema)
-            && values[at].as_ref().is_none_or(Value::is_null)
+            && row[at].is_null()
         {
-            values[at] = Some(next_number(table, at)?.into());
+            row[at] = next_number(table, at)?.into();
         }
-        let columns = table.schema.columns.iter();
-        let row: Row =
-            values.into_iter().zip(columns).map(|(value, column)| value.unwrap_or_else(|| default(column))).collect();
+        let row: Row = row.into();
         accept(table, &row, None)?;
         let id = self.data.tables.table_mut(name)?.insert(row);
         self.undo.push(Before { table: name.to_owned(), id, row: None });
@@ -149,6 +144,15 @@ impl Write<'_> {
         }
         Ok(())
     }
+}
+
+/// A local row whose columns have these positions in the table, with defaults for what it lacks.
+pub(super) fn whole(table: &Table, positions: &[usize], rows: &Rows, number: usize) -> Vec<Value> {
+    let mut values: Vec<Option<Value>> = vec![None; table.schema.columns.len()];
+    for (at, value) in positions.iter().zip(rows.row(number)) {
+        values[*at] = value.map(ValueRef::to_owned);
+    }
+    values.into_iter().zip(&table.schema.columns).map(|(value, column)| value.unwrap_or_else(|| default(column))).collect()
 }
 
 /// Whether the values may stand in the table beside the other rows.

@@ -37,7 +37,7 @@ impl State {
     pub(super) fn begin(&self) -> Result<Working> {
         let connection = self.working.take(self.time)?;
         connection.execute_batch("BEGIN").map_err(failed)?;
-        Ok(Working { connection: Some(connection), log: Vec::new(), savepoint: None })
+        Ok(Working { connection: Some(connection), log: Vec::new(), savepoints: Vec::new() })
     }
 
     /// Runs `work`, which only reads what was committed. A commit waits meanwhile.
@@ -95,8 +95,8 @@ pub(super) struct Working {
     connection: Option<Lease<Connection>>,
     /// What changed something, in its order.
     log: Vec<Done>,
-    /// How much of that there was at the savepoint, if there is one.
-    savepoint: Option<usize>,
+    /// How much of that there was at each savepoint, the innermost last.
+    savepoints: Vec<usize>,
 }
 
 impl Working {
@@ -108,12 +108,8 @@ impl Working {
     }
 
     pub(super) fn savepoint(&mut self) -> Result<()> {
-        let sql = match self.savepoint {
-            Some(_) => "RELEASE rowferry_savepoint; SAVEPOINT rowferry_savepoint",
-            None => "SAVEPOINT rowferry_savepoint",
-        };
-        self.connection()?.execute_batch(sql).map_err(failed)?;
-        self.savepoint = Some(self.log.len());
+        self.connection()?.execute_batch("SAVEPOINT rowferry_savepoint").map_err(failed)?;
+        self.savepoints.push(self.log.len());
         Ok(())
     }
 
@@ -121,7 +117,14 @@ impl Working {
     pub(super) fn rollback_to(&mut self) -> Result<()> {
         let sql = "ROLLBACK TO rowferry_savepoint; RELEASE rowferry_savepoint";
         self.connection()?.execute_batch(sql).map_err(failed)?;
-        self.log.truncate(self.savepoint.take().unwrap_or(0));
+        self.log.truncate(self.savepoints.pop().unwrap_or(0));
+        Ok(())
+    }
+
+    /// Without a savepoint it is an error.
+    pub(super) fn release(&mut self) -> Result<()> {
+        self.connection()?.execute_batch("RELEASE rowferry_savepoint").map_err(failed)?;
+        self.savepoints.pop();
         Ok(())
     }
 
@@ -220,16 +223,24 @@ mod tests {
         let state = state();
         let mut working = state.begin().unwrap();
         assert!(working.rollback_to().is_err());
+        assert!(working.release().is_err());
         working.execute(ADD, &[1.into()]).unwrap();
+        for id in [2, 3] {
+            working.savepoint().unwrap();
+            working.execute(ADD, &[id.into()]).unwrap();
+        }
+        working.rollback_to().unwrap();
+        working.execute(ADD, &[4.into()]).unwrap();
         working.savepoint().unwrap();
-        working.execute(ADD, &[2.into()]).unwrap();
-        working.savepoint().unwrap();
-        working.execute(ADD, &[3.into()]).unwrap();
+        working.execute(ADD, &[5.into()]).unwrap();
+        working.release().unwrap();
         working.rollback_to().unwrap();
         assert!(working.rollback_to().is_err());
-        working.execute(ADD, &[4.into()]).unwrap();
+        working.savepoint().unwrap();
+        working.execute(ADD, &[6.into()]).unwrap();
+        working.release().unwrap();
         state.commit(&mut working, || ()).unwrap();
-        assert_eq!(committed(&state), [1, 2, 4]);
+        assert_eq!(committed(&state), [1, 6]);
     }
 
     #[test]

@@ -248,6 +248,12 @@ impl Table {
         self.indexes.iter().find(taken).map(|index| index.columns.as_slice())
     }
 
+    /// The rows that have the same values in a unique set.
+    pub(super) fn conflicts(&self, row: &[Value], itself: Option<u64>) -> BTreeSet<u64> {
+        let other = |index: &Index| index.key(row).and_then(|key| index.keyed.get(&key).copied());
+        self.indexes.iter().filter_map(other).filter(|id| Some(*id) != itself).collect()
+    }
+
     /// Adds a row that has no conflict; gives its number, which no other row ever had.
     pub(super) fn insert(&mut self, row: Row) -> u64 {
         let id = self.next;

@@ -16,8 +16,8 @@ use crate::domain::value::{Rows, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::TablePlan;
 use crate::store::{
-    Change, Check, Cursor, Fitted, Found, KeyColumns, Lookup, Misfit, NewTable, PageBounds, PageEnd, Refused, Sql, Target,
-    Writer,
+    Change, Check, Cursor, Fitted, Found, KeyColumns, Lookup, Misfit, NewTable, PageBounds, PageEnd, Referring, Refused,
+    Sets, Sql, Target, Writer,
 };
 
 /// A write transaction.
@@ -25,8 +25,8 @@ pub(super) struct MemoryWriter {
     shared: Arc<Shared>,
     state: Working,
     data: Data,
-    /// What [`Writer::rollback_to`] goes back to.
-    savepoint: Option<Data>,
+    /// What [`Writer::rollback_to`] goes back to, the innermost last.
+    savepoints: Vec<Data>,
     check: Check,
 }
 
@@ -35,7 +35,7 @@ impl MemoryWriter {
     pub(super) fn begin(shared: &Arc<Shared>) -> Result<Self> {
         let state = shared.state.begin()?;
         let data = Data { tables: (*shared.committed()).clone(), unchecked: BTreeSet::new() };
-        Ok(MemoryWriter { shared: Arc::clone(shared), state, data, savepoint: None, check: Check::Now })
+        Ok(MemoryWriter { shared: Arc::clone(shared), state, data, savepoints: Vec::new(), check: Check::Now })
     }
 
     /// Does something in the state alone, and commits it.
@@ -136,6 +136,36 @@ impl Writer for MemoryWriter {
         rows::write(self.data()?, check, table, change, (rows, range), refused)
     }
 
+    fn clashes(
+        &mut self,
+        table: &TableSchema,
+        key: &[usize],
+        _: Sets,
+        rows: &Rows,
+        row: usize,
+        found: &mut Rows,
+    ) -> Result<()> {
+        found.clear(key.len());
+        let local = self.data()?.tables.table(&table.name)?;
+        let positions = local.positions(table)?;
+        let whole = rows::whole(local, &positions, rows, row);
+        let by = Collation::all(&table.key_collations_of(key), key.len())?;
+        let key: Vec<usize> = key.iter().map(|at| positions[*at]).collect();
+        let own: Vec<ValueRef<'_>> = key.iter().map(|at| whole[*at].as_ref()).collect();
+        let own = local.matching_by(&key, &by, &own);
+        // All sets are full here.
+        for id in local.conflicts(&whole, None).into_iter().filter(|id| !own.contains(id)) {
+            if let Some(row) = local.row(id) {
+                found.push(key.iter().map(|at| row[*at].as_ref()));
+            }
+        }
+        Ok(())
+    }
+
+    fn referring(&mut self, table: &TableSchema) -> Result<Vec<Referring>> {
+        Ok(self.data()?.tables.referring(&table.name))
+    }
+
     fn last_integer(&mut self, table: &TableSchema, column: usize) -> Result<i64> {
         let found = self.data()?.tables.table(&table.name)?;
         let missing = || Error::new(ErrorKind::SchemaMismatch, format!("table {:?} has no such column", table.name));
@@ -158,16 +188,22 @@ impl Writer for MemoryWriter {
 
     fn savepoint(&mut self) -> Result<()> {
         self.state.savepoint()?;
-        self.savepoint = Some(self.data.clone());
+        self.savepoints.push(self.data.clone());
         Ok(())
     }
 
     fn rollback_to(&mut self) -> Result<()> {
         self.state.rollback_to()?;
         // There is one where the state has one.
-        if let Some(data) = self.savepoint.take() {
+        if let Some(data) = self.savepoints.pop() {
             self.data = data;
         }
+        Ok(())
+    }
+
+    fn release(&mut self) -> Result<()> {
+        self.state.release()?;
+        self.savepoints.pop();
         Ok(())
     }
 

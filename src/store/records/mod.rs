@@ -17,6 +17,7 @@ pub(crate) mod stages;
 pub(crate) mod taken_keys;
 pub(crate) mod tickets;
 pub(crate) mod transfers;
+pub(crate) mod waiting;
 
 use time::OffsetDateTime;
 
@@ -51,6 +52,7 @@ impl Scope {
 /// Forgets what a pull kept for itself, but for how far it is.
 pub(crate) fn forget_scope(sql: &mut dyn Sql, scope: &Scope) -> Result<()> {
     stages::forget(sql, scope)?;
+    waiting::forget(sql, scope)?;
     references::forget(sql, scope)?;
     key_map::forget(sql, scope)?;
     taken_keys::forget(sql, scope)?;

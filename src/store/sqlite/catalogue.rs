@@ -239,6 +239,14 @@ pub(super) fn has_triggers(sqlite: &Connection, table: &str) -> Result<bool> {
     sqlite.prepare_cached(sql).and_then(|mut statement| statement.query_row([table], |row| row.get(0))).map_err(failed)
 }
 
+/// The names of the tables that refer to this one.
+pub(super) fn children(sqlite: &Connection, table: &str) -> Result<Vec<String>> {
+    let sql = "SELECT DISTINCT s.name FROM sqlite_schema s, pragma_foreign_key_list(s.name) f
+               WHERE s.type = 'table' AND f.\"table\" = ?1 COLLATE NOCASE ORDER BY s.name";
+    let names = |statement: &mut rusqlite::CachedStatement<'_>| statement.query_map([table], |row| row.get(0))?.collect();
+    sqlite.prepare_cached(sql).and_then(|mut statement| names(&mut statement)).map_err(failed)
+}
+
 /// Whether rows may refer to columns of this table that are not in its key (columns at `key`), and follow when those change.
 pub(super) fn has_followers(sqlite: &Connection, table: &TableSchema, key: &[usize]) -> Result<bool> {
     is_referred_to(sqlite, table, key, "f.on_update NOT IN ('NO ACTION', 'RESTRICT')")

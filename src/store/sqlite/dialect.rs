@@ -126,9 +126,11 @@ pub(in crate::store) fn failed(error: rusqlite::Error) -> Error {
 /// Why SQLite refused one row, when it refused it for the row's own sake; `None` for a failure of another kind.
 pub(super) fn refusal(error: &rusqlite::Error) -> Option<Reason> {
     use rusqlite::ffi;
-    let rusqlite::Error::SqliteFailure(failure, _) = error else {
+    let rusqlite::Error::SqliteFailure(failure, message) = error else {
         return None;
     };
+    // SQLite carries out a foreign key's actions, RESTRICT among them, as triggers.
+    let is_restricted = || message.as_deref() == Some("FOREIGN KEY constraint failed");
     match failure.code {
         ErrorCode::ConstraintViolation => Some(match failure.extended_code {
             ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_ROWID => {
@@ -137,6 +139,7 @@ pub(super) fn refusal(error: &rusqlite::Error) -> Option<Reason> {
             ffi::SQLITE_CONSTRAINT_FOREIGNKEY => Reason::ForeignKey,
             ffi::SQLITE_CONSTRAINT_NOTNULL => Reason::NotNull,
             ffi::SQLITE_CONSTRAINT_CHECK => Reason::Check,
+            ffi::SQLITE_CONSTRAINT_TRIGGER if is_restricted() => Reason::ForeignKey,
             ffi::SQLITE_CONSTRAINT_TRIGGER => Reason::Trigger,
             ffi::SQLITE_CONSTRAINT_DATATYPE => Reason::WrongType,
             _ => Reason::Refused,
@@ -183,6 +186,22 @@ mod tests {
         assert_eq!(column_of("UNIQUE constraint failed: users.email", "users"), Some("email".into()));
         assert_eq!(column_of("UNIQUE constraint failed: a.b.x, a.b.y", "a.b"), Some("x".into()));
         assert_eq!(column_of("FOREIGN KEY constraint failed", "users"), None);
+    }
+
+    #[test]
+    fn a_refusal_by_a_foreign_key_is_told_from_one_by_a_trigger() {
+        let sqlite = rusqlite::Connection::open_in_memory().unwrap();
+        let tables = "PRAGMA foreign_keys = ON; CREATE TABLE lang(id INTEGER PRIMARY KEY, code TEXT UNIQUE);
+            CREATE TABLE book(lang TEXT REFERENCES lang(code) ON UPDATE RESTRICT);
+            CREATE TABLE word(lang TEXT REFERENCES lang(code));
+            CREATE TRIGGER no_x BEFORE UPDATE ON lang WHEN NEW.code = 'x' BEGIN SELECT RAISE(ABORT, 'no x'); END;
+            INSERT INTO lang VALUES (1, 'en'), (2, 'de'), (3, 'fr'); INSERT INTO book VALUES ('en');
+            INSERT INTO word VALUES ('de');";
+        sqlite.execute_batch(tables).unwrap();
+        let refused = |sql: &str| refusal(&sqlite.execute(sql, []).unwrap_err());
+        assert_eq!(refused("UPDATE lang SET code = 'eng' WHERE id = 1"), Some(Reason::ForeignKey));
+        assert_eq!(refused("UPDATE lang SET code = 'deu' WHERE id = 2"), Some(Reason::ForeignKey));
+        assert_eq!(refused("UPDATE lang SET code = 'x' WHERE id = 3"), Some(Reason::Trigger));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::store::{Snapshot, Sql, Store, Writer, migrate};
 mod affinity;
 mod bulk;
 mod catalogue;
+mod clashes;
 mod comparable;
 pub(crate) mod creatable;
 mod ddl;

@@ -10,16 +10,18 @@ use rusqlite::hooks::Wal;
 use rusqlite::wal::CheckpointMode;
 
 use super::bulk;
+use super::clashes::{self, Clashing};
 use super::dialect::{failed, parameters, quote};
 use super::pool::{DatabaseFile, Pooled, Pools};
 use super::{catalogue, comparable, ddl, read, rows};
 use crate::domain::record::Tally;
-use crate::domain::schema::TableSchema;
+use crate::domain::schema::{ForeignKey, TableSchema};
 use crate::domain::value::{Rows, Value};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::TablePlan;
 use crate::store::{
-    Change, Check, Cursor, Fitted, Found, KeyColumns, Lookup, NewTable, PageBounds, PageEnd, Refused, Sql, Target, Writer,
+    Change, Check, Cursor, Fitted, Found, KeyColumns, Lookup, NewTable, PageBounds, PageEnd, Referring, Refused, Sets, Sql,
+    Target, Writer,
 };
 
 /// How many pages the write-ahead log may hold before a checkpoint moves them into the database: what SQLite does by itself.
@@ -43,7 +45,8 @@ pub(super) struct SqliteWriter {
     most_log_pages: i32,
     file: Arc<DatabaseFile>,
     open: bool,
-    has_savepoint: bool,
+    /// Whether the table of this name has no triggers and nothing to do with references: the one that was asked for last.
+    pub(super) quiet: Option<(String, bool)>,
     /// When references are checked.
     pub(super) check: Check,
 }
@@ -77,7 +80,7 @@ impl SqliteWriter {
             most_log_pages,
             file: pools.file(),
             open: true,
-            has_savepoint: false,
+            quiet: None,
             check: Check::Now,
         };
         let encoding: String =
@@ -154,6 +157,7 @@ impl Writer for SqliteWriter {
 
     fn create_table(&mut self, table: &NewTable<'_>) -> Result<Vec<String>> {
         self.bulk.clear();
+        self.quiet = None;
         ddl::create(&self.connection.sqlite, table)
     }
 
@@ -192,6 +196,30 @@ impl Writer for SqliteWriter {
         rows::write(self, table, change, rows, range, refused)
     }
 
+    fn clashes(
+        &mut self,
+        table: &TableSchema,
+        key: &[usize],
+        sets: Sets,
+        rows: &Rows,
+        row: usize,
+        found: &mut Rows,
+    ) -> Result<()> {
+        clashes::clashes(self, &Clashing { table, key, sets, rows, row }, found)
+    }
+
+    fn referring(&mut self, table: &TableSchema) -> Result<Vec<Referring>> {
+        let mut referring = Vec::new();
+        for child in catalogue::children(&self.connection.sqlite, &table.name)? {
+            let Some(child) = self.connection.schema(&child)? else { continue };
+            let keys = child.foreign_keys.iter().filter(|key| child.names.same(&key.parent, &table.name));
+            let found =
+                |key: &ForeignKey| Referring { table: child.name.clone(), key: key.clone(), deferred: child.deferred };
+            referring.extend(keys.map(found));
+        }
+        Ok(referring)
+    }
+
     fn apply_bulk(&mut self, plan: &TablePlan, rows: &Rows, range: Range<usize>, tally: &mut Tally) -> Result<usize> {
         bulk::apply(self, plan, rows, range, tally)
     }
@@ -223,20 +251,20 @@ impl Writer for SqliteWriter {
     }
 
     fn savepoint(&mut self) -> Result<()> {
-        let sql = match self.has_savepoint {
-            true => "RELEASE rowferry_savepoint; SAVEPOINT rowferry_savepoint",
-            false => "SAVEPOINT rowferry_savepoint",
-        };
-        self.has_savepoint = true;
-        self.connection.sqlite.execute_batch(sql).map_err(failed)
+        self.connection.sqlite.execute_batch("SAVEPOINT rowferry_savepoint").map_err(failed)
     }
 
     fn rollback_to(&mut self) -> Result<()> {
         self.bulk.clear();
+        self.quiet = None;
         self.connection.forget_schemas();
-        self.has_savepoint = false;
+        // Of several savepoints of one name SQLite takes the latest.
         let sql = "ROLLBACK TO rowferry_savepoint; RELEASE rowferry_savepoint";
         self.connection.sqlite.execute_batch(sql).map_err(failed)
+    }
+
+    fn release(&mut self) -> Result<()> {
+        self.connection.sqlite.execute_batch("RELEASE rowferry_savepoint").map_err(failed)
     }
 
     fn state(&mut self) -> &mut dyn Sql {

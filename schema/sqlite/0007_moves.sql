@@ -1,0 +1,17 @@
+-- Records that wait for a unique value that another row has yet to give up.
+CREATE TABLE rowferry_waiting (
+  scope TEXT NOT NULL,
+  -- The number of the table's stage.
+  stage INTEGER NOT NULL,
+  -- Counted from 1, in the order in which the records came.
+  record INTEGER NOT NULL,
+  -- The key of the row that the record changes or becomes, as cells.
+  key BLOB NOT NULL,
+  -- The record's number in the table's stage; 0 if it was in none.
+  staged INTEGER NOT NULL,
+  -- 1 while the records are settled that this one waits for.
+  busy INTEGER NOT NULL,
+  cells BLOB NOT NULL,
+  PRIMARY KEY (scope, stage, record)
+) WITHOUT ROWID;
+CREATE INDEX rowferry_waiting_by_key ON rowferry_waiting (scope, stage, key, record, busy);

@@ -1,0 +1,292 @@
+//! Records that another row keeps out by a unique value: they wait, and are settled when all records of the table were looked at.
+//!
+//! The row in the way may be one that another waiting record changes: then that one goes first. So values that move on from row to
+//! row (a list shifted by one) are written from the end. Where they go round, one row of the circle is [parked](super::park): it has
+//! other values until its own record is written. If a record of a circle is refused, the whole circle is undone and its records fail.
+//! What is kept out by a row that no waiting record changes fails alone, with those that wait for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::orphans::{self, Before, Written};
+use super::park::Parking;
+use super::row_by_row::{Became, one};
+use super::transaction::{Transaction, key_of_record};
+use crate::domain::cells::encode;
+use crate::domain::record::{Failure, Reason, Tally};
+use crate::domain::schema::UniqueKind;
+use crate::domain::strategy::Strategy;
+use crate::domain::value::{Rows, Value, ValueRef};
+use crate::error::Result;
+use crate::plan::{Identity, TablePlan};
+use crate::store::records::stages::Stage;
+use crate::store::records::waiting;
+use crate::store::{Change, Refused, Sets};
+
+/// Whether records of a table may have to wait: it has unique sets beside its key.
+pub(super) fn may_wait(plan: &TablePlan) -> bool {
+    let Identity::Key { columns: key, .. } = &plan.identity else { return false };
+    let is_key = |names: &[String]| plan.table.column_indexes(names).is_some_and(|columns| columns == *key);
+    let mut sets = plan.table.unique.iter();
+    plan.strategy != Strategy::Append && sets.any(|set| set.kind != UniqueKind::Full || !is_key(&set.columns))
+}
+
+/// The key of the row that a local row changes or becomes, as bytes: as it is stored, if it is.
+pub(super) fn key_bytes(tx: &mut Transaction, plan: &TablePlan, key: &[usize], rows: &Rows, row: usize) -> Result<Vec<u8>> {
+    if let Some(stored) = tx.find_by_key(&plan.table, key, key, rows, row)? {
+        return Ok(encode(stored.iter().map(Value::as_ref)));
+    }
+    Ok(encode(key.iter().map(|at| rows.get(row, *at).unwrap_or(ValueRef::Null))))
+}
+
+/// Keeps the records that have to wait. `numbers` are those of the records in the table's stage, if they come from there.
+pub(super) fn keep(tx: &mut Transaction, stage: &Stage, numbers: &[i64], written: &Written) -> Result<()> {
+    let Some((rows, waiting)) = written.waiting() else { return Ok(()) };
+    for (row, (record, key)) in waiting.iter().enumerate() {
+        let number = numbers.get(*record).copied().unwrap_or(0);
+        waiting::add(tx.state().0, stage, rows, row, key, number)?;
+    }
+    Ok(())
+}
+
+/// Settles all records that wait. `written` makes what collects the rows of a record that were written.
+pub(super) fn settle(
+    tx: &mut Transaction,
+    plan: &TablePlan,
+    stage: &Stage,
+    tally: &mut Tally,
+    written: &dyn Fn() -> Written,
+) -> Result<()> {
+    let Identity::Key { columns: key, .. } = &plan.identity else { return Ok(()) };
+    let parking = Parking::new(plan, key);
+    let mut settling = Settling { plan, stage, key, tally, written, parking, stack: Vec::new(), circle: None };
+    while let Some(first) = waiting::first(tx.state().0, stage)? {
+        settling.push(tx, first)?;
+        while let Some(number) = settling.stack.last() {
+            tx.check_cancelled()?;
+            settling.step(tx, *number)?;
+        }
+    }
+    Ok(())
+}
+
+struct Settling<'s> {
+    plan: &'s TablePlan,
+    stage: &'s Stage,
+    /// The columns of the key.
+    key: &'s [usize],
+    tally: &'s mut Tally,
+    written: &'s dyn Fn() -> Written,
+    parking: Parking<'s>,
+    /// Records that are being settled: each waits for the one after it.
+    stack: Vec<i64>,
+    circle: Option<Circle>,
+}
+
+/// Records that wait for each other, since the first row of theirs was parked. There is a savepoint before that.
+struct Circle {
+    /// How many records of the stack are none of its own.
+    below: usize,
+    members: BTreeSet<i64>,
+    /// The rows that were parked, as their records want them, by the numbers of those.
+    parked: BTreeMap<i64, Rows>,
+    /// What was counted before.
+    tally: Tally,
+}
+
+/// What keeps a record out.
+struct InTheWay {
+    /// Whether a row is among it that no waiting record changes.
+    stays: bool,
+    /// A record that is to be settled first.
+    first: Option<i64>,
+    /// Records that wait for this one, directly or not, with the keys of their rows.
+    circle: Vec<(i64, Vec<Value>)>,
+}
+
+impl Settling<'_> {
+    fn push(&mut self, tx: &mut Transaction, number: i64) -> Result<()> {
+        waiting::set_busy(tx.state().0, self.stage, number)?;
+        self.stack.push(number);
+        Ok(())
+    }
+
+    /// Tries the last record of the stack.
+    fn step(&mut self, tx: &mut Transaction, number: i64) -> Result<()> {
+        let became = self.write(tx, number)?;
+        let outcome = &mut self.tally.outcome;
+        match became {
+            Became::Failed(failure) if failure.reason == Reason::UniqueConflict => {
+                return self.kept_out(tx, number, failure);
+            }
+            Became::Failed(failure) => return self.fail(tx, number, failure),
+            Became::Created => outcome.created += 1,
+            Became::Updated => outcome.updated += 1,
+            Became::Unchanged => outcome.unchanged += 1,
+            Became::Skipped => outcome.skipped += 1,
+        }
+        self.pop(tx, number)
+    }
+
+    fn write(&mut self, tx: &mut Transaction, number: i64) -> Result<Became> {
+        let waiting = waiting::get(tx.state().0, self.stage, number)?;
+        let mut written = (self.written)();
+        let before = match written.is_wanted() {
+            true => {
+                let fitted = tx.fit(self.plan, &waiting.record, 0..1)?;
+                Some(Before::look(tx, self.plan, fitted, &written)?)
+            }
+            false => None,
+        };
+        let key = || key_of_record(self.plan, &waiting.record, 0);
+        let became = match self.circle.as_ref().and_then(|circle| circle.parked.get(&number)) {
+            Some(whole) => match unpark(tx, self.plan, self.key, whole)? {
+                None => Became::Updated,
+                Some(refused) => Became::Failed(tx.failure_of(self.plan, key(), (whole, 0), refused)?),
+            },
+            None => {
+                let fitted = tx.fit(self.plan, &waiting.record, 0..1)?;
+                one(tx, self.plan, self.key, &fitted, 0, &key)?
+            }
+        };
+        if let Some(before) = before {
+            before.compare(tx, self.plan, 0, &mut written)?;
+            orphans::note(tx, self.plan, self.stage.number, &[waiting.staged], &written)?;
+        }
+        Ok(became)
+    }
+
+    /// The last record of the stack is settled.
+    fn pop(&mut self, tx: &mut Transaction, number: i64) -> Result<()> {
+        waiting::remove(tx.state().0, self.stage, number)?;
+        self.stack.pop();
+        if self.circle.as_ref().is_some_and(|circle| self.stack.len() == circle.below) {
+            self.circle = None;
+            tx.release()?;
+        }
+        Ok(())
+    }
+
+    /// The last record of the stack is refused, for more than a row in its way.
+    fn fail(&mut self, tx: &mut Transaction, number: i64, failure: Failure) -> Result<()> {
+        match self.circle.take() {
+            Some(circle) if circle.members.contains(&number) => self.fail_circle(tx, circle, number, &failure),
+            circle => {
+                self.circle = circle;
+                self.tally.fail(failure);
+                self.pop(tx, number)
+            }
+        }
+    }
+
+    /// Undoes a circle because of one of its records.
+    fn fail_circle(&mut self, tx: &mut Transaction, circle: Circle, number: i64, failure: &Failure) -> Result<()> {
+        tx.rollback_to()?;
+        *self.tally = circle.tally;
+        self.stack.truncate(circle.below);
+        let Failure { column, reason, message, .. } = failure;
+        for member in circle.members {
+            let record = waiting::get(tx.state().0, self.stage, member)?.record;
+            let message = match member == number {
+                true => format!("it takes part in an exchange of unique values: {message}"),
+                false => format!("it takes part in an exchange of unique values with a record that is refused: {message}"),
+            };
+            let (key, column) = (key_of_record(self.plan, &record, 0), column.clone());
+            self.tally.fail(Failure { key, column, reason: *reason, message });
+            waiting::remove(tx.state().0, self.stage, member)?;
+        }
+        Ok(())
+    }
+
+    /// The last record of the stack is kept out by others.
+    fn kept_out(&mut self, tx: &mut Transaction, number: i64, failure: Failure) -> Result<()> {
+        let whole = match self.circle.as_ref().and_then(|circle| circle.parked.get(&number)) {
+            Some(whole) => whole.clone(),
+            None => self.whole(tx, number)?,
+        };
+        let others = self.in_the_way(tx, number, &whole)?;
+        if others.stays {
+            return self.fail(tx, number, failure);
+        }
+        if let Some(first) = others.first {
+            return self.push(tx, first);
+        }
+        for (other, key) in others.circle {
+            self.join(tx, other)?;
+            let parked = self.whole(tx, other)?;
+            if let Err(refused) = self.parking.park(tx, &key, &whole)? {
+                let Failure { key, .. } = failure;
+                let failure = refused.map_or(Failure { key: key.clone(), ..failure }, |refused| Failure {
+                    key,
+                    column: refused.column,
+                    reason: refused.reason,
+                    message: format!("the value that a row has in between is refused: {}", refused.message),
+                });
+                return self.fail(tx, number, failure);
+            }
+            if let Some(circle) = &mut self.circle {
+                // One that is parked already gives up another value.
+                circle.parked.entry(other).or_insert(parked);
+            }
+        }
+        Ok(())
+    }
+
+    /// What keeps the last record of the stack out, whose row is to be as is said.
+    fn in_the_way(&mut self, tx: &mut Transaction, number: i64, whole: &Rows) -> Result<InTheWay> {
+        let mut found = Rows::default();
+        tx.writer.clashes(&self.plan.table, self.key, Sets::All, whole, 0, &mut found)?;
+        let mut others = InTheWay { stays: found.is_empty(), first: None, circle: Vec::new() };
+        for row in 0..found.len() {
+            let key: Vec<Value> = found.row(row).map(|cell| cell.map_or(Value::Null, ValueRef::to_owned)).collect();
+            match waiting::of_key(tx.state().0, self.stage, &encode(key.iter().map(Value::as_ref)))? {
+                Some((other, false)) => others.first = Some(other),
+                Some((other, true)) if other != number => others.circle.push((other, key)),
+                Some(_) | None => others.stays = true,
+            }
+        }
+        Ok(others)
+    }
+
+    /// The row that a record wants: its values, and those that stay of the row that is there.
+    fn whole(&self, tx: &mut Transaction, number: i64) -> Result<Rows> {
+        let record = waiting::get(tx.state().0, self.stage, number)?.record;
+        let fitted = tx.fit(self.plan, &record, 0..1)?.rows;
+        let table = &self.plan.table;
+        let columns: Vec<usize> = (0..table.columns.len()).filter(|at| !table.columns[*at].generated).collect();
+        let existing = tx.find_by_key(table, self.key, &columns, &fitted, 0)?;
+        let Some(existing) = existing.filter(|_| self.plan.strategy != Strategy::Skip) else { return Ok(fitted) };
+        let mut whole = Rows::new(table.columns.len());
+        whole.start_row();
+        for (column, old) in columns.iter().zip(&existing) {
+            let new = fitted.get(0, *column).filter(|new| self.plan.strategy == Strategy::Overwrite || !new.is_null());
+            whole.set(*column, new.unwrap_or(old.as_ref()));
+        }
+        Ok(whole)
+    }
+
+    /// Makes the records from this one on to the last of the stack part of the circle.
+    fn join(&mut self, tx: &mut Transaction, other: i64) -> Result<()> {
+        let from = self.stack.iter().position(|number| *number == other).unwrap_or(0);
+        if self.circle.is_none() {
+            tx.savepoint()?;
+        }
+        let circle = self.circle.get_or_insert_with(|| Circle {
+            below: from,
+            members: BTreeSet::new(),
+            parked: BTreeMap::new(),
+            tally: self.tally.clone(),
+        });
+        circle.below = circle.below.min(from);
+        circle.members.extend(&self.stack[circle.below..]);
+        Ok(())
+    }
+}
+
+/// Gives a row that was parked what its record wants.
+fn unpark(tx: &mut Transaction, plan: &TablePlan, key: &[usize], whole: &Rows) -> Result<Option<Refused>> {
+    let columns: Vec<usize> = (0..whole.width()).filter(|column| whole.get(0, *column).is_some()).collect();
+    let now = tx.find_by_key(&plan.table, key, &columns, whole, 0)?.unwrap_or_default();
+    let differs = |(column, now): &(&usize, &Value)| whole.get(0, **column).is_some_and(|new| !new.same(now.as_ref()));
+    let set: Vec<usize> = columns.iter().zip(&now).filter(differs).map(|(column, _)| *column).collect();
+    tx.write(&plan.table, Change::Update { key, set: &set }, whole, 0)
+}
