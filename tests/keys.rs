@@ -253,6 +253,18 @@ fn it_holds_over_runs_of_a_pull_that_is_cut_off() {
     assert_eq!(backup.rows("SELECT * FROM rowferry_taken_keys"), [""; 0]);
 }
 
+/// A key may change though it is the same one: rows that refer to its column follow, also where the references of a group are
+/// checked together.
+#[test]
+fn rows_follow_a_key_in_another_form() {
+    let node =
+        "CREATE TABLE t(code TEXT UNIQUE, up TEXT REFERENCES t(code) ON UPDATE CASCADE, PRIMARY KEY (code COLLATE NOCASE));";
+    let shop = sender(&format!("{node} INSERT INTO t VALUES ('X', NULL), ('y', NULL)"));
+    let backup = Fixture::new(&format!("{node} INSERT INTO t VALUES ('x', NULL), ('here', 'x')"));
+    assert_eq!(counts(&pull(&shop, &backup.site, "t", Strategy::Overwrite).outcome), [1, 1, 0, 0, 0]);
+    assert_eq!(backup.rows("SELECT * FROM t ORDER BY code COLLATE NOCASE"), ["'here'|'X'", "'X'|NULL", "'y'|NULL"]);
+}
+
 #[test]
 fn a_foreign_key_to_a_key_that_compares_otherwise_is_left_out() {
     let shop = "CREATE TABLE p(a TEXT, PRIMARY KEY (a COLLATE NOCASE)); CREATE TABLE c(id INTEGER PRIMARY KEY, p TEXT REFERENCES p(a));

@@ -133,7 +133,9 @@ impl Pull<'_, '_> {
         };
         if !resumed {
             self.import.supersede(writer, &job.name, plan.strategy)?;
-            self.import.forget_taken(writer, &plan.table.name)?;
+            if plan.keys_may_meet {
+                self.import.forget_taken(writer, &plan.table.name)?;
+            }
         }
         let width = plan.targets.len();
         let stage = match (staged || Direct::needs_stage(plan), mark.stage) {

@@ -159,7 +159,10 @@ impl Data {
     pub(super) fn depends_on_checks(&self, target: &Target<'_>) -> Result<bool> {
         let Some(table) = self.tables.get(&target.table.name).filter(|_| target.updates) else { return Ok(false) };
         let key = key_of(&table.schema)?.map_or(Vec::new(), |(columns, _)| columns);
-        let others: Vec<usize> = (0..table.schema.columns.len()).filter(|at| !key.contains(at)).collect();
+        let collations = table.schema.key_collations_of(&key);
+        let is_exact = |at: usize| collations.get(at).copied().flatten().is_none();
+        let stays = |column: &usize| key.iter().position(|part| part == column).is_some_and(is_exact);
+        let others: Vec<usize> = (0..table.schema.columns.len()).filter(|at| !stays(at)).collect();
         Ok(!referring(&self.tables, table, &others).is_empty())
     }
 }

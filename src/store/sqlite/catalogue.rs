@@ -247,17 +247,24 @@ pub(super) fn children(sqlite: &Connection, table: &str) -> Result<Vec<String>> 
     sqlite.prepare_cached(sql).and_then(|mut statement| names(&mut statement)).map_err(failed)
 }
 
-/// Whether rows may refer to columns of this table that are not in its key (columns at `key`), and follow when those change.
+/// Whether rows may refer to columns of this table that may change where a row is found by the key, the columns at `key`, and
+/// follow them.
 pub(super) fn has_followers(sqlite: &Connection, table: &TableSchema, key: &[usize]) -> Result<bool> {
     is_referred_to(sqlite, table, key, "f.on_update NOT IN ('NO ACTION', 'RESTRICT')")
 }
 
-/// Whether foreign keys for which this holds refer to columns of the table that are not among those at `key`.
+/// Whether foreign keys for which this holds refer to columns of the table that may change: all but those of the key.
 fn is_referred_to(sqlite: &Connection, table: &TableSchema, key: &[usize], holds: &str) -> Result<bool> {
-    let in_key = |name: &String| table.column_index(name).is_some_and(|at| key.contains(&at));
+    let collations = table.key_collations_of(key);
+    // What the key calls equal may be another value to the column.
+    let is_coarse = |at: usize| collations.get(at).copied().flatten().is_some_and(|by| !by.eq_ignore_ascii_case("BINARY"));
+    let stays = |name: &String| {
+        let part = table.column_index(name).and_then(|column| key.iter().position(|part| *part == column));
+        part.is_some_and(|at| !is_coarse(at))
+    };
     // Only what is unique can be referred to.
-    let mut others = table.unique.iter().filter(|set| set.kind == UniqueKind::Full && !set.columns.iter().all(in_key));
-    if others.next().is_none() {
+    let full = table.unique.iter().filter(|set| set.kind == UniqueKind::Full).map(|set| &set.columns);
+    if std::iter::once(&table.primary_key).chain(full).flatten().all(stays) {
         return Ok(false);
     }
     let sql = format!(
@@ -269,7 +276,7 @@ fn is_referred_to(sqlite: &Connection, table: &TableSchema, key: &[usize], holds
     while let Some(row) = rows.next().map_err(failed)? {
         // A reference that names no column means the primary key.
         let to: Option<String> = row.get(0).map_err(failed)?;
-        if to.is_some_and(|to| !in_key(&to)) {
+        if !to.map_or_else(|| table.primary_key.iter().all(stays), |to| stays(&to)) {
             return Ok(true);
         }
     }

@@ -14,7 +14,7 @@ use self::fate::How;
 use self::world::{TABLES, World};
 use super::{Report, TableStatus, TransferOptions};
 use crate::cancel::CancelToken;
-use crate::domain::record::Outcome;
+use crate::domain::record::{Outcome, Reason};
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind};
 use crate::limits::Limits;
@@ -44,6 +44,9 @@ fn uninterrupted(strategy: Strategy, exists: bool, streams: bool) -> (Sums, Vec<
     let report = world.pull(all(strategy));
     assert!(is_whole(&report) && report.tables.iter().all(|(_, table)| !table.resumed), "{report:?}");
     assert_eq!(world.kept(), [""; 0]);
+    let words = &report.table("words").unwrap().outcome.failures;
+    let has_duplicates = words.iter().any(|failure| failure.reason == Reason::DuplicateKey);
+    assert_eq!(has_duplicates, exists && strategy != Strategy::Append, "{words:?}");
     (sums(&report), world.rows(), world.steps())
 }
 

@@ -154,7 +154,7 @@ impl Stream for Streaming<'_> {
     }
 }
 
-/// Parents and children; a key with NULL in it; a table that refers to itself; two that refer to each other; one without a key.
+/// Parents and children; a key with NULL in it, which is of fewer rows than there are where it is compared without case; a table that refers to itself; two that refer to each other; one without a key.
 const SHOP: &str = "
     CREATE TABLE parents(id INTEGER PRIMARY KEY, v TEXT);
     CREATE TABLE children(id INTEGER PRIMARY KEY, parent INT REFERENCES parents(id), v TEXT);
@@ -168,7 +168,7 @@ const ROWS: &str = "
     CREATE TEMP TABLE n AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 23) SELECT i FROM n;
     INSERT INTO parents SELECT i, 'parent ' || i FROM n;
     INSERT INTO children SELECT i, nullif(1 + (i * 5) % 24, 24), 'child ' || i FROM n;
-    INSERT INTO words SELECT CASE WHEN i % 4 THEN 'w' || i END, i % 5 FROM n;
+    INSERT OR IGNORE INTO words SELECT CASE WHEN i % 4 THEN substr('wW', 1 + i % 2, 1) || (i / 2) END, i % 5 FROM n;
     INSERT INTO tree SELECT i, 1 + (i * 7) % 23 FROM n;
     INSERT INTO hens SELECT i, 1 + (i * 3) % 23 FROM n; INSERT INTO eggs SELECT i, 24 - i FROM n;
     INSERT INTO log SELECT i % 4, 'x' FROM n;";
@@ -201,7 +201,9 @@ impl World {
         };
         make(&there, &[SHOP, ROWS]);
         if exists {
-            make(&folder.path().join("here.db"), &[SHOP, ROWS, HERE]);
+            // Two words that differ in case only are one here.
+            let shop = SHOP.replace("k TEXT PRIMARY KEY", "k TEXT COLLATE NOCASE PRIMARY KEY");
+            make(&folder.path().join("here.db"), &[&shop, ROWS, HERE]);
         }
         let fake = Fake {
             site: Site::open(&there).unwrap(),
@@ -277,7 +279,14 @@ impl World {
     /// The tables that hold something of a pull. What is kept of a sender is no part of a pull.
     pub(super) fn kept(&self) -> Vec<String> {
         let sqlite = self.sqlite();
-        let tables = ["rowferry_pulls", "rowferry_marks", "rowferry_staged", "rowferry_key_maps", "rowferry_counts"];
+        let tables = [
+            "rowferry_pulls",
+            "rowferry_marks",
+            "rowferry_staged",
+            "rowferry_key_maps",
+            "rowferry_counts",
+            "rowferry_taken_keys",
+        ];
         let of_pulls = "scope NOT LIKE 'site:%' AND scope NOT LIKE 'url:%'";
         let holds = |table: &str| {
             sqlite.query_row(&format!("SELECT count(*) FROM {table} WHERE {of_pulls}"), [], |row| row.get::<_, i64>(0))

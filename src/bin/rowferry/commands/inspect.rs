@@ -103,6 +103,8 @@ fn print_schema(table: &TableSchema, out: &mut Out) -> Result<(), Failure> {
         .filter_map(|(set, name)| set.then_some(name))
         .collect();
     let mut more: Vec<String> = flags.into_iter().map(str::to_owned).collect();
+    let collated = table.primary_key.iter().zip(&table.key_collations);
+    more.extend(collated.filter_map(|(name, by)| Some(format!("key: {name} COLLATE {}", by.as_ref()?))));
     more.extend(
         table.unique.iter().filter(|set| !set.columns.is_empty()).map(|set| format!("unique: {}", list(&set.columns))),
     );

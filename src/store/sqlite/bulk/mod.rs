@@ -67,13 +67,14 @@ fn held(affinity: Affinity, in_key: bool, any_text: bool) -> u8 {
 }
 
 /// The columns of a key, each with the collation that the key compares it by; `None` byte for byte.
-fn collations_of(table: &TableSchema, key: &[usize]) -> impl Iterator<Item = (usize, Option<String>)> {
+fn collations_of(table: &TableSchema, key: &[usize]) -> Vec<(usize, Option<String>)> {
     let collations = table.key_collations_of(key);
-    key.iter().enumerate().map(move |(at, column)| {
+    let part = |(at, column): (usize, &usize)| {
         let of_column = table.columns[*column].collation.as_deref();
         let collation = collations.get(at).copied().flatten().or(of_column);
         (*column, collation.filter(|collation| !collation.eq_ignore_ascii_case("BINARY")).map(str::to_owned))
-    })
+    };
+    key.iter().enumerate().map(part).collect()
 }
 
 /// What is the same for all records of a plan, for as long as a transaction lasts.
@@ -132,6 +133,7 @@ impl Shape {
             plan: plan.clone(),
             held: if columns.len() == plan.targets.len() { columns.iter().map(|c| c.held).collect() } else { Vec::new() },
             key: collations_of(&plan.table, key)
+                .into_iter()
                 .filter_map(|(at, collation)| Some((columns.iter().position(|column| column.local == at)?, collation)))
                 .collect(),
             conflict_target: catalogue::conflict_target(sqlite, &plan.table, key)?,
