@@ -6,7 +6,8 @@
 //!
 //! What a row means is known here, once for every store: [`row_by_row`] for keys, [`multiset`] for rows without one, [`append`] and
 //! [`remap`] for new keys, [`exchange`] and [`park`] for unique values that
-//! move, [`orphans`] and [`descendants`] for references. A store gives the primitives, and a bulk apply if it has one.
+//! move, [`late`] for values that rows of other tables refer to,
+//! [`orphans`] and [`descendants`] for references. A store gives the primitives, and a bulk apply if it has one.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -32,6 +33,7 @@ mod append;
 mod descendants;
 mod direct;
 mod exchange;
+pub(crate) mod late;
 mod multiset;
 mod orphans;
 mod park;

@@ -7,7 +7,8 @@
 use std::ops::Range;
 
 use super::exchange::key_bytes;
-use super::orphans::Written;
+use super::late;
+use super::orphans::{Waits, Written};
 use super::transaction::{Transaction, key_of_record, misfit_of};
 use crate::domain::record::{Failure, Reason, Tally};
 use crate::domain::strategy::Strategy;
@@ -77,11 +78,15 @@ fn one_by_one(
             Became::Updated => outcome.updated += 1,
             Became::Unchanged => outcome.unchanged += 1,
             Became::Skipped => outcome.skipped += 1,
-            Became::Failed(failure) if failure.reason == Reason::UniqueConflict && written.may_wait() => {
-                let key = key_bytes(tx, plan, key, &fitted.rows, number)?;
-                written.wait(row, rows, key);
+            Became::Failed(failure) => {
+                let late = written.may_wait() && late::may_come_right(tx, plan, &failure)?;
+                if late || (written.may_wait() && failure.reason == Reason::UniqueConflict) {
+                    let key = key_bytes(tx, plan, key, &fitted.rows, number)?;
+                    written.wait(rows, Waits { record: row, key, late });
+                } else {
+                    tally.fail(failure);
+                }
             }
-            Became::Failed(failure) => tally.fail(failure),
         }
     }
     Ok(())
@@ -137,6 +142,10 @@ pub(super) fn one(
         None => (tx.write(&plan.table, Change::Insert, rows, number)?, Became::Created),
         Some(Decision::Update(changed)) => {
             let set: Vec<usize> = changed.iter().map(|at| present[*at]).collect();
+            if let Some(message) = late::must_wait(tx, plan, key, &set)? {
+                let failure = Failure { key: record_key(), column: None, reason: Reason::ForeignKey, message };
+                return Ok(Became::Failed(failure));
+            }
             (tx.write(&plan.table, Change::Update { key, set: &set }, rows, number)?, Became::Updated)
         }
     };
