@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::append::Keys;
 use super::exchange;
+use super::late::Late;
 use super::orphans::Written;
 use super::transaction::Transaction;
 use super::{Import, Mark, NullKeys, Reached, Step, Way, apply, multiset, route};
@@ -12,6 +13,7 @@ use crate::domain::strategy::Strategy;
 use crate::domain::value::Rows;
 use crate::error::Result;
 use crate::plan::{Identity, TablePlan};
+use crate::store::Sql;
 use crate::store::records::stages::{self, Stage};
 use crate::store::records::{self, waiting};
 
@@ -24,6 +26,8 @@ pub(crate) struct Direct {
     /// What was committed.
     kept: Mark,
     open: Option<Open>,
+    /// Whether records wait for other tables.
+    is_late: bool,
 }
 
 /// Whether a transaction is left open, and others cannot write.
@@ -46,7 +50,7 @@ struct Open {
 impl Direct {
     /// Resumes from a mark. `stage` is its stage, if it [needs one](Direct::needs_stage).
     pub(crate) fn new(plan: TablePlan, stage: Option<Stage>, mark: Mark) -> Self {
-        Direct { plan, stage, kept: mark, open: None }
+        Direct { plan, stage, kept: mark, open: None, is_late: false }
     }
 
     /// Whether rows of a table may have to wait.
@@ -54,14 +58,22 @@ impl Direct {
         has_nulls(plan) || exchange::may_wait(plan)
     }
 
-    /// Whether records wait for unique values, those of the transaction in progress included.
-    fn waits(&mut self, import: &Import<'_>) -> Result<bool> {
-        let Some(stage) = self.stage.as_ref().filter(|_| exchange::may_wait(&self.plan)) else { return Ok(false) };
-        let first = match &mut self.open {
-            Some(open) => waiting::first(open.tx.state().0, stage)?,
-            None => records::read(import.store, |sql| waiting::first(sql, stage))?,
+    /// Whether records wait: for unique values, and for other tables. Those of the transaction in progress are included.
+    fn waits(&mut self, import: &Import<'_>) -> Result<(bool, bool)> {
+        let Some(stage) = self.stage.as_ref().filter(|_| exchange::may_wait(&self.plan)) else {
+            return Ok((false, false));
         };
-        Ok(first.is_some())
+        let look = |sql: &mut dyn Sql| Ok((waiting::first(sql, stage)?.is_some(), waiting::is_late(sql, stage)?));
+        match &mut self.open {
+            Some(open) => look(open.tx.state().0),
+            None => records::read(import.store, look),
+        }
+    }
+
+    /// The rest of the table, if records of it wait for other tables when it is finished.
+    pub(crate) fn late(&self) -> Option<Late> {
+        let stage = self.stage.clone().filter(|_| self.is_late)?;
+        Some(Late::new(self.plan.clone(), stage, self.kept.clone()))
     }
 
     /// How far it is, as far as it was committed.
@@ -101,7 +113,7 @@ impl Direct {
         };
         route(&mut open.tx, &self.plan, Keys::Make, nulls, rows, &mut open.tally, &mut written)?;
         if let Some(stage) = &self.stage {
-            exchange::keep(&mut open.tx, stage, &[], &written)?;
+            exchange::keep(&mut open.tx, &self.plan, stage, &[], &written)?;
         }
         open.rows += rows.len();
         open.bytes += rows.size_bytes();
@@ -131,20 +143,22 @@ impl Direct {
 
     /// Applies what had to wait, and keeps everything.
     pub(crate) fn finish(&mut self, import: &Import<'_>) -> Result<()> {
-        let waits = self.waits(import)? || (has_nulls(&self.plan) && self.stage.is_some());
-        if let (false, Some(open)) = (waits, &mut self.open) {
+        let (waits, late) = self.waits(import)?;
+        self.is_late = late;
+        let waits = waits || (has_nulls(&self.plan) && self.stage.is_some());
+        if let (false, false, Some(open)) = (waits, late, &mut self.open) {
             open.mark.step = Step::Done;
         }
         self.commit(import)?;
         let Some(stage) = self.stage.as_ref().filter(|_| waits) else {
             // Nothing is to be written for that alone: it is known again when nothing comes after the last row.
-            self.kept.step = Step::Done;
+            self.kept.step = if late { Step::Fetching } else { Step::Done };
             return Ok(());
         };
         let mut tx = import.transaction()?;
         tx.compare_table(&self.plan)?;
         let (mut tally, mut mark) = (import.tally(&self.kept.outcome), self.kept.clone());
-        exchange::settle(&mut tx, &self.plan, stage, &mut tally, &Written::ignored)?;
+        exchange::settle(&mut tx, &self.plan, stage, &mut tally, &Written::ignored, None)?;
         let (mut rows, mut numbers, mut after) = (Rows::default(), Vec::new(), 0);
         let bounds = import.stage_bounds();
         while let Some(last) = stages::page(tx.state().0, stage, after, bounds, &mut rows, &mut numbers)? {
@@ -158,11 +172,12 @@ impl Direct {
             apply(&mut tx, &self.plan, Way::Multiset, &rows, 0..rows.len(), &mut tally, &mut written)?;
             stages::remove_to(tx.state().0, stage, last)?;
         }
+        let late = waiting::is_late(tx.state().0, stage)?;
         mark.outcome = tally.outcome;
-        mark.step = Step::Done;
+        mark.step = if late { Step::Fetching } else { Step::Done };
         import.put_mark(&mut *tx.writer, &mark)?;
         import.commit(&mut tx)?;
-        self.kept = mark;
+        (self.kept, self.is_late) = (mark, late);
         Ok(())
     }
 }

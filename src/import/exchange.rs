@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::late;
 use super::orphans::{self, Before, Written};
 use super::park::Parking;
 use super::row_by_row::{Became, one};
@@ -19,15 +20,16 @@ use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;
 use crate::plan::{Identity, TablePlan};
 use crate::store::records::stages::Stage;
-use crate::store::records::waiting;
+use crate::store::records::waiting::{self, State};
 use crate::store::{Change, Refused, Sets};
 
-/// Whether records of a table may have to wait: it has unique sets beside its key.
+/// Whether records of a table may have to wait: it has unique sets beside its key, or refers to others.
 pub(super) fn may_wait(plan: &TablePlan) -> bool {
     let Identity::Key { columns: key, .. } = &plan.identity else { return false };
     let is_key = |names: &[String]| plan.table.column_indexes(names).is_some_and(|columns| columns == *key);
     let mut sets = plan.table.unique.iter();
-    plan.strategy != Strategy::Append && sets.any(|set| set.kind != UniqueKind::Full || !is_key(&set.columns))
+    let has_sets = sets.any(|set| set.kind != UniqueKind::Full || !is_key(&set.columns));
+    plan.strategy != Strategy::Append && (has_sets || !plan.table.foreign_keys.is_empty())
 }
 
 /// The key of the row that a local row changes or becomes, as bytes: as it is stored, if it is.
@@ -39,26 +41,29 @@ pub(super) fn key_bytes(tx: &mut Transaction, plan: &TablePlan, key: &[usize], r
 }
 
 /// Keeps the records that have to wait. `numbers` are those of the records in the table's stage, if they come from there.
-pub(super) fn keep(tx: &mut Transaction, stage: &Stage, numbers: &[i64], written: &Written) -> Result<()> {
+pub(super) fn keep(tx: &mut Transaction, plan: &TablePlan, stage: &Stage, numbers: &[i64], written: &Written) -> Result<()> {
     let Some((rows, waiting)) = written.waiting() else { return Ok(()) };
-    for (row, (record, key)) in waiting.iter().enumerate() {
-        let number = numbers.get(*record).copied().unwrap_or(0);
-        waiting::add(tx.state().0, stage, rows, row, key, number)?;
+    for (row, waits) in waiting.iter().enumerate() {
+        let number = numbers.get(waits.record).copied().unwrap_or(0);
+        let late = waits.late.then_some(plan.table.name.as_str());
+        waiting::add(tx.state().0, stage, (rows, row), &waits.key, number, late)?;
     }
     Ok(())
 }
 
-/// Settles all records that wait. `written` makes what collects the rows of a record that were written.
+/// Settles all records that wait. `written` makes what collects the rows of a record that were written. Without `renamed`, those
+/// that other tables must be there for wait [for them](super::late); with it, all are settled now, and it gets what rows may refer to.
 pub(super) fn settle(
     tx: &mut Transaction,
     plan: &TablePlan,
     stage: &Stage,
     tally: &mut Tally,
     written: &dyn Fn() -> Written,
+    renamed: Option<&mut Vec<Renamed>>,
 ) -> Result<()> {
     let Identity::Key { columns: key, .. } = &plan.identity else { return Ok(()) };
     let parking = Parking::new(plan, key);
-    let mut settling = Settling { plan, stage, key, tally, written, parking, stack: Vec::new(), circle: None };
+    let mut settling = Settling { plan, stage, key, tally, written, parking, renamed, stack: Vec::new(), circle: None };
     while let Some(first) = waiting::first(tx.state().0, stage)? {
         settling.push(tx, first)?;
         while let Some(number) = settling.stack.last() {
@@ -77,6 +82,7 @@ struct Settling<'s> {
     tally: &'s mut Tally,
     written: &'s dyn Fn() -> Written,
     parking: Parking<'s>,
+    renamed: Option<&'s mut Vec<Renamed>>,
     /// Records that are being settled: each waits for the one after it.
     stack: Vec<i64>,
     circle: Option<Circle>,
@@ -86,17 +92,36 @@ struct Settling<'s> {
 struct Circle {
     /// How many records of the stack are none of its own.
     below: usize,
+    /// Up to which place the records of the stack are members.
+    joined: usize,
     members: BTreeSet<i64>,
     /// The rows that were parked, as their records want them, by the numbers of those.
     parked: BTreeMap<i64, Rows>,
-    /// What was counted before.
+    /// What was counted before, and how many rows were renamed.
     tally: Tally,
+    renamed: usize,
+}
+
+/// A row whose values that others may refer to were changed, by the record of this number.
+pub(super) struct Renamed {
+    pub(super) number: i64,
+    /// What it had before: a local row.
+    pub(super) before: Rows,
+}
+
+/// What becomes of a record that cannot be written now.
+enum Fate {
+    Fails(Failure),
+    /// It is tried again when all tables are there.
+    Waits,
 }
 
 /// What keeps a record out.
 struct InTheWay {
     /// Whether a row is among it that no waiting record changes.
     stays: bool,
+    /// Whether a row is among it whose record waits for other tables.
+    late: bool,
     /// A record that is to be settled first.
     first: Option<i64>,
     /// Records that wait for this one, directly or not, with the keys of their rows.
@@ -118,7 +143,7 @@ impl Settling<'_> {
             Became::Failed(failure) if failure.reason == Reason::UniqueConflict => {
                 return self.kept_out(tx, number, failure);
             }
-            Became::Failed(failure) => return self.fail(tx, number, failure),
+            Became::Failed(failure) => return self.refused(tx, number, failure),
             Became::Created => outcome.created += 1,
             Became::Updated => outcome.updated += 1,
             Became::Unchanged => outcome.unchanged += 1,
@@ -138,6 +163,10 @@ impl Settling<'_> {
             false => None,
         };
         let key = || key_of_record(self.plan, &waiting.record, 0);
+        let old = match self.renamed {
+            Some(_) => self.referred_now(tx, number)?,
+            None => None,
+        };
         let became = match self.circle.as_ref().and_then(|circle| circle.parked.get(&number)) {
             Some(whole) => match unpark(tx, self.plan, self.key, whole)? {
                 None => Became::Updated,
@@ -152,13 +181,46 @@ impl Settling<'_> {
             before.compare(tx, self.plan, 0, &mut written)?;
             orphans::note(tx, self.plan, self.stage.number, &[waiting.staged], &written)?;
         }
+        if let Some(old) = old
+            && self.referred_now(tx, number)?.is_some_and(|now| !now.row(0).eq(old.row(0)))
+            && let Some(renamed) = &mut self.renamed
+        {
+            renamed.push(Renamed { number, before: old });
+        }
         Ok(became)
+    }
+
+    /// The row of a record with what it has in columns that others refer to, as it is now.
+    fn referred_now(&mut self, tx: &mut Transaction, number: i64) -> Result<Option<Rows>> {
+        let columns = self.parking.referred(tx)?.to_vec();
+        let fitted = self.fitted(tx, number)?;
+        let Some(values) = tx.find(&self.plan.table, self.key, &columns, &fitted, 0)? else { return Ok(None) };
+        let mut row = Rows::new(self.plan.table.columns.len());
+        row.start_row();
+        columns.iter().zip(&values).for_each(|(column, value)| row.set(*column, value.as_ref()));
+        Ok(Some(row))
+    }
+
+    fn fitted(&self, tx: &mut Transaction, number: i64) -> Result<Rows> {
+        let record = waiting::get(tx.state().0, self.stage, number)?.record;
+        Ok(tx.fit(self.plan, &record, 0..1)?.rows)
     }
 
     /// The last record of the stack is settled.
     fn pop(&mut self, tx: &mut Transaction, number: i64) -> Result<()> {
-        waiting::remove(tx.state().0, self.stage, number)?;
+        match self.renamed {
+            Some(_) => waiting::set_settled(tx.state().0, self.stage, number)?,
+            None => waiting::remove(tx.state().0, self.stage, number)?,
+        }
+        self.go_on(tx)
+    }
+
+    /// Goes on with the record that waits for the last one of the stack.
+    fn go_on(&mut self, tx: &mut Transaction) -> Result<()> {
         self.stack.pop();
+        if let Some(circle) = &mut self.circle {
+            circle.joined = circle.joined.min(self.stack.len());
+        }
         if self.circle.as_ref().is_some_and(|circle| self.stack.len() == circle.below) {
             self.circle = None;
             tx.release()?;
@@ -167,24 +229,46 @@ impl Settling<'_> {
     }
 
     /// The last record of the stack is refused, for more than a row in its way.
-    fn fail(&mut self, tx: &mut Transaction, number: i64, failure: Failure) -> Result<()> {
-        match self.circle.take() {
-            Some(circle) if circle.members.contains(&number) => self.fail_circle(tx, circle, number, &failure),
-            circle => {
-                self.circle = circle;
-                self.tally.fail(failure);
-                self.pop(tx, number)
+    fn refused(&mut self, tx: &mut Transaction, number: i64, failure: Failure) -> Result<()> {
+        let fate = match self.renamed {
+            None if late::may_come_right(tx, self.plan, &failure)? => Fate::Waits,
+            None => Fate::Fails(failure),
+            Some(_) => {
+                let row = self.referred_now(tx, number)?;
+                Fate::Fails(late::explained(tx, self.plan, row.as_ref(), failure)?)
             }
+        };
+        self.leave(tx, number, fate)
+    }
+
+    /// The last record of the stack cannot be written now.
+    fn leave(&mut self, tx: &mut Transaction, number: i64, fate: Fate) -> Result<()> {
+        if let Some(circle) = self.circle.take_if(|circle| circle.members.contains(&number)) {
+            return self.leave_circle(tx, circle, number, &fate);
         }
+        match fate {
+            Fate::Fails(failure) => {
+                self.tally.fail(failure);
+                waiting::remove(tx.state().0, self.stage, number)?;
+            }
+            Fate::Waits => waiting::set_late(tx.state().0, self.stage, number, &self.plan.table.name)?,
+        }
+        self.go_on(tx)
     }
 
     /// Undoes a circle because of one of its records.
-    fn fail_circle(&mut self, tx: &mut Transaction, circle: Circle, number: i64, failure: &Failure) -> Result<()> {
+    fn leave_circle(&mut self, tx: &mut Transaction, circle: Circle, number: i64, fate: &Fate) -> Result<()> {
         tx.rollback_to()?;
         *self.tally = circle.tally;
         self.stack.truncate(circle.below);
-        let Failure { column, reason, message, .. } = failure;
+        if let Some(renamed) = &mut self.renamed {
+            renamed.truncate(circle.renamed);
+        }
         for member in circle.members {
+            let Fate::Fails(Failure { column, reason, message, .. }) = fate else {
+                waiting::set_late(tx.state().0, self.stage, member, &self.plan.table.name)?;
+                continue;
+            };
             let record = waiting::get(tx.state().0, self.stage, member)?.record;
             let message = match member == number {
                 true => format!("it takes part in an exchange of unique values: {message}"),
@@ -204,8 +288,10 @@ impl Settling<'_> {
             None => self.whole(tx, number)?,
         };
         let others = self.in_the_way(tx, number, &whole)?;
-        if others.stays {
-            return self.fail(tx, number, failure);
+        match others {
+            InTheWay { stays: true, .. } => return self.leave(tx, number, Fate::Fails(failure)),
+            InTheWay { late: true, .. } => return self.leave(tx, number, Fate::Waits),
+            _ => {}
         }
         if let Some(first) = others.first {
             return self.push(tx, first);
@@ -213,6 +299,12 @@ impl Settling<'_> {
         for (other, key) in others.circle {
             self.join(tx, other)?;
             let parked = self.whole(tx, other)?;
+            if self.renamed.is_some()
+                && let Some(before) = self.referred_now(tx, other)?
+                && let Some(renamed) = &mut self.renamed
+            {
+                renamed.push(Renamed { number: other, before });
+            }
             if let Err(refused) = self.parking.park(tx, &key, &whole)? {
                 let Failure { key, .. } = failure;
                 let failure = refused.map_or(Failure { key: key.clone(), ..failure }, |refused| Failure {
@@ -221,7 +313,7 @@ impl Settling<'_> {
                     reason: refused.reason,
                     message: format!("the value that a row has in between is refused: {}", refused.message),
                 });
-                return self.fail(tx, number, failure);
+                return self.refused(tx, number, failure);
             }
             if let Some(circle) = &mut self.circle {
                 // One that is parked already gives up another value.
@@ -235,12 +327,13 @@ impl Settling<'_> {
     fn in_the_way(&mut self, tx: &mut Transaction, number: i64, whole: &Rows) -> Result<InTheWay> {
         let mut found = Rows::default();
         tx.writer.clashes(&self.plan.table, self.key, Sets::All, whole, 0, &mut found)?;
-        let mut others = InTheWay { stays: found.is_empty(), first: None, circle: Vec::new() };
+        let mut others = InTheWay { stays: found.is_empty(), late: false, first: None, circle: Vec::new() };
         for row in 0..found.len() {
             let key: Vec<Value> = found.row(row).map(|cell| cell.map_or(Value::Null, ValueRef::to_owned)).collect();
             match waiting::of_key(tx.state().0, self.stage, &encode(key.iter().map(Value::as_ref)))? {
-                Some((other, false)) => others.first = Some(other),
-                Some((other, true)) if other != number => others.circle.push((other, key)),
+                Some((other, State::Free)) => others.first = Some(other),
+                Some((_, State::Late)) => others.late = true,
+                Some((other, State::Busy)) if other != number => others.circle.push((other, key)),
                 Some(_) | None => others.stays = true,
             }
         }
@@ -266,18 +359,24 @@ impl Settling<'_> {
 
     /// Makes the records from this one on to the last of the stack part of the circle.
     fn join(&mut self, tx: &mut Transaction, other: i64) -> Result<()> {
-        let from = self.stack.iter().position(|number| *number == other).unwrap_or(0);
+        let from = self.stack.iter().rposition(|number| *number == other).unwrap_or(0);
         if self.circle.is_none() {
             tx.savepoint()?;
         }
         let circle = self.circle.get_or_insert_with(|| Circle {
             below: from,
+            joined: from,
             members: BTreeSet::new(),
             parked: BTreeMap::new(),
             tally: self.tally.clone(),
+            renamed: self.renamed.as_ref().map_or(0, |renamed| renamed.len()),
         });
-        circle.below = circle.below.min(from);
-        circle.members.extend(&self.stack[circle.below..]);
+        if from < circle.below {
+            circle.members.extend(&self.stack[from..circle.below]);
+            circle.below = from;
+        }
+        circle.members.extend(&self.stack[circle.joined..]);
+        circle.joined = self.stack.len();
         Ok(())
     }
 }

@@ -6,7 +6,8 @@
 //!
 //! What a row means is known here, once for every store: [`row_by_row`] for keys, [`taken`] for keys that are one here only,
 //! [`multiset`] for rows without one, [`append`], [`new_key`] and [`remap`] for new keys, [`exchange`] and [`park`] for unique
-//! values that move, [`orphans`] and [`descendants`] for references. A store gives the primitives, and a bulk apply if it has one.
+//! values that move, [`late`] for values that rows of other tables refer to, [`orphans`] and [`descendants`] for references. A store
+//! gives the primitives, and a bulk apply if it has one.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -34,6 +35,7 @@ mod descendants;
 mod direct;
 mod exchange;
 mod known;
+pub(crate) mod late;
 mod multiset;
 mod new_key;
 mod orphans;

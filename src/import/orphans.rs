@@ -46,8 +46,19 @@ pub(super) struct Written {
     waiting: Option<Waiting>,
 }
 
-/// Records that wait for unique values, as they came: each with its position and the key of its row.
-type Waiting = (Rows, Vec<(usize, Vec<u8>)>);
+/// Records that wait, as they came.
+type Waiting = (Rows, Vec<Waits>);
+
+/// A record that waits.
+#[derive(Debug, Clone)]
+pub(super) struct Waits {
+    /// Its position.
+    pub(super) record: usize,
+    /// The key of its row, as bytes.
+    pub(super) key: Vec<u8>,
+    /// Whether it waits for other tables, and not only for the rows of its own.
+    pub(super) late: bool,
+}
 
 impl Written {
     /// Where orphans are not looked for.
@@ -71,17 +82,17 @@ impl Written {
         }
     }
 
-    /// Collects the records that have to wait for unique values, too, if any of the plan may. What comes has so many columns.
+    /// Collects the records that have to wait, too, if any of the plan may. What comes has so many columns.
     pub(super) fn and_waiting(mut self, plan: &TablePlan) -> Self {
         self.waiting = may_wait(plan).then(|| (Rows::new(plan.targets.len()), Vec::new()));
         self
     }
 
-    /// Adds a record that has to wait; `key` is that of its row.
-    pub(super) fn wait(&mut self, record: usize, rows: &Rows, key: Vec<u8>) {
-        if let Some((waiting, keys)) = &mut self.waiting {
-            waiting.push_rows(rows, record..record + 1);
-            keys.push((record, key));
+    /// Adds a record that has to wait.
+    pub(super) fn wait(&mut self, rows: &Rows, waits: Waits) {
+        if let Some((waiting, all)) = &mut self.waiting {
+            waiting.push_rows(rows, waits.record..waits.record + 1);
+            all.push(waits);
         }
     }
 
@@ -117,9 +128,9 @@ impl Written {
             self.add(records[*record], &other.rows, row);
         }
         self.has_unknown |= other.has_unknown;
-        if let (Some((rows, keys)), Some((more, of))) = (&mut self.waiting, &other.waiting) {
+        if let (Some((rows, all)), Some((more, of))) = (&mut self.waiting, &other.waiting) {
             rows.push_rows(more, 0..more.len());
-            keys.extend(of.iter().map(|(record, key)| (records[*record], key.clone())));
+            all.extend(of.iter().map(|waits| Waits { record: records[waits.record], ..waits.clone() }));
         }
     }
 

@@ -154,7 +154,8 @@ impl<'p> Parking<'p> {
         Ok(next)
     }
 
-    fn referred(&mut self, tx: &mut Transaction) -> Result<&[usize]> {
+    /// The columns that other rows refer to.
+    pub(super) fn referred(&mut self, tx: &mut Transaction) -> Result<&[usize]> {
         let referred = match self.referred.take() {
             Some(referred) => referred,
             None => {

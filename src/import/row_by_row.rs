@@ -7,7 +7,8 @@
 use std::ops::Range;
 
 use super::exchange::key_bytes;
-use super::orphans::Written;
+use super::late;
+use super::orphans::{Waits, Written};
 use super::transaction::{Transaction, key_of_record, misfit_of};
 use crate::domain::record::{Failure, Reason, Tally};
 use crate::domain::strategy::Strategy;
@@ -69,9 +70,14 @@ fn one_by_one(
             tx.check_cancelled()?;
         }
         match one(tx, plan, key, &fitted, number, &|| key_of_record(plan, rows, row))? {
-            Became::Failed(failure) if failure.reason == Reason::UniqueConflict && written.may_wait() => {
-                let key = key_bytes(tx, plan, key, &fitted.rows, number)?;
-                written.wait(row, rows, key);
+            Became::Failed(failure) => {
+                let late = written.may_wait() && late::may_come_right(tx, plan, &failure)?;
+                if late || (written.may_wait() && failure.reason == Reason::UniqueConflict) {
+                    let key = key_bytes(tx, plan, key, &fitted.rows, number)?;
+                    written.wait(rows, Waits { record: row, key, late });
+                } else {
+                    tally.fail(failure);
+                }
             }
             became => became.count(tally),
         }
@@ -153,6 +159,10 @@ pub(super) fn one(
         None => (tx.write(&plan.table, Change::Insert, rows, number)?, Became::Created),
         Some(Decision::Update(changed)) => {
             let set: Vec<usize> = changed.iter().map(|at| present[*at]).collect();
+            if let Some(message) = late::must_wait(tx, plan, key, &set)? {
+                let failure = Failure { key: record_key(), column: None, reason: Reason::ForeignKey, message };
+                return Ok(Became::Failed(failure));
+            }
             (tx.write(&plan.table, Change::Update { key, set: &set }, rows, number)?, Became::Updated)
         }
     };

@@ -6,8 +6,9 @@ use super::append::Keys;
 use super::append_keys::make_keys;
 use super::descendants;
 use super::exchange;
+use super::late::{self, Late};
 use super::orphans::{self, Orphans, Written};
-use super::transaction::{Transaction, key_of_record};
+use super::transaction::{References, Transaction, key_of_record};
 use super::{Import, Mark, NullKeys, Reached, Step, append, multiset, route};
 use crate::domain::record::{Failure, Outcome, Reason, Tally};
 use crate::domain::strategy::Strategy;
@@ -16,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Identity, TablePlan};
 use crate::store::records::references;
 use crate::store::records::stages::{self, Stage};
+use crate::store::records::waiting;
 use crate::store::{Check, PageBounds, Target};
 
 /// How often the rows of a group are applied again without those that turned out to refer to nothing. Once is enough, unless a
@@ -36,6 +38,8 @@ pub(crate) struct Staged {
     /// What failed before anything was applied, or had to be left out.
     failed: Tally,
     applied: Outcome,
+    /// Whether some of its records wait for other tables.
+    is_late: bool,
     reported_failures: usize,
 }
 
@@ -61,6 +65,7 @@ impl Staged {
             failed: import.tally(&mark.outcome),
             kept: mark,
             applied: Outcome::default(),
+            is_late: false,
             reported_failures: import.limits.reported_failures,
         }
     }
@@ -104,6 +109,12 @@ impl Staged {
         let mut outcome = self.failed.outcome.clone();
         outcome.add(self.applied.clone(), self.reported_failures);
         outcome
+    }
+
+    /// The rest of the table, if records of it wait for other tables.
+    pub(crate) fn late(&self) -> Option<Late> {
+        let mark = Mark { outcome: self.outcome(), ..self.kept.clone() };
+        self.is_late.then(|| Late::new(self.plan.clone(), self.stage.clone(), mark))
     }
 
     fn is_multiset(&self) -> bool {
@@ -158,10 +169,14 @@ pub(crate) fn apply_group(
         if orphans.is_empty() {
             return finish_group(import, tx, tables, applied.tallies, finish);
         }
+        let mut follow = Vec::with_capacity(tables.len());
+        for table in tables.iter() {
+            follow.push(late::has_late_parent(tx, &table.plan)?);
+        }
         tx.rollback_to()?;
         descendants::fell(tx, tables, &orphans)?;
-        for table in tables.iter_mut() {
-            leave_out(tx, table)?;
+        for (table, follows) in tables.iter_mut().zip(follow) {
+            leave_out(tx, table, follows)?;
         }
         let (sql, scope) = tx.state();
         references::forget(sql, scope)?;
@@ -179,12 +194,15 @@ fn finish_group(
     finish: Finish,
 ) -> Result<()> {
     tx.release()?;
+    tx.put_off(References::Now);
     let mut done = Vec::with_capacity(tables.len());
-    for (table, tally) in tables.iter().zip(&tallies) {
+    for (table, tally) in tables.iter_mut().zip(&tallies) {
+        table.is_late = waiting::is_late(tx.state().0, &table.stage)?;
         let mut outcome = table.failed.outcome.clone();
         outcome.add(tally.outcome.clone(), table.reported_failures);
         let lacks_parents = table.kept.lacks_parents || table.failed.lacks_parents || tally.lacks_parents;
-        done.push(Mark { step: Step::Done, outcome, lacks_parents, ..table.kept.clone() });
+        let step = if table.is_late { Step::Staged } else { Step::Done };
+        done.push(Mark { step, outcome, lacks_parents, ..table.kept.clone() });
     }
     match finish {
         Finish::Commit => {
@@ -239,6 +257,7 @@ fn apply_all(
     }
     let mut keys = Keys::Make;
     if deferred {
+        tx.put_off(References::With(tables.iter().map(|table| table.plan.table.name.clone()).collect()));
         put_off_checks(tx, tables, checks, &were_empty)?;
         // Rows may refer to rows that come later: all new keys must be known before the first row is written.
         if tables.iter().any(|table| table.plan.strategy == Strategy::Append) {
@@ -266,7 +285,7 @@ fn apply_all(
                 let mut written = collect().and_waiting(&table.plan);
                 route(tx, &table.plan, keys, *nulls, rows, &mut tally, &mut written)?;
                 orphans::note(tx, &table.plan, table.stage.number, numbers, &written)?;
-                exchange::keep(tx, &table.stage, numbers, &written)?;
+                exchange::keep(tx, &table.plan, &table.stage, numbers, &written)?;
                 has_unknown |= written.has_unknown();
                 match is_last {
                     // Their place in the file serves the rows that are applied next.
@@ -274,7 +293,7 @@ fn apply_all(
                     false => Ok(()),
                 }
             })?;
-            exchange::settle(tx, &table.plan, &table.stage, &mut tally, &collect)?;
+            exchange::settle(tx, &table.plan, &table.stage, &mut tally, &collect, None)?;
         }
         tallies.push(tally);
     }
@@ -302,8 +321,9 @@ fn put_off_checks(tx: &mut Transaction, tables: &[Staged], checks: Checks, were_
         .with_hint("Make these foreign keys deferrable, or pull the tables apart."))
 }
 
-/// Reports the orphans among the staged rows as failed for want of a parent, and takes them out of the stage.
-fn leave_out(tx: &mut Transaction, table: &mut Staged) -> Result<()> {
+/// Reports the orphans among the staged rows as failed for want of a parent, and takes them out of the stage. Where a parent of the
+/// table has records that wait for other tables, its orphans wait for those.
+fn leave_out(tx: &mut Transaction, table: &mut Staged, follows: bool) -> Result<()> {
     let Staged { plan, stage, failed, .. } = table;
     each_page(stage, tx, &mut |tx, rows, numbers, last| {
         let Some(first) = numbers.first() else { return Ok(()) };
@@ -311,6 +331,12 @@ fn leave_out(tx: &mut Transaction, table: &mut Staged) -> Result<()> {
         let orphans = references::orphans_among(sql, scope, stage.number, *first..=last)?;
         for (row, number) in numbers.iter().enumerate() {
             let Some(reference) = orphans.get(number) else { continue };
+            if let (true, Identity::Key { columns: key, .. }) = (follows, &plan.identity) {
+                let fitted = tx.fit(plan, rows, row..row + 1)?.rows;
+                let key = exchange::key_bytes(tx, plan, key, &fitted, 0)?;
+                waiting::add(tx.state().0, stage, (rows, row), &key, *number, Some(&plan.table.name))?;
+                continue;
+            }
             let key = plan.table.foreign_keys.get(*reference);
             failed.fail(Failure {
                 key: key_of_record(plan, rows, row),

@@ -28,8 +28,23 @@ pub(crate) struct Transaction {
     last_keys: HashMap<String, i64>,
     /// The tables that were compared with their plans.
     compared: HashSet<String>,
+    /// When references are checked that rows of other tables have.
+    pub(super) references: References,
+    /// The columns of tables whose changes must wait for other tables, while they are known.
+    pub(super) held: HashMap<String, Vec<usize>>,
     refused: Vec<Refused>,
     savepoints: usize,
+}
+
+/// When references to rows that change are checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum References {
+    /// With each row, unless the database itself puts them off.
+    Now,
+    /// When the rows of these tables are there.
+    With(Vec<String>),
+    /// When all tables are there.
+    Late,
 }
 
 impl Transaction {
@@ -43,6 +58,8 @@ impl Transaction {
             opened: HashSet::new(),
             last_keys: HashMap::new(),
             compared: HashSet::new(),
+            references: References::Now,
+            held: HashMap::new(),
             refused: Vec::new(),
             savepoints: 0,
         }
@@ -134,6 +151,12 @@ impl Transaction {
         Ok(())
     }
 
+    /// Notes when references are checked from now on.
+    pub(super) fn put_off(&mut self, references: References) {
+        self.references = references;
+        self.held.clear();
+    }
+
     /// Takes a group of tables back that failed half-way: the next one begins as if it had not been.
     pub(crate) fn take_back(&mut self) -> Result<()> {
         while self.savepoints > 0 {
@@ -141,6 +164,7 @@ impl Transaction {
         }
         let (sql, scope) = self.state();
         references::forget(sql, scope)?;
+        self.put_off(References::Now);
         self.writer.check_references(Check::Now, &[]).map(|_| ())
     }
 
@@ -150,6 +174,7 @@ impl Transaction {
         self.compared.clear();
         self.key_maps.clear();
         self.opened.clear();
+        self.held.clear();
         self.writer.rollback_to()
     }
 
@@ -250,7 +275,12 @@ impl Transaction {
     }
 
     /// Which of a local row's references has no parent, as its first column and a sentence.
-    fn missing_parent(&mut self, table: &TableSchema, rows: &Rows, row: usize) -> Result<Option<(String, String)>> {
+    pub(super) fn missing_parent(
+        &mut self,
+        table: &TableSchema,
+        rows: &Rows,
+        row: usize,
+    ) -> Result<Option<(String, String)>> {
         for reference in &table.foreign_keys {
             let Some(cells) = table.column_indexes(&reference.columns) else { continue };
             let values: Vec<_> = cells.iter().filter_map(|cell| rows.get(row, *cell)).collect();

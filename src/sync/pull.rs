@@ -14,6 +14,7 @@ use crate::clock::{Clock, later};
 use crate::domain::names::NameRules;
 use crate::domain::schema::TableSchema;
 use crate::error::{Error, ErrorKind, Result};
+use crate::import::late::Late;
 use crate::import::{Import, Mark};
 use crate::limits::Limits;
 use crate::plan::TablePlan;
@@ -76,6 +77,8 @@ pub(super) struct Pull<'a, 'p> {
     pub(super) comeback: Comeback,
     /// Why nothing more can be asked of the sender.
     pub(super) lost: Option<Error>,
+    /// The tables, by their positions among the jobs, that records wait in for all others.
+    pub(super) late: Vec<(usize, Late)>,
 }
 
 /// Pulls tables from `source` into `store`. An error is the answer when no table could be tried; what becomes of each table
@@ -131,6 +134,7 @@ pub(crate) fn pull(
         allowance: Allowance::new(limits.rate_wait_time),
         comeback,
         lost: None,
+        late: Vec::new(),
     };
     pull.inspect()?;
     let groups = pull.prepare();
@@ -139,6 +143,7 @@ pub(crate) fn pull(
         pull.run_dry(&groups);
     } else {
         groups.iter().for_each(|group| pull.run_group(group));
+        pull.run_late();
     }
     pull.end();
     if let Err(error) = store.tidy() {

@@ -12,6 +12,7 @@ use super::resume::passes;
 use crate::cancel::CancelToken;
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
+use crate::import::late::{self, Late};
 use crate::import::{Direct, Finish, Import, Lock, Mark, Staged, Step, apply_group};
 use crate::plan::TablePlan;
 
@@ -49,10 +50,14 @@ impl Pull<'_, '_> {
         }
         if !staged {
             for at in group {
-                if let Err(error) = self.run_direct(at) {
-                    self.jobs[at].report.cut_off(error);
+                match self.run_direct(at) {
+                    Ok(Some(late)) => self.late.push((at, late)),
+                    Ok(None) => self.finish(at),
+                    Err(error) => {
+                        self.jobs[at].report.cut_off(error);
+                        self.finish(at);
+                    }
                 }
-                self.finish(at);
             }
             return;
         }
@@ -108,23 +113,31 @@ impl Pull<'_, '_> {
             Err(error) => Err(error.copy()),
         };
         let applied: Vec<Result<()>> = staged.iter_mut().map(apply).collect();
+        // The database is locked until all is tried: only then the caller is told.
+        let good = staged.iter().zip(&applied).filter(|(_, applied)| applied.is_ok());
+        let all = good.flat_map(|((jobs, tables, _), _)| jobs.iter().zip(tables));
+        let (jobs, mut late): (Vec<usize>, Vec<Late>) = all.filter_map(|(at, table)| Some((*at, table.late()?))).unzip();
+        let tried = if jobs.is_empty() { Ok(()) } else { late::apply(&self.import, &mut tx, &mut late, Finish::Keep) };
         drop(tx);
         for ((jobs, tables, _), applied) in staged.iter().zip(&applied) {
             self.report_staged(jobs, tables, applied);
         }
+        self.late.clear();
+        self.report_late(&jobs, &late, &tried);
     }
 
     fn planned(&self, group: &Group) -> Vec<usize> {
         group.jobs.iter().copied().filter(|at| self.jobs[*at].plan.is_some()).collect()
     }
 
-    fn run_direct(&mut self, at: usize) -> Result<()> {
+    /// Pulls a table whose rows are applied as they come. Gives the rest of it, if records wait for other tables.
+    fn run_direct(&mut self, at: usize) -> Result<Option<Late>> {
         let plan = self.plan_of(at)?;
         let (before, stage) = (self.jobs[at].mark.clone(), self.jobs[at].stage.clone());
         // Over HTTP a table may come at once and in no order, so that nothing can be fetched behind its last row.
         let comes_at_once = self.source.asks_apart();
         if before.step == Step::Done && comes_at_once {
-            return Ok(());
+            return Ok(None);
         }
         let mut direct = Direct::new(plan, stage, before.clone());
         let fetched = self.receive(at, &mut |import, step| match step {
@@ -139,13 +152,39 @@ impl Pull<'_, '_> {
         self.jobs[at].report.outcome = direct.outcome().clone();
         self.jobs[at].mark = direct.mark().clone();
         match self.check_count(at, &before, &fetched?) {
-            Ok(()) if comes_at_once => self.import.note_mark(direct.mark()),
+            Ok(()) if comes_at_once => self.import.note_mark(direct.mark()).map(|()| direct.late()),
             // What did not come is not behind the last row. Rows that were appended must not be appended again for that.
             Err(error) if error.kind() == ErrorKind::Incomplete && before.strategy != Strategy::Append => {
                 self.forget(at);
                 Err(error)
             }
-            checked => checked,
+            checked => checked.map(|()| direct.late()),
+        }
+    }
+
+    /// Settles what waits until all tables are there.
+    pub(super) fn run_late(&mut self) {
+        let (jobs, mut tables): (Vec<usize>, Vec<Late>) = std::mem::take(&mut self.late).into_iter().unzip();
+        if jobs.is_empty() {
+            return;
+        }
+        let applied = self.import.transaction();
+        let applied = applied.and_then(|mut tx| late::apply(&self.import, &mut tx, &mut tables, Finish::Commit));
+        self.report_late(&jobs, &tables, &applied);
+    }
+
+    fn report_late(&mut self, jobs: &[usize], tables: &[Late], applied: &Result<()>) {
+        for (at, table) in jobs.iter().zip(tables) {
+            self.jobs[*at].report.outcome = table.outcome().clone();
+            self.jobs[*at].mark = table.mark().clone();
+            if let Err(error) = applied {
+                self.jobs[*at].report.cut_off(error.copy());
+                // The same rows would fail in the same way.
+                if !passes(error.kind()) {
+                    self.forget(*at);
+                }
+            }
+            self.finish(*at);
         }
     }
 
@@ -214,7 +253,10 @@ impl Pull<'_, '_> {
                 }
             }
             self.jobs[*at].mark = table.mark().clone();
-            self.finish(*at);
+            match (applied, table.late()) {
+                (Ok(()), Some(late)) => self.late.push((*at, late)),
+                _ => self.finish(*at),
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use super::dialect::{collated, failed, quote, quote_all};
 use crate::domain::schema::{Column, ForeignKey, ForeignKeyAction, Index, LogicalType, TableSchema, UniqueKind, UniqueSet};
 use crate::error::Result;
 use crate::plan::table::key_of;
-use crate::store::Target;
+use crate::store::{Check, Target};
 
 /// The names of the ordinary tables, sorted: no views, virtual tables or their shadows, no `sqlite_*`, none of rowferry's own.
 pub(super) fn tables(sqlite: &Connection) -> Result<Vec<String>> {
@@ -251,6 +251,18 @@ pub(super) fn children(sqlite: &Connection, table: &str) -> Result<Vec<String>> 
 /// follow them.
 pub(super) fn has_followers(sqlite: &Connection, table: &TableSchema, key: &[usize]) -> Result<bool> {
     is_referred_to(sqlite, table, key, "f.on_update NOT IN ('NO ACTION', 'RESTRICT')")
+}
+
+/// Whether rows refer to columns of this table that are not in its key, and do not follow, and are checked only at the commit.
+pub(super) fn is_held(sqlite: &Connection, table: &TableSchema, key: &[usize], check: Check) -> Result<bool> {
+    if !is_referred_to(sqlite, table, key, "f.on_update IN ('NO ACTION', 'RESTRICT')")? {
+        return Ok(false);
+    }
+    let mut deferred = check == Check::AtCommit;
+    for child in children(sqlite, &table.name)? {
+        deferred |= says_deferred(sqlite, &child).map_err(failed)?;
+    }
+    Ok(deferred)
 }
 
 /// Whether foreign keys for which this holds refer to columns of the table that may change: all but those of the key.

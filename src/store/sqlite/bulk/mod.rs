@@ -90,6 +90,8 @@ pub(super) struct Shape {
     any_text: bool,
     /// Whether something of the host's runs when a row is written: then none is written here.
     has_triggers: bool,
+    /// Whether rows refer to columns that may change, and are checked only at the commit: the importer looks at each such change.
+    is_held: bool,
     /// Whether it shows when one statement writes several records: a row may refer to one that the same statement adds after it,
     /// which is found only when the statement ends.
     order_shows: bool,
@@ -140,6 +142,7 @@ impl Shape {
             columns,
             any_text: writer.any_text,
             has_triggers,
+            is_held: catalogue::is_held(sqlite, &plan.table, key, writer.check)?,
             order_shows: writer.check == Check::Now && refers_to_itself(&plan.table, plan.table.names),
             extent: if others_change { Extent::First } else { Extent::All },
             statements: Statements::default(),
@@ -229,7 +232,7 @@ fn apply_shape(
     let unchanged = Unchanged { writer, shape, rows }.find(&mut pace.unchanged, range.clone())?;
     let is_unchanged = |row: usize| unchanged.get(row - range.start).copied().unwrap_or(false);
     let others: Vec<usize> = range.clone().filter(|row| !is_unchanged(*row)).collect();
-    let written = match shape.has_triggers {
+    let written = match shape.has_triggers || shape.is_held {
         true => 0,
         false => Upsert::new(writer, shape, rows, &mut pace.streak).write(&others, tally)?,
     };
