@@ -194,7 +194,7 @@ impl Settling<'_> {
     fn referred_now(&mut self, tx: &mut Transaction, number: i64) -> Result<Option<Rows>> {
         let columns = self.parking.referred(tx)?.to_vec();
         let fitted = self.fitted(tx, number)?;
-        let Some(values) = tx.find(&self.plan.table, self.key, &columns, &fitted, 0)? else { return Ok(None) };
+        let Some(values) = tx.find_by_key(&self.plan.table, self.key, &columns, &fitted, 0)? else { return Ok(None) };
         let mut row = Rows::new(self.plan.table.columns.len());
         row.start_row();
         columns.iter().zip(&values).for_each(|(column, value)| row.set(*column, value.as_ref()));
