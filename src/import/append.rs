@@ -21,11 +21,14 @@ use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;
 use crate::plan::{Identity, TablePlan};
 use crate::store::records::counts;
-use crate::store::records::key_map::{self, KeyMap, NewKey};
+use crate::store::records::key_map::{self, Became, KeyMap, NewKey};
 use crate::store::{Change, Fitted, KeyColumns, Refused};
 
 /// Records after which the pull can be cancelled.
 const RUN: usize = 64;
+
+/// Records that are looked at together.
+const TOGETHER: usize = 1_000;
 
 /// Whether an append makes keys as it writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,10 +114,12 @@ fn old_keys(tx: &mut Transaction, plan: &TablePlan, rows: &Rows, range: Range<us
     Ok(range.enumerate().map(old).collect())
 }
 
-/// Remembers what a record became.
-pub(super) fn remember(tx: &mut Transaction, map: KeyMap, old: &OldKey, key: Vec<Value>, existing: bool) -> Result<()> {
-    let stored = (old.stored != old.compared).then(|| old.stored.clone());
-    key_map::put(tx.state().0, map, old.compared.clone(), stored, &NewKey { key, existing, appended: true })
+impl OldKey {
+    /// What a record with this key became.
+    pub(super) fn became(&self, key: Vec<Value>, existing: bool) -> Became {
+        let stored = (self.stored != self.compared).then(|| self.stored.clone());
+        Became { old: self.compared.clone(), stored, new: NewKey { key, existing, appended: true } }
+    }
 }
 
 pub(super) fn append(
@@ -126,12 +131,23 @@ pub(super) fn append(
     tally: &mut Tally,
     written: &mut Written,
 ) -> Result<()> {
-    let page = Page::new(tx, plan, rows, range.clone())?;
-    if plan.identity == Identity::WholeRow {
-        return append_keyless(tx, &page, tally, written);
+    for first in range.clone().step_by(TOGETHER) {
+        let range = first..range.end.min(first + TOGETHER);
+        let page = Page::new(tx, plan, rows, range)?;
+        match plan.identity {
+            Identity::WholeRow => append_keyless(tx, &page, tally, written)?,
+            Identity::Key { .. } => append_page(tx, &page, keys, tally, written)?,
+        }
     }
+    Ok(())
+}
+
+fn append_page(tx: &mut Transaction, page: &Page<'_>, keys: Keys, tally: &mut Tally, written: &mut Written) -> Result<()> {
+    let Page { plan, range, .. } = page;
     let map = tx.key_map(&plan.table)?;
-    for (number, row) in range.enumerate() {
+    // What records became, by their old keys.
+    let mut became: BTreeMap<&[u8], Became> = BTreeMap::new();
+    for (number, row) in range.clone().enumerate() {
         if number % RUN == 0 {
             tx.check_cancelled()?;
         }
@@ -151,13 +167,13 @@ pub(super) fn append(
             Some(known) if known.earlier && !plan.append.again => Key::Existing(known.new.key),
             Some(known) if keys == Keys::Known && known.new.existing => Key::Existing(known.new.key),
             Some(known) if keys == Keys::Known => Key::New(known.new.key),
-            _ => find_key(tx, &page, number, &values)?,
+            _ => find_key(tx, page, number, &values)?,
         };
         let mut new = match (key, page.lost(number)) {
             (Key::Existing(key), _) => {
                 tally.outcome.skipped += 1;
                 if let Some(old) = old.filter(|_| !is_known) {
-                    remember(tx, map, old, key, true)?;
+                    became.insert(&old.compared, old.became(key, true));
                 }
                 continue;
             }
@@ -177,7 +193,7 @@ pub(super) fn append(
         if keys == Keys::Make
             && refused.as_ref().is_some_and(|refused| refused.reason == Reason::UniqueConflict)
             && tx.forget_integers(&plan.table)
-            && let Key::New(next) = find_key(tx, &page, number, &values)?
+            && let Key::New(next) = find_key(tx, page, number, &values)?
         {
             // The number may have been taken by a trigger since the last one was given.
             (local, refused) = insert(tx, plan, Some(&next), &mut values)?;
@@ -191,7 +207,7 @@ pub(super) fn append(
                     _ => written.add_inserted(row, &local, 0),
                 }
                 if let (Some(key), Some(old), Keys::Make) = (new, old, keys) {
-                    remember(tx, map, old, key, false)?;
+                    became.insert(&old.compared, old.became(key, false));
                 }
             }
             (Some(refused), old) => {
@@ -200,7 +216,7 @@ pub(super) fn append(
             }
         }
     }
-    Ok(())
+    key_map::put(tx.state().0, map, became.into_values().collect())
 }
 
 /// Forgets the key that was made for a record which then failed: it did not come here.
@@ -216,7 +232,8 @@ fn forget(tx: &mut Transaction, map: KeyMap, keys: Keys, old: Option<&OldKey>) -
 fn append_keyless(tx: &mut Transaction, page: &Page<'_>, tally: &mut Tally, written: &mut Written) -> Result<()> {
     let Page { plan, rows, range, fitted, .. } = page;
     let name = key_map::name_of(&plan.table);
-    let mut came: BTreeMap<counts::Digest, i64> = BTreeMap::new();
+    let (sql, scope) = tx.state();
+    let has_earlier = !plan.append.again && counts::knows(sql, scope, &name)?;
     for (number, row) in range.clone().enumerate() {
         if number % RUN == 0 {
             tx.check_cancelled()?;
@@ -227,14 +244,14 @@ fn append_keyless(tx: &mut Transaction, page: &Page<'_>, tally: &mut Tally, writ
         }
         let digest = digest(rows, row);
         let (sql, scope) = tx.state();
-        if !plan.append.again && counts::take(sql, scope, &name, &digest)? {
+        if has_earlier && counts::take(sql, scope, &name, &digest)? {
             tally.outcome.skipped += 1;
             continue;
         }
         match find_key(tx, page, number, &page.values(number))? {
             Key::Existing(_) => {
                 tally.outcome.skipped += 1;
-                *came.entry(digest).or_default() += 1;
+                tx.note_came(&name, digest)?;
                 continue;
             }
             Key::Refused(reason, message) => {
@@ -251,25 +268,19 @@ fn append_keyless(tx: &mut Transaction, page: &Page<'_>, tally: &mut Tally, writ
             None => {
                 tally.outcome.created += 1;
                 written.add_inserted(row, &fitted.rows, number);
-                *came.entry(digest).or_default() += 1;
+                tx.note_came(&name, digest)?;
             }
             Some(refused) => tally.fail(tx.failure_of(plan, Vec::new(), (&fitted.rows, number), refused)?),
         }
     }
-    let is_kept = tx.kept().1.clone() != *tx.state().1;
-    let (sql, kept) = tx.kept();
-    if is_kept { counts::add(sql, kept, &name, &came) } else { Ok(()) }
+    Ok(())
 }
 
 /// Recalls how often each record of a table without a key came in earlier pulls, so that those are skipped.
 pub(super) fn recall(tx: &mut Transaction, plan: &TablePlan) -> Result<()> {
-    let kept = tx.kept().1.clone();
+    let Some(kept) = tx.kept().cloned().filter(|_| !plan.append.again) else { return Ok(()) };
     let (sql, scope) = tx.state();
-    // Without a sender nothing came before.
-    match plan.append.again || kept == *scope {
-        true => Ok(()),
-        false => counts::copy(sql, &kept, scope, &key_map::name_of(&plan.table)),
-    }
+    counts::copy(sql, &kept, scope, &key_map::name_of(&plan.table))
 }
 
 /// What stands for a record's content.

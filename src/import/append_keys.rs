@@ -4,7 +4,7 @@
 //! unique set, or of the key), it waits for its parent: however the sender numbered its rows, parents are decided first. Rows that
 //! wait for each other in a circle, or for a parent that never comes, are decided at last as if they referred to nothing.
 
-use super::append::{Page, remember};
+use super::append::Page;
 use super::new_key::{Key, find_key};
 use super::staged::{Staged, each_page};
 use super::transaction::Transaction;
@@ -194,8 +194,8 @@ impl Making<'_> {
             };
             let (page, record) = again.as_ref().map_or((&page, record), |page| (page, 0));
             match find_key(tx, page, record, &page.values(record))? {
-                Key::New(key) => remember(tx, map, old, key, false)?,
-                Key::Existing(key) => remember(tx, map, old, key, true)?,
+                Key::New(key) => key_map::put(tx.state().0, map, vec![old.became(key, false)])?,
+                Key::Existing(key) => key_map::put(tx.state().0, map, vec![old.became(key, true)])?,
                 Key::None | Key::Refused(..) => continue,
             }
             decided.push((at, old.compared.clone()));

@@ -193,6 +193,7 @@ fn finish_group(
     tallies: Vec<Tally>,
     finish: Finish,
 ) -> Result<()> {
+    tx.keep_came()?;
     tx.release()?;
     tx.put_off(References::Now);
     let mut done = Vec::with_capacity(tables.len());

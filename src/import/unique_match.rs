@@ -38,6 +38,9 @@ impl Match {
 /// Looks for the record with these local values by each full unique set. The primary key is none of them: an append replaces it.
 pub(super) fn find(tx: &mut Transaction, plan: &TablePlan, values: &[Option<Value>]) -> Result<Match> {
     let table = &plan.table;
+    if table.unique.is_empty() {
+        return Ok(Match::None);
+    }
     let read: Vec<usize> = match &plan.identity {
         Identity::Key { columns, .. } => columns.clone(),
         Identity::WholeRow => (0..table.columns.len()).collect(),

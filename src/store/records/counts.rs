@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Scope;
+use super::{Scope, insert};
 use crate::domain::value::Value;
 use crate::error::Result;
 use crate::store::Sql;
@@ -13,12 +13,15 @@ pub(crate) type Digest = [u8; 16];
 
 /// Adds copies of rows to the counts of a table.
 pub(crate) fn add(sql: &mut dyn Sql, scope: &Scope, table: &str, copies: &BTreeMap<Digest, i64>) -> Result<()> {
-    let upsert = "INSERT INTO rowferry_counts (scope, parent, digest, copies) VALUES (?1, ?2, ?3, ?4) \
-                  ON CONFLICT (scope, parent, digest) DO UPDATE SET copies = rowferry_counts.copies + excluded.copies";
-    for (digest, copies) in copies {
-        sql.execute(upsert, &[scope.as_str().into(), table.into(), Value::Blob(digest.to_vec()), (*copies).into()])?;
-    }
-    Ok(())
+    let rows = copies
+        .iter()
+        .map(|(digest, copies)| [scope.as_str().into(), table.into(), Value::Blob(digest.to_vec()), (*copies).into()]);
+    insert(
+        sql,
+        "INSERT INTO rowferry_counts (scope, parent, digest, copies)",
+        "ON CONFLICT (scope, parent, digest) DO UPDATE SET copies = rowferry_counts.copies + excluded.copies",
+        rows,
+    )
 }
 
 /// Takes one copy of a row, if one is left.

@@ -5,7 +5,7 @@
 //! [`Writer::comparable`](crate::store::Writer::comparable).
 
 use super::fields::Fields;
-use super::{Scope, unreadable};
+use super::{Scope, insert, unreadable};
 use crate::domain::cells::{decode, encode};
 use crate::domain::schema::TableSchema;
 use crate::domain::value::Value;
@@ -117,21 +117,36 @@ pub(crate) fn has_earlier(map: KeyMap) -> bool {
     map.run > 1
 }
 
-/// Remembers what an old key became; `stored` is how the columns of the key store it, where that is not what they compare.
-pub(crate) fn put(sql: &mut dyn Sql, map: KeyMap, old: Vec<u8>, stored: Option<Vec<u8>>, new: &NewKey) -> Result<()> {
-    let upsert = "INSERT INTO rowferry_keys (map, old, stored, new, existing, appended, run) \
-                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (map, old) DO UPDATE SET stored = excluded.stored, \
-                  new = excluded.new, existing = excluded.existing, appended = excluded.appended, run = excluded.run";
-    let row = [
-        map.id.into(),
-        Value::Blob(old),
-        stored.map_or(Value::Null, Value::Blob),
-        Value::Blob(encode(new.key.iter().map(Value::as_ref))),
-        i64::from(new.existing).into(),
-        i64::from(new.appended).into(),
-        map.run.into(),
-    ];
-    sql.execute(upsert, &row).map(|_| ())
+/// What is to be remembered of an old key.
+#[derive(Debug)]
+pub(crate) struct Became {
+    /// The key as its columns compare it.
+    pub(crate) old: Vec<u8>,
+    /// How they store it, where that is something else.
+    pub(crate) stored: Option<Vec<u8>>,
+    pub(crate) new: NewKey,
+}
+
+/// Remembers what old keys became. Each comes once.
+pub(crate) fn put(sql: &mut dyn Sql, map: KeyMap, keys: Vec<Became>) -> Result<()> {
+    let rows = keys.into_iter().map(|Became { old, stored, new }| {
+        [
+            map.id.into(),
+            Value::Blob(old),
+            stored.map_or(Value::Null, Value::Blob),
+            Value::Blob(encode(new.key.iter().map(Value::as_ref))),
+            i64::from(new.existing).into(),
+            i64::from(new.appended).into(),
+            map.run.into(),
+        ]
+    });
+    insert(
+        sql,
+        "INSERT INTO rowferry_keys (map, old, stored, new, existing, appended, run)",
+        "ON CONFLICT (map, old) DO UPDATE SET stored = excluded.stored, new = excluded.new, existing = excluded.existing, \
+         appended = excluded.appended, run = excluded.run",
+        rows,
+    )
 }
 
 /// What became of an old key.

@@ -83,6 +83,38 @@ fn answered<T>(answer: Option<T>) -> Result<T> {
     answer.ok_or_else(|| Error::new(ErrorKind::Database, "the store did not run what it was given"))
 }
 
+/// Rows that are inserted with one statement.
+const TOGETHER: usize = 50;
+
+/// Inserts rows, many with a statement.
+fn insert<const N: usize>(
+    sql: &mut dyn Sql,
+    into: &str,
+    on_conflict: &str,
+    rows: impl Iterator<Item = [Value; N]>,
+) -> Result<()> {
+    let statement = |rows: usize| {
+        let row = |row: usize| {
+            let marks: Vec<String> = (1..=N).map(|at| format!("?{}", row * N + at)).collect();
+            format!("({})", marks.join(", "))
+        };
+        format!("{into} VALUES {} {on_conflict}", (0..rows).map(row).collect::<Vec<_>>().join(", "))
+    };
+    let (mut many, mut values) = (None, Vec::with_capacity(N * TOGETHER));
+    for row in rows {
+        values.extend(row);
+        if values.len() == N * TOGETHER {
+            sql.execute(many.get_or_insert_with(|| statement(TOGETHER)), &values)?;
+            values.clear();
+        }
+    }
+    if values.is_empty() {
+        return Ok(());
+    }
+    let one = statement(1);
+    values.chunks(N).try_for_each(|row| sql.execute(&one, row).map(|_| ()))
+}
+
 fn text(row: &[Value], column: usize) -> Result<String> {
     optional_text(row, column)?.ok_or_else(|| unreadable("value"))
 }
