@@ -224,6 +224,18 @@ fn a_key_that_does_not_fit_is_no_key() {
     }
 }
 
+/// Nor does it take the row of another record, though what is skipped need not fit elsewhere.
+#[test]
+fn a_record_that_does_not_fit_is_not_skipped_for_another() {
+    let shop = "CREATE TABLE t(n INT, a); INSERT INTO t VALUES (5, 1), (5, 'x'), (5, 'y');";
+    let (shop, backup) = (sender(shop), Fixture::new("CREATE TABLE t(n INT PRIMARY KEY, a TEXT);"));
+    for expected in [[1, 0, 0, 0, 2], [0, 0, 0, 1, 2]] {
+        let outcome = pull(&shop, &backup.site, "t", Strategy::Skip).outcome;
+        let reasons: Vec<Reason> = outcome.failures.iter().map(|failure| failure.reason).collect();
+        assert_eq!((counts(&outcome), reasons), (expected, vec![Reason::ValueWouldChange, Reason::DuplicateKey]));
+    }
+}
+
 #[test]
 fn it_holds_over_runs_of_a_pull_that_is_cut_off() {
     let shop = "CREATE TABLE t(a TEXT PRIMARY KEY, v);
@@ -277,4 +289,75 @@ fn a_foreign_key_to_a_key_that_compares_otherwise_is_left_out() {
     let notes = &report.table("c").unwrap().notes;
     assert!(notes.len() == 1 && notes[0].contains("not unique there"), "{notes:?}");
     assert_eq!(backup.rows("SELECT * FROM c"), ["1|'x'"]);
+}
+
+/// The same numbers each time, in no order to speak of.
+struct Dice(u64);
+
+impl Dice {
+    fn one_of<T: Clone>(&mut self, these: &[T]) -> T {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        these[(self.0 >> 11) as usize % these.len()].clone()
+    }
+
+    /// A table `t(a, n, v)` with some key, or none.
+    fn table(&mut self) -> String {
+        let a = self.one_of(&["TEXT", "TEXT COLLATE NOCASE", "TEXT COLLATE RTRIM", "", "INT", "COLLATE NOCASE"]);
+        let by = self.one_of(&COLLATIONS);
+        let key = self.one_of(&[
+            "a".to_owned(),
+            format!("a COLLATE {by}"),
+            format!("a COLLATE {by}, n"),
+            format!("n, a COLLATE {by}"),
+            format!("a, n, a COLLATE {by}"),
+            "n".to_owned(),
+            String::new(),
+        ]);
+        let more = if key.is_empty() { "" } else { self.one_of(&["", " WITHOUT ROWID"]) };
+        let key = if key.is_empty() { key } else { format!(", PRIMARY KEY ({key})") };
+        format!("CREATE TABLE t(a {a}, n INT, v INT{key}){more};")
+    }
+
+    fn rows(&mut self, first: i64) -> String {
+        let texts = ["'x'", "'X'", "'x '", "'X '", "'y'", "'1'", "1", "1.0", "x'78'", "''", "' '", "NULL"];
+        let rows: Vec<_> =
+            (first..first + 20).map(|v| format!("({}, {}, {v})", self.one_of(&texts), self.one_of(&[1, 2]))).collect();
+        format!("INSERT OR IGNORE INTO t VALUES {};", rows.join(", "))
+    }
+}
+
+/// Each record that does not fail has its row, and each later pull comes to the same as the first.
+#[test]
+fn whatever_the_keys_are_no_pull_changes_what_the_last_one_did() {
+    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    let mut duplicates = 0;
+    for round in 0..100 {
+        let there = format!("{} {}", dice.table(), dice.rows(1));
+        let here = match dice.one_of(&[0, 1, 2]) {
+            0 => String::new(),
+            1 => dice.table(),
+            _ => format!("{} {}", dice.table(), dice.rows(1_000)),
+        };
+        let strategy = dice.one_of(&[Strategy::Skip, Strategy::Overwrite, Strategy::Merge]);
+        let what = format!("round {round}, {strategy}: {there}\n{here}");
+        let (shop, backup) = (sender(&there), Fixture::new(&here));
+        let site = with(&backup, |limits| limits.commit_rows = 3);
+        let first = pull(&shop, &site, "t", strategy).outcome;
+        assert_eq!(vec![first.total().to_string()], shop.rows("SELECT count(*) FROM t"), "{what}");
+        let taken = backup.rows("SELECT count(*) FROM t WHERE v < 1000")[0].parse::<u64>().unwrap();
+        match strategy {
+            Strategy::Skip => assert_eq!(taken, first.created, "{what}"),
+            _ => assert_eq!(taken, first.total() - first.failed, "{what}"),
+        }
+        let all = "SELECT typeof(a), quote(a), n, v FROM t ORDER BY 1, 2, 3, 4";
+        let left = backup.rows(all);
+        let again = pull(&shop, &site, "t", strategy).outcome;
+        assert_eq!((again.created, again.updated), (0, 0), "{what}\n{first:?}\n{again:?}");
+        assert_eq!(format!("{:?}", again.failures), format!("{:?}", first.failures), "{what}");
+        assert_eq!(backup.rows(all), left, "{what}");
+        duplicates += first.failures.iter().filter(|failure| failure.reason == Reason::DuplicateKey).count();
+    }
+    assert!(duplicates > 50, "{duplicates}");
 }

@@ -72,7 +72,8 @@ const SHOP: &str = "
 
 const TABLES: [&str; 4] = ["parents", "children", "tree", "log"];
 
-const STATE: [&str; 5] = ["rowferry_pulls", "rowferry_marks", "rowferry_staged", "rowferry_key_map", "rowferry_counts"];
+const STATE: [&str; 6] =
+    ["rowferry_pulls", "rowferry_marks", "rowferry_staged", "rowferry_key_map", "rowferry_counts", "rowferry_taken_keys"];
 
 impl Sender {
     fn is_equal(&self, here: &Site) {

@@ -8,12 +8,11 @@ use std::ops::Range;
 
 use super::orphans::Written;
 use super::row_by_row::{Became, key_columns, one};
-use super::transaction::{Transaction, key_of_record};
+use super::transaction::{Transaction, key_of_record, misfit_of};
 use crate::domain::record::{Failure, Reason, Tally};
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;
 use crate::plan::TablePlan;
-use crate::store::Fitted;
 use crate::store::records::taken_keys;
 
 /// Records that are fitted together.
@@ -35,7 +34,9 @@ pub(super) fn apply(
         for (number, row) in run.enumerate() {
             tx.check_cancelled()?;
             let record_key = || key_of_record(plan, rows, row);
-            if is_taken(tx, plan, key, &fitted, number)? {
+            // One that could never become the row fails for that, also where the row is here: it is another record's.
+            let misfit = misfit_of(plan, &fitted, number, record_key);
+            if misfit.is_none() && is_taken(tx, plan, key, &fitted.rows, number)? {
                 let message = format!(
                     "an earlier record of the pull has the row of {:?} with this key: the two keys are one here",
                     plan.table.name
@@ -43,7 +44,10 @@ pub(super) fn apply(
                 tally.fail(Failure { key: record_key(), column: None, reason: Reason::DuplicateKey, message });
                 continue;
             }
-            let became = one(tx, plan, key, &fitted, number, &record_key)?;
+            let became = match (one(tx, plan, key, &fitted, number, &record_key)?, misfit) {
+                (Became::Skipped, Some(misfit)) => Became::Failed(misfit),
+                (became, _) => became,
+            };
             if !matches!(became, Became::Failed(_)) {
                 take(tx, plan, key, &fitted.rows, number)?;
             }
@@ -58,12 +62,9 @@ pub(super) fn apply(
     Ok(())
 }
 
-/// Whether the row with a record's key is had by another one. A key that does not fit is none: the record fails for that.
-fn is_taken(tx: &mut Transaction, plan: &TablePlan, key: &[usize], fitted: &Fitted, number: usize) -> Result<bool> {
-    if fitted.misfits.iter().any(|misfit| misfit.row == number && key.contains(&misfit.column)) {
-        return Ok(false);
-    }
-    let Some(stands) = tx.find_by_key(&plan.table, key, key, &fitted.rows, number)? else { return Ok(false) };
+/// Whether the row with a record's key is had by another one.
+fn is_taken(tx: &mut Transaction, plan: &TablePlan, key: &[usize], rows: &Rows, number: usize) -> Result<bool> {
+    let Some(stands) = tx.find_by_key(&plan.table, key, key, rows, number)? else { return Ok(false) };
     let (sql, scope) = tx.state();
     taken_keys::is_taken(sql, scope, &plan.table.name, &stands)
 }

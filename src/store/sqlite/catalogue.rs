@@ -7,7 +7,8 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::creatable::is_unique;
-use super::dialect::{collated, failed, quote, quote_all};
+use super::dialect::failed;
+use super::keys::key_collations;
 
 use crate::domain::schema::{Column, ForeignKey, ForeignKeyAction, Index, LogicalType, TableSchema, UniqueKind, UniqueSet};
 use crate::error::Result;
@@ -127,13 +128,13 @@ fn indexes(sqlite: &Connection, table: &mut TableSchema) -> rusqlite::Result<boo
     Ok(has_key_index)
 }
 
-struct IndexPart {
-    column: Option<String>,
+pub(super) struct IndexPart {
+    pub(super) column: Option<String>,
     descending: bool,
-    collation: String,
+    pub(super) collation: String,
 }
 
-fn index_parts(sqlite: &Connection, index: &str) -> rusqlite::Result<Vec<IndexPart>> {
+pub(super) fn index_parts(sqlite: &Connection, index: &str) -> rusqlite::Result<Vec<IndexPart>> {
     let mut statement =
         sqlite.prepare_cached("SELECT name, \"desc\", coll FROM pragma_index_xinfo(?1) WHERE key = 1 ORDER BY seqno")?;
     statement
@@ -142,55 +143,14 @@ fn index_parts(sqlite: &Connection, index: &str) -> rusqlite::Result<Vec<IndexPa
 }
 
 /// The columns of an index, each with whether it is descending. One may stand in it twice, which changes nothing.
-fn distinct(parts: &[IndexPart]) -> impl Iterator<Item = (String, bool)> {
+pub(super) fn distinct(parts: &[IndexPart]) -> impl Iterator<Item = (String, bool)> {
     let first = |at: usize, column: &String| parts[..at].iter().all(|before| before.column.as_ref() != Some(column));
     let columns = parts.iter().enumerate().filter_map(|(at, part)| Some((at, part.column.as_ref()?, part.descending)));
     columns.filter(move |(at, column, _)| first(*at, column)).map(|(_, column, descending)| (column.clone(), descending))
 }
 
-fn compares_alike(table: &TableSchema, column: &str, collation: &str) -> bool {
+pub(super) fn compares_alike(table: &TableSchema, column: &str, collation: &str) -> bool {
     table.column(column).is_some_and(|c| c.collation.as_deref().unwrap_or("BINARY").eq_ignore_ascii_case(collation))
-}
-
-/// How the key compares where it does not as its columns do. A column that stands in it under several collations is compared byte
-/// for byte: what is equal in each of them is equal so, or else found to be a conflict when it is written.
-fn key_collations(table: &TableSchema, parts: &[IndexPart]) -> Vec<Option<String>> {
-    let collation = |name: &String| {
-        let mut of_column = parts.iter().filter(|part| part.column.as_ref() == Some(name)).map(|part| &part.collation);
-        let first = of_column.next()?;
-        let same = of_column.all(|other| other.eq_ignore_ascii_case(first));
-        let collation = if same { first.as_str() } else { "BINARY" };
-        (!compares_alike(table, name, collation)).then(|| collation.to_owned())
-    };
-    let collations: Vec<_> = table.primary_key.iter().map(collation).collect();
-    if collations.iter().all(Option::is_none) { Vec::new() } else { collations }
-}
-
-/// What an upsert names for it to be about this key: the columns at `key` as the index over them lists and compares them, so that
-/// SQLite finds that index.
-pub(super) fn conflict_target(sqlite: &Connection, table: &TableSchema, key: &[usize]) -> Result<String> {
-    let plain = quote_all(key.iter().map(|at| table.columns[*at].name.as_str()));
-    if table.rowid_alias {
-        return Ok(plain);
-    }
-    let is_key = !table.primary_key.is_empty();
-    let sql =
-        "SELECT name FROM pragma_index_list(?1) WHERE \"unique\" AND NOT partial AND (origin = 'pk') = ?2 ORDER BY seq DESC";
-    let names = sqlite.prepare_cached(sql).and_then(|mut statement| {
-        statement.query_map((&table.name, is_key), |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()
-    });
-    for name in names.map_err(failed)? {
-        let parts = index_parts(sqlite, &name).map_err(failed)?;
-        let columns: Vec<String> = distinct(&parts).map(|(column, _)| column).collect();
-        let is_plain = |part: &IndexPart| {
-            part.column.as_deref().is_some_and(|column| is_key || compares_alike(table, column, &part.collation))
-        };
-        if parts.iter().all(is_plain) && table.column_indexes(&columns).as_deref() == Some(key) {
-            let part = |part: &IndexPart| Some(collated(&quote(part.column.as_ref()?), Some(&part.collation)));
-            return Ok(parts.iter().filter_map(part).collect::<Vec<_>>().join(", "));
-        }
-    }
-    Ok(plain)
 }
 
 fn foreign_keys(sqlite: &Connection, table: &str) -> rusqlite::Result<Vec<ForeignKey>> {
@@ -406,57 +366,6 @@ mod tests {
                 (nullable, nullable, nullable),
                 "{definition}"
             );
-        }
-    }
-
-    #[test]
-    fn tells_how_a_key_compares_where_its_columns_do_otherwise() {
-        let table = |columns: &str, key: &str, more: &str| {
-            let table = inspect(&format!("CREATE TABLE t({columns}, PRIMARY KEY ({key})) {more}"), "t");
-            (table.primary_key, table.key_collations)
-        };
-        let some = |name: &str| Some(name.to_owned());
-        for more in ["", "WITHOUT ROWID"] {
-            let collations = |columns: &str, key: &str| table(columns, key, more).1;
-            assert_eq!(collations("a TEXT COLLATE NOCASE", "a"), [None; 0]);
-            assert_eq!(collations("a TEXT COLLATE NOCASE", "a COLLATE nocase"), [None; 0]);
-            assert_eq!(collations("a TEXT COLLATE NOCASE", "a COLLATE BINARY"), [some("BINARY")]);
-            assert_eq!(collations("a TEXT", "a COLLATE NOCASE"), [some("NOCASE")]);
-            assert_eq!(collations("a TEXT, b TEXT COLLATE RTRIM", "b, a COLLATE NOCASE"), [None, some("NOCASE")]);
-            // One column twice: what is equal by both collations is the same text.
-            assert_eq!(table("a TEXT", "a COLLATE NOCASE, a", more), (vec!["a".to_owned()], vec![]));
-            assert_eq!(collations("a TEXT COLLATE NOCASE", "a COLLATE RTRIM, a"), [some("BINARY")]);
-            assert_eq!(collations("a TEXT", "a COLLATE NOCASE, a COLLATE NOCASE"), [some("NOCASE")]);
-        }
-        let rowid = inspect("CREATE TABLE t(a INTEGER, PRIMARY KEY (a COLLATE NOCASE))", "t");
-        assert!(rowid.rowid_alias && rowid.key_collations.is_empty());
-    }
-
-    /// SQLite takes each of them for the index over the key, and for no other.
-    #[test]
-    fn an_upsert_names_the_index_over_the_key() {
-        for (definition, key, target) in [
-            ("(a TEXT PRIMARY KEY)", &[0][..], r#""a" COLLATE "BINARY""#),
-            ("(a INTEGER PRIMARY KEY UNIQUE)", &[0], r#""a""#),
-            (
-                "(a TEXT, b, PRIMARY KEY (a COLLATE NOCASE, a), UNIQUE (a))",
-                &[0],
-                r#""a" COLLATE "NOCASE", "a" COLLATE "BINARY""#,
-            ),
-            ("(a TEXT NOT NULL, b, UNIQUE (a, a))", &[0], r#""a" COLLATE "BINARY", "a" COLLATE "BINARY""#),
-            ("(a TEXT NOT NULL, b, UNIQUE (a), UNIQUE (a COLLATE NOCASE))", &[0], r#""a" COLLATE "BINARY""#),
-            (
-                "(a TEXT, b, PRIMARY KEY (b, a COLLATE RTRIM)) WITHOUT ROWID",
-                &[1, 0],
-                r#""b" COLLATE "BINARY", "a" COLLATE "RTRIM""#,
-            ),
-        ] {
-            let sqlite = Connection::open_in_memory().unwrap();
-            sqlite.execute_batch(&format!("CREATE TABLE t{definition}")).unwrap();
-            let table = schema(&sqlite, "t").unwrap().unwrap();
-            let found = conflict_target(&sqlite, &table, key).unwrap();
-            assert_eq!(found, target, "{definition}");
-            sqlite.prepare(&format!("INSERT INTO t(a) VALUES (1) ON CONFLICT({found}) DO NOTHING")).unwrap();
         }
     }
 

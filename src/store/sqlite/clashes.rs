@@ -7,7 +7,8 @@
 use rusqlite::config::DbConfig;
 
 use super::catalogue;
-use super::dialect::{Parameter, borrowed, failed, key_parts, of_run, quote, quote_all, refusal};
+use super::dialect::{Parameter, borrowed, failed, of_run, quote, quote_all, refusal};
+use super::keys::key_parts;
 use super::write::SqliteWriter;
 use crate::domain::schema::{TableSchema, UniqueKind, UniqueSet};
 use crate::domain::value::{Rows, Value, ValueRef};

@@ -12,6 +12,7 @@
 use std::collections::HashSet;
 
 use super::affinity::Affinity;
+use super::keys::{self, is_known};
 use super::types::{is_plain_type, is_strict_type, type_of, type_of_affinity};
 use crate::domain::names::is_reserved;
 use crate::domain::schema::{Column, DefaultValue, ForeignKey, Index, TableSchema, UniqueKind, UniqueSet};
@@ -54,7 +55,10 @@ pub fn creatable(
     }
     set_rowid(&mut made, sender, sender_is_rowferry, &mut notes);
     if sender_is_rowferry && !made.rowid_alias {
-        made.key_collations = key_collations(&made, sender, &mut notes);
+        let left_out = keys::take_over(&mut made, sender);
+        left_out.iter().for_each(|(name, by)| {
+            notes.add(format_args!("the collation {by:?} of column {name:?} in the key is left out"));
+        });
     }
     for column in &mut made.columns {
         take_default(column, made.rowid_alias && is_in(&made.primary_key, &column.name), &mut notes);
@@ -141,25 +145,6 @@ fn create_column(
         notes.add(format_args!("the collation {collation:?} of column {:?} is left out", column.name));
     }
     made
-}
-
-/// Whether every SQLite has this collation.
-fn is_known(collation: &str) -> bool {
-    ["BINARY", "NOCASE", "RTRIM"].iter().any(|known| known.eq_ignore_ascii_case(collation))
-}
-
-/// How the key compares where it does not as the columns that are made do.
-fn key_collations(made: &TableSchema, sender: &TableSchema, notes: &mut Notes<'_>) -> Vec<Option<String>> {
-    let mut collations = Vec::new();
-    for (name, collation) in made.primary_key.iter().zip(&sender.key_collations) {
-        let known = collation.as_ref().filter(|collation| is_known(collation));
-        if let (Some(collation), None) = (collation, known) {
-            notes.add(format_args!("the collation {collation:?} of column {name:?} in the key is left out"));
-        }
-        let own = made.column(name).and_then(|column| column.collation.as_deref()).unwrap_or("BINARY");
-        collations.push(known.filter(|collation| !collation.eq_ignore_ascii_case(own)).cloned());
-    }
-    if collations.iter().all(Option::is_none) { Vec::new() } else { collations }
 }
 
 /// Decides whether the key is the rowid. Only `INTEGER PRIMARY KEY` is one, and SQLite makes one of every such key: a key
@@ -381,30 +366,6 @@ mod tests {
         let (table, notes) = creatable(&sender, false, &nothing).unwrap();
         assert!(table.columns.iter().all(|column| column.default.is_none()));
         assert_eq!(notes, ["Table \"t\": the default of column \"n\" is an expression and is left out."]);
-    }
-
-    #[test]
-    fn a_key_compares_as_the_senders_does_where_that_can_be() {
-        let mut sender = table("t", "a:TEXT b:TEXT c:TEXT", "c a b");
-        sender.columns[1].collation = Some("nocase".into());
-        sender.key_collations = vec![None, Some("rtrim".into()), Some("BINARY".into())];
-        assert_eq!(made(&sender), (sender.clone(), vec![]));
-        // It is no key that a foreign key may refer to.
-        let mut child = table("child", "c:TEXT a:TEXT b:TEXT", "");
-        let key = || names("c a b");
-        child.foreign_keys =
-            vec![ForeignKey { columns: key(), parent: "t".into(), parent_columns: key(), ..ForeignKey::default() }];
-        let (child, notes) = creatable(&child, true, &|_| Some(sender.clone())).unwrap();
-        assert_eq!((child.foreign_keys.len(), notes.len()), (0, 1), "{notes:?}");
-        // What the column does itself is not said of the key.
-        sender.columns[0].collation = Some("RTRIM".into());
-        sender.columns[1].collation = Some("german".into());
-        sender.key_collations[0] = Some("german".into());
-        let (table, notes) = made(&sender);
-        assert!(table.key_collations.is_empty());
-        assert_eq!(notes.len(), 2);
-        assert_eq!(notes[1], "Table \"t\": the collation \"german\" of column \"c\" in the key is left out.");
-        assert!(creatable(&sender, false, &nothing).unwrap().0.key_collations.is_empty());
     }
 
     #[test]

@@ -7,7 +7,8 @@ use rusqlite::Connection;
 
 use super::catalogue;
 use super::creatable::creatable;
-use super::dialect::{collated, failed, quote, quote_all};
+use super::dialect::{failed, quote, quote_all};
+use super::keys::collated;
 use crate::domain::schema::{DefaultValue, TableSchema, UniqueKind};
 use crate::domain::value::Value;
 use crate::error::{Error, ErrorKind, Result};

@@ -6,7 +6,6 @@ use rusqlite::ErrorCode;
 use rusqlite::types::ValueRef as SqliteRef;
 
 use crate::domain::record::Reason;
-use crate::domain::schema::TableSchema;
 use crate::domain::value::{Value, ValueRef};
 use crate::error::{Error, ErrorKind};
 
@@ -18,23 +17,6 @@ pub(super) fn quote(name: &str) -> String {
 /// Names as a list of identifiers.
 pub(super) fn quote_all<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
     names.into_iter().map(quote).collect::<Vec<_>>().join(", ")
-}
-
-/// An expression that is compared by this collation; by its own if there is none.
-pub(super) fn collated(expression: &str, collation: Option<&str>) -> String {
-    match collation {
-        Some(collation) => format!("{expression} COLLATE {}", quote(collation)),
-        None => expression.to_owned(),
-    }
-}
-
-/// The columns of a key as they are compared: those at `key` in this table, by the collations of its primary key where it is that.
-pub(super) fn key_parts(table: &TableSchema, key: &[usize]) -> Vec<String> {
-    let collations = table.key_collations_of(key);
-    let part = |(at, column): (usize, &usize)| {
-        collated(&quote(&table.columns[*column].name), collations.get(at).copied().flatten())
-    };
-    key.iter().enumerate().map(part).collect()
 }
 
 /// SQLite's value as ours.

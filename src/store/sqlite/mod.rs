@@ -19,6 +19,7 @@ pub(crate) mod creatable;
 mod ddl;
 pub(super) mod dialect;
 mod functions;
+mod keys;
 mod pool;
 mod read;
 mod rows;

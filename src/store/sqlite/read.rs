@@ -7,7 +7,8 @@ use rusqlite::Connection;
 
 use super::catalogue;
 use super::creatable::MOST_COLUMNS;
-use super::dialect::{borrowed, failed, key_parts, parameters, quote, quote_all};
+use super::dialect::{borrowed, failed, parameters, quote, quote_all};
+use super::keys::key_parts;
 use super::pool::Pooled;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, Value};

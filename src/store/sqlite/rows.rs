@@ -7,7 +7,8 @@ use std::ops::Range;
 
 use super::affinity::{Affinity, fit as fit_value};
 use super::catalogue;
-use super::dialect::{Parameter, borrowed, collated, column_of, failed, key_parts, of_run, quote, quote_all, refusal};
+use super::dialect::{Parameter, borrowed, column_of, failed, of_run, quote, quote_all, refusal};
+use super::keys::{collated, key_parts};
 use super::write::SqliteWriter;
 use crate::domain::record::Reason;
 use crate::domain::schema::TableSchema;

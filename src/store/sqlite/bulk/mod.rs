@@ -8,11 +8,10 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use super::affinity::{Affinity, Fit, fit};
-use super::catalogue;
 use super::rows::is_utf8;
 use super::write::SqliteWriter;
+use super::{catalogue, keys};
 use crate::domain::record::Tally;
-use crate::domain::schema::TableSchema;
 use crate::domain::value::{Cell, Rows, ValueRef};
 use crate::error::Result;
 use crate::plan::order::refers_to_itself;
@@ -64,17 +63,6 @@ fn held(affinity: Affinity, in_key: bool, any_text: bool) -> u8 {
     ];
     let held = samples.into_iter().filter(|(_, value, held)| *held && affinity.keeps(*value));
     held.map(|(cell, ..)| class_of(cell)).sum()
-}
-
-/// The columns of a key, each with the collation that the key compares it by; `None` byte for byte.
-fn collations_of(table: &TableSchema, key: &[usize]) -> Vec<(usize, Option<String>)> {
-    let collations = table.key_collations_of(key);
-    let part = |(at, column): (usize, &usize)| {
-        let of_column = table.columns[*column].collation.as_deref();
-        let collation = collations.get(at).copied().flatten().or(of_column);
-        (*column, collation.filter(|collation| !collation.eq_ignore_ascii_case("BINARY")).map(str::to_owned))
-    };
-    key.iter().enumerate().map(part).collect()
 }
 
 /// What is the same for all records of a plan, for as long as a transaction lasts.
@@ -134,11 +122,11 @@ impl Shape {
         let mut shape = Shape {
             plan: plan.clone(),
             held: if columns.len() == plan.targets.len() { columns.iter().map(|c| c.held).collect() } else { Vec::new() },
-            key: collations_of(&plan.table, key)
+            key: keys::collations_of(&plan.table, key)
                 .into_iter()
                 .filter_map(|(at, collation)| Some((columns.iter().position(|column| column.local == at)?, collation)))
                 .collect(),
-            conflict_target: catalogue::conflict_target(sqlite, &plan.table, key)?,
+            conflict_target: keys::conflict_target(sqlite, &plan.table, key)?,
             columns,
             any_text: writer.any_text,
             has_triggers,

@@ -10,7 +10,8 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use super::super::dialect::{borrowed, bound, failed, key_parts, quote, quote_all};
+use super::super::dialect::{borrowed, bound, failed, quote, quote_all};
+use super::super::keys::key_parts;
 use super::super::write::SqliteWriter;
 use super::{Column, Shape};
 use crate::domain::record::Tally;
