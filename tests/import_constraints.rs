@@ -36,7 +36,7 @@ fn what_a_constraint_does_on_conflict_is_not_done() {
             let options = rowferry::TransferOptions::new().strategy(Choice::Overwrite);
             let outcome = site.import_records("t", &records, options).unwrap().outcome;
             let codes: Vec<&str> = outcome.failures.iter().map(|failure| failure.reason.code()).collect();
-            assert_eq!(codes, ["unique_conflict", "not_null", "unique_conflict", "not_null"], "{clause} {trigger}");
+            assert_eq!(codes, ["not_null", "not_null", "unique_conflict", "unique_conflict"], "{clause} {trigger}");
             assert_eq!((outcome.created, outcome.total()), (1, 5), "{clause} {trigger}");
             assert_eq!(common::rows(&sqlite, "SELECT * FROM t"), ["1|'a'|1", "2|'b'|2", "5|'e'|5"], "{clause} {trigger}");
         }

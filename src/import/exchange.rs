@@ -331,12 +331,14 @@ impl Settling<'_> {
         for row in 0..found.len() {
             let key: Vec<Value> = found.row(row).map(|cell| cell.map_or(Value::Null, ValueRef::to_owned)).collect();
             match waiting::of_key(tx.state().0, self.stage, &encode(key.iter().map(Value::as_ref)))? {
-                Some((other, State::Free)) => others.first = Some(other),
+                Some((other, State::Free)) => others.first = Some(others.first.map_or(other, |first| first.min(other))),
                 Some((_, State::Late)) => others.late = true,
                 Some((other, State::Busy)) if other != number => others.circle.push((other, key)),
                 Some(_) | None => others.stays = true,
             }
         }
+        // Whatever the order in which the database names them.
+        others.circle.sort_by_key(|(other, _)| *other);
         Ok(others)
     }
 

@@ -5,6 +5,8 @@
 //! not every store puts RESTRICT off. Then it is looked up whether each has what it refers to, and whether anything still refers to what is
 //! gone. What is broken fails alone: everything is undone, and the rest is written again.
 
+use std::collections::BTreeSet;
+
 use super::exchange::{self, Renamed};
 use super::orphans::Written;
 use super::staged::Finish;
@@ -195,17 +197,17 @@ type Broken = (usize, i64, Failure);
 
 /// The records after which a reference is broken.
 fn broken(tx: &mut Transaction, tables: &[Late], renamed: &[(usize, Renamed)]) -> Result<Vec<Broken>> {
-    let mut broken: Vec<Broken> = Vec::new();
+    let (mut broken, mut seen): (Vec<Broken>, BTreeSet<(usize, i64)>) = (Vec::new(), BTreeSet::new());
     for (at, Renamed { number, before }) in renamed {
         tx.check_cancelled()?;
-        let is_known = broken.iter().any(|(table, other, _)| (table, other) == (at, number));
-        if is_known || broken.len() >= MOST_BROKEN {
+        if broken.len() >= MOST_BROKEN || seen.contains(&(*at, *number)) {
             continue;
         }
         let Late { plan, stage, .. } = &tables[*at];
         if let Some(child) = referring_to(tx, &plan.table, before, true)? {
             let key = key_of_record(plan, &waiting::get(tx.state().0, stage, *number)?.record, 0);
             let failure = Failure { key, column: None, reason: Reason::ForeignKey, message: held_message(&child) };
+            seen.insert((*at, *number));
             broken.push((*at, *number, failure));
         }
     }
@@ -216,6 +218,9 @@ fn broken(tx: &mut Transaction, tables: &[Late], renamed: &[(usize, Renamed)]) -
         while let Some(number) = waiting::next_settled(tx.state().0, stage, after)? {
             tx.check_cancelled()?;
             after = number;
+            if seen.contains(&(at, number)) {
+                continue;
+            }
             if broken.len() >= MOST_BROKEN {
                 break;
             }

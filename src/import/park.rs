@@ -128,16 +128,21 @@ impl<'p> Parking<'p> {
         }
         let random = [Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes()].concat();
         let length = |length: usize| if RANDOM_BYTES.contains(&length) { length } else { *RANDOM_BYTES.end() };
-        values.push(match now {
-            Value::Integer(_) => self.next_integer(tx, column)?.into(),
-            Value::Real(_) => Value::Real(-(Uuid::new_v4().as_u128() as f64) - 0.5),
-            Value::Blob(blob) => Value::Blob(random[..length(blob.len())].to_vec()),
+        match now {
+            // A CHECK may be against the first.
+            Value::Integer(_) => {
+                for _ in 0..2 {
+                    values.push(self.next_integer(tx, column)?.into());
+                }
+            }
+            Value::Real(_) => values.push(Value::Real(-(Uuid::new_v4().as_u128() as f64) - 0.5)),
+            Value::Blob(blob) => values.push(Value::Blob(random[..length(blob.len())].to_vec())),
             Value::Text(text) => {
                 let digits: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-                digits[..length(text.len())].into()
+                values.push(digits[..length(text.len())].into());
             }
-            Value::Null => Uuid::new_v4().simple().to_string().into(),
-        });
+            Value::Null => values.push(Uuid::new_v4().simple().to_string().into()),
+        }
         Ok(values)
     }
 

@@ -169,10 +169,7 @@ pub(crate) fn apply_group(
         if orphans.is_empty() {
             return finish_group(import, tx, tables, applied.tallies, finish);
         }
-        let mut follow = Vec::with_capacity(tables.len());
-        for table in tables.iter() {
-            follow.push(late::has_late_parent(tx, &table.plan)?);
-        }
+        let follow = follow_late(tx, tables)?;
         tx.rollback_to()?;
         descendants::fell(tx, tables, &orphans)?;
         for (table, follows) in tables.iter_mut().zip(follow) {
@@ -184,6 +181,26 @@ pub(crate) fn apply_group(
     let names: Vec<&str> = tables.iter().map(|table| table.plan.table.name.as_str()).collect();
     let message = format!("rows of {} refer to missing rows over more than {PASSES} generations", names.join(", "));
     Err(Error::new(ErrorKind::ForeignKey, message).with_hint("Repair the references at the sender, then pull again."))
+}
+
+/// Which tables of a group have rows that may refer to records that wait for other tables, directly or through others of the group.
+fn follow_late(tx: &mut Transaction, tables: &[Staged]) -> Result<Vec<bool>> {
+    let mut follow = Vec::with_capacity(tables.len());
+    for table in tables {
+        follow.push(late::has_late_parent(tx, &table.plan)?);
+    }
+    let refers = |child: &Staged, parent: &Staged| {
+        let table = &child.plan.table;
+        table.foreign_keys.iter().any(|key| table.names.same(&key.parent, &parent.plan.table.name))
+    };
+    loop {
+        let follows = |at: &usize| {
+            let mut parents = tables.iter().zip(&follow).filter(|(_, follows)| **follows);
+            !follow[*at] && parents.any(|(parent, _)| refers(&tables[*at], parent))
+        };
+        let Some(next) = (0..tables.len()).find(follows) else { return Ok(follow) };
+        follow[next] = true;
+    }
 }
 
 fn finish_group(

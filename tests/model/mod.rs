@@ -3,6 +3,7 @@
 #![allow(dead_code)] // Each test file uses a part of it.
 
 pub mod make;
+pub mod moves;
 pub mod sql;
 
 use std::cmp::Ordering;
@@ -260,6 +261,8 @@ impl Model {
         let mut results: Vec<Result<Done, &'static str>> = Vec::new();
         // Records without a whole key are compared with all such rows, when all others are through.
         let mut late: Vec<Record> = Vec::new();
+        // Those that another row keeps out are tried again before that.
+        let mut waiting: Vec<moves::Waiting> = Vec::new();
         for record in records {
             let mut whole: Record = vec![None; self.table.columns.len()];
             columns.iter().zip(record).for_each(|(at, value)| whole[*at] = value.clone());
@@ -269,9 +272,21 @@ impl Model {
             } else if self.table.key.is_empty() || key(|v| v == &Some(Value::Null)) {
                 late.push(whole);
             } else {
-                results.push(self.keyed(strategy, &whole));
+                let became = self.keyed(strategy, &whole);
+                match became {
+                    Err("unique_conflict") => {
+                        let key = self.table.key.iter().map(|at| whole[*at].clone().unwrap_or_default());
+                        let fitted = key.zip(&self.table.key).map(|(value, at)| self.table.stored(*at, &value).unwrap());
+                        let mut row = vec![Value::Null; whole.len()];
+                        self.table.key.iter().zip(fitted).for_each(|(at, value)| row[*at] = value);
+                        let row = self.place(&row).map_or(row, |place| self.rows[place].clone());
+                        waiting.push((whole, self.table.key.iter().map(|at| row[*at].clone()).collect()));
+                    }
+                    became => results.push(became),
+                }
             }
         }
+        results.extend(self.settle(strategy, &waiting));
         let is_late = |row: &&Row| self.table.key.is_empty() || self.table.key_has_null(row);
         let content = |row: &Row| show(&columns.iter().map(|at| row[*at].clone()).collect::<Row>());
         let mut here: Vec<String> = self.rows.iter().filter(is_late).map(content).collect();
@@ -375,6 +390,7 @@ impl Model {
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Done {
     Created,
     Updated,

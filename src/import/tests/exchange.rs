@@ -17,6 +17,7 @@ on_each_store!(
     rows_that_refer_to_each_other_exchange_values,
     a_dry_run_says_the_same,
     two_sets_go_round_at_once,
+    a_pull_that_is_cut_off_goes_on_with_what_waits,
 );
 
 /// Pulls records as they come, so many a page, and each page in a transaction of its own.
@@ -172,6 +173,48 @@ fn two_sets_go_round_at_once(store: &dyn Store) {
     let outcome = pull(store, &plan(&t, Strategy::Overwrite), &records, 1);
     expect_counts(&outcome, Counts { updated: 4, ..NONE });
     expect_rows(store, &t, &records);
+}
+
+/// Begins or goes on with a pull of this sender.
+fn begun<'s>(store: &'s dyn Store, limits: &'s Limits, plan: &TablePlan) -> (Import<'s>, Option<Mark>) {
+    let mut import = Import::new(store, limits, &SystemClock, Patience::unbounded());
+    let mut writer = import.open().must("open");
+    let wanted = [(plan.table.name.clone(), plan.strategy)];
+    let mark = import.begin(&mut *writer, Some("sender"), &wanted).must("begin").pop();
+    writer.commit().must("commit");
+    (import, mark)
+}
+
+fn a_pull_that_is_cut_off_goes_on_with_what_waits(store: &dyn Store) {
+    let (items, limits) = (items(store, "t", 1..=6), Limits::default());
+    let plan = plan(&items, Strategy::Overwrite);
+    let records = list([2, 3, 1, 6, 4, 5]);
+    let part = |from: usize, to: usize| {
+        let mut rows = Rows::new(2);
+        rows.push_rows(&records, from..to);
+        rows
+    };
+    let (mut import, found) = begun(store, &limits, &plan);
+    assert!(found.is_none());
+    let stage = import.stage(2);
+    let mark = Mark { stage: Some(stage.number), ..Mark::new("t", plan.strategy, String::new(), 6) };
+    let mut direct = Direct::new(plan.clone(), Some(stage), mark);
+    let reached = |records| Reached { records, continues: true, ..Reached::default() };
+    direct.push(&import, &part(0, 2), &[], &reached(2)).must("push");
+    direct.commit(&import).must("commit");
+    // What is not committed is not kept, whether it waits or not.
+    direct.push(&import, &part(2, 4), &[], &reached(4)).must("push");
+    drop((direct, import));
+    expect_rows(store, &items, &list(1..=6));
+    let (import, mark) = begun(store, &limits, &plan);
+    let mark = mark.expect("a mark is left");
+    assert_eq!((mark.records, mark.outcome.total()), (2, 0));
+    let stage = mark.stage.map(|number| import.stage_of(number, 2));
+    let mut direct = Direct::new(plan, stage, mark);
+    direct.push(&import, &part(2, 6), &[], &reached(6)).must("push");
+    direct.finish(&import).must("finish");
+    expect_counts(direct.outcome(), Counts { updated: 6, ..NONE });
+    expect_rows(store, &items, &records);
 }
 
 /// A store whose tables are made with this SQL; the connection sees what others commit.

@@ -1,6 +1,7 @@
 //! Pulls that are cut off at every place there is, and started again: their end is that of a pull that was never cut off.
 
 mod fate;
+mod moves;
 mod over;
 mod world;
 
