@@ -103,7 +103,12 @@ impl<'p> Page<'p> {
 }
 
 /// Their own keys; none where the table has none, or a record has none of its own.
-fn old_keys(tx: &mut Transaction, plan: &TablePlan, rows: &Rows, range: Range<usize>) -> Result<Vec<Option<OldKey>>> {
+pub(super) fn old_keys(
+    tx: &mut Transaction,
+    plan: &TablePlan,
+    rows: &Rows,
+    range: Range<usize>,
+) -> Result<Vec<Option<OldKey>>> {
     let Identity::Key { columns, incoming, .. } = &plan.identity else { return Ok(Vec::new()) };
     let compared = tx.comparable(&KeyColumns { table: &plan.table, columns }, incoming, rows, range.clone())?;
     let old = |(number, row): (usize, usize)| {
@@ -116,9 +121,9 @@ fn old_keys(tx: &mut Transaction, plan: &TablePlan, rows: &Rows, range: Range<us
 
 impl OldKey {
     /// What a record with this key became.
-    pub(super) fn became(&self, key: Vec<Value>, existing: bool) -> Became {
+    pub(super) fn became(&self, key: Vec<Value>, existing: bool, appended: bool) -> Became {
         let stored = (self.stored != self.compared).then(|| self.stored.clone());
-        Became { old: self.compared.clone(), stored, new: NewKey { key, existing, appended: true } }
+        Became { old: self.compared.clone(), stored, new: NewKey { key, existing, appended } }
     }
 }
 
@@ -173,7 +178,7 @@ fn append_page(tx: &mut Transaction, page: &Page<'_>, keys: Keys, tally: &mut Ta
             (Key::Existing(key), _) => {
                 tally.outcome.skipped += 1;
                 if let Some(old) = old.filter(|_| !is_known) {
-                    became.insert(&old.compared, old.became(key, true));
+                    became.insert(&old.compared, old.became(key, true, true));
                 }
                 continue;
             }
@@ -207,7 +212,7 @@ fn append_page(tx: &mut Transaction, page: &Page<'_>, keys: Keys, tally: &mut Ta
                     _ => written.add_inserted(row, &local, 0),
                 }
                 if let (Some(key), Some(old), Keys::Make) = (new, old, keys) {
-                    became.insert(&old.compared, old.became(key, false));
+                    became.insert(&old.compared, old.became(key, false, true));
                 }
             }
             (Some(refused), old) => {

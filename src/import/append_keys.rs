@@ -194,8 +194,8 @@ impl Making<'_> {
             };
             let (page, record) = again.as_ref().map_or((&page, record), |page| (page, 0));
             match find_key(tx, page, record, &page.values(record))? {
-                Key::New(key) => key_map::put(tx.state().0, map, vec![old.became(key, false)])?,
-                Key::Existing(key) => key_map::put(tx.state().0, map, vec![old.became(key, true)])?,
+                Key::New(key) => key_map::put(tx.state().0, map, vec![old.became(key, false, true)])?,
+                Key::Existing(key) => key_map::put(tx.state().0, map, vec![old.became(key, true, true)])?,
                 Key::None | Key::Refused(..) => continue,
             }
             decided.push((at, old.compared.clone()));

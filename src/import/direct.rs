@@ -6,6 +6,7 @@ use super::append::Keys;
 use super::exchange;
 use super::late::Late;
 use super::orphans::Written;
+use super::received::Received;
 use super::transaction::Transaction;
 use super::{Import, Mark, NullKeys, Reached, Step, Way, apply, multiset, route};
 use crate::domain::record::{Failure, Outcome, Tally};
@@ -25,6 +26,8 @@ pub(crate) struct Direct {
     stage: Option<Stage>,
     /// What was committed.
     kept: Mark,
+    /// The keys of its records.
+    received: Received,
     open: Option<Open>,
     /// Whether records wait for other tables.
     is_late: bool,
@@ -50,7 +53,8 @@ struct Open {
 impl Direct {
     /// Resumes from a mark. `stage` is its stage, if it [needs one](Direct::needs_stage).
     pub(crate) fn new(plan: TablePlan, stage: Option<Stage>, mark: Mark) -> Self {
-        Direct { plan, stage, kept: mark, open: None, is_late: false }
+        let received = Received::of(&plan, mark.records == 0);
+        Direct { plan, stage, kept: mark, received, open: None, is_late: false }
     }
 
     /// Whether rows of a table may have to wait.
@@ -111,7 +115,12 @@ impl Direct {
             Some(_) => Written::ignored().and_waiting(&self.plan),
             None => Written::ignored(),
         };
+        written.received = match failures {
+            [] => std::mem::take(&mut self.received),
+            _ => Received::unknown(),
+        };
         route(&mut open.tx, &self.plan, Keys::Make, nulls, rows, &mut open.tally, &mut written)?;
+        self.received = std::mem::take(&mut written.received);
         if let Some(stage) = &self.stage {
             exchange::keep(&mut open.tx, &self.plan, stage, &[], &written)?;
         }
@@ -158,7 +167,8 @@ impl Direct {
         let mut tx = import.transaction()?;
         tx.compare_table(&self.plan)?;
         let (mut tally, mut mark) = (import.tally(&self.kept.outcome), self.kept.clone());
-        exchange::settle(&mut tx, &self.plan, stage, &mut tally, &Written::ignored, None)?;
+        self.received.of_one_state(&mark.states);
+        exchange::settle(&mut tx, &self.plan, stage, &mut tally, &Written::ignored, &mut self.received, None)?;
         let (mut rows, mut numbers, mut after) = (Rows::default(), Vec::new(), 0);
         let bounds = import.stage_bounds();
         while let Some(last) = stages::page(tx.state().0, stage, after, bounds, &mut rows, &mut numbers)? {

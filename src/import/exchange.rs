@@ -3,33 +3,34 @@
 //! The row in the way may be one that another waiting record changes: then that one goes first. So values that move on from row to
 //! row (a list shifted by one) are written from the end. Where they go round, one row of the circle is [parked](super::park): it has
 //! other values until its own record is written. If a record of a circle is refused, the whole circle is undone and its records fail.
-//! What is kept out by a row that no waiting record changes fails alone, with those that wait for it.
+//! What is kept out by a row that no waiting record changes fails alone, with those that wait for it. But if the sender has no record
+//! with that row's key, the record is the same thing under a new key: the strategy applies to that row, its key here stays, and the
+//! key map remembers which it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::append::{old_keys, row_of};
 use super::late;
 use super::orphans::{self, Before, Written};
 use super::park::Parking;
+use super::received::Received;
 use super::row_by_row::{Became, one};
 use super::transaction::{Transaction, key_of_record};
 use crate::domain::cells::encode;
 use crate::domain::record::{Failure, Reason, Tally};
-use crate::domain::schema::UniqueKind;
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;
 use crate::plan::{Identity, TablePlan};
+use crate::store::records::key_map;
 use crate::store::records::stages::Stage;
 use crate::store::records::waiting::{self, State};
-use crate::store::{Change, Refused, Sets};
+use crate::store::{Change, Fitted, Refused, Sets};
 
 /// Whether records of a table may have to wait: it has unique sets beside its key, or refers to others.
 pub(super) fn may_wait(plan: &TablePlan) -> bool {
-    let Identity::Key { columns: key, .. } = &plan.identity else { return false };
-    let is_key = |names: &[String]| plan.table.column_indexes(names).is_some_and(|columns| columns == *key);
-    let mut sets = plan.table.unique.iter();
-    let has_sets = sets.any(|set| set.kind != UniqueKind::Full || !is_key(&set.columns));
-    plan.strategy != Strategy::Append && (has_sets || !plan.table.foreign_keys.is_empty())
+    let is_keyed = matches!(plan.identity, Identity::Key { .. });
+    is_keyed && plan.strategy != Strategy::Append && (plan.has_unique_sets() || !plan.table.foreign_keys.is_empty())
 }
 
 /// The key of the row that a local row changes or becomes, as bytes: as it is stored, if it is.
@@ -59,11 +60,24 @@ pub(super) fn settle(
     stage: &Stage,
     tally: &mut Tally,
     written: &dyn Fn() -> Written,
+    received: &mut Received,
     renamed: Option<&mut Vec<Renamed>>,
 ) -> Result<()> {
     let Identity::Key { columns: key, .. } = &plan.identity else { return Ok(()) };
-    let parking = Parking::new(plan, key);
-    let mut settling = Settling { plan, stage, key, tally, written, parking, renamed, stack: Vec::new(), circle: None };
+    let mut settling = Settling {
+        plan,
+        stage,
+        key,
+        tally,
+        written,
+        received,
+        parking: Parking::new(plan, key),
+        renamed,
+        stack: Vec::new(),
+        circle: None,
+        moved: BTreeMap::new(),
+        had: BTreeSet::new(),
+    };
     while let Some(first) = waiting::first(tx.state().0, stage)? {
         settling.push(tx, first)?;
         while let Some(number) = settling.stack.last() {
@@ -81,11 +95,16 @@ struct Settling<'s> {
     key: &'s [usize],
     tally: &'s mut Tally,
     written: &'s dyn Fn() -> Written,
+    received: &'s mut Received,
     parking: Parking<'s>,
     renamed: Option<&'s mut Vec<Renamed>>,
     /// Records that are being settled: each waits for the one after it.
     stack: Vec<i64>,
     circle: Option<Circle>,
+    /// The keys that records have here, which came under others, by their numbers.
+    moved: BTreeMap<i64, Vec<Value>>,
+    /// The same keys as bytes: no other record has them.
+    had: BTreeSet<Vec<u8>>,
 }
 
 /// Records that wait for each other, since the first row of theirs was parked. There is a savepoint before that.
@@ -120,6 +139,8 @@ enum Fate {
 struct InTheWay {
     /// Whether a row is among it that no waiting record changes.
     stays: bool,
+    /// The key of that row, if it alone is in the way.
+    same: Option<Vec<Value>>,
     /// Whether a row is among it whose record waits for other tables.
     late: bool,
     /// A record that is to be settled first.
@@ -157,7 +178,7 @@ impl Settling<'_> {
         let mut written = (self.written)();
         let before = match written.is_wanted() {
             true => {
-                let fitted = tx.fit(self.plan, &waiting.record, 0..1)?;
+                let fitted = self.fitted(tx, number)?;
                 Some(Before::look(tx, self.plan, fitted, &written)?)
             }
             false => None,
@@ -173,7 +194,7 @@ impl Settling<'_> {
                 Some(refused) => Became::Failed(tx.failure_of(self.plan, key(), (whole, 0), refused)?),
             },
             None => {
-                let fitted = tx.fit(self.plan, &waiting.record, 0..1)?;
+                let fitted = self.fitted(tx, number)?;
                 one(tx, self.plan, self.key, &fitted, 0, &key)?
             }
         };
@@ -193,7 +214,7 @@ impl Settling<'_> {
     /// The row of a record with what it has in columns that others refer to, as it is now.
     fn referred_now(&mut self, tx: &mut Transaction, number: i64) -> Result<Option<Rows>> {
         let columns = self.parking.referred(tx)?.to_vec();
-        let fitted = self.fitted(tx, number)?;
+        let fitted = self.fitted(tx, number)?.rows;
         let Some(values) = tx.find_by_key(&self.plan.table, self.key, &columns, &fitted, 0)? else { return Ok(None) };
         let mut row = Rows::new(self.plan.table.columns.len());
         row.start_row();
@@ -201,13 +222,24 @@ impl Settling<'_> {
         Ok(Some(row))
     }
 
-    fn fitted(&self, tx: &mut Transaction, number: i64) -> Result<Rows> {
+    /// A record as the local table will store it, under the key that it has here.
+    fn fitted(&self, tx: &mut Transaction, number: i64) -> Result<Fitted> {
         let record = waiting::get(tx.state().0, self.stage, number)?.record;
-        Ok(tx.fit(self.plan, &record, 0..1)?.rows)
+        let mut fitted = tx.fit(self.plan, &record, 0..1)?;
+        if let Some(key) = self.moved.get(&number) {
+            let mut values: Vec<_> = fitted.rows.row(0).map(|value| value.map(ValueRef::to_owned)).collect();
+            self.key.iter().zip(key).for_each(|(column, value)| values[*column] = Some(value.clone()));
+            fitted.rows = row_of(&values);
+        }
+        Ok(fitted)
     }
 
     /// The last record of the stack is settled.
     fn pop(&mut self, tx: &mut Transaction, number: i64) -> Result<()> {
+        if let Some(key) = self.moved.get(&number) {
+            let record = waiting::get(tx.state().0, self.stage, number)?.record;
+            remember_key(tx, self.plan, &record, key.clone())?;
+        }
         match self.renamed {
             Some(_) => waiting::set_settled(tx.state().0, self.stage, number)?,
             None => waiting::remove(tx.state().0, self.stage, number)?,
@@ -288,7 +320,12 @@ impl Settling<'_> {
             None => self.whole(tx, number)?,
         };
         let others = self.in_the_way(tx, number, &whole)?;
-        match others {
+        match &others {
+            InTheWay { same: Some(key), .. } if self.is_no_more(tx, number, key)? => {
+                self.had.insert(encode(key.iter().map(Value::as_ref)));
+                self.moved.insert(number, key.clone());
+                return Ok(());
+            }
             InTheWay { stays: true, .. } => return self.leave(tx, number, Fate::Fails(failure)),
             InTheWay { late: true, .. } => return self.leave(tx, number, Fate::Waits),
             _ => {}
@@ -323,18 +360,33 @@ impl Settling<'_> {
         Ok(())
     }
 
+    /// Whether the row of this key, which keeps a record out, is that record: the record has no row of its own here, and the sender
+    /// none with this key.
+    fn is_no_more(&mut self, tx: &mut Transaction, number: i64, key: &[Value]) -> Result<bool> {
+        let is_had = self.had.contains(&encode(key.iter().map(Value::as_ref)));
+        if is_had || self.moved.contains_key(&number) || self.received.has(key) != Some(false) {
+            return Ok(false);
+        }
+        let fitted = self.fitted(tx, number)?.rows;
+        Ok(tx.find_by_key(&self.plan.table, self.key, &[], &fitted, 0)?.is_none())
+    }
+
     /// What keeps the last record of the stack out, whose row is to be as is said.
     fn in_the_way(&mut self, tx: &mut Transaction, number: i64, whole: &Rows) -> Result<InTheWay> {
         let mut found = Rows::default();
         tx.writer.clashes(&self.plan.table, self.key, Sets::All, whole, 0, &mut found)?;
-        let mut others = InTheWay { stays: found.is_empty(), late: false, first: None, circle: Vec::new() };
+        let mut others = InTheWay { stays: found.is_empty(), same: None, late: false, first: None, circle: Vec::new() };
         for row in 0..found.len() {
             let key: Vec<Value> = found.row(row).map(|cell| cell.map_or(Value::Null, ValueRef::to_owned)).collect();
             match waiting::of_key(tx.state().0, self.stage, &encode(key.iter().map(Value::as_ref)))? {
                 Some((other, State::Free)) => others.first = Some(others.first.map_or(other, |first| first.min(other))),
                 Some((_, State::Late)) => others.late = true,
                 Some((other, State::Busy)) if other != number => others.circle.push((other, key)),
-                Some(_) | None => others.stays = true,
+                Some(_) => others.stays = true,
+                None => {
+                    others.stays = true;
+                    others.same = Some(key).filter(|_| found.len() == 1);
+                }
             }
         }
         // Whatever the order in which the database names them.
@@ -344,8 +396,7 @@ impl Settling<'_> {
 
     /// The row that a record wants: its values, and those that stay of the row that is there.
     fn whole(&self, tx: &mut Transaction, number: i64) -> Result<Rows> {
-        let record = waiting::get(tx.state().0, self.stage, number)?.record;
-        let fitted = tx.fit(self.plan, &record, 0..1)?.rows;
+        let fitted = self.fitted(tx, number)?.rows;
         let table = &self.plan.table;
         let columns: Vec<usize> = (0..table.columns.len()).filter(|at| !table.columns[*at].generated).collect();
         let existing = tx.find_by_key(table, self.key, &columns, &fitted, 0)?;
@@ -381,6 +432,14 @@ impl Settling<'_> {
         circle.joined = self.stack.len();
         Ok(())
     }
+}
+
+/// Remembers which key the row of a record has that came under another.
+fn remember_key(tx: &mut Transaction, plan: &TablePlan, record: &Rows, key: Vec<Value>) -> Result<()> {
+    let map = tx.key_map(&plan.table)?;
+    let old = old_keys(tx, plan, record, 0..1)?.pop().flatten();
+    let became = old.map(|old| old.became(key, true, false));
+    key_map::put(tx.state().0, map, became.into_iter().collect())
 }
 
 /// Gives a row that was parked what its record wants.

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use super::exchange::{self, Renamed};
 use super::orphans::Written;
+use super::received::Received;
 use super::staged::Finish;
 use super::transaction::{References, Transaction, key_of_record};
 use super::{Import, Mark, Step};
@@ -160,7 +161,15 @@ pub(crate) fn apply(import: &Import<'_>, tx: &mut Transaction, tables: &mut [Lat
             tx.compare_table(&table.plan)?;
             let mut changed = Vec::new();
             waiting::begin_late(tx.state().0, &table.stage)?;
-            exchange::settle(tx, &table.plan, &table.stage, &mut pass[at], &Written::ignored, Some(&mut changed))?;
+            exchange::settle(
+                tx,
+                &table.plan,
+                &table.stage,
+                &mut pass[at],
+                &Written::ignored,
+                &mut Received::unknown(),
+                Some(&mut changed),
+            )?;
             renamed.extend(changed.into_iter().map(|row| (at, row)));
         }
         let broken = broken(tx, tables, &renamed)?;

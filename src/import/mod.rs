@@ -41,6 +41,7 @@ mod new_key;
 mod orphans;
 mod park;
 mod pause;
+mod received;
 mod remap;
 mod resume;
 mod row_by_row;
@@ -56,6 +57,7 @@ use append::Keys;
 pub(crate) use direct::{Direct, Lock};
 use orphans::{Before, Written};
 use pause::Pauses;
+use received::Received;
 use resume::Running;
 pub(crate) use staged::{Finish, Staged, apply_group};
 pub(crate) use transaction::Transaction;
@@ -474,9 +476,12 @@ fn apply(
         return apply_remapped(tx, plan, way, rows, range, tally, written);
     };
     let mut of_remapped = written.of_same_table();
+    if remapped.records.len() < range.len() {
+        of_remapped.received = Received::unknown();
+    }
     let range = 0..remapped.rows.len();
     apply_remapped(tx, plan, way, &remapped.rows, range, tally, &mut of_remapped)?;
-    written.extend(&of_remapped, &remapped.records);
+    written.extend(of_remapped, &remapped.records);
     Ok(())
 }
 
@@ -489,6 +494,9 @@ fn apply_remapped(
     tally: &mut Tally,
     written: &mut Written,
 ) -> Result<()> {
+    if let Way::Keyed = way {
+        written.received.add(plan, rows, range.clone());
+    }
     match way {
         Way::Multiset => multiset::apply(tx, plan, rows, range, tally, written),
         Way::Keyed if plan.keys_may_meet => taken::apply(tx, plan, rows, range, tally, written),

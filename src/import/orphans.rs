@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::exchange::may_wait;
+use super::received::Received;
 use super::staged::Staged;
 use super::transaction::{Transaction, names};
 use crate::domain::cells::{decode, encode};
@@ -44,6 +45,8 @@ pub(super) struct Written {
     records: Vec<usize>,
     /// The records that have to wait, if any may.
     waiting: Option<Waiting>,
+    /// The keys of all records of the table so far.
+    pub(super) received: Received,
 }
 
 /// Records that wait, as they came.
@@ -79,6 +82,7 @@ impl Written {
             rows: Rows::new(table.columns.len()),
             records: Vec::new(),
             waiting: None,
+            received: Received::unknown(),
         }
     }
 
@@ -109,8 +113,8 @@ impl Written {
         self.wanted
     }
 
-    /// One that collects rows for the same table, of other records.
-    pub(super) fn of_same_table(&self) -> Self {
+    /// One that collects rows for the same table, of other records; it takes the keys so far along.
+    pub(super) fn of_same_table(&mut self) -> Self {
         Written {
             wanted: self.wanted,
             was_empty: self.was_empty,
@@ -118,16 +122,18 @@ impl Written {
             defaults: self.defaults.clone(),
             rows: Rows::new(self.rows.width()),
             waiting: self.waiting.as_ref().map(|(rows, _)| (Rows::new(rows.width()), Vec::new())),
+            received: std::mem::take(&mut self.received),
             ..Written::default()
         }
     }
 
     /// Adds what another one collected, whose records have these positions here.
-    pub(super) fn extend(&mut self, other: &Written, records: &[usize]) {
+    pub(super) fn extend(&mut self, other: Written, records: &[usize]) {
         for (row, record) in other.records.iter().enumerate() {
             self.add(records[*record], &other.rows, row);
         }
         self.has_unknown |= other.has_unknown;
+        self.received = other.received;
         if let (Some((rows, all)), Some((more, of))) = (&mut self.waiting, &other.waiting) {
             rows.push_rows(more, 0..more.len());
             all.extend(of.iter().map(|waits| Waits { record: records[waits.record], ..waits.clone() }));

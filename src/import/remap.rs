@@ -55,6 +55,14 @@ pub(super) fn follow(tx: &mut Transaction, plan: &TablePlan, rows: &Rows, range:
     if plan.follows.is_empty() {
         return Ok(None);
     }
+    // Most pulls find no row under another key: nothing is looked up for those.
+    let mut may_lead = false;
+    for follow in &plan.follows {
+        may_lead |= follow.unknown == Unknown::Fails || tx.has_key_map(&follow.parent)?;
+    }
+    if !may_lead {
+        return Ok(None);
+    }
     let leads = plan.follows.iter().map(|follow| leads(tx, follow, rows, range.clone()));
     let leads: Vec<Vec<Leads>> = leads.collect::<Result<_>>()?;
     let mut followed = Followed { rows: Rows::new(rows.width()), lost: BTreeMap::new() };

@@ -8,6 +8,7 @@ use super::descendants;
 use super::exchange;
 use super::late::{self, Late};
 use super::orphans::{self, Orphans, Written};
+use super::received::Received;
 use super::transaction::{References, Transaction, key_of_record};
 use super::{Import, Mark, NullKeys, Reached, Step, append, multiset, route};
 use crate::domain::record::{Failure, Outcome, Reason, Tally};
@@ -157,9 +158,11 @@ pub(crate) fn apply_group(
     finish: Finish,
 ) -> Result<()> {
     let mut checks = Checks::Here;
+    let mut keys_received = KeysReceived::new(tables);
     for _ in 0..PASSES {
         tx.savepoint()?;
-        let applied = apply_all(import, tx, tables, deferred, checks)?;
+        let applied = apply_all(import, tx, tables, deferred, checks, &mut keys_received)?;
+        keys_received.are_all = true;
         if applied.needs_database {
             tx.rollback_to()?;
             checks = Checks::ByDatabase;
@@ -252,6 +255,24 @@ enum Checks {
     ByDatabase,
 }
 
+/// The keys of the records of each table. They are collected when the records are applied for the first time: later on, some were left
+/// out.
+struct KeysReceived {
+    of: Vec<Received>,
+    are_all: bool,
+}
+
+impl KeysReceived {
+    fn new(tables: &[Staged]) -> Self {
+        let received = |table: &Staged| {
+            let mut received = Received::of(&table.plan, table.failed.outcome.failed == 0);
+            received.of_one_state(&table.kept.states);
+            received
+        };
+        KeysReceived { of: tables.iter().map(received).collect(), are_all: false }
+    }
+}
+
 struct Applied {
     tallies: Vec<Tally>,
     /// Whether the importer cannot tell whether all references are whole: rows changed of a table that had none before, or
@@ -265,6 +286,7 @@ fn apply_all(
     tables: &[Staged],
     deferred: bool,
     checks: Checks,
+    keys_received: &mut KeysReceived,
 ) -> Result<Applied> {
     let mut were_empty = Vec::with_capacity(tables.len());
     for table in tables {
@@ -284,7 +306,7 @@ fn apply_all(
         }
     }
     let (mut tallies, mut has_unknown) = (Vec::with_capacity(tables.len()), false);
-    for (table, was_empty) in tables.iter().zip(&were_empty) {
+    for (at, (table, was_empty)) in tables.iter().zip(&were_empty).enumerate() {
         let mut tally = import.tally(&Outcome::default());
         if table.is_multiset() {
             multiset::count(tx, &table.plan)?;
@@ -295,23 +317,30 @@ fn apply_all(
             true => Written::of(&table.plan.table, *was_empty),
             false => Written::ignored(),
         };
+        let received = &mut keys_received.of[at];
         let passes: &[NullKeys<'_>] =
             if table.has_null_keys() { &[NullKeys::Leave, NullKeys::Only] } else { &[NullKeys::Leave] };
         for (pass, nulls) in passes.iter().enumerate() {
             let is_last = pass + 1 == passes.len();
             each_page(&table.stage, tx, &mut |tx, rows, numbers, last| {
                 let mut written = collect().and_waiting(&table.plan);
+                if !keys_received.are_all {
+                    written.received = std::mem::take(received);
+                }
                 route(tx, &table.plan, keys, *nulls, rows, &mut tally, &mut written)?;
                 orphans::note(tx, &table.plan, table.stage.number, numbers, &written)?;
                 exchange::keep(tx, &table.plan, &table.stage, numbers, &written)?;
                 has_unknown |= written.has_unknown();
+                if !keys_received.are_all {
+                    *received = written.received;
+                }
                 match is_last {
                     // Their place in the file serves the rows that are applied next.
                     true => stages::remove_to(tx.state().0, &table.stage, last),
                     false => Ok(()),
                 }
             })?;
-            exchange::settle(tx, &table.plan, &table.stage, &mut tally, &collect, None)?;
+            exchange::settle(tx, &table.plan, &table.stage, &mut tally, &collect, received, None)?;
         }
         tallies.push(tally);
     }

@@ -122,15 +122,22 @@ impl Transaction {
 
     /// What is known of an old key of this table.
     pub(super) fn known_key(&mut self, table: &TableSchema, old: &[u8]) -> Result<Option<Known>> {
-        let map = match self.key_maps.get(&table.name) {
-            Some(map) => *map,
-            None => {
-                let map = key_map::find(self.writer.state(), &self.kept, &key_map::name_of(table))?;
-                self.key_maps.insert(table.name.clone(), map);
-                map
-            }
-        };
+        let map = self.find_key_map(table)?;
         map.map_or(Ok(None), |map| key_map::get(self.writer.state(), map, old))
+    }
+
+    /// Whether anything is known of old keys of this table.
+    pub(super) fn has_key_map(&mut self, table: &TableSchema) -> Result<bool> {
+        self.find_key_map(table).map(|map| map.is_some())
+    }
+
+    fn find_key_map(&mut self, table: &TableSchema) -> Result<Option<KeyMap>> {
+        if let Some(map) = self.key_maps.get(&table.name) {
+            return Ok(*map);
+        }
+        let map = key_map::find(self.writer.state(), &self.kept, &key_map::name_of(table))?;
+        self.key_maps.insert(table.name.clone(), map);
+        Ok(map)
     }
 
     /// What columns compare of the values at these cells.

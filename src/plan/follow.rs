@@ -23,12 +23,13 @@ pub struct KnownRows {
 /// - The parent is appended in this pull, or was in an earlier one and is not pulled now. Then a record whose parent is not known
 ///   fails. It does not matter how the child itself is pulled: a row belongs to the row that its parent became, not to the one that
 ///   happens to have the parent's old key here.
-/// - Otherwise only what is known follows.
+/// - Otherwise only what is known follows: rows that came under another key in an earlier pull, or do in this one, because they are
+///   known by another unique set.
 ///
 /// So does a record's own key, unless it is appended. Other unique columns keep their values, so references to them stay
 /// right. The foreign keys of both sides count: a table that was made from a reference sender's schema has none of its own.
 pub fn link(plans: &mut [TablePlan], senders: &[TableSchema], known: &[KnownRows]) {
-    let parents: Vec<Parent> = plans.iter().filter_map(Parent::appended).collect();
+    let parents: Vec<Parent> = plans.iter().filter_map(Parent::pulled).collect();
     let pulled: Vec<String> = plans.iter().map(|plan| plan.table.name.clone()).collect();
     for (child, plan) in plans.iter_mut().enumerate() {
         let names = plan.table.names;
@@ -73,14 +74,15 @@ impl Parent {
         Some(Parent { table: table.clone(), key, unknown })
     }
 
-    /// The table of a plan, if its rows get new keys.
-    fn appended(plan: &TablePlan) -> Option<Self> {
-        match &plan.identity {
-            Identity::Key { columns, .. } if plan.strategy == Strategy::Append => {
-                Some(Parent { table: plan.table.clone(), key: columns.clone(), unknown: Unknown::Fails })
-            }
-            _ => None,
-        }
+    /// The table of a plan, if its rows get new keys, or may be found under others.
+    fn pulled(plan: &TablePlan) -> Option<Self> {
+        let Identity::Key { columns, .. } = &plan.identity else { return None };
+        let unknown = match plan.strategy {
+            Strategy::Append => Unknown::Fails,
+            _ if plan.has_unique_sets() => Unknown::Keeps,
+            _ => return None,
+        };
+        Some(Parent { table: plan.table.clone(), key: columns.clone(), unknown })
     }
 
     /// How a child follows it; `None` if the foreign key refers to anything but its key, or if the records lack one of the columns.
@@ -171,6 +173,19 @@ mod tests {
             assert_eq!(follows(&alone, false), [follow(&[1], &parent, Unknown::Keeps)]);
             let both = [(&child, strategy), (&parent, Strategy::Merge)];
             assert_eq!(follows(&both, true), [follow(&[1], &parent, Unknown::Keeps)]);
+        }
+    }
+
+    #[test]
+    fn rows_that_may_be_found_by_another_set_are_followed_where_they_are() {
+        let mut parent = table("p", "id mail", "id");
+        parent.unique.push(UniqueSet { columns: names("mail"), kind: UniqueKind::Partial });
+        let mut child = table("c", "id p", "id");
+        child.foreign_keys.push(reference("p", "p", "id"));
+        for strategy in Strategy::ALL.iter().copied() {
+            let unknown = if strategy == Strategy::Append { Unknown::Fails } else { Unknown::Keeps };
+            let plans = linked(&[(&parent, strategy), (&child, Strategy::Skip)], &[]);
+            assert_eq!(plans[1].follows, [follow(&[1], &parent, unknown)], "{strategy}");
         }
     }
 

@@ -6,7 +6,7 @@ pub mod meet;
 pub mod order;
 pub mod table;
 
-use crate::domain::schema::TableSchema;
+use crate::domain::schema::{TableSchema, UniqueKind};
 use crate::domain::strategy::{OnTakenKey, Strategy};
 
 /// How the records of one of the sender's tables become rows of a local one.
@@ -29,6 +29,15 @@ pub struct TablePlan {
     pub follows: Vec<Follow>,
     /// How an append goes about it.
     pub append: AppendRules,
+}
+
+impl TablePlan {
+    /// Whether the table has unique sets beside the key that records are identified by.
+    pub fn has_unique_sets(&self) -> bool {
+        let Identity::Key { columns: key, .. } = &self.identity else { return false };
+        let is_key = |names: &[String]| self.table.column_indexes(names).is_some_and(|columns| columns == *key);
+        self.table.unique.iter().any(|set| set.kind != UniqueKind::Full || !is_key(&set.columns))
+    }
 }
 
 /// What tells one row from another.

@@ -1,4 +1,5 @@
-//! Appends whose rows are followed: by the database's own comparison, over several pulls, and never to a stranger.
+//! Records that have other keys here than there: they are followed as the database compares them, over several pulls, and never to a
+//! stranger.
 #![cfg(all(feature = "client", feature = "server", feature = "sqlite"))]
 
 mod common;
@@ -399,4 +400,88 @@ fn new_and_again_exclude_each_other() {
     let client = Client::link(&there.site, Auth::code(session.code()), ConnectOptions::default()).unwrap();
     let error = client.transfer_all(&here.site, append().append_again(true).append_new(true)).unwrap_err();
     assert!(error.code() == "invalid_input" && error.hint().is_some(), "{error}");
+}
+
+const USERS: &str =
+    "CREATE TABLE users(id INTEGER PRIMARY KEY, mail TEXT UNIQUE COLLATE NOCASE, name TEXT, code TEXT UNIQUE);
+    CREATE TABLE posts(id INTEGER PRIMARY KEY, author INT REFERENCES users(id), t TEXT);";
+
+#[test]
+fn the_same_thing_under_a_new_key_is_the_same_row() {
+    for strategy in [Strategy::Overwrite, Strategy::Merge, Strategy::Skip] {
+        for (old, new) in [(5, 9), (9, 5)] {
+            let there = Fixture::new(&format!(
+                "{USERS} INSERT INTO users VALUES (1, 'x', 'x', NULL), ({new}, 'A', 'new name', NULL); INSERT INTO posts VALUES (1, {new}, 'p'), (2, 1, 'q');"
+            ));
+            let here = Fixture::new(&format!(
+                "{USERS} INSERT INTO users VALUES ({old}, 'a', 'old name', 'c'); INSERT INTO posts VALUES (7, {old}, 'own');"
+            ));
+            let pull = || pull(&there, &here, TransferOptions::new().strategy(strategy));
+            let report = pull();
+            assert!(report.is_clean(), "{strategy}: {report:?}");
+            let row = here.rows(&format!("SELECT name, code FROM users WHERE id = {old}"));
+            match strategy {
+                Strategy::Overwrite => {
+                    assert_eq!((counts(&report, "users"), row), ([1, 1, 0, 0, 0], vec!["'new name'|NULL".into()]))
+                }
+                Strategy::Merge => {
+                    assert_eq!((counts(&report, "users"), row), ([1, 1, 0, 0, 0], vec!["'new name'|'c'".into()]))
+                }
+                _ => assert_eq!((counts(&report, "users"), row), ([1, 0, 0, 1, 0], vec!["'old name'|'c'".into()])),
+            }
+            let posts = here.rows("SELECT id, author, t FROM posts ORDER BY id");
+            assert_eq!(posts, [format!("1|{old}|'p'"), "2|1|'q'".into(), format!("7|{old}|'own'")], "{strategy}");
+            let map: Vec<_> = here.site.key_map("users").entries().map(|entry| entry.unwrap()).collect();
+            assert_eq!(map.len(), 1);
+            assert_eq!(
+                (&map[0].old, &map[0].new, map[0].existing),
+                (&vec![Value::from(new)], &vec![Value::from(old)], true)
+            );
+            // It is known from now on, whatever becomes of the value that told it.
+            there
+                .run(&format!("UPDATE users SET mail = 'other' WHERE id = {new}; INSERT INTO posts VALUES (3, {new}, 'r')"));
+            let report = pull();
+            assert!(report.is_clean(), "{strategy}: {report:?}");
+            let updated = u64::from(strategy != Strategy::Skip);
+            assert_eq!(counts(&report, "users")[..2], [0, updated], "{strategy}: {report:?}");
+            assert_eq!(here.rows("SELECT count(*) FROM users"), ["2"]);
+            assert_eq!(here.rows("SELECT author FROM posts WHERE id = 3"), [old.to_string()]);
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_told_to_be_the_same_fails() {
+    for (theirs, ours, why) in [
+        (
+            "(5, 'a', 'n', NULL), (9, 'b', 'n', NULL)",
+            "(9, 'a', 'n', NULL), (5, 'c', 'n', NULL), (7, 'b', 'n', NULL)",
+            "its own row is here",
+        ),
+        ("(9, 'a', 'n', 'c')", "(5, 'a', 'n', NULL), (6, 'b', 'n', 'c')", "it is two rows"),
+    ] {
+        let there = Fixture::new(&format!("{USERS} INSERT INTO users VALUES {theirs}"));
+        let here = Fixture::new(&format!("{USERS} INSERT INTO users VALUES {ours}"));
+        let report = pull(&there, &here, TransferOptions::new().strategy(Strategy::Overwrite));
+        assert_eq!(codes(&report, "users").first(), Some(&"unique_conflict"), "{why}: {report:?}");
+        assert_eq!(here.rows("PRAGMA integrity_check"), ["'ok'"]);
+    }
+}
+
+#[test]
+fn tables_of_a_group_and_dry_runs_find_the_same_thing_too() {
+    let schema =
+        "CREATE TABLE node(id TEXT PRIMARY KEY NOT NULL, name TEXT NOT NULL UNIQUE, up TEXT REFERENCES node(id), v INT);";
+    let there = Fixture::new(&format!("{schema} INSERT INTO node VALUES ('r2', 'root', NULL, 2), ('z', 'leaf', 'r2', 2);"));
+    let here = Fixture::new(&format!("{schema} INSERT INTO node VALUES ('r1', 'root', NULL, 1);"));
+    for dry_run in [true, false] {
+        let options = TransferOptions::new().strategy(Strategy::Overwrite).dry_run(dry_run);
+        let report = pull(&there, &here, options);
+        assert_eq!(counts(&report, "node")[1], 1, "{report:?}");
+    }
+    assert_eq!(here.rows("SELECT id, v FROM node WHERE name = 'root'"), ["'r1'|2"]);
+    // The leaf came before it was known what its parent is; the next pull brings it.
+    let report = pull(&there, &here, TransferOptions::new().strategy(Strategy::Overwrite));
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!(here.rows("SELECT id, name, up, v FROM node ORDER BY id"), ["'r1'|'root'|NULL|2", "'z'|'leaf'|'r1'|2"]);
 }
