@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::cancel::Patience;
 use crate::domain::record::{Failure, Reason};
@@ -10,7 +11,7 @@ use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Identity, TablePlan};
 use crate::store::records::{Scope, references};
-use crate::store::{Change, Check, Fitted, Found, Lookup, Refused, Sql, Writer};
+use crate::store::{Change, Check, Fitted, Found, Lookup, Referring, Refused, Sql, Writer};
 
 /// A transaction: dropped without a commit, all of it is undone.
 pub(crate) struct Transaction {
@@ -23,6 +24,8 @@ pub(crate) struct Transaction {
     compared: HashSet<String>,
     /// When references are checked that rows of other tables have.
     pub(super) references: References,
+    /// What refers to tables, as far as it was asked.
+    referring: HashMap<String, Arc<[Referring]>>,
     /// The columns of tables whose changes must wait for other tables, while they are known.
     pub(super) held: HashMap<String, Vec<usize>>,
     refused: Vec<Refused>,
@@ -49,6 +52,7 @@ impl Transaction {
             last_keys: HashMap::new(),
             compared: HashSet::new(),
             references: References::Now,
+            referring: HashMap::new(),
             held: HashMap::new(),
             refused: Vec::new(),
             savepoints: 0,
@@ -119,6 +123,7 @@ impl Transaction {
         self.last_keys.clear();
         self.compared.clear();
         self.held.clear();
+        self.referring.clear();
         self.writer.rollback_to()
     }
 
@@ -149,6 +154,16 @@ impl Transaction {
         let mut found = Found::default();
         self.writer.lookup(&lookup, rows, row..row + 1, &mut found)?;
         Ok(found.get(0).map(|values| values.into_iter().map(ValueRef::to_owned).collect()))
+    }
+
+    /// The foreign keys that refer to a table.
+    pub(super) fn referring(&mut self, table: &TableSchema) -> Result<Arc<[Referring]>> {
+        if let Some(known) = self.referring.get(&table.name) {
+            return Ok(Arc::clone(known));
+        }
+        let found: Arc<[Referring]> = self.writer.referring(table)?.into();
+        self.referring.insert(table.name.clone(), Arc::clone(&found));
+        Ok(found)
     }
 
     /// Writes one local row. Gives why it was refused, if it was.
