@@ -60,7 +60,7 @@ pub(super) fn may_come_right(tx: &mut Transaction, plan: &TablePlan, failure: &F
         None => {
             let Identity::Key { columns: key, .. } = &plan.identity else { return Ok(false) };
             let in_key = |name: &String| plan.table.column_index(name).is_some_and(|column| key.contains(&column));
-            let referring = tx.writer.referring(&plan.table)?;
+            let referring = tx.referring(&plan.table)?;
             Ok(referring.iter().any(|referring| !referring.key.parent_columns.iter().all(in_key)))
         }
         Some(_) => has_late_parent(tx, plan),
@@ -89,7 +89,7 @@ pub(super) fn must_wait(tx: &mut Transaction, plan: &TablePlan, key: &[usize], s
     }
     if !tx.held.contains_key(&table.name) {
         let mut held = Vec::new();
-        for referring in tx.writer.referring(table)? {
+        for referring in tx.referring(table)?.iter() {
             let stays = matches!(referring.key.on_update, ForeignKeyAction::NoAction | ForeignKeyAction::Restrict);
             let is_late = match &tx.references {
                 References::Now => referring.deferred,
@@ -124,14 +124,14 @@ fn held_message(child: &str) -> String {
 
 /// The name of a table with a row that refers to what this local row of another table has; to what is `gone`, if that is asked.
 fn referring_to(tx: &mut Transaction, table: &TableSchema, row: &Rows, gone: bool) -> Result<Option<String>> {
-    for referring in tx.writer.referring(table)? {
+    for referring in tx.referring(table)?.iter() {
         let key = &referring.key;
         let Some(cells) = table.column_indexes(&key.parent_columns) else { continue };
         if cells.len() != key.columns.len() || (gone && has_row(tx, &table.name, &key.parent_columns, &cells, row)?) {
             continue;
         }
         if has_row(tx, &referring.table, &key.columns, &cells, row)? {
-            return Ok(Some(referring.table));
+            return Ok(Some(referring.table.clone()));
         }
     }
     Ok(None)

@@ -164,7 +164,7 @@ impl<'p> Parking<'p> {
         let referred = match self.referred.take() {
             Some(referred) => referred,
             None => {
-                let keys = tx.writer.referring(self.table)?;
+                let keys = tx.referring(self.table)?;
                 let columns = keys.iter().flat_map(|referring| &referring.key.parent_columns);
                 columns.filter_map(|name| self.table.column_index(name)).collect()
             }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::cancel::Patience;
 use crate::domain::record::{Failure, Reason};
@@ -11,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Identity, TablePlan};
 use crate::store::records::key_map::{self, KeyMap, Known};
 use crate::store::records::{Scope, counts, references};
-use crate::store::{Change, Check, Fitted, Found, KeyColumns, Lookup, Refused, Sql, Writer};
+use crate::store::{Change, Check, Fitted, Found, KeyColumns, Lookup, Referring, Refused, Sql, Writer};
 
 /// Records that came and are not kept yet, at most. It bounds memory.
 const MOST_CAME: usize = 200_000;
@@ -35,6 +36,8 @@ pub(crate) struct Transaction {
     came: Option<(String, BTreeMap<counts::Digest, i64>)>,
     /// When references are checked that rows of other tables have.
     pub(super) references: References,
+    /// What refers to tables, as far as it was asked.
+    referring: HashMap<String, Arc<[Referring]>>,
     /// The columns of tables whose changes must wait for other tables, while they are known.
     pub(super) held: HashMap<String, Vec<usize>>,
     refused: Vec<Refused>,
@@ -65,6 +68,7 @@ impl Transaction {
             compared: HashSet::new(),
             came: None,
             references: References::Now,
+            referring: HashMap::new(),
             held: HashMap::new(),
             refused: Vec::new(),
             savepoints: 0,
@@ -211,6 +215,7 @@ impl Transaction {
         self.came = None;
         self.opened.clear();
         self.held.clear();
+        self.referring.clear();
         self.writer.rollback_to()
     }
 
@@ -260,6 +265,16 @@ impl Transaction {
         let mut found = Found::default();
         self.writer.lookup(lookup, rows, row..row + 1, &mut found)?;
         Ok(found.get(0).map(|values| values.into_iter().map(ValueRef::to_owned).collect()))
+    }
+
+    /// The foreign keys that refer to a table.
+    pub(super) fn referring(&mut self, table: &TableSchema) -> Result<Arc<[Referring]>> {
+        if let Some(known) = self.referring.get(&table.name) {
+            return Ok(Arc::clone(known));
+        }
+        let found: Arc<[Referring]> = self.writer.referring(table)?.into();
+        self.referring.insert(table.name.clone(), Arc::clone(&found));
+        Ok(found)
     }
 
     /// Writes one local row. Gives why it was refused, if it was.
