@@ -318,6 +318,6 @@ proptest! {
             }
         }
         prop_assert!(fixture.rows("PRAGMA foreign_key_check").is_empty());
-        prop_assert!(fixture.rows("SELECT * FROM rowferry_key_map").is_empty());
+        prop_assert!(fixture.rows("SELECT * FROM rowferry_keys").is_empty());
     }
 }

@@ -245,7 +245,7 @@ fn an_append_makes_new_keys_and_children_follow() {
     assert!(new > 7);
     let found = fixture.rows("SELECT user, line FROM items JOIN orders ON orders.id = \"order\" ORDER BY user, line");
     assert_eq!(found, ["1|1".to_owned(), format!("{new}|1"), format!("{new}|2")]);
-    assert!(fixture.rows("SELECT * FROM rowferry_key_map").is_empty());
+    assert!(fixture.rows("SELECT * FROM rowferry_keys").is_empty());
 }
 
 #[test]

@@ -73,7 +73,7 @@ const SHOP: &str = "
 const TABLES: [&str; 4] = ["parents", "children", "tree", "log"];
 
 const STATE: [&str; 6] =
-    ["rowferry_pulls", "rowferry_marks", "rowferry_staged", "rowferry_key_map", "rowferry_counts", "rowferry_taken_keys"];
+    ["rowferry_pulls", "rowferry_marks", "rowferry_staged", "rowferry_waiting", "rowferry_counts", "rowferry_taken_keys"];
 
 impl Sender {
     fn is_equal(&self, here: &Site) {

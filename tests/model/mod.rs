@@ -242,11 +242,13 @@ impl Counts {
 pub struct Model {
     pub table: Table,
     pub rows: Vec<Row>,
+    /// The keys of records that have other keys here: theirs, and those of their rows.
+    pub key_map: Vec<(Vec<Value>, Vec<Value>)>,
 }
 
 impl Model {
     pub fn new(table: Table) -> Self {
-        Model { table, rows: Vec::new() }
+        Model { table, rows: Vec::new(), key_map: Vec::new() }
     }
 
     /// Puts a row in if it may be there.
@@ -263,10 +265,15 @@ impl Model {
         let mut late: Vec<Record> = Vec::new();
         // Those that another row keeps out are tried again before that.
         let mut waiting: Vec<moves::Waiting> = Vec::new();
+        let mut received = moves::Received::new(&self.table);
         for record in records {
             let mut whole: Record = vec![None; self.table.columns.len()];
             columns.iter().zip(record).for_each(|(at, value)| whole[*at] = value.clone());
+            self.translate(&mut whole);
             let key = |is: fn(&Option<Value>) -> bool| self.table.key.iter().any(|at| is(&whole[*at]));
+            if !(self.table.has_nullable_key() && key(|v| v == &Some(Value::Null))) {
+                received.add(&self.table, &whole);
+            }
             if key(Option::is_none) || (key(|v| v == &Some(Value::Null)) && !self.table.has_nullable_key()) {
                 results.push(Err("missing_key"));
             } else if self.table.key.is_empty() || key(|v| v == &Some(Value::Null)) {
@@ -286,7 +293,7 @@ impl Model {
                 }
             }
         }
-        results.extend(self.settle(strategy, &waiting));
+        results.extend(self.settle(strategy, waiting, &received));
         let is_late = |row: &&Row| self.table.key.is_empty() || self.table.key_has_null(row);
         let content = |row: &Row| show(&columns.iter().map(|at| row[*at].clone()).collect::<Row>());
         let mut here: Vec<String> = self.rows.iter().filter(is_late).map(content).collect();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rowferry::{Strategy, Value};
 
-use super::{Done, Model, Record, Row, order};
+use super::{Done, Model, Record, Row, Table, order};
 
 /// A record that waits, and the key of its row.
 pub(super) type Waiting = (Record, Vec<Value>);
@@ -21,8 +21,61 @@ struct Circle {
     before: (Vec<Row>, Vec<Option<Became>>, Vec<bool>),
 }
 
+/// The keys that records came with, as far as it can be told from them that no record has another key.
+pub(super) struct Received {
+    keys: Vec<Vec<Value>>,
+    classes: Vec<BTreeSet<u8>>,
+    is_exact: bool,
+}
+
+impl Received {
+    pub(super) fn new(table: &Table) -> Self {
+        let is_exact = !table.key.iter().any(|at| table.columns[*at].nocase);
+        Received { keys: Vec::new(), classes: vec![BTreeSet::new(); table.key.len()], is_exact }
+    }
+
+    pub(super) fn add(&mut self, table: &Table, record: &Record) {
+        let key: Vec<Value> = table.key.iter().map(|at| record[*at].clone().unwrap_or_default()).collect();
+        for (classes, value) in self.classes.iter_mut().zip(&key) {
+            classes.insert(class(value));
+        }
+        self.keys.push(key);
+    }
+
+    /// Whether a record has this key, for all that is known.
+    fn has(&self, key: &[Value]) -> bool {
+        let is_told = |(classes, value): (&BTreeSet<u8>, &Value)| {
+            classes.len() == 1 && classes.contains(&class(value)) && !matches!(value, Value::Real(_))
+        };
+        !(self.is_exact && self.classes.iter().zip(key).all(is_told)) || self.keys.iter().any(|other| other == key)
+    }
+}
+
+fn class(value: &Value) -> u8 {
+    match value {
+        Value::Null => 0,
+        Value::Integer(_) => 1,
+        Value::Real(_) => 2,
+        Value::Text(_) => 3,
+        Value::Blob(_) => 4,
+    }
+}
+
 impl Model {
-    pub(super) fn settle(&mut self, strategy: Strategy, records: &[Waiting]) -> Vec<Became> {
+    /// Gives a record the key that its row has here.
+    pub(super) fn translate(&self, record: &mut Record) {
+        let same = |(old, _): &&(Vec<Value>, Vec<Value>)| {
+            let cells = self.table.key.iter().map(|at| record[*at].as_ref());
+            cells.zip(old).all(|(cell, old)| cell.is_some_and(|cell| order(cell, old).is_eq()))
+        };
+        if let Some((_, new)) = self.key_map.iter().rev().find(same).cloned().as_ref() {
+            self.table.key.iter().zip(new).for_each(|(at, value)| record[*at] = Some(value.clone()));
+        }
+    }
+
+    pub(super) fn settle(&mut self, strategy: Strategy, mut records: Vec<Waiting>, received: &Received) -> Vec<Became> {
+        // Records that are rows with other keys: the keys that they came with, and the keys of the rows.
+        let mut moved: BTreeMap<usize, (Vec<Value>, Vec<Value>)> = BTreeMap::new();
         let mut results: Vec<Option<Became>> = vec![None; records.len()];
         let mut busy = vec![false; records.len()];
         let (mut stack, mut circle): (Vec<usize>, Option<Circle>) = (Vec::new(), None);
@@ -45,6 +98,22 @@ impl Model {
                     let mut others: Vec<_> =
                         self.clashes(&wanted).into_iter().map(|at| (waits(&self.rows[at]), at)).collect();
                     others.sort();
+                    if let [(None, at)] = others[..]
+                        && self.place(&wanted).is_none()
+                        && !moved.contains_key(&number)
+                    {
+                        let key: Vec<Value> = self.table.key.iter().map(|column| self.rows[at][*column].clone()).collect();
+                        if !received.has(&key) && moved.values().all(|(_, had)| *had != key) {
+                            let cells = self.table.key.iter().map(|column| records[number].0[*column].clone());
+                            moved.insert(number, (cells.map(Option::unwrap).collect(), key.clone()));
+                            self.table
+                                .key
+                                .iter()
+                                .zip(key)
+                                .for_each(|(column, value)| records[number].0[*column] = Some(value));
+                            continue;
+                        }
+                    }
                     if !others.is_empty() && others.iter().all(|(other, _)| other.is_some_and(|other| other != number)) {
                         if let Some(other) = others.iter().filter_map(|(other, _)| *other).find(|other| !busy[*other]) {
                             busy[other] = true;
@@ -82,6 +151,9 @@ impl Model {
                     failed.members.iter().for_each(|member| results[*member] = Some(Err(reason)));
                     stack.truncate(failed.below);
                     continue;
+                }
+                if let (Ok(_), Some(keys)) = (became, moved.get(&number)) {
+                    self.key_map.push(keys.clone());
                 }
                 results[number] = Some(became);
                 stack.pop();
