@@ -72,10 +72,6 @@ impl<'p> Page<'p> {
         Ok(Page { plan, rows, range, followed, fitted, olds })
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.range.len()
-    }
-
     pub(super) fn old(&self, number: usize) -> Option<&OldKey> {
         self.olds.get(number).and_then(Option::as_ref)
     }

@@ -4,8 +4,9 @@
 //! unique set, or of the key), it waits for its parent: however the sender numbered its rows, parents are decided first. Rows that
 //! wait for each other in a circle, or for a parent that never comes, are decided at last as if they referred to nothing.
 
-use super::append::Page;
+use super::append::{OldKey, Page};
 use super::new_key::{Key, find_key};
+use super::remap::Lost;
 use super::staged::{Staged, each_page};
 use super::transaction::Transaction;
 use crate::domain::schema::UniqueKind;
@@ -26,16 +27,16 @@ const TOGETHER: i64 = 1_000;
 /// Gives each record of the appended tables its new key and remembers it. A record that can get none is left for
 /// [`append`](super::append::append) to report.
 pub(super) fn make_keys(tx: &mut Transaction, tables: &[Staged]) -> Result<()> {
-    let mut making = Making { tables, tables_at: Vec::new(), any_waits: false, reader: stages::Reader::default() };
+    let mut making = Making { tables, appended: Vec::new(), any_waits: false, reader: stages::Reader::default() };
     for (at, table) in tables.iter().enumerate() {
         let Identity::Key { .. } = table.plan.identity else { continue };
         if table.plan.strategy == Strategy::Append {
             let map = tx.key_map(&table.plan.table)?;
-            making.tables_at.push(TableAt { at, map, decisive: decisive(&table.plan, tables) });
+            making.appended.push(AppendedTable { at, map, decisive: decisive(&table.plan, tables) });
         }
     }
-    for number in 0..making.tables_at.len() {
-        let stage = &tables[making.tables_at[number].at].stage;
+    for number in 0..making.appended.len() {
+        let stage = &tables[making.appended[number].at].stage;
         each_page(stage, tx, &mut |tx, rows, numbers, _| making.page(tx, number, rows, numbers, Wait::ForParents))?;
     }
     making.force(tx)?;
@@ -62,7 +63,7 @@ fn decisive(plan: &TablePlan, tables: &[Staged]) -> Vec<usize> {
 }
 
 /// One of the appended tables.
-struct TableAt {
+struct AppendedTable {
     /// Its position in the group.
     at: usize,
     map: KeyMap,
@@ -79,7 +80,7 @@ enum Wait {
 
 struct Making<'t> {
     tables: &'t [Staged],
-    tables_at: Vec<TableAt>,
+    appended: Vec<AppendedTable>,
     /// Whether a record waits, or did.
     any_waits: bool,
     reader: stages::Reader,
@@ -139,13 +140,13 @@ impl Making<'_> {
 
     /// A staged row, and the number of its table.
     fn read(&mut self, tx: &mut Transaction, (stage, row): StagedRow) -> Result<Option<(usize, Rows)>> {
-        let is_it = |table: &TableAt| self.tables[table.at].stage.number == stage;
-        let Some(number) = self.tables_at.iter().position(is_it) else { return Ok(None) };
-        let stage = &self.tables[self.tables_at[number].at].stage;
+        let is_it = |table: &AppendedTable| self.tables[table.at].stage.number == stage;
+        let Some(number) = self.appended.iter().position(is_it) else { return Ok(None) };
+        let stage = &self.tables[self.appended[number].at].stage;
         Ok(self.reader.row(tx.state().0, stage, row)?.map(|rows| (number, rows)))
     }
 
-    /// Decides those records that wait for nobody, and adds their keys to `decided` if somebody may wait for them.
+    /// Decides those records that wait for no parent, and adds their keys to `decided` if others may wait for them.
     fn decide(
         &mut self,
         tx: &mut Transaction,
@@ -155,55 +156,67 @@ impl Making<'_> {
         wait: Wait,
         decided: &mut Vec<(usize, Vec<u8>)>,
     ) -> Result<()> {
-        let TableAt { at, map, ref decisive } = self.tables_at[number];
+        let AppendedTable { at, map, .. } = self.appended[number];
         let Staged { plan, stage, .. } = &self.tables[at];
         let page = Page::new(tx, plan, rows, 0..rows.len())?;
-        for record in 0..page.len() {
+        for (record, staged) in numbers.iter().enumerate() {
             if record % RUN == 0 {
                 tx.check_cancelled()?;
             }
             let Some(old) = page.old(record) else { continue };
             let known = key_map::get(tx.state().0, map, &old.compared)?;
-            if known.is_some_and(|known| !known.earlier || !plan.append.again) {
-                decided.push((at, old.compared.clone()));
-                continue;
-            }
-            let lost = page.followed.as_ref().map_or(&[][..], |followed| followed.lost(record));
-            let is_itself =
-                |follow: usize, parent: &[u8]| plan.follows[follow].parent.name == plan.table.name && parent == old.compared;
-            // A parent may have come earlier on the same page.
-            let mut waiting = None;
-            for lost in lost.iter().filter(|lost| decisive.contains(&lost.follow) && !is_itself(lost.follow, &lost.parent)) {
-                let parent = &plan.follows[lost.follow].parent;
-                if wait == Wait::ForParents && tx.known_key(parent, &lost.parent)?.is_none() {
-                    waiting = self.position_of(&parent.name).map(|parent| waits_for(parent, &lost.parent));
-                    break;
+            if known.is_none_or(|known| known.earlier && plan.append.again) {
+                let lost = self.decisive_lost(number, &page, record);
+                if wait == Wait::ForParents
+                    && let Some(parent) = self.undecided_parent(tx, number, &lost, old)?
+                {
+                    self.any_waits = true;
+                    let link = Link { row: (stage.number, *staged), reference: 0 };
+                    let (sql, scope) = tx.state();
+                    references::refers(sql, scope, link, parent)?;
+                    continue;
                 }
+                // Its parents may be known now that were not when the page was looked at.
+                let again = if lost.is_empty() { None } else { Some(Page::new(tx, plan, rows, record..record + 1)?) };
+                let (page, record) = again.as_ref().map_or((&page, record), |page| (page, 0));
+                let became = match find_key(tx, page, record, &page.values(record))? {
+                    Key::New(key) => old.became(key, false, true),
+                    Key::Existing(key) => old.became(key, true, true),
+                    Key::None | Key::Refused(..) => continue,
+                };
+                key_map::put(tx.state().0, map, vec![became])?;
             }
-            if let Some(value) = waiting {
-                self.any_waits = true;
-                let link = Link { row: (stage.number, numbers[record]), reference: 0 };
-                let (sql, scope) = tx.state();
-                references::refers(sql, scope, link, value)?;
-                continue;
+            if self.any_waits {
+                decided.push((at, old.compared.clone()));
             }
-            // Its parents may be known now that were not when the page was looked at.
-            let again = match lost.iter().any(|lost| decisive.contains(&lost.follow)) {
-                true => Some(Page::new(tx, plan, rows, record..record + 1)?),
-                false => None,
-            };
-            let (page, record) = again.as_ref().map_or((&page, record), |page| (page, 0));
-            match find_key(tx, page, record, &page.values(record))? {
-                Key::New(key) => key_map::put(tx.state().0, map, vec![old.became(key, false, true)])?,
-                Key::Existing(key) => key_map::put(tx.state().0, map, vec![old.became(key, true, true)])?,
-                Key::None | Key::Refused(..) => continue,
-            }
-            decided.push((at, old.compared.clone()));
-        }
-        if !self.any_waits {
-            decided.clear();
         }
         Ok(())
+    }
+
+    /// Those of a record's lost references that decide what it is.
+    fn decisive_lost<'p>(&self, number: usize, page: &'p Page<'_>, record: usize) -> Vec<&'p Lost> {
+        let lost = page.followed.as_ref().map_or(&[][..], |followed| followed.lost(record));
+        lost.iter().filter(|lost| self.appended[number].decisive.contains(&lost.follow)).collect()
+    }
+
+    /// What a record waits for: a parent that is not decided yet, and is not the record itself.
+    fn undecided_parent(
+        &self,
+        tx: &mut Transaction,
+        number: usize,
+        lost: &[&Lost],
+        old: &OldKey,
+    ) -> Result<Option<Vec<u8>>> {
+        let plan = &self.tables[self.appended[number].at].plan;
+        for Lost { follow, parent: key } in lost {
+            let parent = &plan.follows[*follow].parent;
+            let is_itself = parent.name == plan.table.name && *key == old.compared;
+            // It may have come earlier on the same page.
+            if !is_itself && tx.known_key(parent, key)?.is_none() {
+                return Ok(self.position_of(&parent.name).map(|parent| waits_for(parent, key)));
+            }
+        }
+        Ok(None)
     }
 
     fn position_of(&self, table: &str) -> Option<usize> {

@@ -237,7 +237,7 @@ pub fn nothing_left(here: &Fixture) {
     here.site.marks().clear().unwrap();
     assert_eq!(here.rows("PRAGMA integrity_check"), ["'ok'"]);
     assert_eq!(here.rows("PRAGMA foreign_key_check"), [""; 0]);
-    for table in ["pulls", "marks", "staged", "pending", "values", "links", "orphans", "key_map", "counts"]
+    for table in ["pulls", "marks", "staged", "pending", "values", "links", "orphans", "waiting", "taken_keys", "counts"]
         .map(|name| format!("rowferry_{name}"))
     {
         assert_eq!(here.rows(&format!("SELECT count(*) FROM {table}")), ["0"], "{table}");
