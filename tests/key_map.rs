@@ -244,27 +244,66 @@ fn many_entries_are_read_in_order() {
 }
 
 #[test]
-fn a_record_is_the_row_that_it_became_in_pulls_of_every_kind() {
+fn children_that_are_pulled_later_follow_whatever_their_strategy() {
     let there =
         Fixture::new(&format!("{FAMILY} INSERT INTO parents VALUES (1, 'a'); INSERT INTO children VALUES (1, 1, 'x');"));
     let here = Fixture::new(&format!("{FAMILY} INSERT INTO parents VALUES (1, 'OURS');"));
-    // The children come later, and by another strategy.
     assert!(pull(&there, &here, append().tables(["parents"])).is_clean());
-    let report = pull(&there, &here, TransferOptions::new().strategy(Strategy::Overwrite).tables(["children"]));
+    let overwrite = || TransferOptions::new().strategy(Strategy::Overwrite);
+    let report = pull(&there, &here, overwrite().tables(["children"]));
     assert!(report.is_clean(), "{report:?}");
-    let joined = || here.rows("SELECT p.v, c.v FROM children AS c JOIN parents AS p ON p.id = c.parent");
+    let joined = || here.rows("SELECT p.v, c.v FROM children AS c JOIN parents AS p ON p.id = c.parent ORDER BY 2");
     assert_eq!(joined(), ["'a'|'x'"]);
-    // What changes there changes in that row, not in the one that has its key by chance.
-    there.run("UPDATE parents SET v = 'A'; INSERT INTO children VALUES (2, 1, 'y')");
-    let report = pull(&there, &here, TransferOptions::new().strategy(Strategy::Overwrite));
-    assert!(report.is_clean(), "{report:?}");
-    assert_eq!((counts(&report, "parents"), counts(&report, "children")), ([0, 1, 0, 0, 0], [1, 0, 1, 0, 0]));
-    assert_eq!(joined(), ["'A'|'x'", "'A'|'y'"]);
-    assert_eq!(here.rows("SELECT v FROM parents WHERE id = 1"), ["'OURS'"]);
     // A child whose parent never came joins nobody.
-    there.run("INSERT INTO parents VALUES (2, 'b'); INSERT INTO children VALUES (3, 2, 'z')");
-    let report = pull(&there, &here, append().tables(["children"]));
-    assert_eq!((codes(&report, "children"), counts(&report, "children")), (vec!["foreign_key"], [2, 0, 0, 0, 1]));
+    there.run("INSERT INTO parents VALUES (2, 'b'); INSERT INTO children VALUES (2, 1, 'y'), (3, 2, 'z')");
+    let report = pull(&there, &here, overwrite().tables(["children"]));
+    assert_eq!((codes(&report, "children"), counts(&report, "children")), (vec!["foreign_key"], [1, 0, 1, 0, 1]));
+    assert_eq!(joined(), ["'a'|'x'", "'a'|'y'"]);
+    // Both by their own keys: the rows that have those here are meant, and nothing changes in turns.
+    for round in 0..2 {
+        let report = pull(&there, &here, overwrite());
+        assert!(report.is_clean(), "{report:?}");
+        assert_eq!(counts(&report, "parents")[1], 2 * u64::from(round == 0), "{report:?}");
+    }
+    assert_eq!(here.rows("PRAGMA foreign_key_check"), [""; 0]);
+}
+
+#[test]
+fn an_append_whose_records_all_lack_their_parents_is_finished_later() {
+    let there = Fixture::new(&format!(
+        "{FAMILY} INSERT INTO parents VALUES (1, 'a'); INSERT INTO children VALUES (1, 1, 'x'), (2, 1, 'y');"
+    ));
+    let here = Fixture::new(FAMILY);
+    assert_eq!(counts(&pull(&there, &here, append().tables(["children"])), "children"), [0, 0, 0, 0, 2]);
+    assert!(pull(&there, &here, append().tables(["parents"])).is_clean());
+    assert_eq!(counts(&pull(&there, &here, append().tables(["children"])), "children"), [2, 0, 0, 0, 0]);
+}
+
+#[test]
+fn a_tree_that_is_appended_again_is_a_second_tree() {
+    let schema = "CREATE TABLE tag(id INTEGER PRIMARY KEY, up INT REFERENCES tag(id), name TEXT, UNIQUE (up, name));";
+    let there = Fixture::new(&format!("{schema} INSERT INTO tag VALUES (1, NULL, 'a'), (2, 1, 'b'), (3, 2, 'c')"));
+    let here = Fixture::new(schema);
+    for _ in 0..2 {
+        assert_eq!(counts(&pull(&there, &here, append().append_again(true)), "tag"), [3, 0, 0, 0, 0]);
+    }
+    assert_eq!(counts(&pull(&there, &here, append().append_new(true)), "tag"), [0, 0, 0, 3, 0]);
+    assert_eq!(
+        here.rows("SELECT up, name FROM tag ORDER BY id"),
+        ["NULL|'a'", "1|'b'", "2|'c'", "NULL|'a'", "4|'b'", "5|'c'"]
+    );
+}
+
+#[test]
+fn records_of_a_group_that_are_one_row_here_are_told_from_each_other() {
+    let schema = "CREATE TABLE tag(word TEXT COLLATE NOCASE PRIMARY KEY NOT NULL, up TEXT REFERENCES tag(word));";
+    let there = Fixture::new(
+        "CREATE TABLE tag(word TEXT PRIMARY KEY NOT NULL, up TEXT REFERENCES tag(word));
+        INSERT INTO tag VALUES ('A', NULL), ('a', NULL), ('b', 'a')",
+    );
+    let here = Fixture::new(schema);
+    let report = pull(&there, &here, append().on_taken_key(OnTakenKey::Map));
+    assert_eq!(counts(&report, "tag"), [2, 0, 0, 1, 0], "{report:?}");
 }
 
 #[test]
@@ -324,6 +363,32 @@ fn sets_of_generated_columns_are_matched_and_followed() {
             let joined = here.rows("SELECT p.t, d.slug FROM page AS p JOIN doc AS d ON d.id = p.doc ORDER BY 1");
             assert_eq!(joined, ["'none'|NULL", "'x'|'x'", "'y'|'y'"], "{key}");
         }
+    }
+    // Of a key that is kept, beside a set that stands for a key, and where a key must look like one.
+    for (schema, theirs, ours, expected) in [
+        (
+            "doc(code TEXT PRIMARY KEY NOT NULL, low TEXT AS (lower(code)) UNIQUE)",
+            "doc(code) VALUES ('A'), ('b')",
+            "doc(code) VALUES ('a')",
+            [1, 0, 0, 1, 0],
+        ),
+        (
+            "doc(name TEXT NOT NULL UNIQUE, body TEXT, slug TEXT AS (lower(body)) UNIQUE)",
+            "doc(name, body) VALUES ('x', 'A'), ('y', 'b')",
+            "doc(name, body) VALUES ('x', 'a')",
+            [1, 0, 0, 1, 0],
+        ),
+        (
+            "doc(code TEXT PRIMARY KEY NOT NULL CHECK (length(code) < 3), body TEXT, slug TEXT AS (lower(body)) UNIQUE)",
+            "doc(code, body) VALUES ('x', 'A'), ('y', 'b')",
+            "doc(code, body) VALUES ('z', 'a')",
+            [1, 0, 0, 1, 0],
+        ),
+    ] {
+        let there = Fixture::new(&format!("CREATE TABLE {schema}; INSERT INTO {theirs}"));
+        let here = Fixture::new(&format!("CREATE TABLE {schema}; INSERT INTO {ours}"));
+        let report = pull(&there, &here, append());
+        assert_eq!(counts(&report, "doc"), expected, "{schema}: {report:?}");
     }
     let keyless = "CREATE TABLE doc(body TEXT, slug AS (lower(body)) UNIQUE);";
     let there = Fixture::new(&format!("{keyless} INSERT INTO doc(body) VALUES ('A'), ('b'), (NULL)"));
@@ -475,13 +540,67 @@ fn tables_of_a_group_and_dry_runs_find_the_same_thing_too() {
     let there = Fixture::new(&format!("{schema} INSERT INTO node VALUES ('r2', 'root', NULL, 2), ('z', 'leaf', 'r2', 2);"));
     let here = Fixture::new(&format!("{schema} INSERT INTO node VALUES ('r1', 'root', NULL, 1);"));
     for dry_run in [true, false] {
-        let options = TransferOptions::new().strategy(Strategy::Overwrite).dry_run(dry_run);
-        let report = pull(&there, &here, options);
-        assert_eq!(counts(&report, "node")[1], 1, "{report:?}");
+        let report = pull(&there, &here, TransferOptions::new().strategy(Strategy::Overwrite).dry_run(dry_run));
+        assert_eq!(counts(&report, "node"), [1, 1, 0, 0, 0], "{report:?}");
     }
-    assert_eq!(here.rows("SELECT id, v FROM node WHERE name = 'root'"), ["'r1'|2"]);
-    // The leaf came before it was known what its parent is; the next pull brings it.
-    let report = pull(&there, &here, TransferOptions::new().strategy(Strategy::Overwrite));
-    assert!(report.is_clean(), "{report:?}");
     assert_eq!(here.rows("SELECT id, name, up, v FROM node ORDER BY id"), ["'r1'|'root'|NULL|2", "'z'|'leaf'|'r1'|2"]);
+    let report = pull(&there, &here, TransferOptions::new().strategy(Strategy::Overwrite));
+    assert!(report.is_clean() && counts(&report, "node")[2] == 2, "{report:?}");
+}
+
+#[test]
+fn a_key_that_is_used_again_at_the_sender_takes_no_row_from_another_record() {
+    let there = Fixture::new(&format!("{USERS} INSERT INTO users VALUES (9, 'a', 'first', NULL)"));
+    let here = Fixture::new(&format!("{USERS} INSERT INTO users VALUES (5, 'a', 'old', NULL)"));
+    let overwrite = || pull(&there, &here, TransferOptions::new().strategy(Strategy::Overwrite));
+    assert!(overwrite().is_clean());
+    there.run("INSERT INTO users VALUES (5, 'b', 'second', NULL); INSERT INTO posts VALUES (1, 5, 'of the second'), (2, 9, 'of the first')");
+    for _ in 0..2 {
+        let report = overwrite();
+        assert_eq!((codes(&report, "users"), codes(&report, "posts")), (vec!["duplicate_key"], vec!["foreign_key"]));
+        assert_eq!(counts(&report, "users"), [0, 0, 1, 0, 1], "{report:?}");
+        assert_eq!(here.rows("SELECT id, mail, name FROM users"), ["5|'a'|'first'"]);
+        assert_eq!(here.rows("SELECT author, t FROM posts"), ["5|'of the first'"]);
+    }
+}
+
+#[test]
+fn what_a_host_imports_is_not_taken_for_all_that_there_is() {
+    let here = Fixture::new(&format!("{USERS} INSERT INTO users VALUES (5, 'a', 'old', NULL)"));
+    let mut records = rowferry::Records::new(["id", "mail", "name"]);
+    records.push([Value::from(9), "a".into(), "new".into()]);
+    let options = TransferOptions::new().strategy(Strategy::Overwrite);
+    let report = here.site.import_records("users", &records, options).unwrap();
+    assert_eq!((report.outcome.failed, report.outcome.failures[0].reason.code()), (1, "unique_conflict"));
+    assert_eq!(here.rows("SELECT id, name FROM users"), ["5|'old'"]);
+}
+
+#[test]
+fn a_row_under_a_new_key_whose_name_others_refer_to_is_renamed_with_them() {
+    let schema = "CREATE TABLE member(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, mail TEXT UNIQUE);
+        CREATE TABLE post(id INTEGER PRIMARY KEY, author TEXT REFERENCES member(name));";
+    let there =
+        Fixture::new(&format!("{schema} INSERT INTO member VALUES (9, 'anna', 'm'); INSERT INTO post VALUES (1, 'anna');"));
+    let here =
+        Fixture::new(&format!("{schema} INSERT INTO member VALUES (5, 'ann', 'm'); INSERT INTO post VALUES (1, 'ann');"));
+    for updated in [1, 0] {
+        let report = pull(&there, &here, TransferOptions::new().strategy(Strategy::Overwrite));
+        assert!(report.is_clean(), "{report:?}");
+        assert_eq!([counts(&report, "member")[1], counts(&report, "post")[1]], [updated; 2], "{report:?}");
+    }
+    assert_eq!(here.rows("SELECT m.id, p.author FROM post AS p JOIN member AS m ON m.name = p.author"), ["5|'anna'"]);
+}
+
+#[test]
+fn unique_values_move_where_keys_may_meet_too() {
+    let there = Fixture::new(
+        "CREATE TABLE t(k TEXT PRIMARY KEY NOT NULL, pos INT NOT NULL UNIQUE); INSERT INTO t VALUES ('a', 2), ('b', 1), ('c', 3)",
+    );
+    let here = Fixture::new(
+        "CREATE TABLE t(k TEXT COLLATE NOCASE PRIMARY KEY NOT NULL, pos INT NOT NULL UNIQUE); INSERT INTO t VALUES ('a', 1), ('b', 2)",
+    );
+    for counted in [[1, 2, 0, 0, 0], [0, 0, 3, 0, 0]] {
+        let report = pull(&there, &here, TransferOptions::new().strategy(Strategy::Overwrite));
+        assert_eq!(counts(&report, "t"), counted, "{report:?}");
+    }
 }

@@ -120,6 +120,7 @@ proptest! {
         sender.write();
         // What is made here has no CHECK: nothing that a sender says is run.
         models.iter_mut().flat_map(|model| &mut model.table.columns).for_each(|column| column.check = false);
+        models.iter_mut().for_each(|model| model.has_sender = true);
         let mut receiver = Side::new("", models, cut);
 
         let report = pull(&sender, &receiver, TransferOptions::new().batch_size(cut.batch_size));

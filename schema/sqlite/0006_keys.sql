@@ -22,13 +22,15 @@ CREATE TABLE rowferry_keys (
   PRIMARY KEY (map, old)
 ) WITHOUT ROWID;
 
--- Pulls that were cut off keep what they knew.
+CREATE INDEX rowferry_keys_moved ON rowferry_keys (map, new) WHERE appended = 0;
+
+-- Pulls that were cut off keep what they knew of integer keys. Others were not kept as they are compared.
 INSERT INTO rowferry_key_maps (scope, parent, pull, runs)
-  SELECT p.sender, k.parent, max(p.scope), 1 FROM rowferry_key_map AS k JOIN rowferry_pulls AS p ON p.scope = k.scope
-  WHERE p.sender IS NOT NULL GROUP BY p.sender, k.parent;
+  SELECT p.sender, lower(k.parent), max(p.scope), 1 FROM rowferry_key_map AS k JOIN rowferry_pulls AS p ON p.scope = k.scope
+  WHERE p.sender IS NOT NULL AND length(k.old) = 9 AND substr(k.old, 1, 1) = x'69' GROUP BY p.sender, lower(k.parent);
 INSERT INTO rowferry_keys (map, old, new, existing, appended, run)
-  SELECT m.id, k.old, max(k.new), max(k.existing), 1, 1 FROM rowferry_key_map AS k JOIN rowferry_pulls AS p ON p.scope = k.scope
-  JOIN rowferry_key_maps AS m ON m.scope = p.sender AND m.parent = k.parent GROUP BY m.id, k.old;
+  SELECT m.id, k.old, k.new, k.existing, 1, 1 FROM rowferry_key_map AS k JOIN rowferry_key_maps AS m
+  ON m.pull = k.scope AND m.parent = lower(k.parent) WHERE length(k.old) = 9 AND substr(k.old, 1, 1) = x'69';
 DROP TABLE rowferry_key_map;
 
 -- An append of which records failed for want of a row that they refer to is not whole: the next one brings them.

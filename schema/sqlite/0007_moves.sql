@@ -18,3 +18,4 @@ CREATE TABLE rowferry_waiting (
 ) WITHOUT ROWID;
 CREATE INDEX rowferry_waiting_by_key ON rowferry_waiting (scope, stage, key, record, busy, late);
 CREATE INDEX rowferry_waiting_by_late ON rowferry_waiting (scope, late);
+CREATE INDEX rowferry_waiting_by_turn ON rowferry_waiting (scope, stage, busy, late, record);

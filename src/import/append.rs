@@ -200,6 +200,17 @@ fn append_page(tx: &mut Transaction, page: &Page<'_>, keys: Keys, tally: &mut Ta
             (local, refused) = insert(tx, plan, Some(&next), &mut values)?;
             new = Some(next);
         }
+        if keys == Keys::Known
+            && refused.as_ref().is_some_and(|refused| refused.reason == Reason::UniqueConflict)
+            && let Key::Existing(key) = find_key(tx, page, number, &page.values(number))?
+        {
+            // A record before it became the row that this one is.
+            tally.outcome.skipped += 1;
+            if let Some(old) = old {
+                became.insert(&old.compared, old.became(key, true, true));
+            }
+            continue;
+        }
         match (refused, old) {
             (None, old) => {
                 tally.outcome.created += 1;

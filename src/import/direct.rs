@@ -167,7 +167,11 @@ impl Direct {
         let mut tx = import.transaction()?;
         tx.compare_table(&self.plan)?;
         let (mut tally, mut mark) = (import.tally(&self.kept.outcome), self.kept.clone());
-        self.received.of_one_state(&mark.states);
+        self.received.if_whole(&mark);
+        if import.kept.is_none() {
+            // What a host imports need not be all that there is.
+            self.received = Received::unknown();
+        }
         exchange::settle(&mut tx, &self.plan, stage, &mut tally, &Written::ignored, &mut self.received, None)?;
         let (mut rows, mut numbers, mut after) = (Rows::default(), Vec::new(), 0);
         let bounds = import.stage_bounds();

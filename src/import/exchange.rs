@@ -14,7 +14,9 @@ use super::late;
 use super::orphans::{self, Before, Written};
 use super::park::Parking;
 use super::received::Received;
+use super::remap::follow;
 use super::row_by_row::{Became, one};
+use super::taken;
 use super::transaction::{Transaction, key_of_record};
 use crate::domain::cells::encode;
 use crate::domain::record::{Failure, Reason, Tally};
@@ -22,7 +24,6 @@ use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;
 use crate::plan::{Identity, TablePlan};
-use crate::store::records::key_map;
 use crate::store::records::stages::Stage;
 use crate::store::records::waiting::{self, State};
 use crate::store::{Change, Fitted, Refused, Sets};
@@ -159,18 +160,14 @@ impl Settling<'_> {
     /// Tries the last record of the stack.
     fn step(&mut self, tx: &mut Transaction, number: i64) -> Result<()> {
         let became = self.write(tx, number)?;
-        let outcome = &mut self.tally.outcome;
         match became {
-            Became::Failed(failure) if failure.reason == Reason::UniqueConflict => {
-                return self.kept_out(tx, number, failure);
+            Became::Failed(failure) if failure.reason == Reason::UniqueConflict => self.kept_out(tx, number, failure),
+            Became::Failed(failure) => self.refused(tx, number, failure),
+            became => {
+                became.count(self.tally);
+                self.pop(tx, number)
             }
-            Became::Failed(failure) => return self.refused(tx, number, failure),
-            Became::Created => outcome.created += 1,
-            Became::Updated => outcome.updated += 1,
-            Became::Unchanged => outcome.unchanged += 1,
-            Became::Skipped => outcome.skipped += 1,
         }
-        self.pop(tx, number)
     }
 
     fn write(&mut self, tx: &mut Transaction, number: i64) -> Result<Became> {
@@ -195,6 +192,10 @@ impl Settling<'_> {
             },
             None => {
                 let fitted = self.fitted(tx, number)?;
+                let may_meet = self.plan.keys_may_meet;
+                if may_meet && taken::is_taken(tx, self.plan, self.key, &fitted.rows, 0)? {
+                    return Ok(Became::Failed(taken::duplicate(self.plan, key())));
+                }
                 one(tx, self.plan, self.key, &fitted, 0, &key)?
             }
         };
@@ -224,7 +225,13 @@ impl Settling<'_> {
 
     /// A record as the local table will store it, under the key that it has here.
     fn fitted(&self, tx: &mut Transaction, number: i64) -> Result<Fitted> {
-        let record = waiting::get(tx.state().0, self.stage, number)?.record;
+        let mut record = waiting::get(tx.state().0, self.stage, number)?.record;
+        // It may have been found under another key before it had to wait for other tables.
+        if self.renamed.is_some()
+            && let Some(followed) = follow(tx, self.plan, &record, 0..1)?
+        {
+            record = followed.rows;
+        }
         let mut fitted = tx.fit(self.plan, &record, 0..1)?;
         if let Some(key) = self.moved.get(&number) {
             let mut values: Vec<_> = fitted.rows.row(0).map(|value| value.map(ValueRef::to_owned)).collect();
@@ -236,9 +243,10 @@ impl Settling<'_> {
 
     /// The last record of the stack is settled.
     fn pop(&mut self, tx: &mut Transaction, number: i64) -> Result<()> {
-        if let Some(key) = self.moved.get(&number) {
-            let record = waiting::get(tx.state().0, self.stage, number)?.record;
-            remember_key(tx, self.plan, &record, key.clone())?;
+        self.remember_key(tx, number)?;
+        if self.plan.keys_may_meet {
+            let fitted = self.fitted(tx, number)?.rows;
+            taken::take(tx, self.plan, self.key, &fitted, 0)?;
         }
         match self.renamed {
             Some(_) => waiting::set_settled(tx.state().0, self.stage, number)?,
@@ -258,6 +266,16 @@ impl Settling<'_> {
             tx.release()?;
         }
         Ok(())
+    }
+
+    /// Remembers which key the row of a record has that came under another.
+    fn remember_key(&mut self, tx: &mut Transaction, number: i64) -> Result<()> {
+        let Some(key) = self.moved.get(&number) else { return Ok(()) };
+        let record = waiting::get(tx.state().0, self.stage, number)?.record;
+        match old_keys(tx, self.plan, &record, 0..1)?.pop().flatten() {
+            Some(old) => tx.remember_moved(&self.plan.table, old.became(key.clone(), true, false)),
+            None => Ok(()),
+        }
     }
 
     /// The last record of the stack is refused, for more than a row in its way.
@@ -283,7 +301,10 @@ impl Settling<'_> {
                 self.tally.fail(failure);
                 waiting::remove(tx.state().0, self.stage, number)?;
             }
-            Fate::Waits => waiting::set_late(tx.state().0, self.stage, number, &self.plan.table.name)?,
+            Fate::Waits => {
+                self.remember_key(tx, number)?;
+                waiting::set_late(tx.state().0, self.stage, number, &self.plan.table.name)?;
+            }
         }
         self.go_on(tx)
     }
@@ -432,14 +453,6 @@ impl Settling<'_> {
         circle.joined = self.stack.len();
         Ok(())
     }
-}
-
-/// Remembers which key the row of a record has that came under another.
-fn remember_key(tx: &mut Transaction, plan: &TablePlan, record: &Rows, key: Vec<Value>) -> Result<()> {
-    let map = tx.key_map(&plan.table)?;
-    let old = old_keys(tx, plan, record, 0..1)?.pop().flatten();
-    let became = old.map(|old| old.became(key, true, false));
-    key_map::put(tx.state().0, map, became.into_iter().collect())
 }
 
 /// Gives a row that was parked what its record wants.

@@ -94,7 +94,7 @@ fn refers(plan: &TablePlan, column: usize) -> bool {
 
 /// A new UUID in the form of this one: 16 bytes, or text with or without hyphens, in braces, or as a URN; in capitals if the old one
 /// is. `None` if this is no UUID.
-fn new_uuid(old: &Value) -> Option<Value> {
+pub(super) fn new_uuid(old: &Value) -> Option<Value> {
     let new = Uuid::now_v7();
     match old {
         Value::Blob(bytes) if bytes.len() == 16 => Some(Value::Blob(new.as_bytes().to_vec())),

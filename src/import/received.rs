@@ -8,11 +8,12 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::ops::Range;
 
+use super::Mark;
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::plan::{Identity, TablePlan};
 
-/// Keys that are kept at most: 32 MB.
+/// Keys of a table that are kept at most: 32 MB.
 const MOST: usize = 4_000_000;
 
 /// The keys of a table's records.
@@ -66,10 +67,9 @@ impl Received {
         }
     }
 
-    /// Leaves it at what is known if all records came from one state of the sender: else one may have come that was not there, or
-    /// not have come that was.
-    pub(super) fn of_one_state(&mut self, states: &[u64]) {
-        if !matches!(states, [state] if *state != 0) {
+    /// Leaves it at what is known only if all records of one state of the sender came: else one may be missing that is there.
+    pub(super) fn if_whole(&mut self, mark: &Mark) {
+        if !matches!(mark.states[..], [state] if state != 0) || mark.records < mark.announced {
             self.0 = None;
         }
     }

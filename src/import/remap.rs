@@ -12,7 +12,7 @@ use crate::domain::cells::encode;
 use crate::domain::record::{Failure, Reason, Tally};
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;
-use crate::plan::{Follow, TablePlan, Unknown};
+use crate::plan::{Follow, Identity, ParentKeys, TablePlan};
 use crate::store::KeyColumns;
 use crate::store::records::key_map::Known;
 
@@ -43,6 +43,7 @@ impl Followed {
 }
 
 /// What a reference leads to.
+#[derive(Clone)]
 enum Leads {
     /// Where it does.
     Stays,
@@ -58,12 +59,12 @@ pub(super) fn follow(tx: &mut Transaction, plan: &TablePlan, rows: &Rows, range:
     // Most pulls find no row under another key: nothing is looked up for those.
     let mut may_lead = false;
     for follow in &plan.follows {
-        may_lead |= follow.unknown == Unknown::Fails || tx.has_key_map(&follow.parent)?;
+        may_lead |= follow.keys != ParentKeys::Kept || tx.has_moved(&follow.parent)?;
     }
     if !may_lead {
         return Ok(None);
     }
-    let leads = plan.follows.iter().map(|follow| leads(tx, follow, rows, range.clone()));
+    let leads = plan.follows.iter().map(|follow| leads(tx, plan, follow, rows, range.clone()));
     let leads: Vec<Vec<Leads>> = leads.collect::<Result<_>>()?;
     let mut followed = Followed { rows: Rows::new(rows.width()), lost: BTreeMap::new() };
     for (number, row) in range.enumerate() {
@@ -106,11 +107,11 @@ fn as_stored_there(old: Option<ValueRef<'_>>, new: &Value) -> Value {
     }
 }
 
-fn leads(tx: &mut Transaction, follow: &Follow, rows: &Rows, range: Range<usize>) -> Result<Vec<Leads>> {
+fn leads(tx: &mut Transaction, plan: &TablePlan, follow: &Follow, rows: &Rows, range: Range<usize>) -> Result<Vec<Leads>> {
     let columns = KeyColumns { table: &follow.parent, columns: &follow.key };
     let compared = tx.comparable(&columns, &follow.incoming, rows, range)?;
     // Rows that follow each other often have one parent.
-    let mut looked_up: HashMap<Vec<u8>, Option<Rc<Known>>> = HashMap::new();
+    let mut looked_up: HashMap<Vec<u8>, Leads> = HashMap::new();
     let mut leads = Vec::with_capacity(compared.len());
     for row in 0..compared.len() {
         if row % RUN == 0 {
@@ -120,22 +121,34 @@ fn leads(tx: &mut Transaction, follow: &Follow, rows: &Rows, range: Range<usize>
             leads.push(Leads::Stays);
             continue;
         };
-        let known = match looked_up.get(&parent) {
-            Some(known) => known.clone(),
+        let lead = match looked_up.get(&parent) {
+            Some(lead) => lead.clone(),
             None => {
-                let known = tx.known_key(&follow.parent, &parent)?.map(Rc::new);
-                looked_up.insert(parent.clone(), known.clone());
-                known
+                let lead = lead(tx, plan, follow, &parent)?;
+                looked_up.insert(parent, lead.clone());
+                lead
             }
         };
-        leads.push(match known {
-            Some(known) if known.same => Leads::Stays,
-            Some(known) => Leads::To(known),
-            None if follow.unknown == Unknown::Keeps => Leads::Stays,
-            None => Leads::Nowhere(parent),
-        });
+        leads.push(lead);
     }
     Ok(leads)
+}
+
+/// What a reference to the parent with this key leads to.
+fn lead(tx: &mut Transaction, plan: &TablePlan, follow: &Follow, parent: &[u8]) -> Result<Leads> {
+    let counts = |known: &Known| match follow.keys {
+        // Those of an earlier append are other rows than those that this one adds.
+        ParentKeys::Appended => !(known.earlier && plan.append.again),
+        ParentKeys::AppendedBefore => true,
+        ParentKeys::Kept => !known.new.appended,
+    };
+    match tx.known_key(&follow.parent, parent)?.filter(counts) {
+        Some(known) if known.same => Ok(Leads::Stays),
+        Some(known) => Ok(Leads::To(Rc::new(known))),
+        // The row that has this key may be what another record is here.
+        None if follow.keys == ParentKeys::Kept && !tx.is_moved_to(&follow.parent, parent)? => Ok(Leads::Stays),
+        None => Ok(Leads::Nowhere(parent.to_vec())),
+    }
 }
 
 /// A key as bytes; `None` if a part of it is NULL or absent.
@@ -149,12 +162,21 @@ pub(super) fn lost_parent(plan: &TablePlan, rows: &Rows, row: usize, lost: &Lost
     let follow = &plan.follows[lost.follow];
     let column = follow.incoming.first().and_then(|at| plan.targets[*at]);
     let key: Vec<_> = follow.incoming.iter().filter_map(|at| rows.get(row, *at)).collect();
-    Failure {
-        key: key_of_record(plan, rows, row),
-        column: column.map(|column| plan.table.columns[column].name.clone()),
-        reason: Reason::ForeignKey,
-        message: format!("no row of {:?} with the key {key:?} was appended", follow.parent.name),
-    }
+    let (parent, column) = (&follow.parent.name, column.map(|column| plan.table.columns[column].name.clone()));
+    let is_own = *parent == plan.table.name
+        && matches!(&plan.identity, Identity::Key { incoming, .. } if *incoming == follow.incoming);
+    let (column, reason, message) = match follow.keys {
+        ParentKeys::Kept if is_own => (
+            None,
+            Reason::DuplicateKey,
+            format!("the row of {parent:?} with this key is another record here, as the key map says"),
+        ),
+        ParentKeys::Kept => {
+            (column, Reason::ForeignKey, format!("the row of {parent:?} with the key {key:?} is another record here"))
+        }
+        _ => (column, Reason::ForeignKey, format!("no row of {parent:?} with the key {key:?} was appended")),
+    };
+    Failure { key: key_of_record(plan, rows, row), column, reason, message }
 }
 
 /// Records that follow, with the positions that they had.

@@ -70,19 +70,31 @@ fn one_by_one(
             tx.check_cancelled()?;
         }
         match one(tx, plan, key, &fitted, number, &|| key_of_record(plan, rows, row))? {
-            Became::Failed(failure) => {
-                let late = written.may_wait() && late::may_come_right(tx, plan, &failure)?;
-                if late || (written.may_wait() && failure.reason == Reason::UniqueConflict) {
+            Became::Failed(failure) => match may_wait(tx, plan, written, &failure)? {
+                Some(late) => {
                     let key = key_bytes(tx, plan, key, &fitted.rows, number)?;
                     written.wait(rows, Waits { record: row, key, late });
-                } else {
-                    tally.fail(failure);
                 }
-            }
+                None => tally.fail(failure),
+            },
             became => became.count(tally),
         }
     }
     Ok(())
+}
+
+/// Whether a record that was refused waits, and if so, whether for other tables.
+pub(super) fn may_wait(
+    tx: &mut Transaction,
+    plan: &TablePlan,
+    written: &Written,
+    failure: &Failure,
+) -> Result<Option<bool>> {
+    if !written.may_wait() {
+        return Ok(None);
+    }
+    let late = late::may_come_right(tx, plan, failure)?;
+    Ok((late || failure.reason == Reason::UniqueConflict).then_some(late))
 }
 
 /// The columns of the key that records are applied by.

@@ -158,7 +158,8 @@ pub(crate) fn apply_group(
     finish: Finish,
 ) -> Result<()> {
     let mut checks = Checks::Here;
-    let mut keys_received = KeysReceived::new(tables);
+    let mut follows_moved = false;
+    let mut keys_received = KeysReceived::new(import, tables);
     for _ in 0..PASSES {
         tx.savepoint()?;
         let applied = apply_all(import, tx, tables, deferred, checks, &mut keys_received)?;
@@ -166,6 +167,14 @@ pub(crate) fn apply_group(
         if applied.needs_database {
             tx.rollback_to()?;
             checks = Checks::ByDatabase;
+            continue;
+        }
+        // What was written before it was known that a record is here under another key could not follow it.
+        let moved = tx.take_moved();
+        if deferred && !moved.is_empty() && !follows_moved {
+            tx.rollback_to()?;
+            moved.into_iter().try_for_each(|(table, became)| tx.remember_moved(&table, became))?;
+            follows_moved = true;
             continue;
         }
         let orphans = if deferred { orphans::orphans(tx, tables)? } else { Orphans::new() };
@@ -213,7 +222,6 @@ fn finish_group(
     tallies: Vec<Tally>,
     finish: Finish,
 ) -> Result<()> {
-    tx.keep_came()?;
     tx.release()?;
     tx.put_off(References::Now);
     let mut done = Vec::with_capacity(tables.len());
@@ -263,10 +271,12 @@ struct KeysReceived {
 }
 
 impl KeysReceived {
-    fn new(tables: &[Staged]) -> Self {
+    fn new(import: &Import<'_>, tables: &[Staged]) -> Self {
         let received = |table: &Staged| {
-            let mut received = Received::of(&table.plan, table.failed.outcome.failed == 0);
-            received.of_one_state(&table.kept.states);
+            // What a host imports need not be all that there is.
+            let is_whole = import.kept.is_some() && table.failed.outcome.failed == 0;
+            let mut received = Received::of(&table.plan, is_whole);
+            received.if_whole(&table.kept);
             received
         };
         KeysReceived { of: tables.iter().map(received).collect(), are_all: false }
@@ -342,6 +352,7 @@ fn apply_all(
             })?;
             exchange::settle(tx, &table.plan, &table.stage, &mut tally, &collect, received, None)?;
         }
+        tx.keep_came()?;
         tallies.push(tally);
     }
     let has_updates = tallies.iter().zip(&were_empty).any(|(tally, was_empty)| *was_empty && tally.outcome.updated > 0);

@@ -6,8 +6,9 @@
 
 use std::ops::Range;
 
-use super::orphans::Written;
-use super::row_by_row::{Became, key_columns, one};
+use super::exchange::key_bytes;
+use super::orphans::{Waits, Written};
+use super::row_by_row::{Became, key_columns, may_wait, one};
 use super::transaction::{Transaction, key_of_record, misfit_of};
 use crate::domain::record::{Failure, Reason, Tally};
 use crate::domain::value::{Rows, Value, ValueRef};
@@ -37,17 +38,20 @@ pub(super) fn apply(
             // One that could never become the row fails for that, also where the row is here: it is another record's.
             let misfit = misfit_of(plan, &fitted, number, record_key);
             if misfit.is_none() && is_taken(tx, plan, key, &fitted.rows, number)? {
-                let message = format!(
-                    "an earlier record of the pull has the row of {:?} with this key: the two keys are one here",
-                    plan.table.name
-                );
-                tally.fail(Failure { key: record_key(), column: None, reason: Reason::DuplicateKey, message });
+                tally.fail(duplicate(plan, record_key()));
                 continue;
             }
             let became = match (one(tx, plan, key, &fitted, number, &record_key)?, misfit) {
                 (Became::Skipped, Some(misfit)) => Became::Failed(misfit),
                 (became, _) => became,
             };
+            if let Became::Failed(failure) = &became
+                && let Some(late) = may_wait(tx, plan, written, failure)?
+            {
+                let key = key_bytes(tx, plan, key, &fitted.rows, number)?;
+                written.wait(rows, Waits { record: row, key, late });
+                continue;
+            }
             if !matches!(became, Became::Failed(_)) {
                 take(tx, plan, key, &fitted.rows, number)?;
             }
@@ -62,15 +66,22 @@ pub(super) fn apply(
     Ok(())
 }
 
+/// The failure of a record whose row another record has.
+pub(super) fn duplicate(plan: &TablePlan, key: Vec<Value>) -> Failure {
+    let table = &plan.table.name;
+    let message = format!("an earlier record of the pull has the row of {table:?} with this key: the two keys are one here");
+    Failure { key, column: None, reason: Reason::DuplicateKey, message }
+}
+
 /// Whether the row with a record's key is had by another one.
-fn is_taken(tx: &mut Transaction, plan: &TablePlan, key: &[usize], rows: &Rows, number: usize) -> Result<bool> {
+pub(super) fn is_taken(tx: &mut Transaction, plan: &TablePlan, key: &[usize], rows: &Rows, number: usize) -> Result<bool> {
     let Some(stands) = tx.find_by_key(&plan.table, key, key, rows, number)? else { return Ok(false) };
     let (sql, scope) = tx.state();
     taken_keys::is_taken(sql, scope, &plan.table.name, &stands)
 }
 
 /// Notes that a record has its row, by the key that it has now: an update may have set it, and a trigger may have changed it.
-fn take(tx: &mut Transaction, plan: &TablePlan, key: &[usize], rows: &Rows, number: usize) -> Result<()> {
+pub(super) fn take(tx: &mut Transaction, plan: &TablePlan, key: &[usize], rows: &Rows, number: usize) -> Result<()> {
     let stands: Vec<Value> = match tx.find_by_key(&plan.table, key, key, rows, number)? {
         Some(stands) => stands,
         None => key.iter().filter_map(|column| rows.get(number, *column)).map(ValueRef::to_owned).collect(),

@@ -10,7 +10,7 @@ use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Identity, TablePlan};
-use crate::store::records::key_map::{self, KeyMap, Known};
+use crate::store::records::key_map::{self, Became, KeyMap, Known};
 use crate::store::records::{Scope, counts, references};
 use crate::store::{Change, Check, Fitted, Found, KeyColumns, Lookup, Referring, Refused, Sql, Writer};
 
@@ -28,6 +28,10 @@ pub(crate) struct Transaction {
     key_maps: HashMap<String, Option<KeyMap>>,
     /// Which of them are written to.
     opened: HashSet<String>,
+    /// Whether records of tables are rows here under other keys, as far as it was asked.
+    has_moved: HashMap<String, bool>,
+    /// Those that were found.
+    moved: Vec<(TableSchema, Became)>,
     /// The last integer key that was given to a row, per table.
     last_keys: HashMap<String, i64>,
     /// The tables that were compared with their plans.
@@ -64,6 +68,8 @@ impl Transaction {
             patience,
             key_maps: HashMap::new(),
             opened: HashSet::new(),
+            has_moved: HashMap::new(),
+            moved: Vec::new(),
             last_keys: HashMap::new(),
             compared: HashSet::new(),
             came: None,
@@ -130,9 +136,36 @@ impl Transaction {
         map.map_or(Ok(None), |map| key_map::get(self.writer.state(), map, old))
     }
 
-    /// Whether anything is known of old keys of this table.
-    pub(super) fn has_key_map(&mut self, table: &TableSchema) -> Result<bool> {
-        self.find_key_map(table).map(|map| map.is_some())
+    /// Whether records of this table are known to be rows here under other keys, but for appended ones.
+    pub(super) fn has_moved(&mut self, table: &TableSchema) -> Result<bool> {
+        if let Some(has_moved) = self.has_moved.get(&table.name) {
+            return Ok(*has_moved);
+        }
+        let map = self.find_key_map(table)?;
+        let has_moved = map.map_or(Ok(false), |map| key_map::has_moved(self.writer.state(), map))?;
+        self.has_moved.insert(table.name.clone(), has_moved);
+        Ok(has_moved)
+    }
+
+    /// Whether the row of this key is a record with another key, but for appended ones.
+    pub(super) fn is_moved_to(&mut self, table: &TableSchema, key: &[u8]) -> Result<bool> {
+        match self.find_key_map(table)? {
+            Some(map) if self.has_moved(table)? => key_map::is_moved_to(self.writer.state(), map, key),
+            _ => Ok(false),
+        }
+    }
+
+    /// Remembers that a record is the row of another key.
+    pub(super) fn remember_moved(&mut self, table: &TableSchema, became: Became) -> Result<()> {
+        let map = self.key_map(table)?;
+        self.has_moved.insert(table.name.clone(), true);
+        self.moved.push((table.clone(), became.clone()));
+        key_map::put(self.writer.state(), map, vec![became])
+    }
+
+    /// What was remembered since this was asked last, whether it was undone or not.
+    pub(super) fn take_moved(&mut self) -> Vec<(TableSchema, Became)> {
+        std::mem::take(&mut self.moved)
     }
 
     fn find_key_map(&mut self, table: &TableSchema) -> Result<Option<KeyMap>> {
@@ -214,6 +247,7 @@ impl Transaction {
         self.key_maps.clear();
         self.came = None;
         self.opened.clear();
+        self.has_moved.clear();
         self.held.clear();
         self.referring.clear();
         self.writer.rollback_to()
@@ -292,15 +326,20 @@ impl Transaction {
 
     /// The next integer for this column of a table: one more than the largest that is there or was given.
     pub(super) fn next_integer(&mut self, table: &TableSchema, column: usize) -> Result<Option<i64>> {
-        let last = match self.last_keys.get(&table.name) {
-            Some(last) => *last,
-            None => self.writer.last_integer(table, column)?,
-        };
-        let next = last.checked_add(1);
+        let next = self.peek_integer(table, column)?;
         if let Some(next) = next {
             self.last_keys.insert(table.name.clone(), next);
         }
         Ok(next)
+    }
+
+    /// The same, which is not taken.
+    pub(super) fn peek_integer(&mut self, table: &TableSchema, column: usize) -> Result<Option<i64>> {
+        let last = match self.last_keys.get(&table.name) {
+            Some(last) => *last,
+            None => self.writer.last_integer(table, column)?,
+        };
+        Ok(last.checked_add(1))
     }
 
     /// Forgets which integers were given: something else may have written to the table. Gives whether there were any.

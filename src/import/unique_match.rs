@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::append::row_of;
+use super::new_key::new_uuid;
 use super::transaction::Transaction;
 use crate::domain::schema::UniqueKind;
 use crate::domain::value::{Rows, Value, ValueRef};
@@ -61,7 +62,9 @@ pub(super) fn find(tx: &mut Transaction, plan: &TablePlan, values: &[Option<Valu
     }
     match (computed.is_empty(), &found) {
         (true, _) | (_, Match::Rows) => Ok(found),
-        (false, _) => find_computed(tx, plan, &primary, values, &computed),
+        // Without a key it cannot be told whether it is the same row.
+        (_, Match::Row(_)) if plan.identity == Identity::WholeRow => Ok(found),
+        (false, _) => Ok(find_computed(tx, plan, &primary, values, &computed)?.into_iter().fold(found, Match::add)),
     }
 }
 
@@ -72,26 +75,43 @@ fn find_computed(
     primary: &[usize],
     values: &[Option<Value>],
     set: &[usize],
-) -> Result<Match> {
+) -> Result<Vec<Vec<Value>>> {
     let mut values = values.to_vec();
     let key = match &plan.identity {
         Identity::Key { columns, .. } => columns,
         Identity::WholeRow => set,
     };
-    // The row that has the record's old key may be the one.
-    for column in primary.iter().filter(|column| !set.contains(column)) {
-        values[*column] = match values[*column] {
-            Some(Value::Text(_)) => Some(Uuid::new_v4().to_string().into()),
-            Some(Value::Blob(_)) => Some(Value::Blob(Uuid::new_v4().as_bytes().to_vec())),
-            Some(Value::Integer(_)) if !plan.table.rowid_alias => Some(tx.next_integer(&plan.table, *column)?.into()),
-            _ => None,
+    // The row that has the record's old key may be the one, if the record gets another.
+    for column in primary {
+        let new = match &values[*column] {
+            Some(Value::Integer(_)) if plan.table.rowid_alias => Some(None),
+            Some(Value::Integer(_)) if primary.len() == 1 => Some(tx.peek_integer(&plan.table, *column)?.map(Value::from)),
+            Some(value) => new_uuid(value).map(Some),
+            None => None,
         };
+        if let Some(new) = new {
+            values[*column] = new;
+        }
     }
-    let mut clashing = Rows::default();
-    tx.writer.clashes(&plan.table, key, Sets::Full, &row_of(&values), 0, &mut clashing)?;
-    let rows =
-        (0..clashing.len()).map(|row| clashing.row(row).map(|value| value.unwrap_or(ValueRef::Null).to_owned()).collect());
-    Ok(rows.fold(Match::None, Match::add))
+    let mut found = clashing(tx, plan, key, &values)?;
+    // A row with the key that the record keeps is looked for as well: beside it, the record has another.
+    if !primary.is_empty() && tx.find_by_key(&plan.table, primary, &[], &row_of(&values), 0)?.is_some() {
+        for column in primary {
+            if let Some(Value::Text(_)) = values[*column] {
+                values[*column] = Some(Uuid::new_v4().to_string().into());
+            }
+        }
+        found.extend(clashing(tx, plan, key, &values)?);
+    }
+    Ok(found)
+}
+
+/// The rows, by the columns at `key`, that have in a full unique set what the row with these values would have.
+fn clashing(tx: &mut Transaction, plan: &TablePlan, key: &[usize], values: &[Option<Value>]) -> Result<Vec<Vec<Value>>> {
+    let mut found = Rows::default();
+    tx.writer.clashes(&plan.table, key, Sets::Full, &row_of(values), 0, &mut found)?;
+    let row = |row: usize| found.row(row).map(|value| value.unwrap_or(ValueRef::Null).to_owned()).collect();
+    Ok((0..found.len()).map(row).collect())
 }
 
 /// Whether a record is a row that is here, by a unique set without these columns.

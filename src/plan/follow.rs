@@ -1,7 +1,7 @@
 //! Which records refer to rows that have other keys here than at the sender: those of tables that are appended in the same pull, and
 //! those that the key map of an earlier pull knows.
 
-use super::{Follow, Identity, TablePlan, Unknown};
+use super::{Follow, Identity, ParentKeys, TablePlan};
 use crate::domain::schema::{ForeignKey, TableSchema};
 use crate::domain::strategy::Strategy;
 use crate::plan::table::key_of;
@@ -18,43 +18,40 @@ pub struct KnownRows {
 /// Fills in which columns of each table follow. `senders` are the schemas that the `plans` were made from, in the same order;
 /// `known` are the tables that the key map knows something of, whether they are pulled or not.
 ///
-/// A foreign key follows if it refers to exactly the parent's key, in any order, and the parent's rows may have other keys here:
+/// A foreign key follows if it refers to exactly the parent's key, in any order, and the parent's rows may have other keys here: see
+/// [`ParentKeys`]. How the child itself is pulled makes no difference: a row belongs to the row that its parent became, not to the one
+/// that happens to have the parent's old key here. So does a record's own key follow, unless it is appended, where its row may be here
+/// under another.
 ///
-/// - The parent is appended in this pull, or was in an earlier one and is not pulled now. Then a record whose parent is not known
-///   fails. It does not matter how the child itself is pulled: a row belongs to the row that its parent became, not to the one that
-///   happens to have the parent's old key here.
-/// - Otherwise only what is known follows: rows that came under another key in an earlier pull, or do in this one, because they are
-///   known by another unique set.
-///
-/// So does a record's own key, unless it is appended. Other unique columns keep their values, so references to them stay
-/// right. The foreign keys of both sides count: a table that was made from a reference sender's schema has none of its own.
+/// Other unique columns keep their values, so references to them stay right. The foreign keys of both sides count: a table that was
+/// made from a reference sender's schema has none of its own.
 pub fn link(plans: &mut [TablePlan], senders: &[TableSchema], known: &[KnownRows]) {
-    let parents: Vec<Parent> = plans.iter().filter_map(Parent::pulled).collect();
-    let pulled: Vec<String> = plans.iter().map(|plan| plan.table.name.clone()).collect();
+    let pulled: Vec<(String, Option<Parent>)> =
+        plans.iter().map(|plan| (plan.table.name.clone(), Parent::pulled(plan, known))).collect();
     for (child, plan) in plans.iter_mut().enumerate() {
         let names = plan.table.names;
-        let kept = |name: &str, unknown| {
+        let before = |name: &str| {
             let known = known.iter().find(|known| names.same(&known.table.name, name))?;
-            Parent::new(&known.table, if known.appended { unknown } else { Unknown::Keeps })
+            let keys = if known.appended { ParentKeys::AppendedBefore } else { ParentKeys::Kept };
+            Parent::new(&known.table, keys)
         };
-        let parent = |key: &ForeignKey| match parents.iter().find(|parent| names.same(&parent.table.name, &key.parent)) {
-            Some(parent) => Some(parent.clone()),
-            None if names.is_among(&key.parent, &pulled) => kept(&key.parent, Unknown::Keeps),
-            None => kept(&key.parent, Unknown::Fails),
+        let parent = |name: &str| match pulled.iter().find(|(other, _)| names.same(other, name)) {
+            Some((_, parent)) => parent.clone(),
+            None => before(name),
         };
         let theirs = senders.get(child).map_or(&[][..], |sender| &sender.foreign_keys);
         let mut follows: Vec<Follow> = Vec::new();
         for key in plan.table.foreign_keys.iter().chain(theirs) {
-            let Some(follow) = parent(key).and_then(|parent| parent.followed_by(plan, key)) else { continue };
+            let Some(follow) = parent(&key.parent).and_then(|parent| parent.followed_by(plan, key)) else { continue };
             if !follows.contains(&follow) {
                 follows.push(follow);
             }
         }
-        if let (Identity::Key { incoming, columns, .. }, true) = (&plan.identity, plan.strategy != Strategy::Append)
-            && let Some(own) = kept(&plan.table.name, Unknown::Keeps).filter(|own| own.key == *columns)
+        if let (Identity::Key { incoming, .. }, Some(own)) = (&plan.identity, &pulled[child].1)
+            && own.keys == ParentKeys::Kept
         {
-            let Parent { table, key, unknown } = own;
-            follows.push(Follow { incoming: incoming.clone(), parent: table, key, unknown });
+            let Parent { table, key, keys } = own.clone();
+            follows.push(Follow { incoming: incoming.clone(), parent: table, key, keys });
         }
         plan.follows = follows;
     }
@@ -65,24 +62,25 @@ pub fn link(plans: &mut [TablePlan], senders: &[TableSchema], known: &[KnownRows
 struct Parent {
     table: TableSchema,
     key: Vec<usize>,
-    unknown: Unknown,
+    keys: ParentKeys,
 }
 
 impl Parent {
-    fn new(table: &TableSchema, unknown: Unknown) -> Option<Self> {
+    fn new(table: &TableSchema, keys: ParentKeys) -> Option<Self> {
         let (key, _) = key_of(table).ok()??;
-        Some(Parent { table: table.clone(), key, unknown })
+        Some(Parent { table: table.clone(), key, keys })
     }
 
-    /// The table of a plan, if its rows get new keys, or may be found under others.
-    fn pulled(plan: &TablePlan) -> Option<Self> {
+    /// The table of a plan, if its rows get new keys, or may be here under others.
+    fn pulled(plan: &TablePlan, known: &[KnownRows]) -> Option<Self> {
         let Identity::Key { columns, .. } = &plan.identity else { return None };
-        let unknown = match plan.strategy {
-            Strategy::Append => Unknown::Fails,
-            _ if plan.has_unique_sets() => Unknown::Keeps,
+        let is_known = || known.iter().any(|known| known.table.name == plan.table.name);
+        let keys = match plan.strategy {
+            Strategy::Append => ParentKeys::Appended,
+            _ if plan.has_unique_sets() || is_known() => ParentKeys::Kept,
             _ => return None,
         };
-        Some(Parent { table: plan.table.clone(), key: columns.clone(), unknown })
+        Some(Parent { table: plan.table.clone(), key: columns.clone(), keys })
     }
 
     /// How a child follows it; `None` if the foreign key refers to anything but its key, or if the records lack one of the columns.
@@ -97,7 +95,7 @@ impl Parent {
             child.targets.iter().position(|target| *target == Some(column))
         };
         let incoming = self.key.iter().map(position).collect::<Option<Vec<usize>>>()?;
-        Some(Follow { incoming, parent: self.table, key: self.key, unknown: self.unknown })
+        Some(Follow { incoming, parent: self.table, key: self.key, keys: self.keys })
     }
 }
 
@@ -142,9 +140,9 @@ mod tests {
         plans
     }
 
-    fn follow(incoming: &[usize], parent: &TableSchema, unknown: Unknown) -> Follow {
+    fn follow(incoming: &[usize], parent: &TableSchema, keys: ParentKeys) -> Follow {
         let key = key_of(parent).unwrap().unwrap().0;
-        Follow { incoming: incoming.into(), parent: parent.clone(), key, unknown }
+        Follow { incoming: incoming.into(), parent: parent.clone(), key, keys }
     }
 
     #[test]
@@ -154,7 +152,7 @@ mod tests {
         child.foreign_keys.push(reference("ORDER_ID shop_id", "orders", "id shop"));
         for strategy in Strategy::ALL.iter().copied() {
             let plans = linked(&[(&child, strategy), (&parent, Strategy::Append)], &[]);
-            assert_eq!(plans[0].follows, [follow(&[2, 1], &parent, Unknown::Fails)]);
+            assert_eq!(plans[0].follows, [follow(&[2, 1], &parent, ParentKeys::Appended)]);
         }
         assert!(linked(&[(&child, Strategy::Append), (&parent, Strategy::Overwrite)], &[])[0].follows.is_empty());
         assert!(linked(&[(&child, Strategy::Append)], &[])[0].follows.is_empty());
@@ -169,10 +167,10 @@ mod tests {
         for strategy in Strategy::ALL.iter().copied() {
             let follows = |tables: &[_], appended| linked(tables, &known(appended))[0].follows.clone();
             let alone = [(&child, strategy)];
-            assert_eq!(follows(&alone, true), [follow(&[1], &parent, Unknown::Fails)]);
-            assert_eq!(follows(&alone, false), [follow(&[1], &parent, Unknown::Keeps)]);
+            assert_eq!(follows(&alone, true), [follow(&[1], &parent, ParentKeys::AppendedBefore)]);
+            assert_eq!(follows(&alone, false), [follow(&[1], &parent, ParentKeys::Kept)]);
             let both = [(&child, strategy), (&parent, Strategy::Merge)];
-            assert_eq!(follows(&both, true), [follow(&[1], &parent, Unknown::Keeps)]);
+            assert_eq!(follows(&both, true), [follow(&[1], &parent, ParentKeys::Kept)]);
         }
     }
 
@@ -183,21 +181,23 @@ mod tests {
         let mut child = table("c", "id p", "id");
         child.foreign_keys.push(reference("p", "p", "id"));
         for strategy in Strategy::ALL.iter().copied() {
-            let unknown = if strategy == Strategy::Append { Unknown::Fails } else { Unknown::Keeps };
+            let keys = if strategy == Strategy::Append { ParentKeys::Appended } else { ParentKeys::Kept };
             let plans = linked(&[(&parent, strategy), (&child, Strategy::Skip)], &[]);
-            assert_eq!(plans[1].follows, [follow(&[1], &parent, unknown)], "{strategy}");
+            assert_eq!(plans[1].follows, [follow(&[1], &parent, keys)], "{strategy}");
         }
     }
 
     #[test]
-    fn a_record_is_the_row_that_it_became_unless_it_is_appended() {
-        let users = table("u", "name id", "id");
-        let known = [KnownRows { table: users.clone(), appended: true }];
+    fn a_record_may_be_here_under_another_key_unless_it_is_appended() {
+        let mut users = table("u", "name id", "id");
+        let known = [KnownRows { table: users.clone(), appended: false }];
         for strategy in [Strategy::Skip, Strategy::Overwrite, Strategy::Merge] {
-            let plans = linked(&[(&users, strategy)], &known);
-            assert_eq!(plans[0].follows, [follow(&[1], &users, Unknown::Keeps)]);
+            assert_eq!(linked(&[(&users, strategy)], &known)[0].follows, [follow(&[1], &users, ParentKeys::Kept)]);
+            assert!(linked(&[(&users, strategy)], &[])[0].follows.is_empty());
         }
         assert!(linked(&[(&users, Strategy::Append)], &known)[0].follows.is_empty());
+        users.unique.push(UniqueSet { columns: names("name"), kind: UniqueKind::Full });
+        assert_eq!(linked(&[(&users, Strategy::Merge)], &[])[0].follows, [follow(&[1], &users, ParentKeys::Kept)]);
     }
 
     #[test]
@@ -205,7 +205,7 @@ mod tests {
         let mut node = table("node", "id up", "id");
         node.foreign_keys.push(reference("up", "NODE", "id"));
         let plans = linked(&[(&node, Strategy::Append)], &[]);
-        assert_eq!(plans[0].follows, [follow(&[1], &node, Unknown::Fails)]);
+        assert_eq!(plans[0].follows, [follow(&[1], &node, ParentKeys::Appended)]);
     }
 
     #[test]
@@ -233,6 +233,6 @@ mod tests {
         sender.foreign_keys = vec![reference("p", "p", "id"), reference("P", "P", "ID")];
         let mut plans = [plan(&parent, &parent, Strategy::Append), plan(&sender, &local, Strategy::Skip)];
         link(&mut plans, &[parent.clone(), sender], &[]);
-        assert_eq!(plans[1].follows, [follow(&[1], &parent, Unknown::Fails)]);
+        assert_eq!(plans[1].follows, [follow(&[1], &parent, ParentKeys::Appended)]);
     }
 }

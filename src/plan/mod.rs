@@ -65,17 +65,21 @@ pub struct Follow {
     pub parent: TableSchema,
     /// The columns of its key, as positions in it.
     pub key: Vec<usize>,
-    /// What becomes of a record whose parent is not known to have come here.
-    pub unknown: Unknown,
+    /// How the parent's rows get their keys here.
+    pub keys: ParentKeys,
 }
 
-/// What becomes of a record that refers to a row of the sender's of which no key is known here.
+/// How the rows of a parent get their keys here, and with that, which old keys are followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unknown {
-    /// It fails: the parent's rows got new keys, and a row that has the old one is another.
-    Fails,
-    /// It keeps what it refers to: the parent's rows keep their keys.
-    Keeps,
+pub enum ParentKeys {
+    /// The parent is appended in this pull: its rows get new keys. A record whose parent is not known fails: a row here that has the
+    /// old key is another one.
+    Appended,
+    /// The parent was appended in an earlier pull, and is not pulled now. The same.
+    AppendedBefore,
+    /// The parent's rows keep their keys, but for a few that are here under another: records that are the same thing under a new key.
+    /// Only those are followed.
+    Kept,
 }
 
 /// How an append goes about records and keys that are here.

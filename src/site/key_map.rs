@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use super::Site;
 use crate::domain::value::Value;
 use crate::error::Result;
+use crate::store::records;
 use crate::store::records::key_map::{self, After};
-use crate::store::records::{self};
 
 /// What records of other sites became in one table here: see [`Site::key_map`].
 ///
@@ -40,6 +40,15 @@ const TOGETHER: i64 = 1_000;
 impl<'s> KeyMap<'s> {
     pub(super) fn new(site: &'s Site, table: &str) -> Self {
         KeyMap { site, table: site.names().fold(table).into_owned() }
+    }
+
+    /// Forgets all entries, of all senders: references to those records are not followed any more, and an append of them is new.
+    /// Gives whether there were any.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn clear(&self) -> Result<bool> {
+        records::write(self.site.store_ref(), |sql| Ok(key_map::forget_all_of(sql, &self.table)? > 0))
     }
 
     /// All entries, those of a sender together. They are read some at a time: what a pull adds meanwhile may be among them or not.

@@ -104,7 +104,7 @@ fn parents(job: &Job) -> impl Iterator<Item = &str> {
 }
 
 /// Why a table was not tried: another one was cut off, or failed.
-fn waits_for(other: &str, error: &Error) -> Error {
+pub(super) fn waits_for(other: &str, error: &Error) -> Error {
     let what = if passes(error.kind()) { "was cut off" } else { "failed" };
     error.copy().while_doing(format!("not tried, because {other:?} {what}"))
 }

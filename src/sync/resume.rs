@@ -12,7 +12,7 @@ use crate::domain::schema::TableSchema;
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::import::{Appended, Direct, Ending, Mark, Reached, Step};
-use crate::plan::TablePlan;
+use crate::plan::{Follow, ParentKeys, TablePlan};
 use crate::store::Writer;
 
 /// What earlier runs of a pull did of a table.
@@ -97,7 +97,7 @@ impl Pull<'_, '_> {
             appended.as_ref().is_some_and(|append| append.lacks_parents) || found.as_ref().is_some_and(lacks_parents);
         // What came before is skipped then.
         let knows = is_append && self.import.knows_appended(writer, plan)?;
-        let brings_new = knows && (self.options.append_new || is_lacking);
+        let brings_new = is_lacking || (knows && self.options.append_new);
         let is_same = found.as_ref().is_some_and(|found| {
             let is_whole = !(brings_new && found.step == Step::Done);
             found.continues && found.plan == fresh.plan && is_whole && !self.import.is_outdated(found)
@@ -127,6 +127,7 @@ impl Pull<'_, '_> {
         if let Some(found) = found.as_ref().filter(|_| !is_same) {
             self.import.forget_stage(writer, found)?;
         }
+        fresh.again = plan.append.again;
         let mut mark = match found {
             Some(found) if is_same => Mark { announced: job.announced, ..found },
             _ => fresh,
@@ -158,7 +159,11 @@ impl Pull<'_, '_> {
             self.pages += 1;
             mark.states.iter().for_each(|state| note_state(&mut self.states, *state));
         }
-        job.follows = job.plan.as_ref().is_some_and(|plan| !plan.follows.is_empty());
+        let is_appended = |follow: &Follow| follow.keys != ParentKeys::Kept;
+        job.follows = job.plan.as_ref().is_some_and(|plan| plan.follows.iter().any(is_appended));
+        if let Some(plan) = &mut job.plan {
+            plan.append.again = mark.again;
+        }
         job.earlier = Earlier {
             at: began.then_some((mark.records, mark.step)),
             outcome: job.report.outcome.clone(),
@@ -270,7 +275,7 @@ pub(super) fn passes(kind: ErrorKind) -> bool {
 fn digest(sender: &TableSchema, plan: &TablePlan, staged: bool) -> String {
     let there = (&sender.columns, &sender.primary_key, &sender.key_collations);
     let here = (&plan.table.name, &plan.table.columns, &plan.table.primary_key, &plan.table.key_collations);
-    let follows = plan.follows.iter().map(|follow| (&follow.incoming, &follow.parent.name, follow.unknown));
+    let follows = plan.follows.iter().map(|follow| (&follow.incoming, &follow.parent.name, follow.keys));
     let follows: Vec<_> = follows.collect();
     let how = (plan.strategy, &plan.targets, &plan.identity, plan.keys_may_meet, follows, plan.append.on_taken_key, staged);
     let parts = format!("{there:?} {here:?} {how:?}");

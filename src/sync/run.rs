@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::comeback::Comeback;
 use super::fetch::{Arrival, Batch, Fetch, Fetched, Spent, note_state};
+use super::hold::waits_for;
 use super::prepare::Group;
 use super::progress::Phase;
 use super::pull::{Job, Pull};
@@ -168,8 +169,16 @@ impl Pull<'_, '_> {
         if jobs.is_empty() {
             return;
         }
-        let applied = self.import.transaction();
-        let applied = applied.and_then(|mut tx| late::apply(&self.import, &mut tx, &mut tables, Finish::Commit));
+        // The rows that they wait for may be those of a table that was cut off.
+        let cut_off =
+            self.jobs.iter().find_map(|job| Some((job, job.report.error.as_ref().filter(|error| passes(error.kind()))?)));
+        let applied = match cut_off {
+            Some((job, error)) if self.import.keeps_marks() => Err(waits_for(&job.name, error)),
+            _ => {
+                let tx = self.import.transaction();
+                tx.and_then(|mut tx| late::apply(&self.import, &mut tx, &mut tables, Finish::Commit))
+            }
+        };
         self.report_late(&jobs, &tables, &applied);
     }
 

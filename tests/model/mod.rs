@@ -244,11 +244,13 @@ pub struct Model {
     pub rows: Vec<Row>,
     /// The keys of records that have other keys here: theirs, and those of their rows.
     pub key_map: Vec<(Vec<Value>, Vec<Value>)>,
+    /// Whether records come from a sender, so that they are all that there is.
+    pub has_sender: bool,
 }
 
 impl Model {
     pub fn new(table: Table) -> Self {
-        Model { table, rows: Vec::new(), key_map: Vec::new() }
+        Model { table, rows: Vec::new(), key_map: Vec::new(), has_sender: false }
     }
 
     /// Puts a row in if it may be there.
@@ -265,16 +267,19 @@ impl Model {
         let mut late: Vec<Record> = Vec::new();
         // Those that another row keeps out are tried again before that.
         let mut waiting: Vec<moves::Waiting> = Vec::new();
-        let mut received = moves::Received::new(&self.table);
+        let mut received = moves::Received::new(self);
         for record in records {
             let mut whole: Record = vec![None; self.table.columns.len()];
             columns.iter().zip(record).for_each(|(at, value)| whole[*at] = value.clone());
-            self.translate(&mut whole);
+            let is_anothers = self.translate(&mut whole);
             let key = |is: fn(&Option<Value>) -> bool| self.table.key.iter().any(|at| is(&whole[*at]));
             if !(self.table.has_nullable_key() && key(|v| v == &Some(Value::Null))) {
                 received.add(&self.table, &whole);
             }
-            if key(Option::is_none) || (key(|v| v == &Some(Value::Null)) && !self.table.has_nullable_key()) {
+            if is_anothers {
+                results.push(Err("duplicate_key"));
+                received.is_exact = false;
+            } else if key(Option::is_none) || (key(|v| v == &Some(Value::Null)) && !self.table.has_nullable_key()) {
                 results.push(Err("missing_key"));
             } else if self.table.key.is_empty() || key(|v| v == &Some(Value::Null)) {
                 late.push(whole);

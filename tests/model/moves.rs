@@ -25,12 +25,13 @@ struct Circle {
 pub(super) struct Received {
     keys: Vec<Vec<Value>>,
     classes: Vec<BTreeSet<u8>>,
-    is_exact: bool,
+    pub(super) is_exact: bool,
 }
 
 impl Received {
-    pub(super) fn new(table: &Table) -> Self {
-        let is_exact = !table.key.iter().any(|at| table.columns[*at].nocase);
+    pub(super) fn new(model: &Model) -> Self {
+        let table = &model.table;
+        let is_exact = model.has_sender && !table.key.iter().any(|at| table.columns[*at].nocase);
         Received { keys: Vec::new(), classes: vec![BTreeSet::new(); table.key.len()], is_exact }
     }
 
@@ -62,14 +63,18 @@ fn class(value: &Value) -> u8 {
 }
 
 impl Model {
-    /// Gives a record the key that its row has here.
-    pub(super) fn translate(&self, record: &mut Record) {
-        let same = |(old, _): &&(Vec<Value>, Vec<Value>)| {
+    /// Gives a record the key that its row has here. Gives whether its own is that of another record here.
+    pub(super) fn translate(&self, record: &mut Record) -> bool {
+        let has = |key: &Vec<Value>| {
             let cells = self.table.key.iter().map(|at| record[*at].as_ref());
-            cells.zip(old).all(|(cell, old)| cell.is_some_and(|cell| order(cell, old).is_eq()))
+            cells.zip(key).all(|(cell, part)| cell.is_some_and(|cell| order(cell, part).is_eq()))
         };
-        if let Some((_, new)) = self.key_map.iter().rev().find(same).cloned().as_ref() {
-            self.table.key.iter().zip(new).for_each(|(at, value)| record[*at] = Some(value.clone()));
+        match self.key_map.iter().rev().find(|(old, _)| has(old)).cloned() {
+            Some((_, new)) => {
+                self.table.key.iter().zip(&new).for_each(|(at, value)| record[*at] = Some(value.clone()));
+                false
+            }
+            None => self.key_map.iter().any(|(_, new)| has(new)),
         }
     }
 

@@ -112,13 +112,25 @@ pub(crate) fn knows(sql: &mut dyn Sql, scope: &Scope, table: &str) -> Result<Kno
     })
 }
 
+/// Whether records are rows under other keys, but for appended ones.
+pub(crate) fn has_moved(sql: &mut dyn Sql, map: KeyMap) -> Result<bool> {
+    let select = "SELECT 1 FROM rowferry_keys WHERE map = ?1 AND appended = 0 LIMIT 1";
+    Ok(!sql.query(select, &[map.id.into()])?.is_empty())
+}
+
+/// Whether a record that came under another key is the row of this one, but for appended ones.
+pub(crate) fn is_moved_to(sql: &mut dyn Sql, map: KeyMap, key: &[u8]) -> Result<bool> {
+    let select = "SELECT 1 FROM rowferry_keys WHERE map = ?1 AND appended = 0 AND new = ?2 LIMIT 1";
+    Ok(!sql.query(select, &[map.id.into(), Value::Blob(key.to_vec())])?.is_empty())
+}
+
 /// Whether earlier pulls wrote to the map.
 pub(crate) fn has_earlier(map: KeyMap) -> bool {
     map.run > 1
 }
 
 /// What is to be remembered of an old key.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Became {
     /// The key as its columns compare it.
     pub(crate) old: Vec<u8>,
@@ -183,23 +195,36 @@ pub(crate) fn entries(
     after: Option<&After>,
     most: i64,
 ) -> Result<(Vec<Entry>, Option<After>)> {
-    let select = "SELECT m.scope, k.existing, k.appended, k.map, k.old, coalesce(k.stored, k.old), k.new \
-                  FROM rowferry_key_maps AS m JOIN rowferry_keys AS k ON k.map = m.id \
-                  WHERE m.parent = ?1 AND (k.map > ?2 OR (k.map = ?2 AND k.old > ?3)) ORDER BY k.map, k.old LIMIT ?4";
-    let (map, old) = after.map_or((-1, Vec::new()), |after| (after.map, after.old.clone()));
-    let found = sql.query(select, &[table.into(), map.into(), Value::Blob(old), most.into()])?;
-    let (mut entries, mut last) = (Vec::with_capacity(found.len()), None);
-    for row in &found {
-        let mut fields = Fields::of(row);
-        let (scope, existing, appended) = (fields.text()?, fields.flag()?, fields.flag()?);
-        let [Value::Integer(map), Value::Blob(old), Value::Blob(stored), Value::Blob(new)] = &row[3..] else {
-            return Err(unreadable("key"));
-        };
-        last = Some(After { map: *map, old: old.clone() });
-        let values = |bytes: &[u8]| decode(bytes).ok_or_else(|| unreadable("key"));
-        entries.push(Entry { scope, old: values(stored)?, new: NewKey { key: values(new)?, existing, appended } });
+    // A scope that is no sender is that of a pull.
+    let select = "SELECT id, scope FROM rowferry_key_maps WHERE parent = ?1 AND id >= ?2 AND scope LIKE '%:%' ORDER BY id";
+    let (first, mut old) = after.map_or((-1, Vec::new()), |after| (after.map, after.old.clone()));
+    let mut entries = Vec::new();
+    for map in sql.query(select, &[table.into(), first.into()])? {
+        let [Value::Integer(map), scope] = &map[..] else { return Err(unreadable("key map")) };
+        let scope = scope.as_str().ok_or_else(|| unreadable("key map"))?;
+        if *map != first {
+            old.clear();
+        }
+        let select = "SELECT existing, appended, old, coalesce(stored, old), new FROM rowferry_keys \
+                      WHERE map = ?1 AND old > ?2 ORDER BY old LIMIT ?3";
+        let mut last = None;
+        for row in sql.query(select, &[(*map).into(), Value::Blob(old.clone()), most.into()])? {
+            let mut fields = Fields::of(&row);
+            let (existing, appended) = (fields.flag()?, fields.flag()?);
+            let [Value::Blob(old), Value::Blob(stored), Value::Blob(new)] = &row[2..] else {
+                return Err(unreadable("key"));
+            };
+            last = Some(After { map: *map, old: old.clone() });
+            let values = |bytes: &[u8]| decode(bytes).ok_or_else(|| unreadable("key"));
+            let new = NewKey { key: values(new)?, existing, appended };
+            entries.push(Entry { scope: scope.to_owned(), old: values(stored)?, new });
+        }
+        // A page is of one map.
+        if last.is_some() {
+            return Ok((entries, last));
+        }
     }
-    Ok((entries, last))
+    Ok((entries, None))
 }
 
 /// Forgets the map of a table; gives whether there was one.
@@ -208,6 +233,13 @@ pub(crate) fn forget_table(sql: &mut dyn Sql, scope: &Scope, table: &str) -> Res
     sql.execute("DELETE FROM rowferry_keys WHERE map = ?1", &[map.id.into()])?;
     sql.execute("DELETE FROM rowferry_key_maps WHERE id = ?1", &[map.id.into()])?;
     Ok(true)
+}
+
+/// Forgets the maps of a table, of all senders; gives how many there were.
+pub(crate) fn forget_all_of(sql: &mut dyn Sql, table: &str) -> Result<u64> {
+    let parent = [table.into()];
+    sql.execute("DELETE FROM rowferry_keys WHERE map IN (SELECT id FROM rowferry_key_maps WHERE parent = ?1)", &parent)?;
+    Ok(sql.execute("DELETE FROM rowferry_key_maps WHERE parent = ?1", &parent)? as u64)
 }
 
 /// Forgets all maps of a scope.

@@ -51,6 +51,8 @@ pub(crate) struct Mark {
     pub(crate) outcome: Outcome,
     /// Whether some of them failed for want of a row that they refer to: an append is not whole then.
     pub(crate) lacks_parents: bool,
+    /// Whether records are appended that an earlier append brought: a run that resumes does the same.
+    pub(crate) again: bool,
     /// Whether the table was made by this pull, and what of it was left out.
     pub(crate) created: bool,
     pub(crate) notes: Vec<String>,
@@ -95,6 +97,7 @@ impl Mark {
             done_at: None,
             outcome: Outcome::default(),
             lacks_parents: false,
+            again: false,
             created: false,
             notes: Vec::new(),
         }
@@ -123,6 +126,8 @@ struct Progress {
     failures: Vec<KeptFailure>,
     #[serde(default)]
     lacks_parents: bool,
+    #[serde(default)]
+    again: bool,
     created: bool,
     notes: Vec<String>,
 }
@@ -199,6 +204,7 @@ impl Progress {
             counts: [*created, *updated, *unchanged, *skipped, *failed],
             failures: failures.iter().map(kept).collect(),
             lacks_parents: mark.lacks_parents,
+            again: mark.again,
             created: mark.created,
             notes: mark.notes.clone(),
         }
@@ -279,6 +285,7 @@ fn mark(row: &[Value]) -> Result<Mark> {
         counted: progress.counted,
         done_at,
         lacks_parents: progress.lacks_parents,
+        again: progress.again,
         created: progress.created,
         notes: progress.notes,
     })

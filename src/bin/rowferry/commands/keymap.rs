@@ -38,6 +38,7 @@ pub fn run(command: &KeymapCommand, out: &mut Out) -> Result<Done, Failure> {
                 site.marks().clear()?;
             } else {
                 all.iter().filter(is_meant).try_for_each(|one| site.marks().forget(&one.sender, &one.table).map(|_| ()))?;
+                tables.iter().try_for_each(|table| site.key_map(table).clear().map(|_| ()))?;
             }
             match format.json {
                 true => out.json(&json!({ "cleared": forgotten }))?,
