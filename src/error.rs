@@ -123,7 +123,7 @@ kinds! {
     InvalidTransition = "invalid_transition",
     /// There is one already.
     AlreadyExists = "already_exists",
-    /// The table was appended before: the same append again would add every row once more.
+    /// The table was appended before, and neither what is new nor all of it again was asked for.
     AlreadyAppended = "already_appended",
     /// Another process goes on with this pull.
     TakenOver = "taken_over",

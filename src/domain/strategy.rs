@@ -15,7 +15,8 @@ words! {
         /// The columns that the record has, and that are not null there, replace the local ones. Of a row whose key has NULL in
         /// it the same is true as under overwrite: it is never changed, and comes as a new row when it changes at the sender.
         Merge = "merge",
-        /// The record becomes a new row with a new key; rows pulled with it that refer to it follow.
+        /// The record becomes a new row with a new key, or keeps a key that is neither a number nor a UUID where that is free; what
+        /// refers to it follows, in this pull and in later ones. A record that a full unique set knows is skipped, and is that row.
         Append = "append",
     }
 }

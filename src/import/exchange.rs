@@ -252,11 +252,11 @@ impl Settling<'_> {
             Some(_) => waiting::set_settled(tx.state().0, self.stage, number)?,
             None => waiting::remove(tx.state().0, self.stage, number)?,
         }
-        self.go_on(tx)
+        self.turn_back(tx)
     }
 
-    /// Goes on with the record that waits for the last one of the stack.
-    fn go_on(&mut self, tx: &mut Transaction) -> Result<()> {
+    /// Turns to the record that waits for the last one of the stack.
+    fn turn_back(&mut self, tx: &mut Transaction) -> Result<()> {
         self.stack.pop();
         if let Some(circle) = &mut self.circle {
             circle.joined = circle.joined.min(self.stack.len());
@@ -306,7 +306,7 @@ impl Settling<'_> {
                 waiting::set_late(tx.state().0, self.stage, number, &self.plan.table.name)?;
             }
         }
-        self.go_on(tx)
+        self.turn_back(tx)
     }
 
     /// Undoes a circle because of one of its records.

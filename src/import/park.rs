@@ -151,7 +151,7 @@ impl<'p> Parking<'p> {
             Some(last) => *last,
             None => tx.writer.last_integer(self.table, column)?,
         };
-        // Behind the largest there is none: any below zero is as likely to be free.
+        // After the largest there is none: any below zero is as likely to be free.
         let next = last.checked_add(1).unwrap_or_else(|| i64::MIN | Uuid::new_v4().as_u128() as i64);
         if next > 0 {
             self.integers.insert(column, next);

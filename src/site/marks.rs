@@ -11,9 +11,9 @@ use crate::store::records::{self, Scope, counts, key_map, pulls};
 /// What a [`Site`] remembers of the tables that it pulled.
 ///
 /// A pull that was cut off leaves a mark for each of its tables: the same pull, started again within
-/// [`Limits::resume_time`](crate::Limits::resume_time), goes on there. An append that was finished, or that added rows and was not
-/// gone on with in that time, is remembered for good: the same one again is refused unless
-/// [asked for](crate::TransferOptions::append_again).
+/// [`Limits::resume_time`](crate::Limits::resume_time), resumes there. An append that was finished, or that added rows and was not
+/// resumed in that time, is remembered until it is forgotten: the same one again is refused, unless
+/// [what is new](crate::TransferOptions::append_new) or [all of it again](crate::TransferOptions::append_again) is asked for.
 ///
 /// Every method fails with what the store says.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +50,7 @@ pub enum RememberedKind {
     Appended,
     /// An append that was finished, but for records that lacked a row which they refer to: the next append brings those.
     LacksParents,
-    /// An append that was cut off, and too long ago to be gone on with.
+    /// An append that was cut off, and too long ago to resume.
     Begun,
 }
 

@@ -101,11 +101,13 @@ impl<'p> TransferOptions<'p> {
         self
     }
 
-    /// Whether tables are appended that were appended before. Defaults to false: a site remembers which tables of which sender were
-    /// appended whole, and the same append again, which would add each row once more, fails with
-    /// [`AlreadyAppended`](crate::ErrorKind::AlreadyAppended) before a row is asked for. See [`Site::marks`](crate::Site::marks).
+    /// Whether tables are appended that were appended before, each of their rows once more. Defaults to false: a site remembers which
+    /// tables of which sender were appended whole, and the same append again fails with
+    /// [`AlreadyAppended`](crate::ErrorKind::AlreadyAppended) before a row is asked for, unless [`append_new`](Self::append_new)
+    /// asks for what is new. See [`Site::marks`](crate::Site::marks). An append of which records lacked a row that they refer to is not
+    /// whole: the next one brings those, whatever is said here.
     ///
-    /// An append that was cut off is gone on with, whatever is said here, as any other pull.
+    /// An append that was cut off resumes as it began, whatever is said here.
     #[must_use]
     pub fn append_again(mut self, again: bool) -> Self {
         self.append_again = again;
@@ -115,8 +117,8 @@ impl<'p> TransferOptions<'p> {
     /// Whether an append of a table that was appended before brings what is new: records whose keys it did not bring before. The
     /// others are skipped, whether they changed or not. A record of a table without a key is new if it came more often than before.
     /// Defaults to false: then the same append again is refused. It fails with
-    /// [`AlreadyAppended`](crate::ErrorKind::AlreadyAppended) where the keys of the earlier append were not kept, because it was
-    /// made by an older version; [`Site::key_map`](crate::Site::key_map) has those that were.
+    /// [`AlreadyAppended`](crate::ErrorKind::AlreadyAppended) where the keys of the earlier append were not kept: an older version made
+    /// it, or they were [forgotten](crate::KeyMap::clear). With [`append_again`](Self::append_again) it is an error.
     #[must_use]
     pub fn append_new(mut self, new: bool) -> Self {
         self.append_new = new;

@@ -158,8 +158,9 @@ impl Pull<'_, '_> {
                     // Nothing came to a table that is made only now.
                     let again = self.options.append_again || self.jobs[at].create.is_some();
                     plan.append = AppendRules { again, on_taken_key: self.options.on_taken_key };
-                    // A reference sender does not tell its keys over HTTP, and has no two texts that are one to it.
-                    plan.keys_may_meet = self.source.is_rowferry() && keys_may_meet(sender, &plan);
+                    // A reference sender does not tell its keys over HTTP.
+                    let tells_key = self.source.is_rowferry() || !sender.primary_key.is_empty();
+                    plan.keys_may_meet = tells_key && keys_may_meet(sender, &plan);
                     self.jobs[at].plan = Some(plan);
                 }
                 Err(error) => self.jobs[at].report = TableReport::failed(error),

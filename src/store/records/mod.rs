@@ -28,7 +28,8 @@ use crate::clock;
 use crate::domain::value::Value;
 use crate::error::{Error, ErrorKind, Result};
 
-/// What one pull keeps for itself while it runs: stages, new keys, counts. Two pulls into one database have two scopes.
+/// Whose rows in rowferry's own tables are meant: what one pull keeps for itself while it runs (stages, counts, marks), or what is kept
+/// of a sender after it (keys, counts of appended rows). Two pulls into one database have two scopes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Scope(String);
 
@@ -43,7 +44,7 @@ impl Scope {
         Scope(name)
     }
 
-    /// Its name: letters and digits only.
+    /// Its name: letters and digits only for a pull, `site:` or `url:` and more for a sender.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }

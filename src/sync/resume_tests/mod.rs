@@ -214,6 +214,39 @@ fn a_table_that_changed_begins_anew_and_an_append_of_it_is_refused() {
 }
 
 #[test]
+fn an_append_resumes_as_it_began() {
+    for (begins, resumes) in [(true, false), (false, true)] {
+        let mut resumed = false;
+        for step in (0..200).step_by(5) {
+            let mut world = World::new(true);
+            let append = |again| all(Strategy::Append).tables(["parents"]).append_again(again).append_new(!again);
+            assert!(is_whole(&world.pull(append(false))));
+            world.run("INSERT INTO parents(v) VALUES ('own')");
+            let count = |world: &World| -> i64 {
+                world.sqlite().query_row("SELECT count(*) FROM parents", [], |row| row.get(0)).unwrap()
+            };
+            let rows = count(&world);
+            let cut = world.pull_until(step, How::Killed, append(begins));
+            if cut.is_ok_and(|report| is_whole(&report)) {
+                break;
+            }
+            let report = world.pull(append(resumes));
+            let table = report.table("parents").unwrap();
+            if table.resumed && table.error.is_none() {
+                resumed = true;
+                let created = if begins { 23 } else { 0 };
+                assert_eq!(
+                    (table.outcome.created, count(&world) - rows),
+                    (created, created as i64),
+                    "step {step}"
+                );
+            }
+        }
+        assert!(resumed, "no step leaves an append that resumes");
+    }
+}
+
+#[test]
 fn a_finished_append_is_remembered() {
     let mut world = World::new(true);
     let append = || all(Strategy::Append).tables(["parents", "log"]);

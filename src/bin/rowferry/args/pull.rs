@@ -60,7 +60,7 @@ pub struct PullArgs {
 
     /// Append tables that were appended before: each of their rows is added once more
     ///
-    /// Without it, a table that was appended whole is refused. An append that was cut off is gone on with either way.
+    /// Without it, or --append-new, a table that was appended whole is refused. An append that was cut off resumes either way.
     #[arg(long, conflicts_with = "append_new")]
     pub append_again: bool,
 
@@ -179,7 +179,8 @@ pub enum KeymapCommand {
         format: Format,
     },
 
-    /// Forgets all that, or what is remembered of some tables: the next pull begins anew, and may append again.
+    /// Forgets all that, or what is remembered of some tables, and which rows their records became: the next pull begins from the
+    /// start, and may append again.
     #[command(after_help = "Example:\n  rowferry keymap clear --table orders --db backup.db")]
     Clear {
         /// Only of this table, by the other site's name for it; may be given again

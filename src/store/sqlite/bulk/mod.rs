@@ -220,9 +220,12 @@ fn apply_shape(
     let unchanged = Unchanged { writer, shape, rows }.find(&mut pace.unchanged, range.clone())?;
     let is_unchanged = |row: usize| unchanged.get(row - range.start).copied().unwrap_or(false);
     let others: Vec<usize> = range.clone().filter(|row| !is_unchanged(*row)).collect();
-    let written = match shape.has_triggers || shape.is_held {
-        true => 0,
-        false => Upsert::new(writer, shape, rows, &mut pace.streak).write(&others, tally)?,
+    let mut upsert = Upsert::new(writer, shape, rows, &mut pace.streak);
+    let written = match (shape.has_triggers, shape.is_held) {
+        (true, _) => 0,
+        // Nothing refers to a row that is new.
+        (false, true) => upsert.insert(&others, tally)?,
+        (false, false) => upsert.write(&others, tally)?,
     };
     // The first one that was not written ends it; of those before it each is applied.
     let end = others.get(written).copied().unwrap_or(range.end);

@@ -133,6 +133,20 @@ impl<'u> Upsert<'u> {
         Ok(records.len() - rest.len())
     }
 
+    /// Inserts these plain records in their order, many at a time, up to the first one that is not new or is refused; gives how many that
+    /// were.
+    pub(super) fn insert(&mut self, records: &[usize], tally: &mut Tally) -> Result<usize> {
+        let mut rest = records;
+        while self.rows.size_bytes() < LARGEST_ROW {
+            let done = self.insert_many(rest, tally)?;
+            rest = &rest[done..];
+            if done == 0 || self.stopped {
+                break;
+            }
+        }
+        Ok(records.len() - rest.len())
+    }
+
     /// Upserts the first of these records, if there are enough, up to the first one that is refused; gives how many that were.
     fn upsert_many(&mut self, records: &[usize], tally: &mut Tally) -> Result<usize> {
         let Some((many, records)) = enough(&self.shape.statements.many, records) else {
@@ -161,6 +175,7 @@ impl<'u> Upsert<'u> {
         let created = match self.run(insert, records) {
             Ok(_) => records.len(),
             Err(error) if keeps_what_was_done(&error) => self.writer.connection.sqlite.changes() as usize,
+            Err(error) if undoes_all(&error) && self.shape.is_held => 0,
             Err(error) if undoes_all(&error) => return self.one_by_one(records, tally),
             Err(error) => return Err(self.broken(error)),
         };
