@@ -7,6 +7,8 @@ CREATE TABLE rowferry_key_maps (
   parent TEXT NOT NULL,
   pull TEXT NOT NULL,
   runs INTEGER NOT NULL,
+  -- The largest number that an append gave to a row: it is not given again, although the row may be deleted.
+  last_given INTEGER NOT NULL DEFAULT 0,
   UNIQUE (scope, parent)
 );
 -- The old key as the key's columns compare it, and as the columns store it where that is something else. The new key is that of a
@@ -35,6 +37,8 @@ DROP TABLE rowferry_key_map;
 
 -- An append of which records failed for want of a row that they refer to is not whole: the next one brings them.
 ALTER TABLE rowferry_appends ADD COLUMN lacks_parents INTEGER NOT NULL DEFAULT 0;
+-- Whether what its records became was kept, so that it can be told what is new.
+ALTER TABLE rowferry_appends ADD COLUMN keys_kept INTEGER NOT NULL DEFAULT 0;
 -- The keys of rows that a record of the pull has, where two of the sender's rows may have one key here, so that a later record with
 -- the same key fails: each as the row stands here, byte for byte.
 CREATE TABLE rowferry_taken_keys (

@@ -9,7 +9,8 @@ CREATE TABLE rowferry_waiting (
   key BLOB NOT NULL,
   -- The record's number in the table's stage; 0 if it was in none.
   staged INTEGER NOT NULL,
-  -- 1 while the records are settled that this one waits for; 2 when it is settled itself, with those of other tables.
+  -- 1 while the records are settled that this one waits for; 2 when it is settled itself, with those of other tables; 3 when a row
+  -- keeps it out that no record changes.
   busy INTEGER NOT NULL,
   -- The table's name if the record waits for those of other tables.
   late TEXT,

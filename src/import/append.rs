@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::new_key::{Key, find_key};
+use super::new_key::{Key, find_key, new_uuid};
 use super::orphans::Written;
 use super::remap::{Followed, follow, key_bytes, lost_parent, push};
 use super::transaction::{Transaction, key_of_record, misfit_of};
@@ -86,6 +86,24 @@ impl<'p> Page<'p> {
         self.fitted.rows.row(number).map(|value| value.map(ValueRef::to_owned)).collect()
     }
 
+    /// Gives a record of a circle a key of its own where it would have that of its parent: the parent then follows it.
+    pub(super) fn fill_in_key(&self, tx: &mut Transaction, number: usize, values: &mut [Option<Value>]) -> Result<()> {
+        let Identity::Key { columns, incoming, .. } = &self.plan.identity else { return Ok(()) };
+        for (column, at) in columns.iter().zip(incoming) {
+            if values[*column].is_some() {
+                continue;
+            }
+            let old = self.rows.get(self.range.start + number, *at).map(ValueRef::to_owned);
+            values[*column] = match old {
+                Some(Value::Integer(_)) if columns.len() == 1 => {
+                    tx.next_integer(&self.plan.table, *column)?.map(Value::from)
+                }
+                old => old.map(|old| new_uuid(&old).unwrap_or(old)),
+            };
+        }
+        Ok(())
+    }
+
     /// Why a record cannot be appended whatever its key: a value does not fit.
     fn misfit(&self, number: usize) -> Option<Failure> {
         misfit_of(self.plan, &self.fitted, number, || self.shown_key(number))
@@ -157,6 +175,10 @@ fn append_page(tx: &mut Transaction, page: &Page<'_>, keys: Keys, tally: &mut Ta
             continue;
         }
         let old = page.old(number);
+        if old.is_none() {
+            append_unkeyed(tx, page, number, tally, written)?;
+            continue;
+        }
         let known = match old {
             // In a first append only what it wrote itself is known.
             Some(old) if keys == Keys::Known || key_map::has_earlier(map) => key_map::get(tx.state().0, map, &old.compared)?,
@@ -228,7 +250,18 @@ fn append_page(tx: &mut Transaction, page: &Page<'_>, keys: Keys, tally: &mut Ta
             }
         }
     }
-    key_map::put(tx.state().0, map, became.into_values().collect())
+    key_map::put(tx.state().0, map, became.into_values().collect())?;
+    tx.note_given(&plan.table, map)
+}
+
+fn append_keyless(tx: &mut Transaction, page: &Page<'_>, tally: &mut Tally, written: &mut Written) -> Result<()> {
+    for number in 0..page.range.len() {
+        if number % RUN == 0 {
+            tx.check_cancelled()?;
+        }
+        append_unkeyed(tx, page, number, tally, written)?;
+    }
+    Ok(())
 }
 
 /// Forgets the key that was made for a record which then failed: it did not come here.
@@ -239,60 +272,52 @@ fn forget(tx: &mut Transaction, map: KeyMap, keys: Keys, old: Option<&OldKey>) -
     }
 }
 
-/// Appends records of a table without a key. What came is counted by content: of a row that came before as often as it comes now,
-/// nothing is new.
-fn append_keyless(tx: &mut Transaction, page: &Page<'_>, tally: &mut Tally, written: &mut Written) -> Result<()> {
+/// Appends a record without a key of its own: of a table that has none, or with NULL in it. What came is counted by content: of a record
+/// that came before as often as it comes now, nothing is new.
+fn append_unkeyed(
+    tx: &mut Transaction,
+    page: &Page<'_>,
+    number: usize,
+    tally: &mut Tally,
+    written: &mut Written,
+) -> Result<()> {
     let Page { plan, rows, range, fitted, .. } = page;
-    let name = key_map::name_of(&plan.table);
-    let (sql, scope) = tx.state();
-    let has_earlier = !plan.append.again && counts::knows(sql, scope, &name)?;
-    for (number, row) in range.clone().enumerate() {
-        if number % RUN == 0 {
-            tx.check_cancelled()?;
-        }
-        if let Some(failure) = page.misfit(number) {
-            tally.fail(failure);
-            continue;
-        }
-        let digest = digest(rows, row);
-        let (sql, scope) = tx.state();
-        if has_earlier && counts::take(sql, scope, &name, &digest)? {
+    let (row, name) = (range.start + number, key_map::name_of(&plan.table));
+    if let Some(failure) = page.misfit(number) {
+        tally.fail(failure);
+        return Ok(());
+    }
+    let digest = digest(rows, row);
+    if tx.came_before(&name, &digest)? {
+        tally.outcome.skipped += 1;
+        return Ok(());
+    }
+    match find_key(tx, page, number, &page.values(number))? {
+        Key::Existing(_) => {
             tally.outcome.skipped += 1;
-            continue;
+            return tx.note_came(&name, digest);
         }
-        match find_key(tx, page, number, &page.values(number))? {
-            Key::Existing(_) => {
-                tally.outcome.skipped += 1;
-                tx.note_came(&name, digest)?;
-                continue;
-            }
-            Key::Refused(reason, message) => {
-                tally.fail(Failure { key: Vec::new(), column: None, reason, message });
-                continue;
-            }
-            Key::None | Key::New(_) => {}
+        Key::Refused(reason, message) => {
+            tally.fail(Failure { key: page.shown_key(number), column: None, reason, message });
+            return Ok(());
         }
-        if let Some(failure) = page.lost(number) {
-            tally.fail(failure);
-            continue;
+        Key::None | Key::New(_) => {}
+    }
+    if let Some(failure) = page.lost(number) {
+        tally.fail(failure);
+        return Ok(());
+    }
+    match tx.write(&plan.table, Change::Insert, &fitted.rows, number)? {
+        None => {
+            tally.outcome.created += 1;
+            written.add_inserted(row, &fitted.rows, number);
+            tx.note_came(&name, digest)
         }
-        match tx.write(&plan.table, Change::Insert, &fitted.rows, number)? {
-            None => {
-                tally.outcome.created += 1;
-                written.add_inserted(row, &fitted.rows, number);
-                tx.note_came(&name, digest)?;
-            }
-            Some(refused) => tally.fail(tx.failure_of(plan, Vec::new(), (&fitted.rows, number), refused)?),
+        Some(refused) => {
+            tally.fail(tx.failure_of(plan, page.shown_key(number), (&fitted.rows, number), refused)?);
+            Ok(())
         }
     }
-    Ok(())
-}
-
-/// Recalls how often each record of a table without a key came in earlier pulls, so that those are skipped.
-pub(super) fn recall(tx: &mut Transaction, plan: &TablePlan) -> Result<()> {
-    let Some(kept) = tx.kept().cloned().filter(|_| !plan.append.again) else { return Ok(()) };
-    let (sql, scope) = tx.state();
-    counts::copy(sql, &kept, scope, &key_map::name_of(&plan.table))
 }
 
 /// What stands for a record's content.

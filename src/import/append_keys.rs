@@ -4,6 +4,8 @@
 //! unique set, or of the key), it waits for its parent: however the sender numbered its rows, parents are decided first. Rows that
 //! wait for each other in a circle, or for a parent that never comes, are decided at last as if they referred to nothing.
 
+use std::collections::BTreeSet;
+
 use super::append::{OldKey, Page};
 use super::new_key::{Key, find_key};
 use super::remap::Lost;
@@ -24,6 +26,13 @@ const RUN: usize = 64;
 /// Rows that wait for one parent and are read together.
 const TOGETHER: i64 = 1_000;
 
+/// What is noted of a record that waits: its own key, and what it waits for.
+const OWN: usize = 0;
+const PARENT: usize = 1;
+
+/// Records that are followed from one that waits to its parent and on, at most. It bounds memory.
+const MOST_SEEN: usize = 1_000_000;
+
 /// Gives each record of the appended tables its new key and remembers it. A record that can get none is left for
 /// [`append`](super::append::append) to report.
 pub(super) fn make_keys(tx: &mut Transaction, tables: &[Staged]) -> Result<()> {
@@ -40,6 +49,9 @@ pub(super) fn make_keys(tx: &mut Transaction, tables: &[Staged]) -> Result<()> {
         each_page(stage, tx, &mut |tx, rows, numbers, _| making.page(tx, number, rows, numbers, Wait::ForParents))?;
     }
     making.force(tx)?;
+    for AppendedTable { at, map, .. } in &making.appended {
+        tx.note_given(&tables[*at].plan.table, *map)?;
+    }
     let (sql, scope) = tx.state();
     references::forget(sql, scope)
 }
@@ -102,8 +114,7 @@ impl Making<'_> {
                 }
                 for child in children {
                     tx.check_cancelled()?;
-                    let (sql, scope) = tx.state();
-                    references::unlink(sql, scope, child, &waits_for(parent, &key))?;
+                    self.stop_waiting(tx, child, &waits_for(parent, &key))?;
                     self.decide_one(tx, child.row, Wait::ForParents, &mut decided)?;
                 }
             }
@@ -111,14 +122,36 @@ impl Making<'_> {
         Ok(())
     }
 
-    /// Decides what still waits when all rows were seen, one after the other, each with those that waited for it.
+    /// Notes what a record waits for, and what others wait for that wait for it.
+    fn wait(&mut self, tx: &mut Transaction, row: StagedRow, own: Vec<u8>, parent: Vec<u8>) -> Result<()> {
+        let (sql, scope) = tx.state();
+        references::has(sql, scope, row, OWN, own)?;
+        references::has(sql, scope, row, PARENT, parent.clone())?;
+        references::refers(sql, scope, Link { row, reference: 0 }, parent)
+    }
+
+    fn stop_waiting(&mut self, tx: &mut Transaction, link: Link, value: &[u8]) -> Result<()> {
+        let (sql, scope) = tx.state();
+        references::has_none(sql, scope, link.row)?;
+        references::unlink(sql, scope, link, value)
+    }
+
+    /// Decides what still waits when all rows were seen, each with those that waited for it: first a row of each circle, or one whose
+    /// parent never came, because what hangs on it is decided with it.
     fn force(&mut self, tx: &mut Transaction) -> Result<()> {
         while self.any_waits {
-            tx.check_cancelled()?;
             let (sql, scope) = tx.state();
-            let Some((waiting, value)) = references::any_link(sql, scope)? else { return Ok(()) };
-            let (sql, scope) = tx.state();
-            references::unlink(sql, scope, waiting, &value)?;
+            let Some((mut waiting, mut value)) = references::any_link(sql, scope)? else { return Ok(()) };
+            let mut seen = BTreeSet::new();
+            while seen.insert(waiting.row) && seen.len() < MOST_SEEN {
+                tx.check_cancelled()?;
+                let (sql, scope) = tx.state();
+                let Some(row) = references::own_of(sql, scope, &value, OWN)? else { break };
+                let parents = references::values(sql, scope, row)?.into_iter().find(|(number, _)| *number == PARENT);
+                let Some((_, parent)) = parents else { break };
+                (waiting, value) = (Link { row, reference: 0 }, parent);
+            }
+            self.stop_waiting(tx, waiting, &value)?;
             let Some((number, rows)) = self.read(tx, waiting.row)? else { continue };
             self.page(tx, number, &rows, &[waiting.row.1], Wait::No)?;
         }
@@ -171,15 +204,18 @@ impl Making<'_> {
                     && let Some(parent) = self.undecided_parent(tx, number, &lost, old)?
                 {
                     self.any_waits = true;
-                    let link = Link { row: (stage.number, *staged), reference: 0 };
-                    let (sql, scope) = tx.state();
-                    references::refers(sql, scope, link, parent)?;
+                    let row = (stage.number, *staged);
+                    self.wait(tx, row, waits_for(at, &old.compared), parent)?;
                     continue;
                 }
                 // Its parents may be known now that were not when the page was looked at.
                 let again = if lost.is_empty() { None } else { Some(Page::new(tx, plan, rows, record..record + 1)?) };
                 let (page, record) = again.as_ref().map_or((&page, record), |page| (page, 0));
-                let became = match find_key(tx, page, record, &page.values(record))? {
+                let mut values = page.values(record);
+                if wait == Wait::No {
+                    page.fill_in_key(tx, record, &mut values)?;
+                }
+                let became = match find_key(tx, page, record, &values)? {
                     Key::New(key) => old.became(key, false, true),
                     Key::Existing(key) => old.became(key, true, true),
                     Key::None | Key::Refused(..) => continue,

@@ -79,15 +79,35 @@ pub(super) fn settle(
         moved: BTreeMap::new(),
         had: BTreeSet::new(),
     };
-    while let Some(first) = waiting::first(tx.state().0, stage)? {
-        settling.push(tx, first)?;
-        while let Some(number) = settling.stack.last() {
-            tx.check_cancelled()?;
-            settling.step(tx, *number)?;
+    for _ in 0..ROUNDS {
+        let moved = settling.moved.len();
+        settling.settle_free(tx)?;
+        // A record that became another row may have made room.
+        if settling.moved.len() == moved || waiting::first_stuck(tx.state().0, stage)?.is_none() {
+            break;
         }
+        waiting::free_stuck(tx.state().0, stage)?;
+    }
+    settling.settle_free(tx)?;
+    while let Some(number) = waiting::first_stuck(tx.state().0, stage)? {
+        tx.check_cancelled()?;
+        let failure = match settling.write(tx, number)? {
+            Became::Failed(failure) => failure,
+            // Nothing is in its way any more.
+            became => {
+                became.count(settling.tally);
+                settling.done(tx, number)?;
+                continue;
+            }
+        };
+        settling.tally.fail(failure);
+        waiting::remove(tx.state().0, stage, number)?;
     }
     Ok(())
 }
+
+/// How often records are tried again that rows kept out which other records then became.
+const ROUNDS: usize = 100;
 
 struct Settling<'s> {
     plan: &'s TablePlan,
@@ -151,6 +171,18 @@ struct InTheWay {
 }
 
 impl Settling<'_> {
+    /// Settles all records that wait for their turn, but for those that are stuck.
+    fn settle_free(&mut self, tx: &mut Transaction) -> Result<()> {
+        while let Some(first) = waiting::first(tx.state().0, self.stage)? {
+            self.push(tx, first)?;
+            while let Some(number) = self.stack.last() {
+                tx.check_cancelled()?;
+                self.step(tx, *number)?;
+            }
+        }
+        Ok(())
+    }
+
     fn push(&mut self, tx: &mut Transaction, number: i64) -> Result<()> {
         waiting::set_busy(tx.state().0, self.stage, number)?;
         self.stack.push(number);
@@ -243,16 +275,21 @@ impl Settling<'_> {
 
     /// The last record of the stack is settled.
     fn pop(&mut self, tx: &mut Transaction, number: i64) -> Result<()> {
+        self.done(tx, number)?;
+        self.turn_back(tx)
+    }
+
+    /// A record is written, or its row is as it wants it.
+    fn done(&mut self, tx: &mut Transaction, number: i64) -> Result<()> {
         self.remember_key(tx, number)?;
         if self.plan.keys_may_meet {
             let fitted = self.fitted(tx, number)?.rows;
             taken::take(tx, self.plan, self.key, &fitted, 0)?;
         }
         match self.renamed {
-            Some(_) => waiting::set_settled(tx.state().0, self.stage, number)?,
-            None => waiting::remove(tx.state().0, self.stage, number)?,
+            Some(_) => waiting::set_settled(tx.state().0, self.stage, number),
+            None => waiting::remove(tx.state().0, self.stage, number),
         }
-        self.turn_back(tx)
     }
 
     /// Turns to the record that waits for the last one of the stack.
@@ -346,6 +383,10 @@ impl Settling<'_> {
                 self.had.insert(encode(key.iter().map(Value::as_ref)));
                 self.moved.insert(number, key.clone());
                 return Ok(());
+            }
+            InTheWay { stays: true, .. } if self.circle.as_ref().is_none_or(|circle| !circle.members.contains(&number)) => {
+                waiting::set_stuck(tx.state().0, self.stage, number)?;
+                return self.turn_back(tx);
             }
             InTheWay { stays: true, .. } => return self.leave(tx, number, Fate::Fails(failure)),
             InTheWay { late: true, .. } => return self.leave(tx, number, Fate::Waits),

@@ -2,9 +2,10 @@
 
 use super::Import;
 use crate::domain::schema::TableSchema;
+use crate::domain::strategy::Strategy;
 use crate::error::Result;
+use crate::plan::TablePlan;
 use crate::plan::follow::KnownRows;
-use crate::plan::{Identity, TablePlan};
 use crate::store::Writer;
 use crate::store::records::counts;
 use crate::store::records::key_map::{self, Knows};
@@ -17,36 +18,40 @@ impl Import<'_> {
         tables: impl Iterator<Item = &'n str>,
     ) -> Result<Vec<KnownRows>> {
         let mut known: Vec<KnownRows> = Vec::new();
-        if self.kept.is_none() || !key_map::has_any(writer.state(), self.kept())? {
+        if self.kept.is_none() {
             return Ok(known);
         }
         for name in tables {
             if known.iter().any(|known| self.names().same(&known.table.name, name)) {
                 continue;
             }
-            let Some(table) = writer.schema(name)? else { continue };
-            match key_map::knows(writer.state(), self.kept(), &key_map::name_of(&table))? {
-                Knows::Nothing => {}
-                knows => known.push(KnownRows { table, appended: knows == Knows::Appended }),
+            let knows = key_map::knows(writer.state(), self.kept(), &self.names().fold(name))?;
+            // All of its records may have failed.
+            let appended = knows == Knows::Appended || self.appended(writer, name)?.is_some();
+            if (appended || knows != Knows::Nothing)
+                && let Some(table) = writer.schema(name)?
+            {
+                known.push(KnownRows { table, appended });
             }
         }
         Ok(known)
     }
 
-    /// Whether it is known which records of a table earlier appends brought.
-    pub(crate) fn knows_appended(&self, writer: &mut dyn Writer, plan: &TablePlan) -> Result<bool> {
+    /// A table comes from its first record on. For an append, what came before is known as such, unless it is appended again.
+    pub(crate) fn begin_table(&self, writer: &mut dyn Writer, plan: &TablePlan) -> Result<()> {
+        let Some(kept) = self.kept.as_ref().filter(|_| plan.strategy == Strategy::Append) else { return Ok(()) };
         let name = key_map::name_of(&plan.table);
-        match plan.identity {
-            _ if self.kept.is_none() => Ok(false),
-            Identity::Key { .. } => Ok(key_map::knows(writer.state(), self.kept(), &name)? == Knows::Appended),
-            Identity::WholeRow => counts::knows(writer.state(), self.kept(), &name),
+        key_map::begin_run(writer.state(), kept, &name, &self.scope)?;
+        match plan.append.again {
+            true => counts::forget_table(writer.state(), &self.scope, &name),
+            false => counts::copy(writer.state(), kept, &self.scope, &name),
         }
     }
 
     /// Forgets what records of a table became: it was made only now.
     pub(crate) fn forget_known(&self, writer: &mut dyn Writer, table: &TableSchema) -> Result<()> {
         let name = key_map::name_of(table);
-        key_map::forget_table(writer.state(), self.kept(), &name).map(|_| ())?;
+        key_map::forget_table(writer.state(), self.kept(), &name)?;
         counts::forget_table(writer.state(), self.kept(), &name)
     }
 }

@@ -229,6 +229,7 @@ impl<'s> Import<'s> {
 
     /// Commits a transaction of this pull. The pull is noted as alive again, because the transaction may have taken long.
     fn commit(&self, tx: &mut Transaction) -> Result<()> {
+        tx.keep_came()?;
         self.touch(&mut *tx.writer)?;
         tx.writer.commit()?;
         self.pauses.end();
@@ -330,8 +331,8 @@ impl<'s> Import<'s> {
 
     /// What is remembered of an append of this table of this sender, if anything is.
     pub(crate) fn appended(&self, writer: &mut dyn Writer, table: &str) -> Result<Option<Appended>> {
-        match &self.sender {
-            Some(sender) => marks::append_of(writer.state(), sender, table, self.names()),
+        match &self.kept {
+            Some(sender) => marks::append_of(writer.state(), sender.as_str(), table, self.names()),
             None => Ok(None),
         }
     }

@@ -10,7 +10,7 @@ use super::late::{self, Late};
 use super::orphans::{self, Orphans, Written};
 use super::received::Received;
 use super::transaction::{References, Transaction, key_of_record};
-use super::{Import, Mark, NullKeys, Reached, Step, append, multiset, route};
+use super::{Import, Mark, NullKeys, Reached, Step, multiset, route};
 use crate::domain::record::{Failure, Outcome, Reason, Tally};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::Rows;
@@ -320,8 +320,6 @@ fn apply_all(
         let mut tally = import.tally(&Outcome::default());
         if table.is_multiset() {
             multiset::count(tx, &table.plan)?;
-        } else if table.plan.identity == Identity::WholeRow {
-            append::recall(tx, &table.plan)?;
         }
         let collect = || match deferred {
             true => Written::of(&table.plan.table, *was_empty),

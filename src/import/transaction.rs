@@ -38,6 +38,8 @@ pub(crate) struct Transaction {
     compared: HashSet<String>,
     /// Records of a table without a key that came, and are not kept yet: how often each did.
     came: Option<(String, BTreeMap<counts::Digest, i64>)>,
+    /// Whether records of tables without a key came in earlier pulls, as far as it was asked.
+    came_earlier: HashMap<String, bool>,
     /// When references are checked that rows of other tables have.
     pub(super) references: References,
     /// What refers to tables, as far as it was asked.
@@ -73,6 +75,7 @@ impl Transaction {
             last_keys: HashMap::new(),
             compared: HashSet::new(),
             came: None,
+            came_earlier: HashMap::new(),
             references: References::Now,
             referring: HashMap::new(),
             held: HashMap::new(),
@@ -93,6 +96,27 @@ impl Transaction {
     /// Whose keys and counts of appended rows are kept after the pull, if anyone's are.
     pub(super) fn kept(&self) -> Option<&Scope> {
         Some(&self.kept).filter(|kept| **kept != self.scope)
+    }
+
+    /// Whether a record without a key came in an earlier pull: then one less of it is left that did.
+    pub(super) fn came_before(&mut self, table: &str, digest: &counts::Digest) -> Result<bool> {
+        let any = match self.came_earlier.get(table) {
+            Some(any) => *any,
+            None => {
+                let any = self.kept().is_some() && counts::knows(self.writer.state(), &self.scope, table)?;
+                self.came_earlier.insert(table.to_owned(), any);
+                any
+            }
+        };
+        Ok(any && counts::take(self.writer.state(), &self.scope, table, digest)?)
+    }
+
+    /// Notes in the key map which numbers were given to rows of its table.
+    pub(super) fn note_given(&mut self, table: &TableSchema, map: KeyMap) -> Result<()> {
+        match self.last_keys.get(&table.name) {
+            Some(last) => key_map::note_given(self.writer.state(), map, *last),
+            None => Ok(()),
+        }
     }
 
     /// Notes that a record of a table without a key came, by the digest of its content.
@@ -246,6 +270,7 @@ impl Transaction {
         self.compared.clear();
         self.key_maps.clear();
         self.came = None;
+        self.came_earlier.clear();
         self.opened.clear();
         self.has_moved.clear();
         self.held.clear();
@@ -337,7 +362,10 @@ impl Transaction {
     pub(super) fn peek_integer(&mut self, table: &TableSchema, column: usize) -> Result<Option<i64>> {
         let last = match self.last_keys.get(&table.name) {
             Some(last) => *last,
-            None => self.writer.last_integer(table, column)?,
+            None => {
+                let given = key_map::last_given(self.writer.state(), &key_map::name_of(table))?;
+                self.writer.last_integer(table, column)?.max(given)
+            }
         };
         Ok(last.checked_add(1))
     }

@@ -18,8 +18,8 @@ pub struct KnownRows {
 /// Fills in which columns of each table follow. `senders` are the schemas that the `plans` were made from, in the same order;
 /// `known` are the tables that the key map knows something of, whether they are pulled or not.
 ///
-/// A foreign key follows if it refers to exactly the parent's key, in any order, and the parent's rows may have other keys here: see
-/// [`ParentKeys`]. How the child itself is pulled makes no difference: a row belongs to the row that its parent became, not to the one
+/// A foreign key follows if it refers to the parent's key, in any order, alone or with other columns, and the parent's rows may have other
+/// keys here: see [`ParentKeys`]. So it does if it refers to columns of the parent that follow themselves. How the child itself is pulled makes no difference: a row belongs to the row that its parent became, not to the one
 /// that happens to have the parent's old key here. So does a record's own key follow, unless it is appended, where its row may be here
 /// under another.
 ///
@@ -28,6 +28,8 @@ pub struct KnownRows {
 pub fn link(plans: &mut [TablePlan], senders: &[TableSchema], known: &[KnownRows]) {
     let pulled: Vec<(String, Option<Parent>)> =
         plans.iter().map(|plan| (plan.table.name.clone(), Parent::pulled(plan, known))).collect();
+    let schemas: Vec<TableSchema> =
+        plans.iter().map(|plan| plan.table.clone()).chain(known.iter().map(|known| known.table.clone())).collect();
     for (child, plan) in plans.iter_mut().enumerate() {
         let names = plan.table.names;
         let before = |name: &str| {
@@ -41,9 +43,18 @@ pub fn link(plans: &mut [TablePlan], senders: &[TableSchema], known: &[KnownRows
         };
         let theirs = senders.get(child).map_or(&[][..], |sender| &sender.foreign_keys);
         let mut follows: Vec<Follow> = Vec::new();
-        for key in plan.table.foreign_keys.iter().chain(theirs) {
-            let Some(follow) = parent(&key.parent).and_then(|parent| parent.followed_by(plan, key)) else { continue };
-            if !follows.contains(&follow) {
+        let mut keys: Vec<ForeignKey> = plan.table.foreign_keys.iter().chain(theirs).cloned().collect();
+        let mut at = 0;
+        while let Some(key) = keys.get(at).cloned() {
+            at += 1;
+            let follow = parent(&key.parent).and_then(|parent| parent.followed_by(plan, &key));
+            // Columns beside the parent's key may follow themselves: then it refers to the same as they do.
+            if follow.as_ref().is_none_or(|follow| follow.key.len() < key.columns.len())
+                && let Some(parent) = schemas.iter().find(|table| names.same(&table.name, &key.parent))
+            {
+                keys.extend(through(parent, &key).filter(|further| !keys.contains(further)).collect::<Vec<_>>());
+            }
+            if let Some(follow) = follow.filter(|follow| !follows.contains(follow)) {
                 follows.push(follow);
             }
         }
@@ -55,6 +66,16 @@ pub fn link(plans: &mut [TablePlan], senders: &[TableSchema], known: &[KnownRows
         }
         plan.follows = follows;
     }
+}
+
+/// What a foreign key refers to by way of those of its parent, where it takes in all their columns.
+fn through<'k>(parent: &'k TableSchema, key: &'k ForeignKey) -> impl Iterator<Item = ForeignKey> {
+    parent.foreign_keys.iter().filter_map(|further| {
+        let position = |column: &String| key.parent_columns.iter().position(|other| parent.names.same(other, column));
+        let at = further.columns.iter().map(position).collect::<Option<Vec<usize>>>()?;
+        let columns = at.iter().map(|at| key.columns.get(*at).cloned()).collect::<Option<Vec<String>>>()?;
+        Some(ForeignKey { columns, ..further.clone() })
+    })
 }
 
 /// A table whose rows may have other keys here.
@@ -83,9 +104,10 @@ impl Parent {
         Some(Parent { table: plan.table.clone(), key: columns.clone(), keys })
     }
 
-    /// How a child follows it; `None` if the foreign key refers to anything but its key, or if the records lack one of the columns.
+    /// How a child follows it; `None` if the foreign key does not refer to its key, alone or with other columns, or if the records lack one
+    /// of the columns.
     fn followed_by(self, child: &TablePlan, key: &ForeignKey) -> Option<Follow> {
-        if key.parent_columns.len() != self.key.len() || key.columns.len() != self.key.len() {
+        if key.columns.len() != key.parent_columns.len() {
             return None;
         }
         let position = |column: &usize| {
@@ -224,6 +246,24 @@ mod tests {
         let mut child = table("c", "id mail", "id");
         child.foreign_keys.push(reference("mail", "p", "mail"));
         assert!(linked(&[(&parent, Strategy::Append), (&child, Strategy::Append)], &[])[1].follows.is_empty());
+    }
+
+    #[test]
+    fn references_to_what_follows_follow_too() {
+        let tenant = table("tenant", "id", "id");
+        let mut parent = table("p", "id tenant code", "id");
+        parent.foreign_keys.push(reference("tenant", "tenant", "id"));
+        for columns in ["tenant id", "tenant code", "tenant"] {
+            let mut child = table("c", "id t x", "id");
+            child.foreign_keys.push(reference(if columns == "tenant" { "t" } else { "t x" }, "p", columns));
+            let appended = Strategy::Append;
+            let plans = linked(&[(&tenant, appended), (&parent, appended), (&child, appended)], &[]);
+            let expected = match columns {
+                "tenant id" => follow(&[2], &parent, ParentKeys::Appended),
+                _ => follow(&[1], &tenant, ParentKeys::Appended),
+            };
+            assert!(plans[2].follows.contains(&expected), "{columns}: {:?}", plans[2].follows);
+        }
     }
 
     #[test]

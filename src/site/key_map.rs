@@ -7,6 +7,7 @@ use crate::domain::value::Value;
 use crate::error::Result;
 use crate::store::records;
 use crate::store::records::key_map::{self, After};
+use crate::store::records::{counts, marks};
 
 /// What records of other sites became in one table here: see [`Site::key_map`].
 ///
@@ -42,13 +43,17 @@ impl<'s> KeyMap<'s> {
         KeyMap { site, table: site.names().fold(table).into_owned() }
     }
 
-    /// Forgets all entries, of all senders: references to those records are not followed any more, and an append of them is new.
-    /// Gives whether there were any.
+    /// Forgets all entries, of all senders: references to those records are not followed any more, and what is new in a later append
+    /// can no longer be told. Gives whether there were any.
     ///
     /// # Errors
     /// What the store says.
     pub fn clear(&self) -> Result<bool> {
-        records::write(self.site.store_ref(), |sql| Ok(key_map::forget_all_of(sql, &self.table)? > 0))
+        records::write(self.site.store_ref(), |sql| {
+            marks::forget_keys(sql, &self.table, self.site.names())?;
+            counts::forget_all_of(sql, &self.table)?;
+            Ok(key_map::forget_all_of(sql, &self.table)? > 0)
+        })
     }
 
     /// All entries, those of a sender together. They are read some at a time: what a pull adds meanwhile may be among them or not.

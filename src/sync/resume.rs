@@ -96,7 +96,7 @@ impl Pull<'_, '_> {
         let is_lacking =
             appended.as_ref().is_some_and(|append| append.lacks_parents) || found.as_ref().is_some_and(lacks_parents);
         // What came before is skipped then.
-        let knows = is_append && self.import.knows_appended(writer, plan)?;
+        let knows = appended.as_ref().is_none_or(|append| append.keys_kept);
         let brings_new = is_lacking || (knows && self.options.append_new);
         let is_same = found.as_ref().is_some_and(|found| {
             let is_whole = !(brings_new && found.step == Step::Done);
@@ -134,6 +134,7 @@ impl Pull<'_, '_> {
         };
         if !resumed {
             self.import.supersede(writer, &job.name, plan.strategy)?;
+            self.import.begin_table(writer, plan)?;
             if plan.keys_may_meet {
                 self.import.forget_taken(writer, &plan.table.name)?;
             }

@@ -16,6 +16,8 @@ on_each_store!(
     a_child_of_an_ambiguous_row_fails,
     tables_that_refer_to_each_other_are_merged,
     a_row_that_fails_takes_its_children_along,
+    a_circle_is_decided_before_what_hangs_on_it,
+    rows_that_have_each_others_key_are_new,
 );
 
 fn rows_may_refer_to_later_ones(store: &dyn Store) {
@@ -176,6 +178,52 @@ fn a_row_that_fails_takes_its_children_along(store: &dyn Store) {
     expect_failure(&outcome, &[2.into()], Reason::NotNull, Some("name"));
     for key in [1, 3] {
         expect_failure(&outcome, &[key.into()], Reason::ForeignKey, Some("up"));
+    }
+}
+
+fn a_circle_is_decided_before_what_hangs_on_it(store: &dyn Store) {
+    // The child is numbered before or after the circle that it hangs on; the circle is known by its codes.
+    for (round, child) in [1, 9].into_iter().enumerate() {
+        let name = format!("node{round}");
+        let described = table(&name, "id integer!, up integer!, name text!, code text", "id")
+            .with_parent("up", &name, "id")
+            .with_unique("up name")
+            .with_unique("code");
+        let [node] = create(store, [described]);
+        write_in(store, &Scope::new(), |tx| {
+            tx.writer.check_references(crate::store::Check::AtCommit, &[])?;
+            let local = rows([[v(5), v(6), v("a"), v("A")], [v(6), v(5), v("b"), v("B")], [v(7), v(5), v("c"), NULL]]);
+            apply_in(tx, &plan(&node, Strategy::Skip), &local)
+        });
+        let mut records = [
+            [v(2), v(3), v("a"), v("A")],
+            [v(3), v(2), v("b"), v("B")],
+            [v(child), v(2), v("c"), NULL],
+            [v(4), v(child), v("d"), NULL],
+        ];
+        records.sort_by_key(|row| row[0].as_ref().and_then(Value::as_integer));
+        let [outcome] = group(store, [(&node, Strategy::Append, rows(records))]);
+        expect_counts(&outcome, Counts { created: 1, skipped: 3, ..NONE });
+        let all = contents(store, &node);
+        assert_eq!(all[3][1], Value::from(7), "the parent of the new row: {all:?}");
+    }
+}
+
+fn rows_that_have_each_others_key_are_new(store: &dyn Store) {
+    let described = [
+        table("user", "id integer!, name text", "id").with_parent("id", "profile", "id"),
+        table("profile", "id integer!, text text", "id").with_parent("id", "user", "id"),
+    ];
+    let [user, profile] = create(store, described);
+    let users = rows([[v(1), v("a")], [v(2), v("b")], [v(3), v("no profile")]]);
+    let profiles = rows([[v(2), v("of b")], [v(1), v("of a")]]);
+    let [users, profiles] = group(store, [(&user, Strategy::Append, users), (&profile, Strategy::Append, profiles)]);
+    expect_counts(&users, Counts { created: 2, failed: 1, ..NONE });
+    expect_counts(&profiles, Counts { created: 2, ..NONE });
+    let (users, profiles) = (contents(store, &user), contents(store, &profile));
+    for (user, profile) in users.iter().zip(&profiles) {
+        let name = user[1].as_str().unwrap_or_default();
+        assert_eq!((&user[0], profile[1].as_str()), (&profile[0], Some(format!("of {name}").as_str())));
     }
 }
 

@@ -51,6 +51,11 @@ pub(crate) fn forget_table(sql: &mut dyn Sql, scope: &Scope, table: &str) -> Res
     sql.execute(delete, &[scope.as_str().into(), table.into()]).map(|_| ())
 }
 
+/// Forgets the counts of a table that are kept of senders.
+pub(crate) fn forget_all_of(sql: &mut dyn Sql, table: &str) -> Result<()> {
+    sql.execute("DELETE FROM rowferry_counts WHERE parent = ?1 AND scope LIKE '%:%'", &[table.into()]).map(|_| ())
+}
+
 /// Forgets all counts.
 pub(crate) fn forget_all(sql: &mut dyn Sql) -> Result<()> {
     sql.execute("DELETE FROM rowferry_counts", &[]).map(|_| ())

@@ -71,12 +71,6 @@ pub(crate) fn name_of(table: &TableSchema) -> String {
     table.names.fold(&table.name).into_owned()
 }
 
-/// Whether there are maps of a scope.
-pub(crate) fn has_any(sql: &mut dyn Sql, scope: &Scope) -> Result<bool> {
-    let select = "SELECT 1 FROM rowferry_key_maps WHERE scope = ?1 LIMIT 1";
-    Ok(!sql.query(select, &[scope.as_str().into()])?.is_empty())
-}
-
 /// The map of a table, which is made if there is none, for this pull to write to.
 pub(crate) fn open(sql: &mut dyn Sql, scope: &Scope, table: &str, pull: &Scope) -> Result<KeyMap> {
     let upsert = "INSERT INTO rowferry_key_maps (scope, parent, pull, runs) VALUES (?1, ?2, ?3, 1) \
@@ -84,6 +78,25 @@ pub(crate) fn open(sql: &mut dyn Sql, scope: &Scope, table: &str, pull: &Scope) 
                   WHERE rowferry_key_maps.pull <> excluded.pull";
     sql.execute(upsert, &[scope.as_str().into(), table.into(), pull.as_str().into()])?;
     find(sql, scope, table)?.ok_or_else(|| unreadable("key map"))
+}
+
+/// The records of a table come from the first one on: what is in its map was written by earlier runs.
+pub(crate) fn begin_run(sql: &mut dyn Sql, scope: &Scope, table: &str, pull: &Scope) -> Result<()> {
+    let update = "UPDATE rowferry_key_maps SET pull = ?3, runs = runs + 1 WHERE scope = ?1 AND parent = ?2";
+    sql.execute(update, &[scope.as_str().into(), table.into(), pull.as_str().into()]).map(|_| ())
+}
+
+/// The largest number that an append gave to a row of this table.
+pub(crate) fn last_given(sql: &mut dyn Sql, table: &str) -> Result<i64> {
+    let select = "SELECT last_given FROM rowferry_key_maps WHERE parent = ?1 ORDER BY last_given DESC LIMIT 1";
+    let found = sql.query(select, &[table.into()])?;
+    Ok(found.first().and_then(|row| row.first()).and_then(Value::as_integer).unwrap_or(0))
+}
+
+/// Notes the largest number that was given.
+pub(crate) fn note_given(sql: &mut dyn Sql, map: KeyMap, last: i64) -> Result<()> {
+    let update = "UPDATE rowferry_key_maps SET last_given = ?2 WHERE id = ?1 AND last_given < ?2";
+    sql.execute(update, &[map.id.into(), last.into()]).map(|_| ())
 }
 
 /// The map of a table, to be read.

@@ -351,6 +351,8 @@ pub(crate) struct Appended {
     pub(crate) whole: bool,
     /// Whether records failed for want of a row that they refer to: the next append brings them.
     pub(crate) lacks_parents: bool,
+    /// Whether it is known what its records became.
+    pub(crate) keys_kept: bool,
     pub(crate) finished_at: OffsetDateTime,
 }
 
@@ -370,7 +372,7 @@ pub(crate) fn remember_appends(
         if added > 0 {
             let (sender, table) = (sender.to_owned(), mark.table.clone());
             let (records, lacks_parents) = (mark.records, mark.lacks_parents);
-            let append = Appended { sender, table, records, whole, lacks_parents, finished_at: now };
+            let append = Appended { sender, table, records, whole, lacks_parents, keys_kept: true, finished_at: now };
             remember_append(sql, &append, names)?;
         }
     }
@@ -379,11 +381,11 @@ pub(crate) fn remember_appends(
 
 fn remember_append(sql: &mut dyn Sql, append: &Appended, names: NameRules) -> Result<()> {
     // What was appended whole once is not less so when it was only begun the next time.
-    let upsert = "INSERT INTO rowferry_appends (sender, table_name, name, records, finished_at, whole, lacks_parents) \
-                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+    let upsert = "INSERT INTO rowferry_appends (sender, table_name, name, records, finished_at, whole, lacks_parents, keys_kept) \
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
                   ON CONFLICT (sender, table_name) DO UPDATE SET name = excluded.name, records = excluded.records, \
                   finished_at = excluded.finished_at, whole = excluded.whole, \
-                  lacks_parents = excluded.lacks_parents WHERE excluded.whole >= rowferry_appends.whole";
+                  lacks_parents = excluded.lacks_parents, keys_kept = excluded.keys_kept WHERE excluded.whole >= rowferry_appends.whole";
     let row = [
         append.sender.as_str().into(),
         names.fold(&append.table).as_ref().into(),
@@ -392,21 +394,21 @@ fn remember_append(sql: &mut dyn Sql, append: &Appended, names: NameRules) -> Re
         clock::to_text(append.finished_at).into(),
         i64::from(append.whole).into(),
         i64::from(append.lacks_parents).into(),
+        i64::from(append.keys_kept).into(),
     ];
     sql.execute(upsert, &row).map(|_| ())
 }
 
 /// The append of a sender's table that is remembered, if there is one.
 pub(crate) fn append_of(sql: &mut dyn Sql, sender: &str, table: &str, names: NameRules) -> Result<Option<Appended>> {
-    let select = "SELECT sender, name, records, whole, lacks_parents, finished_at FROM rowferry_appends WHERE sender = ?1 AND table_name = ?2";
+    let select = "SELECT sender, name, records, whole, lacks_parents, keys_kept, finished_at FROM rowferry_appends WHERE sender = ?1 AND table_name = ?2";
     let rows = sql.query(select, &[sender.into(), names.fold(table).as_ref().into()])?;
     rows.first().map(|row| appended(row)).transpose()
 }
 
 /// All appends that are remembered.
 pub(crate) fn appends(sql: &mut dyn Sql) -> Result<Vec<Appended>> {
-    let select =
-        "SELECT sender, name, records, whole, lacks_parents, finished_at FROM rowferry_appends ORDER BY sender, table_name";
+    let select = "SELECT sender, name, records, whole, lacks_parents, keys_kept, finished_at FROM rowferry_appends ORDER BY sender, table_name";
     sql.query(select, &[])?.iter().map(|row| appended(row)).collect()
 }
 
@@ -418,8 +420,15 @@ fn appended(row: &[Value]) -> Result<Appended> {
         records: fields.number()?,
         whole: fields.flag()?,
         lacks_parents: fields.flag()?,
+        keys_kept: fields.flag()?,
         finished_at: fields.moment()?,
     })
+}
+
+/// It is not known any more what the records of these appends became: those of a table, of all senders.
+pub(crate) fn forget_keys(sql: &mut dyn Sql, table: &str, names: NameRules) -> Result<()> {
+    let update = "UPDATE rowferry_appends SET keys_kept = 0 WHERE table_name = ?1";
+    sql.execute(update, &[names.fold(table).as_ref().into()]).map(|_| ())
 }
 
 /// Forgets an append that is remembered: `false` if there was none.

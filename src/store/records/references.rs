@@ -135,6 +135,19 @@ pub(crate) fn unlink(sql: &mut dyn Sql, scope: &Scope, link: Link, value: &[u8])
     sql.execute(delete, &[scope, value, stage, record, number(link.reference)]).map(|_| ())
 }
 
+/// The staged row that has this value in the set of this number.
+pub(crate) fn own_of(sql: &mut dyn Sql, scope: &Scope, value: &[u8], set: usize) -> Result<Option<StagedRow>> {
+    let select = "SELECT stage, record FROM rowferry_values WHERE scope = ?1 AND value = ?2 AND set_number = ?3 LIMIT 1";
+    let found = sql.query(select, &[scope.as_str().into(), Value::Blob(value.to_vec()), number(set)])?;
+    found.first().map(|row| staged_row(&mut Fields::of(row))).transpose()
+}
+
+/// Forgets which values a staged row has.
+pub(crate) fn has_none(sql: &mut dyn Sql, scope: &Scope, row: StagedRow) -> Result<()> {
+    let delete = "DELETE FROM rowferry_values WHERE scope = ?1 AND stage = ?2 AND record = ?3";
+    sql.execute(delete, &place(scope, row)).map(|_| ())
+}
+
 /// One of the staged rows that refer to a value, with the value.
 pub(crate) fn any_link(sql: &mut dyn Sql, scope: &Scope) -> Result<Option<(Link, Vec<u8>)>> {
     let select = "SELECT stage, record, reference, value FROM rowferry_links WHERE scope = ?1 LIMIT 1";

@@ -149,6 +149,26 @@ pub(crate) fn next_settled(sql: &mut dyn Sql, stage: &Stage, after: i64) -> Resu
     Ok(integer(sql.query(select, &place(stage, after))?))
 }
 
+/// The record is kept out by a row that no record changes, for all that is known now.
+pub(crate) fn set_stuck(sql: &mut dyn Sql, stage: &Stage, number: i64) -> Result<()> {
+    let update = "UPDATE rowferry_waiting SET busy = 3 WHERE scope = ?1 AND stage = ?2 AND record = ?3";
+    sql.execute(update, &place(stage, number)).map(|_| ())
+}
+
+/// Those that are stuck are tried again.
+pub(crate) fn free_stuck(sql: &mut dyn Sql, stage: &Stage) -> Result<()> {
+    let update = "UPDATE rowferry_waiting SET busy = 0 WHERE scope = ?1 AND stage = ?2 AND busy = 3";
+    let [scope, number, _] = place(stage, 0);
+    sql.execute(update, &[scope, number]).map(|_| ())
+}
+
+/// The first record that is stuck.
+pub(crate) fn first_stuck(sql: &mut dyn Sql, stage: &Stage) -> Result<Option<i64>> {
+    let select = "SELECT record FROM rowferry_waiting WHERE scope = ?1 AND stage = ?2 AND busy = 3 ORDER BY record LIMIT 1";
+    let [scope, number, _] = place(stage, 0);
+    Ok(integer(sql.query(select, &[scope, number])?))
+}
+
 /// The record waits no more.
 pub(crate) fn remove(sql: &mut dyn Sql, stage: &Stage, number: i64) -> Result<()> {
     let delete = "DELETE FROM rowferry_waiting WHERE scope = ?1 AND stage = ?2 AND record = ?3";

@@ -235,11 +235,7 @@ fn an_append_resumes_as_it_began() {
             if table.resumed && table.error.is_none() {
                 resumed = true;
                 let created = if begins { 23 } else { 0 };
-                assert_eq!(
-                    (table.outcome.created, count(&world) - rows),
-                    (created, created as i64),
-                    "step {step}"
-                );
+                assert_eq!((table.outcome.created, count(&world) - rows), (created, created as i64), "step {step}");
             }
         }
         assert!(resumed, "no step leaves an append that resumes");
