@@ -181,8 +181,12 @@ fn fates(tables: &[Table]) -> Vec<Vec<Fate>> {
             let Ok(Some(parent)) = parent(tables, &fates, table, item) else { continue };
             let is_it =
                 |local: &&Item| local.label == item.label && local.up.is_some_and(|up| parent == format!("local {up}"));
-            if let (Fate::Created | Fate::Failed, Some(local)) = (&fates[at][n], table.local.iter().find(is_it)) {
-                fates[at][n] = Fate::Skipped(table.name("local", local));
+            let found = table.local.iter().find(is_it).map(|local| table.name("local", local));
+            match (&fates[at][n], found) {
+                (Fate::Created | Fate::Failed, Some(found)) => fates[at][n] = Fate::Skipped(found),
+                // It is one row by its mail and another by its label.
+                (Fate::Skipped(other), Some(found)) if *other != found => fates[at][n] = Fate::Failed,
+                _ => {}
             }
         }
     }

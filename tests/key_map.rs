@@ -604,3 +604,104 @@ fn unique_values_move_where_keys_may_meet_too() {
         assert_eq!(counts(&report, "t"), counted, "{report:?}");
     }
 }
+
+#[test]
+fn tables_that_are_begun_again_in_one_pull_are_not_appended_twice() {
+    let schema = "CREATE TABLE a(id INTEGER PRIMARY KEY, v TEXT); CREATE TABLE log(v TEXT);
+        CREATE TABLE tree(id INTEGER PRIMARY KEY, up INT REFERENCES tree(id));";
+    let there = Fixture::new(&format!(
+        "{schema} CREATE TABLE z(id INTEGER PRIMARY KEY, v TEXT, extra TEXT); INSERT INTO z VALUES (1, 'z', 'z');
+         INSERT INTO a VALUES (1, 'x'); INSERT INTO log VALUES ('l'); INSERT INTO tree VALUES (1, NULL), (2, 1);"
+    ));
+    // One table cannot be pulled, so that the pull stays open.
+    let here = Fixture::new(&format!("{schema} CREATE TABLE z(id INTEGER PRIMARY KEY, v TEXT);"));
+    for round in 0..3 {
+        let report = pull(&there, &here, append().append_new(true));
+        assert_eq!(error_code(&report, "z"), Some("schema_mismatch"));
+        let all = ["a", "log", "tree"].map(|table| here.rows(&format!("SELECT count(*) FROM {table}")).concat());
+        assert_eq!(all, ["1", "1", "2"], "round {round}: {report:?}");
+    }
+}
+
+#[test]
+fn a_reference_to_what_follows_leads_to_no_stranger() {
+    let schema = "CREATE TABLE tenant(id INTEGER PRIMARY KEY, name TEXT);
+        CREATE TABLE p(id INTEGER PRIMARY KEY, tenant INT REFERENCES tenant(id), code TEXT, v TEXT, UNIQUE (tenant, id), UNIQUE (tenant, code));
+        CREATE TABLE by_id(id INTEGER PRIMARY KEY, tenant INT, p INT, FOREIGN KEY (tenant, p) REFERENCES p(tenant, id));
+        CREATE TABLE by_code(id INTEGER PRIMARY KEY, tenant INT, code TEXT, FOREIGN KEY (tenant, code) REFERENCES p(tenant, code));";
+    let there = Fixture::new(&format!(
+        "{schema} INSERT INTO tenant VALUES (1, 'theirs'); INSERT INTO p VALUES (1, 1, 'c', 'theirs');
+         INSERT INTO by_id VALUES (1, 1, 1); INSERT INTO by_code VALUES (1, 1, 'c');"
+    ));
+    let here =
+        Fixture::new(&format!("{schema} INSERT INTO tenant VALUES (1, 'ours'); INSERT INTO p VALUES (1, 1, 'c', 'ours');"));
+    let report = pull(&there, &here, append());
+    assert!(report.is_clean(), "{report:?}");
+    for joined in [
+        "SELECT p.v FROM by_id AS c JOIN p ON p.id = c.p AND p.tenant = c.tenant",
+        "SELECT p.v FROM by_code AS c JOIN p ON p.tenant = c.tenant AND p.code = c.code",
+    ] {
+        assert_eq!(here.rows(joined), ["'theirs'"], "{joined}");
+    }
+}
+
+#[test]
+fn an_append_all_of_which_failed_can_be_mended_and_is_no_strangers_parent() {
+    let schema = "CREATE TABLE p(id INTEGER PRIMARY KEY, v TEXT CHECK (v <> 'bad')); CREATE TABLE c(id INTEGER PRIMARY KEY, p INT REFERENCES p(id));";
+    let there = Fixture::new(
+        "CREATE TABLE p(id INTEGER PRIMARY KEY, v TEXT); CREATE TABLE c(id INTEGER PRIMARY KEY, p INT REFERENCES p(id));
+        INSERT INTO p VALUES (1, 'bad'); INSERT INTO c VALUES (1, 1);",
+    );
+    let here = Fixture::new(&format!("{schema} INSERT INTO p VALUES (1, 'ours');"));
+    assert_eq!(codes(&pull(&there, &here, append().tables(["p"])), "p"), ["check"]);
+    assert_eq!(codes(&pull(&there, &here, append().tables(["c"])), "c"), ["foreign_key"]);
+    there.run("UPDATE p SET v = 'good'");
+    let tried = pull(&there, &here, append().tables(["p"]).dry_run(true));
+    assert_eq!(error_code(&tried, "p"), Some("already_appended"), "a dry run knows it too");
+    let report = pull(&there, &here, append().append_new(true));
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!(here.rows("SELECT p.v FROM c JOIN p ON p.id = c.p"), ["'good'"]);
+}
+
+#[test]
+fn numbers_that_were_given_are_not_given_again() {
+    let there = Fixture::new(&format!(
+        "{FAMILY} INSERT INTO parents VALUES (1, 'a'), (2, 'b'); INSERT INTO children VALUES (1, 2, 'of b')"
+    ));
+    let here = Fixture::new(FAMILY);
+    assert!(pull(&there, &here, append().tables(["parents"])).is_clean());
+    here.run("DELETE FROM parents WHERE v = 'b'");
+    there.run("INSERT INTO parents VALUES (9, 'new')");
+    let report = pull(&there, &here, append().append_new(true));
+    assert_eq!((counts(&report, "parents"), codes(&report, "children")), ([1, 0, 0, 2, 0], vec!["foreign_key"]));
+    assert_eq!(here.rows("SELECT id, v FROM parents"), ["1|'a'", "3|'new'"]);
+}
+
+#[test]
+fn records_with_null_in_their_key_come_once() {
+    let schema = "CREATE TABLE t(k TEXT PRIMARY KEY, v TEXT);";
+    let there = Fixture::new(&format!("{schema} INSERT INTO t VALUES (NULL, 'a'), (NULL, 'a'), ('k', 'b')"));
+    let here = Fixture::new(schema);
+    assert_eq!(counts(&pull(&there, &here, append()), "t"), [3, 0, 0, 0, 0]);
+    there.run("INSERT INTO t VALUES (NULL, 'a')");
+    for created in [1, 0] {
+        let report = pull(&there, &here, append().append_new(true));
+        assert_eq!(counts(&report, "t"), [created, 0, 0, 4 - created, 0], "{report:?}");
+    }
+}
+
+#[test]
+fn a_row_that_another_record_becomes_makes_room_whatever_the_order() {
+    let schema = "CREATE TABLE t(id TEXT PRIMARY KEY NOT NULL, a TEXT UNIQUE, b TEXT UNIQUE);";
+    // The record c is kept out by two rows that the sender has no more; d becomes one of them.
+    for (c, d) in [("c", "d"), ("d", "c")] {
+        let there = Fixture::new(&format!("{schema} INSERT INTO t VALUES ('{c}', 'x', 'y'), ('{d}', 'z', 'w')"));
+        let here = Fixture::new(&format!("{schema} INSERT INTO t VALUES ('p', 'x', NULL), ('q', 'z', 'y')"));
+        for round in 0..2 {
+            let report = pull(&there, &here, TransferOptions::new().strategy(Strategy::Overwrite));
+            assert!(report.is_clean(), "{c}, round {round}: {report:?}");
+        }
+        assert_eq!(here.rows("SELECT a, b FROM t ORDER BY a"), ["'x'|'y'", "'z'|'w'"]);
+        assert_eq!(here.site.key_map("t").entries().count(), 2);
+    }
+}

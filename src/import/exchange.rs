@@ -18,7 +18,7 @@ use super::remap::follow;
 use super::row_by_row::{Became, one};
 use super::taken;
 use super::transaction::{Transaction, key_of_record};
-use crate::domain::cells::encode;
+use crate::domain::cells::{encode, whole};
 use crate::domain::record::{Failure, Reason, Tally};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value, ValueRef};
@@ -37,9 +37,14 @@ pub(super) fn may_wait(plan: &TablePlan) -> bool {
 /// The key of the row that a local row changes or becomes, as bytes: as it is stored, if it is.
 pub(super) fn key_bytes(tx: &mut Transaction, plan: &TablePlan, key: &[usize], rows: &Rows, row: usize) -> Result<Vec<u8>> {
     if let Some(stored) = tx.find_by_key(&plan.table, key, key, rows, row)? {
-        return Ok(encode(stored.iter().map(Value::as_ref)));
+        return Ok(bytes(&stored));
     }
-    Ok(encode(key.iter().map(|at| rows.get(row, *at).unwrap_or(ValueRef::Null))))
+    Ok(bytes(&key.iter().map(|at| rows.get(row, *at).unwrap_or(ValueRef::Null).to_owned()).collect::<Vec<_>>()))
+}
+
+/// A key as bytes. A number is the same in either class: a record may change the class of the number that is there.
+fn bytes(key: &[Value]) -> Vec<u8> {
+    encode(key.iter().map(|value| whole(value.as_ref())))
 }
 
 /// Keeps the records that have to wait. `numbers` are those of the records in the table's stage, if they come from there.
@@ -380,7 +385,7 @@ impl Settling<'_> {
         let others = self.in_the_way(tx, number, &whole)?;
         match &others {
             InTheWay { same: Some(key), .. } if self.is_no_more(tx, number, key)? => {
-                self.had.insert(encode(key.iter().map(Value::as_ref)));
+                self.had.insert(bytes(key));
                 self.moved.insert(number, key.clone());
                 return Ok(());
             }
@@ -425,7 +430,7 @@ impl Settling<'_> {
     /// Whether the row of this key, which keeps a record out, is that record: the record has no row of its own here, and the sender
     /// none with this key.
     fn is_no_more(&mut self, tx: &mut Transaction, number: i64, key: &[Value]) -> Result<bool> {
-        let is_had = self.had.contains(&encode(key.iter().map(Value::as_ref)));
+        let is_had = self.had.contains(&bytes(key));
         if is_had || self.moved.contains_key(&number) || self.received.has(key) != Some(false) {
             return Ok(false);
         }
@@ -440,7 +445,7 @@ impl Settling<'_> {
         let mut others = InTheWay { stays: found.is_empty(), same: None, late: false, first: None, circle: Vec::new() };
         for row in 0..found.len() {
             let key: Vec<Value> = found.row(row).map(|cell| cell.map_or(Value::Null, ValueRef::to_owned)).collect();
-            match waiting::of_key(tx.state().0, self.stage, &encode(key.iter().map(Value::as_ref)))? {
+            match waiting::of_key(tx.state().0, self.stage, &bytes(&key))? {
                 Some((other, State::Free)) => others.first = Some(others.first.map_or(other, |first| first.min(other))),
                 Some((_, State::Late)) => others.late = true,
                 Some((other, State::Busy)) if other != number => others.circle.push((other, key)),
