@@ -36,7 +36,7 @@ struct Case {
     targets: [Option<f64>; 2],
 }
 
-const CASES: [Case; 5] = [
+const CASES: [Case; 6] = [
     Case {
         name: "into empty",
         strategy: Strategy::Overwrite,
@@ -71,6 +71,13 @@ const CASES: [Case; 5] = [
         before: Content::Source,
         limit_before: Content::Source,
         targets: [Some(1.25), None],
+    },
+    Case {
+        name: "append into empty",
+        strategy: Strategy::Append,
+        before: Content::Empty,
+        limit_before: Content::Empty,
+        targets: [None, None],
     },
 ];
 

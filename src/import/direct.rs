@@ -7,8 +7,10 @@ use super::exchange;
 use super::late::Late;
 use super::orphans::Written;
 use super::received::Received;
+use super::route::{NullKeys, Way, apply, route};
 use super::transaction::Transaction;
-use super::{Import, Mark, NullKeys, Reached, Step, Way, apply, multiset, route};
+use super::waits;
+use super::{Import, Mark, Reached, Step, multiset};
 use crate::domain::record::{Failure, Outcome, Tally};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::Rows;
@@ -59,12 +61,12 @@ impl Direct {
 
     /// Whether rows of a table may have to wait.
     pub(crate) fn needs_stage(plan: &TablePlan) -> bool {
-        has_nulls(plan) || exchange::may_wait(plan)
+        has_nulls(plan) || waits::may_wait(plan)
     }
 
     /// Whether records wait: for unique values, and for other tables. Those of the transaction in progress are included.
     fn waits(&mut self, import: &Import<'_>) -> Result<(bool, bool)> {
-        let Some(stage) = self.stage.as_ref().filter(|_| exchange::may_wait(&self.plan)) else {
+        let Some(stage) = self.stage.as_ref().filter(|_| waits::may_wait(&self.plan)) else {
             return Ok((false, false));
         };
         let look = |sql: &mut dyn Sql| Ok((waiting::first(sql, stage)?.is_some(), waiting::is_late(sql, stage)?));
@@ -122,7 +124,7 @@ impl Direct {
         route(&mut open.tx, &self.plan, Keys::Make, nulls, rows, &mut open.tally, &mut written)?;
         self.received = std::mem::take(&mut written.received);
         if let Some(stage) = &self.stage {
-            exchange::keep(&mut open.tx, &self.plan, stage, &[], &written)?;
+            waits::keep(&mut open.tx, &self.plan, stage, &[], &written)?;
         }
         open.rows += rows.len();
         open.bytes += rows.size_bytes();

@@ -18,7 +18,7 @@ use super::remap::follow;
 use super::row_by_row::{Became, one};
 use super::taken;
 use super::transaction::{Transaction, key_of_record};
-use crate::domain::cells::{encode, whole};
+use super::waits::bytes;
 use crate::domain::record::{Failure, Reason, Tally};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value, ValueRef};
@@ -27,36 +27,6 @@ use crate::plan::{Identity, TablePlan};
 use crate::store::records::stages::Stage;
 use crate::store::records::waiting::{self, State};
 use crate::store::{Change, Fitted, Refused, Sets};
-
-/// Whether records of a table may have to wait: it has unique sets beside its key, or refers to others.
-pub(super) fn may_wait(plan: &TablePlan) -> bool {
-    let is_keyed = matches!(plan.identity, Identity::Key { .. });
-    is_keyed && plan.strategy != Strategy::Append && (plan.has_unique_sets() || !plan.table.foreign_keys.is_empty())
-}
-
-/// The key of the row that a local row changes or becomes, as bytes: as it is stored, if it is.
-pub(super) fn key_bytes(tx: &mut Transaction, plan: &TablePlan, key: &[usize], rows: &Rows, row: usize) -> Result<Vec<u8>> {
-    if let Some(stored) = tx.find_by_key(&plan.table, key, key, rows, row)? {
-        return Ok(bytes(&stored));
-    }
-    Ok(bytes(&key.iter().map(|at| rows.get(row, *at).unwrap_or(ValueRef::Null).to_owned()).collect::<Vec<_>>()))
-}
-
-/// A key as bytes. A number is the same in either class: a record may change the class of the number that is there.
-fn bytes(key: &[Value]) -> Vec<u8> {
-    encode(key.iter().map(|value| whole(value.as_ref())))
-}
-
-/// Keeps the records that have to wait. `numbers` are those of the records in the table's stage, if they come from there.
-pub(super) fn keep(tx: &mut Transaction, plan: &TablePlan, stage: &Stage, numbers: &[i64], written: &Written) -> Result<()> {
-    let Some((rows, waiting)) = written.waiting() else { return Ok(()) };
-    for (row, waits) in waiting.iter().enumerate() {
-        let number = numbers.get(waits.record).copied().unwrap_or(0);
-        let late = waits.late.then_some(plan.table.name.as_str());
-        waiting::add(tx.state().0, stage, (rows, row), &waits.key, number, late)?;
-    }
-    Ok(())
-}
 
 /// Settles all records that wait. `written` makes what collects the rows of a record that were written. Without `renamed`, those
 /// that other tables must be there for wait [for them](super::late); with it, all are settled now, and it gets what rows may refer to.

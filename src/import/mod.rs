@@ -4,12 +4,12 @@
 //! staged first and then applied by one transaction ([`staged`]): tables that refer to each other or to themselves, tables
 //! without a key, and a dry run. Nothing here waits for a network: rows are received before a transaction begins.
 //!
-//! What a row means is known here, once for every store: [`row_by_row`] for keys, [`taken`] for keys that are one here only,
-//! [`multiset`] for rows without one, [`append`], [`new_key`] and [`remap`] for new keys, [`exchange`] and [`park`] for unique
-//! values that move, [`late`] for values that rows of other tables refer to, [`orphans`] and [`descendants`] for references. A store
-//! gives the primitives, and a bulk apply if it has one.
+//! What a row means is known here, once for every store, and [`route`] gives each record to what knows it: [`row_by_row`] for keys,
+//! [`taken`] for keys that are one here only, [`multiset`] for rows without one; [`append`], [`append_keys`], [`new_key`] and
+//! [`unique_match`] for new keys, [`remap`] for what refers to them; [`waits`], [`exchange`] and [`park`] for unique values that move,
+//! [`late`] for those that rows of other tables refer to; [`orphans`] and [`descendants`] for references. A store gives the
+//! primitives, and a bulk apply if it has one.
 
-use std::ops::Range;
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -20,10 +20,8 @@ use crate::clock::Clock;
 use crate::domain::names::NameRules;
 use crate::domain::record::{Outcome, Tally};
 use crate::domain::strategy::Strategy;
-use crate::domain::value::{Rows, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
-use crate::plan::{Identity, TablePlan};
 use crate::store::records::pulls::{self, Touched};
 use crate::store::records::stages::{self, Stage};
 use crate::store::records::{self, Scope, forget_scope, marks, taken_keys, waiting};
@@ -44,6 +42,7 @@ mod pause;
 mod received;
 mod remap;
 mod resume;
+mod route;
 mod row_by_row;
 mod staged;
 mod taken;
@@ -51,13 +50,11 @@ mod taken;
 mod tests;
 mod transaction;
 mod unique_match;
+mod waits;
 
 pub(crate) use crate::store::records::marks::{Appended, Mark, Step};
-use append::Keys;
 pub(crate) use direct::{Direct, Lock};
-use orphans::{Before, Written};
 use pause::Pauses;
-use received::Received;
 use resume::Running;
 pub(crate) use staged::{Finish, Staged, apply_group};
 pub(crate) use transaction::Transaction;
@@ -412,116 +409,4 @@ fn forget_stage(writer: &mut dyn Writer, scope: &Scope, mark: &Mark) -> Result<(
         stages::forget_one(writer.state(), scope, number)?;
         waiting::forget_one(writer.state(), scope, number)
     })
-}
-
-/// What is done with rows of a keyed table whose key has NULL in it. They are applied after all others.
-#[derive(Clone, Copy)]
-enum NullKeys<'a> {
-    /// They wait in this stage.
-    Stage(&'a Stage),
-    /// They are left out: another pass over the same rows applies them.
-    Leave,
-    /// Only they are applied: the local ones were counted.
-    Only,
-}
-
-/// Gives each row to what can apply it.
-fn route(
-    tx: &mut Transaction,
-    plan: &TablePlan,
-    keys: Keys,
-    nulls: NullKeys<'_>,
-    rows: &Rows,
-    tally: &mut Tally,
-    written: &mut Written,
-) -> Result<()> {
-    tx.compare_table(plan)?;
-    if plan.strategy == Strategy::Append {
-        return append::append(tx, plan, keys, rows, 0..rows.len(), tally, written);
-    }
-    match &plan.identity {
-        Identity::WholeRow => apply(tx, plan, Way::Multiset, rows, 0..rows.len(), tally, written),
-        Identity::Key { nullable: false, .. } => apply(tx, plan, Way::Keyed, rows, 0..rows.len(), tally, written),
-        Identity::Key { incoming, .. } => {
-            for (range, has_null) in runs(rows, incoming) {
-                match (has_null, nulls) {
-                    (true, NullKeys::Stage(stage)) => stages::append(tx.state().0, stage, rows, range)?,
-                    (true, NullKeys::Only) => apply(tx, plan, Way::Multiset, rows, range, tally, written)?,
-                    (true, NullKeys::Leave) | (false, NullKeys::Only) => {}
-                    (false, _) => apply(tx, plan, Way::Keyed, rows, range, tally, written)?,
-                }
-            }
-            Ok(())
-        }
-    }
-}
-
-/// What tells rows from each other.
-#[derive(Clone, Copy)]
-enum Way {
-    Keyed,
-    Multiset,
-}
-
-/// Applies records that keep their keys; those that refer to appended rows follow them first.
-fn apply(
-    tx: &mut Transaction,
-    plan: &TablePlan,
-    way: Way,
-    rows: &Rows,
-    range: Range<usize>,
-    tally: &mut Tally,
-    written: &mut Written,
-) -> Result<()> {
-    let Some(remapped) = remap::remap(tx, plan, rows, range.clone(), tally)? else {
-        return apply_remapped(tx, plan, way, rows, range, tally, written);
-    };
-    let mut of_remapped = written.of_same_table();
-    if remapped.records.len() < range.len() {
-        of_remapped.received = Received::unknown();
-    }
-    let range = 0..remapped.rows.len();
-    apply_remapped(tx, plan, way, &remapped.rows, range, tally, &mut of_remapped)?;
-    written.extend(of_remapped, &remapped.records);
-    Ok(())
-}
-
-fn apply_remapped(
-    tx: &mut Transaction,
-    plan: &TablePlan,
-    way: Way,
-    rows: &Rows,
-    range: Range<usize>,
-    tally: &mut Tally,
-    written: &mut Written,
-) -> Result<()> {
-    if let Way::Keyed = way {
-        written.received.add(plan, rows, range.clone());
-    }
-    match way {
-        Way::Multiset => multiset::apply(tx, plan, rows, range, tally, written),
-        Way::Keyed if plan.keys_may_meet => taken::apply(tx, plan, rows, range, tally, written),
-        Way::Keyed if !written.is_wanted() => row_by_row::apply(tx, plan, rows, range, tally, written),
-        Way::Keyed => {
-            // A bulk apply does not say which rows it wrote: they are those that refer to something else now.
-            let fitted = tx.fit(plan, rows, range.clone())?;
-            let before = Before::look(tx, plan, fitted, written)?;
-            row_by_row::apply(tx, plan, rows, range.clone(), tally, written)?;
-            before.compare(tx, plan, range.start, written)
-        }
-    }
-}
-
-/// Runs of rows with and without NULL in these columns. A row that lacks one of them counts as without: it has no key at all.
-fn runs(rows: &Rows, columns: &[usize]) -> Vec<(Range<usize>, bool)> {
-    let mut runs: Vec<(Range<usize>, bool)> = Vec::new();
-    for row in 0..rows.len() {
-        let key = || columns.iter().map(|at| rows.get(row, *at));
-        let has_null = key().all(|cell| cell.is_some()) && key().flatten().any(ValueRef::is_null);
-        match runs.last_mut() {
-            Some((range, same)) if *same == has_null => range.end = row + 1,
-            _ => runs.push((row..row + 1, has_null)),
-        }
-    }
-    runs
 }

@@ -9,10 +9,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::exchange::may_wait;
 use super::received::Received;
 use super::staged::Staged;
 use super::transaction::{Transaction, names};
+use super::waits::may_wait;
 use crate::domain::cells::{decode, encode};
 use crate::domain::schema::{ForeignKey, TableSchema};
 use crate::domain::value::{Rows, ValueRef};

@@ -6,10 +6,10 @@
 
 use std::ops::Range;
 
-use super::exchange::key_bytes;
 use super::late;
 use super::orphans::{Waits, Written};
 use super::transaction::{Transaction, key_of_record, misfit_of};
+use super::waits::key_bytes;
 use crate::domain::record::{Failure, Reason, Tally};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value, ValueRef};

@@ -9,8 +9,10 @@ use super::exchange;
 use super::late::{self, Late};
 use super::orphans::{self, Orphans, Written};
 use super::received::Received;
+use super::route::{NullKeys, route};
 use super::transaction::{References, Transaction, key_of_record};
-use super::{Import, Mark, NullKeys, Reached, Step, multiset, route};
+use super::waits;
+use super::{Import, Mark, Reached, Step, multiset};
 use crate::domain::record::{Failure, Outcome, Reason, Tally};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::Rows;
@@ -337,7 +339,7 @@ fn apply_all(
                 }
                 route(tx, &table.plan, keys, *nulls, rows, &mut tally, &mut written)?;
                 orphans::note(tx, &table.plan, table.stage.number, numbers, &written)?;
-                exchange::keep(tx, &table.plan, &table.stage, numbers, &written)?;
+                waits::keep(tx, &table.plan, &table.stage, numbers, &written)?;
                 has_unknown |= written.has_unknown();
                 if !keys_received.are_all {
                     *received = written.received;
@@ -389,7 +391,7 @@ fn leave_out(tx: &mut Transaction, table: &mut Staged, follows: bool) -> Result<
             let Some(reference) = orphans.get(number) else { continue };
             if let (true, Identity::Key { columns: key, .. }) = (follows, &plan.identity) {
                 let fitted = tx.fit(plan, rows, row..row + 1)?.rows;
-                let key = exchange::key_bytes(tx, plan, key, &fitted, 0)?;
+                let key = waits::key_bytes(tx, plan, key, &fitted, 0)?;
                 waiting::add(tx.state().0, stage, (rows, row), &key, *number, Some(&plan.table.name))?;
                 continue;
             }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::append::Keys;
+use super::multiset;
 use super::orphans::Written;
+use super::route::{NullKeys, route};
 use super::transaction::Transaction;
-use super::{NullKeys, multiset, route};
 use crate::cancel::Patience;
 use crate::domain::record::{Outcome, Reason};
 use crate::domain::schema::TableSchema;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::record::Tally;
 use crate::domain::value::ValueRef;
-use crate::import::runs;
+use crate::import::route::runs;
 
 on_each_store!(
     as_many_equal_rows_as_the_sender_has,
