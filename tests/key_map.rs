@@ -705,3 +705,22 @@ fn a_row_that_another_record_becomes_makes_room_whatever_the_order() {
         assert_eq!(here.site.key_map("t").entries().count(), 2);
     }
 }
+
+#[test]
+fn a_name_that_a_row_of_ones_own_refers_to_keeps_no_other_from_coming() {
+    let schema = "CREATE TABLE p(id INTEGER PRIMARY KEY, u TEXT UNIQUE, up TEXT REFERENCES p(u), v INT);";
+    let there = Fixture::new(&format!(
+        "{schema} INSERT INTO p VALUES (1, 'new', NULL, 1), (2, 'b', 'new', 1), (3, 'c', 'b', 1), (4, 'd', NULL, 1)"
+    ));
+    let here = Fixture::new(&format!(
+        "{schema} INSERT INTO p VALUES (1, 'old', NULL, 0), (3, 'c', NULL, 0), (4, 'd', NULL, 0), (99, 'own', 'old', 0)"
+    ));
+    for dry_run in [true, false] {
+        let report = pull(&there, &here, TransferOptions::new().strategy(Strategy::Overwrite).dry_run(dry_run));
+        let outcome = &report.table("p").unwrap().outcome;
+        // The one that is held, and those that refer to what it would be.
+        assert_eq!((outcome.created, outcome.updated, outcome.failed), (0, 1, 3), "{report:?}");
+        assert!(outcome.failures.iter().all(|failure| failure.reason.code() == "foreign_key"), "{outcome:?}");
+    }
+    assert_eq!(here.rows("SELECT id, u, v FROM p ORDER BY id"), ["1|'old'|0", "3|'c'|0", "4|'d'|1", "99|'own'|0"]);
+}

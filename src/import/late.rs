@@ -5,13 +5,14 @@
 //! not every store puts RESTRICT off. Then it is looked up whether each has what it refers to, and whether anything still refers to what is
 //! gone. What is broken fails alone: everything is undone, and the rest is written again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::exchange::{self, Renamed};
 use super::orphans::Written;
 use super::received::Received;
 use super::staged::Finish;
 use super::transaction::{References, Transaction, key_of_record};
+use super::waits::bytes;
 use super::{Import, Mark, Step};
 use crate::domain::record::{Failure, Outcome, Reason, Tally};
 use crate::domain::schema::{ForeignKeyAction, TableSchema};
@@ -107,6 +108,42 @@ pub(super) fn must_wait(tx: &mut Transaction, plan: &TablePlan, key: &[usize], s
     Ok(is_held.then(|| "rows of another table may refer to what its row has now".to_owned()))
 }
 
+/// Notes what a row has that rows of its own group may refer to, before a record of this key changes these columns.
+pub(super) fn note_renamed<'v>(
+    tx: &mut Transaction,
+    plan: &TablePlan,
+    set: &[usize],
+    existing: impl Iterator<Item = (&'v usize, &'v Value)>,
+    record: &[Value],
+) -> Result<()> {
+    let References::With(tables) = tx.references.clone() else { return Ok(()) };
+    let table = &plan.table;
+    let changes = |name: &String| table.column_index(name).is_some_and(|column| set.contains(&column));
+    let is_held = tx.referring(table)?.iter().any(|referring| {
+        let stays = matches!(referring.key.on_update, ForeignKeyAction::NoAction | ForeignKeyAction::Restrict);
+        stays && table.names.is_among(&referring.table, &tables) && referring.key.parent_columns.iter().any(changes)
+    });
+    if is_held {
+        let mut before = Rows::new(table.columns.len());
+        before.start_row();
+        existing.for_each(|(column, value)| before.set(*column, value.as_ref()));
+        tx.renamed.push((table.clone(), bytes(record), before));
+    }
+    Ok(())
+}
+
+/// Records of a group that changed what a row still refers to, though all rows are there: by table and key, with the table of that row.
+pub(super) fn broken_in_group(tx: &mut Transaction) -> Result<HashMap<(String, Vec<u8>), String>> {
+    let mut broken = HashMap::new();
+    for (table, key, before) in std::mem::take(&mut tx.renamed) {
+        tx.check_cancelled()?;
+        if let Some(child) = referring_to(tx, &table, &before, true)? {
+            broken.insert((table.name, key), child);
+        }
+    }
+    Ok(broken)
+}
+
 /// The failure of a record with the name of a table that refers to what its row has.
 pub(super) fn explained(tx: &mut Transaction, plan: &TablePlan, row: Option<&Rows>, failure: Failure) -> Result<Failure> {
     match (failure.reason, &failure.column, row) {
@@ -118,7 +155,7 @@ pub(super) fn explained(tx: &mut Transaction, plan: &TablePlan, row: Option<&Row
     }
 }
 
-fn held_message(child: &str) -> String {
+pub(super) fn held_message(child: &str) -> String {
     format!("rows of {child:?} refer to what its row has here, and do not move with it")
 }
 

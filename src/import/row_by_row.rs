@@ -160,7 +160,8 @@ pub(super) fn one(
         return Ok(Became::Failed(failure));
     }
     let present: Vec<usize> = (0..rows.width()).filter(|column| rows.get(number, *column).is_some()).collect();
-    let decision = tx.find_by_key(&plan.table, key, &present, rows, number)?.map(|existing| {
+    let existing = tx.find_by_key(&plan.table, key, &present, rows, number)?;
+    let decision = existing.as_ref().map(|existing| {
         let existing: Vec<ValueRef<'_>> = existing.iter().map(Value::as_ref).collect();
         let incoming: Vec<_> = present.iter().map(|column| rows.get(number, *column)).collect();
         decide(plan.strategy, &existing, &incoming)
@@ -174,6 +175,10 @@ pub(super) fn one(
             if let Some(message) = late::must_wait(tx, plan, key, &set)? {
                 let failure = Failure { key: record_key(), column: None, reason: Reason::ForeignKey, message };
                 return Ok(Became::Failed(failure));
+            }
+            if let Some(existing) = &existing {
+                let record: Vec<Value> = key.iter().filter_map(|at| rows.get(number, *at)).map(ValueRef::to_owned).collect();
+                late::note_renamed(tx, plan, &set, present.iter().zip(existing), &record)?;
             }
             (tx.write(&plan.table, Change::Update { key, set: &set }, rows, number)?, Became::Updated)
         }

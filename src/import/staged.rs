@@ -1,6 +1,6 @@
 //! Rows that wait in stages until all of them are there, and are then applied by one transaction.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::append::Keys;
 use super::append_keys::make_keys;
@@ -15,7 +15,7 @@ use super::waits;
 use super::{Import, Mark, Reached, Step, multiset};
 use crate::domain::record::{Failure, Outcome, Reason, Tally};
 use crate::domain::strategy::Strategy;
-use crate::domain::value::Rows;
+use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Identity, TablePlan};
 use crate::store::records::references;
@@ -164,6 +164,7 @@ pub(crate) fn apply_group(
     let mut keys_received = KeysReceived::new(import, tables);
     for _ in 0..PASSES {
         tx.savepoint()?;
+        tx.renamed.clear();
         let applied = apply_all(import, tx, tables, deferred, checks, &mut keys_received)?;
         keys_received.are_all = true;
         if applied.needs_database {
@@ -181,7 +182,13 @@ pub(crate) fn apply_group(
         }
         let orphans = if deferred { orphans::orphans(tx, tables)? } else { Orphans::new() };
         if orphans.is_empty() {
-            return finish_group(import, tx, tables, applied.tallies, finish);
+            let broken = late::broken_in_group(tx)?;
+            if broken.is_empty() {
+                return finish_group(import, tx, tables, applied.tallies, finish);
+            }
+            tx.rollback_to()?;
+            tables.iter_mut().try_for_each(|table| leave_out_held(tx, table, &broken))?;
+            continue;
         }
         let follow = follow_late(tx, tables)?;
         tx.rollback_to()?;
@@ -377,6 +384,24 @@ fn put_off_checks(tx: &mut Transaction, tables: &[Staged], checks: Checks, were_
     let message = format!("this database cannot check the references of {} when all rows are there", names.join(", "));
     Err(Error::new(ErrorKind::ForeignKey, message)
         .with_hint("Make these foreign keys deferrable, or pull the tables apart."))
+}
+
+/// Reports the records as failed that change what other rows refer to, and takes them out of the stage.
+fn leave_out_held(tx: &mut Transaction, table: &mut Staged, broken: &HashMap<(String, Vec<u8>), String>) -> Result<()> {
+    let Staged { plan, stage, failed, .. } = table;
+    let Identity::Key { columns: key, .. } = &plan.identity else { return Ok(()) };
+    each_page(stage, tx, &mut |tx, rows, numbers, _| {
+        let fitted = tx.fit(plan, rows, 0..rows.len())?.rows;
+        let mut out = BTreeSet::new();
+        for (row, number) in numbers.iter().enumerate() {
+            let values: Vec<Value> = key.iter().filter_map(|at| fitted.get(row, *at)).map(ValueRef::to_owned).collect();
+            let Some(child) = broken.get(&(plan.table.name.clone(), waits::bytes(&values))) else { continue };
+            let (key, message) = (key_of_record(plan, rows, row), late::held_message(child));
+            failed.fail(Failure { key, column: None, reason: Reason::ForeignKey, message });
+            out.insert(*number);
+        }
+        stages::remove(tx.state().0, stage, &out)
+    })
 }
 
 /// Reports the orphans among the staged rows as failed for want of a parent, and takes them out of the stage. Where a parent of the

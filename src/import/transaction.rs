@@ -30,6 +30,8 @@ pub(crate) struct Transaction {
     opened: HashSet<String>,
     /// Whether records of tables are rows here under other keys, as far as it was asked.
     has_moved: HashMap<String, bool>,
+    /// What rows of a group had that others of it may refer to, before records of these keys changed them.
+    pub(super) renamed: Vec<(TableSchema, Vec<u8>, Rows)>,
     /// Those that were found.
     moved: Vec<(TableSchema, Became)>,
     /// The last integer key that was given to a row, per table.
@@ -71,6 +73,7 @@ impl Transaction {
             key_maps: HashMap::new(),
             opened: HashSet::new(),
             has_moved: HashMap::new(),
+            renamed: Vec::new(),
             moved: Vec::new(),
             last_keys: HashMap::new(),
             compared: HashSet::new(),
