@@ -724,3 +724,23 @@ fn a_name_that_a_row_of_ones_own_refers_to_keeps_no_other_from_coming() {
     }
     assert_eq!(here.rows("SELECT id, u, v FROM p ORDER BY id"), ["1|'old'|0", "3|'c'|0", "4|'d'|1", "99|'own'|0"]);
 }
+
+#[test]
+fn rows_that_follow_a_renamed_name_are_as_at_the_sender() {
+    for action in ["CASCADE", "SET NULL", "SET DEFAULT"] {
+        let schema =
+            format!("CREATE TABLE p(id INTEGER PRIMARY KEY, u TEXT UNIQUE, up TEXT REFERENCES p(u) ON UPDATE {action});");
+        let there = Fixture::new(&format!(
+            "{schema} INSERT INTO p VALUES (1, 'b', NULL), (2, 'a', NULL), (3, 'x', 'a'), (4, 'y', 'b')"
+        ));
+        let here = Fixture::new(&format!(
+            "{schema} INSERT INTO p VALUES (1, 'a', NULL), (2, 'b', NULL), (3, 'x', 'a'), (4, 'y', 'b')"
+        ));
+        for updated in [2, 0] {
+            let report = pull(&there, &here, TransferOptions::new().strategy(Strategy::Overwrite));
+            assert!(report.is_clean(), "{action}: {report:?}");
+            assert_eq!(counts(&report, "p"), [0, updated, 4 - updated, 0, 0], "{action}");
+            assert_eq!(here.rows("SELECT * FROM p"), there.rows("SELECT * FROM p"), "{action}");
+        }
+    }
+}

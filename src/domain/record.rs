@@ -59,6 +59,21 @@ impl Tally {
         Tally { outcome, lacks_parents: false, reported_failures }
     }
 
+    /// Takes in what became of the same records when they were applied a second time, which mended what they changed of each other.
+    pub(crate) fn again(&mut self, again: Tally) {
+        let total = self.outcome.total();
+        let outcome = &mut self.outcome;
+        let mended = outcome.failed.saturating_sub(again.outcome.failed);
+        (outcome.failed, outcome.failures) = (again.outcome.failed, again.outcome.failures);
+        let mut left = total.saturating_sub(outcome.failed);
+        for (count, more) in [(&mut outcome.created, 0), (&mut outcome.skipped, 0), (&mut outcome.updated, mended)] {
+            *count = (*count + more).min(left);
+            left -= *count;
+        }
+        outcome.unchanged = left;
+        self.lacks_parents |= again.lacks_parents;
+    }
+
     /// Counts a failure, and keeps it while there is room.
     pub fn fail(&mut self, failure: Failure) {
         self.outcome.failed += 1;
@@ -179,6 +194,21 @@ reasons! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_counts_of_records_that_were_applied_twice_add_up() {
+        let failure = Failure { key: vec![], column: None, reason: Reason::Check, message: String::new() };
+        let mut first = Tally::new(9);
+        (first.outcome.created, first.outcome.updated, first.outcome.unchanged) = (3, 2, 4);
+        first.fail(failure.clone());
+        first.fail(failure.clone());
+        let mut second = Tally::new(9);
+        (second.outcome.updated, second.outcome.unchanged) = (3, 7);
+        second.fail(failure);
+        first.again(second);
+        let Outcome { created, updated, unchanged, skipped, failed, failures } = first.outcome;
+        assert_eq!((created, updated, unchanged, skipped, failed, failures.len()), (3, 3, 4, 0, 1, 1));
+    }
 
     #[test]
     fn what_is_kept_of_a_failure_is_short() {

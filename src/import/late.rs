@@ -108,6 +108,24 @@ pub(super) fn must_wait(tx: &mut Transaction, plan: &TablePlan, key: &[usize], s
     Ok(is_held.then(|| "rows of another table may refer to what its row has now".to_owned()))
 }
 
+/// Whether changes of rows of a group change others of it, by references to more than the key.
+pub(super) fn cascade<'p>(tx: &mut Transaction, plans: impl Iterator<Item = &'p TablePlan> + Clone) -> Result<bool> {
+    for plan in plans.clone() {
+        let Identity::Key { columns: key, .. } = &plan.identity else { continue };
+        let table = &plan.table;
+        let in_key = |name: &String| table.column_index(name).is_some_and(|column| key.contains(&column));
+        let follows = tx.referring(table)?.iter().any(|referring| {
+            let stays = matches!(referring.key.on_update, ForeignKeyAction::NoAction | ForeignKeyAction::Restrict);
+            let is_in_group = plans.clone().any(|other| table.names.same(&other.table.name, &referring.table));
+            !stays && is_in_group && !referring.key.parent_columns.iter().all(in_key)
+        });
+        if follows {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Notes what a row has that rows of its own group may refer to, before a record of this key changes these columns.
 pub(super) fn note_renamed<'v>(
     tx: &mut Transaction,

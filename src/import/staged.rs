@@ -128,6 +128,13 @@ impl Staged {
         self.plan.strategy != Strategy::Append && matches!(self.plan.identity, Identity::Key { nullable: true, .. })
     }
 
+    /// Whether its records can be applied a second time: by their keys, each on its own.
+    fn may_be_repeated(&self) -> bool {
+        let is_keyed = matches!(self.plan.identity, Identity::Key { .. });
+        let changes = matches!(self.plan.strategy, Strategy::Overwrite | Strategy::Merge);
+        is_keyed && changes && !self.plan.keys_may_meet && !self.has_null_keys()
+    }
+
     /// Whether records of the table get new keys, and these are the columns of the key.
     pub(super) fn appends_key(&self, columns: &[usize]) -> bool {
         let is_key =
@@ -299,6 +306,8 @@ struct Applied {
     needs_database: bool,
 }
 
+/// Applies all rows of a group. Where a change of one row changes others of the group (ON UPDATE CASCADE, SET NULL or SET DEFAULT), those
+/// may be written already: all are applied a second time, so that each is as its record says.
 fn apply_all(
     import: &Import<'_>,
     tx: &mut Transaction,
@@ -324,43 +333,55 @@ fn apply_all(
             make_keys(tx, tables)?;
         }
     }
-    let (mut tallies, mut has_unknown) = (Vec::with_capacity(tables.len()), false);
-    for (at, (table, was_empty)) in tables.iter().zip(&were_empty).enumerate() {
-        let mut tally = import.tally(&Outcome::default());
-        if table.is_multiset() {
-            multiset::count(tx, &table.plan)?;
+    let mut repeats = vec![false; tables.len()];
+    if deferred && late::cascade(tx, tables.iter().map(|table| &table.plan))? {
+        repeats = tables.iter().map(Staged::may_be_repeated).collect();
+    }
+    let (mut tallies, mut has_unknown): (Vec<Tally>, bool) = (Vec::with_capacity(tables.len()), false);
+    for round in 0..2 {
+        for (at, (table, was_empty)) in tables.iter().zip(&were_empty).enumerate() {
+            if round == 1 && !repeats[at] {
+                continue;
+            }
+            let mut tally = import.tally(&Outcome::default());
+            if table.is_multiset() {
+                multiset::count(tx, &table.plan)?;
+            }
+            let collect = || match deferred {
+                true => Written::of(&table.plan.table, *was_empty),
+                false => Written::ignored(),
+            };
+            let (received, collects) = (&mut keys_received.of[at], !keys_received.are_all && round == 0);
+            let passes: &[NullKeys<'_>] =
+                if table.has_null_keys() { &[NullKeys::Leave, NullKeys::Only] } else { &[NullKeys::Leave] };
+            for (pass, nulls) in passes.iter().enumerate() {
+                let is_last = pass + 1 == passes.len() && (round == 1 || !repeats[at]);
+                each_page(&table.stage, tx, &mut |tx, rows, numbers, last| {
+                    let mut written = collect().and_waiting(&table.plan);
+                    if collects {
+                        written.received = std::mem::take(received);
+                    }
+                    route(tx, &table.plan, keys, *nulls, rows, &mut tally, &mut written)?;
+                    orphans::note(tx, &table.plan, table.stage.number, numbers, &written)?;
+                    waits::keep(tx, &table.plan, &table.stage, numbers, &written)?;
+                    has_unknown |= written.has_unknown();
+                    if collects {
+                        *received = written.received;
+                    }
+                    match is_last {
+                        // Their place in the file serves the rows that are applied next.
+                        true => stages::remove_to(tx.state().0, &table.stage, last),
+                        false => Ok(()),
+                    }
+                })?;
+                exchange::settle(tx, &table.plan, &table.stage, &mut tally, &collect, received, None)?;
+            }
+            tx.keep_came()?;
+            match round {
+                0 => tallies.push(tally),
+                _ => tallies[at].again(tally),
+            }
         }
-        let collect = || match deferred {
-            true => Written::of(&table.plan.table, *was_empty),
-            false => Written::ignored(),
-        };
-        let received = &mut keys_received.of[at];
-        let passes: &[NullKeys<'_>] =
-            if table.has_null_keys() { &[NullKeys::Leave, NullKeys::Only] } else { &[NullKeys::Leave] };
-        for (pass, nulls) in passes.iter().enumerate() {
-            let is_last = pass + 1 == passes.len();
-            each_page(&table.stage, tx, &mut |tx, rows, numbers, last| {
-                let mut written = collect().and_waiting(&table.plan);
-                if !keys_received.are_all {
-                    written.received = std::mem::take(received);
-                }
-                route(tx, &table.plan, keys, *nulls, rows, &mut tally, &mut written)?;
-                orphans::note(tx, &table.plan, table.stage.number, numbers, &written)?;
-                waits::keep(tx, &table.plan, &table.stage, numbers, &written)?;
-                has_unknown |= written.has_unknown();
-                if !keys_received.are_all {
-                    *received = written.received;
-                }
-                match is_last {
-                    // Their place in the file serves the rows that are applied next.
-                    true => stages::remove_to(tx.state().0, &table.stage, last),
-                    false => Ok(()),
-                }
-            })?;
-            exchange::settle(tx, &table.plan, &table.stage, &mut tally, &collect, received, None)?;
-        }
-        tx.keep_came()?;
-        tallies.push(tally);
     }
     let has_updates = tallies.iter().zip(&were_empty).any(|(tally, was_empty)| *was_empty && tally.outcome.updated > 0);
     Ok(Applied { tallies, needs_database: deferred && checks == Checks::Here && (has_updates || has_unknown) })

@@ -39,7 +39,8 @@ fn place(scope: &Scope, row: StagedRow) -> [Value; 3] {
 
 /// Notes a reference that is to be looked at again when all rows are there.
 pub(crate) fn wait(sql: &mut dyn Sql, scope: &Scope, pending: Pending) -> Result<()> {
-    let insert = "INSERT INTO rowferry_pending (scope, stage, record, reference, parent) VALUES (?1, ?2, ?3, ?4, ?5)";
+    let insert = "INSERT INTO rowferry_pending (scope, stage, record, reference, parent) VALUES (?1, ?2, ?3, ?4, ?5) \
+                  ON CONFLICT (scope, stage, record, reference) DO UPDATE SET parent = excluded.parent";
     let [scope, stage, record] = place(scope, pending.row);
     sql.execute(insert, &[scope, stage, record, number(pending.reference), Value::Blob(pending.parent)]).map(|_| ())
 }
