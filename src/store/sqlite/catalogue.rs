@@ -207,26 +207,15 @@ pub(super) fn children(sqlite: &Connection, table: &str) -> Result<Vec<String>> 
     sqlite.prepare_cached(sql).and_then(|mut statement| names(&mut statement)).map_err(failed)
 }
 
-/// Whether rows may refer to columns of this table that may change where a row is found by the key, the columns at `key`, and
-/// follow them.
-pub(super) fn has_followers(sqlite: &Connection, table: &TableSchema, key: &[usize]) -> Result<bool> {
-    is_referred_to(sqlite, table, key, "f.on_update NOT IN ('NO ACTION', 'RESTRICT')")
+/// A reference to columns of a table that may change where its rows are found by their key.
+pub(super) struct ToChanging {
+    child: String,
+    /// Whether the rows that refer change too.
+    pub(super) follows: bool,
 }
 
-/// Whether rows refer to columns of this table that are not in its key, and do not follow, and are checked only at the commit.
-pub(super) fn is_held(sqlite: &Connection, table: &TableSchema, key: &[usize], check: Check) -> Result<bool> {
-    if !is_referred_to(sqlite, table, key, "f.on_update IN ('NO ACTION', 'RESTRICT')")? {
-        return Ok(false);
-    }
-    let mut deferred = check == Check::AtCommit;
-    for child in children(sqlite, &table.name)? {
-        deferred |= says_deferred(sqlite, &child).map_err(failed)?;
-    }
-    Ok(deferred)
-}
-
-/// Whether foreign keys for which this holds refer to columns of the table that may change: all but those of the key.
-fn is_referred_to(sqlite: &Connection, table: &TableSchema, key: &[usize], holds: &str) -> Result<bool> {
+/// Such references to this table; its key are the columns at `key`.
+pub(super) fn references_to_changing(sqlite: &Connection, table: &TableSchema, key: &[usize]) -> Result<Vec<ToChanging>> {
     let collations = table.key_collations_of(key);
     // What the key calls equal may be another value to the column.
     let is_coarse = |at: usize| collations.get(at).copied().flatten().is_some_and(|by| !by.eq_ignore_ascii_case("BINARY"));
@@ -237,22 +226,31 @@ fn is_referred_to(sqlite: &Connection, table: &TableSchema, key: &[usize], holds
     // Only what is unique can be referred to.
     let full = table.unique.iter().filter(|set| set.kind == UniqueKind::Full).map(|set| &set.columns);
     if std::iter::once(&table.primary_key).chain(full).flatten().all(stays) {
-        return Ok(false);
+        return Ok(Vec::new());
     }
-    let sql = format!(
-        "SELECT f.\"to\" FROM sqlite_schema s, pragma_foreign_key_list(s.name) f WHERE s.type = 'table'
-         AND f.\"table\" = ?1 COLLATE NOCASE AND {holds}"
-    );
-    let mut statement = sqlite.prepare_cached(&sql).map_err(failed)?;
+    let sql = "SELECT s.name, f.\"to\", f.on_update NOT IN ('NO ACTION', 'RESTRICT')
+               FROM sqlite_schema s, pragma_foreign_key_list(s.name) f
+               WHERE s.type = 'table' AND f.\"table\" = ?1 COLLATE NOCASE";
+    let mut statement = sqlite.prepare_cached(sql).map_err(failed)?;
     let mut rows = statement.query([&table.name]).map_err(failed)?;
+    let mut found = Vec::new();
     while let Some(row) = rows.next().map_err(failed)? {
         // A reference that names no column means the primary key.
-        let to: Option<String> = row.get(0).map_err(failed)?;
+        let to: Option<String> = row.get(1).map_err(failed)?;
         if !to.map_or_else(|| table.primary_key.iter().all(stays), |to| stays(&to)) {
-            return Ok(true);
+            found.push(ToChanging { child: row.get(0).map_err(failed)?, follows: row.get(2).map_err(failed)? });
         }
     }
-    Ok(false)
+    Ok(found)
+}
+
+/// Whether one of these references does not follow, and is checked only at the commit.
+pub(super) fn is_held(sqlite: &Connection, references: &[ToChanging], check: Check) -> Result<bool> {
+    let mut held = false;
+    for reference in references.iter().filter(|reference| !reference.follows) {
+        held |= check == Check::AtCommit || says_deferred(sqlite, &reference.child).map_err(failed)?;
+    }
+    Ok(held)
 }
 
 /// Whether more than the references of the rows that are written depends on foreign keys being enforced: what triggers do, and rows
@@ -270,7 +268,7 @@ pub(super) fn depends_on_checks(sqlite: &Connection, target: &Target<'_>) -> Res
         }
     }
     let key = key_of(target.table)?.map_or(Vec::new(), |(columns, _)| columns);
-    Ok(target.updates && is_referred_to(sqlite, target.table, &key, "1")?)
+    Ok(target.updates && !references_to_changing(sqlite, target.table, &key)?.is_empty())
 }
 
 /// A name under which the rowid of this table can be reached: none if it has none, or if columns have taken all three names.

@@ -118,7 +118,8 @@ impl Shape {
         let columns: Vec<Column> = columns.collect();
         let sqlite = &writer.connection.sqlite;
         let has_triggers = catalogue::has_triggers(sqlite, &plan.table.name)?;
-        let others_change = has_triggers || catalogue::has_followers(sqlite, &plan.table, key)?;
+        let references = catalogue::references_to_changing(sqlite, &plan.table, key)?;
+        let others_change = has_triggers || references.iter().any(|reference| reference.follows);
         let mut shape = Shape {
             plan: plan.clone(),
             held: if columns.len() == plan.targets.len() { columns.iter().map(|c| c.held).collect() } else { Vec::new() },
@@ -130,7 +131,7 @@ impl Shape {
             columns,
             any_text: writer.any_text,
             has_triggers,
-            is_held: catalogue::is_held(sqlite, &plan.table, key, writer.check)?,
+            is_held: catalogue::is_held(sqlite, &references, writer.check)?,
             order_shows: writer.check == Check::Now && refers_to_itself(&plan.table, plan.table.names),
             extent: if others_change { Extent::First } else { Extent::All },
             statements: Statements::default(),
