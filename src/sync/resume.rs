@@ -233,7 +233,7 @@ fn appended_before(append: &Appended) -> Error {
 /// Why what is new cannot be told.
 fn keys_not_kept(error: &Error) -> Error {
     Error::new(error.kind(), format!("{}; the keys of its rows were not kept", error.message()))
-        .with_hint("Older versions kept no keys. To add all its rows once more: append_again, or --append-again.")
+        .with_hint("Older versions kept no keys, and a key map can be cleared. To add all its rows once more: append_again, or --append-again.")
 }
 
 fn begun_elsewhere(mark: &Mark) -> Error {

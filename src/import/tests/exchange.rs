@@ -175,7 +175,7 @@ fn two_sets_go_round_at_once(store: &dyn Store) {
     expect_rows(store, &t, &records);
 }
 
-/// Begins or goes on with a pull of this sender.
+/// Begins or resumes a pull of this sender.
 fn begun<'s>(store: &'s dyn Store, limits: &'s Limits, plan: &TablePlan) -> (Import<'s>, Option<Mark>) {
     let mut import = Import::new(store, limits, &SystemClock, Patience::unbounded());
     let mut writer = import.open().must("open");

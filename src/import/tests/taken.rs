@@ -85,7 +85,7 @@ fn a_pull_goes_on_with_what_was_taken(store: &dyn Store) {
     apply_in(&mut tx, &plan, &rows([[v("y"), v(1)]])).must("write");
     drop(tx);
     expect_counts(&run(&scope, "Y"), Counts { created: 1, ..NONE });
-    // Another pull begins anew.
+    // Another pull begins from the start.
     expect_counts(&run(&Scope::new(), "x"), Counts { updated: 1, ..NONE });
     write_in(store, &scope, end);
     expect_counts(&run(&scope, "X"), Counts { updated: 1, ..NONE });

@@ -280,11 +280,12 @@ pub(super) fn rowid_name(table: &TableSchema) -> Option<&'static str> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::domain::schema::UniqueKind;
 
-    fn inspect(sql: &str, table: &str) -> TableSchema {
+    /// What a table of this database looks like.
+    pub(in crate::store::sqlite) fn inspect(sql: &str, table: &str) -> TableSchema {
         let sqlite = Connection::open_in_memory().unwrap();
         sqlite.execute_batch(sql).unwrap();
         schema(&sqlite, table).unwrap().unwrap()

@@ -99,14 +99,8 @@ pub(super) fn take_over<'s>(made: &mut TableSchema, sender: &'s TableSchema) -> 
 mod tests {
     use super::*;
     use crate::domain::schema::{Column, ForeignKey};
-    use crate::store::sqlite::catalogue::schema;
+    use crate::store::sqlite::catalogue::{schema, tests::inspect};
     use crate::store::sqlite::creatable::creatable;
-
-    fn inspect(sql: &str, table: &str) -> TableSchema {
-        let sqlite = Connection::open_in_memory().unwrap();
-        sqlite.execute_batch(sql).unwrap();
-        schema(&sqlite, table).unwrap().unwrap()
-    }
 
     #[test]
     fn tells_how_a_key_compares_where_its_columns_do_otherwise() {

@@ -42,7 +42,10 @@ pub fn run(command: &KeymapCommand, out: &mut Out) -> Result<Done, Failure> {
             }
             match format.json {
                 true => out.json(&json!({ "cleared": forgotten }))?,
-                false => out.line(format!("{} forgotten.", counted(forgotten, "mark")))?,
+                false => {
+                    let maps = if tables.is_empty() { "all key maps" } else { "the key maps of these tables" };
+                    out.line(format!("{} forgotten, and {maps}.", counted(forgotten, "mark")))?
+                }
             }
         }
     }
