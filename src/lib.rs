@@ -94,6 +94,7 @@ pub mod internals {
     //! What the benchmarks need of the inside. No part of the API.
     pub use crate::wire::{Dialect, native, records};
 }
+mod ledger;
 mod limits;
 #[cfg(all(feature = "client", feature = "server"))]
 mod link;
@@ -108,7 +109,8 @@ mod secret;
 pub mod serve;
 mod site;
 pub mod store;
-mod sync;
+mod pull;
+mod state;
 mod wire;
 
 pub mod protocol {
@@ -159,7 +161,7 @@ pub use site::Transfers;
 pub use site::{ConnectionEdit, Connections, EventStream, Events, NewConnection, NewlyConnected};
 pub use site::{KeyMap, KeyMapping, KeyMappings, Marks, Remembered, RememberedKind};
 pub use site::{Session, SessionGuard, Sessions, Settings, Site, SiteBuilder};
-pub use sync::{Phase, Progress, Report, TableReport, TableStatus, TransferOptions};
+pub use pull::{Phase, Progress, Report, TableReport, TableStatus, TransferOptions};
 #[cfg(feature = "client")]
 pub use wire::api::{ListedTable, PeerStatus, Queried, Registered};
 #[cfg(feature = "client")]

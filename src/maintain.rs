@@ -10,7 +10,7 @@ use crate::import::Import;
 #[cfg(feature = "client")]
 use crate::notify::Delivered;
 use crate::site::Site;
-use crate::store::records::{self, events, sessions, tickets};
+use crate::state::{self, events, sessions, tickets};
 
 /// Who it is that does all this, as events tell it.
 const MAINTENANCE: &str = "maintenance";
@@ -119,14 +119,14 @@ impl Site {
         // A look first, which needs no write lock.
         if let Some(before) = earlier(now, limits.ended_session_time) {
             done.deleted_sessions =
-                done.part("deleting sessions", || match records::read(store, |sql| sessions::any_ended(sql, before))? {
-                    true => records::write(store, |sql| sessions::delete_ended(sql, before)),
+                done.part("deleting sessions", || match state::read(store, |sql| sessions::any_ended(sql, before))? {
+                    true => state::write(store, |sql| sessions::delete_ended(sql, before)),
                     false => Ok(0),
                 });
         }
         done.deleted_tickets =
-            done.part("deleting tickets", || match records::read(store, |sql| tickets::any_late(sql, now))? {
-                true => records::write(store, |sql| tickets::end_late(sql, now)),
+            done.part("deleting tickets", || match state::read(store, |sql| tickets::any_late(sql, now))? {
+                true => state::write(store, |sql| tickets::end_late(sql, now)),
                 false => Ok(0),
             });
         if let Some(before) = earlier(now, limits.transfer_time) {
@@ -134,8 +134,8 @@ impl Site {
         }
         if let Some(before) = earlier(now, limits.event_time) {
             done.pruned_events =
-                done.part("pruning events", || match records::read(store, |sql| events::any_before(sql, before))? {
-                    true => records::write(store, |sql| events::prune(sql, before)),
+                done.part("pruning events", || match state::read(store, |sql| events::any_before(sql, before))? {
+                    true => state::write(store, |sql| events::prune(sql, before)),
                     false => Ok(0),
                 });
         }

@@ -10,7 +10,7 @@ use crate::domain::names::NameRules;
 use crate::domain::transfer::{Transfer, TransferStatus};
 use crate::error::{ErrorKind, Result};
 use crate::store::Sql;
-use crate::store::records::transfers::{self, Change};
+use crate::state::transfers::{self, Change};
 
 /// How the pull of a table stands with the people here.
 #[derive(Debug, Clone, PartialEq)]

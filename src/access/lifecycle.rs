@@ -5,7 +5,7 @@ use crate::domain::access::Denial;
 use crate::domain::connection::Connection;
 use crate::error::{ErrorKind, Result};
 use crate::site::Connections;
-use crate::store::records::connections;
+use crate::state::connections;
 
 impl Access {
     /// Lets whoever names a connection ask about it or change it: `find` finds it by what he gives. Whatever its status and

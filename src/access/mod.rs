@@ -27,7 +27,7 @@ use crate::domain::session::Direction;
 use crate::error::{Error, ErrorKind};
 use crate::secret::{Code, Credential, Ticket, Token};
 use crate::site::Site;
-use crate::store::records::{self, connections, events, tickets};
+use crate::state::{self, connections, events, tickets};
 use attempts::{Bound, origin};
 use begun::BegunByCode;
 pub(crate) use pass::{Looked, Pass};
@@ -155,7 +155,7 @@ impl Access {
         self.0.paused.end_late(self.site());
         let found = match credential {
             None => None,
-            Some(credential) => records::read(self.site().store_ref(), |sql| {
+            Some(credential) => state::read(self.site().store_ref(), |sql| {
                 let found = connections::by_lookup(sql, &credential.lookup(), ConnectionDirection::Sender)?;
                 let stored = found.as_ref().map(|found| connections::stored(sql, found.uuid)).transpose()?;
                 Ok(found.zip(stored.flatten()))
@@ -205,7 +205,7 @@ impl Access {
             None => None,
             Some(lookup) => {
                 let now = self.site().now();
-                records::read(self.site().store_ref(), |sql| tickets::session(sql, &lookup, now))?
+                state::read(self.site().store_ref(), |sql| tickets::session(sql, &lookup, now))?
             }
         };
         found.ok_or_else(|| Error::new(ErrorKind::InvalidCode, "there is no session with this ticket"))

@@ -18,9 +18,9 @@ use crate::export::Offer;
 use crate::secret::{self, Ticket};
 use crate::site::{Settings, Site};
 use crate::store::Sql;
-use crate::store::records::connections::{self, Stored};
-use crate::store::records::transfers::{self, Change};
-use crate::store::records::{self, sessions, tickets};
+use crate::state::connections::{self, Stored};
+use crate::state::transfers::{self, Change};
+use crate::state::{self, sessions, tickets};
 use crate::wire::message::{Approval, ApprovalStatus};
 
 /// Someone who was let in, through a connection or by a session's code.
@@ -108,7 +108,7 @@ impl Pass {
     pub(crate) fn look(&mut self, pull: Option<&Pull>) -> Answer<Looked> {
         let site = self.access.site();
         let (now, transfer) = (site.now(), pull.map(Pull::transfer));
-        let (read, runs) = records::read(site.store_ref(), |sql| {
+        let (read, runs) = state::read(site.store_ref(), |sql| {
             if !Settings::enabled_in(sql)? {
                 return Ok((Err(Denial::new(ErrorKind::Disabled)), None));
             }
@@ -335,7 +335,7 @@ impl Pass {
         let Who::Session(session) = self.who else { return Ok(None) };
         let (site, ticket) = (self.access.site(), Ticket::generate()?);
         let (lookup, ends) = (ticket.lookup(), later(site.now(), site.limits().ticket_time));
-        records::write(site.store_ref(), |sql| tickets::give(sql, &lookup, session, ends))?;
+        state::write(site.store_ref(), |sql| tickets::give(sql, &lookup, session, ends))?;
         Ok(Some(ticket))
     }
 
@@ -355,7 +355,7 @@ impl Pass {
         let (now, uuid) = (site.now(), connection.uuid);
         // Each once, however often and in which spellings it was asked for.
         let own: BTreeSet<&str> = tables.iter().map(|(_, own)| own.as_str()).collect();
-        let standings = records::read(site.store_ref(), |sql| {
+        let standings = state::read(site.store_ref(), |sql| {
             own.iter()
                 .map(|own| approval::standing(sql, now, connection, site.names(), own))
                 .collect::<crate::Result<Vec<_>>>()

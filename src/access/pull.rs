@@ -12,8 +12,8 @@ use crate::error::{ErrorKind, Result};
 use crate::export::Cursor;
 use crate::site::Site;
 use crate::store::Sql;
-use crate::store::records::transfers::{self, Change};
-use crate::store::records::{self, connections};
+use crate::state::transfers::{self, Change};
+use crate::state::{self, connections};
 
 /// What the history says of a pull that its receiver gave up.
 const GIVEN_UP: &str = "the receiver ended before the last page";
@@ -229,7 +229,7 @@ impl Pull {
         let (uuid, uncounted) = (connection.uuid, self.uncounted());
         if let Some(left) = allowed.left.filter(|_| uncounted > 0) {
             // There was no limit before: what was sent until now counts for it.
-            records::write(self.site.store_ref(), |sql| connections::count_records(sql, uuid, uncounted))?;
+            state::write(self.site.store_ref(), |sql| connections::count_records(sql, uuid, uncounted))?;
             self.counted = self.counted.saturating_add(uncounted);
             allowed.left = Some(left.saturating_sub(uncounted));
         }
@@ -246,7 +246,7 @@ impl Pull {
         if new == 0 {
             return Ok(known);
         }
-        let taken = records::write(self.site.store_ref(), |sql| connections::take_records(sql, uuid, new))?;
+        let taken = state::write(self.site.store_ref(), |sql| connections::take_records(sql, uuid, new))?;
         self.counted = self.counted.saturating_add(taken);
         self.begun.allowed.left = Some(left.saturating_sub(taken));
         Ok(known.saturating_add(taken))

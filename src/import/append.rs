@@ -20,8 +20,8 @@ use crate::domain::record::{Failure, Reason, Tally};
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;
 use crate::plan::{Identity, TablePlan};
-use crate::store::records::counts;
-use crate::store::records::key_map::{self, Became, KeyMap, NewKey};
+use crate::ledger::counts;
+use crate::ledger::key_map::{self, Became, KeyMap, NewKey};
 use crate::store::{Change, Fitted, KeyColumns, Refused};
 
 /// Records after which the pull can be cancelled.

@@ -16,9 +16,9 @@ use crate::domain::strategy::Strategy;
 use crate::domain::value::Rows;
 use crate::error::Result;
 use crate::plan::{Identity, TablePlan};
-use crate::store::records::key_map::{self, KeyMap};
-use crate::store::records::references::{self, Link, StagedRow};
-use crate::store::records::stages;
+use crate::ledger::key_map::{self, KeyMap};
+use crate::ledger::references::{self, Link, StagedRow};
+use crate::ledger::stages;
 
 /// Records after which the pull can be cancelled.
 const RUN: usize = 64;

@@ -15,8 +15,9 @@ use crate::domain::value::{Rows, ValueRef};
 use crate::error::Result;
 use crate::plan::Identity;
 use crate::store::KeyColumns;
-use crate::store::records::references::{self, Link, StagedRow};
-use crate::store::records::{stages, unreadable};
+use crate::ledger::references::{self, Link, StagedRow};
+use crate::ledger::stages;
+use crate::state::unreadable;
 
 /// Rows and links that are read together.
 const TOGETHER: i64 = 1_000;

@@ -10,15 +10,16 @@ use super::received::Received;
 use super::route::{NullKeys, Way, apply, route};
 use super::transaction::Transaction;
 use super::waits;
-use super::{Import, Mark, Reached, Step, multiset};
+use super::{Import, Checkpoint, Reached, Step, multiset};
 use crate::domain::record::{Failure, Outcome, Tally};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::Rows;
 use crate::error::Result;
 use crate::plan::{Identity, TablePlan};
 use crate::store::Sql;
-use crate::store::records::stages::{self, Stage};
-use crate::store::records::{self, waiting};
+use crate::ledger::stages::{self, Stage};
+use crate::ledger::waiting;
+use crate::state;
 
 /// The import of one table.
 pub(crate) struct Direct {
@@ -27,7 +28,7 @@ pub(crate) struct Direct {
     /// also that of the records that wait for unique values.
     stage: Option<Stage>,
     /// What was committed.
-    kept: Mark,
+    kept: Checkpoint,
     /// The keys of its records.
     received: Received,
     open: Option<Open>,
@@ -46,7 +47,7 @@ pub(crate) enum Lock {
 struct Open {
     tx: Transaction,
     tally: Tally,
-    mark: Mark,
+    mark: Checkpoint,
     since: Instant,
     rows: usize,
     bytes: usize,
@@ -54,7 +55,7 @@ struct Open {
 
 impl Direct {
     /// Resumes from a mark. `stage` is its stage, if it [needs one](Direct::needs_stage).
-    pub(crate) fn new(plan: TablePlan, stage: Option<Stage>, mark: Mark) -> Self {
+    pub(crate) fn new(plan: TablePlan, stage: Option<Stage>, mark: Checkpoint) -> Self {
         let received = Received::of(&plan, mark.records == 0);
         Direct { plan, stage, kept: mark, received, open: None, is_late: false }
     }
@@ -72,7 +73,7 @@ impl Direct {
         let look = |sql: &mut dyn Sql| Ok((waiting::first(sql, stage)?.is_some(), waiting::is_late(sql, stage)?));
         match &mut self.open {
             Some(open) => look(open.tx.state().0),
-            None => records::read(import.store, look),
+            None => state::read(import.store, look),
         }
     }
 
@@ -83,7 +84,7 @@ impl Direct {
     }
 
     /// How far it is, as far as it was committed.
-    pub(crate) fn mark(&self) -> &Mark {
+    pub(crate) fn mark(&self) -> &Checkpoint {
         &self.kept
     }
 

@@ -7,8 +7,8 @@ use crate::error::Result;
 use crate::plan::TablePlan;
 use crate::plan::follow::KnownRows;
 use crate::store::Writer;
-use crate::store::records::counts;
-use crate::store::records::key_map::{self, Knows};
+use crate::ledger::counts;
+use crate::ledger::key_map::{self, Knows};
 
 impl Import<'_> {
     /// Those of these tables of whose records something is known.

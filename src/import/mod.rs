@@ -22,9 +22,10 @@ use crate::domain::record::{Outcome, Tally};
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
-use crate::store::records::pulls::{self, Touched};
-use crate::store::records::stages::{self, Stage};
-use crate::store::records::{self, Scope, forget_scope, marks, taken_keys, waiting};
+use crate::ledger::pulls::{self, Touched};
+use crate::ledger::stages::{self, Stage};
+use crate::ledger::{Scope, forget_scope, checkpoints, taken_keys, waiting};
+use crate::state;
 use crate::store::{PageBounds, Store, Writer};
 
 mod append;
@@ -52,7 +53,7 @@ mod transaction;
 mod unique_match;
 mod waits;
 
-pub(crate) use crate::store::records::marks::{Appended, Mark, Step};
+pub(crate) use crate::ledger::checkpoints::{Appended, Checkpoint, Step};
 pub(crate) use direct::{Direct, Lock};
 use pause::Pauses;
 use resume::Running;
@@ -105,7 +106,7 @@ pub(crate) struct Reached {
     pub(crate) states: Vec<u64>,
 }
 
-impl Mark {
+impl Checkpoint {
     /// Moves on to a place.
     fn reach(&mut self, reached: &Reached) {
         self.records = reached.records;
@@ -172,7 +173,7 @@ impl<'s> Import<'s> {
         writer: &mut dyn Writer,
         sender: Option<&str>,
         wanted: &[(String, Strategy)],
-    ) -> Result<Vec<Mark>> {
+    ) -> Result<Vec<Checkpoint>> {
         let (sql, now) = (writer.state(), self.clock.now());
         self.sender = sender.map(str::to_owned);
         if let Some(sender) = sender
@@ -181,7 +182,7 @@ impl<'s> Import<'s> {
             log::info!("going on with the pull {} that was cut off", pull.scope.as_str());
             pulls::take_over(sql, &pull.scope, &self.owner, now)?;
             (self.scope, self.stages, self._running) = (pull.scope, pull.stages, Some(running));
-            return marks::of_scope(sql, &self.scope);
+            return checkpoints::of_scope(sql, &self.scope);
         }
         pulls::begin(sql, &self.scope, sender, &self.owner, now)?;
         Ok(Vec::new())
@@ -193,7 +194,7 @@ impl<'s> Import<'s> {
         let (before, alone) = (earlier(self.limits.resume_time), earlier(self.limits.abandoned_time));
         let mut dropped = 0;
         // A look first, which needs no write lock.
-        while records::read(self.store, |sql| pulls::abandoned(sql, before, alone))?.is_some() {
+        while state::read(self.store, |sql| pulls::abandoned(sql, before, alone))?.is_some() {
             let mut writer = self.store.writer()?;
             if let Some((scope, sender)) = pulls::abandoned(writer.state(), before, alone)? {
                 log::info!("dropping what the dead pull {} left behind", scope.as_str());
@@ -208,8 +209,8 @@ impl<'s> Import<'s> {
     /// Drops what a pull kept for itself, but for what it appended.
     fn drop_pull(&self, writer: &mut dyn Writer, scope: &Scope, sender: Option<&str>) -> Result<()> {
         if let Some(sender) = sender {
-            let kept = marks::of_scope(writer.state(), scope)?;
-            marks::remember_appends(writer.state(), sender, &kept, self.names(), self.clock.now())?;
+            let kept = checkpoints::of_scope(writer.state(), scope)?;
+            checkpoints::remember_appends(writer.state(), sender, &kept, self.names(), self.clock.now())?;
         }
         forget_scope(writer.state(), scope)?;
         pulls::end(writer.state(), scope)
@@ -243,7 +244,7 @@ impl<'s> Import<'s> {
         }
         self.touched = now;
         // One that was taken for dead, or cannot write, learns of it in its next transaction.
-        if let Err(error) = records::write(self.store, |sql| pulls::touch(sql, &self.scope, &self.owner, now)) {
+        if let Err(error) = state::write(self.store, |sql| pulls::touch(sql, &self.scope, &self.owner, now)) {
             log::warn!("a running pull could not be noted as alive: {error}");
         }
     }
@@ -273,15 +274,15 @@ impl<'s> Import<'s> {
     }
 
     /// Keeps a mark, as part of a transaction.
-    pub(crate) fn put_mark(&self, writer: &mut dyn Writer, mark: &Mark) -> Result<()> {
+    pub(crate) fn put_mark(&self, writer: &mut dyn Writer, mark: &Checkpoint) -> Result<()> {
         match self.keeps_marks() {
-            true => marks::put(writer.state(), &self.scope, mark, self.names(), self.clock.now()),
+            true => checkpoints::put(writer.state(), &self.scope, mark, self.names(), self.clock.now()),
             false => Ok(()),
         }
     }
 
     /// Keeps a mark, in a transaction of its own.
-    pub(crate) fn note_mark(&self, mark: &Mark) -> Result<()> {
+    pub(crate) fn note_mark(&self, mark: &Checkpoint) -> Result<()> {
         if !self.keeps_marks() {
             return Ok(());
         }
@@ -292,32 +293,32 @@ impl<'s> Import<'s> {
 
     /// Whether a table was done so long ago that it is not enough to fetch what comes after its last row. Appended rows are not
     /// fetched again, however old they are.
-    pub(crate) fn is_outdated(&self, mark: &Mark) -> bool {
+    pub(crate) fn is_outdated(&self, mark: &Checkpoint) -> bool {
         let age = mark.done_at.map(|at| self.clock.now() - at);
         mark.strategy != Strategy::Append && age.is_some_and(|age| age > self.limits.resume_time)
     }
 
     /// The marks of a table in other pulls of this sender: it was cut off in them, or they run.
-    pub(crate) fn elsewhere(&self, writer: &mut dyn Writer, table: &str, strategy: Strategy) -> Result<Vec<Mark>> {
+    pub(crate) fn elsewhere(&self, writer: &mut dyn Writer, table: &str, strategy: Strategy) -> Result<Vec<Checkpoint>> {
         let Some(sender) = &self.sender else { return Ok(Vec::new()) };
-        let found = marks::elsewhere(writer.state(), &self.scope, sender, table, strategy, self.names())?;
+        let found = checkpoints::elsewhere(writer.state(), &self.scope, sender, table, strategy, self.names())?;
         Ok(found.into_iter().map(|(_, mark)| mark).collect())
     }
 
     /// A table begins again: other pulls that were interrupted in it do not resume it.
     pub(crate) fn supersede(&self, writer: &mut dyn Writer, table: &str, strategy: Strategy) -> Result<()> {
         let Some(sender) = &self.sender else { return Ok(()) };
-        for (scope, mark) in marks::elsewhere(writer.state(), &self.scope, sender, table, strategy, self.names())? {
+        for (scope, mark) in checkpoints::elsewhere(writer.state(), &self.scope, sender, table, strategy, self.names())? {
             let marks = std::slice::from_ref(&mark);
-            marks::remember_appends(writer.state(), sender, marks, self.names(), self.clock.now())?;
-            marks::remove(writer.state(), &scope, table, strategy, self.names())?;
+            checkpoints::remember_appends(writer.state(), sender, marks, self.names(), self.clock.now())?;
+            checkpoints::remove(writer.state(), &scope, table, strategy, self.names())?;
             forget_stage(writer, &scope, &mark)?;
         }
         Ok(())
     }
 
     /// Forgets the rows that waited for a table which does not resume from this mark.
-    pub(crate) fn forget_stage(&self, writer: &mut dyn Writer, mark: &Mark) -> Result<()> {
+    pub(crate) fn forget_stage(&self, writer: &mut dyn Writer, mark: &Checkpoint) -> Result<()> {
         forget_stage(writer, &self.scope, mark)
     }
 
@@ -329,7 +330,7 @@ impl<'s> Import<'s> {
     /// What is remembered of an append of this table of this sender, if anything is.
     pub(crate) fn appended(&self, writer: &mut dyn Writer, table: &str) -> Result<Option<Appended>> {
         match &self.kept {
-            Some(sender) => marks::append_of(writer.state(), sender.as_str(), table, self.names()),
+            Some(sender) => checkpoints::append_of(writer.state(), sender.as_str(), table, self.names()),
             None => Ok(None),
         }
     }
@@ -370,29 +371,29 @@ impl<'s> Import<'s> {
     /// Ends the pull: remembers the appends among the tables that are `done`, forgets the marks of those that cannot be
     /// resumed, and drops what the pull kept for itself, unless it is to be resumed. What is done is kept as such only for a pull
     /// that was interrupted: the next one is to get all rows of it.
-    pub(crate) fn end(&self, done: &[Mark], forgotten: &[Mark], ending: Ending) -> Result<()> {
+    pub(crate) fn end(&self, done: &[Checkpoint], forgotten: &[Checkpoint], ending: Ending) -> Result<()> {
         let (mut writer, names) = (self.transaction()?.writer, self.names());
         if let Some(sender) = &self.sender {
             for mark in forgotten {
-                marks::remove(writer.state(), &self.scope, &mark.table, mark.strategy, names)?;
+                checkpoints::remove(writer.state(), &self.scope, &mark.table, mark.strategy, names)?;
                 self.forget_stage(&mut *writer, mark)?;
             }
             // Nothing is written for that alone when the last row was applied.
-            let done: Vec<Mark> = done.iter().map(|mark| Mark { step: Step::Done, ..mark.clone() }).collect();
-            marks::remember_appends(writer.state(), sender, &done, names, self.clock.now())?;
+            let done: Vec<Checkpoint> = done.iter().map(|mark| Checkpoint { step: Step::Done, ..mark.clone() }).collect();
+            checkpoints::remember_appends(writer.state(), sender, &done, names, self.clock.now())?;
             let is_done = |(table, strategy): &(String, Strategy)| {
                 done.iter().any(|mark| names.same(&mark.table, table) && mark.strategy == *strategy)
             };
             let goes_on = match ending {
                 Ending::CutOff | Ending::Followed => true,
-                Ending::Open => !marks::unfinished(writer.state(), &self.scope)?.iter().all(is_done),
+                Ending::Open => !checkpoints::unfinished(writer.state(), &self.scope)?.iter().all(is_done),
             };
             if goes_on {
                 for mark in &done {
                     // Rows that are yet to come need the new keys of appended ones.
                     match ending == Ending::CutOff || mark.strategy == Strategy::Append {
                         true => self.put_mark(&mut *writer, mark)?,
-                        false => marks::remove(writer.state(), &self.scope, &mark.table, mark.strategy, names)?,
+                        false => checkpoints::remove(writer.state(), &self.scope, &mark.table, mark.strategy, names)?,
                     }
                 }
                 pulls::release(writer.state(), &self.scope)?;
@@ -404,7 +405,7 @@ impl<'s> Import<'s> {
     }
 }
 
-fn forget_stage(writer: &mut dyn Writer, scope: &Scope, mark: &Mark) -> Result<()> {
+fn forget_stage(writer: &mut dyn Writer, scope: &Scope, mark: &Checkpoint) -> Result<()> {
     mark.stage.map_or(Ok(()), |number| {
         stages::forget_one(writer.state(), scope, number)?;
         waiting::forget_one(writer.state(), scope, number)

@@ -15,7 +15,7 @@ use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, ValueRef};
 use crate::error::Result;
 use crate::plan::{Identity, TablePlan};
-use crate::store::records::counts;
+use crate::ledger::counts;
 use crate::store::{Change, PageBounds};
 
 /// How much of the local table is counted at a time.

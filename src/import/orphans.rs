@@ -18,8 +18,8 @@ use crate::domain::schema::{ForeignKey, TableSchema};
 use crate::domain::value::{Rows, ValueRef};
 use crate::error::Result;
 use crate::plan::{Identity, TablePlan};
-use crate::store::records::references::{self, Pending, StagedRow};
-use crate::store::records::unreadable;
+use crate::ledger::references::{self, Pending, StagedRow};
+use crate::state::unreadable;
 use crate::store::{Fitted, Found, Lookup};
 
 /// References that are looked at together.

@@ -8,7 +8,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::ops::Range;
 
-use super::Mark;
+use super::Checkpoint;
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::plan::{Identity, TablePlan};
@@ -68,7 +68,7 @@ impl Received {
     }
 
     /// Leaves it at what is known only if all records of one state of the sender came: else one may be missing that is there.
-    pub(super) fn if_whole(&mut self, mark: &Mark) {
+    pub(super) fn if_whole(&mut self, mark: &Checkpoint) {
         if !matches!(mark.states[..], [state] if state != 0) || mark.records < mark.announced {
             self.0 = None;
         }

@@ -14,7 +14,7 @@ use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;
 use crate::plan::{Follow, Identity, ParentKeys, TablePlan};
 use crate::store::KeyColumns;
-use crate::store::records::key_map::Known;
+use crate::ledger::key_map::Known;
 
 /// Records after which the pull can be cancelled.
 const RUN: usize = 1_000;

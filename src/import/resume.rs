@@ -8,9 +8,9 @@ use time::OffsetDateTime;
 use crate::domain::strategy::Strategy;
 use crate::error::Result;
 use crate::store::Sql;
-use crate::store::records::Scope;
-use crate::store::records::marks;
-use crate::store::records::pulls::{self, KeptPull};
+use crate::ledger::Scope;
+use crate::ledger::checkpoints;
+use crate::ledger::pulls::{self, KeptPull};
 
 /// The scopes of the pulls that run in this process. Two at once in one program are two pulls, whatever they pull: none takes
 /// the other for dead. What another process does cannot be known here; see [`pulls::take_over`].
@@ -48,10 +48,10 @@ pub(super) fn find(
     silent: Option<OffsetDateTime>,
 ) -> Result<Option<(KeptPull, Running)>> {
     for pull in pulls::kept(sql, Some(sender))? {
-        let mut open = marks::open(sql, &pull.scope)?;
+        let mut open = checkpoints::open(sql, &pull.scope)?;
         if open.is_empty() {
             // All was done, but it could not say so any more.
-            open = marks::tables(sql, &pull.scope)?;
+            open = checkpoints::tables(sql, &pull.scope)?;
             if !open.iter().all(|table| wanted.contains(table)) {
                 continue;
             }

@@ -12,7 +12,7 @@ use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, ValueRef};
 use crate::error::Result;
 use crate::plan::{Identity, TablePlan};
-use crate::store::records::stages::{self, Stage};
+use crate::ledger::stages::{self, Stage};
 
 /// What is done with rows of a keyed table whose key has NULL in it. They are applied after all others.
 #[derive(Clone, Copy)]

@@ -12,15 +12,15 @@ use super::received::Received;
 use super::route::{NullKeys, route};
 use super::transaction::{References, Transaction, key_of_record};
 use super::waits;
-use super::{Import, Mark, Reached, Step, multiset};
+use super::{Import, Checkpoint, Reached, Step, multiset};
 use crate::domain::record::{Failure, Outcome, Reason, Tally};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Identity, TablePlan};
-use crate::store::records::references;
-use crate::store::records::stages::{self, Stage};
-use crate::store::records::waiting;
+use crate::ledger::references;
+use crate::ledger::stages::{self, Stage};
+use crate::ledger::waiting;
 use crate::store::{Check, PageBounds, Target};
 
 /// How often the rows of a group are applied again without those that turned out to refer to nothing. Once is enough, unless a
@@ -37,7 +37,7 @@ pub(crate) struct Staged {
     /// Whether the table is here while rows are staged: a dry run makes missing tables only afterwards.
     is_here: bool,
     /// How far it is, as far as it was committed.
-    kept: Mark,
+    kept: Checkpoint,
     /// What failed before anything was applied, or had to be left out.
     failed: Tally,
     applied: Outcome,
@@ -60,7 +60,7 @@ pub(crate) enum Finish {
 
 impl Staged {
     /// Resumes from a mark; its rows lie in this stage.
-    pub(crate) fn new(import: &Import<'_>, plan: TablePlan, stage: Stage, mark: Mark, is_here: bool) -> Self {
+    pub(crate) fn new(import: &Import<'_>, plan: TablePlan, stage: Stage, mark: Checkpoint, is_here: bool) -> Self {
         Staged {
             plan,
             stage,
@@ -95,7 +95,7 @@ impl Staged {
     /// All rows are there: they need not be fetched again, whatever becomes of them.
     pub(crate) fn complete(&mut self, import: &Import<'_>) -> Result<()> {
         if self.kept.step == Step::Fetching {
-            let mark = Mark { step: Step::Staged, ..self.kept.clone() };
+            let mark = Checkpoint { step: Step::Staged, ..self.kept.clone() };
             import.note_mark(&mark)?;
             self.kept = mark;
         }
@@ -103,7 +103,7 @@ impl Staged {
     }
 
     /// How far it is, as far as it was committed.
-    pub(crate) fn mark(&self) -> &Mark {
+    pub(crate) fn mark(&self) -> &Checkpoint {
         &self.kept
     }
 
@@ -116,7 +116,7 @@ impl Staged {
 
     /// The rest of the table, if records of it wait for other tables.
     pub(crate) fn late(&self) -> Option<Late> {
-        let mark = Mark { outcome: self.outcome(), ..self.kept.clone() };
+        let mark = Checkpoint { outcome: self.outcome(), ..self.kept.clone() };
         self.is_late.then(|| Late::new(self.plan.clone(), self.stage.clone(), mark))
     }
 
@@ -247,7 +247,7 @@ fn finish_group(
         outcome.add(tally.outcome.clone(), table.reported_failures);
         let lacks_parents = table.kept.lacks_parents || table.failed.lacks_parents || tally.lacks_parents;
         let step = if table.is_late { Step::Staged } else { Step::Done };
-        done.push(Mark { step, outcome, lacks_parents, ..table.kept.clone() });
+        done.push(Checkpoint { step, outcome, lacks_parents, ..table.kept.clone() });
     }
     match finish {
         Finish::Commit => {

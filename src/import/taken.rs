@@ -14,7 +14,7 @@ use crate::domain::record::{Failure, Reason, Tally};
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;
 use crate::plan::TablePlan;
-use crate::store::records::taken_keys;
+use crate::ledger::taken_keys;
 
 /// Records that are fitted together.
 const RUN: usize = 64;

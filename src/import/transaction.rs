@@ -10,8 +10,8 @@ use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Identity, TablePlan};
-use crate::store::records::key_map::{self, Became, KeyMap, Known};
-use crate::store::records::{Scope, counts, references};
+use crate::ledger::key_map::{self, Became, KeyMap, Known};
+use crate::ledger::{Scope, counts, references};
 use crate::store::{Change, Check, Fitted, Found, KeyColumns, Lookup, Referring, Refused, Sql, Writer};
 
 /// Records that came and are not kept yet, at most. It bounds memory.

@@ -8,8 +8,8 @@ use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;
 use crate::plan::{Identity, TablePlan};
-use crate::store::records::stages::Stage;
-use crate::store::records::waiting;
+use crate::ledger::stages::Stage;
+use crate::ledger::waiting;
 
 /// Whether records of a table may have to wait: it has unique sets beside its key, or refers to others.
 pub(super) fn may_wait(plan: &TablePlan) -> bool {

@@ -8,7 +8,7 @@ use crate::domain::connection::ConnectionDirection;
 use crate::domain::schema::TableSchema;
 use crate::domain::settings::SiteStatus;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::{TableReport, TransferOptions};
+use crate::pull::{TableReport, TransferOptions};
 use crate::wire::api::ListedTable;
 
 impl Notifier {

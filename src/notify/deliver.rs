@@ -14,8 +14,8 @@ use crate::domain::event::EventKind;
 use crate::domain::remote::DeliveryOutcome;
 use crate::error::{Error, Result};
 use crate::secret;
-use crate::store::records::outbox::{LONGEST_PAUSE, Message, Outgoing};
-use crate::store::records::{self, events, leases, outbox};
+use crate::state::outbox::{LONGEST_PAUSE, Message, Outgoing};
+use crate::state::{self, events, leases, outbox};
 
 /// How many connections a single call sends messages of.
 const CONNECTIONS: u32 = 1_000;
@@ -97,7 +97,7 @@ impl Notifier {
     /// [`Delivered::error`].
     pub fn deliver(&self) -> Result<Delivered> {
         let now = self.site.now();
-        let due = records::read(self.site.store_ref(), |sql| outbox::due(sql, now, CONNECTIONS))?;
+        let due = state::read(self.site.store_ref(), |sql| outbox::due(sql, now, CONNECTIONS))?;
         let connections: Vec<Uuid> = due.into_iter().map(|message| message.connection).collect();
         self.deliver_each(&connections, false)
     }
@@ -116,7 +116,7 @@ impl Notifier {
     /// # Errors
     /// What the store says.
     pub fn pending(&self) -> Result<u64> {
-        records::read(self.site.store_ref(), outbox::pending)
+        state::read(self.site.store_ref(), outbox::pending)
     }
 
     fn deliver_each(&self, connections: &[Uuid], at_once: bool) -> Result<Delivered> {
@@ -165,7 +165,7 @@ impl Notifier {
             }
         };
         let given_back = match leased {
-            true => records::write(self.site.store_ref(), |sql| leases::end(sql, connection, holder)),
+            true => state::write(self.site.store_ref(), |sql| leases::end(sql, connection, holder)),
             false => Ok(()),
         };
         (deliveries, ended.and(given_back))
@@ -177,10 +177,10 @@ impl Notifier {
         let wanted = |message: &Outgoing| at_once || message.is_due(now);
         // A look first, which needs no write lock.
         let store = self.site.store_ref();
-        if !records::read(store, |sql| outbox::next_of(sql, connection))?.is_some_and(|message| wanted(&message)) {
+        if !state::read(store, |sql| outbox::next_of(sql, connection))?.is_some_and(|message| wanted(&message)) {
             return Ok(None);
         }
-        records::write(store, |sql| match outbox::next_of(sql, connection)?.filter(wanted) {
+        state::write(store, |sql| match outbox::next_of(sql, connection)?.filter(wanted) {
             Some(message) if leases::take(sql, connection, holder, now)? => Ok(Some(message)),
             _ => Ok(None),
         })

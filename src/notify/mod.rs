@@ -24,7 +24,7 @@ use crate::domain::event::EventKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Credential;
 use crate::site::Site;
-use crate::store::records::{self, events, outbox};
+use crate::state::{self, events, outbox};
 
 /// Who does something where the host does not say who.
 const HOST: &str = "host";
@@ -89,7 +89,7 @@ impl Notifier {
     fn known_by(&self, connection: &Connection) -> Result<Credential> {
         // In this order: a token that is made in between is in the queue already, and then the old one counts.
         let own = self.site.connections().credential(connection.uuid)?;
-        match records::read(self.site.store_ref(), |sql| outbox::next_of(sql, connection.uuid))? {
+        match state::read(self.site.store_ref(), |sql| outbox::next_of(sql, connection.uuid))? {
             Some(message) => self.site.connections().outgoing_credential(&message),
             None => Ok(own),
         }

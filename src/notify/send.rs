@@ -7,8 +7,8 @@ use crate::domain::remote::RegisterOutcome;
 use crate::domain::settings::IncomingMode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Token;
-use crate::store::records::outbox::{Message, Outgoing};
-use crate::store::records::{self, connections};
+use crate::state::outbox::{Message, Outgoing};
+use crate::state::{self, connections};
 use crate::wire::api::PeerStatus;
 
 /// What sending a message came to.
@@ -87,7 +87,7 @@ impl Notifier {
             return Ok(refused);
         }
         gone_is_fine(old.delete_connection(&own_url))?;
-        match records::read(self.site.store_ref(), |sql| connections::by_uuid(sql, message.connection))? {
+        match state::read(self.site.store_ref(), |sql| connections::by_uuid(sql, message.connection))? {
             Some(connection) => self.register_anew(message, &connection, &own_url, &new),
             // It was deleted here since: then the other site need not have it either.
             None => Ok(Sending::Done),

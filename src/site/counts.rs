@@ -8,7 +8,7 @@ use super::Site;
 use crate::domain::connection::{ConnectionFilter, ConnectionStatus};
 use crate::domain::transfer::{TransferFilter, TransferStatus};
 use crate::error::Result;
-use crate::store::records::{self, connections, outbox, sessions, transfers};
+use crate::state::{self, connections, outbox, sessions, transfers};
 
 /// What a site has, in numbers, for a status page.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -33,7 +33,7 @@ impl Site {
     /// What the store says.
     pub fn counts(&self) -> Result<SiteCounts> {
         let now = self.now();
-        records::read(self.store_ref(), |sql| {
+        state::read(self.store_ref(), |sql| {
             let mut by_status = BTreeMap::new();
             for status in ConnectionStatus::ALL.iter().copied() {
                 by_status.insert(status, connections::count(sql, &ConnectionFilter::new().status(status))?);

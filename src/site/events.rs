@@ -8,7 +8,7 @@ use super::Site;
 use crate::clock;
 use crate::domain::event::{Event, EventFilter};
 use crate::error::Result;
-use crate::store::records::{self, events};
+use crate::state::{self, events};
 
 /// How often a subscription looks for events of other processes while it waits.
 const LOOK: Duration = Duration::from_secs(1);
@@ -32,12 +32,12 @@ impl<'s> Events<'s> {
 
     /// The events that a filter chooses.
     pub fn list(&self, filter: &EventFilter) -> Result<Vec<Event>> {
-        records::read(self.site.store_ref(), |sql| events::list(sql, filter, self.site.limits().listed))
+        state::read(self.site.store_ref(), |sql| events::list(sql, filter, self.site.limits().listed))
     }
 
     /// The events that come from now on, those of other processes on the same database too.
     pub fn subscribe(&self) -> Result<EventStream> {
-        let last = records::read(self.site.store_ref(), events::newest)?;
+        let last = state::read(self.site.store_ref(), events::newest)?;
         Ok(EventStream { site: self.site.clone(), last, ready: VecDeque::new() })
     }
 }
@@ -67,7 +67,7 @@ impl EventStream {
             // Counted before the look, so that a change between the two is not slept through.
             let seen = self.site.wake().count();
             let filter = EventFilter::new().after(self.last).limit(READ);
-            self.ready = records::read(self.site.store_ref(), |sql| events::list(sql, &filter, READ))?.into();
+            self.ready = state::read(self.site.store_ref(), |sql| events::list(sql, &filter, READ))?.into();
             if !self.ready.is_empty() {
                 continue;
             }
@@ -158,9 +158,9 @@ mod tests {
         assert_eq!(listed[2].at, clock.now());
 
         let before = clock.now();
-        assert_eq!(records::write(site.store_ref(), |sql| events::prune(sql, before)).unwrap(), 1);
+        assert_eq!(state::write(site.store_ref(), |sql| events::prune(sql, before)).unwrap(), 1);
         assert_eq!(ids(all()), [2, 3]);
-        assert_eq!(records::write(site.store_ref(), |sql| events::prune(sql, before + LONG)).unwrap(), 1);
+        assert_eq!(state::write(site.store_ref(), |sql| events::prune(sql, before + LONG)).unwrap(), 1);
         add(&site, EventKind::AccessDenied, "x", None, None);
         assert_eq!(ids(all()), [3, 4], "the newest stays, so that no number is given twice");
     }

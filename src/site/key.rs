@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::{self, KEY_BYTES, SiteKey};
 use crate::store::Store;
-use crate::store::records::{self, outbox, sessions, settings, tickets};
+use crate::state::{self, outbox, sessions, settings, tickets};
 
 /// The setting that holds the fingerprint of the key that this database is used with.
 const FINGERPRINT: &str = "site_key_fingerprint";
@@ -42,7 +42,7 @@ impl KeyRing {
 
     /// The key, which is the one that this database was used with before.
     pub(crate) fn key(&self, store: &dyn Store) -> Result<SiteKey> {
-        let expected = records::read(store, |sql| settings::get(sql, FINGERPRINT))?;
+        let expected = state::read(store, |sql| settings::get(sql, FINGERPRINT))?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         // Another process may have made a new key meanwhile: what is known here counts only while it is the recorded one.
         if let (Some(key), Some(expected)) = (&*known, &expected)
@@ -61,7 +61,7 @@ impl KeyRing {
         };
         let expected = match expected {
             Some(expected) => expected,
-            None => records::write(store, |sql| settings::settle(sql, FINGERPRINT, &key.fingerprint()))?,
+            None => state::write(store, |sql| settings::settle(sql, FINGERPRINT, &key.fingerprint()))?,
         };
         if !fits(&key, &expected) {
             return Err(self.foreign());
@@ -88,7 +88,7 @@ impl KeyRing {
             }
             KeySource::Nowhere => return Err(nowhere(store)),
         };
-        let written = records::write(store, |sql| {
+        let written = state::write(store, |sql| {
             sessions::delete_all(sql)?;
             if settings::get(sql, FINGERPRINT)?.is_none_or(|old| !fits(&key, &old)) {
                 outbox::forget_all(sql)?;
@@ -305,7 +305,7 @@ mod tests {
             let path = folder.path().join("a.db");
             let site = Site::open(&path).unwrap();
             let newer = "INSERT INTO rowferry_migrations (version, applied_at) VALUES (99, '')";
-            records::write(site.store_ref(), |sql| sql.execute(newer, &[])).unwrap();
+            state::write(site.store_ref(), |sql| sql.execute(newer, &[])).unwrap();
             assert_eq!(Site::open(&path).unwrap_err().kind(), ErrorKind::NewerState);
         }
     }

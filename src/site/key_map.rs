@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use super::Site;
 use crate::domain::value::Value;
 use crate::error::Result;
-use crate::store::records;
-use crate::store::records::key_map::{self, After};
-use crate::store::records::{counts, marks};
+use crate::state;
+use crate::ledger::key_map::{self, After};
+use crate::ledger::{counts, checkpoints};
 
 /// What records of other sites became in one table here: see [`Site::key_map`].
 ///
@@ -49,8 +49,8 @@ impl<'s> KeyMap<'s> {
     /// # Errors
     /// What the store says.
     pub fn clear(&self) -> Result<bool> {
-        records::write(self.site.store_ref(), |sql| {
-            marks::forget_keys(sql, &self.table, self.site.names())?;
+        state::write(self.site.store_ref(), |sql| {
+            checkpoints::forget_keys(sql, &self.table, self.site.names())?;
             counts::forget_all_of(sql, &self.table)?;
             Ok(key_map::forget_all_of(sql, &self.table)? > 0)
         })
@@ -79,7 +79,7 @@ impl Iterator for KeyMappings<'_> {
         if self.read.is_empty() && !self.done {
             let after = self.after.take();
             let page =
-                records::read(self.site.store_ref(), |sql| key_map::entries(sql, &self.table, after.as_ref(), TOGETHER));
+                state::read(self.site.store_ref(), |sql| key_map::entries(sql, &self.table, after.as_ref(), TOGETHER));
             match page {
                 Ok((entries, after)) => {
                     self.done = after.is_none();

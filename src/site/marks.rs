@@ -5,8 +5,9 @@ use time::OffsetDateTime;
 use super::Site;
 use crate::domain::strategy::Strategy;
 use crate::error::Result;
-use crate::store::records::marks::{self, Step};
-use crate::store::records::{self, Scope, counts, key_map, pulls};
+use crate::ledger::checkpoints::{self, Step};
+use crate::ledger::{Scope, counts, key_map, pulls};
+use crate::state;
 
 /// What a [`Site`] remembers of the tables that it pulled.
 ///
@@ -74,10 +75,10 @@ impl<'s> Marks<'s> {
 
     /// All that is remembered: first the pulls that are not whole, the newest first, then the appends.
     pub fn list(&self) -> Result<Vec<Remembered>> {
-        records::read(self.site.store_ref(), |sql| {
+        state::read(self.site.store_ref(), |sql| {
             let mut all = Vec::new();
             for pull in pulls::kept(sql, None)? {
-                for mark in marks::of_scope(sql, &pull.scope)? {
+                for mark in checkpoints::of_scope(sql, &pull.scope)? {
                     let done = mark.step == Step::Done;
                     all.push(Remembered {
                         sender: pull.sender.clone(),
@@ -89,7 +90,7 @@ impl<'s> Marks<'s> {
                     });
                 }
             }
-            all.extend(marks::appends(sql)?.into_iter().map(|append| Remembered {
+            all.extend(checkpoints::appends(sql)?.into_iter().map(|append| Remembered {
                 sender: append.sender,
                 table: append.table,
                 strategy: Strategy::Append,
@@ -111,19 +112,19 @@ impl<'s> Marks<'s> {
     pub fn forget(&self, sender: &str, table: &str) -> Result<bool> {
         let names = self.site.names();
         let mut writer = self.site.store_ref().writer()?;
-        let mut found = marks::forget_append(writer.state(), sender, table, names)?;
+        let mut found = checkpoints::forget_append(writer.state(), sender, table, names)?;
         let (kept, name) = (Scope::named(sender.to_owned()), names.fold(table));
         found |= key_map::forget_table(writer.state(), &kept, &name)?;
         counts::forget_table(writer.state(), &kept, &name)?;
         for pull in pulls::kept(writer.state(), Some(sender))? {
-            let kept = marks::tables(writer.state(), &pull.scope)?;
+            let kept = checkpoints::tables(writer.state(), &pull.scope)?;
             let (of_table, others): (Vec<_>, Vec<_>) = kept.into_iter().partition(|(name, _)| names.same(name, table));
             for (name, strategy) in &of_table {
-                marks::remove(writer.state(), &pull.scope, name, *strategy, names)?;
+                checkpoints::remove(writer.state(), &pull.scope, name, *strategy, names)?;
             }
             found |= !of_table.is_empty();
             if others.is_empty() && !of_table.is_empty() {
-                records::forget_scope(writer.state(), &pull.scope)?;
+                crate::ledger::forget_scope(writer.state(), &pull.scope)?;
                 pulls::end(writer.state(), &pull.scope)?;
             }
         }
@@ -135,11 +136,11 @@ impl<'s> Marks<'s> {
     pub fn clear(&self) -> Result<()> {
         let mut writer = self.site.store_ref().writer()?;
         for pull in pulls::kept(writer.state(), None)? {
-            records::forget_scope(writer.state(), &pull.scope)?;
+            crate::ledger::forget_scope(writer.state(), &pull.scope)?;
             pulls::end(writer.state(), &pull.scope)?;
         }
-        for append in marks::appends(writer.state())? {
-            marks::forget_append(writer.state(), &append.sender, &append.table, self.site.names())?;
+        for append in checkpoints::appends(writer.state())? {
+            checkpoints::forget_append(writer.state(), &append.sender, &append.table, self.site.names())?;
         }
         key_map::forget_all(writer.state())?;
         counts::forget_all(writer.state())?;

@@ -38,7 +38,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::export::{Digest, Exporter, Offer};
 use crate::limits::Limits;
 use crate::secret::SiteKey;
-use crate::store::{Sql, Store, records};
+use crate::store::{Sql, Store};
+use crate::state;
 use events::Wake;
 use key::{KeyRing, KeySource};
 
@@ -104,12 +105,12 @@ impl Site {
         if let Some(uuid) = self.0.uuid.get() {
             return Ok(*uuid);
         }
-        let stored = records::read(self.store_ref(), |sql| records::settings::get(sql, SITE_UUID))?;
+        let stored = state::read(self.store_ref(), |sql| state::settings::get(sql, SITE_UUID))?;
         let text = match stored {
             Some(text) => text,
             None => {
                 let new = Uuid::new_v4().to_string();
-                records::write(self.store_ref(), |sql| records::settings::settle(sql, SITE_UUID, &new))?
+                state::write(self.store_ref(), |sql| state::settings::settle(sql, SITE_UUID, &new))?
             }
         };
         let uuid = text.parse().map_err(|_| {
@@ -256,7 +257,7 @@ impl Site {
     /// Changes the site's state in one transaction, and wakes those that wait for its events. Whatever adds an event does it
     /// here. The key is to be had before: [`Site::key`] may need a transaction of its own.
     pub(crate) fn change<T>(&self, work: impl FnMut(&mut dyn Sql) -> Result<T>) -> Result<T> {
-        let changed = records::write(self.store_ref(), work)?;
+        let changed = state::write(self.store_ref(), work)?;
         self.0.wake.all();
         Ok(changed)
     }

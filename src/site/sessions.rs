@@ -9,7 +9,7 @@ use super::Site;
 use crate::domain::session::{Direction, SessionInfo, SessionStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Code;
-use crate::store::records::{self, sessions};
+use crate::state::{self, sessions};
 
 /// The sessions of a [`Site`]. Each lives until it is used, expires or is deleted.
 ///
@@ -49,7 +49,7 @@ impl<'s> Sessions<'s> {
             used_at: None,
             used_by: None,
         };
-        records::write(self.site.store_ref(), |sql| sessions::insert(sql, &info, &code_hash))?;
+        state::write(self.site.store_ref(), |sql| sessions::insert(sql, &info, &code_hash))?;
         Ok(Session { site: self.site.clone(), code, info })
     }
 
@@ -59,7 +59,7 @@ impl<'s> Sessions<'s> {
     /// [`NotFound`](ErrorKind::NotFound).
     pub fn get(&self, uuid: Uuid) -> Result<SessionInfo> {
         let now = self.site.now();
-        records::read(self.site.store_ref(), |sql| sessions::by_uuid(sql, uuid, now))?.ok_or_else(|| not_found(uuid))
+        state::read(self.site.store_ref(), |sql| sessions::by_uuid(sql, uuid, now))?.ok_or_else(|| not_found(uuid))
     }
 
     /// The session of a code that works, without using it up.
@@ -83,7 +83,7 @@ impl<'s> Sessions<'s> {
         // A look first: whoever guesses codes must not make the database write.
         self.judge(&code_hash)?;
         let now = self.site.now();
-        let marked = records::write(self.site.store_ref(), |sql| match sessions::mark_used(sql, &code_hash, by, now)? {
+        let marked = state::write(self.site.store_ref(), |sql| match sessions::mark_used(sql, &code_hash, by, now)? {
             true => sessions::by_code(sql, &code_hash, now),
             false => Ok(None),
         })?;
@@ -102,7 +102,7 @@ impl<'s> Sessions<'s> {
         if !(0..=9999).contains(&expires_at.to_offset(time::UtcOffset::UTC).year()) {
             return Err(too_late());
         }
-        match records::write(self.site.store_ref(), |sql| sessions::set_expiry(sql, uuid, expires_at))? {
+        match state::write(self.site.store_ref(), |sql| sessions::set_expiry(sql, uuid, expires_at))? {
             true => self.get(uuid),
             false => Err(not_found(uuid)),
         }
@@ -113,7 +113,7 @@ impl<'s> Sessions<'s> {
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound).
     pub fn delete(&self, uuid: Uuid) -> Result<()> {
-        match records::write(self.site.store_ref(), |sql| sessions::delete(sql, uuid))? {
+        match state::write(self.site.store_ref(), |sql| sessions::delete(sql, uuid))? {
             true => Ok(()),
             false => Err(not_found(uuid)),
         }
@@ -122,23 +122,23 @@ impl<'s> Sessions<'s> {
     /// All sessions, used and expired ones too, the oldest first.
     pub fn list(&self) -> Result<Vec<SessionInfo>> {
         let now = self.site.now();
-        records::read(self.site.store_ref(), |sql| sessions::list(sql, now))
+        state::read(self.site.store_ref(), |sql| sessions::list(sql, now))
     }
 
     /// The sessions whose code works, the oldest first.
     pub fn list_active(&self) -> Result<Vec<SessionInfo>> {
         let now = self.site.now();
-        records::read(self.site.store_ref(), |sql| sessions::list_active(sql, now))
+        state::read(self.site.store_ref(), |sql| sessions::list_active(sql, now))
     }
 
     /// How many sessions there are, used and expired ones too.
     pub fn count(&self) -> Result<u64> {
-        records::read(self.site.store_ref(), sessions::count)
+        state::read(self.site.store_ref(), sessions::count)
     }
 
     fn judge(&self, code_hash: &str) -> Result<SessionInfo> {
         let now = self.site.now();
-        let found = records::read(self.site.store_ref(), |sql| sessions::by_code(sql, code_hash, now))?;
+        let found = state::read(self.site.store_ref(), |sql| sessions::by_code(sql, code_hash, now))?;
         match found {
             Some(session) if session.status == SessionStatus::Used => {
                 Err(Error::new(ErrorKind::CodeUsed, "the code was used before").with_hint("Ask for a new one."))

@@ -6,7 +6,7 @@ use crate::domain::url::SiteUrl;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret;
 use crate::store::Sql;
-use crate::store::records::{self, settings};
+use crate::state::{self, settings};
 
 const ENABLED: &str = "enabled";
 const INCOMING_MODE: &str = "incoming_mode";
@@ -33,7 +33,7 @@ impl<'s> Settings<'s> {
 
     /// Whether the site takes part in sync. Defaults to true.
     pub fn enabled(&self) -> Result<bool> {
-        records::read(self.site.store_ref(), |sql| Self::enabled_in(sql))
+        state::read(self.site.store_ref(), |sql| Self::enabled_in(sql))
     }
 
     /// The same, as part of a transaction.
@@ -164,15 +164,15 @@ impl<'s> Settings<'s> {
     }
 
     fn read(&self, key: &str) -> Result<Option<String>> {
-        records::read(self.site.store_ref(), |sql| settings::get(sql, key))
+        state::read(self.site.store_ref(), |sql| settings::get(sql, key))
     }
 
     fn write(&self, key: &str, value: &str) -> Result<()> {
-        records::write(self.site.store_ref(), |sql| settings::set(sql, key, value))
+        state::write(self.site.store_ref(), |sql| settings::set(sql, key, value))
     }
 
     fn remove(&self, key: &str) -> Result<()> {
-        records::write(self.site.store_ref(), |sql| settings::remove(sql, key))
+        state::write(self.site.store_ref(), |sql| settings::remove(sql, key))
     }
 
     fn flag(&self, key: &str, default: bool) -> Result<bool> {

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::Site;
 use crate::error::Result;
-use crate::store::records::{self, tickets};
+use crate::state::{self, tickets};
 
 /// The ticket of another site's that a pull by a code goes on with.
 pub(crate) struct KeptTicket {
@@ -21,12 +21,12 @@ impl Site {
     pub(crate) fn kept_ticket(&self, url: &str, code: &str) -> Result<Option<KeptTicket>> {
         let (store, now) = (self.store_ref(), self.now());
         // Where nothing is kept no key is needed: none is made for a code that may be wrong.
-        if !records::read(store, |sql| tickets::any_kept(sql, url, now))? {
+        if !state::read(store, |sql| tickets::any_kept(sql, url, now))? {
             return Ok(None);
         }
         let key = self.key()?;
         let place = key.ticket_place(url, code);
-        let Some(kept) = records::read(store, |sql| tickets::kept(sql, &place, now))? else { return Ok(None) };
+        let Some(kept) = state::read(store, |sql| tickets::kept(sql, &place, now))? else { return Ok(None) };
         Ok(Some(KeptTicket { ticket: key.open(&about(&place), &kept.ticket_sealed)?, sender: kept.sender }))
     }
 
@@ -38,17 +38,17 @@ impl Site {
         let time = time::Duration::try_from(self.limits().ticket_time).ok();
         let ends = time.and_then(|time| self.now().checked_add(time)).filter(|ends| ends.year() <= 9999);
         let ends = ends.unwrap_or(FAR);
-        records::write(self.store_ref(), |sql| tickets::keep(sql, &place, url, &kept, ends))
+        state::write(self.store_ref(), |sql| tickets::keep(sql, &place, url, &kept, ends))
     }
 
     /// Forgets the ticket of this code, if one is kept.
     pub(crate) fn forget_ticket(&self, url: &str, code: &str) -> Result<()> {
         let (store, now) = (self.store_ref(), self.now());
-        if !records::read(store, |sql| tickets::any_kept(sql, url, now))? {
+        if !state::read(store, |sql| tickets::any_kept(sql, url, now))? {
             return Ok(());
         }
         let place = self.key()?.ticket_place(url, code);
-        records::write(store, |sql| tickets::forget(sql, &place))
+        state::write(store, |sql| tickets::forget(sql, &place))
     }
 }
 

@@ -11,8 +11,8 @@ use crate::domain::transfer::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Sql;
-use crate::store::records::transfers::{self, Change};
-use crate::store::records::{self, connections};
+use crate::state::transfers::{self, Change};
+use crate::state::{self, connections};
 
 /// Who does something where the host does not say who.
 const HOST: &str = "host";
@@ -252,7 +252,7 @@ impl<'s> Transfers<'s> {
     }
 
     fn read<T>(&self, work: impl FnMut(&mut dyn Sql) -> Result<T>) -> Result<T> {
-        records::read(self.site.store_ref(), work)
+        state::read(self.site.store_ref(), work)
     }
 
     fn write<T>(&self, work: impl FnMut(&mut dyn Sql) -> Result<T>) -> Result<T> {

@@ -19,7 +19,6 @@ pub mod conformance;
 #[cfg(feature = "sqlite")]
 mod memory;
 pub mod migrate;
-pub(crate) mod records;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 #[cfg(test)]

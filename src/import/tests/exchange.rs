@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use super::*;
 use crate::clock::SystemClock;
 use crate::domain::strategy::Strategy;
-use crate::import::{Direct, Finish, Import, Mark, Reached, Staged, apply_group};
+use crate::import::{Direct, Finish, Import, Checkpoint, Reached, Staged, apply_group};
 
 on_each_store!(
     values_go_round,
@@ -29,7 +29,7 @@ fn pull(store: &dyn Store, plan: &TablePlan, records: &Rows, page: usize) -> Out
     writer.commit().must("commit");
     drop(writer);
     let stage = Direct::needs_stage(plan).then(|| import.stage(records.width()));
-    let mark = Mark::new(&plan.table.name, plan.strategy, String::new(), records.len() as u64);
+    let mark = Checkpoint::new(&plan.table.name, plan.strategy, String::new(), records.len() as u64);
     let mut direct = Direct::new(plan.clone(), stage, mark);
     for first in (0..records.len()).step_by(page) {
         let mut rows = Rows::new(records.width());
@@ -37,7 +37,7 @@ fn pull(store: &dyn Store, plan: &TablePlan, records: &Rows, page: usize) -> Out
         direct.push(&import, &rows, &[], &Reached::default()).must("push");
     }
     direct.finish(&import).must("finish");
-    let left = crate::store::records::read(store, |sql| sql.query("SELECT record FROM rowferry_waiting", &[]));
+    let left = crate::state::read(store, |sql| sql.query("SELECT record FROM rowferry_waiting", &[]));
     assert!(left.must("look").is_empty(), "records wait after the end");
     direct.outcome().clone()
 }
@@ -125,7 +125,7 @@ fn group(store: &dyn Store, table: &TableSchema, records: &Rows, finish: Finish)
     writer.commit().must("commit");
     drop(writer);
     let plan = plan(table, Strategy::Overwrite);
-    let (stage, mark) = (import.stage(records.width()), Mark::new(&table.name, plan.strategy, String::new(), 0));
+    let (stage, mark) = (import.stage(records.width()), Checkpoint::new(&table.name, plan.strategy, String::new(), 0));
     let mut staged = [Staged::new(&import, plan, stage, mark, true)];
     staged[0].push(&import, records, &[], &Reached::default()).must("stage");
     let mut tx = import.transaction().must("begin");
@@ -176,7 +176,7 @@ fn two_sets_go_round_at_once(store: &dyn Store) {
 }
 
 /// Begins or resumes a pull of this sender.
-fn begun<'s>(store: &'s dyn Store, limits: &'s Limits, plan: &TablePlan) -> (Import<'s>, Option<Mark>) {
+fn begun<'s>(store: &'s dyn Store, limits: &'s Limits, plan: &TablePlan) -> (Import<'s>, Option<Checkpoint>) {
     let mut import = Import::new(store, limits, &SystemClock, Patience::unbounded());
     let mut writer = import.open().must("open");
     let wanted = [(plan.table.name.clone(), plan.strategy)];
@@ -197,7 +197,7 @@ fn a_pull_that_is_cut_off_goes_on_with_what_waits(store: &dyn Store) {
     let (mut import, found) = begun(store, &limits, &plan);
     assert!(found.is_none());
     let stage = import.stage(2);
-    let mark = Mark { stage: Some(stage.number), ..Mark::new("t", plan.strategy, String::new(), 6) };
+    let mark = Checkpoint { stage: Some(stage.number), ..Checkpoint::new("t", plan.strategy, String::new(), 6) };
     let mut direct = Direct::new(plan.clone(), Some(stage), mark);
     let reached = |records| Reached { records, continues: true, ..Reached::default() };
     direct.push(&import, &part(0, 2), &[], &reached(2)).must("push");

@@ -15,7 +15,7 @@ use crate::domain::value::{Rows, Value};
 use crate::limits::Limits;
 use crate::plan::table::{ExtraColumns, plan_table};
 use crate::store::Check;
-use crate::store::records::Scope;
+use crate::ledger::Scope;
 use crate::store::sqlite::SqliteStore;
 
 /// Tables, with what stands in each column that is sent: a letter for [`value`].

@@ -4,9 +4,9 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::error::ErrorKind;
 use crate::import::staged::{Finish, Staged, apply_group};
-use crate::import::{Import, Mark, Reached};
+use crate::import::{Import, Checkpoint, Reached};
 use crate::store::PageBounds;
-use crate::store::records::stages;
+use crate::ledger::stages;
 
 on_each_store!(
     rows_that_refer_to_nothing_are_left_out_with_all_that_refer_to_them,
@@ -47,7 +47,7 @@ fn try_group<const N: usize>(
     let mut staged = Vec::new();
     for (plan, (_, strategy, rows)) in plans.into_iter().zip(&tables) {
         let stage = import.stage(rows.width());
-        let mark = Mark::new(&plan.table.name, *strategy, String::new(), rows.len() as u64);
+        let mark = Checkpoint::new(&plan.table.name, *strategy, String::new(), rows.len() as u64);
         let mut table = Staged::new(&import, plan, stage, mark, true);
         table.push(&import, rows, &[], &Reached::default())?;
         staged.push(table);
@@ -70,7 +70,7 @@ pub(super) fn apply_in_tx(
     let [plan] = plans([(table, strategy)]);
     let stage = stages::Stage { scope: tx.scope.clone(), number: 1, width: rows.width() };
     stages::append(tx.writer.state(), &stage, rows, 0..rows.len())?;
-    let mark = Mark::new(&table.name, strategy, String::new(), rows.len() as u64);
+    let mark = Checkpoint::new(&table.name, strategy, String::new(), rows.len() as u64);
     let mut staged = [Staged::new(&import, plan, stage, mark, true)];
     apply_group(&import, tx, &mut staged, true, Finish::Keep)
 }

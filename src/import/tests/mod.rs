@@ -17,7 +17,7 @@ use crate::limits::Limits;
 use crate::plan::follow::link;
 use crate::plan::{Identity, TablePlan};
 use crate::store::conformance::harness::*;
-use crate::store::records::{Scope, forget_scope};
+use crate::ledger::{Scope, forget_scope};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{MemoryStore, Store};
 

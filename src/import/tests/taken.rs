@@ -3,7 +3,7 @@
 use super::*;
 use crate::clock::SystemClock;
 use crate::import::staged::{Finish, Staged, apply_group};
-use crate::import::{Import, Mark, Reached};
+use crate::import::{Import, Checkpoint, Reached};
 use crate::plan::meet::keys_may_meet;
 use crate::store::conformance::strategies::KEYED;
 
@@ -104,7 +104,7 @@ fn the_one_that_has_the_row_falls_alone(store: &dyn Store) {
     import.begin(&mut *writer, None, &[]).must("begin");
     writer.commit().must("commit");
     drop(writer);
-    let (stage, mark) = (import.stage(2), Mark::new("users", Strategy::Overwrite, String::new(), 2));
+    let (stage, mark) = (import.stage(2), Checkpoint::new("users", Strategy::Overwrite, String::new(), 2));
     let mut staged = [Staged::new(&import, plan, stage, mark, true)];
     let records = rows([[v("X"), v(9)], [v("x"), v(1)], [v("X "), v(1)], [v("x "), v(9)]]);
     staged[0].push(&import, &records, &[], &Reached::default()).must("stage");

@@ -11,7 +11,7 @@ use crate::domain::connection::{Connection, Metadata, Policy, check_metadata, no
 use crate::domain::event::EventKind;
 use crate::domain::url::SiteUrl;
 use crate::error::Result;
-use crate::store::records::{connections, outbox};
+use crate::state::{connections, outbox};
 
 /// What of a connection may be changed. It begins as it is.
 #[non_exhaustive]

@@ -12,7 +12,7 @@ use crate::domain::url::SiteUrl;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::{Credential, Token};
 use crate::store::Sql;
-use crate::store::records::{self, connections};
+use crate::state::{self, connections};
 
 const BOTH: [ConnectionDirection; 2] = [ConnectionDirection::Sender, ConnectionDirection::Receiver];
 
@@ -123,7 +123,7 @@ impl Connections<'_> {
     }
 
     pub(super) fn read<T>(&self, work: impl FnMut(&mut dyn Sql) -> Result<T>) -> Result<T> {
-        records::read(self.site.store_ref(), work)
+        state::read(self.site.store_ref(), work)
     }
 }
 

@@ -18,7 +18,7 @@ use crate::domain::connection::{Connection, Metadata};
 use crate::domain::event::EventKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Sql;
-use crate::store::records::{connections, events};
+use crate::state::{connections, events};
 
 /// Who does something where the host does not say who.
 const HOST: &str = "host";

@@ -11,7 +11,7 @@ use crate::domain::connection::ConnectionStatus::{self, Active, Expired, Pending
 use crate::domain::event::EventFilter;
 use crate::error::ErrorKind;
 use crate::site::{NewConnection, Site};
-use crate::store::records::connections;
+use crate::state::connections;
 
 #[derive(Debug, Clone, Copy)]
 enum Change {

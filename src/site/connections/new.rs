@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::secret::{self, Token};
 use crate::site::settings;
 use crate::store::Sql;
-use crate::store::records::connections::{self, Stored};
+use crate::state::connections::{self, Stored};
 
 /// Longest password, in bytes.
 const PASSWORD: usize = 1_024;

@@ -12,7 +12,7 @@ use crate::domain::connection::Policy;
 use crate::domain::event::EventFilter;
 use crate::limits::Limits;
 use crate::site::{NewConnection, Site};
-use crate::store::records::connections;
+use crate::state::connections;
 
 /// Sites on one file, with a connection of this policy.
 fn sites(change: impl FnOnce(&mut Policy)) -> (tempfile::TempDir, Vec<Site>, Uuid) {

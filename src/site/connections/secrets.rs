@@ -9,7 +9,7 @@ use crate::domain::event::EventKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::{Credential, Token};
 use crate::store::Sql;
-use crate::store::records::{connections, outbox};
+use crate::state::{connections, outbox};
 
 impl Connections<'_> {
     /// Makes a new token for a sender connection: the old one no longer works. The other site is told, if the old one can

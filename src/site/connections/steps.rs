@@ -9,8 +9,8 @@ use crate::domain::connection::{Connection, ConnectionDirection, ConnectionStatu
 use crate::domain::event::{EventKind, cleaned, cleaned_actor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Sql;
-use crate::store::records::connections::{self, Change};
-use crate::store::records::outbox;
+use crate::state::connections::{self, Change};
+use crate::state::outbox;
 
 /// Who expires connections.
 const MAINTENANCE: &str = "maintenance";

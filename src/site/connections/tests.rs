@@ -14,7 +14,7 @@ use crate::domain::event::{Event, EventFilter};
 use crate::domain::url::SiteUrl;
 use crate::limits::Limits;
 use crate::secret::Token;
-use crate::store::records::{self, outbox};
+use crate::state::{self, outbox};
 
 /// A site with a clock that stands still.
 pub(super) fn site() -> (tempfile::TempDir, Site, Arc<ManualClock>) {
@@ -48,7 +48,7 @@ fn registration(url: &str, token: &Token) -> Registration {
 /// What waits in the outbox, in its order: the connection and the kind of message.
 pub(super) fn waiting(site: &Site) -> Vec<(Uuid, String)> {
     let select = "SELECT connection, kind, coalesce(status, '') FROM rowferry_outbox ORDER BY id";
-    let rows = records::read(site.store_ref(), |sql| sql.query(select, &[])).unwrap();
+    let rows = state::read(site.store_ref(), |sql| sql.query(select, &[])).unwrap();
     let text = |row: &[crate::Value], column: usize| row[column].as_str().unwrap().to_owned();
     rows.iter().map(|row| (text(row, 0).parse().unwrap(), format!("{}{}", text(row, 1), text(row, 2)))).collect()
 }
@@ -404,7 +404,7 @@ fn edits_at_once_all_hold() {
     site.settings().set_site_url("https://me.example").unwrap();
     assert_eq!(kind(moved("https://me.example")), ErrorKind::SelfConnection);
     assert_eq!(moved("https://moved.example").unwrap().site_url, "https://moved.example");
-    let next = records::read(site.store_ref(), |sql| outbox::next_of(sql, uuid)).unwrap().unwrap();
+    let next = state::read(site.store_ref(), |sql| outbox::next_of(sql, uuid)).unwrap().unwrap();
     assert_eq!(next.site_url, "https://moved.example", "what waits goes there");
     assert_eq!(kind(connections.update(other.uuid, |edit| edit.name.clear())), ErrorKind::InvalidInput);
     let large = connections.update(other.uuid, |edit| edit.metadata = note(&"x".repeat(70_000)));
@@ -431,7 +431,7 @@ fn rotated_tokens_replace_old_ones_on_both_sides() {
 
     // The other site is told in the order in which it can understand.
     let mut told = Vec::new();
-    while let Some(message) = records::read(site.store_ref(), |sql| outbox::next_of(sql, uuid)).unwrap() {
+    while let Some(message) = state::read(site.store_ref(), |sql| outbox::next_of(sql, uuid)).unwrap() {
         let credential = connections.outgoing_credential(&message).unwrap();
         let token = match &message.message {
             outbox::Message::Rotate { token_sealed } => Some(connections.outgoing_token(uuid, token_sealed).unwrap()),
@@ -527,9 +527,9 @@ fn nothing_kept_or_shown_gives_a_secret_away() {
         assert!(!format!("{edit:?}").contains("correct-horse"));
     });
     connections.suspend(receiver.uuid, None).unwrap();
-    let waiting = records::read(site.store_ref(), |sql| outbox::due(sql, site.now(), 10)).unwrap();
+    let waiting = state::read(site.store_ref(), |sql| outbox::due(sql, site.now(), 10)).unwrap();
     assert_eq!(waiting.len(), 2);
-    let stored = records::read(site.store_ref(), |sql| connections_stored(sql, receiver.uuid)).unwrap();
+    let stored = state::read(site.store_ref(), |sql| connections_stored(sql, receiver.uuid)).unwrap();
     let shown = format!("{shown} {made:?} {rotated:?} {edited:?} {waiting:?} {stored:?} {:?}", events(&site));
     let listed = serde_json::to_string(&connections.list(&ConnectionFilter::new()).unwrap()).unwrap();
 

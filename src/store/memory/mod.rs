@@ -108,7 +108,7 @@ mod tests {
     use crate::secret::SiteKey;
     use crate::site::Site;
     use crate::store::{Change, NewTable, PageBounds, Refused, conformance};
-    use crate::sync::TransferOptions;
+    use crate::pull::TransferOptions;
 
     /// A table with these columns, `!` for NOT NULL.
     pub(super) fn table(name: &str, columns: &str, key: &str) -> TableSchema {

@@ -1,0 +1,108 @@
+use proptest::prelude::{Just, ProptestConfig, any, prop_assert, prop_oneof, proptest};
+use proptest::strategy::Strategy as Generator;
+use time::macros::datetime;
+
+use super::*;
+use crate::state;
+
+fn value() -> impl Generator<Value = Value> {
+    prop_oneof![
+        Just(Value::Null),
+        any::<i64>().prop_map(Value::Integer),
+        proptest::num::f64::ANY.prop_map(Value::Real),
+        any::<Vec<u8>>().prop_map(Value::Text),
+        any::<String>().prop_map(|text| Value::Text(text.into_bytes())),
+        any::<Vec<u8>>().prop_map(Value::Blob),
+    ]
+}
+
+fn outcome() -> impl Generator<Value = Outcome> {
+    let reasons = [Reason::UniqueConflict, Reason::Check, Reason::Malformed, Reason::Refused];
+    let parts = (proptest::collection::vec(value(), 0..4), any::<Option<String>>(), 0..4_usize, any::<String>());
+    let failure = parts.prop_map(move |(key, column, at, message)| Failure { key, column, reason: reasons[at], message });
+    (any::<[u64; 5]>(), proptest::collection::vec(failure, 0..4)).prop_map(|(counts, failures)| {
+        let [created, updated, unchanged, skipped, failed] = counts;
+        Outcome { created, updated, unchanged, skipped, failed, failures }
+    })
+}
+
+/// Values with all their bits, which `==` does not tell apart.
+fn same(left: &Checkpoint, right: &Checkpoint) -> bool {
+    let keys = |mark: &Checkpoint| -> Vec<Value> { mark.outcome.failures.iter().flat_map(|f| f.key.clone()).collect() };
+    let (a, b) = (keys(left), keys(right));
+    let bare = |mark: &Checkpoint| {
+        let mut mark = mark.clone();
+        mark.outcome.failures.iter_mut().for_each(|failure| failure.key.clear());
+        mark
+    };
+    a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a.as_ref().same(b.as_ref())) && bare(left) == bare(right)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn marks_come_back_as_they_were(
+        table: String,
+        at in 0..4_usize,
+        step in proptest::sample::select(vec![Step::Fetching, Step::Staged, Step::Done]),
+        numbers in (0..=i64::MAX as u64, 0..=i64::MAX as u64, any::<u64>()),
+        place: Option<Vec<u8>>,
+        states: Vec<u64>,
+        stage: Option<u32>,
+        flags: (bool, bool, bool),
+        notes: Vec<String>,
+        outcome in outcome(),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let site = crate::Site::open(folder.path().join("a.db")).unwrap();
+        let scope = Scope::new();
+        let mut mark = Checkpoint::new(&table, Strategy::ALL[at], "plan".into(), numbers.0);
+        let fresh = mark.clone();
+        (mark.step, mark.records, mark.bytes) = (step, numbers.1, numbers.2);
+        (mark.place, mark.states, mark.stage, mark.notes, mark.outcome) = (place, states, stage, notes, outcome);
+        (mark.continues, mark.created, mark.counted) = flags;
+        let (first, later) = (datetime!(2026-01-02 03:04:05 UTC), datetime!(2026-01-03 03:04:05 UTC));
+        mark.done_at = Some(first).filter(|_| mark.step == Step::Done);
+        let kept = state::write(&**site.store(), |sql| {
+            put(sql, &scope, &fresh, NameRules::Exact, first)?;
+            put(sql, &scope, &mark, NameRules::Exact, if mark.created { first } else { later })?;
+            of_scope(sql, &scope)
+        }).unwrap();
+        prop_assert!(kept.len() == 1 && same(&kept[0], &mark), "{:?} is not {:?}", kept, mark);
+    }
+}
+
+#[test]
+fn tables_are_told_apart_by_the_rules_of_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = crate::Site::open(folder.path().join("a.db")).unwrap();
+    let now = datetime!(2026-01-02 03:04:05 UTC);
+    for (names, count) in [(NameRules::IgnoreAsciiCase, 1), (NameRules::Exact, 2)] {
+        let scope = Scope::new();
+        let mark =
+            |table: &str| Checkpoint { step: Step::Done, records: 1, ..Checkpoint::new(table, Strategy::Append, String::new(), 1) };
+        let marks = [mark("users"), mark("Users")];
+        let (kept, forgotten, left) = state::write(&**site.store(), |sql| {
+            marks.iter().try_for_each(|mark| put(sql, &scope, mark, names, now))?;
+            remember_appends(sql, scope.as_str(), &marks, names, now)?;
+            let kept = of_scope(sql, &scope)?.len();
+            remove(sql, &scope, "USERS", Strategy::Append, names)?;
+            remove(sql, &scope, "users", Strategy::Append, names)?;
+            let forgotten = [
+                forget_append(sql, scope.as_str(), "USERS", names)?,
+                append_of(sql, scope.as_str(), "users", names)?.is_some(),
+            ];
+            Ok((kept, forgotten, tables(sql, &scope)?.len()))
+        })
+        .unwrap();
+        assert_eq!((kept, left), (count, count - 1));
+        assert_eq!(forgotten, if count == 1 { [true, false] } else { [false, true] });
+    }
+}
+
+#[test]
+fn every_reason_is_found_by_its_code() {
+    assert_eq!(Reason::from_code(Reason::NoNewKey.code()), Some(Reason::NoNewKey));
+    assert_eq!(Reason::from_code("nothing"), None);
+}

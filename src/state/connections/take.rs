@@ -1,0 +1,110 @@
+//! What a connection allows, taken bit by bit: each of these either takes something that is left, or nothing. A transaction
+//! over a store's state is alone, so that what is read here still holds when it is written.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::clock;
+use crate::domain::value::Value;
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::Sql;
+use crate::state::{Fields, number};
+
+/// Counts a call in this minute: refused with how long to wait when as many as the connection allows were made in it.
+pub(crate) fn take_call(sql: &mut dyn Sql, uuid: Uuid, now: OffsetDateTime) -> Result<Result<(), Duration>> {
+    let seconds = now.unix_timestamp().rem_euclid(60);
+    let minute = now.checked_sub(time::Duration::seconds(seconds)).unwrap_or(now);
+    // Another minute than the one that was counted in, whichever way the clock was set, begins anew.
+    let update = "UPDATE rowferry_connections \
+                  SET rate_count = CASE WHEN rate_window = ?2 THEN rate_count + 1 ELSE 1 END, rate_window = ?2 \
+                  WHERE uuid = ?1 AND \
+                  (rate_window IS NULL OR rate_window <> ?2 OR rate_count < rate_limit_requests_per_minute)";
+    let taken = sql.execute(update, &[uuid.to_string().into(), clock::to_text(minute).into()])? == 1;
+    Ok(match taken {
+        true => Ok(()),
+        // Between 1 and 60 seconds.
+        false => Err(Duration::from_secs(60u64.saturating_sub(seconds.unsigned_abs()))),
+    })
+}
+
+/// Takes one pull of a table: `false` when none is left.
+pub(crate) fn take_download(sql: &mut dyn Sql, uuid: Uuid) -> Result<bool> {
+    let update = "UPDATE rowferry_connections SET downloads_used = downloads_used + 1 \
+                  WHERE uuid = ?1 AND (max_downloads IS NULL OR downloads_used < max_downloads)";
+    Ok(sql.execute(update, &[uuid.to_string().into()])? == 1)
+}
+
+/// Takes at most this many records; gives how many were left to be taken, maybe 0.
+pub(crate) fn take_records(sql: &mut dyn Sql, uuid: Uuid, want: u64) -> Result<u64> {
+    let select = "SELECT records_downloaded, max_records_total FROM rowferry_connections WHERE uuid = ?1";
+    let rows = sql.query(select, &[uuid.to_string().into()])?;
+    let Some(row) = rows.first() else { return Err(gone(uuid)) };
+    let mut row = Fields::of(row);
+    let (used, most) = (row.number()?, row.optional_number()?);
+    let granted = most.map_or(want, |most| want.min(most.saturating_sub(used)));
+    if granted > 0 {
+        let update = "UPDATE rowferry_connections SET records_downloaded = ?2 WHERE uuid = ?1";
+        sql.execute(update, &[uuid.to_string().into(), integer(used.saturating_add(granted))])?;
+    }
+    Ok(granted)
+}
+
+/// Counts records that were sent while the connection had no limit on them. One that is gone counts none.
+pub(crate) fn count_records(sql: &mut dyn Sql, uuid: Uuid, records: u64) -> Result<()> {
+    let select = "SELECT records_downloaded FROM rowferry_connections WHERE uuid = ?1";
+    let rows = sql.query(select, &[uuid.to_string().into()])?;
+    let Some(row) = rows.first() else { return Ok(()) };
+    let downloaded = number(row, 0)?.saturating_add(records);
+    let update = "UPDATE rowferry_connections SET records_downloaded = ?2 WHERE uuid = ?1";
+    sql.execute(update, &[uuid.to_string().into(), integer(downloaded)]).map(|_| ())
+}
+
+/// Counts one pull and its records, whatever the connection allows: they have been.
+pub(crate) fn used(sql: &mut dyn Sql, uuid: Uuid, records: u64) -> Result<()> {
+    let select = "SELECT downloads_used, records_downloaded FROM rowferry_connections WHERE uuid = ?1";
+    let rows = sql.query(select, &[uuid.to_string().into()])?;
+    let Some(row) = rows.first() else { return Err(gone(uuid)) };
+    let (downloads, downloaded) = (number(row, 0)?.saturating_add(1), number(row, 1)?.saturating_add(records));
+    let update = "UPDATE rowferry_connections SET downloads_used = ?2, records_downloaded = ?3 WHERE uuid = ?1";
+    sql.execute(update, &[uuid.to_string().into(), integer(downloads), integer(downloaded)]).map(|_| ())
+}
+
+/// Adds a transfer that has ended to the connection's totals. One that is gone has none.
+pub(crate) fn transferred(sql: &mut dyn Sql, uuid: Uuid, records: u64, bytes: u64, now: OffsetDateTime) -> Result<()> {
+    add(sql, uuid, [1, records, bytes], now)
+}
+
+/// Adds what a transfer had moved that is among the connection's totals already.
+pub(crate) fn transferred_more(sql: &mut dyn Sql, uuid: Uuid, records: u64, bytes: u64, now: OffsetDateTime) -> Result<()> {
+    add(sql, uuid, [0, records, bytes], now)
+}
+
+fn add(sql: &mut dyn Sql, uuid: Uuid, [transfers, records, bytes]: [u64; 3], now: OffsetDateTime) -> Result<()> {
+    let select = "SELECT total_transfers, total_records_transferred, total_bytes_transferred \
+                  FROM rowferry_connections WHERE uuid = ?1";
+    let rows = sql.query(select, &[uuid.to_string().into()])?;
+    let Some(row) = rows.first() else { return Ok(()) };
+    let added = |column, more: u64| Ok::<_, Error>(integer(number(row, column)?.saturating_add(more)));
+    let update = "UPDATE rowferry_connections SET total_transfers = ?2, total_records_transferred = ?3, \
+                  total_bytes_transferred = ?4, last_transfer_at = ?5 WHERE uuid = ?1";
+    let now = clock::to_text(now).into();
+    let totals = [uuid.to_string().into(), added(0, transfers)?, added(1, records)?, added(2, bytes)?, now];
+    sql.execute(update, &totals).map(|_| ())
+}
+
+/// Keeps when the connection was used last: `false` if it is gone.
+pub(crate) fn connected(sql: &mut dyn Sql, uuid: Uuid, now: OffsetDateTime) -> Result<bool> {
+    let update = "UPDATE rowferry_connections SET last_connected_at = ?2 WHERE uuid = ?1";
+    Ok(sql.execute(update, &[uuid.to_string().into(), clock::to_text(now).into()])? == 1)
+}
+
+/// A count ends where the store's integers end.
+fn integer(number: u64) -> Value {
+    i64::try_from(number).unwrap_or(i64::MAX).into()
+}
+
+fn gone(uuid: Uuid) -> Error {
+    Error::new(ErrorKind::NotFound, format!("there is no connection {uuid}"))
+}
