@@ -104,13 +104,13 @@ mod net;
 #[cfg(feature = "client")]
 mod notify;
 pub mod plan;
+mod pull;
 mod secret;
 #[cfg(feature = "server")]
 pub mod serve;
 mod site;
-pub mod store;
-mod pull;
 mod state;
+pub mod store;
 mod wire;
 
 pub mod protocol {
@@ -151,6 +151,7 @@ pub use maintain::Maintenance;
 #[cfg(feature = "client")]
 pub use notify::{Checked, Delivered, Delivery, Notifier, RegisterResult};
 pub use plan::table::ExtraColumns;
+pub use pull::{Phase, Progress, Report, TableReport, TableStatus, TransferOptions};
 pub use secret::{Code, SiteKey, Token};
 #[cfg(all(feature = "server", feature = "tls"))]
 pub use serve::ServerTls;
@@ -161,7 +162,6 @@ pub use site::Transfers;
 pub use site::{ConnectionEdit, Connections, EventStream, Events, NewConnection, NewlyConnected};
 pub use site::{KeyMap, KeyMapping, KeyMappings, Marks, Remembered, RememberedKind};
 pub use site::{Session, SessionGuard, Sessions, Settings, Site, SiteBuilder};
-pub use pull::{Phase, Progress, Report, TableReport, TableStatus, TransferOptions};
 #[cfg(feature = "client")]
 pub use wire::api::{ListedTable, PeerStatus, Queried, Registered};
 #[cfg(feature = "client")]

@@ -9,8 +9,8 @@ use crate::domain::connection::Connection;
 use crate::domain::names::NameRules;
 use crate::domain::transfer::{Transfer, TransferStatus};
 use crate::error::{ErrorKind, Result};
-use crate::store::Sql;
 use crate::state::transfers::{self, Change};
+use crate::store::Sql;
 
 /// How the pull of a table stands with the people here.
 #[derive(Debug, Clone, PartialEq)]

@@ -17,10 +17,10 @@ use crate::error::ErrorKind;
 use crate::export::Offer;
 use crate::secret::{self, Ticket};
 use crate::site::{Settings, Site};
-use crate::store::Sql;
 use crate::state::connections::{self, Stored};
 use crate::state::transfers::{self, Change};
 use crate::state::{self, sessions, tickets};
+use crate::store::Sql;
 use crate::wire::message::{Approval, ApprovalStatus};
 
 /// Someone who was let in, through a connection or by a session's code.

@@ -11,9 +11,9 @@ use crate::domain::transfer::{TransferCounters, TransferStatus};
 use crate::error::{ErrorKind, Result};
 use crate::export::Cursor;
 use crate::site::Site;
-use crate::store::Sql;
 use crate::state::transfers::{self, Change};
 use crate::state::{self, connections};
+use crate::store::Sql;
 
 /// What the history says of a pull that its receiver gave up.
 const GIVEN_UP: &str = "the receiver ended before the last page";

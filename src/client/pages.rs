@@ -118,6 +118,7 @@ impl Client {
                     page_rows,
                     window,
                     compress: !channel.is_local(),
+                    pull: None,
                 };
                 let message = Request::Fetch(fetch).encode().map_err(Trouble::Failed)?;
                 channel.send_binary(message, budget, late).map(|()| request)

@@ -19,9 +19,9 @@ use crate::domain::digest::RowDigest;
 use crate::domain::record::{Failure, Reason, Tally};
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;
-use crate::plan::{Identity, TablePlan};
 use crate::ledger::counts;
 use crate::ledger::key_map::{self, Became, KeyMap, NewKey};
+use crate::plan::{Identity, TablePlan};
 use crate::store::{Change, Fitted, KeyColumns, Refused};
 
 /// Records after which the pull can be cancelled.

@@ -15,10 +15,10 @@ use crate::domain::schema::UniqueKind;
 use crate::domain::strategy::Strategy;
 use crate::domain::value::Rows;
 use crate::error::Result;
-use crate::plan::{Identity, TablePlan};
 use crate::ledger::key_map::{self, KeyMap};
 use crate::ledger::references::{self, Link, StagedRow};
 use crate::ledger::stages;
+use crate::plan::{Identity, TablePlan};
 
 /// Records after which the pull can be cancelled.
 const RUN: usize = 64;

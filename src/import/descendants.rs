@@ -13,11 +13,11 @@ use crate::domain::schema::{ForeignKey, TableSchema};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, ValueRef};
 use crate::error::Result;
-use crate::plan::Identity;
-use crate::store::KeyColumns;
 use crate::ledger::references::{self, Link, StagedRow};
 use crate::ledger::stages;
+use crate::plan::Identity;
 use crate::state::unreadable;
+use crate::store::KeyColumns;
 
 /// Rows and links that are read together.
 const TOGETHER: i64 = 1_000;

@@ -10,16 +10,16 @@ use super::received::Received;
 use super::route::{NullKeys, Way, apply, route};
 use super::transaction::Transaction;
 use super::waits;
-use super::{Import, Checkpoint, Reached, Step, multiset};
+use super::{Checkpoint, Import, Reached, Step, multiset};
 use crate::domain::record::{Failure, Outcome, Tally};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::Rows;
 use crate::error::Result;
-use crate::plan::{Identity, TablePlan};
-use crate::store::Sql;
 use crate::ledger::stages::{self, Stage};
 use crate::ledger::waiting;
+use crate::plan::{Identity, TablePlan};
 use crate::state;
+use crate::store::Sql;
 
 /// The import of one table.
 pub(crate) struct Direct {

@@ -23,9 +23,9 @@ use crate::domain::record::{Failure, Reason, Tally};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;
-use crate::plan::{Identity, TablePlan};
 use crate::ledger::stages::Stage;
 use crate::ledger::waiting::{self, State};
+use crate::plan::{Identity, TablePlan};
 use crate::store::{Change, Fitted, Refused, Sets};
 
 /// Settles all records that wait. `written` makes what collects the rows of a record that were written. Without `renamed`, those

@@ -4,11 +4,11 @@ use super::Import;
 use crate::domain::schema::TableSchema;
 use crate::domain::strategy::Strategy;
 use crate::error::Result;
+use crate::ledger::counts;
+use crate::ledger::key_map::{self, Knows};
 use crate::plan::TablePlan;
 use crate::plan::follow::KnownRows;
 use crate::store::Writer;
-use crate::ledger::counts;
-use crate::ledger::key_map::{self, Knows};
 
 impl Import<'_> {
     /// Those of these tables of whose records something is known.

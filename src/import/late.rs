@@ -13,15 +13,15 @@ use super::received::Received;
 use super::staged::Finish;
 use super::transaction::{References, Transaction, key_of_record};
 use super::waits::bytes;
-use super::{Import, Checkpoint, Step};
+use super::{Checkpoint, Import, Step};
 use crate::domain::record::{Failure, Outcome, Reason, Tally};
 use crate::domain::schema::{ForeignKeyAction, TableSchema};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{Identity, TablePlan};
 use crate::ledger::stages::Stage;
 use crate::ledger::waiting;
+use crate::plan::{Identity, TablePlan};
 use crate::store::{Check, Found, Lookup, Target};
 
 /// The most broken records that are taken note of in one pass: the rest is found in the next one. It bounds memory.
@@ -242,8 +242,9 @@ pub(crate) fn apply(import: &Import<'_>, tx: &mut Transaction, tables: &mut [Lat
 
 fn end(import: &Import<'_>, tx: &mut Transaction, tables: &mut [Late], tallies: Vec<Tally>, finish: Finish) -> Result<()> {
     let outcomes = tables.iter().zip(tallies);
-    let done: Vec<Checkpoint> =
-        outcomes.map(|(table, tally)| Checkpoint { step: Step::Done, outcome: tally.outcome, ..table.mark.clone() }).collect();
+    let done: Vec<Checkpoint> = outcomes
+        .map(|(table, tally)| Checkpoint { step: Step::Done, outcome: tally.outcome, ..table.mark.clone() })
+        .collect();
     for (table, mark) in tables.iter().zip(&done) {
         waiting::forget_one(tx.state().0, &table.stage.scope, table.stage.number)?;
         import.put_mark(&mut *tx.writer, mark)?;

@@ -21,10 +21,10 @@ use crate::domain::names::NameRules;
 use crate::domain::record::{Outcome, Tally};
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::Limits;
 use crate::ledger::pulls::{self, Touched};
 use crate::ledger::stages::{self, Stage};
-use crate::ledger::{Scope, forget_scope, checkpoints, taken_keys, waiting};
+use crate::ledger::{Scope, checkpoints, forget_scope, taken_keys, waiting};
+use crate::limits::Limits;
 use crate::state;
 use crate::store::{PageBounds, Store, Writer};
 

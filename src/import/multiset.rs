@@ -14,8 +14,8 @@ use crate::domain::record::Tally;
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, ValueRef};
 use crate::error::Result;
-use crate::plan::{Identity, TablePlan};
 use crate::ledger::counts;
+use crate::plan::{Identity, TablePlan};
 use crate::store::{Change, PageBounds};
 
 /// How much of the local table is counted at a time.

@@ -17,8 +17,8 @@ use crate::domain::cells::{decode, encode};
 use crate::domain::schema::{ForeignKey, TableSchema};
 use crate::domain::value::{Rows, ValueRef};
 use crate::error::Result;
-use crate::plan::{Identity, TablePlan};
 use crate::ledger::references::{self, Pending, StagedRow};
+use crate::plan::{Identity, TablePlan};
 use crate::state::unreadable;
 use crate::store::{Fitted, Found, Lookup};
 

@@ -12,9 +12,9 @@ use crate::domain::cells::encode;
 use crate::domain::record::{Failure, Reason, Tally};
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;
+use crate::ledger::key_map::Known;
 use crate::plan::{Follow, Identity, ParentKeys, TablePlan};
 use crate::store::KeyColumns;
-use crate::ledger::key_map::Known;
 
 /// Records after which the pull can be cancelled.
 const RUN: usize = 1_000;

@@ -7,10 +7,10 @@ use time::OffsetDateTime;
 
 use crate::domain::strategy::Strategy;
 use crate::error::Result;
-use crate::store::Sql;
 use crate::ledger::Scope;
 use crate::ledger::checkpoints;
 use crate::ledger::pulls::{self, KeptPull};
+use crate::store::Sql;
 
 /// The scopes of the pulls that run in this process. Two at once in one program are two pulls, whatever they pull: none takes
 /// the other for dead. What another process does cannot be known here; see [`pulls::take_over`].

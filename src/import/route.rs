@@ -11,8 +11,8 @@ use crate::domain::record::Tally;
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, ValueRef};
 use crate::error::Result;
-use crate::plan::{Identity, TablePlan};
 use crate::ledger::stages::{self, Stage};
+use crate::plan::{Identity, TablePlan};
 
 /// What is done with rows of a keyed table whose key has NULL in it. They are applied after all others.
 #[derive(Clone, Copy)]

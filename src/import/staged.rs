@@ -12,15 +12,15 @@ use super::received::Received;
 use super::route::{NullKeys, route};
 use super::transaction::{References, Transaction, key_of_record};
 use super::waits;
-use super::{Import, Checkpoint, Reached, Step, multiset};
+use super::{Checkpoint, Import, Reached, Step, multiset};
 use crate::domain::record::{Failure, Outcome, Reason, Tally};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{Identity, TablePlan};
 use crate::ledger::references;
 use crate::ledger::stages::{self, Stage};
 use crate::ledger::waiting;
+use crate::plan::{Identity, TablePlan};
 use crate::store::{Check, PageBounds, Target};
 
 /// How often the rows of a group are applied again without those that turned out to refer to nothing. Once is enough, unless a

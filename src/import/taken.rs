@@ -13,8 +13,8 @@ use super::waits::key_bytes;
 use crate::domain::record::{Failure, Reason, Tally};
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;
-use crate::plan::TablePlan;
 use crate::ledger::taken_keys;
+use crate::plan::TablePlan;
 
 /// Records that are fitted together.
 const RUN: usize = 64;

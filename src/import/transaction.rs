@@ -9,9 +9,9 @@ use crate::domain::record::{Failure, Reason};
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{Identity, TablePlan};
 use crate::ledger::key_map::{self, Became, KeyMap, Known};
 use crate::ledger::{Scope, counts, references};
+use crate::plan::{Identity, TablePlan};
 use crate::store::{Change, Check, Fitted, Found, KeyColumns, Lookup, Referring, Refused, Sql, Writer};
 
 /// Records that came and are not kept yet, at most. It bounds memory.

@@ -7,9 +7,9 @@ use crate::domain::cells::{encode, whole};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;
-use crate::plan::{Identity, TablePlan};
 use crate::ledger::stages::Stage;
 use crate::ledger::waiting;
+use crate::plan::{Identity, TablePlan};
 
 /// Whether records of a table may have to wait: it has unique sets beside its key, or refers to others.
 pub(super) fn may_wait(plan: &TablePlan) -> bool {

@@ -8,16 +8,16 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::state::fields::Fields;
-use crate::state::{text, unreadable};
 use crate::clock;
 use crate::domain::names::NameRules;
 use crate::domain::record::{Failure, Outcome, Reason};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::Value;
 use crate::error::Result;
-use crate::store::Sql;
 use crate::ledger::Scope;
+use crate::state::fields::Fields;
+use crate::state::{text, unreadable};
+use crate::store::Sql;
 
 /// How far one table of a pull is.
 #[derive(Debug, Clone, PartialEq)]

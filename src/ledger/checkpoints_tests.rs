@@ -80,8 +80,11 @@ fn tables_are_told_apart_by_the_rules_of_the_store() {
     let now = datetime!(2026-01-02 03:04:05 UTC);
     for (names, count) in [(NameRules::IgnoreAsciiCase, 1), (NameRules::Exact, 2)] {
         let scope = Scope::new();
-        let mark =
-            |table: &str| Checkpoint { step: Step::Done, records: 1, ..Checkpoint::new(table, Strategy::Append, String::new(), 1) };
+        let mark = |table: &str| Checkpoint {
+            step: Step::Done,
+            records: 1,
+            ..Checkpoint::new(table, Strategy::Append, String::new(), 1)
+        };
         let marks = [mark("users"), mark("Users")];
         let (kept, forgotten, left) = state::write(&**site.store(), |sql| {
             marks.iter().try_for_each(|mark| put(sql, &scope, mark, names, now))?;

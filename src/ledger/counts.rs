@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::Scope;
-use crate::state::insert;
 use crate::domain::value::Value;
 use crate::error::Result;
+use crate::state::insert;
 use crate::store::Sql;
 
 /// What stands for a row's content.

@@ -4,13 +4,13 @@
 //! append knows by it which records it brought before. An old key is found as the columns of the key compare it, see
 //! [`Writer::comparable`](crate::store::Writer::comparable).
 
-use crate::state::fields::Fields;
 use super::Scope;
-use crate::state::{insert, unreadable};
 use crate::domain::cells::{decode, encode};
 use crate::domain::schema::TableSchema;
 use crate::domain::value::Value;
 use crate::error::Result;
+use crate::state::fields::Fields;
+use crate::state::{insert, unreadable};
 use crate::store::Sql;
 
 /// The key map of a table of a sender.

@@ -3,12 +3,12 @@
 
 use time::OffsetDateTime;
 
-use crate::state::fields::Fields;
 use crate::clock;
 use crate::domain::value::Value;
 use crate::error::Result;
-use crate::store::Sql;
 use crate::ledger::Scope;
+use crate::state::fields::Fields;
+use crate::store::Sql;
 
 /// A pull as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use super::Scope;
-use crate::state::fields::Fields;
-use crate::state::unreadable;
 use crate::domain::value::Value;
 use crate::error::Result;
+use crate::state::fields::Fields;
+use crate::state::unreadable;
 use crate::store::Sql;
 
 /// A staged row: the number of its stage, and its own in it.

@@ -6,10 +6,10 @@
 use std::collections::BTreeSet;
 
 use super::Scope;
-use crate::state::unreadable;
 use crate::domain::cells;
 use crate::domain::value::{Rows, Value};
 use crate::error::Result;
+use crate::state::unreadable;
 use crate::store::{PageBounds, Sql};
 
 /// At about how many bytes a run is cut.

@@ -3,12 +3,12 @@
 //!
 //! They go by the number of their table's stage, whether rows lie in that or not, and by a number of their own.
 
-use super::stages::Stage;
 use super::Scope;
-use crate::state::unreadable;
+use super::stages::Stage;
 use crate::domain::cells;
 use crate::domain::value::{Rows, Value};
 use crate::error::Result;
+use crate::state::unreadable;
 use crate::store::Sql;
 
 /// A record that waits.

@@ -10,9 +10,9 @@ use crate::domain::session::Direction;
 use crate::domain::strategy::Strategy;
 use crate::domain::transfer::{Transfer, TransferCounters, TransferStatus};
 use crate::error::{Error, ErrorKind, Result};
+use crate::state;
 use crate::state::transfers::{self, Change};
 use crate::store::Store;
-use crate::state;
 
 /// How often running transfers are noted as alive, in seconds.
 const TOUCH: i64 = 60;

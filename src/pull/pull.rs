@@ -15,11 +15,11 @@ use crate::domain::names::NameRules;
 use crate::domain::schema::TableSchema;
 use crate::error::{Error, ErrorKind, Result};
 use crate::import::late::Late;
-use crate::import::{Import, Checkpoint};
+use crate::import::{Checkpoint, Import};
+use crate::ledger::stages::Stage;
 use crate::limits::Limits;
 use crate::plan::TablePlan;
 use crate::store::Store;
-use crate::ledger::stages::Stage;
 
 /// How long a transaction waits for its next batch where nobody else's wait was bounded.
 const LINGER: Duration = Duration::from_millis(5);

@@ -11,7 +11,7 @@ use crate::domain::record::Outcome;
 use crate::domain::schema::TableSchema;
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
-use crate::import::{Appended, Direct, Ending, Checkpoint, Reached, Step};
+use crate::import::{Appended, Checkpoint, Direct, Ending, Reached, Step};
 use crate::plan::{Follow, ParentKeys, TablePlan};
 use crate::store::Writer;
 

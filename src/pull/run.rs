@@ -14,7 +14,7 @@ use crate::cancel::CancelToken;
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::import::late::{self, Late};
-use crate::import::{Direct, Finish, Import, Lock, Checkpoint, Staged, Step, apply_group};
+use crate::import::{Checkpoint, Direct, Finish, Import, Lock, Staged, Step, apply_group};
 use crate::plan::TablePlan;
 
 /// The most records that a reference sender is asked for: it sends no more than this, but counts on from what was asked.

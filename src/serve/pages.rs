@@ -104,7 +104,7 @@ impl ChannelSession {
             }
             Ok(None) => {
                 ended(sending.pull.complete());
-                Some(End { request: sending.request, rows: sending.rows }.encode())
+                Some(End { request: sending.request, rows: sending.rows, state: None }.encode())
             }
             Err(error) => {
                 let refusal = refusal(sending.request, &error);

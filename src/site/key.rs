@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::{self, KEY_BYTES, SiteKey};
-use crate::store::Store;
 use crate::state::{self, outbox, sessions, settings, tickets};
+use crate::store::Store;
 
 /// The setting that holds the fingerprint of the key that this database is used with.
 const FINGERPRINT: &str = "site_key_fingerprint";

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use super::Site;
 use crate::domain::value::Value;
 use crate::error::Result;
-use crate::state;
 use crate::ledger::key_map::{self, After};
-use crate::ledger::{counts, checkpoints};
+use crate::ledger::{checkpoints, counts};
+use crate::state;
 
 /// What records of other sites became in one table here: see [`Site::key_map`].
 ///

@@ -38,8 +38,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::export::{Digest, Exporter, Offer};
 use crate::limits::Limits;
 use crate::secret::SiteKey;
-use crate::store::{Sql, Store};
 use crate::state;
+use crate::store::{Sql, Store};
 use events::Wake;
 use key::{KeyRing, KeySource};
 

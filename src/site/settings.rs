@@ -5,8 +5,8 @@ use crate::domain::settings::{IncomingMode, SiteStatus};
 use crate::domain::url::SiteUrl;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret;
-use crate::store::Sql;
 use crate::state::{self, settings};
+use crate::store::Sql;
 
 const ENABLED: &str = "enabled";
 const INCOMING_MODE: &str = "incoming_mode";

@@ -10,9 +10,9 @@ use crate::domain::transfer::{
     ConnectionStats, NewTransfer, TableStats, Transfer, TransferCounters, TransferFilter, TransferStatus,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::Sql;
 use crate::state::transfers::{self, Change};
 use crate::state::{self, connections};
+use crate::store::Sql;
 
 /// Who does something where the host does not say who.
 const HOST: &str = "host";

@@ -16,7 +16,6 @@ use time::OffsetDateTime;
 
 use fields::Fields;
 
-
 use crate::clock;
 use crate::domain::value::Value;
 use crate::error::{Error, ErrorKind, Result};

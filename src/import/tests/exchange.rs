@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use super::*;
 use crate::clock::SystemClock;
 use crate::domain::strategy::Strategy;
-use crate::import::{Direct, Finish, Import, Checkpoint, Reached, Staged, apply_group};
+use crate::import::{Checkpoint, Direct, Finish, Import, Reached, Staged, apply_group};
 
 on_each_store!(
     values_go_round,

@@ -12,10 +12,10 @@ use super::begin_in;
 use crate::domain::record::{Outcome, Tally};
 use crate::domain::strategy::Strategy as Choice;
 use crate::domain::value::{Rows, Value};
+use crate::ledger::Scope;
 use crate::limits::Limits;
 use crate::plan::table::{ExtraColumns, plan_table};
 use crate::store::Check;
-use crate::ledger::Scope;
 use crate::store::sqlite::SqliteStore;
 
 /// Tables, with what stands in each column that is sent: a letter for [`value`].

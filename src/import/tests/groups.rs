@@ -4,9 +4,9 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::error::ErrorKind;
 use crate::import::staged::{Finish, Staged, apply_group};
-use crate::import::{Import, Checkpoint, Reached};
-use crate::store::PageBounds;
+use crate::import::{Checkpoint, Import, Reached};
 use crate::ledger::stages;
+use crate::store::PageBounds;
 
 on_each_store!(
     rows_that_refer_to_nothing_are_left_out_with_all_that_refer_to_them,

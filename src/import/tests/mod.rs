@@ -13,11 +13,11 @@ use crate::domain::schema::TableSchema;
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value};
 use crate::error::Result;
+use crate::ledger::{Scope, forget_scope};
 use crate::limits::Limits;
 use crate::plan::follow::link;
 use crate::plan::{Identity, TablePlan};
 use crate::store::conformance::harness::*;
-use crate::ledger::{Scope, forget_scope};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{MemoryStore, Store};
 

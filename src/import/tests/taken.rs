@@ -3,7 +3,7 @@
 use super::*;
 use crate::clock::SystemClock;
 use crate::import::staged::{Finish, Staged, apply_group};
-use crate::import::{Import, Checkpoint, Reached};
+use crate::import::{Checkpoint, Import, Reached};
 use crate::plan::meet::keys_may_meet;
 use crate::store::conformance::strategies::KEYED;
 

@@ -7,9 +7,9 @@ use super::world::World;
 use super::{all, is_whole};
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind};
-use crate::site::RememberedKind;
 use crate::pull::resume_tests::fate::How;
 use crate::pull::{Report, TableReport, TransferOptions};
+use crate::site::RememberedKind;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 

@@ -15,10 +15,10 @@ use crate::domain::table::TableInfo;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
-use crate::site::Site;
-use crate::store::sqlite::SqliteStore;
 use crate::pull::source::{Page, Position, Source, Stream};
 use crate::pull::{Origin, Report, TransferOptions, pull};
+use crate::site::Site;
+use crate::store::sqlite::SqliteStore;
 
 /// A sender that is a site in the same process.
 pub(super) struct Fake {

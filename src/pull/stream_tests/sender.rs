@@ -12,8 +12,8 @@ use tungstenite::{Message, WebSocket};
 use crate::client::{Auth, Client, ConnectOptions};
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::limits::Limits;
-use crate::site::Site;
 use crate::pull::{Report, TableReport, TableStatus, TransferOptions};
+use crate::site::Site;
 use crate::wire::native::{End, Fetch, PageEncoder, PageHead, Place, Refusal, Request};
 use crate::wire::records::Cut;
 
@@ -130,7 +130,7 @@ pub(super) fn page_of(request: u32, sequence: u32, more: bool, rows: &Rows, plac
 }
 
 pub(super) fn end(request: u32, rows: u64) -> Vec<u8> {
-    End { request, rows }.encode()
+    End { request, rows, state: None }.encode()
 }
 
 pub(super) fn refusal(request: u32, code: &str, text: &str) -> Refusal {

@@ -11,8 +11,8 @@ use crate::domain::connection::{Connection, ConnectionDirection, ConnectionFilte
 use crate::domain::url::SiteUrl;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::{Credential, Token};
-use crate::store::Sql;
 use crate::state::{self, connections};
+use crate::store::Sql;
 
 const BOTH: [ConnectionDirection; 2] = [ConnectionDirection::Sender, ConnectionDirection::Receiver];
 

@@ -17,8 +17,8 @@ use super::Site;
 use crate::domain::connection::{Connection, Metadata};
 use crate::domain::event::EventKind;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::Sql;
 use crate::state::{connections, events};
+use crate::store::Sql;
 
 /// Who does something where the host does not say who.
 const HOST: &str = "host";

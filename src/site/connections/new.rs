@@ -15,8 +15,8 @@ use crate::domain::url::SiteUrl;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::{self, Token};
 use crate::site::settings;
-use crate::store::Sql;
 use crate::state::connections::{self, Stored};
+use crate::store::Sql;
 
 /// Longest password, in bytes.
 const PASSWORD: usize = 1_024;

@@ -8,8 +8,8 @@ use crate::domain::connection::{Connection, ConnectionDirection, ConnectionStatu
 use crate::domain::event::EventKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::{Credential, Token};
-use crate::store::Sql;
 use crate::state::{connections, outbox};
+use crate::store::Sql;
 
 impl Connections<'_> {
     /// Makes a new token for a sender connection: the old one no longer works. The other site is told, if the old one can

@@ -8,9 +8,9 @@ use crate::clock;
 use crate::domain::connection::{Connection, ConnectionDirection, ConnectionStatus, ConnectionStep, Metadata};
 use crate::domain::event::{EventKind, cleaned, cleaned_actor};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::Sql;
 use crate::state::connections::{self, Change};
 use crate::state::outbox;
+use crate::store::Sql;
 
 /// Who expires connections.
 const MAINTENANCE: &str = "maintenance";

@@ -8,8 +8,8 @@ use crate::clock;
 use crate::domain::connection::{AllowedHours, Connection, Policy};
 use crate::domain::value::Value;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::Sql;
 use crate::state::{Fields, unreadable};
+use crate::store::Sql;
 
 /// A column and what it is to hold.
 pub(crate) type Change = (&'static str, Value);

@@ -9,8 +9,8 @@ use uuid::Uuid;
 use crate::clock;
 use crate::domain::value::Value;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::Sql;
 use crate::state::{Fields, number};
+use crate::store::Sql;
 
 /// Counts a call in this minute: refused with how long to wait when as many as the connection allows were made in it.
 pub(crate) fn take_call(sql: &mut dyn Sql, uuid: Uuid, now: OffsetDateTime) -> Result<Result<(), Duration>> {

@@ -9,8 +9,8 @@ use crate::clock;
 use crate::domain::transfer::{ConnectionStats, TableStats, Transfer, TransferFilter, TransferStatus};
 use crate::domain::value::Value;
 use crate::error::Result;
-use crate::store::Sql;
 use crate::state::text;
+use crate::store::Sql;
 
 /// A condition in the making, with its parameters.
 #[derive(Default)]

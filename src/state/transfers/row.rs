@@ -9,8 +9,8 @@ use crate::domain::event::{cleaned, cleaned_actor};
 use crate::domain::transfer::{Transfer, TransferCounters, TransferStatus};
 use crate::domain::value::Value;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::Sql;
 use crate::state::{Fields, number};
+use crate::store::Sql;
 
 /// In the order of [`values`] and [`transfer`].
 const COLUMNS: [&str; 30] = [

@@ -105,10 +105,10 @@ mod tests {
     use crate::domain::strategy::Strategy;
     use crate::domain::value::{Records, Rows, Value, ValueRef};
     use crate::error::ErrorKind;
+    use crate::pull::TransferOptions;
     use crate::secret::SiteKey;
     use crate::site::Site;
     use crate::store::{Change, NewTable, PageBounds, Refused, conformance};
-    use crate::pull::TransferOptions;
 
     /// A table with these columns, `!` for NOT NULL.
     pub(super) fn table(name: &str, columns: &str, key: &str) -> TableSchema {

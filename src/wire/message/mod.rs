@@ -26,5 +26,8 @@ pub const FEATURE_APPROVALS: &str = "approvals";
 
 /// The feature of a sender that sends rows in binary pages: see [`native`](crate::wire::native).
 pub const FEATURE_PAGES: &str = "pages";
+/// The feature of a sender that knows pulls by the names that receivers give them: a resumed one is the same download and the same
+/// approval, and its requests for pages queue.
+pub const FEATURE_PULLS: &str = "pulls";
 /// The reason of a join that is refused because its topic has another code.
 pub const CODE_MISMATCH: &str = "code_mismatch";

@@ -156,6 +156,10 @@ impl<'f> Reader<'f> {
         std::mem::take(&mut self.rest)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     /// An error if there is more.
     pub(super) fn end(&self) -> Result<(), Fault> {
         if self.rest.is_empty() { Ok(()) } else { Err(Fault::Protocol("it has more in it than it should")) }

@@ -1,6 +1,6 @@
 //! The messages but for the page: what is asked for, and how an answer ends.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -17,6 +17,7 @@ pub const CODE_BYTES: usize = 64;
 pub const TEXT_BYTES: usize = 2048;
 
 const COMPRESS: u8 = 1;
+const NAMED: u8 = 2;
 const TRANSFER: u8 = 1;
 const RETRY_AFTER: u8 = 2;
 
@@ -63,6 +64,10 @@ pub struct Fetch {
     pub window: NonZeroU32,
     /// Whether pages may come compressed.
     pub compress: bool,
+    /// The asker's name for its pull, which stays the same when the pull is resumed. Only for senders with the feature
+    /// [`pulls`](crate::wire::message::FEATURE_PULLS): they answer requests of a named pull in their order, without waiting for
+    /// [`Request::Done`], and a further one ends none before it.
+    pub pull: Option<Uuid>,
 }
 
 /// What the sender of rows says.
@@ -83,6 +88,8 @@ pub struct End {
     pub request: u32,
     /// How many rows the pages had, those included that were too large to be sent.
     pub rows: u64,
+    /// The number of the state of the sender's database that there is nothing more in. Only in answers to a named pull.
+    pub state: Option<NonZeroU64>,
 }
 
 /// Why there is no answer, or no more of it.
@@ -153,23 +160,20 @@ impl Fetch {
             out.extend_from_slice(&number.get().to_le_bytes());
         }
         out.extend_from_slice(&self.records.to_le_bytes());
-        out.push(frame::flag(COMPRESS, self.compress));
+        out.push(frame::flag(COMPRESS, self.compress) | frame::flag(NAMED, self.pull.is_some()));
         frame::put_text(&mut out, &self.table);
+        out.extend(self.pull.iter().flat_map(|pull| *pull.as_bytes()));
         out.extend_from_slice(&after);
         Ok(out)
     }
 
     fn decode(request: u32, reader: &mut Reader<'_>) -> Result<Self, Fault> {
-        Ok(Fetch {
-            request,
-            page_bytes: at_least_one(reader)?,
-            page_rows: at_least_one(reader)?,
-            window: at_least_one(reader)?,
-            records: reader.u64()?,
-            compress: reader.flags(COMPRESS)? != 0,
-            table: reader.text(NAME_BYTES)?.to_owned(),
-            after: Place::decode(reader.take_rest())?,
-        })
+        let (page_bytes, page_rows, window) = (at_least_one(reader)?, at_least_one(reader)?, at_least_one(reader)?);
+        let (records, flags) = (reader.u64()?, reader.flags(COMPRESS | NAMED)?);
+        let table = reader.text(NAME_BYTES)?.to_owned();
+        let pull = if flags & NAMED != 0 { Some(Uuid::from_bytes(reader.array()?)) } else { None };
+        let (compress, after) = (flags & COMPRESS != 0, Place::decode(reader.take_rest())?);
+        Ok(Fetch { request, table, after, records, page_bytes, page_rows, window, compress, pull })
     }
 }
 
@@ -202,12 +206,15 @@ impl End {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = frame::begin(Kind::End, self.request);
         out.extend_from_slice(&self.rows.to_le_bytes());
+        out.extend(self.state.iter().flat_map(|state| state.get().to_le_bytes()));
         frame::seal(out)
     }
 
     fn decode(request: u32, reader: &mut Reader<'_>) -> Result<Self, Fault> {
         let rows = reader.u64()?;
-        Ok(End { request, rows })
+        let none = Fault::Protocol("the number of a state is 0");
+        let state = if reader.is_empty() { None } else { Some(NonZeroU64::new(reader.u64()?).ok_or(none)?) };
+        Ok(End { request, rows, state })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Messages are laid out as the module says, and come back as they were.
 
+use std::num::NonZeroU64;
+
 use super::*;
 
 #[test]
@@ -13,9 +15,19 @@ fn messages_are_laid_out_as_the_module_says() {
     assert_eq!(unsealed(&fetch), expected);
     assert_eq!(fetch[expected.len()..], crc32fast::hash(&expected).to_le_bytes());
 
-    let end = End { request: 0x0403_0201, rows: 258 }.encode();
+    let named = Request::Fetch(Fetch { pull: Some(Uuid::from_u128(7)), ..self::fetch() }).encode().unwrap();
+    expected.truncate(8 + 20);
+    expected.extend_from_slice(b"\x03\x06\x00t\xc3\xa4ble");
+    expected.extend_from_slice(Uuid::from_u128(7).as_bytes());
+    expected.extend_from_slice(&[2, 3, 0, 0x11, 0xfe, 0x81, b'k', 0x01]);
+    assert_eq!(unsealed(&named), expected);
+
+    let end = End { request: 0x0403_0201, rows: 258, state: None }.encode();
     let mut expected = head(0x12).to_vec();
     expected.extend_from_slice(&[2, 1, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(unsealed(&end), expected);
+    let end = End { request: 0x0403_0201, rows: 258, state: NonZeroU64::new(3) }.encode();
+    expected.extend_from_slice(&[3, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(unsealed(&end), expected);
 
     let long = "l".repeat(200);
@@ -80,13 +92,18 @@ fn requests_and_answers_come_back() {
         Request::Fetch(fetch()),
         Request::Fetch(Fetch { after: None, table: String::new(), compress: false, ..fetch() }),
         Request::Fetch(Fetch { after: Some(Place { run: 0, values: Vec::new() }), ..fetch() }),
+        Request::Fetch(Fetch { after: None, pull: Some(Uuid::max()), ..fetch() }),
         Request::Credit { request: u32::MAX, bytes: number(u32::MAX) },
         Request::Cancel { request: 0 },
         Request::Done { request: 9 },
     ] {
         assert_eq!(Request::decode(&request.encode().unwrap()).unwrap(), request);
     }
-    for end in [End { request: 1, rows: u64::MAX }, End { request: 2, rows: 0 }] {
+    for end in [
+        End { request: 1, rows: u64::MAX, state: None },
+        End { request: 2, rows: 0, state: None },
+        End { request: 3, rows: 7, state: NonZeroU64::new(9) },
+    ] {
         assert_eq!(Answer::decode(&end.encode()).unwrap(), Answer::End(end));
     }
     for error in [

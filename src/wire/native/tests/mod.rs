@@ -80,6 +80,7 @@ fn fetch() -> Fetch {
         window: number(4),
         records: 5,
         compress: true,
+        pull: None,
     }
 }
 
@@ -115,7 +116,7 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("page_empty", encode(&rows, 0..0, false)),
         ("page_left_out", left_out),
         ("page_packed", encode(&many, 0..200, true)),
-        ("end", End { request: 1, rows: 3 }.encode()),
+        ("end", End { request: 1, rows: 3, state: None }.encode()),
         ("error", refusal().encode()),
         ("error_plain", Refusal { transfer: None, retry_after: None, ..refusal() }.encode()),
     ]
