@@ -1,40 +1,24 @@
-//! Reads SQLite's catalogue: which tables there are, and what they look like.
+//! Reads SQLite's catalogue: what a table looks like. Which there are, [`overview`](super::overview) tells.
 //!
-//! Sources: `pragma_table_list`, `pragma_table_xinfo` (which, unlike `table_info`, shows generated columns),
+//! Sources: `pragma_table_xinfo` (which, unlike `table_info`, shows generated columns),
 //! `pragma_index_list`, `pragma_index_xinfo`, `pragma_foreign_key_list`, and `sqlite3_table_column_metadata` for what no
 //! pragma tells: a column's collation and AUTOINCREMENT.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
 use super::creatable::is_unique;
 use super::dialect::failed;
 use super::keys::key_collations;
+use super::overview::{Entry, Overview, Reference};
 
 use crate::domain::schema::{Column, ForeignKey, ForeignKeyAction, Index, LogicalType, TableSchema, UniqueKind, UniqueSet};
 use crate::error::Result;
 use crate::plan::table::key_of;
 use crate::store::{Check, Target};
 
-/// The names of the ordinary tables, sorted: no views, virtual tables or their shadows, no `sqlite_*`, none of rowferry's own.
-pub(super) fn tables(sqlite: &Connection) -> Result<Vec<String>> {
-    let sql = "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table'
-               AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name NOT LIKE 'rowferry\\_%' ESCAPE '\\' ORDER BY name";
-    let mut statement = sqlite.prepare_cached(sql).map_err(failed)?;
-    let names = statement.query_map([], |row| row.get(0)).map_err(failed)?;
-    names.collect::<rusqlite::Result<_>>().map_err(failed)
-}
-
-/// The structure of an ordinary table; `None` if [`tables`] has none of this name.
-pub(super) fn schema(sqlite: &Connection, name: &str) -> Result<Option<TableSchema>> {
-    let sql = "SELECT name, wr, strict FROM pragma_table_list(?1) WHERE schema = 'main' AND type = 'table' AND name = ?1 COLLATE NOCASE
-               AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name NOT LIKE 'rowferry\\_%' ESCAPE '\\'";
-    let found = sqlite
-        .prepare_cached(sql)
-        .and_then(|mut statement| statement.query_row([name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional())
-        .map_err(failed)?;
-    let Some((name, without_rowid, strict)) = found else {
-        return Ok(None);
-    };
+/// The structure of an ordinary table.
+pub(super) fn read(sqlite: &Connection, entry: &Entry) -> Result<TableSchema> {
+    let Entry { name, without_rowid, strict, deferred } = entry.clone();
     let mut table = TableSchema { name, without_rowid, strict, ..TableSchema::default() };
     columns(sqlite, &mut table).map_err(failed)?;
     let has_key_index = indexes(sqlite, &mut table).map_err(failed)?;
@@ -53,15 +37,8 @@ pub(super) fn schema(sqlite: &Connection, name: &str) -> Result<Option<TableSche
         }
     }
     table.foreign_keys = foreign_keys(sqlite, &table.name).map_err(failed)?;
-    table.deferred = !table.foreign_keys.is_empty() && says_deferred(sqlite, &table.name).map_err(failed)?;
-    Ok(Some(table))
-}
-
-/// Whether the word stands in the table's statement: no pragma tells. Where it stands for something else the table is only
-/// written more carefully than need be.
-fn says_deferred(sqlite: &Connection, table: &str) -> rusqlite::Result<bool> {
-    let sql = "SELECT sql LIKE '%DEFERRED%' FROM sqlite_schema WHERE type = 'table' AND name = ?1";
-    sqlite.prepare_cached(sql)?.query_row([table], |row| row.get(0))
+    table.deferred = !table.foreign_keys.is_empty() && deferred;
+    Ok(table)
 }
 
 fn columns(sqlite: &Connection, table: &mut TableSchema) -> rusqlite::Result<()> {
@@ -188,87 +165,51 @@ fn foreign_keys(sqlite: &Connection, table: &str) -> rusqlite::Result<Vec<Foreig
     Ok(keys)
 }
 
-fn is_view(sqlite: &Connection, name: &str) -> Result<bool> {
-    let sql = "SELECT EXISTS(SELECT 1 FROM sqlite_schema WHERE type = 'view' AND name = ?1 COLLATE NOCASE)";
-    sqlite.prepare_cached(sql).and_then(|mut statement| statement.query_row([name], |row| row.get(0))).map_err(failed)
-}
-
-/// Whether anything of the host's runs when this table is written.
-pub(super) fn has_triggers(sqlite: &Connection, table: &str) -> Result<bool> {
-    let sql = "SELECT EXISTS(SELECT 1 FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ?1 COLLATE NOCASE)";
-    sqlite.prepare_cached(sql).and_then(|mut statement| statement.query_row([table], |row| row.get(0))).map_err(failed)
-}
-
-/// The names of the tables that refer to this one.
-pub(super) fn children(sqlite: &Connection, table: &str) -> Result<Vec<String>> {
-    let sql = "SELECT DISTINCT s.name FROM sqlite_schema s, pragma_foreign_key_list(s.name) f
-               WHERE s.type = 'table' AND f.\"table\" = ?1 COLLATE NOCASE ORDER BY s.name";
-    let names = |statement: &mut rusqlite::CachedStatement<'_>| statement.query_map([table], |row| row.get(0))?.collect();
-    sqlite.prepare_cached(sql).and_then(|mut statement| names(&mut statement)).map_err(failed)
-}
-
-/// A reference to columns of a table that may change where its rows are found by their key.
-pub(super) struct ToChanging {
-    child: String,
-    /// Whether the rows that refer change too.
-    pub(super) follows: bool,
-}
-
-/// Such references to this table; its key are the columns at `key`.
-pub(super) fn references_to_changing(sqlite: &Connection, table: &TableSchema, key: &[usize]) -> Result<Vec<ToChanging>> {
+/// The references to columns of this table that may change where its rows are found by the key at `key`.
+pub(super) fn references_to_changing<'o>(
+    overview: &'o Overview,
+    table: &'o TableSchema,
+    key: &'o [usize],
+) -> impl Iterator<Item = &'o Reference> {
     let collations = table.key_collations_of(key);
     // What the key calls equal may be another value to the column.
-    let is_coarse = |at: usize| collations.get(at).copied().flatten().is_some_and(|by| !by.eq_ignore_ascii_case("BINARY"));
-    let stays = |name: &String| {
+    let is_coarse =
+        move |at: usize| collations.get(at).copied().flatten().is_some_and(|by| !by.eq_ignore_ascii_case("BINARY"));
+    let stays = move |name: &String| {
         let part = table.column_index(name).and_then(|column| key.iter().position(|part| *part == column));
         part.is_some_and(|at| !is_coarse(at))
     };
-    // Only what is unique can be referred to.
-    let full = table.unique.iter().filter(|set| set.kind == UniqueKind::Full).map(|set| &set.columns);
-    if std::iter::once(&table.primary_key).chain(full).flatten().all(stays) {
-        return Ok(Vec::new());
-    }
-    let sql = "SELECT s.name, f.\"to\", f.on_update NOT IN ('NO ACTION', 'RESTRICT')
-               FROM sqlite_schema s, pragma_foreign_key_list(s.name) f
-               WHERE s.type = 'table' AND f.\"table\" = ?1 COLLATE NOCASE";
-    let mut statement = sqlite.prepare_cached(sql).map_err(failed)?;
-    let mut rows = statement.query([&table.name]).map_err(failed)?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next().map_err(failed)? {
-        // A reference that names no column means the primary key.
-        let to: Option<String> = row.get(1).map_err(failed)?;
-        if !to.map_or_else(|| table.primary_key.iter().all(stays), |to| stays(&to)) {
-            found.push(ToChanging { child: row.get(0).map_err(failed)?, follows: row.get(2).map_err(failed)? });
-        }
-    }
-    Ok(found)
+    let changes = move |reference: &&Reference| match &reference.to {
+        Some(to) => !stays(to),
+        None => !table.primary_key.iter().all(&stays),
+    };
+    overview.references_to(&table.name).iter().filter(changes)
 }
 
 /// Whether one of these references does not follow, and is checked only at the commit.
-pub(super) fn is_held(sqlite: &Connection, references: &[ToChanging], check: Check) -> Result<bool> {
-    let mut held = false;
-    for reference in references.iter().filter(|reference| !reference.follows) {
-        held |= check == Check::AtCommit || says_deferred(sqlite, &reference.child).map_err(failed)?;
-    }
-    Ok(held)
+pub(super) fn is_held<'o>(overview: &Overview, mut references: impl Iterator<Item = &'o Reference>, check: Check) -> bool {
+    let is_late =
+        |child: &str| check == Check::AtCommit || overview.table(child).is_some_and(|entry| entry.deferred);
+    references.any(|reference| !reference.follows && is_late(&reference.child))
 }
 
 /// Whether more than the references of the rows that are written depends on foreign keys being enforced: what triggers do, and rows
 /// that refer to columns which may change (all but those of the key).
-pub(super) fn depends_on_checks(sqlite: &Connection, target: &Target<'_>) -> Result<bool> {
-    if has_triggers(sqlite, &target.table.name)? {
+pub(super) fn depends_on_checks(connection: &super::pool::Connection, target: &Target<'_>) -> Result<bool> {
+    let overview = connection.overview()?;
+    if overview.has_triggers(&target.table.name) {
         return Ok(true);
     }
     // SQLite says of a reference to what is not unique that it is none, and refuses all rows.
     for reference in &target.table.foreign_keys {
-        let parent = schema(sqlite, &reference.parent)?;
-        if parent.is_some_and(|parent| !is_unique(&reference.parent_columns, &parent)) || is_view(sqlite, &reference.parent)?
+        let parent = connection.schema(&reference.parent)?;
+        if parent.is_some_and(|parent| !is_unique(&reference.parent_columns, &parent)) || overview.is_view(&reference.parent)
         {
             return Ok(true);
         }
     }
     let key = key_of(target.table)?.map_or(Vec::new(), |(columns, _)| columns);
-    Ok(target.updates && !references_to_changing(sqlite, target.table, &key)?.is_empty())
+    Ok(target.updates && references_to_changing(&overview, target.table, &key).next().is_some())
 }
 
 /// A name under which the rowid of this table can be reached: none if it has none, or if columns have taken all three names.
@@ -288,7 +229,13 @@ pub(super) mod tests {
     pub(in crate::store::sqlite) fn inspect(sql: &str, table: &str) -> TableSchema {
         let sqlite = Connection::open_in_memory().unwrap();
         sqlite.execute_batch(sql).unwrap();
-        schema(&sqlite, table).unwrap().unwrap()
+        schema(&sqlite, table).unwrap()
+    }
+
+    /// The structure of a table, if there is one.
+    pub(in crate::store::sqlite) fn schema(sqlite: &Connection, table: &str) -> Option<TableSchema> {
+        let overview = Overview::read(sqlite).unwrap();
+        overview.table(table).map(|entry| read(sqlite, entry).unwrap())
     }
 
     #[test]
@@ -358,7 +305,7 @@ pub(super) mod tests {
             sqlite.execute_batch(&format!("CREATE TABLE t{definition}")).unwrap();
             let takes_null = sqlite.execute("INSERT INTO t(a) VALUES (NULL)", []).is_ok()
                 && sqlite.query_one("SELECT a IS NULL FROM t", [], |row| row.get(0)).unwrap();
-            let table = schema(&sqlite, "t").unwrap().unwrap();
+            let table = schema(&sqlite, "t").unwrap();
             let key = key_of(&table).unwrap().unwrap();
             assert_eq!(
                 (takes_null, table.column("a").unwrap().nullable, key.1),
@@ -394,9 +341,9 @@ pub(super) mod tests {
                  CREATE TABLE rowferryx(x); CREATE VIRTUAL TABLE f USING fts5(x); CREATE TABLE \"we\"\"ird \"(x);",
             )
             .unwrap();
-        assert_eq!(tables(&sqlite).unwrap(), ["a", "b", "rowferryx", "we\"ird "]);
+        assert_eq!(Overview::read(&sqlite).unwrap().names(), ["a", "b", "rowferryx", "we\"ird "]);
         for hidden in ["v", "f", "f_data", "rowferry_x", "sqlite_schema", "nope"] {
-            assert_eq!(schema(&sqlite, hidden).unwrap(), None, "{hidden}");
+            assert_eq!(schema(&sqlite, hidden), None, "{hidden}");
         }
     }
 }

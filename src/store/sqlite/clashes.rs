@@ -6,7 +6,6 @@
 
 use rusqlite::config::DbConfig;
 
-use super::catalogue;
 use super::dialect::{Parameter, borrowed, failed, of_run, quote, quote_all, refusal};
 use super::keys::key_parts;
 use super::write::SqliteWriter;
@@ -99,10 +98,10 @@ impl Clashing<'_> {
         let is_quiet = match &writer.quiet {
             Some((table, is_quiet)) if *table == self.table.name => *is_quiet,
             _ => {
-                let sqlite = &writer.connection.sqlite;
+                let overview = writer.connection.overview()?;
                 let is_quiet = self.table.foreign_keys.is_empty()
-                    && !catalogue::has_triggers(sqlite, &self.table.name)?
-                    && catalogue::children(sqlite, &self.table.name)?.is_empty();
+                    && !overview.has_triggers(&self.table.name)
+                    && overview.references_to(&self.table.name).is_empty();
                 writer.quiet = Some((self.table.name.clone(), is_quiet));
                 is_quiet
             }

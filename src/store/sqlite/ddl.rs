@@ -3,46 +3,47 @@
 
 use std::collections::HashMap;
 
-use rusqlite::Connection;
-
-use super::catalogue;
 use super::creatable::creatable;
 use super::dialect::{failed, quote, quote_all};
 use super::keys::collated;
-use crate::domain::schema::{DefaultValue, TableSchema, UniqueKind};
+use super::overview::{Entry, Made, Reference};
+use super::pool::Connection;
+use crate::domain::schema::{DefaultValue, ForeignKey, ForeignKeyAction, TableSchema, UniqueKind};
 use crate::domain::value::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::NewTable;
 
 /// Makes a table; gives what of it was left out, as sentences.
-pub(super) fn create(sqlite: &Connection, new: &NewTable<'_>) -> Result<Vec<String>> {
+pub(super) fn create(connection: &Connection, new: &NewTable<'_>) -> Result<Vec<String>> {
     let mut here = HashMap::new();
     for key in &new.schema.foreign_keys {
-        here.insert(key.parent.to_ascii_lowercase(), catalogue::schema(sqlite, &key.parent)?);
+        here.insert(key.parent.to_ascii_lowercase(), connection.schema(&key.parent)?);
     }
     let others = |name: &str| here.get(&name.to_ascii_lowercase()).cloned().flatten().or_else(|| (new.parents)(name));
     let (table, notes) = creatable(new.schema, new.exact, &others)?;
-    make(sqlite, &table)?;
-    if catalogue::schema(sqlite, &table.name)?.is_none() {
-        // SQLite takes a table for part of a virtual one by its name alone.
-        let message = format!("a table named {:?} would be part of a virtual table here", table.name);
-        return Err(Error::new(ErrorKind::SchemaMismatch, message).with_hint("Rename one of the two, or leave it out."));
-    }
+    make(connection, &table)?;
     Ok(notes)
 }
 
-fn make(sqlite: &Connection, table: &TableSchema) -> Result<()> {
+fn make(connection: &Connection, table: &TableSchema) -> Result<()> {
     let doing = || format!("cannot create the table {:?}", table.name);
-    if name_taken(sqlite, &table.name)? {
+    let overview = connection.overview()?;
+    if overview.is_taken(&table.name) {
         let message = format!("{}: there is something of that name which is no ordinary table", doing());
         return Err(Error::new(ErrorKind::SchemaMismatch, message).with_hint("Rename one of the two, or leave it out."));
     }
-    sqlite.execute_batch(&create_table(table)).map_err(|e| failed(e).while_doing(doing()))?;
+    let run = |sql: &str| connection.sqlite.execute_batch(sql).map_err(|e| failed(e).while_doing(doing()));
+    run(&create_table(table))?;
+    let mut indexes: Vec<String> = Vec::new();
     for index in &table.indexes {
         // Names of indexes are shared by all tables: where one is taken, this one gets another.
+        let is_taken = |name: &str| {
+            let own = indexes.iter().chain([&table.name]).any(|own| own.eq_ignore_ascii_case(name));
+            own || overview.is_taken(name)
+        };
         let mut name = index.name.clone();
         let mut copy = 1;
-        while name_taken(sqlite, &name)? {
+        while is_taken(&name) {
             copy += 1;
             name = format!("{} {copy}", index.name);
         }
@@ -51,15 +52,37 @@ fn make(sqlite: &Connection, table: &TableSchema) -> Result<()> {
             .iter()
             .map(|(column, descending)| quote(column) + if *descending { " DESC" } else { "" })
             .collect();
-        let sql = format!("CREATE INDEX {} ON {}({})", quote(&name), quote(&table.name), columns.join(", "));
-        sqlite.execute_batch(&sql).map_err(|e| failed(e).while_doing(doing()))?;
+        run(&format!("CREATE INDEX {} ON {}({})", quote(&name), quote(&table.name), columns.join(", ")))?;
+        indexes.push(name);
     }
-    Ok(())
+    if overview.has_virtual() && is_shadow(&connection.sqlite, &table.name).map_err(failed)? {
+        // SQLite takes a table for part of a virtual one by its name alone.
+        let message = format!("a table named {:?} would be part of a virtual table here", table.name);
+        return Err(Error::new(ErrorKind::SchemaMismatch, message).with_hint("Rename one of the two, or leave it out."));
+    }
+    drop(overview);
+    connection.note_made(made(table, indexes))
 }
 
-fn name_taken(sqlite: &Connection, name: &str) -> Result<bool> {
-    let sql = "SELECT EXISTS(SELECT 1 FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE)";
-    sqlite.query_row(sql, [name], |row| row.get(0)).map_err(failed)
+/// What there is now that the table was made.
+fn made(table: &TableSchema, indexes: Vec<String>) -> Made {
+    let TableSchema { name, without_rowid, strict, .. } = table.clone();
+    let stays = |key: &ForeignKey| matches!(key.on_update, ForeignKeyAction::NoAction | ForeignKeyAction::Restrict);
+    let references = table.foreign_keys.iter().flat_map(|key| {
+        let reference = |to: &String| {
+            let (child, follows) = (table.name.clone(), !stays(key));
+            (key.parent.clone(), Reference { child, to: Some(to.clone()), follows })
+        };
+        key.parent_columns.iter().map(reference)
+    });
+    let references = references.collect();
+    Made { entry: Entry { name, without_rowid, strict, deferred: false }, indexes, references }
+}
+
+/// Whether SQLite calls a table part of a virtual one.
+fn is_shadow(sqlite: &rusqlite::Connection, table: &str) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS(SELECT 1 FROM pragma_table_list(?1) WHERE schema = 'main' AND type <> 'table')";
+    sqlite.prepare_cached(sql)?.query_row([table], |row| row.get(0))
 }
 
 fn create_table(table: &TableSchema) -> String {
@@ -138,6 +161,18 @@ fn default_sql(default: &DefaultValue) -> String {
 mod tests {
     use super::*;
 
+    fn in_memory(sql: &str) -> Connection {
+        let sqlite = rusqlite::Connection::open_in_memory().unwrap();
+        sqlite.execute_batch(sql).unwrap();
+        Connection::new(sqlite, std::sync::Arc::default())
+    }
+
+    /// The statements that make what is there.
+    fn dump(connection: &Connection) -> String {
+        let sql = "SELECT group_concat(sql, ';') FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'";
+        connection.sqlite.query_one(sql, [], |row| row.get(0)).unwrap()
+    }
+
     #[test]
     fn a_table_made_from_its_structure_has_the_same_structure() {
         let original = "
@@ -150,26 +185,26 @@ mod tests {
             CREATE TABLE pair(a TEXT, b INT, v ANY, PRIMARY KEY(b, a)) STRICT, WITHOUT ROWID;
             CREATE TABLE finer(a TEXT COLLATE NOCASE, b INT, PRIMARY KEY(b, a COLLATE BINARY));
             CREATE TABLE coarser(a TEXT, b TEXT COLLATE RTRIM, PRIMARY KEY(a COLLATE NOCASE, b)) WITHOUT ROWID;";
-        let source = Connection::open_in_memory().unwrap();
-        source.execute_batch(original).unwrap();
-        let target = Connection::open_in_memory().unwrap();
+        let source = in_memory(original);
+        let target = in_memory("");
         for name in ["parent", "select", "pair", "finer", "coarser"] {
-            let table = catalogue::schema(&source, name).unwrap().unwrap();
+            let table = source.schema(name).unwrap().unwrap();
             make(&target, &table).unwrap();
-            assert_eq!(catalogue::schema(&target, name).unwrap().unwrap(), table);
+            assert_eq!(target.schema(name).unwrap().unwrap(), table);
+            let read = in_memory(&dump(&target));
+            assert_eq!(read.overview().unwrap().names(), target.overview().unwrap().names());
+            assert_eq!(read.overview().unwrap().table(name), target.overview().unwrap().table(name));
+            assert_eq!(read.overview().unwrap().children("parent"), target.overview().unwrap().children("parent"));
         }
     }
 
     #[test]
     fn an_index_whose_name_is_taken_gets_another() {
-        let sqlite = Connection::open_in_memory().unwrap();
-        sqlite
-            .execute_batch("CREATE TABLE o(x); CREATE INDEX i ON o(x); CREATE TABLE t(x); CREATE INDEX j ON t(x);")
-            .unwrap();
-        let mut table = catalogue::schema(&sqlite, "t").unwrap().unwrap();
+        let sqlite = in_memory("CREATE TABLE o(x); CREATE INDEX i ON o(x); CREATE TABLE t(x); CREATE INDEX j ON t(x);");
+        let mut table = sqlite.schema("t").unwrap().unwrap();
         table.name = "u".into();
         table.indexes[0].name = "i".into();
         make(&sqlite, &table).unwrap();
-        assert_eq!(catalogue::schema(&sqlite, "u").unwrap().unwrap().indexes[0].name, "i 2");
+        assert_eq!(sqlite.schema("u").unwrap().unwrap().indexes[0].name, "i 2");
     }
 }

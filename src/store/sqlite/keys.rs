@@ -99,7 +99,7 @@ pub(super) fn take_over<'s>(made: &mut TableSchema, sender: &'s TableSchema) -> 
 mod tests {
     use super::*;
     use crate::domain::schema::{Column, ForeignKey};
-    use crate::store::sqlite::catalogue::{schema, tests::inspect};
+    use crate::store::sqlite::catalogue::tests::{inspect, schema};
     use crate::store::sqlite::creatable::creatable;
 
     #[test]
@@ -146,7 +146,7 @@ mod tests {
         ] {
             let sqlite = Connection::open_in_memory().unwrap();
             sqlite.execute_batch(&format!("CREATE TABLE t{definition}")).unwrap();
-            let table = schema(&sqlite, "t").unwrap().unwrap();
+            let table = schema(&sqlite, "t").unwrap();
             let found = conflict_target(&sqlite, &table, key).unwrap();
             assert_eq!(found, target, "{definition}");
             sqlite.prepare(&format!("INSERT INTO t(a) VALUES (1) ON CONFLICT({found}) DO NOTHING")).unwrap();

@@ -20,6 +20,7 @@ mod ddl;
 pub(super) mod dialect;
 mod functions;
 mod keys;
+mod overview;
 mod pool;
 mod read;
 mod rows;

@@ -3,7 +3,7 @@
 //! There are two pools. Readers only read (`query_only`), with a small page cache. There is one writer, with a large cache:
 //! SQLite has one writer at a time anyway, and so the program's own writers queue here and not on the file's lock.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use rusqlite::OpenFlags;
 use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::bulk::bind::Kept;
+use super::overview::{Made, Overview};
 use super::{catalogue, dialect, functions};
 use crate::domain::schema::TableSchema;
 use crate::error::{Error, ErrorKind, Result};
@@ -59,26 +60,73 @@ pub struct Connection {
 /// What was read of the catalogue, and the number that SQLite gave to it then.
 #[derive(Default)]
 struct Schemas {
-    version: i64,
+    version: Option<i64>,
+    overview: Option<Arc<Overview>>,
     tables: HashMap<String, Option<TableSchema>>,
 }
 
 impl Connection {
-    /// The structure of a table: see [`catalogue::schema`]. It is read once for as long as the catalogue stays the same.
-    pub(super) fn schema(&self, table: &str) -> Result<Option<TableSchema>> {
-        let version = "PRAGMA schema_version";
-        let version = self.sqlite.prepare_cached(version).and_then(|mut found| found.query_one([], |row| row.get(0)));
-        let version = version.map_err(dialect::failed)?;
-        let mut schemas = self.schemas.borrow_mut();
-        if schemas.version != version {
-            *schemas = Schemas { version, ..Schemas::default() };
+    /// A connection that was set up already.
+    pub(super) fn new(sqlite: rusqlite::Connection, hits: Arc<AtomicU64>) -> Self {
+        Connection { kept: Kept::default(), sqlite, hits, schemas: RefCell::default(), is_spoilt: Cell::new(false) }
+    }
+
+    /// What there is in the catalogue. It is read once for as long as that stays the same.
+    pub(super) fn overview(&self) -> Result<Arc<Overview>> {
+        self.overview_in(&mut *self.current()?)
+    }
+
+    fn overview_in(&self, schemas: &mut Schemas) -> Result<Arc<Overview>> {
+        if let Some(known) = &schemas.overview {
+            return Ok(Arc::clone(known));
         }
+        let read = Arc::new(Overview::read(&self.sqlite)?);
+        schemas.overview = Some(Arc::clone(&read));
+        Ok(read)
+    }
+
+    /// The structure of a table; `None` if there is no ordinary one of this name. It is read once, as well.
+    pub(super) fn schema(&self, table: &str) -> Result<Option<TableSchema>> {
+        let mut schemas = self.current()?;
         if let Some(known) = schemas.tables.get(table) {
             return Ok(known.clone());
         }
-        let found = catalogue::schema(&self.sqlite, table)?;
+        let overview = self.overview_in(&mut schemas)?;
+        let found = overview.table(table).map(|entry| catalogue::read(&self.sqlite, entry)).transpose()?;
         schemas.tables.insert(table.to_owned(), found.clone());
         Ok(found)
+    }
+
+    /// What is known of the catalogue as it is now.
+    fn current(&self) -> Result<RefMut<'_, Schemas>> {
+        let version = self.version()?;
+        let mut schemas = self.schemas.borrow_mut();
+        if schemas.version != Some(version) {
+            *schemas = Schemas { version: Some(version), ..Schemas::default() };
+        }
+        Ok(schemas)
+    }
+
+    fn version(&self) -> Result<i64> {
+        let version = self.sqlite.prepare_cached("PRAGMA schema_version");
+        version.and_then(|mut found| found.query_one([], |row| row.get(0))).map_err(dialect::failed)
+    }
+
+    /// Takes note of a table that this connection has just made, when all was known before: the rest of the catalogue is as it was.
+    pub(super) fn note_made(&self, made: Made) -> Result<()> {
+        let version = self.version()?;
+        let mut schemas = self.schemas.borrow_mut();
+        let name = made.entry.name.clone();
+        if let Some(overview) = &mut schemas.overview {
+            Arc::make_mut(overview).add(made);
+        }
+        // A reference that names no columns means the key of a table that is there only now.
+        schemas.tables.retain(|known, table| {
+            let refers = |table: &TableSchema| table.foreign_keys.iter().any(|key| table.names.same(&key.parent, &name));
+            !known.eq_ignore_ascii_case(&name) && !table.as_ref().is_some_and(refers)
+        });
+        schemas.version = Some(version);
+        Ok(())
     }
 
     /// Keeps the connection from being used again.
@@ -172,7 +220,7 @@ impl r2d2::ManageConnection for Manager {
         sqlite.pragma_update(None, "query_only", self.role == Role::Reader)?;
         let hits = Arc::new(AtomicU64::new(0));
         functions::register(&sqlite, Arc::clone(&hits))?;
-        Ok(Connection { kept: Kept::default(), sqlite, hits, schemas: RefCell::default(), is_spoilt: Cell::new(false) })
+        Ok(Connection::new(sqlite, hits))
     }
 
     fn is_valid(&self, connection: &mut Connection) -> std::result::Result<(), rusqlite::Error> {

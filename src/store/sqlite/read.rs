@@ -51,7 +51,7 @@ impl Drop for SqliteSnapshot {
 
 impl Snapshot for SqliteSnapshot {
     fn tables(&mut self) -> Result<Vec<String>> {
-        catalogue::tables(&self.connection.sqlite)
+        Ok(self.connection.overview()?.names())
     }
 
     fn schema(&mut self, table: &str) -> Result<Option<TableSchema>> {

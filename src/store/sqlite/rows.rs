@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::affinity::{Affinity, fit as fit_value};
-use super::catalogue;
+use super::pool::Connection;
 use super::dialect::{Parameter, borrowed, column_of, failed, of_run, quote, quote_all, refusal};
 use super::keys::{collated, key_parts};
 use super::write::SqliteWriter;
@@ -75,12 +75,12 @@ pub(super) fn lookup(
     let may_be_rowid = |name: &&str| ["rowid", "oid", "_rowid_"].iter().any(|other| other.eq_ignore_ascii_case(name));
     let names = || lookup.columns.iter().chain(lookup.read);
     let mut statement = match sqlite.prepare_cached(&sql) {
-        Ok(statement) if !names().any(may_be_rowid) || exists(sqlite, lookup)? => statement,
+        Ok(statement) if !names().any(may_be_rowid) || exists(&writer.connection, lookup)? => statement,
         Ok(_) => {
             range.for_each(|_| found.add_none());
             return Ok(());
         }
-        Err(_) if !exists(sqlite, lookup)? => {
+        Err(_) if !exists(&writer.connection, lookup)? => {
             range.for_each(|_| found.add_none());
             return Ok(());
         }
@@ -111,9 +111,9 @@ pub(super) fn lookup(
 }
 
 /// Whether there is such a table with such columns.
-fn exists(sqlite: &rusqlite::Connection, lookup: &Lookup<'_>) -> Result<bool> {
+fn exists(connection: &Connection, lookup: &Lookup<'_>) -> Result<bool> {
     let mut names = lookup.columns.iter().chain(lookup.read);
-    Ok(catalogue::schema(sqlite, lookup.table)?.is_some_and(|table| names.all(|name| table.column(name).is_some())))
+    Ok(connection.schema(lookup.table)?.is_some_and(|table| names.all(|name| table.column(name).is_some())))
 }
 
 pub(super) fn write(

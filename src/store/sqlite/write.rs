@@ -158,7 +158,7 @@ impl Writer for SqliteWriter {
     fn create_table(&mut self, table: &NewTable<'_>) -> Result<Vec<String>> {
         self.bulk.clear();
         self.quiet = None;
-        ddl::create(&self.connection.sqlite, table)
+        ddl::create(&self.connection, table)
     }
 
     fn page(&mut self, table: &TableSchema, after: Option<&Cursor>, bounds: PageBounds, rows: &mut Rows) -> Result<PageEnd> {
@@ -210,7 +210,7 @@ impl Writer for SqliteWriter {
 
     fn referring(&mut self, table: &TableSchema) -> Result<Vec<Referring>> {
         let mut referring = Vec::new();
-        for child in catalogue::children(&self.connection.sqlite, &table.name)? {
+        for child in self.connection.overview()?.children(&table.name) {
             let Some(child) = self.connection.schema(&child)? else { continue };
             let keys = child.foreign_keys.iter().filter(|key| child.names.same(&key.parent, &table.name));
             let found =
@@ -239,7 +239,7 @@ impl Writer for SqliteWriter {
     fn check_references(&mut self, when: Check, tables: &[Target<'_>]) -> Result<bool> {
         if when == Check::ByCaller {
             for target in tables {
-                if catalogue::depends_on_checks(&self.connection.sqlite, target)? {
+                if catalogue::depends_on_checks(&self.connection, target)? {
                     return Ok(false);
                 }
             }

@@ -117,9 +117,10 @@ impl Shape {
         });
         let columns: Vec<Column> = columns.collect();
         let sqlite = &writer.connection.sqlite;
-        let has_triggers = catalogue::has_triggers(sqlite, &plan.table.name)?;
-        let references = catalogue::references_to_changing(sqlite, &plan.table, key)?;
-        let others_change = has_triggers || references.iter().any(|reference| reference.follows);
+        let overview = writer.connection.overview()?;
+        let has_triggers = overview.has_triggers(&plan.table.name);
+        let references = || catalogue::references_to_changing(&overview, &plan.table, key);
+        let others_change = has_triggers || references().any(|reference| reference.follows);
         let mut shape = Shape {
             plan: plan.clone(),
             held: if columns.len() == plan.targets.len() { columns.iter().map(|c| c.held).collect() } else { Vec::new() },
@@ -131,7 +132,7 @@ impl Shape {
             columns,
             any_text: writer.any_text,
             has_triggers,
-            is_held: catalogue::is_held(sqlite, &references, writer.check)?,
+            is_held: catalogue::is_held(&overview, references(), writer.check),
             order_shows: writer.check == Check::Now && refers_to_itself(&plan.table, plan.table.names),
             extent: if others_change { Extent::First } else { Extent::All },
             statements: Statements::default(),
