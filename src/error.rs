@@ -67,6 +67,8 @@ kinds! {
     NotADatabase = "not_a_database",
     /// No room on the disk.
     DiskFull = "disk_full",
+    /// The disk or its file system failed.
+    Io = "io",
     /// Any other failure of the database.
     Database = "database",
     /// A failure of a file that is no database: the site's key, a certificate.
@@ -125,7 +127,7 @@ kinds! {
     AlreadyExists = "already_exists",
     /// The table was appended before, and neither what is new nor all of it again was asked for.
     AlreadyAppended = "already_appended",
-    /// Another process goes on with this pull.
+    /// Another process has this pull, or a table of it, now.
     TakenOver = "taken_over",
     /// A URL from outside leads to an address that is not public.
     ForbiddenAddress = "forbidden_address",
@@ -137,6 +139,10 @@ kinds! {
     Refused = "refused",
     /// The other side answered a request with an error.
     Peer = "peer_error",
+    /// A message was damaged on its way: its checksum does not fit.
+    Damaged = "damaged",
+    /// The place in a table at which a pull was interrupted means nothing any more: the sender's rows were put in another order.
+    CursorExpired = "cursor_expired",
     /// The other side sent something that the protocol does not allow.
     Protocol = "protocol",
     /// Something from outside was larger than its limit.
@@ -160,6 +166,7 @@ impl ErrorKind {
                 | ErrorKind::Unreachable
                 | ErrorKind::Timeout
                 | ErrorKind::Disconnected
+                | ErrorKind::Damaged
                 | ErrorKind::RateLimited
         )
     }

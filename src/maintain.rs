@@ -6,7 +6,7 @@ use crate::cancel::Patience;
 #[cfg(feature = "client")]
 use crate::client::ConnectOptions;
 use crate::error::{Error, Result};
-use crate::import::Import;
+use crate::ledger::Ledger;
 #[cfg(feature = "client")]
 use crate::notify::Delivered;
 use crate::site::Site;
@@ -113,9 +113,8 @@ impl Site {
         if let Some(before) = earlier(now, limits.abandoned_time) {
             done.failed_transfers = done.part("failing dead transfers", || transfers.fail_abandoned(before));
         }
-        done.dropped_pulls = done.part("dropping what dead pulls left", || {
-            Import::new(store, limits, &**self.clock(), Patience::unbounded()).drop_abandoned()
-        });
+        done.dropped_pulls =
+            done.part("dropping what dead pulls left", || Ledger::new(self.here(), Patience::unbounded()).drop_abandoned());
         // A look first, which needs no write lock.
         if let Some(before) = earlier(now, limits.ended_session_time) {
             done.deleted_sessions =

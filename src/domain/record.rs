@@ -38,6 +38,23 @@ impl Outcome {
     }
 }
 
+impl Outcome {
+    /// What became of the records of a table that was pulled a second time, when a part of them had come `before`: the counts add up to
+    /// the records of the second time, and what the first time created or changed counts as that.
+    pub(crate) fn after(self, before: &Outcome) -> Outcome {
+        let mut left = self.total().saturating_sub(self.failed);
+        let mut take = |count: u64| {
+            let taken = count.min(left);
+            left -= taken;
+            taken
+        };
+        let created = take(before.created.saturating_add(self.created));
+        let updated = take(before.updated.saturating_add(self.updated));
+        let skipped = take(self.skipped);
+        Outcome { created, updated, skipped, unchanged: left, ..self }
+    }
+}
+
 /// An [`Outcome`] in the making: it counts, and keeps the first failures.
 #[derive(Debug, Clone)]
 pub struct Tally {
@@ -208,6 +225,23 @@ mod tests {
         first.again(second);
         let Outcome { created, updated, unchanged, skipped, failed, failures } = first.outcome;
         assert_eq!((created, updated, unchanged, skipped, failed, failures.len()), (3, 3, 4, 0, 1, 1));
+    }
+
+    #[test]
+    fn a_second_pull_keeps_what_the_first_did() {
+        let counts = |created, updated, unchanged, skipped, failed| Outcome {
+            created,
+            updated,
+            unchanged,
+            skipped,
+            failed,
+            failures: Vec::new(),
+        };
+        let before = counts(2, 0, 0, 0, 0);
+        assert_eq!(counts(1, 1, 1, 0, 0).after(&before), counts(3, 0, 0, 0, 0));
+        assert_eq!(counts(0, 1, 5, 0, 1).after(&before), counts(2, 1, 3, 0, 1));
+        assert_eq!(counts(1, 0, 0, 4, 0).after(&counts(2, 0, 0, 1, 0)), counts(3, 0, 0, 2, 0));
+        assert_eq!(counts(0, 0, 1, 0, 0).after(&before), counts(1, 0, 0, 0, 0), "rows were deleted there");
     }
 
     #[test]

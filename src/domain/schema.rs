@@ -36,6 +36,8 @@ pub struct TableSchema {
     pub names: NameRules,
     /// Whether a foreign key may be checked as late as at the commit. It is known of local tables only.
     pub deferred: bool,
+    /// Whether triggers run when its rows are written. It is known of local tables only.
+    pub has_triggers: bool,
 }
 
 /// One column.

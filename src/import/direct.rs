@@ -1,25 +1,24 @@
-//! Rows that are applied as they come, several batches a transaction while there are batches to be had.
-
-use std::time::Instant;
+//! Rows that are applied as they come.
 
 use super::append::Keys;
 use super::exchange;
 use super::late::Late;
+use super::multiset;
 use super::orphans::Written;
 use super::received::Received;
 use super::route::{NullKeys, Way, apply, route};
-use super::transaction::Transaction;
+use super::transaction::tally;
 use super::waits;
-use super::{Checkpoint, Import, Reached, Step, multiset};
+use super::writing::Writing;
 use crate::domain::record::{Failure, Outcome, Tally};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::Rows;
 use crate::error::Result;
 use crate::ledger::stages::{self, Stage};
-use crate::ledger::waiting;
+use crate::ledger::{Checkpoint, Ledger, Reached, Step, waiting};
 use crate::plan::{Identity, TablePlan};
 use crate::state;
-use crate::store::Sql;
+use crate::store::{PageBounds, Sql};
 
 /// The import of one table.
 pub(crate) struct Direct {
@@ -29,35 +28,24 @@ pub(crate) struct Direct {
     stage: Option<Stage>,
     /// What was committed.
     kept: Checkpoint,
+    /// What the transaction in progress adds.
+    pending: Option<Pending>,
     /// The keys of its records.
     received: Received,
-    open: Option<Open>,
     /// Whether records wait for other tables.
     is_late: bool,
 }
 
-/// Whether a transaction is left open, and others cannot write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lock {
-    Held,
-    Free,
-}
-
-/// The transaction in progress, and what it adds.
-struct Open {
-    tx: Transaction,
+struct Pending {
     tally: Tally,
-    mark: Checkpoint,
-    since: Instant,
-    rows: usize,
-    bytes: usize,
+    checkpoint: Checkpoint,
 }
 
 impl Direct {
-    /// Resumes from a mark. `stage` is its stage, if it [needs one](Direct::needs_stage).
-    pub(crate) fn new(plan: TablePlan, stage: Option<Stage>, mark: Checkpoint) -> Self {
-        let received = Received::of(&plan, mark.records == 0);
-        Direct { plan, stage, kept: mark, received, open: None, is_late: false }
+    /// Resumes from a checkpoint. `stage` is its stage, if it [needs one](Direct::needs_stage).
+    pub(crate) fn new(plan: TablePlan, stage: Option<Stage>, checkpoint: Checkpoint) -> Self {
+        let received = Received::of(&plan, checkpoint.records == 0);
+        Direct { plan, stage, kept: checkpoint, pending: None, received, is_late: false }
     }
 
     /// Whether rows of a table may have to wait.
@@ -66,14 +54,14 @@ impl Direct {
     }
 
     /// Whether records wait: for unique values, and for other tables. Those of the transaction in progress are included.
-    fn waits(&mut self, import: &Import<'_>) -> Result<(bool, bool)> {
+    fn waits(&self, ledger: &Ledger<'_>, writing: &mut Writing) -> Result<(bool, bool)> {
         let Some(stage) = self.stage.as_ref().filter(|_| waits::may_wait(&self.plan)) else {
             return Ok((false, false));
         };
         let look = |sql: &mut dyn Sql| Ok((waiting::first(sql, stage)?.is_some(), waiting::is_late(sql, stage)?));
-        match &mut self.open {
-            Some(open) => look(open.tx.state().0),
-            None => state::read(import.store, look),
+        match writing.open_tx() {
+            Some(tx) => look(tx.state().0),
+            None => state::read(ledger.store(), look),
         }
     }
 
@@ -84,7 +72,7 @@ impl Direct {
     }
 
     /// How far it is, as far as it was committed.
-    pub(crate) fn mark(&self) -> &Checkpoint {
+    pub(crate) fn checkpoint(&self) -> &Checkpoint {
         &self.kept
     }
 
@@ -93,26 +81,50 @@ impl Direct {
         &self.kept.outcome
     }
 
-    /// Applies a batch, with records that failed before they came here. It is kept, with how far it `reached`, by the next
-    /// [`Direct::commit`], or on its own when the transaction has become large or old; on an error nothing since the last
-    /// commit is kept.
+    /// What became of the records, with what the transaction in progress adds.
+    pub(crate) fn current_outcome(&self) -> &Outcome {
+        self.pending.as_ref().map_or(&self.kept.outcome, |pending| &pending.tally.outcome)
+    }
+
+    /// Whether records wait for other tables, once it is finished.
+    pub(crate) fn is_late(&self) -> bool {
+        self.is_late
+    }
+
+    /// How far it is with the transaction in progress.
+    pub(super) fn take_pending(&mut self) -> Option<Checkpoint> {
+        let Pending { tally, mut checkpoint } = self.pending.take()?;
+        checkpoint.outcome = tally.outcome;
+        checkpoint.lacks_parents |= tally.lacks_parents;
+        Some(checkpoint)
+    }
+
+    /// That was committed.
+    pub(super) fn keep(&mut self, checkpoint: Checkpoint) {
+        self.kept = checkpoint;
+    }
+
+    /// What it wrote since the last commit is undone.
+    pub(crate) fn undo(&mut self) {
+        self.pending = None;
+    }
+
+    fn pending(&mut self, ledger: &Ledger<'_>) -> &mut Pending {
+        let kept = &self.kept;
+        self.pending.get_or_insert_with(|| Pending { tally: tally(ledger, &kept.outcome), checkpoint: kept.clone() })
+    }
+
+    /// Applies a batch, with records that failed before they came here, as part of the transaction in progress, with how far it
+    /// `reached`. On an error nothing that the table wrote since the last commit is to be kept.
     pub(crate) fn push(
         &mut self,
-        import: &Import<'_>,
+        ledger: &Ledger<'_>,
+        writing: &mut Writing,
         rows: &Rows,
         failures: &[Failure],
         reached: &Reached,
-    ) -> Result<Lock> {
-        let mut open = match self.open.take() {
-            Some(open) => open,
-            None => {
-                let (tally, mark) = (import.tally(&self.kept.outcome), self.kept.clone());
-                Open { tx: import.transaction()?, tally, mark, since: Instant::now(), rows: 0, bytes: 0 }
-            }
-        };
-        open.mark.reach(reached);
-        open.mark.step = Step::Fetching;
-        failures.iter().for_each(|failure| open.tally.fail(failure.clone()));
+    ) -> Result<()> {
+        let tx = writing.tx(ledger)?;
         let nulls = self.stage.as_ref().map_or(NullKeys::Leave, NullKeys::Stage);
         let mut written = match self.stage {
             Some(_) => Written::ignored().and_waiting(&self.plan),
@@ -122,79 +134,64 @@ impl Direct {
             [] => std::mem::take(&mut self.received),
             _ => Received::unknown(),
         };
-        route(&mut open.tx, &self.plan, Keys::Make, nulls, rows, &mut open.tally, &mut written)?;
+        let kept = &self.kept;
+        let pending =
+            self.pending.get_or_insert_with(|| Pending { tally: tally(ledger, &kept.outcome), checkpoint: kept.clone() });
+        pending.checkpoint.reach(reached);
+        pending.checkpoint.step = Step::Fetching;
+        failures.iter().for_each(|failure| pending.tally.fail(failure.clone()));
+        route(tx, &self.plan, Keys::Make, nulls, rows, &mut pending.tally, &mut written)?;
         self.received = std::mem::take(&mut written.received);
         if let Some(stage) = &self.stage {
-            waits::keep(&mut open.tx, &self.plan, stage, &[], &written)?;
+            waits::keep(tx, &self.plan, stage, &[], &written)?;
         }
-        open.rows += rows.len();
-        open.bytes += rows.size_bytes();
-        let limits = import.limits;
-        let full = open.rows >= limits.commit_rows
-            || open.bytes >= limits.commit_bytes
-            || open.since.elapsed() >= limits.commit_time;
-        self.open = Some(open);
-        if full {
-            self.commit(import)?;
-        }
-        Ok(if full { Lock::Free } else { Lock::Held })
-    }
-
-    /// Keeps what was applied and how far it is, and lets go of the database's lock.
-    pub(crate) fn commit(&mut self, import: &Import<'_>) -> Result<()> {
-        let Some(mut open) = self.open.take() else {
-            return Ok(());
-        };
-        open.mark.outcome = open.tally.outcome;
-        open.mark.lacks_parents |= open.tally.lacks_parents;
-        import.put_mark(&mut *open.tx.writer, &open.mark)?;
-        import.commit(&mut open.tx)?;
-        self.kept = open.mark;
+        writing.add(rows);
         Ok(())
     }
 
-    /// Applies what had to wait, and keeps everything.
-    pub(crate) fn finish(&mut self, import: &Import<'_>) -> Result<()> {
-        let (waits, late) = self.waits(import)?;
+    /// All records are there: applies what had to wait. It is kept by the next commit.
+    pub(crate) fn finish(&mut self, ledger: &Ledger<'_>, writing: &mut Writing) -> Result<()> {
+        let (waits, late) = self.waits(ledger, writing)?;
         self.is_late = late;
         let waits = waits || (has_nulls(&self.plan) && self.stage.is_some());
-        if let (false, false, Some(open)) = (waits, late, &mut self.open) {
-            open.mark.step = Step::Done;
-        }
-        self.commit(import)?;
-        let Some(stage) = self.stage.as_ref().filter(|_| waits) else {
-            // Nothing is to be written for that alone: it is known again when nothing comes after the last row.
-            self.kept.step = if late { Step::Fetching } else { Step::Done };
+        let done = |late| if late { Step::Fetching } else { Step::Done };
+        let Some(stage) = self.stage.clone().filter(|_| waits) else {
+            match &mut self.pending {
+                Some(pending) => pending.checkpoint.step = done(late),
+                // Nothing is written for that alone: it is known again when nothing comes after the last row.
+                None => self.kept.step = done(late),
+            }
             return Ok(());
         };
-        let mut tx = import.transaction()?;
+        let tx = writing.tx(ledger)?;
         tx.compare_table(&self.plan)?;
-        let (mut tally, mut mark) = (import.tally(&self.kept.outcome), self.kept.clone());
-        self.received.if_whole(&mark);
-        if import.kept.is_none() {
+        let whole = self.pending(ledger).checkpoint.clone();
+        self.received.if_whole(&whole);
+        if !ledger.keeps_keys() {
             // What a host imports need not be all that there is.
             self.received = Received::unknown();
         }
-        exchange::settle(&mut tx, &self.plan, stage, &mut tally, &Written::ignored, &mut self.received, None)?;
+        let mut counts = std::mem::replace(&mut self.pending(ledger).tally, Tally::new(0));
+        exchange::settle(tx, &self.plan, &stage, &mut counts, &Written::ignored, &mut self.received, None)?;
         let (mut rows, mut numbers, mut after) = (Rows::default(), Vec::new(), 0);
-        let bounds = import.stage_bounds();
-        while let Some(last) = stages::page(tx.state().0, stage, after, bounds, &mut rows, &mut numbers)? {
+        let limits = ledger.limits();
+        let bounds = PageBounds { rows: limits.commit_rows.max(1), bytes: limits.batch_bytes };
+        let mut counted = whole.counted;
+        while let Some(last) = stages::page(tx.state().0, &stage, after, bounds, &mut rows, &mut numbers)? {
             after = last;
             // Where some were applied before, the counts are what those left.
-            if !mark.counted {
-                multiset::count(&mut tx, &self.plan)?;
-                mark.counted = true;
+            if !counted {
+                multiset::count(tx, &self.plan)?;
+                counted = true;
             }
             let mut written = Written::ignored();
-            apply(&mut tx, &self.plan, Way::Multiset, &rows, 0..rows.len(), &mut tally, &mut written)?;
-            stages::remove_to(tx.state().0, stage, last)?;
+            apply(tx, &self.plan, Way::Multiset, &rows, 0..rows.len(), &mut counts, &mut written)?;
+            stages::remove_to(tx.state().0, &stage, last)?;
         }
-        let late = waiting::is_late(tx.state().0, stage)?;
-        mark.outcome = tally.outcome;
-        mark.step = if late { Step::Fetching } else { Step::Done };
-        import.put_mark(&mut *tx.writer, &mark)?;
-        import.commit(&mut tx)?;
-        (self.kept, self.is_late) = (mark, late);
+        self.is_late = waiting::is_late(tx.state().0, &stage)?;
+        let step = done(self.is_late);
+        let pending = self.pending(ledger);
+        (pending.tally, pending.checkpoint.counted, pending.checkpoint.step) = (counts, counted, step);
         Ok(())
     }
 }

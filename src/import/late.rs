@@ -11,9 +11,8 @@ use super::exchange::{self, Renamed};
 use super::orphans::Written;
 use super::received::Received;
 use super::staged::Finish;
-use super::transaction::{References, Transaction, key_of_record};
+use super::transaction::{References, Transaction, key_of_record, tally};
 use super::waits::bytes;
-use super::{Checkpoint, Import, Step};
 use crate::domain::record::{Failure, Outcome, Reason, Tally};
 use crate::domain::schema::{ForeignKeyAction, TableSchema};
 use crate::domain::strategy::Strategy;
@@ -21,6 +20,7 @@ use crate::domain::value::{Rows, Value};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::stages::Stage;
 use crate::ledger::waiting;
+use crate::ledger::{Checkpoint, Ledger, Step};
 use crate::plan::{Identity, TablePlan};
 use crate::store::{Check, Found, Lookup, Target};
 
@@ -40,7 +40,7 @@ impl Late {
     }
 
     /// How far it is, as far as it was committed, or tried.
-    pub(crate) fn mark(&self) -> &Checkpoint {
+    pub(crate) fn checkpoint(&self) -> &Checkpoint {
         &self.mark
     }
 
@@ -201,14 +201,14 @@ fn has_row(tx: &mut Transaction, table: &str, columns: &[String], cells: &[usize
 }
 
 /// Settles all that waits in these tables, which are in the order in which they were pulled.
-pub(crate) fn apply(import: &Import<'_>, tx: &mut Transaction, tables: &mut [Late], finish: Finish) -> Result<()> {
+pub(crate) fn apply(ledger: &Ledger<'_>, tx: &mut Transaction, tables: &mut [&mut Late], finish: Finish) -> Result<()> {
     let targets: Vec<Target<'_>> = tables.iter().map(|table| Target { table: &table.plan.table, updates: true }).collect();
     if !tx.writer.check_references(Check::AtCommit, &targets)? {
         let message = "this database cannot check references when the rows of several tables are there";
         return Err(Error::new(ErrorKind::ForeignKey, message).with_hint("Make the foreign keys deferrable."));
     }
     tx.put_off(References::Late);
-    let mut tallies: Vec<Tally> = tables.iter().map(|table| import.tally(&table.mark.outcome)).collect();
+    let mut tallies: Vec<Tally> = tables.iter().map(|table| tally(ledger, &table.mark.outcome)).collect();
     loop {
         tx.savepoint()?;
         let (mut pass, mut renamed) = (tallies.clone(), Vec::new());
@@ -230,7 +230,7 @@ pub(crate) fn apply(import: &Import<'_>, tx: &mut Transaction, tables: &mut [Lat
         let broken = broken(tx, tables, &renamed)?;
         if broken.is_empty() {
             tx.release()?;
-            return end(import, tx, tables, pass, finish);
+            return end(ledger, tx, tables, pass, finish);
         }
         tx.rollback_to()?;
         for (at, number, failure) in broken {
@@ -240,17 +240,23 @@ pub(crate) fn apply(import: &Import<'_>, tx: &mut Transaction, tables: &mut [Lat
     }
 }
 
-fn end(import: &Import<'_>, tx: &mut Transaction, tables: &mut [Late], tallies: Vec<Tally>, finish: Finish) -> Result<()> {
+fn end(
+    ledger: &Ledger<'_>,
+    tx: &mut Transaction,
+    tables: &mut [&mut Late],
+    tallies: Vec<Tally>,
+    finish: Finish,
+) -> Result<()> {
     let outcomes = tables.iter().zip(tallies);
     let done: Vec<Checkpoint> = outcomes
         .map(|(table, tally)| Checkpoint { step: Step::Done, outcome: tally.outcome, ..table.mark.clone() })
         .collect();
     for (table, mark) in tables.iter().zip(&done) {
         waiting::forget_one(tx.state().0, &table.stage.scope, table.stage.number)?;
-        import.put_mark(&mut *tx.writer, mark)?;
+        ledger.put_checkpoint(&mut *tx.writer, mark)?;
     }
     match finish {
-        Finish::Commit => import.commit(tx)?,
+        Finish::Commit => tx.commit(ledger)?,
         Finish::Keep => drop(tx.writer.check_references(Check::Now, &[])?),
     }
     tables.iter_mut().zip(done).for_each(|(table, mark)| table.mark = mark);
@@ -261,7 +267,7 @@ fn end(import: &Import<'_>, tx: &mut Transaction, tables: &mut [Late], tallies: 
 type Broken = (usize, i64, Failure);
 
 /// The records after which a reference is broken.
-fn broken(tx: &mut Transaction, tables: &[Late], renamed: &[(usize, Renamed)]) -> Result<Vec<Broken>> {
+fn broken(tx: &mut Transaction, tables: &[&mut Late], renamed: &[(usize, Renamed)]) -> Result<Vec<Broken>> {
     let (mut broken, mut seen): (Vec<Broken>, BTreeSet<(usize, i64)>) = (Vec::new(), BTreeSet::new());
     for (at, Renamed { number, before }) in renamed {
         tx.check_cancelled()?;

@@ -8,9 +8,9 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::ops::Range;
 
-use super::Checkpoint;
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value, ValueRef};
+use crate::ledger::Checkpoint;
 use crate::plan::{Identity, TablePlan};
 
 /// Keys of a table that are kept at most: 32 MB.

@@ -7,12 +7,12 @@ use super::append_keys::make_keys;
 use super::descendants;
 use super::exchange;
 use super::late::{self, Late};
+use super::multiset;
 use super::orphans::{self, Orphans, Written};
 use super::received::Received;
 use super::route::{NullKeys, route};
-use super::transaction::{References, Transaction, key_of_record};
+use super::transaction::{References, Transaction, key_of_record, tally};
 use super::waits;
-use super::{Checkpoint, Import, Reached, Step, multiset};
 use crate::domain::record::{Failure, Outcome, Reason, Tally};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value, ValueRef};
@@ -20,6 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::references;
 use crate::ledger::stages::{self, Stage};
 use crate::ledger::waiting;
+use crate::ledger::{Checkpoint, Ledger, Reached, Step};
 use crate::plan::{Identity, TablePlan};
 use crate::store::{Check, PageBounds, Target};
 
@@ -60,50 +61,50 @@ pub(crate) enum Finish {
 
 impl Staged {
     /// Resumes from a mark; its rows lie in this stage.
-    pub(crate) fn new(import: &Import<'_>, plan: TablePlan, stage: Stage, mark: Checkpoint, is_here: bool) -> Self {
+    pub(crate) fn new(ledger: &Ledger<'_>, plan: TablePlan, stage: Stage, mark: Checkpoint, is_here: bool) -> Self {
         Staged {
             plan,
             stage,
             is_here,
-            failed: import.tally(&mark.outcome),
+            failed: tally(ledger, &mark.outcome),
             kept: mark,
             applied: Outcome::default(),
             is_late: false,
-            reported_failures: import.limits.reported_failures,
+            reported_failures: ledger.limits().reported_failures,
         }
     }
 
     /// Stages a batch, in a transaction of its own, with how far it `reached`. `failures` are records that failed before they
     /// came here.
-    pub(crate) fn push(&mut self, import: &Import<'_>, rows: &Rows, failures: &[Failure], reached: &Reached) -> Result<()> {
+    pub(crate) fn push(&mut self, ledger: &Ledger<'_>, rows: &Rows, failures: &[Failure], reached: &Reached) -> Result<()> {
         failures.iter().for_each(|failure| self.failed.fail(failure.clone()));
         let mut mark = self.kept.clone();
         mark.reach(reached);
         mark.outcome.clone_from(&self.failed.outcome);
         mark.lacks_parents |= self.failed.lacks_parents;
-        let mut tx = import.transaction()?;
+        let mut tx = Transaction::begin(ledger)?;
         if self.is_here {
             tx.compare_table(&self.plan)?;
         }
         stages::append(tx.state().0, &self.stage, rows, 0..rows.len())?;
-        import.put_mark(&mut *tx.writer, &mark)?;
-        import.commit(&mut tx)?;
+        ledger.put_checkpoint(&mut *tx.writer, &mark)?;
+        tx.commit(ledger)?;
         self.kept = mark;
         Ok(())
     }
 
     /// All rows are there: they need not be fetched again, whatever becomes of them.
-    pub(crate) fn complete(&mut self, import: &Import<'_>) -> Result<()> {
+    pub(crate) fn complete(&mut self, ledger: &Ledger<'_>) -> Result<()> {
         if self.kept.step == Step::Fetching {
             let mark = Checkpoint { step: Step::Staged, ..self.kept.clone() };
-            import.note_mark(&mark)?;
+            ledger.note_checkpoint(&mark)?;
             self.kept = mark;
         }
         Ok(())
     }
 
     /// How far it is, as far as it was committed.
-    pub(crate) fn mark(&self) -> &Checkpoint {
+    pub(crate) fn checkpoint(&self) -> &Checkpoint {
         &self.kept
     }
 
@@ -160,7 +161,7 @@ pub(super) fn each_page(stage: &Stage, tx: &mut Transaction, work: &mut OnPage<'
 /// all rows are there: for tables that refer to each other or to themselves. A row that refers to nothing then is left out and
 /// reported, with all that refer to it, and everything else is applied again.
 pub(crate) fn apply_group(
-    import: &Import<'_>,
+    ledger: &Ledger<'_>,
     tx: &mut Transaction,
     tables: &mut [Staged],
     deferred: bool,
@@ -168,11 +169,11 @@ pub(crate) fn apply_group(
 ) -> Result<()> {
     let mut checks = Checks::Here;
     let mut follows_moved = false;
-    let mut keys_received = KeysReceived::new(import, tables);
+    let mut keys_received = KeysReceived::new(ledger, tables);
     for _ in 0..PASSES {
         tx.savepoint()?;
         tx.renamed.clear();
-        let applied = apply_all(import, tx, tables, deferred, checks, &mut keys_received)?;
+        let applied = apply_all(ledger, tx, tables, deferred, checks, &mut keys_received)?;
         keys_received.are_all = true;
         if applied.needs_database {
             tx.rollback_to()?;
@@ -191,7 +192,7 @@ pub(crate) fn apply_group(
         if orphans.is_empty() {
             let broken = late::broken_in_group(tx)?;
             if broken.is_empty() {
-                return finish_group(import, tx, tables, applied.tallies, finish);
+                return finish_group(ledger, tx, tables, applied.tallies, finish);
             }
             tx.rollback_to()?;
             tables.iter_mut().try_for_each(|table| leave_out_held(tx, table, &broken))?;
@@ -232,7 +233,7 @@ fn follow_late(tx: &mut Transaction, tables: &[Staged]) -> Result<Vec<bool>> {
 }
 
 fn finish_group(
-    import: &Import<'_>,
+    ledger: &Ledger<'_>,
     tx: &mut Transaction,
     tables: &mut [Staged],
     tallies: Vec<Tally>,
@@ -251,8 +252,8 @@ fn finish_group(
     }
     match finish {
         Finish::Commit => {
-            done.iter().try_for_each(|mark| import.put_mark(&mut *tx.writer, mark))?;
-            import.commit(tx).map_err(|error| match error.kind() {
+            done.iter().try_for_each(|mark| ledger.put_checkpoint(&mut *tx.writer, mark))?;
+            tx.commit(ledger).map_err(|error| match error.kind() {
                 ErrorKind::ForeignKey => error.with_hint(
                     "A trigger may have written a row that refers to nothing: look at the triggers of these tables.",
                 ),
@@ -287,10 +288,10 @@ struct KeysReceived {
 }
 
 impl KeysReceived {
-    fn new(import: &Import<'_>, tables: &[Staged]) -> Self {
+    fn new(ledger: &Ledger<'_>, tables: &[Staged]) -> Self {
         let received = |table: &Staged| {
             // What a host imports need not be all that there is.
-            let is_whole = import.kept.is_some() && table.failed.outcome.failed == 0;
+            let is_whole = ledger.keeps_keys() && table.failed.outcome.failed == 0;
             let mut received = Received::of(&table.plan, is_whole);
             received.if_whole(&table.kept);
             received
@@ -309,7 +310,7 @@ struct Applied {
 /// Applies all rows of a group. Where a change of one row changes others of the group (ON UPDATE CASCADE, SET NULL or SET DEFAULT), those
 /// may be written already: all are applied a second time, so that each is as its record says.
 fn apply_all(
-    import: &Import<'_>,
+    ledger: &Ledger<'_>,
     tx: &mut Transaction,
     tables: &[Staged],
     deferred: bool,
@@ -343,7 +344,7 @@ fn apply_all(
             if round == 1 && !repeats[at] {
                 continue;
             }
-            let mut tally = import.tally(&Outcome::default());
+            let mut tally = tally(ledger, &Outcome::default());
             if table.is_multiset() {
                 multiset::count(tx, &table.plan)?;
             }

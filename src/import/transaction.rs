@@ -5,12 +5,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::cancel::Patience;
-use crate::domain::record::{Failure, Reason};
+use crate::domain::record::{Failure, Outcome, Reason, Tally};
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::key_map::{self, Became, KeyMap, Known};
-use crate::ledger::{Scope, counts, references};
+use crate::ledger::{Ledger, Scope, counts, references};
 use crate::plan::{Identity, TablePlan};
 use crate::store::{Change, Check, Fitted, Found, KeyColumns, Lookup, Referring, Refused, Sql, Writer};
 
@@ -64,7 +64,13 @@ pub(super) enum References {
 }
 
 impl Transaction {
-    pub(crate) fn new(writer: Box<dyn Writer>, scope: Scope, kept: Scope, patience: Patience) -> Self {
+    /// Begins a transaction of a pull.
+    pub(crate) fn begin(ledger: &Ledger<'_>) -> Result<Self> {
+        let (scope, kept) = (ledger.scope().clone(), ledger.kept().clone());
+        Ok(Transaction::of(ledger.transaction()?, scope, kept, ledger.patience().clone()))
+    }
+
+    pub(super) fn of(writer: Box<dyn Writer>, scope: Scope, kept: Scope, patience: Patience) -> Self {
         Transaction {
             writer,
             scope,
@@ -85,6 +91,12 @@ impl Transaction {
             refused: Vec::new(),
             savepoints: 0,
         }
+    }
+
+    /// Keeps everything; nothing can be written after it.
+    pub(super) fn commit(&mut self, ledger: &Ledger<'_>) -> Result<()> {
+        self.keep_came()?;
+        ledger.commit(&mut *self.writer)
     }
 
     pub(crate) fn writer(&mut self) -> &mut dyn Writer {
@@ -460,4 +472,9 @@ pub(super) fn misfit_of(
     let misfit = fitted.misfits.get(first).filter(|misfit| misfit.row == number)?;
     let column = Some(plan.table.columns[misfit.column].name.clone());
     Some(Failure { key: key(), column, reason: misfit.reason, message: misfit.message.clone() })
+}
+
+/// A tally that adds to what became of records before.
+pub(super) fn tally(ledger: &Ledger<'_>, outcome: &Outcome) -> Tally {
+    Tally::after(outcome.clone(), ledger.limits().reported_failures)
 }

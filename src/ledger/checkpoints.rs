@@ -1,4 +1,4 @@
-//! Resume marks: how far each table of a pull is. And the appends that were finished, or can no longer be.
+//! Checkpoints: how far each table of a pull is.
 //!
 //! Tables are found by their folded names, so that everything that takes a table's name also takes the rules of the store: how it
 //! compares names.
@@ -8,15 +8,16 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::pulls::{self, KeptPull};
+use super::scope::Scope;
 use crate::clock;
 use crate::domain::names::NameRules;
 use crate::domain::record::{Failure, Outcome, Reason};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::Value;
 use crate::error::Result;
-use crate::ledger::Scope;
 use crate::state::fields::Fields;
-use crate::state::{text, unreadable};
+use crate::state::unreadable;
 use crate::store::Sql;
 
 /// How far one table of a pull is.
@@ -25,16 +26,16 @@ pub(crate) struct Checkpoint {
     /// The sender's name of the table.
     pub(crate) table: String,
     pub(crate) strategy: Strategy,
-    /// The digest of what must be the same for the pull to go on with the table.
+    /// The digest of what must be the same for the pull to resume the table.
     pub(crate) plan: String,
     pub(crate) step: Step,
     /// How many rows the sender said there are.
     pub(crate) announced: u64,
     /// Records received.
     pub(crate) records: u64,
-    /// The sender's word for the place behind them, if it has one.
+    /// The sender's word for the place after them, if it has one.
     pub(crate) place: Option<Vec<u8>>,
-    /// Whether it can be gone on from there.
+    /// Whether it can be resumed there.
     pub(crate) continues: bool,
     /// The size of the pages that they came in.
     pub(crate) bytes: u64,
@@ -45,7 +46,7 @@ pub(crate) struct Checkpoint {
     /// Whether the local rows were counted that such rows are compared with. A table that was done may get more of them from a
     /// later run, which are applied with the counts that the earlier run left.
     pub(crate) counted: bool,
-    /// When it was first done. Rows that changed since are not behind its last one, so that it must not be kept for ever.
+    /// When it was first done. Rows that changed since are not after its last one, so that it must not be kept forever.
     pub(crate) done_at: Option<OffsetDateTime>,
     /// What became of the records.
     pub(crate) outcome: Outcome,
@@ -53,9 +54,26 @@ pub(crate) struct Checkpoint {
     pub(crate) lacks_parents: bool,
     /// Whether records are appended that an earlier append brought: a run that resumes does the same.
     pub(crate) again: bool,
+    /// What earlier passes over the table made of its records, where it is pulled again: counts only.
+    pub(crate) before: Option<Outcome>,
     /// Whether the table was made by this pull, and what of it was left out.
     pub(crate) created: bool,
     pub(crate) notes: Vec<String>,
+}
+
+/// A place in the sender's table, and what it took to get there.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Reached {
+    /// Records received up to here.
+    pub(crate) records: u64,
+    /// The sender's word for the place, if it has one.
+    pub(crate) place: Option<Vec<u8>>,
+    /// Whether the pull can resume from here.
+    pub(crate) continues: bool,
+    /// The size of the pages up to here.
+    pub(crate) bytes: u64,
+    /// The numbers of the sender's snapshots that they came from.
+    pub(crate) states: Vec<u64>,
 }
 
 /// How far a table is.
@@ -98,9 +116,19 @@ impl Checkpoint {
             outcome: Outcome::default(),
             lacks_parents: false,
             again: false,
+            before: None,
             created: false,
             notes: Vec::new(),
         }
+    }
+
+    /// Moves on to a place.
+    pub(crate) fn reach(&mut self, reached: &Reached) {
+        self.records = reached.records;
+        self.place.clone_from(&reached.place);
+        self.continues = reached.continues;
+        self.bytes = reached.bytes;
+        self.states.clone_from(&reached.states);
     }
 
     /// Whether anything came of the table so far.
@@ -128,6 +156,9 @@ struct Progress {
     lacks_parents: bool,
     #[serde(default)]
     again: bool,
+    /// The same counts of earlier passes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<[u64; 5]>,
     created: bool,
     notes: Vec<String>,
 }
@@ -187,7 +218,6 @@ fn decoded(text: &str) -> Result<Vec<u8>> {
 
 impl Progress {
     fn of(mark: &Checkpoint) -> Self {
-        let Outcome { created, updated, unchanged, skipped, failed, failures } = &mark.outcome;
         let kept = |failure: &Failure| KeptFailure {
             key: failure.key.iter().map(KeptValue::of).collect(),
             column: failure.column.clone(),
@@ -201,10 +231,11 @@ impl Progress {
             states: mark.states.clone(),
             stage: mark.stage,
             counted: mark.counted,
-            counts: [*created, *updated, *unchanged, *skipped, *failed],
-            failures: failures.iter().map(kept).collect(),
+            counts: counts_of(&mark.outcome),
+            failures: mark.outcome.failures.iter().map(kept).collect(),
             lacks_parents: mark.lacks_parents,
             again: mark.again,
+            before: mark.before.as_ref().map(counts_of),
             created: mark.created,
             notes: mark.notes.clone(),
         }
@@ -219,36 +250,66 @@ impl Progress {
                 message: kept.message,
             })
         };
-        let [created, updated, unchanged, skipped, failed] = self.counts;
         let failures = std::mem::take(&mut self.failures).into_iter().map(failure).collect::<Result<_>>()?;
-        Ok(Outcome { created, updated, unchanged, skipped, failed, failures })
+        Ok(outcome_of(self.counts, failures))
     }
 }
 
-/// Keeps a mark in place of the one before it; `now` is when it was done, if it is done only now.
-pub(crate) fn put(sql: &mut dyn Sql, scope: &Scope, mark: &Checkpoint, names: NameRules, now: OffsetDateTime) -> Result<()> {
-    let upsert = "INSERT INTO rowferry_marks \
+fn counts_of(outcome: &Outcome) -> [u64; 5] {
+    [outcome.created, outcome.updated, outcome.unchanged, outcome.skipped, outcome.failed]
+}
+
+fn outcome_of([created, updated, unchanged, skipped, failed]: [u64; 5], failures: Vec<Failure>) -> Outcome {
+    Outcome { created, updated, unchanged, skipped, failed, failures }
+}
+
+/// Keeps the first checkpoint of a table of a pull, in place of one that is there.
+pub(crate) fn insert(
+    sql: &mut dyn Sql,
+    scope: &Scope,
+    checkpoint: &Checkpoint,
+    names: NameRules,
+    now: OffsetDateTime,
+) -> Result<()> {
+    let insert = "INSERT INTO rowferry_marks \
                   (scope, table_name, strategy, name, plan, step, records, announced, progress, done_at) \
                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
                   ON CONFLICT (scope, table_name, strategy) DO UPDATE SET name = excluded.name, plan = excluded.plan, \
                   step = excluded.step, records = excluded.records, announced = excluded.announced, \
                   progress = excluded.progress, done_at = excluded.done_at";
-    let done_at = mark.done_at.or((mark.step == Step::Done).then_some(now));
-    let progress = serde_json::to_string(&Progress::of(mark)).map_err(|_| unreadable("mark"))?;
+    sql.execute(insert, &row_of(scope, checkpoint, names, now)?).map(|_| ())
+}
+
+/// Keeps a checkpoint in place of the one before it; `now` is when it was done, if it is done only now. `false` if there is none
+/// before it: another pull has taken it away.
+pub(crate) fn update(
+    sql: &mut dyn Sql,
+    scope: &Scope,
+    checkpoint: &Checkpoint,
+    names: NameRules,
+    now: OffsetDateTime,
+) -> Result<bool> {
+    let update = "UPDATE rowferry_marks SET name = ?4, plan = ?5, step = ?6, records = ?7, announced = ?8, progress = ?9, \
+                  done_at = ?10 WHERE scope = ?1 AND table_name = ?2 AND strategy = ?3";
+    Ok(sql.execute(update, &row_of(scope, checkpoint, names, now)?)? == 1)
+}
+
+fn row_of(scope: &Scope, checkpoint: &Checkpoint, names: NameRules, now: OffsetDateTime) -> Result<[Value; 10]> {
+    let done_at = checkpoint.done_at.or((checkpoint.step == Step::Done).then_some(now));
+    let progress = serde_json::to_string(&Progress::of(checkpoint)).map_err(|_| unreadable("checkpoint"))?;
     let number = |number: u64| Value::Integer(i64::try_from(number).unwrap_or(i64::MAX));
-    let row = [
+    Ok([
         scope.as_str().into(),
-        names.fold(&mark.table).as_ref().into(),
-        mark.strategy.as_str().into(),
-        mark.table.as_str().into(),
-        mark.plan.as_str().into(),
-        mark.step.as_str().into(),
-        number(mark.records),
-        number(mark.announced),
+        names.fold(&checkpoint.table).as_ref().into(),
+        checkpoint.strategy.as_str().into(),
+        checkpoint.table.as_str().into(),
+        checkpoint.plan.as_str().into(),
+        checkpoint.step.as_str().into(),
+        number(checkpoint.records),
+        number(checkpoint.announced),
         progress.into(),
         done_at.map(clock::to_text).into(),
-    ];
-    sql.execute(upsert, &row).map(|_| ())
+    ])
 }
 
 /// The marks of a scope.
@@ -286,6 +347,7 @@ fn mark(row: &[Value]) -> Result<Checkpoint> {
         done_at,
         lacks_parents: progress.lacks_parents,
         again: progress.again,
+        before: progress.before.map(|counts| outcome_of(counts, Vec::new())),
         created: progress.created,
         notes: progress.notes,
     })
@@ -311,7 +373,7 @@ pub(crate) fn open(sql: &mut dyn Sql, scope: &Scope) -> Result<Vec<(String, Stra
     tables_of(sql, "SELECT table_name, strategy FROM rowferry_marks WHERE scope = ?1 AND step <> 'done'", scope)
 }
 
-/// The marks of a sender's table in other scopes than this one, each with its scope.
+/// The checkpoints of a sender's table in the pulls of other scopes than this one, each with its pull.
 pub(crate) fn elsewhere(
     sql: &mut dyn Sql,
     scope: &Scope,
@@ -319,13 +381,17 @@ pub(crate) fn elsewhere(
     table: &str,
     strategy: Strategy,
     names: NameRules,
-) -> Result<Vec<(Scope, Checkpoint)>> {
-    let select = "SELECT name, strategy, plan, step, records, announced, done_at, progress, scope FROM rowferry_marks \
-                  WHERE table_name = ?1 AND strategy = ?2 AND scope <> ?3 \
-                  AND scope IN (SELECT scope FROM rowferry_pulls WHERE sender = ?4)";
-    let parameters = [names.fold(table).as_ref().into(), strategy.as_str().into(), scope.as_str().into(), sender.into()];
-    let rows = sql.query(select, &parameters)?;
-    rows.iter().map(|row| Ok((Scope::named(text(row, 8)?), mark(row)?))).collect()
+) -> Result<Vec<(KeptPull, Checkpoint)>> {
+    let select = "SELECT name, strategy, plan, step, records, announced, done_at, progress FROM rowferry_marks \
+                  WHERE scope = ?1 AND table_name = ?2 AND strategy = ?3";
+    let mut found = Vec::new();
+    for pull in pulls::kept(sql, Some(sender))?.into_iter().filter(|pull| pull.scope != *scope) {
+        let which = [pull.scope.as_str().into(), names.fold(table).as_ref().into(), strategy.as_str().into()];
+        if let Some(row) = sql.query(select, &which)?.first() {
+            found.push((pull, mark(row)?));
+        }
+    }
+    Ok(found)
 }
 
 /// The tables of a scope that something came of, and that are not done.
@@ -339,102 +405,6 @@ pub(crate) fn unfinished(sql: &mut dyn Sql, scope: &Scope) -> Result<Vec<(String
 pub(crate) fn remove(sql: &mut dyn Sql, scope: &Scope, table: &str, strategy: Strategy, names: NameRules) -> Result<()> {
     let delete = "DELETE FROM rowferry_marks WHERE scope = ?1 AND table_name = ?2 AND strategy = ?3";
     sql.execute(delete, &[scope.as_str().into(), names.fold(table).as_ref().into(), strategy.as_str().into()]).map(|_| ())
-}
-
-/// An append that was finished, or can no longer be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Appended {
-    pub(crate) sender: String,
-    pub(crate) table: String,
-    pub(crate) records: u64,
-    /// Whether it was finished.
-    pub(crate) whole: bool,
-    /// Whether records failed for want of a row that they refer to: the next append brings them.
-    pub(crate) lacks_parents: bool,
-    /// Whether it is known what its records became.
-    pub(crate) keys_kept: bool,
-    pub(crate) finished_at: OffsetDateTime,
-}
-
-/// Remembers the appends among these marks that added rows, before the marks are forgotten: whole ones, and those that will not be
-/// gone on with.
-pub(crate) fn remember_appends(
-    sql: &mut dyn Sql,
-    sender: &str,
-    marks: &[Checkpoint],
-    names: NameRules,
-    now: OffsetDateTime,
-) -> Result<()> {
-    for mark in marks.iter().filter(|mark| mark.strategy == Strategy::Append) {
-        let whole = mark.step == Step::Done;
-        // Of an empty table nothing was appended, and what only waits in a stage was not either.
-        let added = if whole { mark.records } else { mark.outcome.created };
-        if added > 0 {
-            let (sender, table) = (sender.to_owned(), mark.table.clone());
-            let (records, lacks_parents) = (mark.records, mark.lacks_parents);
-            let append = Appended { sender, table, records, whole, lacks_parents, keys_kept: true, finished_at: now };
-            remember_append(sql, &append, names)?;
-        }
-    }
-    Ok(())
-}
-
-fn remember_append(sql: &mut dyn Sql, append: &Appended, names: NameRules) -> Result<()> {
-    // What was appended whole once is not less so when it was only begun the next time.
-    let upsert = "INSERT INTO rowferry_appends (sender, table_name, name, records, finished_at, whole, lacks_parents, keys_kept) \
-                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
-                  ON CONFLICT (sender, table_name) DO UPDATE SET name = excluded.name, records = excluded.records, \
-                  finished_at = excluded.finished_at, whole = excluded.whole, \
-                  lacks_parents = excluded.lacks_parents, keys_kept = excluded.keys_kept WHERE excluded.whole >= rowferry_appends.whole";
-    let row = [
-        append.sender.as_str().into(),
-        names.fold(&append.table).as_ref().into(),
-        append.table.as_str().into(),
-        Value::Integer(i64::try_from(append.records).unwrap_or(i64::MAX)),
-        clock::to_text(append.finished_at).into(),
-        i64::from(append.whole).into(),
-        i64::from(append.lacks_parents).into(),
-        i64::from(append.keys_kept).into(),
-    ];
-    sql.execute(upsert, &row).map(|_| ())
-}
-
-/// The append of a sender's table that is remembered, if there is one.
-pub(crate) fn append_of(sql: &mut dyn Sql, sender: &str, table: &str, names: NameRules) -> Result<Option<Appended>> {
-    let select = "SELECT sender, name, records, whole, lacks_parents, keys_kept, finished_at FROM rowferry_appends WHERE sender = ?1 AND table_name = ?2";
-    let rows = sql.query(select, &[sender.into(), names.fold(table).as_ref().into()])?;
-    rows.first().map(|row| appended(row)).transpose()
-}
-
-/// All appends that are remembered.
-pub(crate) fn appends(sql: &mut dyn Sql) -> Result<Vec<Appended>> {
-    let select = "SELECT sender, name, records, whole, lacks_parents, keys_kept, finished_at FROM rowferry_appends ORDER BY sender, table_name";
-    sql.query(select, &[])?.iter().map(|row| appended(row)).collect()
-}
-
-fn appended(row: &[Value]) -> Result<Appended> {
-    let mut fields = Fields::of(row);
-    Ok(Appended {
-        sender: fields.text()?,
-        table: fields.text()?,
-        records: fields.number()?,
-        whole: fields.flag()?,
-        lacks_parents: fields.flag()?,
-        keys_kept: fields.flag()?,
-        finished_at: fields.moment()?,
-    })
-}
-
-/// It is not known any more what the records of these appends became: those of a table, of all senders.
-pub(crate) fn forget_keys(sql: &mut dyn Sql, table: &str, names: NameRules) -> Result<()> {
-    let update = "UPDATE rowferry_appends SET keys_kept = 0 WHERE table_name = ?1";
-    sql.execute(update, &[names.fold(table).as_ref().into()]).map(|_| ())
-}
-
-/// Forgets an append that is remembered: `false` if there was none.
-pub(crate) fn forget_append(sql: &mut dyn Sql, sender: &str, table: &str, names: NameRules) -> Result<bool> {
-    let delete = "DELETE FROM rowferry_appends WHERE sender = ?1 AND table_name = ?2";
-    Ok(sql.execute(delete, &[sender.into(), names.fold(table).as_ref().into()])? > 0)
 }
 
 #[cfg(all(test, feature = "sqlite"))]

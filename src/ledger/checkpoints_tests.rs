@@ -3,6 +3,8 @@ use proptest::strategy::Strategy as Generator;
 use time::macros::datetime;
 
 use super::*;
+use crate::ledger::appends;
+use crate::ledger::pulls::Sender;
 use crate::state;
 
 fn value() -> impl Generator<Value = Value> {
@@ -62,11 +64,13 @@ proptest! {
         (mark.step, mark.records, mark.bytes) = (step, numbers.1, numbers.2);
         (mark.place, mark.states, mark.stage, mark.notes, mark.outcome) = (place, states, stage, notes, outcome);
         (mark.continues, mark.created, mark.counted) = flags;
+        mark.before = mark.counted.then(|| Outcome { failures: Vec::new(), ..mark.outcome.clone() });
         let (first, later) = (datetime!(2026-01-02 03:04:05 UTC), datetime!(2026-01-03 03:04:05 UTC));
         mark.done_at = Some(first).filter(|_| mark.step == Step::Done);
         let kept = state::write(&**site.store(), |sql| {
-            put(sql, &scope, &fresh, NameRules::Exact, first)?;
-            put(sql, &scope, &mark, NameRules::Exact, if mark.created { first } else { later })?;
+            assert!(!update(sql, &scope, &fresh, NameRules::Exact, first)?, "one that was taken away is not written again");
+            insert(sql, &scope, &fresh, NameRules::Exact, first)?;
+            assert!(update(sql, &scope, &mark, NameRules::Exact, if mark.created { first } else { later })?);
             of_scope(sql, &scope)
         }).unwrap();
         prop_assert!(kept.len() == 1 && same(&kept[0], &mark), "{:?} is not {:?}", kept, mark);
@@ -87,14 +91,15 @@ fn tables_are_told_apart_by_the_rules_of_the_store() {
         };
         let marks = [mark("users"), mark("Users")];
         let (kept, forgotten, left) = state::write(&**site.store(), |sql| {
-            marks.iter().try_for_each(|mark| put(sql, &scope, mark, names, now))?;
-            remember_appends(sql, scope.as_str(), &marks, names, now)?;
+            marks.iter().try_for_each(|mark| insert(sql, &scope, mark, names, now))?;
+            let sender = Sender { name: scope.as_str().to_owned(), incarnation: None };
+            appends::remember(sql, &sender, &marks, names, now)?;
             let kept = of_scope(sql, &scope)?.len();
             remove(sql, &scope, "USERS", Strategy::Append, names)?;
             remove(sql, &scope, "users", Strategy::Append, names)?;
             let forgotten = [
-                forget_append(sql, scope.as_str(), "USERS", names)?,
-                append_of(sql, scope.as_str(), "users", names)?.is_some(),
+                appends::forget(sql, scope.as_str(), "USERS", names)?,
+                appends::of_table(sql, scope.as_str(), "users", names)?.is_some(),
             ];
             Ok((kept, forgotten, tables(sql, &scope)?.len()))
         })

@@ -40,6 +40,13 @@ pub(crate) fn copy(sql: &mut dyn Sql, from: &Scope, to: &Scope, table: &str) -> 
     sql.execute(insert, &[to.as_str().into(), from.as_str().into(), table.into()]).map(|_| ())
 }
 
+/// Copies all counts of a scope.
+pub(crate) fn copy_all(sql: &mut dyn Sql, from: &Scope, to: &Scope) -> Result<()> {
+    let insert = "INSERT INTO rowferry_counts (scope, parent, digest, copies) \
+                  SELECT ?1, parent, digest, copies FROM rowferry_counts WHERE scope = ?2";
+    sql.execute(insert, &[to.as_str().into(), from.as_str().into()]).map(|_| ())
+}
+
 /// Whether there are counts of a table.
 pub(crate) fn knows(sql: &mut dyn Sql, scope: &Scope, table: &str) -> Result<bool> {
     let select = "SELECT 1 FROM rowferry_counts WHERE scope = ?1 AND parent = ?2 LIMIT 1";

@@ -187,6 +187,14 @@ pub(crate) fn remove(sql: &mut dyn Sql, stage: &Stage, removed: &BTreeSet<i64>) 
     Ok(())
 }
 
+/// Copies what waits in a stage to another one.
+pub(crate) fn copy(sql: &mut dyn Sql, from: &Stage, to: &Stage) -> Result<()> {
+    let insert = "INSERT INTO rowferry_staged (scope, stage, first, records, cells) \
+                  SELECT ?1, ?2, first, records, cells FROM rowferry_staged WHERE scope = ?3 AND stage = ?4";
+    let ([to, number], [from, original]) = (to.place(), from.place());
+    sql.execute(insert, &[to, number, from, original]).map(|_| ())
+}
+
 /// Forgets the rows of one stage.
 pub(crate) fn forget_one(sql: &mut dyn Sql, scope: &Scope, number: u32) -> Result<()> {
     let delete = "DELETE FROM rowferry_staged WHERE scope = ?1 AND stage = ?2";

@@ -176,6 +176,15 @@ pub(crate) fn remove(sql: &mut dyn Sql, stage: &Stage, number: i64) -> Result<()
     sql.execute(delete, &place(stage, number)).map(|_| ())
 }
 
+/// Copies the records that wait in a stage to another one.
+pub(crate) fn copy(sql: &mut dyn Sql, from: &Stage, to: &Stage) -> Result<()> {
+    let insert = "INSERT INTO rowferry_waiting (scope, stage, record, key, staged, busy, late, cells) \
+                  SELECT ?1, ?2, record, key, staged, busy, late, cells FROM rowferry_waiting WHERE scope = ?3 AND stage = ?4";
+    let place = |stage: &Stage| (Value::from(stage.scope.as_str()), Value::from(i64::from(stage.number)));
+    let ((to, number), (from, original)) = (place(to), place(from));
+    sql.execute(insert, &[to, number, from, original]).map(|_| ())
+}
+
 /// Forgets the records of one table.
 pub(crate) fn forget_one(sql: &mut dyn Sql, scope: &Scope, number: u32) -> Result<()> {
     let delete = "DELETE FROM rowferry_waiting WHERE scope = ?1 AND stage = ?2";

@@ -5,10 +5,13 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use super::TableReport;
-use super::progress::Phase;
-use super::pull::Pull;
+use super::context::Context;
+use super::finish;
+use super::plan::{Plan, Table};
+use super::progress::{Phase, Teller};
 use super::wait::{Allowance, Poll};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::Ledger;
 
 /// What to do about a table that waits for approval.
 const HINT: &str = "When the other site has approved it, pull again.";
@@ -77,74 +80,70 @@ pub(super) fn note(report: &mut TableReport) {
     });
 }
 
-impl Pull<'_, '_> {
-    /// Waits until all planned tables are approved, or denied, or the time for it is over, if the caller waits for that and
-    /// the sender can be asked. Tables that are not approved then fail here, and their rows are never asked for.
-    pub(super) fn await_approvals(&mut self) {
-        let Some(until) = self.approval_until else {
-            return;
+/// Waits until all planned tables are approved, or denied, or the time for it is over, if the caller waits for that and
+/// the sender can be asked. Tables that are not approved then fail here, and their rows are never asked for.
+pub(super) fn await_approvals(cx: &mut Context<'_, '_>, ledger: &mut Ledger<'_>, plan: &mut Plan, teller: &mut Teller) {
+    let Some(until) = cx.approval_until else {
+        return;
+    };
+    let mut waiting: Vec<usize> = (0..plan.tables.len()).filter(|at| !plan.tables[*at].has_ended).collect();
+    let mut poll = Poll::new(cx.limits.approval_poll_time);
+    while !waiting.is_empty() {
+        let approvals = match ask(cx, plan, &waiting) {
+            Ok(Some(approvals)) => approvals,
+            Ok(None) => return,
+            Err(error) => {
+                // What is wrong is what the tables' own requests find out next.
+                log::warn!("the other site could not be asked for approval: {error}");
+                return;
+            }
         };
-        let mut waiting: Vec<usize> = (0..self.jobs.len()).filter(|at| self.jobs[*at].plan.is_some()).collect();
-        let mut poll = Poll::new(self.limits.approval_poll_time);
-        while !waiting.is_empty() {
-            let approvals = match self.ask_approvals(&waiting) {
-                Ok(Some(approvals)) => approvals,
-                Ok(None) => return,
-                Err(error) => {
-                    // What is wrong is what the tables' own requests find out next.
-                    log::warn!("the other site could not be asked for approval: {error}");
-                    return;
+        for at in std::mem::take(&mut waiting) {
+            let table = &mut plan.tables[at];
+            let approval = approvals.iter().find(|approval| approval.table == table.name);
+            match approval.and_then(|approval| Some((approval.verdict, approval.error()?))) {
+                None => {}
+                Some((Verdict::Pending, error)) => {
+                    table.report.approval = error.transfer();
+                    waiting.push(at);
+                    teller.note(at, Phase::AwaitingApproval, table);
                 }
+                Some((_, error)) => refuse(cx, ledger, table, teller, at, error),
+            }
+        }
+        teller.tell(&mut cx.options.progress, &plan.tables);
+        ledger.keep_alive();
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() || waiting.is_empty() {
+            break;
+        }
+        if let Err(error) = poll.pause(&cx.patience, Some(until)) {
+            cx.note_loss(&error);
+            break;
+        }
+    }
+    // One that was interrupted says so when its turn comes.
+    if cx.lost.is_none() {
+        for at in waiting {
+            let table = &mut plan.tables[at];
+            let error = match table.report.approval {
+                Some(transfer) => required(&table.name).with_transfer(transfer),
+                None => required(&table.name),
             };
-            let mut refused = Vec::new();
-            for at in std::mem::take(&mut waiting) {
-                let approval = approvals.iter().find(|approval| approval.table == self.jobs[at].name);
-                match approval.and_then(|approval| Some((approval.verdict, approval.error()?))) {
-                    None => {}
-                    Some((Verdict::Pending, error)) => {
-                        self.jobs[at].report.approval = error.transfer();
-                        waiting.push(at);
-                    }
-                    Some((_, error)) => refused.push((at, error)),
-                }
-            }
-            for (at, error) in refused {
-                self.refuse(at, error);
-            }
-            for at in waiting.clone() {
-                self.progress(at, Phase::AwaitingApproval);
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || waiting.is_empty() {
-                break;
-            }
-            if let Err(error) = poll.pause(&self.patience, Some(until)) {
-                self.note_loss(&error);
-                break;
-            }
-        }
-        // One that was cut off says so when its turn comes.
-        if self.lost.is_none() {
-            for at in waiting {
-                let error = match self.jobs[at].report.approval {
-                    Some(transfer) => required(&self.jobs[at].name).with_transfer(transfer),
-                    None => required(&self.jobs[at].name),
-                };
-                self.refuse(at, error);
-            }
+            refuse(cx, ledger, table, teller, at, error);
         }
     }
+    teller.tell(&mut cx.options.progress, &plan.tables);
+}
 
-    fn ask_approvals(&mut self, tables: &[usize]) -> Result<Option<Vec<Approval>>> {
-        let names: Vec<String> = tables.iter().map(|at| self.jobs[*at].name.clone()).collect();
-        self.allowance = Allowance::new(self.limits.rate_wait_time);
-        self.ask(|source, patience| source.approvals(&names, patience))
-    }
+fn ask(cx: &mut Context<'_, '_>, plan: &Plan, tables: &[usize]) -> Result<Option<Vec<Approval>>> {
+    let names: Vec<String> = tables.iter().map(|at| plan.tables[*at].name.clone()).collect();
+    cx.allowance = Allowance::new(cx.limits.rate_wait_time);
+    cx.ask(|source, patience| source.approvals(&names, patience))
+}
 
-    /// Ends a table before its rows were asked for.
-    fn refuse(&mut self, at: usize, error: Error) {
-        self.jobs[at].plan = None;
-        self.jobs[at].report.cut_off(error);
-        self.finish(at);
-    }
+/// Ends a table before its rows were asked for.
+fn refuse(cx: &Context<'_, '_>, ledger: &Ledger<'_>, table: &mut Table, teller: &mut Teller, at: usize, error: Error) {
+    table.report.interrupt(error);
+    finish::close(cx, ledger, table, teller, at);
 }

@@ -1,12 +1,16 @@
-//! Fetches the pages of one table and gives them on in batches.
+//! Fetches the tables of a pull one after the other on a thread of its own, and gives their rows on in batches.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::comeback::{Comeback, is_passing};
+use super::reconnect::{ReconnectPolicy, is_transient};
 use super::source::{Page, Position, Source, Stream};
+use super::states::States;
 use super::wait::{Allowance, Poll};
 use crate::cancel::Patience;
 use crate::domain::record::Failure;
@@ -19,13 +23,33 @@ use crate::limits::Limits;
 const BATCHES: usize = 2;
 
 /// How often a fetch that waits for its batches to be written keeps the connection open.
-const LOOK: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Rows that are written in one transaction.
+/// How often a table begins again because the place in it has expired.
+const MOST_RESTARTS: u32 = 3;
+
+/// A table to fetch.
+pub(super) struct Task {
+    /// Its position among the tables of the pull.
+    pub(super) at: usize,
+    pub(super) table: Arc<TableSchema>,
+    /// Where to begin.
+    pub(super) from: Position,
+    /// The states that what came before is of.
+    pub(super) before: States,
+    /// How many rows the sender says there are.
+    pub(super) announced: u64,
+    /// The time to wait for this table, where the other site counts calls.
+    pub(super) allowance: Allowance,
+    /// Set when its rows are not wanted.
+    pub(super) skip: Arc<AtomicBool>,
+}
+
+/// Rows that are written together.
 pub(super) struct Batch {
     pub(super) rows: Rows,
     pub(super) failures: Vec<Failure>,
-    /// The place behind the last of them; `None` if the pull could not go on from there.
+    /// The place after the last of them; `None` if the pull could not resume there.
     pub(super) position: Option<Position>,
     /// Records of this table received so far.
     pub(super) received: u64,
@@ -33,73 +57,123 @@ pub(super) struct Batch {
     pub(super) bytes: u64,
     /// What its pages count, where they come by themselves.
     pub(super) size: u64,
-    /// The numbers of the sender's snapshots so far, see [`note_state`].
-    pub(super) states: Vec<u64>,
+    /// The states that the table's records are of so far.
+    pub(super) states: States,
 }
 
-/// What comes from the thread that fetches.
+/// What comes from the thread that fetches, table after table.
 pub(super) enum Arrival {
     Batch(Batch),
+    /// The place in the table has expired: it comes from its first row again.
+    Again,
     /// The other site said to wait, so that nothing will come for a while.
     Waiting,
-    /// The connection was lost, and is about to be made anew.
+    /// The connection was lost, and is about to be made again.
     Reconnecting,
-    /// Someone there has to approve the table first, by this transfer of theirs.
+    /// The other site has to approve the table first, by this transfer of its own.
     AwaitingApproval(Option<Uuid>),
+    /// The table has come to its end.
+    Ended(Result<Fetched>),
 }
 
 /// A batch that is done with: its rows are memory to fill again.
-pub(super) struct Spent {
+pub(super) struct Recycled {
     pub(super) rows: Rows,
     /// What its pages count, where they come by themselves.
     pub(super) size: u64,
 }
 
-/// What there is to say when all pages are there.
+/// What there is to say when all pages of a table are there.
 #[derive(Debug, Default)]
 pub(super) struct Fetched {
-    /// Records received, those of an earlier run that this one goes on with included.
+    /// Records received, those of an earlier run included.
     pub(super) received: u64,
     pub(super) pages: u64,
-    /// The numbers of the sender's snapshots that the pages came from, see [`note_state`]; 0 stands for a page without one.
-    pub(super) states: Vec<u64>,
+    /// The states that all its records are of.
+    pub(super) states: States,
+    /// The number of the state that came last.
+    pub(super) latest: Option<u64>,
+    /// How many rows the sender says there are now, if fewer came than it had said.
+    pub(super) expected: Option<u64>,
 }
 
+/// What is the same for all tables.
 pub(super) struct Fetch<'f> {
     pub(super) source: &'f dyn Source,
-    pub(super) table: &'f TableSchema,
+    /// The pull's name.
+    pub(super) pull: Uuid,
     pub(super) limits: &'f Limits,
     /// Records in a page, where they are asked for one by one.
     pub(super) page_records: u32,
     /// Most records in a page that comes by itself, if the caller minds.
     pub(super) stream_records: Option<u32>,
-    /// Where to begin.
-    pub(super) from: Position,
-    /// How many rows the sender says there are.
-    pub(super) announced: u64,
     pub(super) patience: &'f Patience,
-    /// The time to wait for this table, where the other site counts calls.
-    pub(super) allowance: &'f mut Allowance,
-    /// The time to come back after the connection was lost.
-    pub(super) comeback: &'f mut Comeback,
+    pub(super) reconnect: ReconnectPolicy,
     /// Until when to wait for the other side's approval, by asking for the first page again.
     pub(super) approval_until: Option<Instant>,
 }
 
-/// A fetch on its way.
-struct Run<'r, 'f> {
-    fetch: &'r mut Fetch<'f>,
-    arrivals: &'r Sender<Arrival>,
-    spent: &'r Receiver<Spent>,
-    fetched: Fetched,
-    bytes: u64,
-    /// Where the next page begins; `None` if the sender gave no place to go on from.
-    position: Option<Position>,
-    /// The batch that is being filled.
-    rows: Rows,
-    failures: Vec<Failure>,
-    size: u64,
-    since: Instant,
+/// Where what is fetched goes to, and comes back from.
+pub(super) struct Exchange {
+    pub(super) arrivals: Sender<(usize, Arrival)>,
+    pub(super) recycled: Receiver<Recycled>,
+}
+
+impl Fetch<'_> {
+    /// Fetches the tables in their order. What is under way is bounded: it waits for batches to come back before it takes in more. It
+    /// ends when nobody takes the batches any more.
+    pub(super) fn run(self, tasks: Vec<Task>, exchange: Exchange) {
+        let mut run =
+            Run { fetch: self, exchange, stream: None, asked: 0, under_way: 0, unspent: 0, stale: 0, free: Vec::new() };
+        let mut tasks: VecDeque<Task> = tasks.into();
+        let mut over: Option<Error> = None;
+        while let Some(mut task) = tasks.pop_front() {
+            if task.skip.load(Ordering::SeqCst) {
+                run.pass_over();
+                continue;
+            }
+            let ended = match &over {
+                Some(over) => Err(over.copy()),
+                None => TableRun::new(&task).all_pages(&mut run, &mut task, &tasks),
+            };
+            if let Err(error) = &ended
+                && over.is_none()
+                && (ends_all(error.kind()) || !run.fetch.source.is_open())
+            {
+                over = Some(error.copy());
+            }
+            if run.exchange.arrivals.send((task.at, Arrival::Ended(ended))).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Whether the whole pull is over, and not one table only: the other side refuses the connection.
+pub(super) fn ends_all(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::InvalidToken
+            | ErrorKind::ConnectionNotActive
+            | ErrorKind::ConnectionExpired
+            | ErrorKind::DownloadLimit
+            | ErrorKind::RecordLimit
+            | ErrorKind::AddressNotAllowed
+            | ErrorKind::OutsideAllowedHours
+            | ErrorKind::PasswordRequired
+            | ErrorKind::InvalidPassword
+            | ErrorKind::Disabled
+            | ErrorKind::TakenOver
+    )
+}
+
+/// The fetch of all tables on its way.
+struct Run<'f> {
+    fetch: Fetch<'f>,
+    exchange: Exchange,
+    stream: Option<Box<dyn Stream + 'f>>,
+    /// How many of the next tables were asked for through the stream.
+    asked: usize,
     /// Batches that are not written yet, and the size of their pages.
     under_way: usize,
     unspent: u64,
@@ -109,187 +183,277 @@ struct Run<'r, 'f> {
     free: Vec<Rows>,
 }
 
-impl Fetch<'_> {
-    /// Fetches all pages. What is under way is bounded: it waits for batches to be spent before it takes in more. It ends when
-    /// nobody takes the batches any more.
-    pub(super) fn run(&mut self, arrivals: &Sender<Arrival>, spent: &Receiver<Spent>) -> Result<Fetched> {
-        let mut run = Run {
-            position: Some(self.from.clone()),
-            fetched: Fetched { received: self.from.records, ..Fetched::default() },
-            rows: Rows::new(self.table.columns.len()),
-            fetch: self,
-            arrivals,
-            spent,
-            bytes: 0,
-            failures: Vec::new(),
-            size: 0,
-            since: Instant::now(),
-            under_way: 0,
-            unspent: 0,
-            stale: 0,
-            free: Vec::new(),
-        };
-        let ended = run.all_pages();
-        // What came before something went wrong is sound, and the sender may have counted it.
-        if ended.is_err() && !run.is_empty() && run.fetch.patience.check("fetching pages").is_ok() {
-            run.hand_over();
+impl<'f> Run<'f> {
+    /// The next table is not wanted. What was asked for of it would come all the same.
+    fn pass_over(&mut self) {
+        if self.asked > 0 {
+            self.end_stream();
         }
-        ended.map(|()| run.fetched)
+    }
+
+    fn end_stream(&mut self) {
+        (self.stream, self.asked) = (None, 0);
+    }
+
+    /// Waits until there is room for another page. `false` if nobody wants one.
+    fn room(&mut self, can_yield: bool) -> Result<bool> {
+        loop {
+            let full = match &self.stream {
+                Some(stream) => !stream.has_credit(),
+                None => self.under_way > BATCHES,
+            };
+            let recycled = match self.exchange.recycled.try_recv() {
+                Ok(recycled) => recycled,
+                Err(TryRecvError::Disconnected) => return Ok(false),
+                Err(TryRecvError::Empty) if !full || self.under_way == 0 => return Ok(true),
+                Err(TryRecvError::Empty) => match self.exchange.recycled.recv_timeout(POLL_INTERVAL) {
+                    Ok(recycled) => recycled,
+                    Err(RecvTimeoutError::Disconnected) => return Ok(false),
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.fetch.patience.check("fetching pages")?;
+                        if can_yield && self.stream.as_mut().is_some_and(|stream| stream.should_yield()) {
+                            self.end_stream();
+                        }
+                        self.stream.as_mut().map_or(Ok(()), |stream| stream.keep_open())?;
+                        continue;
+                    }
+                },
+            };
+            self.under_way = self.under_way.saturating_sub(1);
+            self.unspent = self.unspent.saturating_sub(recycled.size);
+            if self.free.len() < BATCHES && recycled.rows.size_bytes() <= self.fetch.limits.batch_bytes {
+                self.free.push(recycled.rows);
+            }
+            // Batches come back in the order in which they went: first those of a stream that is no more.
+            let stale = self.stale.min(recycled.size);
+            self.stale -= stale;
+            let is_hungry = self.under_way == 0;
+            if let Some(stream) = &mut self.stream {
+                stream.ack(recycled.size - stale, is_hungry)?;
+            }
+        }
+    }
+
+    /// Asks for this table and for some of those after it, through one stream. Further ones are asked for in one go when half of those
+    /// before have ended: the sender begins together what was asked for together.
+    fn ask(&mut self, first: (&Task, &Position), later: &VecDeque<Task>) -> Result<()> {
+        let Fetch { source, pull, stream_records, patience, .. } = self.fetch;
+        if self.stream.is_none() {
+            self.stream = source.stream(pull, stream_records, patience)?;
+            self.asked = 0;
+            self.stale = self.unspent;
+        }
+        let Some(stream) = &mut self.stream else { return Ok(()) };
+        if self.asked == 0 {
+            stream.ask(&first.0.table, first.1, patience)?;
+            self.asked = 1;
+        }
+        let most = stream.most_asked();
+        if self.asked <= most / 2 {
+            for task in later.iter().take(most).skip(self.asked - 1) {
+                if self.asked >= most || task.skip.load(Ordering::SeqCst) {
+                    break;
+                }
+                stream.ask(&task.table, &task.from, patience)?;
+                self.asked += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&self, at: usize, arrival: Arrival) -> Result<()> {
+        self.exchange.arrivals.send((at, arrival)).map_err(|_| gone())
     }
 }
 
-impl<'f> Run<'_, 'f> {
-    fn all_pages(&mut self) -> Result<()> {
-        let limits = self.fetch.limits;
-        let strange = |what: &str, table: &str| Error::new(ErrorKind::Protocol, format!("{what} of {table:?}"));
-        let mut most = believable(self.fetch.announced);
+/// The fetch of one table.
+struct TableRun {
+    at: usize,
+    fetched: Fetched,
+    bytes: u64,
+    /// Where the next page begins; `None` if the sender gave no place to resume at.
+    position: Option<Position>,
+    /// The batch that is being filled.
+    rows: Rows,
+    failures: Vec<Failure>,
+    size: u64,
+    since: Instant,
+    restarts: u32,
+}
+
+impl TableRun {
+    fn new(task: &Task) -> Self {
+        TableRun {
+            at: task.at,
+            fetched: Fetched { received: task.from.records, states: task.before.clone(), ..Fetched::default() },
+            bytes: 0,
+            position: Some(task.from.clone()),
+            rows: Rows::new(task.table.columns.len()),
+            failures: Vec::new(),
+            size: 0,
+            since: Instant::now(),
+            restarts: 0,
+        }
+    }
+
+    fn all_pages(mut self, run: &mut Run<'_>, task: &mut Task, later: &VecDeque<Task>) -> Result<Fetched> {
+        let ended = self.pages(run, task, later);
+        // What came before something went wrong is sound, and the sender may have counted it.
+        if ended.is_err() && !self.is_empty() && run.fetch.patience.check("fetching pages").is_ok() {
+            self.hand_over(run, task);
+        }
+        if ended.is_err() && run.stream.as_ref().is_none_or(|stream| !stream.is_usable()) {
+            run.end_stream();
+        }
+        ended.map(|()| self.fetched)
+    }
+
+    fn pages(&mut self, run: &mut Run<'_>, task: &mut Task, later: &VecDeque<Task>) -> Result<()> {
+        let limits = run.fetch.limits;
+        let name = task.table.name.clone();
+        let strange = |what: &str| Error::new(ErrorKind::Protocol, format!("{what} of {name:?}"));
+        let mut most = believable(task.announced);
         let mut poll = Poll::new(limits.approval_poll_time);
-        let mut stream = None;
         loop {
-            self.fetch.patience.check("fetching pages")?;
+            run.fetch.patience.check("fetching pages")?;
+            if task.skip.load(Ordering::SeqCst) {
+                run.end_stream();
+                return Err(gone());
+            }
             let before = self.rows.len();
-            let page = match self
-                .room(&mut stream)
-                .and_then(|wanted| if wanted { self.ask(&mut stream).map(Some) } else { Ok(None) })
-            {
-                Ok(Some(page)) => page,
-                Ok(None) => return Ok(()),
+            let page = match run.room(self.position.is_some()) {
+                Ok(true) => self.next(run, task, later),
+                Ok(false) => return Err(gone()),
+                Err(error) => Err(error),
+            };
+            let page = match page {
+                Ok(page) => page,
                 Err(error) => {
                     self.rows.truncate(before);
-                    stream = None;
-                    self.come_back(error, &mut poll)?;
+                    self.retry(run, task, error, &mut poll)?;
                     continue;
                 }
             };
-            self.fetch.comeback.reached();
+            run.fetch.reconnect.reached();
             let has_more = page.has_more;
             if page.received == 0 && has_more {
-                return Err(strange(
-                    "the other site sent an empty page and says that there is more",
-                    &self.fetch.table.name,
-                ));
+                return Err(strange("the other site sent an empty page and says that there is more"));
             }
             if page.received > 0
                 && page.place.is_some()
                 && self.position.as_ref().is_some_and(|position| position.place == page.place)
             {
                 self.rows.truncate(before);
-                return Err(strange("the other site sends pages that lead no further", &self.fetch.table.name));
+                run.end_stream();
+                return Err(strange("the other site sends pages that lead no further"));
             }
-            self.take(page, stream.is_some());
+            let streams = run.stream.is_some();
+            self.take(page, streams);
             // A page that came by itself is as large as was asked for.
-            let full = stream.is_some()
+            let full = streams
                 || self.rows.len() + self.failures.len() >= limits.commit_rows
                 || self.rows.size_bytes() >= limits.batch_bytes
                 || self.since.elapsed() >= limits.commit_time;
-            let wanted = if full || !has_more { self.hand_over() } else { true };
-            if !wanted || !has_more {
-                return Ok(());
+            if !has_more {
+                run.asked = run.asked.saturating_sub(1);
+            }
+            if (full || !has_more) && !self.is_empty() && !self.hand_over(run, task) {
+                return Err(gone());
+            }
+            if !has_more {
+                return self.check(run, task);
             }
             if self.fetched.received > most {
                 // The table may have grown since. Nothing else can be asked while pages come.
-                stream = None;
-                most = believable(self.count()?);
+                run.end_stream();
+                most = believable(self.count(run, task)?);
                 if self.fetched.received > most {
-                    return Err(strange(
-                        "the other site sends far more records than it says there are",
-                        &self.fetch.table.name,
-                    ));
+                    return Err(strange("the other site sends far more records than it says there are"));
                 }
             }
         }
     }
 
-    /// Waits until there is room for another page. `false` if nobody wants one.
-    fn room(&mut self, stream: &mut Option<Box<dyn Stream + 'f>>) -> Result<bool> {
-        loop {
-            let full = match stream {
-                Some(stream) => !stream.may_come(),
-                None => self.under_way > BATCHES,
-            };
-            let spent = match self.spent.try_recv() {
-                Ok(spent) => spent,
-                Err(TryRecvError::Disconnected) => return Ok(false),
-                Err(TryRecvError::Empty) if !full || self.under_way == 0 => return Ok(true),
-                Err(TryRecvError::Empty) => match self.spent.recv_timeout(LOOK) {
-                    Ok(spent) => spent,
-                    Err(RecvTimeoutError::Disconnected) => return Ok(false),
-                    Err(RecvTimeoutError::Timeout) => {
-                        self.fetch.patience.check("fetching pages")?;
-                        let goes_on = self.position.is_some();
-                        if goes_on && stream.as_mut().is_some_and(|stream| stream.gives_way()) {
-                            *stream = None;
-                        }
-                        stream.as_mut().map_or(Ok(()), |stream| stream.keep_open())?;
-                        continue;
-                    }
-                },
-            };
-            self.under_way = self.under_way.saturating_sub(1);
-            self.unspent = self.unspent.saturating_sub(spent.size);
-            if self.free.len() < BATCHES && spent.rows.size_bytes() <= self.fetch.limits.batch_bytes {
-                self.free.push(spent.rows);
-            }
-            // Batches are spent in the order in which they came: first those of a stream that is no more.
-            let stale = self.stale.min(spent.size);
-            self.stale -= stale;
-            if let Some(stream) = stream {
-                stream.done_with(spent.size - stale)?;
-            }
+    /// All is there. If that is less than was announced, and all of one state, the sender is asked again.
+    fn check(&mut self, run: &mut Run<'_>, task: &mut Task) -> Result<()> {
+        let is_resumed = task.from.records > 0;
+        // Rows of several states of the sender need not be as many as one of them has.
+        let is_one = match is_resumed {
+            true => self.fetched.states.one().is_some(),
+            false => self.fetched.states.as_slice().len() <= 1,
+        };
+        if is_one && self.fetched.received < task.announced {
+            run.end_stream();
+            self.fetched.expected = Some(self.count(run, task)?);
         }
+        Ok(())
     }
 
     /// Fetches the next page; its rows are added to those of the batch.
-    fn ask(&mut self, stream: &mut Option<Box<dyn Stream + 'f>>) -> Result<Page> {
-        let Fetch { source, table, patience, page_records, stream_records, .. } = *self.fetch;
-        let (rows, position, arrivals) = (&mut self.rows, &self.position, self.arrivals);
-        let (before, offset) = (rows.len(), self.fetched.received);
-        let mut opened = false;
-        let question = || {
-            rows.truncate(before);
-            if stream.is_none()
-                && let Some(position) = position
-            {
-                *stream = source.stream(table, position, stream_records, patience)?;
-                opened = stream.is_some();
-            }
-            let page = match stream {
-                Some(stream) => stream.next(rows, patience),
-                None => source.page(table, offset, page_records, rows, patience),
-            };
-            page.inspect_err(|_| *stream = None)
-        };
-        let page = self.fetch.allowance.ask(patience, question, || arrivals.send(Arrival::Waiting).map_err(|_| gone()));
-        if opened {
-            self.stale = self.unspent;
-        }
+    fn next(&mut self, run: &mut Run<'_>, task: &mut Task, later: &VecDeque<Task>) -> Result<Page> {
+        let before = self.rows.len();
+        let (source, patience, page_records) = (run.fetch.source, run.fetch.patience, run.fetch.page_records);
+        let at = self.at;
+        let arrivals = run.exchange.arrivals.clone();
+        let mut allowance = std::mem::take(&mut task.allowance);
+        let page = allowance.ask(
+            patience,
+            || {
+                self.rows.truncate(before);
+                if let Some(position) = &self.position {
+                    run.ask((task, position), later)?;
+                }
+                let page = match &mut run.stream {
+                    Some(stream) => stream.next(&mut self.rows, patience),
+                    None => source.page(&task.table, self.fetched.received, page_records, &mut self.rows, patience),
+                };
+                page.inspect_err(|error| {
+                    let is_refusal = run.stream.as_ref().is_some_and(|stream| stream.is_usable());
+                    match is_refusal && error.kind() != ErrorKind::RateLimited {
+                        true => run.asked = run.asked.saturating_sub(1),
+                        false => run.end_stream(),
+                    }
+                })
+            },
+            || arrivals.send((at, Arrival::Waiting)).map_err(|_| gone()),
+        );
+        task.allowance = allowance;
         page
     }
 
     /// After an error: gets ready to ask once more, if that may help.
-    fn come_back(&mut self, error: Error, poll: &mut Poll) -> Result<()> {
-        let Fetch { source, patience, approval_until, .. } = *self.fetch;
+    fn retry(&mut self, run: &mut Run<'_>, task: &mut Task, error: Error, poll: &mut Poll) -> Result<()> {
+        let Fetch { source, patience, approval_until, .. } = run.fetch;
         match error.kind() {
             ErrorKind::ApprovalRequired if self.fetched.pages == 0 && poll.is_before(approval_until) => {
-                self.tell(Arrival::AwaitingApproval(error.transfer()))?;
+                run.end_stream();
+                run.tell(self.at, Arrival::AwaitingApproval(error.transfer()))?;
                 poll.pause(patience, approval_until)
             }
-            kind if is_passing(kind) && self.position.is_some() && patience.check("fetching pages").is_ok() => {
+            ErrorKind::CursorExpired if self.restarts < MOST_RESTARTS && self.position != Some(Position::default()) => {
+                run.end_stream();
+                self.restarts += 1;
+                let restarts = self.restarts;
+                (task.from, task.before) = (Position::default(), States::default());
+                *self = TableRun { restarts, bytes: self.bytes, ..TableRun::new(task) };
+                run.tell(self.at, Arrival::Again)
+            }
+            kind if is_transient(kind) && self.position.is_some() && patience.check("fetching pages").is_ok() => {
+                run.end_stream();
                 if !self.is_empty() {
-                    self.hand_over();
+                    self.hand_over(run, task);
                 }
-                self.tell(Arrival::Reconnecting)?;
-                self.fetch.comeback.reconnect(source, patience, error)
+                run.tell(self.at, Arrival::Reconnecting)?;
+                run.fetch.reconnect.again(source, patience, error)
             }
             _ => Err(error),
         }
     }
 
-    fn count(&mut self) -> Result<u64> {
-        let Fetch { source, table, patience, .. } = *self.fetch;
-        let arrivals = self.arrivals;
-        let waiting = || arrivals.send(Arrival::Waiting).map_err(|_| gone());
-        self.fetch.allowance.ask(patience, || source.count(&table.name, patience), waiting)
+    fn count(&mut self, run: &mut Run<'_>, task: &mut Task) -> Result<u64> {
+        let Fetch { source, patience, .. } = run.fetch;
+        let waiting = || run.exchange.arrivals.send((self.at, Arrival::Waiting)).map_err(|_| gone());
+        task.allowance.ask(patience, || source.count(&task.table.name, patience), waiting)
     }
 
     /// Takes in what came with the rows of a page.
@@ -298,9 +462,10 @@ impl<'f> Run<'_, 'f> {
         self.fetched.pages += 1;
         self.bytes += page.bytes;
         self.size += page.cost;
-        // The end of a stream is a page of no state.
-        if page.received > 0 || !streams {
-            note_state(&mut self.fetched.states, page.state.unwrap_or(0));
+        // The end of a stream may be a page of no state.
+        if page.received > 0 || !streams || page.state.is_some() {
+            self.fetched.states.add(page.state.unwrap_or(0));
+            self.fetched.latest = page.state.or(self.fetched.latest);
         }
         self.failures.extend(page.failures);
         let records = self.fetched.received;
@@ -317,9 +482,9 @@ impl<'f> Run<'_, 'f> {
     }
 
     /// Gives the batch on, and begins the next one. `false` if nobody takes it.
-    fn hand_over(&mut self) -> bool {
-        let mut next = self.free.pop().unwrap_or_default();
-        next.clear(self.fetch.table.columns.len());
+    fn hand_over(&mut self, run: &mut Run<'_>, task: &Task) -> bool {
+        let mut next = run.free.pop().unwrap_or_default();
+        next.clear(task.table.columns.len());
         let batch = Batch {
             rows: std::mem::replace(&mut self.rows, next),
             failures: std::mem::take(&mut self.failures),
@@ -330,30 +495,19 @@ impl<'f> Run<'_, 'f> {
             states: self.fetched.states.clone(),
         };
         self.since = Instant::now();
-        self.under_way += 1;
-        self.unspent += batch.size;
-        self.arrivals.send(Arrival::Batch(batch)).is_ok()
-    }
-
-    fn tell(&self, arrival: Arrival) -> Result<()> {
-        self.arrivals.send(arrival).map_err(|_| gone())
+        run.under_way += 1;
+        run.unspent += batch.size;
+        run.exchange.arrivals.send((self.at, Arrival::Batch(batch))).is_ok()
     }
 }
 
-/// Nobody takes what is fetched: whoever took it knows why.
+/// Nobody takes what is fetched: what took it knows why.
 fn gone() -> Error {
     Error::new(ErrorKind::Cancelled, "the rows are no longer wanted")
 }
 
 /// How many records are taken of a table of so many rows, which may be an estimate, before the sender is asked again: one that
-/// never comes to an end must not be followed for ever.
+/// never comes to an end must not be followed forever.
 fn believable(rows: u64) -> u64 {
     rows.saturating_mul(2).saturating_add(10_000)
-}
-
-/// Notes the number of a state. Whether there were none, one or several is all that matters: two are kept.
-pub(super) fn note_state(states: &mut Vec<u64>, state: u64) {
-    if states.len() < 2 && !states.contains(&state) {
-        states.push(state);
-    }
 }

@@ -8,14 +8,16 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::run::pull;
 use super::source::{Page, Source};
-use super::{Origin, Report, TableReport, TransferOptions, pull};
+use super::{Report, TableReport, TransferOptions};
 use crate::cancel::Patience;
 use crate::client::{Api, Auth, Client, ConnectOptions, RecordsQuery};
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::history::Origin;
 use crate::site::Site;
 use crate::wire::api::MOST_RECORDS;
 use crate::wire::records::RecordsPage;
@@ -47,7 +49,7 @@ impl Api {
     /// Why nothing could be pulled at all: the sender's list of tables could not be had.
     pub fn transfer_all(&self, site: &Site, options: TransferOptions<'_>) -> Result<Report> {
         let origin = Origin { connection: None, site_url: self.url() };
-        pull(&HttpSource::new(self), &**site.store(), site.limits(), &**site.clock(), options, Some(origin))
+        pull(&HttpSource::new(self), site.here(), options, Some(origin))
     }
 }
 

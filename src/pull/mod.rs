@@ -1,46 +1,44 @@
-//! The pull: ask what there is, plan, fetch pages, import them, check that all arrived.
+//! The pull, in five phases: what the sender [offers](offer), what is [planned](plan), rows that are [fetched](fetch) and
+//! [applied](apply) in [rounds], and the [report].
 
+mod apply;
 mod approval;
 #[cfg(feature = "client")]
 mod by_code;
 #[cfg(feature = "client")]
-mod client;
-mod comeback;
+mod channel;
+mod context;
+mod dry;
 mod fetch;
-mod history;
+mod finish;
 mod hold;
 #[cfg(feature = "client")]
 mod http;
-mod local;
+mod identity;
+mod memory;
+mod offer;
 mod options;
 mod order;
-mod prepare;
+mod plan;
 mod progress;
-mod pull;
 #[cfg(all(test, feature = "sqlite"))]
 mod pull_tests;
+mod reconnect;
 mod report;
-mod resume;
 #[cfg(all(test, feature = "sqlite"))]
 mod resume_tests;
+mod rounds;
 mod run;
+mod session;
+mod settle;
 mod source;
+mod states;
 #[cfg(feature = "client")]
 mod stored;
 #[cfg(all(test, feature = "sqlite", feature = "client"))]
 mod stream_tests;
 mod wait;
 
-pub(crate) use approval::Approval;
-#[cfg(any(test, feature = "client"))]
-pub(crate) use approval::Verdict;
-#[cfg(any(test, feature = "client"))]
-pub(crate) use history::Origin;
-#[cfg(feature = "client")]
-pub(crate) use http::HttpSource;
 pub use options::TransferOptions;
-pub use progress::Phase;
-pub use progress::Progress;
-pub(crate) use pull::pull;
+pub use progress::{Phase, Progress};
 pub use report::{Report, TableReport, TableStatus};
-pub(crate) use source::Source;

@@ -9,7 +9,7 @@ use crate::domain::strategy::{OnTakenKey, Strategy};
 use crate::plan::table::ExtraColumns;
 use crate::pull::Progress;
 
-type OnProgress<'p> = Box<dyn FnMut(&Progress<'_>) + 'p>;
+pub(super) type OnProgress<'p> = Box<dyn FnMut(&Progress<'_>) + 'p>;
 
 /// How tables are pulled. Each setter says its default.
 #[derive(Default)]
@@ -24,6 +24,7 @@ pub struct TransferOptions<'p> {
     pub(super) dry_run: bool,
     pub(super) append_again: bool,
     pub(super) append_new: bool,
+    pub(super) no_refresh: bool,
     pub(super) on_taken_key: OnTakenKey,
     pub(super) timeout: Option<Duration>,
     pub(super) retry_time: Option<Duration>,
@@ -125,6 +126,15 @@ impl<'p> TransferOptions<'p> {
         self
     }
 
+    /// Whether a pull that resumes also pulls those tables again that an earlier run had pulled, wholly or in part, from an older state of
+    /// the sender, once all that was missing is there. Then everything is of one state. Defaults to true; otherwise they stay as they
+    /// are, and their reports say [how old](crate::TableReport::age) their rows are. Appended tables always stay.
+    #[must_use]
+    pub fn refresh(mut self, refresh: bool) -> Self {
+        self.no_refresh = !refresh;
+        self
+    }
+
     /// What an append does with a record whose key is taken here, where no new one can be made of its kind. Defaults to
     /// [`OnTakenKey::Fail`].
     #[must_use]
@@ -141,8 +151,8 @@ impl<'p> TransferOptions<'p> {
         self
     }
 
-    /// For how long it is tried to connect anew when the connection is lost in the middle of the pull, before the pull ends; zero
-    /// gives up at once. Each time that something came the time begins anew. Defaults to
+    /// For how long it is tried to reconnect when the connection is lost in the middle of the pull, and what else may pass is tried again (a damaged message, a
+    /// locked or full database), before the pull ends; zero gives up at once. Each time that something came the time begins again. Defaults to
     /// [`Limits::retry_time`](crate::Limits::retry_time), half a minute.
     #[must_use]
     pub fn retry_time(mut self, time: Duration) -> Self {
@@ -223,6 +233,7 @@ impl fmt::Debug for TransferOptions<'_> {
             .field("dry_run", &self.dry_run)
             .field("append_again", &self.append_again)
             .field("append_new", &self.append_new)
+            .field("refresh", &!self.no_refresh)
             .field("on_taken_key", &self.on_taken_key)
             .field("timeout", &self.timeout)
             .field("retry_time", &self.retry_time)

@@ -14,7 +14,8 @@ pub struct Report {
     /// The tables in the order in which they were pulled, each with what became of it.
     pub tables: Vec<(String, TableReport)>,
     /// Whether all rows come from one state of the sender's database. Between two rowferry sites they do, unless its snapshot
-    /// had to be renewed, also between the runs of a pull that was cut off; a reference sender has no snapshots, so that only a pull of a single page can be sure of it.
+    /// had to be renewed, or the pull was interrupted and what came before was not [pulled again](crate::TransferOptions::refresh);
+    /// PhoenixKit has no snapshots, so that only a pull of a single page can be sure of it.
     pub one_state: bool,
     /// Records received, those of earlier runs of the same pull included.
     pub records: u64,
@@ -22,6 +23,8 @@ pub struct Report {
     pub bytes: u64,
     /// How long it took.
     pub duration: Duration,
+    /// Why the end of the pull could not be noted, although the tables are as they are reported. The next pull resumes this one.
+    pub error: Option<Error>,
 }
 
 /// What became of one table.
@@ -34,8 +37,10 @@ pub struct TableReport {
     pub outcome: Outcome,
     /// Why the table is incomplete or failed.
     pub error: Option<Error>,
-    /// Whether it went on where an earlier run of the same pull was cut off. The counts are then those of all its runs.
+    /// Whether it resumed where an earlier run of the same pull was interrupted. The counts are then those of all its runs.
     pub resumed: bool,
+    /// How old its rows are, where an earlier run pulled them from an older state of the sender, and they were not pulled again.
+    pub age: Option<Duration>,
     /// Whether the table was missing here and made.
     pub created_table: bool,
     /// The local [transfer](crate::Transfer) that the history has of it. `None` if its rows were never asked for, and for dry
@@ -79,7 +84,7 @@ impl Report {
 
     /// Whether every table is complete and no record failed.
     pub fn is_clean(&self) -> bool {
-        self.tables.iter().all(|(_, table)| table.is_clean())
+        self.error.is_none() && self.tables.iter().all(|(_, table)| table.is_clean())
     }
 }
 
@@ -94,7 +99,7 @@ impl TableReport {
     }
 
     /// Ends the table early: incomplete if something was applied.
-    pub(super) fn cut_off(&mut self, error: Error) {
+    pub(super) fn interrupt(&mut self, error: Error) {
         let applied = self.outcome.total() > self.outcome.failed;
         self.status = if applied { TableStatus::Incomplete } else { TableStatus::Failed };
         self.error = Some(error);

@@ -2,13 +2,13 @@
 
 use uuid::Uuid;
 
+use super::approval::Approval;
 use crate::cancel::Patience;
 use crate::domain::record::Failure;
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
 use crate::domain::value::Rows;
 use crate::error::Result;
-use crate::pull::Approval;
 
 /// The sending side as a pull sees it. Calls come from one thread at a time, and end when the pull's patience does.
 pub(crate) trait Source: Sync {
@@ -17,6 +17,11 @@ pub(crate) trait Source: Sync {
 
     /// The other site's id, if it told one.
     fn site(&self) -> Option<Uuid> {
+        None
+    }
+
+    /// Which copy of the other site's database it is, if it told that.
+    fn incarnation(&self) -> Option<Uuid> {
         None
     }
 
@@ -34,6 +39,11 @@ pub(crate) trait Source: Sync {
     /// The structure of a table.
     fn schema(&self, table: &str, patience: &Patience) -> Result<TableSchema>;
 
+    /// The structures of tables, as many of them in the order of their names as could be asked for at once; at least one.
+    fn schemas(&self, tables: &[String], patience: &Patience) -> Vec<Result<TableSchema>> {
+        tables.iter().take(1).map(|table| self.schema(table, patience)).collect()
+    }
+
     /// How many rows a table has now.
     fn count(&self, table: &str, patience: &Patience) -> Result<u64>;
 
@@ -42,29 +52,23 @@ pub(crate) trait Source: Sync {
         Ok(None)
     }
 
-    /// Begins to fetch a table from a position on, where the sender sends pages by itself, each of at most so many records if that
+    /// Begins to fetch rows for the pull of this name, where the sender sends pages by itself, each of at most so many records if that
     /// is said; `None` where each page is asked for by [`Source::page`].
-    fn stream<'s>(
-        &'s self,
-        _table: &'s TableSchema,
-        _from: &Position,
-        _most: Option<u32>,
-        _patience: &Patience,
-    ) -> Result<Option<Box<dyn Stream + 's>>> {
+    fn stream<'s>(&'s self, _pull: Uuid, _most: Option<u32>, _patience: &Patience) -> Result<Option<Box<dyn Stream + 's>>> {
         Ok(None)
     }
 
-    /// Whether a lost connection can be made anew.
+    /// Whether a lost connection can be made again.
     fn can_reconnect(&self) -> bool {
         false
     }
 
-    /// Connects anew after the connection was lost, so that the pull can go on.
+    /// Connects again after the connection was lost, so that the pull can resume.
     fn reconnect(&self, _patience: &Patience) -> Result<()> {
         Ok(())
     }
 
-    /// Fetches the page behind the first `offset` records and adds its rows to `rows`, which has the columns of `table`. It has
+    /// Fetches the page after the first `offset` records and adds its rows to `rows`, which has the columns of `table`. It has
     /// no more than `limit` records where the other side can be asked for so few.
     fn page(&self, table: &TableSchema, offset: u64, limit: u32, rows: &mut Rows, patience: &Patience) -> Result<Page>;
 
@@ -75,29 +79,41 @@ pub(crate) trait Source: Sync {
     }
 }
 
-/// The pages of one table as they come. Dropped before the last one, no more are wanted.
+/// The pages of tables as they come. Dropped before the last one, no more are wanted.
 pub(crate) trait Stream {
-    /// Waits for the next page and adds its rows to `rows`, which has the columns of the table.
+    /// Asks for the rows of a table from a position on. The pages of tables come in the order in which they were asked for.
+    fn ask(&mut self, table: &TableSchema, from: &Position, patience: &Patience) -> Result<()>;
+
+    /// How many tables may be asked for before the first of them has come to its end; at least one.
+    fn most_asked(&self) -> usize {
+        1
+    }
+
+    /// Waits for the next page of the table that was asked for first and has not ended, and adds its rows to `rows`, which has the
+    /// columns of that table. With the page that has no more after it, or with an error, the table has ended.
     fn next(&mut self, rows: &mut Rows, patience: &Patience) -> Result<Page>;
 
-    /// Whether a page may come before more of those that came are done with.
-    fn may_come(&self) -> bool;
+    /// Whether the tables that were asked for after one that ended with an error still come.
+    fn is_usable(&self) -> bool;
 
-    /// Says that pages of this [cost](Page::cost) are done with: the sender may send as many more. The pages that nobody is
-    /// done with yet are what is bounded, for the memory of both ends.
-    fn done_with(&mut self, cost: u64) -> Result<()>;
+    /// Whether a page may come before more of those that came are acknowledged.
+    fn has_credit(&self) -> bool;
+
+    /// Says that pages of this [cost](Page::cost) are done with: the sender may send as many more, and beyond that if all that came
+    /// is done with (`is_hungry`). The pages that are not acknowledged are what is bounded, for the memory of both ends.
+    fn ack(&mut self, cost: u64, is_hungry: bool) -> Result<()>;
 
     /// Keeps the connection open while no page is waited for.
     fn keep_open(&mut self) -> Result<()>;
 
-    /// Whether it has given way to another call that waits for the connection, while no page is waited for: the stream is over
-    /// then, and another one goes on. The call may be one of whoever is to take the pages, who would take none until then.
-    fn gives_way(&mut self) -> bool {
+    /// Whether it must end because another call waits for the connection, while no page is waited for: another stream then resumes.
+    /// The call may be one of what is to take the pages, which would take none until then.
+    fn should_yield(&mut self) -> bool {
         false
     }
 }
 
-/// A place in a sender's table, right behind a record: where a pull goes on.
+/// A place in a sender's table, right after a record: where a pull resumes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Position {
     /// How many records were received up to here.
@@ -113,9 +129,9 @@ pub(crate) struct Page {
     pub(crate) received: u64,
     /// Records that are no rows.
     pub(crate) failures: Vec<Failure>,
-    /// Whether there are more behind them.
+    /// Whether there are more after them.
     pub(crate) has_more: bool,
-    /// The sender's word for the place behind them, if it has one.
+    /// The sender's word for the place after them, if it has one.
     pub(crate) place: Option<Vec<u8>>,
     /// The number of the sender's snapshot, if it says one.
     pub(crate) state: Option<u64>,

@@ -2,11 +2,15 @@
 
 use uuid::Uuid;
 
-use super::{HttpSource, Origin, Report, Source, TransferOptions, pull};
+use super::http::HttpSource;
+use super::run::pull;
+use super::source::Source;
+use super::{Report, TransferOptions};
 use crate::client::{Api, Auth, Client, ConnectOptions};
 use crate::clock::Clock;
 use crate::domain::connection::{Connection, ConnectionDirection, ConnectionStatus};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::history::Origin;
 use crate::site::Site;
 
 impl Site {
@@ -37,7 +41,7 @@ impl Site {
         let run = |source: &dyn Source, options| {
             let origin = Origin { connection: Some(connection), site_url: stored.site_url.clone() };
             connections.touch_connected(connection)?;
-            pull(source, &**self.store(), self.limits(), &**self.clock(), options, Some(origin))
+            pull(source, self.here(), options, Some(origin))
         };
         match Client::connect_to_rowferry(&stored.site_url, auth.clone(), connect.clone())? {
             Some(client) => run(&client, options),

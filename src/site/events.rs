@@ -1,7 +1,6 @@
 //! Events: what happened, and a subscription to what happens.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Site;
@@ -77,32 +76,6 @@ impl EventStream {
             }
             self.site.wake().wait(seen, left.min(LOOK));
         }
-    }
-}
-
-/// Counts the changes that were made through a site, and wakes those that wait for one.
-#[derive(Debug, Default)]
-pub(super) struct Wake {
-    changes: Mutex<u64>,
-    changed: Condvar,
-}
-
-impl Wake {
-    /// A change was committed.
-    pub(super) fn all(&self) {
-        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        *changes = changes.wrapping_add(1);
-        self.changed.notify_all();
-    }
-
-    pub(super) fn count(&self) -> u64 {
-        *self.changes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for a change beyond those that were seen, at most this long. Waking for nothing does no harm.
-    fn wait(&self, seen: u64, time: Duration) {
-        let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.changed.wait_timeout_while(changes, time, |changes| *changes == seen));
     }
 }
 
@@ -200,15 +173,5 @@ mod tests {
             });
             assert_eq!(event.map(|event| event.actor), Some("x".to_owned()));
         }
-    }
-
-    #[test]
-    fn a_change_after_the_look_ends_the_wait() {
-        let wake = Wake::default();
-        let seen = wake.count();
-        wake.all();
-        let began = Instant::now();
-        wake.wait(seen, LONG);
-        assert!(began.elapsed() < LONG);
     }
 }

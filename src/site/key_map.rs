@@ -6,7 +6,7 @@ use super::Site;
 use crate::domain::value::Value;
 use crate::error::Result;
 use crate::ledger::key_map::{self, After};
-use crate::ledger::{checkpoints, counts};
+use crate::ledger::{appends, counts};
 use crate::state;
 
 /// What records of other sites became in one table here: see [`Site::key_map`].
@@ -50,7 +50,7 @@ impl<'s> KeyMap<'s> {
     /// What the store says.
     pub fn clear(&self) -> Result<bool> {
         state::write(self.site.store_ref(), |sql| {
-            checkpoints::forget_keys(sql, &self.table, self.site.names())?;
+            appends::forget_keys(sql, &self.table, self.site.names())?;
             counts::forget_all_of(sql, &self.table)?;
             Ok(key_map::forget_all_of(sql, &self.table)? > 0)
         })

@@ -6,7 +6,7 @@ use super::Site;
 use crate::domain::strategy::Strategy;
 use crate::error::Result;
 use crate::ledger::checkpoints::{self, Step};
-use crate::ledger::{Scope, counts, key_map, pulls};
+use crate::ledger::{Scope, appends, counts, key_map, pulls};
 use crate::state;
 
 /// What a [`Site`] remembers of the tables that it pulled.
@@ -90,7 +90,7 @@ impl<'s> Marks<'s> {
                     });
                 }
             }
-            all.extend(checkpoints::appends(sql)?.into_iter().map(|append| Remembered {
+            all.extend(appends::all(sql)?.into_iter().map(|append| Remembered {
                 sender: append.sender,
                 table: append.table,
                 strategy: Strategy::Append,
@@ -112,7 +112,7 @@ impl<'s> Marks<'s> {
     pub fn forget(&self, sender: &str, table: &str) -> Result<bool> {
         let names = self.site.names();
         let mut writer = self.site.store_ref().writer()?;
-        let mut found = checkpoints::forget_append(writer.state(), sender, table, names)?;
+        let mut found = appends::forget(writer.state(), sender, table, names)?;
         let (kept, name) = (Scope::named(sender.to_owned()), names.fold(table));
         found |= key_map::forget_table(writer.state(), &kept, &name)?;
         counts::forget_table(writer.state(), &kept, &name)?;
@@ -139,8 +139,8 @@ impl<'s> Marks<'s> {
             crate::ledger::forget_scope(writer.state(), &pull.scope)?;
             pulls::end(writer.state(), &pull.scope)?;
         }
-        for append in checkpoints::appends(writer.state())? {
-            checkpoints::forget_append(writer.state(), &append.sender, &append.table, self.site.names())?;
+        for append in appends::all(writer.state())? {
+            appends::forget(writer.state(), &append.sender, &append.table, self.site.names())?;
         }
         key_map::forget_all(writer.state())?;
         counts::forget_all(writer.state())?;

@@ -36,11 +36,11 @@ use crate::domain::table::TableInfo;
 use crate::domain::value::{Records, Rows};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{Digest, Exporter, Offer};
+use crate::ledger::Here;
 use crate::limits::Limits;
 use crate::secret::SiteKey;
-use crate::state;
+use crate::state::{self, Wake};
 use crate::store::{Sql, Store};
-use events::Wake;
 use key::{KeyRing, KeySource};
 
 /// The setting that holds the site's id.
@@ -264,6 +264,11 @@ impl Site {
 
     fn wake(&self) -> &Wake {
         &self.0.wake
+    }
+
+    /// The site as its pulls see it.
+    pub(crate) fn here(&self) -> Here<'_> {
+        Here { store: self.store_ref(), limits: &self.0.limits, clock: &*self.0.clock, wake: &self.0.wake }
     }
 
     pub(crate) fn key(&self) -> Result<SiteKey> {

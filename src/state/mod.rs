@@ -11,10 +11,12 @@ pub(crate) mod sessions;
 pub(crate) mod settings;
 pub(crate) mod tickets;
 pub(crate) mod transfers;
+mod wake;
 
 use time::OffsetDateTime;
 
 use fields::Fields;
+pub(crate) use wake::Wake;
 
 use crate::clock;
 use crate::domain::value::Value;

@@ -180,6 +180,7 @@ fn tables() -> impl Strategy<Value = TableSchema> {
                 unique,
                 foreign_keys,
                 indexes,
+                has_triggers: false,
                 strict: flags[0],
                 without_rowid: flags[1],
                 autoincrement: flags[2],

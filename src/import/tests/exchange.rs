@@ -6,7 +6,8 @@ use rusqlite::Connection;
 use super::*;
 use crate::clock::SystemClock;
 use crate::domain::strategy::Strategy;
-use crate::import::{Checkpoint, Direct, Finish, Import, Reached, Staged, apply_group};
+use crate::import::{Direct, Finish, Staged, Writing, apply_group};
+use crate::ledger::pulls::Sender;
 
 on_each_store!(
     values_go_round,
@@ -23,20 +24,22 @@ on_each_store!(
 /// Pulls records as they come, so many a page, and each page in a transaction of its own.
 fn pull(store: &dyn Store, plan: &TablePlan, records: &Rows, page: usize) -> Outcome {
     let limits = Limits { commit_rows: 1, ..Limits::default() };
-    let mut import = Import::new(store, &limits, &SystemClock, Patience::unbounded());
+    let mut import = Ledger::new(here(store, &limits, &SystemClock), Patience::unbounded());
     let mut writer = import.open().must("open");
-    import.begin(&mut *writer, None, &[]).must("begin");
+    import.begin(&mut *writer, None, Begin::Resume, &[]).must("begin");
     writer.commit().must("commit");
     drop(writer);
     let stage = Direct::needs_stage(plan).then(|| import.stage(records.width()));
     let mark = Checkpoint::new(&plan.table.name, plan.strategy, String::new(), records.len() as u64);
-    let mut direct = Direct::new(plan.clone(), stage, mark);
+    let (mut direct, mut writing) = (Direct::new(plan.clone(), stage, mark), Writing::default());
     for first in (0..records.len()).step_by(page) {
         let mut rows = Rows::new(records.width());
         rows.push_rows(records, first..records.len().min(first + page));
-        direct.push(&import, &rows, &[], &Reached::default()).must("push");
+        direct.push(&import, &mut writing, &rows, &[], &Reached::default()).must("push");
+        writing.commit(&import, [&mut direct]).must("commit");
     }
-    direct.finish(&import).must("finish");
+    direct.finish(&import, &mut writing).must("finish");
+    writing.commit(&import, [&mut direct]).must("commit");
     let left = crate::state::read(store, |sql| sql.query("SELECT record FROM rowferry_waiting", &[]));
     assert!(left.must("look").is_empty(), "records wait after the end");
     direct.outcome().clone()
@@ -119,16 +122,16 @@ fn skip_leaves_what_is_there(store: &dyn Store) {
 /// Applies the records of a table that refers to itself, as a group.
 fn group(store: &dyn Store, table: &TableSchema, records: &Rows, finish: Finish) -> Outcome {
     let limits = Limits::default();
-    let mut import = Import::new(store, &limits, &SystemClock, Patience::unbounded());
+    let mut import = Ledger::new(here(store, &limits, &SystemClock), Patience::unbounded());
     let mut writer = import.open().must("open");
-    import.begin(&mut *writer, None, &[]).must("begin");
+    import.begin(&mut *writer, None, Begin::Resume, &[]).must("begin");
     writer.commit().must("commit");
     drop(writer);
     let plan = plan(table, Strategy::Overwrite);
     let (stage, mark) = (import.stage(records.width()), Checkpoint::new(&table.name, plan.strategy, String::new(), 0));
     let mut staged = [Staged::new(&import, plan, stage, mark, true)];
     staged[0].push(&import, records, &[], &Reached::default()).must("stage");
-    let mut tx = import.transaction().must("begin");
+    let mut tx = Transaction::begin(&import).must("begin");
     apply_group(&import, &mut tx, &mut staged, true, finish).must("apply");
     staged[0].outcome()
 }
@@ -176,11 +179,12 @@ fn two_sets_go_round_at_once(store: &dyn Store) {
 }
 
 /// Begins or resumes a pull of this sender.
-fn begun<'s>(store: &'s dyn Store, limits: &'s Limits, plan: &TablePlan) -> (Import<'s>, Option<Checkpoint>) {
-    let mut import = Import::new(store, limits, &SystemClock, Patience::unbounded());
+fn begun<'s>(store: &'s dyn Store, limits: &'s Limits, plan: &TablePlan) -> (Ledger<'s>, Option<Checkpoint>) {
+    let mut import = Ledger::new(here(store, limits, &SystemClock), Patience::unbounded());
     let mut writer = import.open().must("open");
     let wanted = [(plan.table.name.clone(), plan.strategy)];
-    let mark = import.begin(&mut *writer, Some("sender"), &wanted).must("begin").pop();
+    let sender = Sender { name: "sender".into(), incarnation: None };
+    let mark = import.begin(&mut *writer, Some(sender), Begin::Resume, &wanted).must("begin").pop();
     writer.commit().must("commit");
     (import, mark)
 }
@@ -198,21 +202,26 @@ fn a_pull_that_is_cut_off_goes_on_with_what_waits(store: &dyn Store) {
     assert!(found.is_none());
     let stage = import.stage(2);
     let mark = Checkpoint { stage: Some(stage.number), ..Checkpoint::new("t", plan.strategy, String::new(), 6) };
-    let mut direct = Direct::new(plan.clone(), Some(stage), mark);
+    let mut writer = import.transaction().must("begin");
+    import.begin_checkpoint(&mut *writer, &mark).must("begin");
+    import.commit(&mut *writer).must("begin");
+    drop(writer);
+    let (mut direct, mut writing) = (Direct::new(plan.clone(), Some(stage), mark), Writing::default());
     let reached = |records| Reached { records, continues: true, ..Reached::default() };
-    direct.push(&import, &part(0, 2), &[], &reached(2)).must("push");
-    direct.commit(&import).must("commit");
+    direct.push(&import, &mut writing, &part(0, 2), &[], &reached(2)).must("push");
+    writing.commit(&import, [&mut direct]).must("commit");
     // What is not committed is not kept, whether it waits or not.
-    direct.push(&import, &part(2, 4), &[], &reached(4)).must("push");
-    drop((direct, import));
+    direct.push(&import, &mut writing, &part(2, 4), &[], &reached(4)).must("push");
+    drop((direct, writing, import));
     expect_rows(store, &items, &list(1..=6));
     let (import, mark) = begun(store, &limits, &plan);
     let mark = mark.expect("a mark is left");
     assert_eq!((mark.records, mark.outcome.total()), (2, 0));
     let stage = mark.stage.map(|number| import.stage_of(number, 2));
-    let mut direct = Direct::new(plan, stage, mark);
-    direct.push(&import, &part(2, 6), &[], &reached(6)).must("push");
-    direct.finish(&import).must("finish");
+    let (mut direct, mut writing) = (Direct::new(plan, stage, mark), Writing::default());
+    direct.push(&import, &mut writing, &part(2, 6), &[], &reached(6)).must("push");
+    direct.finish(&import, &mut writing).must("finish");
+    writing.commit(&import, [&mut direct]).must("commit");
     expect_counts(direct.outcome(), Counts { updated: 6, ..NONE });
     expect_rows(store, &items, &records);
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::error::ErrorKind;
 use crate::import::staged::{Finish, Staged, apply_group};
-use crate::import::{Checkpoint, Import, Reached};
+
 use crate::ledger::stages;
 use crate::store::PageBounds;
 
@@ -39,9 +39,9 @@ fn try_group<const N: usize>(
 ) -> Result<[Outcome; N]> {
     let plans = plans(std::array::from_fn::<_, N, _>(|at| (tables[at].0, tables[at].1)));
     let limits = Limits::default();
-    let mut import = Import::new(store, &limits, &SystemClock, Patience::unbounded());
+    let mut import = Ledger::new(here(store, &limits, &SystemClock), Patience::unbounded());
     let mut writer = import.open()?;
-    import.begin(&mut *writer, None, &[])?;
+    import.begin(&mut *writer, None, Begin::Resume, &[])?;
     writer.commit()?;
     drop(writer);
     let mut staged = Vec::new();
@@ -52,7 +52,7 @@ fn try_group<const N: usize>(
         table.push(&import, rows, &[], &Reached::default())?;
         staged.push(table);
     }
-    let mut tx = import.transaction()?;
+    let mut tx = Transaction::begin(&import)?;
     apply_group(&import, &mut tx, &mut staged, true, finish)?;
     Ok(std::array::from_fn(|at| staged[at].outcome()))
 }
@@ -66,7 +66,7 @@ pub(super) fn apply_in_tx(
     rows: &Rows,
 ) -> Result<()> {
     let limits = Limits::default();
-    let import = Import::new(store, &limits, &SystemClock, Patience::unbounded());
+    let import = Ledger::new(here(store, &limits, &SystemClock), Patience::unbounded());
     let [plan] = plans([(table, strategy)]);
     let stage = stages::Stage { scope: tx.scope.clone(), number: 1, width: rows.width() };
     stages::append(tx.writer.state(), &stage, rows, 0..rows.len())?;

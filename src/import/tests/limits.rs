@@ -35,7 +35,7 @@ fn cancelled_at(store: &dyn Store, steps: usize, work: impl FnOnce(&mut Transact
     };
     let writer = Stepping { writer: begin(store), before };
     let patience = Patience::new(token.clone(), None);
-    let ended = work(&mut Transaction::new(Box::new(writer), Scope::new(), Scope::new(), patience));
+    let ended = work(&mut Transaction::of(Box::new(writer), Scope::new(), Scope::new(), patience));
     if !token.is_cancelled() {
         ended.must("write");
         return false;

@@ -8,15 +8,17 @@ use super::orphans::Written;
 use super::route::{NullKeys, route};
 use super::transaction::Transaction;
 use crate::cancel::Patience;
+use crate::clock::Clock;
 use crate::domain::record::{Outcome, Reason};
 use crate::domain::schema::TableSchema;
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value};
 use crate::error::Result;
-use crate::ledger::{Scope, forget_scope};
+use crate::ledger::{Begin, Checkpoint, Here, Ledger, Reached, Scope, forget_scope};
 use crate::limits::Limits;
 use crate::plan::follow::link;
 use crate::plan::{Identity, TablePlan};
+use crate::state::Wake;
 use crate::store::conformance::harness::*;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{MemoryStore, Store};
@@ -53,8 +55,15 @@ macro_rules! on_each_store {
 }
 use on_each_store;
 
+/// A site with this store.
+fn here<'s>(store: &'s dyn Store, limits: &'s Limits, clock: &'s dyn Clock) -> Here<'s> {
+    Here { store, limits, clock, wake: &WAKE }
+}
+
+static WAKE: std::sync::LazyLock<Wake> = std::sync::LazyLock::new(Wake::default);
+
 fn begin_in(store: &dyn Store, scope: &Scope) -> Transaction {
-    Transaction::new(begin(store), scope.clone(), scope.clone(), Patience::unbounded())
+    Transaction::of(begin(store), scope.clone(), scope.clone(), Patience::unbounded())
 }
 
 /// Plans of tables that are pulled together.

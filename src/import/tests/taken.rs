@@ -3,7 +3,7 @@
 use super::*;
 use crate::clock::SystemClock;
 use crate::import::staged::{Finish, Staged, apply_group};
-use crate::import::{Checkpoint, Import, Reached};
+
 use crate::plan::meet::keys_may_meet;
 use crate::store::conformance::strategies::KEYED;
 
@@ -99,16 +99,16 @@ fn the_one_that_has_the_row_falls_alone(store: &dyn Store) {
     let users = create_collated(store, described, "NOCASE").expect("each store has such keys");
     let plan = meeting(&users, Strategy::Overwrite);
     let (limits, clock) = (Limits::default(), SystemClock);
-    let mut import = Import::new(store, &limits, &clock, Patience::unbounded());
+    let mut import = Ledger::new(here(store, &limits, &clock), Patience::unbounded());
     let mut writer = import.open().must("open");
-    import.begin(&mut *writer, None, &[]).must("begin");
+    import.begin(&mut *writer, None, Begin::Resume, &[]).must("begin");
     writer.commit().must("commit");
     drop(writer);
     let (stage, mark) = (import.stage(2), Checkpoint::new("users", Strategy::Overwrite, String::new(), 2));
     let mut staged = [Staged::new(&import, plan, stage, mark, true)];
     let records = rows([[v("X"), v(9)], [v("x"), v(1)], [v("X "), v(1)], [v("x "), v(9)]]);
     staged[0].push(&import, &records, &[], &Reached::default()).must("stage");
-    let mut tx = import.transaction().must("begin");
+    let mut tx = Transaction::begin(&import).must("begin");
     apply_group(&import, &mut tx, &mut staged, true, Finish::Commit).must("apply");
     drop(tx);
     let outcome = staged[0].outcome();

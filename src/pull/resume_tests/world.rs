@@ -1,8 +1,10 @@
 //! A sender and a receiver of these tests.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use time::macros::datetime;
 use uuid::Uuid;
@@ -14,10 +16,14 @@ use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::Here;
+use crate::ledger::history::Origin;
 use crate::limits::Limits;
+use crate::pull::run::pull;
 use crate::pull::source::{Page, Position, Source, Stream};
-use crate::pull::{Origin, Report, TransferOptions, pull};
+use crate::pull::{Report, TransferOptions};
 use crate::site::Site;
+use crate::state::Wake;
 use crate::store::sqlite::SqliteStore;
 
 /// A sender that is a site in the same process.
@@ -100,16 +106,24 @@ impl Source for Fake {
         Ok(self.site.get_count(table)? + self.lacks)
     }
 
-    fn stream<'s>(
-        &'s self,
-        table: &'s TableSchema,
-        from: &Position,
-        _: Option<u32>,
-        _: &Patience,
-    ) -> Result<Option<Box<dyn Stream + 's>>> {
-        if !self.streams {
-            return Ok(None);
-        }
+    fn stream<'s>(&'s self, _: Uuid, _: Option<u32>, _: &Patience) -> Result<Option<Box<dyn Stream + 's>>> {
+        let stream: Box<dyn Stream + 's> = Box::new(Streaming { fake: self, asked: VecDeque::new() });
+        Ok(self.streams.then_some(stream))
+    }
+
+    fn page(&self, table: &TableSchema, offset: u64, limit: u32, rows: &mut Rows, _: &Patience) -> Result<Page> {
+        self.cut(&table.name, offset, u64::from(limit), rows)
+    }
+}
+
+struct Streaming<'f> {
+    fake: &'f Fake,
+    /// Tables, and the next row of each.
+    asked: VecDeque<(String, u64)>,
+}
+
+impl Stream for Streaming<'_> {
+    fn ask(&mut self, table: &TableSchema, from: &Position, _: &Patience) -> Result<()> {
         let next = match &from.place {
             None => 0,
             Some(place) => {
@@ -120,32 +134,33 @@ impl Source for Fake {
             }
         };
         assert_eq!(next, from.records);
-        Ok(Some(Box::new(Streaming { fake: self, table: &table.name, next })))
+        self.asked.push_back((table.name.clone(), next));
+        Ok(())
     }
 
-    fn page(&self, table: &TableSchema, offset: u64, limit: u32, rows: &mut Rows, _: &Patience) -> Result<Page> {
-        self.cut(&table.name, offset, u64::from(limit), rows)
+    fn most_asked(&self) -> usize {
+        3
     }
-}
 
-struct Streaming<'f> {
-    fake: &'f Fake,
-    table: &'f str,
-    next: u64,
-}
-
-impl Stream for Streaming<'_> {
     fn next(&mut self, rows: &mut Rows, _: &Patience) -> Result<Page> {
-        let page = self.fake.cut(self.table, self.next, 7, rows)?;
-        self.next += page.received;
-        Ok(page)
+        let (table, next) = self.asked.front_mut().unwrap();
+        let page = self.fake.cut(table, *next, 7, rows);
+        *next += page.as_ref().map_or(0, |page| page.received);
+        if page.as_ref().is_ok_and(|page| !page.has_more) {
+            self.asked.pop_front();
+        }
+        page
     }
 
-    fn may_come(&self) -> bool {
+    fn is_usable(&self) -> bool {
+        false
+    }
+
+    fn has_credit(&self) -> bool {
         true
     }
 
-    fn done_with(&mut self, _: u64) -> Result<()> {
+    fn ack(&mut self, _: u64, _: bool) -> Result<()> {
         Ok(())
     }
 
@@ -221,7 +236,7 @@ impl World {
             pages: AtomicUsize::new(0),
         };
         let clock = Arc::new(ManualClock::new(datetime!(2026-01-02 03:04:05 UTC)));
-        let limits = Limits { commit_rows: 10, lock_pause_percent: 0, ..Limits::default() };
+        let limits = Limits { commit_rows: 10, lock_pause_percent: 0, retry_time: Duration::ZERO, ..Limits::default() };
         World { folder, fake, clock, limits }
     }
 
@@ -249,7 +264,8 @@ impl World {
         let store = SqliteStore::open(self.folder.path().join("here.db"), &self.limits).unwrap();
         let store = Fated { store, fate };
         let origin = Origin { connection: None, site_url: "https://shop.example".to_owned() };
-        pull(&self.fake, &store, &self.limits, &*self.clock, options.batch_size(5), Some(origin))
+        let here = Here { store: &store, limits: &self.limits, clock: &*self.clock, wake: &Wake::default() };
+        pull(&self.fake, here, options.batch_size(5), Some(origin))
     }
 
     pub(super) fn pull(&mut self, options: TransferOptions<'_>) -> Report {

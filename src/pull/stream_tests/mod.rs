@@ -399,7 +399,8 @@ fn a_database_that_becomes_locked_ends_the_pull() {
         Some(_) => peer.honest(fetch, 1..EVIL + 1),
     });
     let other = rusqlite::Connection::open(world.path()).unwrap();
-    let pulled = world.pull_with(TransferOptions::new().tables(["apples", "evil"]).on_progress(|progress| {
+    let options = TransferOptions::new().tables(["apples", "evil"]).retry_time(Duration::from_millis(300));
+    let pulled = world.pull_with(options.on_progress(|progress| {
         if progress.table == "evil" && progress.phase == Phase::Receiving && other.is_autocommit() {
             other.execute_batch("BEGIN IMMEDIATE").unwrap();
             locked.send(()).unwrap();

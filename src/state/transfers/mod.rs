@@ -1,12 +1,14 @@
 //! Transfers: one table moved once. Every function may be part of a larger transaction; what changes a transfer adds the event
 //! that tells of it.
 
+mod ended;
 mod lists;
 mod row;
 
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+pub(crate) use ended::insert_ended;
 #[cfg(feature = "server")]
 pub(crate) use lists::newest;
 pub(crate) use lists::{

@@ -18,8 +18,8 @@ use crate::store::{Check, Target};
 
 /// The structure of an ordinary table.
 pub(super) fn read(sqlite: &Connection, entry: &Entry) -> Result<TableSchema> {
-    let Entry { name, without_rowid, strict, deferred } = entry.clone();
-    let mut table = TableSchema { name, without_rowid, strict, ..TableSchema::default() };
+    let Entry { name, without_rowid, strict, deferred, has_triggers } = entry.clone();
+    let mut table = TableSchema { name, without_rowid, strict, has_triggers, ..TableSchema::default() };
     columns(sqlite, &mut table).map_err(failed)?;
     let has_key_index = indexes(sqlite, &mut table).map_err(failed)?;
     table.rowid_alias = !table.without_rowid
@@ -188,8 +188,7 @@ pub(super) fn references_to_changing<'o>(
 
 /// Whether one of these references does not follow, and is checked only at the commit.
 pub(super) fn is_held<'o>(overview: &Overview, mut references: impl Iterator<Item = &'o Reference>, check: Check) -> bool {
-    let is_late =
-        |child: &str| check == Check::AtCommit || overview.table(child).is_some_and(|entry| entry.deferred);
+    let is_late = |child: &str| check == Check::AtCommit || overview.table(child).is_some_and(|entry| entry.deferred);
     references.any(|reference| !reference.follows && is_late(&reference.child))
 }
 

@@ -83,10 +83,9 @@ pub(in crate::store) fn failed(error: rusqlite::Error) -> Error {
         Some(ErrorCode::CannotOpen) => {
             (ErrorKind::CannotOpen, Some("Check that the folder exists and that you may write to it."))
         }
-        Some(ErrorCode::SystemIoFailure) => (
-            ErrorKind::Database,
-            Some("The disk or its file system failed: see the system's log; nothing half-done was kept."),
-        ),
+        Some(ErrorCode::SystemIoFailure) => {
+            (ErrorKind::Io, Some("The disk or its file system failed: see the system's log; nothing half-done was kept."))
+        }
         Some(ErrorCode::TooBig) => (ErrorKind::TooLarge, None),
         _ => (ErrorKind::Database, None),
     };

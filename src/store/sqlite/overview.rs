@@ -18,6 +18,7 @@ pub(super) struct Entry {
     /// Whether the word DEFERRED stands in its statement: no pragma tells. Where it stands for something else the table is only
     /// written more carefully than need be.
     pub(super) deferred: bool,
+    pub(super) has_triggers: bool,
 }
 
 /// A foreign key that refers to a table, as far as it is told without reading the table that has it.
@@ -82,8 +83,8 @@ impl Overview {
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let (name, without_rowid, strict): (String, bool, bool) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            let deferred = deferred.contains(&name);
-            found.tables.insert(folded(&name), Entry { name, without_rowid, strict, deferred });
+            let (deferred, has_triggers) = (deferred.contains(&name), found.with_triggers.contains(&folded(&name)));
+            found.tables.insert(folded(&name), Entry { name, without_rowid, strict, deferred, has_triggers });
         }
         found.read_references(sqlite)?;
         Ok(found)

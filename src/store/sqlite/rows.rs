@@ -6,9 +6,9 @@
 use std::ops::Range;
 
 use super::affinity::{Affinity, fit as fit_value};
-use super::pool::Connection;
 use super::dialect::{Parameter, borrowed, column_of, failed, of_run, quote, quote_all, refusal};
 use super::keys::{collated, key_parts};
+use super::pool::Connection;
 use super::write::SqliteWriter;
 use crate::domain::record::Reason;
 use crate::domain::schema::TableSchema;

@@ -1,7 +1,8 @@
 //! Imports from memory: the same way in as a pull, without a sender.
 
+use super::run::pull;
 use super::source::{Page, Source};
-use super::{Report, TableReport, TransferOptions, pull};
+use super::{Report, TableReport, TransferOptions};
 use crate::cancel::Patience;
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
@@ -38,7 +39,7 @@ impl Site {
             memory.push((self.described(name, records)?, &records.rows));
         }
         let options = options.create_missing_tables(false);
-        pull(&Memory(memory), &**self.store(), self.limits(), &**self.clock(), options, None)
+        pull(&Memory(memory), self.here(), options, None)
     }
 
     /// Makes a table of this structure. Names and types only are taken from it; what cannot be made is left out and told, in

@@ -2,22 +2,24 @@
 
 use uuid::Uuid;
 
+use super::approval::{Approval, Verdict};
+use super::run::pull;
 use super::source::{Page, Position, Source, Stream};
-use super::{Approval, Origin, Report, TableReport, TransferOptions, Verdict, pull};
+use super::{Report, TableReport, TransferOptions};
 use crate::cancel::Patience;
 use crate::client::{Client, PageStream};
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::table::key_of;
+use crate::ledger::history::Origin;
 use crate::site::Site;
 use crate::wire::message::ApprovalStatus;
 use crate::wire::native::Place;
 use crate::wire::{self, Dialect};
 
 impl Client {
-    /// Pulls one table into a site. Rows that are written before something goes wrong stay: pull again to go on.
+    /// Pulls one table into a site. Rows that are written before something goes wrong stay: pull again to resume.
     ///
     /// # Errors
     /// Why the table was not pulled whole: the connection's errors (see [`Client::capabilities`]),
@@ -35,11 +37,12 @@ impl Client {
     /// Pulls tables into a site, all that the sender offers unless the options name some, in the order of their foreign keys.
     /// What goes wrong with one table stands in the report and does not stop the others.
     ///
-    /// A pull that did not come to its end - it was cut off, cancelled, or its process killed - is gone on with by the next one from
-    /// the same site: each table from where its rows were last committed, and with the counts of all its runs in the report, as
-    /// if it had never been cut off. The same site is known by the id that it made for itself, whatever the code or token; one of
-    /// the reference system by its URL. Tables and strategies must be the same; a table whose columns have changed begins anew. What
-    /// was committed is forgotten when nobody goes on with it for [`Limits::resume_time`](crate::Limits::resume_time); see
+    /// A pull that did not come to its end - it was interrupted, cancelled, or its process killed - is resumed by the next one from
+    /// the same site: each table from where its rows were last committed, and with the counts of all its runs in the report. What the
+    /// earlier run had pulled is then [pulled again](TransferOptions::refresh), so that all is of one state. The same site is known by
+    /// the id that it made for itself, whatever the code or token; PhoenixKit by its URL. A copy of its database is another site.
+    /// Tables and strategies must be the same; a table whose columns have changed begins again. What
+    /// was committed is forgotten when no pull resumes it for [`Limits::resume_time`](crate::Limits::resume_time); see
     /// [`Site::marks`]. Two pulls that run in one process are two pulls; one that is still running in another process is taken
     /// over, and ends there with [`TakenOver`](ErrorKind::TakenOver).
     ///
@@ -51,7 +54,7 @@ impl Client {
     /// Why nothing could be pulled at all: the sender's list of tables could not be had.
     pub fn transfer_all(&self, site: &Site, options: TransferOptions<'_>) -> Result<Report> {
         let origin = Origin { connection: None, site_url: self.url() };
-        pull(self, &**site.store(), site.limits(), &**site.clock(), options, Some(origin))
+        pull(self, site.here(), options, Some(origin))
     }
 }
 
@@ -96,21 +99,8 @@ impl Source for Client {
         Ok(answer.map(|approvals| approvals.into_iter().map(approval).collect()))
     }
 
-    fn stream<'s>(
-        &'s self,
-        table: &'s TableSchema,
-        from: &Position,
-        most: Option<u32>,
-        patience: &Patience,
-    ) -> Result<Option<Box<dyn Stream + 's>>> {
-        let after = match &from.place {
-            Some(bytes) => Some(Place::from_bytes(bytes)?),
-            // From a position by number only, pages are asked for.
-            None if from.records > 0 => return Ok(None),
-            None => None,
-        };
-        let key = key_of(table)?.map_or(Vec::new(), |(columns, _)| columns);
-        let stream = Client::stream(self, table, key, (after, from.records), most, patience)?;
+    fn stream<'s>(&'s self, pull: Uuid, most: Option<u32>, patience: &Patience) -> Result<Option<Box<dyn Stream + 's>>> {
+        let stream = Client::stream(self, pull, most, patience)?;
         Ok(stream.map(|stream| Box::new(stream) as Box<dyn Stream + 's>))
     }
 
@@ -137,33 +127,56 @@ impl Source for Client {
 }
 
 impl Stream for PageStream<'_> {
+    fn ask(&mut self, table: &TableSchema, from: &Position, patience: &Patience) -> Result<()> {
+        let after = match &from.place {
+            Some(bytes) => Some(Place::from_bytes(bytes)?),
+            None if from.records > 0 => {
+                let why = format!("a place in {:?} is known by its number only", table.name);
+                return Err(Error::new(ErrorKind::CursorExpired, why));
+            }
+            None => None,
+        };
+        PageStream::ask(self, table, (after, from.records), patience)
+    }
+
+    fn most_asked(&self) -> usize {
+        PageStream::most_asked(self)
+    }
+
     fn next(&mut self, rows: &mut Rows, patience: &Patience) -> Result<Page> {
         let page = PageStream::next(self, rows, patience)?;
+        let unusable = || {
+            Error::new(ErrorKind::Protocol, "the other site sent a place that cannot be written down")
+                .with_hint("Pull the table again.")
+        };
         Ok(Page {
             received: page.received,
             failures: page.failures,
             has_more: page.has_more,
-            // A place that is too long to be kept is none to come back to.
-            place: page.place.and_then(|place| place.encode()),
+            place: page.place.map(|place| place.encode().ok_or_else(unusable)).transpose()?,
             state: page.state,
             bytes: page.bytes,
             cost: page.cost,
         })
     }
 
-    fn may_come(&self) -> bool {
-        PageStream::may_come(self)
+    fn is_usable(&self) -> bool {
+        PageStream::is_usable(self)
     }
 
-    fn done_with(&mut self, cost: u64) -> Result<()> {
-        PageStream::done_with(self, cost)
+    fn has_credit(&self) -> bool {
+        PageStream::has_credit(self)
+    }
+
+    fn ack(&mut self, cost: u64, is_hungry: bool) -> Result<()> {
+        PageStream::ack(self, cost, is_hungry)
     }
 
     fn keep_open(&mut self) -> Result<()> {
         PageStream::keep_open(self)
     }
 
-    fn gives_way(&mut self) -> bool {
-        PageStream::gives_way(self)
+    fn should_yield(&mut self) -> bool {
+        PageStream::should_yield(self)
     }
 }

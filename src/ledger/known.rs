@@ -1,16 +1,16 @@
 //! What is known of the records of a sender that came in earlier pulls: see [`key_map`].
 
-use super::Import;
+use super::counts;
+use super::key_map::{self, Knows};
+use super::run::Ledger;
 use crate::domain::schema::TableSchema;
 use crate::domain::strategy::Strategy;
 use crate::error::Result;
-use crate::ledger::counts;
-use crate::ledger::key_map::{self, Knows};
 use crate::plan::TablePlan;
 use crate::plan::follow::KnownRows;
 use crate::store::Writer;
 
-impl Import<'_> {
+impl Ledger<'_> {
     /// Those of these tables of whose records something is known.
     pub(crate) fn known_rows<'n>(
         &self,
@@ -18,7 +18,7 @@ impl Import<'_> {
         tables: impl Iterator<Item = &'n str>,
     ) -> Result<Vec<KnownRows>> {
         let mut known: Vec<KnownRows> = Vec::new();
-        if self.kept.is_none() {
+        if !self.keeps_keys() {
             return Ok(known);
         }
         for name in tables {
@@ -39,12 +39,12 @@ impl Import<'_> {
 
     /// A table comes from its first record on. For an append, what came before is known as such, unless it is appended again.
     pub(crate) fn begin_table(&self, writer: &mut dyn Writer, plan: &TablePlan) -> Result<()> {
-        let Some(kept) = self.kept.as_ref().filter(|_| plan.strategy == Strategy::Append) else { return Ok(()) };
+        let Some(kept) = self.kept_of_sender().filter(|_| plan.strategy == Strategy::Append) else { return Ok(()) };
         let name = key_map::name_of(&plan.table);
-        key_map::begin_run(writer.state(), kept, &name, &self.scope)?;
+        key_map::begin_run(writer.state(), kept, &name, self.scope())?;
         match plan.append.again {
-            true => counts::forget_table(writer.state(), &self.scope, &name),
-            false => counts::copy(writer.state(), kept, &self.scope, &name),
+            true => counts::forget_table(writer.state(), self.scope(), &name),
+            false => counts::copy(writer.state(), kept, self.scope(), &name),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Coming back after the connection to the other site was lost.
+//! Reconnecting after the connection to the other site was lost.
 
 use std::time::{Duration, Instant};
 
@@ -12,18 +12,18 @@ use crate::error::{Error, ErrorKind, Result};
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// How long it is tried to make a lost connection anew. The time begins when it is lost, and once more whenever something came
-/// of it meanwhile.
-#[derive(Debug)]
-pub(super) struct Comeback {
+/// How long it is tried to make a lost connection again. The time begins when it is lost, and again whenever something came
+/// meanwhile.
+#[derive(Debug, Clone)]
+pub(super) struct ReconnectPolicy {
     time: Duration,
     until: Option<Instant>,
     wait: Duration,
 }
 
-impl Comeback {
+impl ReconnectPolicy {
     pub(super) fn new(time: Duration) -> Self {
-        Comeback { time, until: None, wait: FIRST }
+        ReconnectPolicy { time, until: None, wait: FIRST }
     }
 
     /// Something came: what is lost after this is lost for the first time.
@@ -32,9 +32,10 @@ impl Comeback {
         self.wait = FIRST;
     }
 
-    /// Connects anew, waiting longer and longer between tries. When that comes to nothing, the error is the one that the
-    /// connection was `lost` with, or what the other site said to the last try if that is final.
-    pub(super) fn reconnect(&mut self, source: &dyn Source, patience: &Patience, lost: Error) -> Result<()> {
+    /// Connects again, waiting longer and longer between tries. When that comes to nothing, the error is the one that the
+    /// connection was `lost` with, or what the other site said to the last try if that is final. Where the connection is still there,
+    /// and the other site only failed to answer, waiting is all.
+    pub(super) fn again(&mut self, source: &dyn Source, patience: &Patience, lost: Error) -> Result<()> {
         if !source.can_reconnect() {
             return Err(lost);
         }
@@ -45,25 +46,35 @@ impl Comeback {
             }
             let wait = self.wait.mul_f64(jitter()).min(until.saturating_duration_since(Instant::now()));
             self.wait = (self.wait * 2).min(LONGEST);
-            pause(patience, wait, "connecting anew")?;
+            pause(patience, wait, "reconnecting")?;
             match source.reconnect(patience) {
                 Ok(()) => return Ok(()),
                 Err(error)
-                    if is_passing(error.kind())
+                    if is_transient(error.kind())
                         || matches!(error.kind(), ErrorKind::RateLimited | ErrorKind::TooManyAttempts) =>
                 {
-                    log::debug!("not connected anew yet: {error}");
+                    log::debug!("not reconnected yet: {error}");
                 }
-                Err(error) => return Err(error.while_doing("connecting anew")),
+                Err(error) => return Err(error.while_doing("reconnecting")),
             }
-            patience.check("connecting anew")?;
+            patience.check("reconnecting")?;
         }
     }
 }
 
-/// Whether an error says nothing of what was asked for, only that the way there is broken.
-pub(super) fn is_passing(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::Disconnected | ErrorKind::Unreachable | ErrorKind::Timeout)
+/// Whether an error of the other site says nothing of what was asked for: the way there is broken, a message was damaged on it, or its
+/// database cannot be read just now.
+pub(super) fn is_transient(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Disconnected
+            | ErrorKind::Unreachable
+            | ErrorKind::Timeout
+            | ErrorKind::Damaged
+            | ErrorKind::Locked
+            | ErrorKind::DiskFull
+            | ErrorKind::Io
+    )
 }
 
 /// Between a half and one, so that many receivers that lost the same sender do not all come back at once.

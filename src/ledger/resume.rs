@@ -1,0 +1,88 @@
+//! Which interrupted pull a new one resumes, and which ones this process runs.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use time::OffsetDateTime;
+
+use super::checkpoints;
+use super::pulls::{self, KeptPull, Sender};
+use super::scope::Scope;
+use crate::domain::strategy::Strategy;
+use crate::error::Result;
+use crate::store::Sql;
+
+/// The scopes of the pulls that run in this process. Two at once in one program are two pulls, whatever they pull: none takes
+/// the other for dead. What another process does cannot be known here; see [`pulls::take_over`].
+static RUNNING: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// A scope that is in use by this process for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Running(Scope);
+
+impl Running {
+    /// `None` if the scope is in use already.
+    pub(super) fn claim(scope: &Scope) -> Option<Self> {
+        running().insert(scope.as_str().to_owned()).then(|| Running(scope.clone()))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        running().remove(self.0.as_str());
+    }
+}
+
+fn running() -> MutexGuard<'static, BTreeSet<String>> {
+    // A set of names, which a panic elsewhere leaves whole.
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a pull may be running: in this process, or in another one that was heard of since it would be taken for `silent`.
+pub(super) fn may_run(pull: &KeptPull, silent: Option<OffsetDateTime>) -> bool {
+    let is_heard = pull.owned && silent.is_none_or(|silent| pull.touched_at >= silent);
+    is_heard || running().contains(pull.scope.as_str())
+}
+
+/// The newest pull of this sender that has yet to finish one of these tables, and that this process does not run. Another process may
+/// run it: unless it was `silent` since then, only a pull that wants all that it has yet to finish takes it over, so that nothing of
+/// it is left undone. One that has nothing left to do is over, although it could not say so: it is not resumed.
+pub(super) fn find(
+    sql: &mut dyn Sql,
+    sender: &Sender,
+    wanted: &[(String, Strategy)],
+    silent: Option<OffsetDateTime>,
+) -> Result<Option<(KeptPull, Running)>> {
+    for pull in pulls::kept(sql, Some(&sender.name))?.into_iter().filter(|pull| sender.is_of(pull.incarnation)) {
+        let open = checkpoints::open(sql, &pull.scope)?;
+        if !open.iter().any(|table| wanted.contains(table)) {
+            continue;
+        }
+        let others = || open.iter().any(|table| !wanted.contains(table));
+        if may_run(&pull, silent) && others() {
+            log::info!("the pull {} is left alone: it may run, and pulls other tables, too", pull.scope.as_str());
+            continue;
+        }
+        if let Some(running) = Running::claim(&pull.scope) {
+            return Ok(Some((pull, running)));
+        }
+    }
+    Ok(None)
+}
+
+/// The pulls of this sender that have nothing left to do among these tables: each was completed and could not say so.
+pub(super) fn completed(
+    sql: &mut dyn Sql,
+    sender: &Sender,
+    wanted: &[(String, Strategy)],
+    silent: Option<OffsetDateTime>,
+) -> Result<Vec<KeptPull>> {
+    let mut completed = Vec::new();
+    for pull in pulls::kept(sql, Some(&sender.name))?.into_iter().filter(|pull| !may_run(pull, silent)) {
+        let tables = checkpoints::tables(sql, &pull.scope)?;
+        if tables.iter().any(|table| wanted.contains(table)) && checkpoints::open(sql, &pull.scope)?.is_empty() {
+            completed.push(pull);
+        }
+    }
+    Ok(completed)
+}

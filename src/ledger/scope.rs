@@ -1,0 +1,44 @@
+//! Whose rows in rowferry's own tables are meant.
+
+use uuid::Uuid;
+
+use super::{counts, key_map, references, stages, taken_keys, waiting};
+use crate::error::Result;
+use crate::store::Sql;
+
+/// Whose rows in rowferry's own tables are meant: what one pull keeps for itself while it runs (stages, counts, marks), or what is kept
+/// of a sender after it (keys, counts of appended rows). Two pulls into one database have two scopes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Scope(String);
+
+impl Scope {
+    /// A scope of its own.
+    pub(crate) fn new() -> Self {
+        Scope(Uuid::now_v7().simple().to_string())
+    }
+
+    /// The name that other sites know a pull by; `None` for a sender.
+    pub(crate) fn pull(&self) -> Option<Uuid> {
+        Uuid::try_parse(&self.0).ok()
+    }
+
+    /// A scope that was written down before.
+    pub(crate) fn named(name: String) -> Self {
+        Scope(name)
+    }
+
+    /// Its name: letters and digits only for a pull, `site:` or `url:` and more for a sender.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Forgets what a pull kept for itself, but for how far it is.
+pub(crate) fn forget(sql: &mut dyn Sql, scope: &Scope) -> Result<()> {
+    stages::forget(sql, scope)?;
+    waiting::forget(sql, scope)?;
+    references::forget(sql, scope)?;
+    key_map::forget(sql, scope)?;
+    taken_keys::forget(sql, scope)?;
+    counts::forget(sql, scope)
+}

@@ -1,0 +1,111 @@
+//! What all phases of a pull share: the sender and how it is asked, what the caller chose, and how long all of it may take.
+
+use std::time::{Duration, Instant};
+
+use super::TransferOptions;
+use super::reconnect::{ReconnectPolicy, is_transient};
+use super::source::Source;
+use super::wait::Allowance;
+use crate::cancel::Patience;
+use crate::clock::later;
+use crate::domain::names::NameRules;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
+
+/// How long a transaction waits for its next batch where nobody else's wait was bounded.
+const LINGER: Duration = Duration::from_millis(5);
+
+pub(super) struct Context<'a, 'p> {
+    pub(super) source: &'a dyn Source,
+    pub(super) limits: &'a Limits,
+    pub(super) options: TransferOptions<'p>,
+    pub(super) patience: Patience,
+    /// How names are compared here.
+    pub(super) names: NameRules,
+    /// How long a transaction may wait for the next batch: beginning another one costs more.
+    pub(super) linger: Duration,
+    /// Until when to wait for the other side's approval.
+    pub(super) approval_until: Option<Instant>,
+    /// The time to wait that the question at hand has, where the other site counts calls.
+    pub(super) allowance: Allowance,
+    pub(super) reconnect: ReconnectPolicy,
+    /// Why nothing more can be asked of the sender.
+    pub(super) lost: Option<Error>,
+}
+
+impl<'a, 'p> Context<'a, 'p> {
+    pub(super) fn new(
+        source: &'a dyn Source,
+        limits: &'a Limits,
+        names: NameRules,
+        options: TransferOptions<'p>,
+        patience: Patience,
+    ) -> Self {
+        Context {
+            source,
+            limits,
+            patience,
+            names,
+            linger: if options.lock_time.is_some() { Duration::ZERO } else { LINGER },
+            approval_until: options.approval_time.map(|time| later(Instant::now(), time)),
+            allowance: Allowance::new(limits.rate_wait_time),
+            reconnect: ReconnectPolicy::new(limits.retry_time),
+            lost: None,
+            options,
+        }
+    }
+
+    /// Asks the sender, unless the connection is lost: then every further question has the same answer. Waits where the sender counts
+    /// calls and says so, and reconnects where the connection is lost.
+    pub(super) fn ask<T>(&mut self, mut question: impl FnMut(&dyn Source, &Patience) -> Result<T>) -> Result<T> {
+        if let Some(lost) = &self.lost {
+            return Err(not_tried(lost));
+        }
+        let (source, patience) = (self.source, &self.patience);
+        let (allowance, reconnect) = (&mut self.allowance, &mut self.reconnect);
+        let answer = loop {
+            let answer =
+                patience.check("the pull").and_then(|()| allowance.ask(patience, || question(source, patience), || Ok(())));
+            match answer {
+                Err(error) if is_transient(error.kind()) && patience.check("the pull").is_ok() => {
+                    if let Err(error) = reconnect.again(source, patience, error) {
+                        break Err(error);
+                    }
+                }
+                Ok(answer) => {
+                    reconnect.reached();
+                    break Ok(answer);
+                }
+                failed => break failed,
+            }
+        };
+        answer.inspect_err(|error| self.note_loss(error))
+    }
+
+    /// Remembers an error after which nothing more can be asked.
+    pub(super) fn note_loss(&mut self, error: &Error) {
+        if self.lost.is_some() {
+            return;
+        }
+        self.lost = match error.kind() {
+            // The other side may have cancelled this one table.
+            ErrorKind::Cancelled if !self.options.cancel.is_cancelled() && self.source.is_open() => None,
+            // That one answer is late says nothing of the next table's.
+            ErrorKind::Timeout
+                if self.source.asks_apart() && self.source.is_open() && self.patience.check("the pull").is_ok() =>
+            {
+                None
+            }
+            ErrorKind::Timeout | ErrorKind::Cancelled => Some(Error::new(error.kind(), error.message())),
+            kind if super::fetch::ends_all(kind) => Some(error.copy()),
+            // What one table broke is no fault of those after it: for them the connection is gone, and may be made again.
+            _ if !self.source.is_open() => Some(Error::new(ErrorKind::Disconnected, error.message())),
+            _ => None,
+        };
+    }
+}
+
+/// Why a table was not tried after the connection was lost.
+pub(super) fn not_tried(lost: &Error) -> Error {
+    lost.copy().while_doing("not tried, because the pull was interrupted")
+}

@@ -1,0 +1,288 @@
+//! The second phase of a pull: missing tables are made, each table is planned, and it is settled where each begins. One transaction.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::TableReport;
+use super::context::Context;
+use super::identity;
+use super::offer::{Offer, Offered};
+use super::order::groups;
+use super::settle::settle;
+use super::states::States;
+use super::wait::Allowance;
+use crate::domain::record::Outcome;
+use crate::domain::schema::TableSchema;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::pulls::Sender;
+use crate::ledger::stages::Stage;
+use crate::ledger::{Begin, Checkpoint, Ledger, Step};
+use crate::plan::follow::link;
+use crate::plan::meet::keys_may_meet;
+use crate::plan::order::needs_stage;
+use crate::plan::table::plan_table;
+use crate::plan::{AppendRules, Identity, TablePlan};
+use crate::store::{NewTable, Writer};
+
+/// A table that is pulled.
+pub(super) struct Table {
+    /// The sender's name for it.
+    pub(super) name: String,
+    pub(super) sender: Arc<TableSchema>,
+    pub(super) announced: u64,
+    /// What is left of its time to wait, where the other site counts calls.
+    pub(super) allowance: Allowance,
+    pub(super) plan: TablePlan,
+    /// The table that was made here, because it was missing.
+    pub(super) made: Option<TableSchema>,
+    /// Whether its rows follow the new keys of a table that is appended.
+    pub(super) follows: bool,
+    /// Where its rows wait, if they have to.
+    pub(super) stage: Option<Stage>,
+    /// How far it is, as far as it was committed.
+    pub(super) checkpoint: Checkpoint,
+    pub(super) earlier: Earlier,
+    /// Whether it has its report already.
+    pub(super) has_ended: bool,
+    pub(super) received: u64,
+    pub(super) bytes: u64,
+    /// The states of the sender that its rows are of.
+    pub(super) states: States,
+    /// What earlier passes over the table made of its records, if it is pulled again.
+    pub(super) before: Option<Outcome>,
+    /// Its transfer in the history.
+    pub(super) transfer: Option<Uuid>,
+    pub(super) report: TableReport,
+}
+
+/// What earlier runs of a pull did of a table.
+#[derive(Debug, Default)]
+pub(super) struct Earlier {
+    /// Where this run found it, if it was in it: records received, and the step.
+    pub(super) at: Option<(u64, Step)>,
+    /// What their transfers have in the history.
+    pub(super) outcome: Outcome,
+    pub(super) bytes: u64,
+}
+
+/// Tables that are pulled together.
+#[derive(Debug, Clone)]
+pub(super) struct Group {
+    /// Their positions among the tables.
+    pub(super) tables: Vec<usize>,
+    /// Whether they refer to each other or to themselves, so that references can be checked only when all rows are there.
+    pub(super) deferred: bool,
+    /// Whether their rows wait in stages until all are there.
+    pub(super) staged: bool,
+}
+
+/// What is to be done.
+pub(super) struct Plan {
+    pub(super) tables: Vec<Table>,
+    /// In the order in which they are pulled.
+    pub(super) groups: Vec<Group>,
+    /// Tables that are not pulled, with the reason.
+    pub(super) failed: Vec<(String, TableReport)>,
+}
+
+impl Plan {
+    /// The table of this name among those that cannot be pulled, with the reason.
+    pub(super) fn not_pulled(&self, cx: &Context<'_, '_>, name: &str) -> Option<(&str, &Error)> {
+        let (name, report) = self.failed.iter().find(|(other, _)| cx.names.same(other, name))?;
+        Some((name, report.error.as_ref()?))
+    }
+
+    /// Takes a table out that is not pulled.
+    pub(super) fn refuse(&mut self, at: usize, error: Error) {
+        let table = &mut self.tables[at];
+        table.has_ended = true;
+        table.report = TableReport::failed(error.copy());
+        self.failed.push((table.name.clone(), TableReport::failed(error)));
+    }
+}
+
+/// Plans what is offered. A database that cannot be read or written fails for all tables.
+pub(super) fn make(cx: &mut Context<'_, '_>, ledger: &mut Ledger<'_>, offer: Offer, sender: Option<Sender>) -> Plan {
+    let names: Vec<String> = offer.tables.iter().map(|table| table.name.clone()).collect();
+    let failed: Vec<(String, TableReport)> = offer.failed;
+    match try_make(cx, ledger, offer.tables, sender) {
+        Ok(mut plan) => {
+            plan.failed.extend(failed);
+            plan
+        }
+        Err(error) => {
+            let all = names.into_iter().map(|name| (name, TableReport::failed(error.copy())));
+            Plan { tables: Vec::new(), groups: Vec::new(), failed: all.chain(failed).collect() }
+        }
+    }
+}
+
+fn try_make(
+    cx: &mut Context<'_, '_>,
+    ledger: &mut Ledger<'_>,
+    offered: Vec<Offered>,
+    sender: Option<Sender>,
+) -> Result<Plan> {
+    let mut writer = ledger.open()?;
+    let mut plan = Plan { tables: Vec::new(), groups: Vec::new(), failed: Vec::new() };
+    let made = make_missing(cx, &mut *writer, &offered)?;
+    for (offered, made) in offered.into_iter().zip(made) {
+        match planned(cx, &mut *writer, &offered, made) {
+            Ok(table) => plan.tables.push(table.with(offered)),
+            Err(error) if error.kind() == ErrorKind::Corrupt => return Err(error),
+            Err(error) => plan.failed.push((offered.name, TableReport::failed(error))),
+        }
+    }
+    let senders: Vec<TableSchema> = plan.tables.iter().map(|table| (*table.sender).clone()).collect();
+    let mut plans: Vec<TablePlan> = plan.tables.iter().map(|table| table.plan.clone()).collect();
+    let parents = senders.iter().chain(plans.iter().map(|plan| &plan.table)).flat_map(|table| &table.foreign_keys);
+    let named = parents.map(|key| key.parent.as_str()).chain(plans.iter().map(|plan| plan.table.name.as_str()));
+    let known = ledger.known_rows(&mut *writer, named)?;
+    link(&mut plans, &senders, &known);
+    plan.tables.iter_mut().zip(plans).for_each(|(table, plan)| table.plan = plan);
+    plan.groups = grouped(cx, &plan.tables);
+    // A dry run makes the tables again, inside of the transaction that it does not commit.
+    let begin = if cx.options.dry_run { Begin::Look } else { Begin::Resume };
+    if cx.options.dry_run {
+        drop(writer);
+        writer = ledger.open()?;
+    }
+    let wanted: Vec<_> =
+        plan.tables.iter().map(|table| (cx.names.fold(&table.name).into_owned(), table.plan.strategy)).collect();
+    let found = ledger.begin(&mut *writer, sender.clone(), begin, &wanted)?;
+    settle(cx, ledger, &mut *writer, &mut plan, found, sender.as_ref())?;
+    writer.commit()?;
+    Ok(plan)
+}
+
+/// A table that was planned, without what is known from the offer.
+struct Planned {
+    plan: TablePlan,
+    made: Option<TableSchema>,
+    notes: Vec<String>,
+}
+
+impl Planned {
+    fn with(self, offered: Offered) -> Table {
+        let report = TableReport { created_table: self.made.is_some(), notes: self.notes, ..TableReport::default() };
+        let checkpoint = Checkpoint::new(&offered.name, self.plan.strategy, String::new(), offered.announced);
+        Table {
+            name: offered.name,
+            sender: Arc::new(offered.schema),
+            announced: offered.announced,
+            allowance: offered.allowance,
+            plan: self.plan,
+            made: self.made,
+            follows: false,
+            stage: None,
+            checkpoint,
+            earlier: Earlier::default(),
+            has_ended: false,
+            received: 0,
+            bytes: 0,
+            states: States::default(),
+            before: None,
+            transfer: None,
+            report,
+        }
+    }
+}
+
+/// Makes the tables that are missing. What was made of each: nothing, its notes, or why it cannot be made.
+fn make_missing(
+    cx: &Context<'_, '_>,
+    writer: &mut dyn Writer,
+    offered: &[Offered],
+) -> Result<Vec<Option<Result<Vec<String>>>>> {
+    let mut missing = Vec::with_capacity(offered.len());
+    for table in offered {
+        missing.push(writer.schema(&table.name)?.is_none());
+    }
+    let mut made = Vec::with_capacity(offered.len());
+    for (table, is_missing) in offered.iter().zip(missing) {
+        made.push(match (is_missing, cx.options.keep_missing_tables) {
+            (false, _) => None,
+            (true, true) => {
+                let error = Error::new(ErrorKind::TableNotFound, format!("there is no table {:?} here", table.name));
+                Some(Err(error.with_hint("Make it first, or let missing tables be created.")))
+            }
+            (true, false) => Some(make_one(cx, writer, &table.schema, offered)?),
+        });
+    }
+    Ok(made)
+}
+
+/// Makes a missing table; gives what was left out. The outer error is the database's, the inner one this table's.
+fn make_one(
+    cx: &Context<'_, '_>,
+    writer: &mut dyn Writer,
+    sender: &TableSchema,
+    offered: &[Offered],
+) -> Result<Result<Vec<String>>> {
+    writer.savepoint()?;
+    let parents =
+        |name: &str| offered.iter().find(|table| cx.names.same(&table.name, name)).map(|table| table.schema.clone());
+    match writer.create_table(&NewTable { schema: sender, exact: cx.source.is_rowferry(), parents: &parents }) {
+        Ok(notes) => writer.release().map(|()| Ok(notes)),
+        Err(error) => writer.rollback_to().map(|()| Err(error)),
+    }
+}
+
+/// The same in a dry run, which makes its tables again.
+pub(super) fn make_again(cx: &Context<'_, '_>, writer: &mut dyn Writer, tables: &[Table], at: usize) -> Result<()> {
+    let sender = |table: &&Table| table.made.is_some();
+    let parents = |name: &str| {
+        let found = tables.iter().filter(sender).find(|table| cx.names.same(&table.name, name));
+        found.map(|table| (*table.sender).clone())
+    };
+    let new = NewTable { schema: &tables[at].sender, exact: cx.source.is_rowferry(), parents: &parents };
+    writer.create_table(&new).map(|_| ())
+}
+
+fn planned(
+    cx: &Context<'_, '_>,
+    writer: &mut dyn Writer,
+    offered: &Offered,
+    made: Option<Result<Vec<String>>>,
+) -> Result<Planned> {
+    let is_made = made.is_some();
+    let notes = made.transpose()?.unwrap_or_default();
+    let gone = || Error::new(ErrorKind::Database, format!("the table {:?} was made and is not there", offered.name));
+    let local = writer.schema(&offered.name)?.ok_or_else(gone)?;
+    let mut plan = plan_table(&offered.schema, &local, cx.options.strategy_of(&offered.name), cx.options.extra_columns)?;
+    // Nothing came to a table that is made only now.
+    let again = cx.options.append_again || is_made;
+    plan.append = AppendRules { again, on_taken_key: cx.options.on_taken_key };
+    // PhoenixKit does not tell its keys over HTTP.
+    let tells_key = cx.source.is_rowferry() || !offered.schema.primary_key.is_empty();
+    plan.keys_may_meet = tells_key && keys_may_meet(&offered.schema, &plan);
+    Ok(Planned { plan, made: is_made.then_some(local), notes })
+}
+
+/// The groups of tables in the order in which they are pulled. What decides it: the foreign keys of both sides. Those that are
+/// enforced here say what must be there first; those of the sender say who follows whose new keys. All names are compared as they are
+/// compared here.
+fn grouped(cx: &Context<'_, '_>, tables: &[Table]) -> Vec<Group> {
+    let references: Vec<TableSchema> = tables
+        .iter()
+        .map(|table| {
+            let mut both = (*table.sender).clone();
+            both.deferred = table.plan.table.deferred;
+            both.foreign_keys.extend(table.plan.table.foreign_keys.iter().cloned());
+            both
+        })
+        .collect();
+    let needs_all = |at: &usize| tables[*at].plan.identity == Identity::WholeRow;
+    let group = |group: Vec<usize>| {
+        let deferred = needs_stage(&group, &references, cx.names);
+        let staged = deferred || group.iter().any(needs_all);
+        Group { deferred, staged, tables: group }
+    };
+    groups(&references, cx.names, cx.source.is_rowferry()).into_iter().map(group).collect()
+}
+
+/// The identity of a table's plan within its group.
+pub(super) fn identity_of(table: &Table, staged: bool) -> String {
+    identity::of(&table.sender, &table.plan, staged)
+}

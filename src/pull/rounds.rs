@@ -1,0 +1,274 @@
+//! The third and fourth phase of a pull: rows are fetched and applied, in as many rounds as it takes.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::TableStatus;
+use super::apply::Apply;
+use super::context::Context;
+use super::fetch::{Fetch, Task};
+use super::finish::{self, Gathered};
+use super::hold::waits_for;
+use super::plan::{Group, Plan, Table};
+use super::progress::Teller;
+use super::reconnect::ReconnectPolicy;
+use super::session::{self, Session};
+use super::settle::{begin_rows, passes, place};
+use super::source::Position;
+use super::wait::Poll;
+use crate::domain::strategy::Strategy;
+use crate::error::{Error, ErrorKind, Result};
+use crate::import::late::{self, Late};
+use crate::import::{Finish, Transaction};
+use crate::ledger::{Ledger, Step};
+
+/// The most records that PhoenixKit is asked for: it sends no more than this, but counts on from what was asked.
+const PHOENIX_RECORDS: u32 = 1_000;
+
+/// Fetches and applies all tables. What goes wrong stands in their reports.
+pub(super) fn all(
+    cx: &mut Context<'_, '_>,
+    ledger: &mut Ledger<'_>,
+    plan: &mut Plan,
+    teller: &mut Teller,
+    gathered: &mut Gathered,
+) {
+    round(cx, ledger, plan, teller, gathered);
+    retry(cx, ledger, plan, teller, gathered);
+    refresh(cx, ledger, plan, teller, gathered);
+}
+
+/// Fetches the tables that have not ended, and applies them.
+fn round(cx: &mut Context<'_, '_>, ledger: &mut Ledger<'_>, plan: &mut Plan, teller: &mut Teller, gathered: &mut Gathered) {
+    let groups = open_groups(plan);
+    let mut late = Vec::new();
+    let done = with_session(cx, ledger, &mut plan.tables, &groups, |cx, ledger, tables, session| {
+        late = Apply::new(cx, ledger, tables, teller, session, gathered).groups(&groups);
+    });
+    if let Err(error) = done {
+        for (at, table) in plan.tables.iter_mut().enumerate().filter(|(_, table)| !table.has_ended) {
+            table.report.interrupt(error.copy());
+            finish::close(cx, ledger, table, teller, at);
+        }
+    }
+    if !late.is_empty() {
+        settle_late(cx, ledger, &mut plan.tables, teller, gathered, late);
+    }
+    teller.tell(&mut cx.options.progress, &plan.tables);
+}
+
+/// Runs `work` while the tables of these groups are fetched.
+pub(super) fn with_session<'a, 'p, 's>(
+    cx: &mut Context<'a, 'p>,
+    ledger: &mut Ledger<'s>,
+    tables: &mut [Table],
+    groups: &[Group],
+    work: impl FnOnce(&mut Context<'a, 'p>, &mut Ledger<'s>, &mut [Table], &mut Session),
+) -> Result<()> {
+    let most = if cx.source.is_rowferry() { u32::MAX } else { PHOENIX_RECORDS };
+    let patience = cx.patience.child();
+    let fetch = Fetch {
+        source: cx.source,
+        pull: ledger.name(),
+        limits: cx.limits,
+        page_records: cx.options.page_records(most),
+        stream_records: cx.options.stream_records(),
+        patience: &patience,
+        reconnect: std::mem::replace(&mut cx.reconnect, ReconnectPolicy::new(std::time::Duration::ZERO)),
+        approval_until: cx.approval_until,
+    };
+    cx.reconnect = fetch.reconnect.clone();
+    let mut tasks = Vec::new();
+    for at in groups.iter().flat_map(|group| &group.tables) {
+        let table = &mut tables[*at];
+        if !table.has_ended && table.checkpoint.step == Step::Fetching {
+            tasks.push(Task {
+                at: *at,
+                table: Arc::clone(&table.sender),
+                from: Position { records: table.checkpoint.records, place: table.checkpoint.place.clone() },
+                before: table.states.clone(),
+                announced: table.announced,
+                allowance: std::mem::take(&mut table.allowance),
+                skip: Arc::default(),
+            });
+        }
+    }
+    session::with(fetch, tasks, |session| work(cx, ledger, tables, session))
+}
+
+/// The groups with what is left of their tables.
+fn open_groups(plan: &Plan) -> Vec<Group> {
+    let open = |group: &Group| {
+        let tables = group.tables.iter().copied().filter(|at| !plan.tables[*at].has_ended).collect();
+        Group { tables, ..group.clone() }
+    };
+    plan.groups.iter().map(open).filter(|group| !group.tables.is_empty()).collect()
+}
+
+/// Settles what waits until all tables are there.
+fn settle_late(
+    cx: &mut Context<'_, '_>,
+    ledger: &mut Ledger<'_>,
+    tables: &mut [Table],
+    teller: &mut Teller,
+    gathered: &mut Gathered,
+    mut late: Vec<(usize, Late)>,
+) {
+    // The rows that they wait for may be those of a table that was interrupted.
+    let interrupted =
+        tables.iter().find_map(|table| Some((table, table.report.error.as_ref().filter(|error| passes(error.kind()))?)));
+    let applied = match interrupted {
+        Some((table, error)) if ledger.keeps_checkpoints() => Err(waits_for(&table.name, error)),
+        _ => Transaction::begin(ledger).and_then(|mut tx| {
+            let mut waiting: Vec<&mut Late> = late.iter_mut().map(|(_, late)| late).collect();
+            late::apply(ledger, &mut tx, &mut waiting, Finish::Commit)
+        }),
+    };
+    finish::late(cx, ledger, tables, teller, gathered, (&late, &applied));
+}
+
+/// Whether what this database said may pass. The lock was waited for already.
+fn is_local_trouble(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::DiskFull | ErrorKind::Io)
+}
+
+/// Tries the tables again that ended because this database's disk was full or failed, for as long as a lost connection is tried again.
+fn retry(cx: &mut Context<'_, '_>, ledger: &mut Ledger<'_>, plan: &mut Plan, teller: &mut Teller, gathered: &mut Gathered) {
+    let mut until = None;
+    let mut poll = Poll::new(std::time::Duration::from_millis(200));
+    let mut reached: u64 = 0;
+    loop {
+        let in_trouble =
+            |table: &&mut Table| table.report.error.as_ref().is_some_and(|error| is_local_trouble(error.kind()));
+        let now: u64 = plan.tables.iter().map(|table| table.checkpoint.records).sum();
+        if now > reached {
+            (reached, until) = (now, None);
+        }
+        let time = cx.limits.retry_time;
+        let until = *until.get_or_insert_with(|| crate::clock::later(Instant::now(), time));
+        if cx.lost.is_some()
+            || Instant::now() >= until
+            || !plan.tables.iter_mut().any(|table| in_trouble(&table))
+            || poll.pause(&cx.patience, Some(until)).is_err()
+        {
+            return;
+        }
+        for table in plan.tables.iter_mut().filter(in_trouble) {
+            log::info!("trying {:?} again", table.name);
+            table.report.error = None;
+            table.report.status = TableStatus::Completed;
+            table.has_ended = false;
+            teller.again();
+        }
+        round(cx, ledger, plan, teller, gathered);
+    }
+}
+
+/// Pulls those tables again that came, wholly or in part, from an older state of the sender: now that nothing is missing, all comes
+/// from one.
+fn refresh(
+    cx: &mut Context<'_, '_>,
+    ledger: &mut Ledger<'_>,
+    plan: &mut Plan,
+    teller: &mut Teller,
+    gathered: &mut Gathered,
+) {
+    let latest = gathered.latest;
+    let is_stale = |table: &Table| {
+        let is_current = latest.is_some() && table.states.one() == latest;
+        table.report.resumed && table.report.status == TableStatus::Completed && !is_current
+    };
+    let stale: Vec<usize> = (0..plan.tables.len()).filter(|at| is_stale(&plan.tables[*at])).collect();
+    if stale.is_empty() {
+        return;
+    }
+    let may_be = |at: &usize| plan.tables[*at].plan.strategy != Strategy::Append;
+    let again: Vec<usize> = match cx.options.no_refresh || cx.lost.is_some() {
+        true => Vec::new(),
+        false => stale.iter().copied().filter(may_be).collect(),
+    };
+    for at in stale.iter().copied().filter(|at| !again.contains(at)) {
+        plan.tables[at].report.age = ledger.age(&plan.tables[at].checkpoint);
+    }
+    if again.is_empty() {
+        return;
+    }
+    let again = with_children(cx, plan, again);
+    let begun = begin_again(cx, ledger, plan, &again);
+    if let Err(error) = begun {
+        for at in again {
+            plan.tables[at].report.interrupt(error.copy());
+        }
+        return;
+    }
+    again.iter().for_each(|_| teller.again());
+    round(cx, ledger, plan, teller, gathered);
+    for at in again {
+        leave_if_refused(ledger, &mut plan.tables[at]);
+    }
+}
+
+/// These tables, and those of which records failed that may refer to rows which are there only when these were pulled again.
+fn with_children(cx: &Context<'_, '_>, plan: &Plan, mut again: Vec<usize>) -> Vec<usize> {
+    loop {
+        let refers = |table: &Table| {
+            let mut keys = table.sender.foreign_keys.iter().chain(&table.plan.table.foreign_keys);
+            keys.any(|key| again.iter().any(|parent| cx.names.same(&key.parent, &plan.tables[*parent].name)))
+        };
+        let next = plan.tables.iter().enumerate().position(|(at, table)| {
+            let lacks = table.report.outcome.failed > 0 && table.report.status == TableStatus::Completed;
+            lacks && table.plan.strategy != Strategy::Append && !again.contains(&at) && refers(table)
+        });
+        match next {
+            Some(child) => again.push(child),
+            None => return again,
+        }
+    }
+}
+
+/// The tables begin again at their first rows, in one transaction.
+fn begin_again(cx: &Context<'_, '_>, ledger: &mut Ledger<'_>, plan: &mut Plan, again: &[usize]) -> Result<()> {
+    let mut writer = ledger.transaction()?;
+    for group in plan.groups.clone() {
+        for at in group.tables.into_iter().filter(|at| again.contains(at)) {
+            let table = &mut plan.tables[at];
+            let fresh = finish::fresh(table);
+            begin_rows(ledger, &mut *writer, &table.plan)?;
+            place(cx, ledger, &mut *writer, table, group.staged, fresh)?;
+        }
+    }
+    ledger.note_stages(&mut *writer)?;
+    ledger.commit(&mut *writer)?;
+    for at in again {
+        let table = &mut plan.tables[*at];
+        finish::reset(table);
+        (table.earlier.outcome, table.earlier.bytes, table.bytes) = Default::default();
+        table.report.notes.clone_from(&table.checkpoint.notes);
+    }
+    Ok(())
+}
+
+/// A table that the sender does not give a second time is there all the same, as it was.
+fn leave_if_refused(ledger: &Ledger<'_>, table: &mut Table) {
+    let is_refusal = |error: &Error| {
+        matches!(
+            error.kind(),
+            ErrorKind::DownloadLimit
+                | ErrorKind::RecordLimit
+                | ErrorKind::ApprovalRequired
+                | ErrorKind::ApprovalDenied
+                | ErrorKind::ApprovalExpired
+                | ErrorKind::RateLimited
+        )
+    };
+    let Some(before) = table.before.clone().filter(|_| table.checkpoint.records == 0) else { return };
+    let Some(error) = table.report.error.take_if(|error| is_refusal(error)) else { return };
+    table.report.status = TableStatus::Completed;
+    table.report.outcome = before;
+    table.report.age = ledger.age(&table.checkpoint);
+    table.report.notes.push(format!(
+        "Its rows are of an older state of the other site, which does not give them again ({}): {}.",
+        error.code(),
+        error.message()
+    ));
+}

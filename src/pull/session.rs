@@ -1,0 +1,96 @@
+//! The thread that fetches while the caller's own applies.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use super::fetch::{Arrival, Exchange, Fetch, Recycled, Task};
+use crate::cancel::CancelToken;
+use crate::domain::value::Rows;
+use crate::error::{Error, ErrorKind, Result};
+
+/// What arrives of the tables that are fetched, one after the other.
+pub(super) struct Session {
+    arriving: Receiver<(usize, Arrival)>,
+    recycled: Sender<Recycled>,
+    skips: HashMap<usize, Arc<AtomicBool>>,
+    // Last: what ends the fetch if nobody takes its rows.
+    _wanted: EndsWhenDropped,
+}
+
+/// Ends what has this token when it is dropped.
+struct EndsWhenDropped(CancelToken);
+
+impl Drop for EndsWhenDropped {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// What there is of a table.
+pub(super) enum Next {
+    Arrival(Arrival),
+    /// Nothing came in time.
+    Nothing,
+}
+
+/// Fetches the tables of these tasks on a thread of its own while `work` takes what arrives. The thread ends with `work`.
+pub(super) fn with<T>(fetch: Fetch<'_>, tasks: Vec<Task>, work: impl FnOnce(&mut Session) -> T) -> Result<T> {
+    let (arrivals, arriving) = channel();
+    let (recycled, to_fill) = channel();
+    let skips = tasks.iter().map(|task| (task.at, Arc::clone(&task.skip))).collect();
+    let wanted = EndsWhenDropped(fetch.patience.cancel.clone());
+    let mut session = Session { arriving, recycled, skips, _wanted: wanted };
+    std::thread::scope(|threads| {
+        let exchange = Exchange { arrivals, recycled: to_fill };
+        let fetching = std::thread::Builder::new()
+            .name("rowferry-fetch".to_owned())
+            .spawn_scoped(threads, move || fetch.run(tasks, exchange))
+            .map_err(|error| {
+                Error::new(ErrorKind::System, format!("no thread to fetch pages on: {error}"))
+                    .with_hint("The system is out of threads or memory; try again later.")
+                    .with_source(error)
+            })?;
+        let done = work(&mut session);
+        // What ends the other thread if it has not come to its end: also if it waits for a page that never comes, and also if
+        // the caller's own code has panicked.
+        drop(session);
+        match fetching.join() {
+            Ok(()) => Ok(done),
+            Err(_) => Err(Error::new(ErrorKind::System, "the thread that fetches pages died")),
+        }
+    })
+}
+
+impl Session {
+    /// The rows of a table are not wanted.
+    pub(super) fn skip(&self, at: usize) {
+        if let Some(skip) = self.skips.get(&at) {
+            skip.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// What comes next of a table, if it comes within this time. What still comes of tables that were skipped is dropped.
+    pub(super) fn next(&self, at: usize, time: Duration) -> Result<Next> {
+        let until = Instant::now() + time;
+        loop {
+            match self.arriving.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok((of, arrival)) if of == at => return Ok(Next::Arrival(arrival)),
+                Ok((_, Arrival::Batch(batch))) => self.recycle(batch.rows, batch.size),
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout) => return Ok(Next::Nothing),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Error::new(ErrorKind::System, "the thread that fetches pages died"));
+                }
+            }
+        }
+    }
+
+    /// A batch is done with.
+    pub(super) fn recycle(&self, rows: Rows, size: u64) {
+        // The other end is gone when the last page was fetched.
+        let _ = self.recycled.send(Recycled { rows, size });
+    }
+}
