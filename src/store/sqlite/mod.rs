@@ -1,8 +1,6 @@
 //! The SQLite store: the data and rowferry's state in one file, in WAL mode.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicI32;
 
 use crate::clock::{Clock, SystemClock};
 use crate::domain::names::NameRules;
@@ -20,10 +18,12 @@ mod ddl;
 pub(super) mod dialect;
 mod functions;
 mod keys;
+
 mod pool;
 mod read;
 mod rows;
 mod types;
+mod wal;
 pub(super) mod write;
 
 /// A SQLite database file.
@@ -33,8 +33,6 @@ pub(super) mod write;
 #[derive(Debug)]
 pub struct SqliteStore {
     pools: pool::Pools,
-    /// How many pages the write-ahead log held when something was committed here last.
-    log_pages: Arc<AtomicI32>,
 }
 
 impl SqliteStore {
@@ -52,7 +50,7 @@ impl SqliteStore {
                 format!("cannot open {path:?}: rowferry reads and writes over several connections, so it needs a file");
             return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("Give the path of a file."));
         }
-        let store = SqliteStore { pools: pool::Pools::open(path, limits)?, log_pages: Arc::default() };
+        let store = SqliteStore { pools: pool::Pools::open(path, limits)? };
         migrate::store(&store, migrate::SQLITE, SystemClock.now())?;
         Ok(store)
     }
@@ -79,17 +77,17 @@ impl Store for SqliteStore {
     }
 
     fn writer(&self) -> Result<Box<dyn Writer>> {
-        Ok(Box::new(write::SqliteWriter::bulk(&self.pools, &self.log_pages)?))
+        Ok(Box::new(write::SqliteWriter::bulk(&self.pools)?))
     }
 
     fn state(&self, work: &mut dyn FnMut(&mut dyn Sql) -> Result<()>) -> Result<()> {
-        let mut writer = write::SqliteWriter::small(&self.pools, &self.log_pages)?;
+        let mut writer = write::SqliteWriter::small(&self.pools)?;
         work(&mut writer)?;
         writer.commit()
     }
 
     fn tidy(&self) -> Result<()> {
-        write::tidy(&self.pools.writer()?, &self.log_pages);
+        self.pools.log().tidy(&self.pools.writer()?.sqlite);
         Ok(())
     }
 

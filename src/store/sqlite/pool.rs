@@ -14,6 +14,7 @@ use rusqlite::OpenFlags;
 use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::bulk::bind::Kept;
+use super::wal::Log;
 use super::{catalogue, dialect, functions};
 use crate::domain::schema::TableSchema;
 use crate::error::{Error, ErrorKind, Result};
@@ -190,6 +191,7 @@ impl r2d2::ManageConnection for Manager {
 pub(super) struct Pools {
     path: PathBuf,
     file: Arc<DatabaseFile>,
+    log: Arc<Log>,
     readers: r2d2::Pool<Manager>,
     writers: r2d2::Pool<Manager>,
     // Last: it is dropped when the pools are.
@@ -262,6 +264,7 @@ impl Pools {
         Ok(Pools {
             path: path.to_owned(),
             file,
+            log: Arc::new(Log::new(limits, lock_time)),
             readers: pool(manager(Role::Reader, READ_CACHE_BYTES), readers),
             writers: pool(writer, 1),
             _settled: Settled(threads),
@@ -276,6 +279,10 @@ impl Pools {
         Arc::clone(&self.file)
     }
 
+    pub(super) fn log(&self) -> Arc<Log> {
+        Arc::clone(&self.log)
+    }
+
     pub(super) fn reader(&self) -> Result<Pooled> {
         self.file.check()?;
         self.readers.get().map_err(|e| self.exhausted("reading", &e))
@@ -283,7 +290,7 @@ impl Pools {
 
     pub(super) fn writer(&self) -> Result<Pooled> {
         self.file.check()?;
-        self.writers.get().map_err(|e| self.exhausted("writing", &e))
+        self.log.waiting(|| self.writers.get()).map_err(|e| self.exhausted("writing", &e))
     }
 
     /// Why the pool gave no connection: none can be made, or all are in use.
