@@ -74,7 +74,7 @@ pub struct Limits {
     /// How large the write-ahead log may grow while a snapshot pins it, before a pull goes on in a new one. Defaults to 1 GiB.
     pub snapshot_wal_bytes: u64,
     /// From which size on the write-ahead log is made to begin again although other programs write all the time: SQLite by itself
-    /// lets it grow then. A longer one stays while a reader needs it. Defaults to 128 MiB.
+    /// lets it grow then. A longer one stays while a reader needs it. Defaults to 64 MiB.
     pub log_restart_bytes: u64,
     /// Failures that a report lists per table; the count goes on. Defaults to 1,000.
     pub reported_failures: usize,
@@ -194,7 +194,7 @@ impl Default for Limits {
             lock_time: Duration::from_secs(5),
             snapshot_time: Duration::from_secs(600),
             snapshot_wal_bytes: 1 << 30,
-            log_restart_bytes: 128 << 20,
+            log_restart_bytes: 64 << 20,
             reported_failures: 1_000,
             session_time: Duration::from_secs(24 * 3600),
             code_attempts_per_minute: 10,

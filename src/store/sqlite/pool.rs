@@ -14,7 +14,7 @@ use rusqlite::OpenFlags;
 use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::bulk::bind::Kept;
-use super::wal::Log;
+use super::wal::{KeepsLog, Log};
 use super::{catalogue, dialect, functions};
 use crate::domain::schema::TableSchema;
 use crate::error::{Error, ErrorKind, Result};
@@ -43,9 +43,6 @@ const STATEMENTS: usize = 64;
 
 pub(super) type Pooled = r2d2::PooledConnection<Manager>;
 
-/// To how much the file of the write-ahead log is cut when it begins again.
-const LOG_BYTES: i64 = 16 << 20;
-
 /// A connection with the counter that its SQL function `rowferry_hit` raises.
 pub struct Connection {
     // First: statements end before their connection does.
@@ -55,6 +52,7 @@ pub struct Connection {
     schemas: RefCell<Schemas>,
     /// Whether it is of no further use: its settings could not be set back.
     is_spoilt: Cell<bool>,
+    pub(super) keeps_log: KeepsLog,
 }
 
 /// What was read of the catalogue, and the number that SQLite gave to it then.
@@ -168,12 +166,18 @@ impl r2d2::ManageConnection for Manager {
         sqlite.pragma_update(None, "foreign_keys", true)?;
         sqlite.pragma_update(None, "synchronous", "NORMAL")?;
         sqlite.pragma_update(None, "cache_size", -((self.cache_bytes >> 10) as i64))?;
-        // The log's file does not stay as large as one pull made it.
-        sqlite.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES, |_| Ok(()))?;
+        let keeps_log = KeepsLog::cut(&sqlite)?;
         sqlite.pragma_update(None, "query_only", self.role == Role::Reader)?;
         let hits = Arc::new(AtomicU64::new(0));
         functions::register(&sqlite, Arc::clone(&hits))?;
-        Ok(Connection { kept: Kept::default(), sqlite, hits, schemas: RefCell::default(), is_spoilt: Cell::new(false) })
+        Ok(Connection {
+            kept: Kept::default(),
+            sqlite,
+            hits,
+            schemas: RefCell::default(),
+            is_spoilt: Cell::new(false),
+            keeps_log,
+        })
     }
 
     fn is_valid(&self, connection: &mut Connection) -> std::result::Result<(), rusqlite::Error> {

@@ -10,8 +10,8 @@ use rusqlite::hooks::Wal;
 use super::bulk;
 use super::clashes::{self, Clashing};
 use super::dialect::{failed, parameters, quote};
-use super::wal::{BULK_LOG_PAGES, LOG_PAGES, Log};
 use super::pool::{DatabaseFile, Pooled, Pools};
+use super::wal::{BULK_LOG_PAGES, LOG_PAGES, Log};
 use super::{catalogue, comparable, ddl, read, rows};
 use crate::domain::record::Tally;
 use crate::domain::schema::{ForeignKey, TableSchema};
@@ -62,6 +62,7 @@ impl SqliteWriter {
             Ok(())
         };
         connection.sqlite.wal_hook(Some(note)).map_err(failed)?;
+        connection.keeps_log.set(&connection.sqlite, most_log_pages == BULK_LOG_PAGES).map_err(failed)?;
         connection.sqlite.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
         let mut writer = SqliteWriter {
             connection,
