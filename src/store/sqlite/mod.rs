@@ -6,7 +6,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::domain::names::NameRules;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
-use crate::store::{Snapshot, Sql, Store, Writer, migrate};
+use crate::store::{Snapshot, Sql, Store, StoreIdentity, Writer, migrate};
 
 mod affinity;
 mod bulk;
@@ -18,6 +18,7 @@ mod ddl;
 pub(super) mod dialect;
 mod functions;
 mod keys;
+mod machine;
 
 mod pool;
 mod read;
@@ -51,7 +52,11 @@ impl SqliteStore {
             return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("Give the path of a file."));
         }
         let store = SqliteStore { pools: pool::Pools::open(path, limits)? };
-        migrate::store(&store, migrate::SQLITE, SystemClock.now())?;
+        // The writing connection is open, and others need none until they read.
+        let is_current = migrate::is_current(&mut write::Reading(store.pools.writer()?), migrate::SQLITE);
+        if !is_current {
+            store.state(&mut |sql| migrate::run(sql, migrate::SQLITE, SystemClock.now()))?;
+        }
         Ok(store)
     }
 
@@ -70,6 +75,10 @@ impl Store for SqliteStore {
 
     fn names(&self) -> NameRules {
         NameRules::IgnoreAsciiCase
+    }
+
+    fn identity(&self) -> Option<StoreIdentity> {
+        Some(self.pools.file().identity())
     }
 
     fn snapshot(&self) -> Result<Box<dyn Snapshot>> {

@@ -6,8 +6,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::OpenFlags;
@@ -15,10 +15,11 @@ use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::bulk::bind::Kept;
 use super::wal::{KeepsLog, Log};
-use super::{catalogue, dialect, functions};
+use super::{catalogue, dialect, functions, machine};
 use crate::domain::schema::TableSchema;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
+use crate::store::StoreIdentity;
 
 /// Page cache of a reading connection.
 const READ_CACHE_BYTES: usize = 2 << 20;
@@ -120,6 +121,19 @@ impl DatabaseFile {
         DatabaseFile { path, id }
     }
 
+    /// What tells this file from a copy of it.
+    pub(super) fn identity(&self) -> StoreIdentity {
+        let identity = StoreIdentity::new(self.path.to_string_lossy());
+        let identity = match &self.id {
+            Some((device, number)) => identity.object(format!("{device}:{number}")),
+            None => identity,
+        };
+        match machine::id() {
+            Some(id) => identity.machine(id),
+            None => identity,
+        }
+    }
+
     /// An error if another file, or none, is at its place now.
     pub(super) fn check(&self) -> Result<()> {
         if self.id.is_none() || self.id == file_id(&self.path) {
@@ -145,19 +159,23 @@ fn file_id(_: &Path) -> Option<FileId> {
 }
 
 /// Opens connections for r2d2.
-#[derive(Debug)]
 pub struct Manager {
     path: PathBuf,
     role: Role,
     cache_bytes: usize,
     lock_time: Duration,
+    /// A connection that is already open: it is handed out first.
+    opened: Mutex<Option<Connection>>,
 }
 
-impl r2d2::ManageConnection for Manager {
-    type Connection = Connection;
-    type Error = rusqlite::Error;
+impl std::fmt::Debug for Manager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Manager").field("path", &self.path).field("role", &self.role).finish_non_exhaustive()
+    }
+}
 
-    fn connect(&self) -> std::result::Result<Connection, rusqlite::Error> {
+impl Manager {
+    fn open(&self) -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let sqlite = rusqlite::Connection::open_with_flags(&self.path, flags)?;
         sqlite.busy_timeout(self.lock_time)?;
@@ -178,6 +196,18 @@ impl r2d2::ManageConnection for Manager {
             is_spoilt: Cell::new(false),
             keeps_log,
         })
+    }
+}
+
+impl r2d2::ManageConnection for Manager {
+    type Connection = Connection;
+    type Error = rusqlite::Error;
+
+    fn connect(&self) -> std::result::Result<Connection, rusqlite::Error> {
+        match self.opened.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(opened) => Ok(opened),
+            None => self.open(),
+        }
     }
 
     fn is_valid(&self, connection: &mut Connection) -> std::result::Result<(), rusqlite::Error> {
@@ -245,12 +275,14 @@ impl Pools {
     /// Opens the file, making it if it is missing, and checks that it is a database that can be written.
     pub(super) fn open(path: &Path, limits: &Limits) -> Result<Self> {
         let lock_time = limits.lock_time.min(LONGEST_LOCK_TIME);
-        let manager = |role, cache_bytes| Manager { path: path.to_owned(), role, cache_bytes, lock_time };
+        let manager =
+            |role, cache_bytes| Manager { path: path.to_owned(), role, cache_bytes, lock_time, opened: Mutex::default() };
         let writer = manager(Role::Writer, limits.write_cache_bytes);
         // The first connection is made outside of the pool, which would try again and again and then only say "timed out".
-        let first = r2d2::ManageConnection::connect(&writer).map_err(|e| dialect::opening(path, e))?;
+        // It then becomes the writing one: a file whose last connection is closed loses its log, and gets it again.
+        let first = writer.open().map_err(|e| dialect::opening(path, e))?;
         switch_to_wal(&first.sqlite, lock_time).map_err(|e| dialect::opening(path, e))?;
-        drop(first);
+        *writer.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
         let file = Arc::new(DatabaseFile::opened(path));
         let threads = Arc::new(ScheduledThreadPool::builder().num_threads(1).thread_name_pattern("rowferry-pool").build());
         let pool = |manager, size| {
@@ -299,7 +331,7 @@ impl Pools {
 
     /// Why the pool gave no connection: none can be made, or all are in use.
     fn exhausted(&self, doing: &str, error: &r2d2::Error) -> Error {
-        match r2d2::ManageConnection::connect(self.readers_manager().as_ref()) {
+        match self.probe().open() {
             Err(e) => dialect::opening(&self.path, e),
             Ok(_) => {
                 let message = format!("all connections for {doing} {} are in use: {error}", self.path.display());
@@ -308,13 +340,15 @@ impl Pools {
         }
     }
 
-    fn readers_manager(&self) -> Box<Manager> {
-        Box::new(Manager {
+    /// Opens one connection more.
+    fn probe(&self) -> Manager {
+        Manager {
             path: self.path.clone(),
             role: Role::Reader,
             cache_bytes: READ_CACHE_BYTES,
             lock_time: Duration::from_millis(100),
-        })
+            opened: Mutex::default(),
+        }
     }
 }
 
