@@ -73,8 +73,8 @@ pub struct Limits {
     pub snapshot_time: Duration,
     /// How large the write-ahead log may grow while a snapshot pins it, before a pull goes on in a new one. Defaults to 1 GiB.
     pub snapshot_wal_bytes: u64,
-    /// From which size on the write-ahead log is made to begin again although other programs write all the time: SQLite by itself
-    /// lets it grow then. A longer one stays while a reader needs it. Defaults to 64 MiB.
+    /// From which size on a checkpoint restarts the write-ahead log although other programs write all the time: without it the log
+    /// would grow without end. A longer log stays while a reader needs it. Defaults to 64 MiB.
     pub log_restart_bytes: u64,
     /// Failures that a report lists per table; the count goes on. Defaults to 1,000.
     pub reported_failures: usize,

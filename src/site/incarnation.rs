@@ -17,7 +17,7 @@ const INCARNATION: &str = "incarnation";
 /// The setting that holds what the database was last opened as.
 const OPENED_AS: &str = "opened_as";
 
-/// Who it is that notices a copy, as events tell it.
+/// The actor of the event that tells of a copy.
 const ACTOR: &str = "site";
 
 /// The incarnation of a site's store: a new one if the store is a copy.

@@ -250,6 +250,7 @@ mod tests {
     /// After a new script, or a changed one: `ROWFERRY_WRITE_SCHEMA=1 cargo test --lib the_whole_schema`.
     #[cfg(feature = "sqlite")]
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "it asks the person who runs the test, not the library's user")]
     fn the_whole_schema_is_what_all_scripts_make() {
         let by_steps = made(Schema { whole: None, ..SQLITE });
         if std::env::var_os("ROWFERRY_WRITE_SCHEMA").is_some() {

@@ -1,9 +1,9 @@
 //! The write-ahead log: when it is moved into the database, and how it is kept from growing without end.
 //!
-//! A passive checkpoint moves pages and makes nobody wait. The next writer then begins the log again, but only if nothing was
-//! committed meanwhile: with another program that writes all the time that never happens. A log that has grown long is therefore
-//! made to begin again with a checkpoint that holds the write lock. Before that, passive ones have moved nearly all of it and have
-//! waited for the disk, so that the lock is held for a few milliseconds.
+//! A passive checkpoint moves pages and makes nobody wait. The next writer then restarts the log, but only if nothing was
+//! committed meanwhile: with another program that writes all the time that may never happen. A log that has grown long therefore
+//! gets a checkpoint that holds the write lock. Before that, passive ones have moved nearly all of it and have waited for the disk,
+//! so that the lock is held for less than a millisecond.
 
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -21,21 +21,20 @@ pub(super) const LOG_PAGES: i32 = 1_000;
 /// transaction changes again. [`Log::tidy`] makes up for it.
 pub(super) const BULK_LOG_PAGES: i32 = 16_000;
 
-/// How long the other connections may keep the log from beginning again before that is put off. While readers are waited for,
-/// writers wait too.
+/// How long a checkpoint waits for other connections before it is put off. While it waits for readers, writers wait too.
 const RESTART_WAIT: Duration = Duration::from_millis(20);
 
 /// Passive checkpoints before one that holds the lock. Each moves what was committed during the one before.
 const PASSIVE_ROUNDS: usize = 4;
 
-/// How many times the bound the log may be long before it begins again although a writer of this process waits.
+/// A writer of this process that waits comes first until the log is so many times as long as its bound.
 const CROWDED_FACTOR: i32 = 4;
 
-/// To how much the file of the log is cut when it begins again: it does not stay as large as one pull made it.
+/// To how much the file of the log is cut when the log restarts: it does not stay as large as one pull made it.
 const FILE_BYTES: i64 = 16 << 20;
 
-/// Whether a connection that begins the log again leaves its file as large as it is. That is so while many rows are written: to cut
-/// it takes tens of milliseconds, in which the lock is held, and it grows again at once.
+/// Whether a connection that restarts the log leaves its file as large as it is. It does so while many rows are written: cutting it
+/// takes tens of milliseconds, in which the lock is held, and it grows again at once.
 #[derive(Debug)]
 pub(super) struct KeepsLog(Cell<bool>);
 
@@ -57,17 +56,16 @@ fn limit_file(sqlite: &rusqlite::Connection, bytes: i64) -> rusqlite::Result<()>
     sqlite.pragma_update_and_check(None, "journal_size_limit", bytes, |_| Ok(()))
 }
 
-/// What is known of the log of one database. Only whoever has the writing connection changes it, but for the number of those
-/// that wait.
+/// What is known of the log of one database. Only the holder of the writing connection changes it, but for `waiting`.
 #[derive(Debug)]
 pub(super) struct Log {
     /// How many pages the log held after the last commit here.
     pages: AtomicI32,
-    /// How many it held at the last checkpoint. A log that holds fewer has begun again.
+    /// How many it held at the last checkpoint. A log that holds fewer was restarted.
     tried: AtomicI32,
     /// How many of them are in the database.
     moved: AtomicI32,
-    /// With how many pages it is next to begin again, if that was tried without success; 0 if not.
+    /// At how many pages a restart is tried again, if it failed; 0 if it did not.
     retry_at: AtomicI32,
     /// Callers that wait for the writing connection.
     waiting: AtomicUsize,
@@ -105,8 +103,8 @@ impl Log {
         had
     }
 
-    /// Moves the log into the database if it has grown by so many pages since the last time, and makes it begin again if it is
-    /// too long. For the end of a transaction.
+    /// Moves the log into the database if it has grown by so many pages since the last time, and restarts it if it is too
+    /// long. For the end of a transaction.
     pub(super) fn checkpoint(&self, sqlite: &rusqlite::Connection, most: i32) {
         let pages = self.pages.load(Ordering::Relaxed);
         if pages < self.tried.load(Ordering::Relaxed) {
@@ -129,7 +127,7 @@ impl Log {
         self.checkpoint(sqlite, LOG_PAGES);
     }
 
-    /// Whether the log is to begin again.
+    /// Whether the log is to be restarted.
     fn is_long(&self, sqlite: &rusqlite::Connection, pages: i32) -> bool {
         let bound = self.restart_pages(sqlite);
         let bound = match self.waiting.load(Ordering::Relaxed) {
@@ -163,8 +161,8 @@ impl Log {
         }
     }
 
-    /// Makes the log begin again with the next write, if no reader needs what is in it. `before` is called before the write lock
-    /// is taken: for tests.
+    /// Has the next write restart the log, if no reader needs what is in it. Tests do in `before` what others do before the write
+    /// lock is taken.
     fn restart(&self, sqlite: &rusqlite::Connection, before: impl FnOnce()) {
         // A passive checkpoint waits for the disk only if nothing was committed meanwhile. The disk is to be waited for here and not
         // while the lock is held.
@@ -184,14 +182,14 @@ impl Log {
             .busy_timeout(RESTART_WAIT)
             .and_then(|()| sqlite.wal_checkpoint_v2(None::<&str>, CheckpointMode::RESTART).map(|_| ()));
         if let Err(error) = restarted {
-            log::debug!("the write-ahead log does not begin again yet: {error}");
+            log::debug!("the write-ahead log cannot be restarted yet: {error}");
             self.put_off(sqlite);
         }
         if let Err(error) = sqlite.busy_timeout(self.lock_time) {
             log::warn!("a connection waits for locks no longer than {} ms: {error}", RESTART_WAIT.as_millis());
         }
     }
-    /// Lets the log grow by a part of its bound before it is made to begin again, so that a long reader does not slow down each
+    /// Lets the log grow by a part of its bound before a restart is tried again, so that a long reader does not slow down each
     /// commit.
     fn put_off(&self, sqlite: &rusqlite::Connection) {
         let more = (self.restart_pages(sqlite) / 4).max(1);
@@ -258,8 +256,7 @@ mod tests {
             self.log().pages.load(Ordering::Relaxed)
         }
 
-        /// Writes until the log is longer than its bound, with another program that always has a reader in it when it could begin
-        /// again.
+        /// Writes until the log is longer than its bound, with another program that always reads it when it could restart.
         fn grow(&self) {
             while self.pages() < BOUND {
                 self.write(10, || self.other("BEGIN; SELECT count(*) FROM t"));
@@ -269,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_begins_again_though_another_program_writes_during_each_checkpoint() {
+    fn a_log_restarts_though_another_program_writes_during_each_checkpoint() {
         let world = World::new();
         world.grow();
         let before = world.pages();
@@ -307,7 +304,7 @@ mod tests {
         let timeout = |connection: &rusqlite::Connection| -> i64 {
             connection.query_row("PRAGMA busy_timeout", [], |row| row.get(0)).unwrap()
         };
-        // In the way of the log's beginning, but not of a checkpoint.
+        // In the way of a restart, but not of a checkpoint.
         world.other("COMMIT; BEGIN; SELECT * FROM t");
         let connection = world.pools.writer().unwrap();
         world.log().restart(&connection.sqlite, || ());
