@@ -73,6 +73,9 @@ pub struct Limits {
     pub snapshot_time: Duration,
     /// How large the write-ahead log may grow while a snapshot pins it, before a pull goes on in a new one. Defaults to 1 GiB.
     pub snapshot_wal_bytes: u64,
+    /// From which size on a checkpoint restarts the write-ahead log although other programs write all the time: without it the log
+    /// would grow without end. A longer log stays while a reader needs it. Defaults to 64 MiB.
+    pub log_restart_bytes: u64,
     /// Failures that a report lists per table; the count goes on. Defaults to 1,000.
     pub reported_failures: usize,
     /// How long a session's code works. Defaults to 24 h.
@@ -191,6 +194,7 @@ impl Default for Limits {
             lock_time: Duration::from_secs(5),
             snapshot_time: Duration::from_secs(600),
             snapshot_wal_bytes: 1 << 30,
+            log_restart_bytes: 64 << 20,
             reported_failures: 1_000,
             session_time: Duration::from_secs(24 * 3600),
             code_attempts_per_minute: 10,

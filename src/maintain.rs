@@ -1,7 +1,5 @@
 //! What a site does from time to time, because nothing runs by itself.
 
-use time::{Duration, OffsetDateTime};
-
 use crate::cancel::Patience;
 #[cfg(feature = "client")]
 use crate::client::ConnectOptions;
@@ -10,7 +8,8 @@ use crate::ledger::Ledger;
 #[cfg(feature = "client")]
 use crate::notify::Delivered;
 use crate::site::Site;
-use crate::state::{self, events, sessions, tickets};
+use crate::state::history::{self, Pruned, earlier};
+use crate::state::{self, sessions, tickets};
 
 /// Who it is that does all this, as events tell it.
 const MAINTENANCE: &str = "maintenance";
@@ -128,16 +127,16 @@ impl Site {
                 true => state::write(store, |sql| tickets::end_late(sql, now)),
                 false => Ok(0),
             });
-        if let Some(before) = earlier(now, limits.transfer_time) {
-            done.pruned_transfers = done.part("pruning transfers", || transfers.prune(before));
-        }
-        if let Some(before) = earlier(now, limits.event_time) {
-            done.pruned_events =
-                done.part("pruning events", || match state::read(store, |sql| events::any_before(sql, before))? {
-                    true => state::write(store, |sql| events::prune(sql, before)),
-                    false => Ok(0),
-                });
-        }
+        let pruned = done.part("pruning the history", || {
+            let mut all = Pruned::default();
+            loop {
+                match history::prune_some(store, limits, now)? {
+                    pruned if pruned == Pruned::default() => return Ok(all),
+                    pruned => all += pruned,
+                }
+            }
+        });
+        (done.pruned_events, done.pruned_transfers) = (pruned.events, pruned.transfers);
         done
     }
 }
@@ -145,15 +144,10 @@ impl Site {
 impl Maintenance {
     fn finished(mut self) -> Result<Self> {
         // Each part begins with the store: if it cannot be asked, none of them can be done.
-        const PARTS: usize = if cfg!(feature = "client") { 9 } else { 8 };
+        const PARTS: usize = if cfg!(feature = "client") { 8 } else { 7 };
         match self.errors.len() >= PARTS {
             true => Err(self.errors.swap_remove(0)),
             false => Ok(self),
         }
     }
-}
-
-/// The moment so long before another one; `None` if there is no such moment: then nothing is old enough.
-fn earlier(now: OffsetDateTime, time: std::time::Duration) -> Option<OffsetDateTime> {
-    now.checked_sub(Duration::try_from(time).ok()?)
 }

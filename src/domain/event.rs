@@ -55,6 +55,8 @@ words! {
         TransferCancelled = "transfer.cancelled",
         /// A transfer was deleted from the history.
         TransferDeleted = "transfer.deleted",
+        /// This database is a copy of another one: it has a new [incarnation](crate::Site::incarnation).
+        SiteCopied = "site.copied",
     }
 }
 

@@ -222,12 +222,13 @@ impl ChannelSession {
         if !self.topics.has(name) {
             return Some(message::answer_join_refused(topic, reference, message::CODE_MISMATCH));
         }
-        let peer = match rowferry.map(|_| self.site.uuid()) {
+        let peer = match rowferry.map(|_| Ok((self.site.uuid()?, self.site.incarnation()?))) {
             None => None,
-            Some(Ok(site)) => {
+            Some(Ok((site, incarnation))) => {
                 let features = [message::FEATURE_SNAPSHOT, message::FEATURE_APPROVALS, message::FEATURE_PAGES];
                 let features = features.map(str::to_owned).to_vec();
-                Some(PeerInfo { features, site, ticket: self.ticket(), version: message::ROWFERRY_VERSION })
+                let (incarnation, version) = (Some(incarnation), message::ROWFERRY_VERSION);
+                Some(PeerInfo { features, incarnation, site, ticket: self.ticket(), version })
             }
             Some(Err(error)) => {
                 let refused = failed("Failed to join", &error);

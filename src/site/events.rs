@@ -131,9 +131,9 @@ mod tests {
         assert_eq!(listed[2].at, clock.now());
 
         let before = clock.now();
-        assert_eq!(state::write(site.store_ref(), |sql| events::prune(sql, before)).unwrap(), 1);
+        assert_eq!(state::write(site.store_ref(), |sql| events::prune(sql, before, 9)).unwrap(), 1);
         assert_eq!(ids(all()), [2, 3]);
-        assert_eq!(state::write(site.store_ref(), |sql| events::prune(sql, before + LONG)).unwrap(), 1);
+        assert_eq!(state::write(site.store_ref(), |sql| events::prune(sql, before + LONG, 9)).unwrap(), 1);
         add(&site, EventKind::AccessDenied, "x", None, None);
         assert_eq!(ids(all()), [3, 4], "the newest stays, so that no number is given twice");
     }

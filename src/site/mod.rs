@@ -3,6 +3,7 @@
 mod connections;
 mod counts;
 mod events;
+mod incarnation;
 mod key;
 mod key_map;
 mod marks;
@@ -60,6 +61,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     keys: KeyRing,
     uuid: OnceLock<Uuid>,
+    incarnation: OnceLock<Uuid>,
     wake: Wake,
 }
 
@@ -118,6 +120,24 @@ impl Site {
                 .with_hint("Restore the database from a backup.")
         })?;
         Ok(*self.0.uuid.get_or_init(|| uuid))
+    }
+
+    /// Which copy of its database this site is: a random uuid, which a copy of the file replaces with one of its own, while
+    /// [`Site::uuid`] is copied. It is made, or compared with where the database is, when it is first asked for.
+    ///
+    /// A database is a copy if it is on another machine than when it was last asked, or if both its path (without symbolic links)
+    /// and its number in the file system are others. With only one of these it was moved, restored in place or mounted elsewhere,
+    /// and stays what it is. Where the system has no machine id, as in many containers, and gives files a number, another number is
+    /// enough. A [store](Store::identity) that cannot be told from a copy keeps its incarnation for good.
+    ///
+    /// # Errors
+    /// What the store says; [`Corrupt`](ErrorKind::Corrupt) if it cannot be read.
+    pub fn incarnation(&self) -> Result<Uuid> {
+        if let Some(uuid) = self.0.incarnation.get() {
+            return Ok(*uuid);
+        }
+        let uuid = incarnation::current(self)?;
+        Ok(*self.0.incarnation.get_or_init(|| uuid))
     }
 
     /// The settings that are kept in the store.
@@ -350,6 +370,7 @@ impl SiteBuilder {
             clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
             keys: KeyRing::new(source),
             uuid: OnceLock::new(),
+            incarnation: OnceLock::new(),
             wake: Wake::default(),
         }))
     }

@@ -202,16 +202,6 @@ impl<'s> Transfers<'s> {
         self.for_each(|sql| transfers::abandoned(sql, before, AT_ONCE), died)
     }
 
-    /// Takes those that ended before this moment out of the history, without events. Gives how many there were.
-    pub(crate) fn prune(&self, before: OffsetDateTime) -> Result<u64> {
-        let mut pruned = 0;
-        // A look first, which needs no write lock.
-        while self.read(|sql| transfers::any_ended(sql, before))? {
-            pruned += self.write(|sql| transfers::prune(sql, before, AT_ONCE))?;
-        }
-        Ok(pruned)
-    }
-
     fn change(&self, uuid: Uuid, change: Change<'_>) -> Result<Transfer> {
         let now = self.site.now();
         self.write(|sql| transfers::change(sql, now, self.actor, uuid, change))

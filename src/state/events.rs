@@ -68,11 +68,12 @@ pub(crate) fn newest(sql: &mut dyn Sql) -> Result<u64> {
     rows.first().map_or_else(|| Err(unreadable("count")), |row| number(row, 0))
 }
 
-/// Drops the events from before this moment, but for the newest of all, from which the numbers go on; gives how many they
-/// were.
-pub(crate) fn prune(sql: &mut dyn Sql, before: OffsetDateTime) -> Result<u64> {
-    let delete = "DELETE FROM rowferry_events WHERE at < ?1 AND id < (SELECT max(id) FROM rowferry_events)";
-    Ok(sql.execute(delete, &[clock::to_text(before).into()])? as u64)
+/// Drops events from before this moment, the oldest first and at most `limit`, but for the newest of all, from which the numbers
+/// are counted on; gives how many.
+pub(crate) fn prune(sql: &mut dyn Sql, before: OffsetDateTime, limit: u32) -> Result<u64> {
+    let delete = "DELETE FROM rowferry_events WHERE id IN (SELECT id FROM rowferry_events \
+                  WHERE at < ?1 AND id < (SELECT max(id) FROM rowferry_events) ORDER BY at LIMIT ?2)";
+    Ok(sql.execute(delete, &[clock::to_text(before).into(), i64::from(limit).into()])? as u64)
 }
 
 /// Whether [`prune`] would drop any.

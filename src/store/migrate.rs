@@ -22,8 +22,20 @@ const fn script(version: u32, sql: &'static str) -> Script {
     Script { version, sql, before: None }
 }
 
-/// The scripts for stores that speak SQLite's dialect.
-pub const SQLITE: &[Script] = &[
+/// How state of any version comes to the newest one.
+#[derive(Debug, Clone, Copy)]
+pub struct Schema {
+    /// The steps, by their versions.
+    pub scripts: &'static [Script],
+    /// What all of them together make of a database without state, in the form of [`Script::sql`]: in a new database it is run in
+    /// their place.
+    pub whole: Option<&'static str>,
+}
+
+/// The schema for stores that speak SQLite's dialect.
+pub const SQLITE: Schema = Schema { scripts: SCRIPTS, whole: Some(include_str!("../../schema/sqlite/whole.sql")) };
+
+const SCRIPTS: &[Script] = &[
     script(1, include_str!("../../schema/sqlite/0001_state.sql")),
     script(2, include_str!("../../schema/sqlite/0002_connections.sql")),
     script(3, include_str!("../../schema/sqlite/0003_resume.sql")),
@@ -38,18 +50,22 @@ pub const SQLITE: &[Script] = &[
 ///
 /// # Errors
 /// [`NewerState`](ErrorKind::NewerState) when a newer rowferry has been here; what the store says otherwise.
-pub fn store(store: &dyn Store, scripts: &[Script], now: OffsetDateTime) -> Result<()> {
-    // A look that needs no write lock and no write permission. Whatever keeps it from an answer, the missing table of a new
-    // database above all, shows again below if it is an error.
+pub fn store(store: &dyn Store, schema: Schema, now: OffsetDateTime) -> Result<()> {
     let mut current = false;
     let look = store.read_state(&mut |sql| {
-        current = done(sql)? == newest(scripts);
+        current = is_current(sql, schema);
         Ok(())
     });
     if look.is_ok() && current {
         return Ok(());
     }
-    store.state(&mut |sql| run(sql, scripts, now))
+    store.state(&mut |sql| run(sql, schema, now))
+}
+
+/// Whether the state is up to date: a look that needs no write lock and no write permission. Whatever keeps it from an answer, the
+/// missing table of a new database above all, shows again in [`run`] if it is an error.
+pub fn is_current(sql: &mut dyn Sql, schema: Schema) -> bool {
+    done(sql).is_ok_and(|done| done == newest(schema.scripts))
 }
 
 /// Runs the scripts that have not been run yet. The caller gives a write transaction, so that of two who begin at once the
@@ -57,7 +73,8 @@ pub fn store(store: &dyn Store, scripts: &[Script], now: OffsetDateTime) -> Resu
 ///
 /// # Errors
 /// [`NewerState`](ErrorKind::NewerState) when a script has been run that is not known here.
-pub fn run(sql: &mut dyn Sql, scripts: &[Script], now: OffsetDateTime) -> Result<()> {
+pub fn run(sql: &mut dyn Sql, schema: Schema, now: OffsetDateTime) -> Result<()> {
+    let scripts = schema.scripts;
     sql.execute(
         "CREATE TABLE IF NOT EXISTS rowferry_migrations (version INTEGER PRIMARY KEY NOT NULL, applied_at TEXT NOT NULL)",
         &[],
@@ -70,13 +87,17 @@ pub fn run(sql: &mut dyn Sql, scripts: &[Script], now: OffsetDateTime) -> Result
         )
         .with_hint("Update this program, or use another database."));
     }
+    let whole = schema.whole.filter(|_| done == 0);
+    if let Some(whole) = whole {
+        execute(sql, whole).map_err(|error| failed(error, "making rowferry's own tables"))?;
+    }
     for script in scripts.iter().filter(|script| i64::from(script.version) > done) {
         let version = script.version;
-        if let Some(before) = script.before {
-            before(sql).map_err(|error| failed(error, version))?;
-        }
-        for statement in statements(script.sql) {
-            sql.execute(&statement, &[]).map_err(|error| failed(error, version))?;
+        if whole.is_none() {
+            let before = script.before.map_or(Ok(()), |before| before(sql));
+            before
+                .and_then(|()| execute(sql, script.sql))
+                .map_err(|error| failed(error, &format!("migration {version}")))?;
         }
         let row = [Value::Integer(i64::from(version)), clock::to_text(now).into()];
         sql.execute("INSERT INTO rowferry_migrations (version, applied_at) VALUES (?1, ?2)", &row)?;
@@ -97,10 +118,14 @@ fn drop_old_stages(sql: &mut dyn Sql) -> Result<()> {
     Ok(())
 }
 
-fn failed(error: Error, version: u32) -> Error {
+fn execute(sql: &mut dyn Sql, script: &str) -> Result<()> {
+    statements(script).iter().try_for_each(|statement| sql.execute(statement, &[]).map(|_| ()))
+}
+
+fn failed(error: Error, doing: &str) -> Error {
     const HINT: &str =
         "Names that begin with rowferry_ are rowferry's own: if another program uses one in this database, rename it.";
-    let error = error.while_doing(format!("migration {version}"));
+    let error = error.while_doing(doing);
     if error.hint().is_some() { error } else { error.with_hint(HINT) }
 }
 
@@ -134,7 +159,7 @@ mod tests {
 
     #[test]
     fn scripts_are_numbered_and_cut_into_whole_statements() {
-        for (index, Script { version, sql: script, .. }) in SQLITE.iter().enumerate() {
+        for (index, Script { version, sql: script, .. }) in SCRIPTS.iter().enumerate() {
             assert_eq!(*version as usize, index + 1);
             let found = statements(script);
             let written = ["CREATE ", "DELETE FROM ", "DROP TABLE ", "INSERT INTO ", "ALTER TABLE "]
@@ -165,7 +190,7 @@ mod tests {
         let error = run(&mut At(99), SQLITE, OffsetDateTime::UNIX_EPOCH).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NewerState);
         assert!(error.hint().is_some());
-        assert!(run(&mut At(newest(SQLITE)), SQLITE, OffsetDateTime::UNIX_EPOCH).is_ok());
+        assert!(run(&mut At(newest(SCRIPTS)), SQLITE, OffsetDateTime::UNIX_EPOCH).is_ok());
     }
 
     /// State of version 4, in which each stage was a table of its own.
@@ -175,7 +200,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("old.db");
         let sqlite = rusqlite::Connection::open(&path).unwrap();
-        for script in SQLITE.iter().filter(|script| script.version <= 4) {
+        for script in SCRIPTS.iter().filter(|script| script.version <= 4) {
             sqlite.execute_batch(script.sql).unwrap();
         }
         let old = "CREATE TABLE rowferry_migrations (version INTEGER PRIMARY KEY NOT NULL, applied_at TEXT NOT NULL);
@@ -194,5 +219,48 @@ mod tests {
         };
         assert_eq!(names("SELECT name FROM rowferry_marks ORDER BY name"), ["log", "users"]);
         assert_eq!(names("SELECT name FROM sqlite_schema WHERE name GLOB 'rowferry_stage[s_]*'"), [""; 0]);
+    }
+
+    /// All tables and indexes, in the order in which they were made.
+    #[cfg(feature = "sqlite")]
+    fn made(schema: Schema) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new.db");
+        let store = crate::store::sqlite::SqliteStore::open(&path, &crate::Limits::default()).unwrap();
+        let tables = "SELECT name FROM sqlite_schema WHERE type = 'table'";
+        let mut made = Vec::new();
+        let work = &mut |sql: &mut dyn Sql| {
+            for table in sql.query(tables, &[])? {
+                sql.execute(&format!("DROP TABLE {}", table[0].as_str().unwrap()), &[])?;
+            }
+            run(sql, schema, OffsetDateTime::UNIX_EPOCH)?;
+            assert!(is_current(sql, schema));
+            for table in sql.query(tables, &[])? {
+                let count = format!("SELECT count(*) FROM {}", table[0].as_str().unwrap());
+                let rows = if table[0].as_str() == Some("rowferry_migrations") { schema.scripts.len() } else { 0 };
+                assert_eq!(sql.query(&count, &[])?, [[Value::Integer(rows as i64)]], "{table:?}");
+            }
+            let all = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name <> 'rowferry_migrations' ORDER BY rowid";
+            made = sql.query(all, &[])?.iter().map(|row| row[0].as_str().unwrap().to_owned()).collect();
+            Ok(())
+        };
+        store.state(work).unwrap();
+        made
+    }
+
+    /// After a new script, or a changed one: `ROWFERRY_WRITE_SCHEMA=1 cargo test --lib the_whole_schema`.
+    #[cfg(feature = "sqlite")]
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "it asks the person who runs the test, not the library's user")]
+    fn the_whole_schema_is_what_all_scripts_make() {
+        let by_steps = made(Schema { whole: None, ..SQLITE });
+        if std::env::var_os("ROWFERRY_WRITE_SCHEMA").is_some() {
+            let head = "-- What all scripts make of a new database. Written by a test of src/store/migrate.rs: see there.\n";
+            let whole: String = by_steps.iter().map(|sql| format!("{sql};\n")).collect();
+            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/sqlite/whole.sql");
+            std::fs::write(path, head.to_owned() + &whole).unwrap();
+            return;
+        }
+        assert_eq!(made(SQLITE), by_steps, "schema/sqlite/whole.sql is to be written again: see this test");
     }
 }

@@ -43,6 +43,12 @@ pub trait Store: Debug + Send + Sync {
     /// How names of tables and columns are compared.
     fn names(&self) -> NameRules;
 
+    /// What tells this store from a copy of it, for [`Site::incarnation`](crate::Site::incarnation). `None`, unless a store says
+    /// otherwise: then no copy is noticed.
+    fn identity(&self) -> Option<StoreIdentity> {
+        None
+    }
+
     /// A consistent view of all tables as they are now: of all that was committed, and of nothing else. It stays as it is
     /// whatever others write, until dropped; it neither waits for a writer nor makes one wait.
     fn snapshot(&self) -> Result<Box<dyn Snapshot>>;
@@ -72,6 +78,33 @@ pub trait Store: Debug + Send + Sync {
     /// says otherwise.
     fn tidy(&self) -> Result<()> {
         Ok(())
+    }
+}
+
+/// What tells a store from a copy of it, as it is now. It is kept in the store, as digests, and a copy has those of its original.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreIdentity {
+    pub(crate) machine: Option<String>,
+    pub(crate) place: String,
+    pub(crate) object: Option<String>,
+}
+
+impl StoreIdentity {
+    /// Of a store at this place: for a file its path, without symbolic links.
+    pub fn new(place: impl Into<String>) -> Self {
+        StoreIdentity { machine: None, place: place.into(), object: None }
+    }
+
+    /// The machine that the place is on. Defaults to unknown.
+    pub fn machine(mut self, id: impl Into<String>) -> Self {
+        self.machine = Some(id.into());
+        self
+    }
+
+    /// What stays when the store is moved to another place: for a file its number in the file system. Defaults to unknown.
+    pub fn object(mut self, id: impl Into<String>) -> Self {
+        self.object = Some(id.into());
+        self
     }
 }
 

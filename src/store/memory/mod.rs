@@ -184,7 +184,7 @@ mod tests {
     fn its_state_is_up_to_date() {
         let store = MemoryStore::new().unwrap();
         assert_eq!((store.name().as_str(), format!("{store:?}").as_str()), ("memory", "MemoryStore"));
-        let newest = i64::from(migrate::SQLITE.last().unwrap().version);
+        let newest = i64::from(migrate::SQLITE.scripts.last().unwrap().version);
         let version = |sql: &mut dyn Sql| sql.query("SELECT max(version) FROM rowferry_migrations", &[]);
         let mut look = |sql: &mut dyn Sql| {
             assert_eq!(version(sql)?, [[Value::Integer(newest)]]);

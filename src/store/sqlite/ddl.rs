@@ -164,7 +164,7 @@ mod tests {
     fn in_memory(sql: &str) -> Connection {
         let sqlite = rusqlite::Connection::open_in_memory().unwrap();
         sqlite.execute_batch(sql).unwrap();
-        Connection::new(sqlite, std::sync::Arc::default())
+        Connection::new(sqlite, std::sync::Arc::default()).unwrap()
     }
 
     /// The statements that make what is there.

@@ -1,14 +1,12 @@
 //! The SQLite store: the data and rowferry's state in one file, in WAL mode.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicI32;
 
 use crate::clock::{Clock, SystemClock};
 use crate::domain::names::NameRules;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
-use crate::store::{Snapshot, Sql, Store, Writer, migrate};
+use crate::store::{Snapshot, Sql, Store, StoreIdentity, Writer, migrate};
 
 mod affinity;
 mod bulk;
@@ -20,11 +18,13 @@ mod ddl;
 pub(super) mod dialect;
 mod functions;
 mod keys;
+mod machine;
 mod overview;
 mod pool;
 mod read;
 mod rows;
 mod types;
+mod wal;
 pub(super) mod write;
 
 /// A SQLite database file.
@@ -34,8 +34,6 @@ pub(super) mod write;
 #[derive(Debug)]
 pub struct SqliteStore {
     pools: pool::Pools,
-    /// How many pages the write-ahead log held when something was committed here last.
-    log_pages: Arc<AtomicI32>,
 }
 
 impl SqliteStore {
@@ -53,8 +51,12 @@ impl SqliteStore {
                 format!("cannot open {path:?}: rowferry reads and writes over several connections, so it needs a file");
             return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("Give the path of a file."));
         }
-        let store = SqliteStore { pools: pool::Pools::open(path, limits)?, log_pages: Arc::default() };
-        migrate::store(&store, migrate::SQLITE, SystemClock.now())?;
+        let store = SqliteStore { pools: pool::Pools::open(path, limits)? };
+        // The writing connection is open, and others need none until they read.
+        let is_current = migrate::is_current(&mut write::Reading(store.pools.writer()?), migrate::SQLITE);
+        if !is_current {
+            store.state(&mut |sql| migrate::run(sql, migrate::SQLITE, SystemClock.now()))?;
+        }
         Ok(store)
     }
 
@@ -75,22 +77,26 @@ impl Store for SqliteStore {
         NameRules::IgnoreAsciiCase
     }
 
+    fn identity(&self) -> Option<StoreIdentity> {
+        Some(self.pools.file().identity())
+    }
+
     fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
         Ok(Box::new(read::SqliteSnapshot::begin(self.pools.reader()?, self.pools.path())?))
     }
 
     fn writer(&self) -> Result<Box<dyn Writer>> {
-        Ok(Box::new(write::SqliteWriter::bulk(&self.pools, &self.log_pages)?))
+        Ok(Box::new(write::SqliteWriter::bulk(&self.pools)?))
     }
 
     fn state(&self, work: &mut dyn FnMut(&mut dyn Sql) -> Result<()>) -> Result<()> {
-        let mut writer = write::SqliteWriter::small(&self.pools, &self.log_pages)?;
+        let mut writer = write::SqliteWriter::small(&self.pools)?;
         work(&mut writer)?;
         writer.commit()
     }
 
     fn tidy(&self) -> Result<()> {
-        write::tidy(&self.pools.writer()?, &self.log_pages);
+        self.pools.log().tidy(&self.pools.writer()?.sqlite);
         Ok(())
     }
 

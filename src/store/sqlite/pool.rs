@@ -6,8 +6,8 @@
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::OpenFlags;
@@ -15,10 +15,12 @@ use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::bulk::bind::Kept;
 use super::overview::{Made, Overview};
-use super::{catalogue, dialect, functions};
+use super::wal::{KeepsLog, Log};
+use super::{catalogue, dialect, functions, machine};
 use crate::domain::schema::TableSchema;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
+use crate::store::StoreIdentity;
 
 /// Page cache of a reading connection.
 const READ_CACHE_BYTES: usize = 2 << 20;
@@ -43,9 +45,6 @@ const STATEMENTS: usize = 64;
 
 pub(super) type Pooled = r2d2::PooledConnection<Manager>;
 
-/// To how much the file of the write-ahead log is cut when it begins again.
-const LOG_BYTES: i64 = 16 << 20;
-
 /// A connection with the counter that its SQL function `rowferry_hit` raises.
 pub struct Connection {
     // First: statements end before their connection does.
@@ -55,6 +54,7 @@ pub struct Connection {
     schemas: RefCell<Schemas>,
     /// Whether it is of no further use: its settings could not be set back.
     is_spoilt: Cell<bool>,
+    pub(super) keeps_log: KeepsLog,
 }
 
 /// What was read of the catalogue, and the number that SQLite gave to it then.
@@ -67,8 +67,10 @@ struct Schemas {
 
 impl Connection {
     /// A connection that was set up already.
-    pub(super) fn new(sqlite: rusqlite::Connection, hits: Arc<AtomicU64>) -> Self {
-        Connection { kept: Kept::default(), sqlite, hits, schemas: RefCell::default(), is_spoilt: Cell::new(false) }
+    pub(super) fn new(sqlite: rusqlite::Connection, hits: Arc<AtomicU64>) -> rusqlite::Result<Self> {
+        let keeps_log = KeepsLog::cut(&sqlite)?;
+        let (kept, schemas, is_spoilt) = (Kept::default(), RefCell::default(), Cell::new(false));
+        Ok(Connection { kept, sqlite, hits, schemas, is_spoilt, keeps_log })
     }
 
     /// What there is in the catalogue. It is read once for as long as that stays the same.
@@ -169,6 +171,19 @@ impl DatabaseFile {
         DatabaseFile { path, id }
     }
 
+    /// What tells this file from a copy of it.
+    pub(super) fn identity(&self) -> StoreIdentity {
+        let identity = StoreIdentity::new(self.path.to_string_lossy());
+        let identity = match &self.id {
+            Some((device, number)) => identity.object(format!("{device}:{number}")),
+            None => identity,
+        };
+        match machine::id() {
+            Some(id) => identity.machine(id),
+            None => identity,
+        }
+    }
+
     /// An error if another file, or none, is at its place now.
     pub(super) fn check(&self) -> Result<()> {
         if self.id.is_none() || self.id == file_id(&self.path) {
@@ -194,19 +209,23 @@ fn file_id(_: &Path) -> Option<FileId> {
 }
 
 /// Opens connections for r2d2.
-#[derive(Debug)]
 pub struct Manager {
     path: PathBuf,
     role: Role,
     cache_bytes: usize,
     lock_time: Duration,
+    /// A connection that is already open: it is handed out first.
+    opened: Mutex<Option<Connection>>,
 }
 
-impl r2d2::ManageConnection for Manager {
-    type Connection = Connection;
-    type Error = rusqlite::Error;
+impl std::fmt::Debug for Manager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Manager").field("path", &self.path).field("role", &self.role).finish_non_exhaustive()
+    }
+}
 
-    fn connect(&self) -> std::result::Result<Connection, rusqlite::Error> {
+impl Manager {
+    fn open(&self) -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let sqlite = rusqlite::Connection::open_with_flags(&self.path, flags)?;
         sqlite.busy_timeout(self.lock_time)?;
@@ -215,12 +234,22 @@ impl r2d2::ManageConnection for Manager {
         sqlite.pragma_update(None, "foreign_keys", true)?;
         sqlite.pragma_update(None, "synchronous", "NORMAL")?;
         sqlite.pragma_update(None, "cache_size", -((self.cache_bytes >> 10) as i64))?;
-        // The log's file does not stay as large as one pull made it.
-        sqlite.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES, |_| Ok(()))?;
         sqlite.pragma_update(None, "query_only", self.role == Role::Reader)?;
         let hits = Arc::new(AtomicU64::new(0));
         functions::register(&sqlite, Arc::clone(&hits))?;
-        Ok(Connection::new(sqlite, hits))
+        Connection::new(sqlite, hits)
+    }
+}
+
+impl r2d2::ManageConnection for Manager {
+    type Connection = Connection;
+    type Error = rusqlite::Error;
+
+    fn connect(&self) -> std::result::Result<Connection, rusqlite::Error> {
+        match self.opened.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(opened) => Ok(opened),
+            None => self.open(),
+        }
     }
 
     fn is_valid(&self, connection: &mut Connection) -> std::result::Result<(), rusqlite::Error> {
@@ -238,6 +267,7 @@ impl r2d2::ManageConnection for Manager {
 pub(super) struct Pools {
     path: PathBuf,
     file: Arc<DatabaseFile>,
+    log: Arc<Log>,
     readers: r2d2::Pool<Manager>,
     writers: r2d2::Pool<Manager>,
     // Last: it is dropped when the pools are.
@@ -287,12 +317,14 @@ impl Pools {
     /// Opens the file, making it if it is missing, and checks that it is a database that can be written.
     pub(super) fn open(path: &Path, limits: &Limits) -> Result<Self> {
         let lock_time = limits.lock_time.min(LONGEST_LOCK_TIME);
-        let manager = |role, cache_bytes| Manager { path: path.to_owned(), role, cache_bytes, lock_time };
+        let manager =
+            |role, cache_bytes| Manager { path: path.to_owned(), role, cache_bytes, lock_time, opened: Mutex::default() };
         let writer = manager(Role::Writer, limits.write_cache_bytes);
         // The first connection is made outside of the pool, which would try again and again and then only say "timed out".
-        let first = r2d2::ManageConnection::connect(&writer).map_err(|e| dialect::opening(path, e))?;
+        // It then becomes the writing one: a file whose last connection is closed loses its log, and gets it again.
+        let first = writer.open().map_err(|e| dialect::opening(path, e))?;
         switch_to_wal(&first.sqlite, lock_time).map_err(|e| dialect::opening(path, e))?;
-        drop(first);
+        *writer.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
         let file = Arc::new(DatabaseFile::opened(path));
         let threads = Arc::new(ScheduledThreadPool::builder().num_threads(1).thread_name_pattern("rowferry-pool").build());
         let pool = |manager, size| {
@@ -310,6 +342,7 @@ impl Pools {
         Ok(Pools {
             path: path.to_owned(),
             file,
+            log: Arc::new(Log::new(limits, lock_time)),
             readers: pool(manager(Role::Reader, READ_CACHE_BYTES), readers),
             writers: pool(writer, 1),
             _settled: Settled(threads),
@@ -324,6 +357,10 @@ impl Pools {
         Arc::clone(&self.file)
     }
 
+    pub(super) fn log(&self) -> Arc<Log> {
+        Arc::clone(&self.log)
+    }
+
     pub(super) fn reader(&self) -> Result<Pooled> {
         self.file.check()?;
         self.readers.get().map_err(|e| self.exhausted("reading", &e))
@@ -331,12 +368,12 @@ impl Pools {
 
     pub(super) fn writer(&self) -> Result<Pooled> {
         self.file.check()?;
-        self.writers.get().map_err(|e| self.exhausted("writing", &e))
+        self.log.waiting(|| self.writers.get()).map_err(|e| self.exhausted("writing", &e))
     }
 
     /// Why the pool gave no connection: none can be made, or all are in use.
     fn exhausted(&self, doing: &str, error: &r2d2::Error) -> Error {
-        match r2d2::ManageConnection::connect(self.readers_manager().as_ref()) {
+        match self.probe().open() {
             Err(e) => dialect::opening(&self.path, e),
             Ok(_) => {
                 let message = format!("all connections for {doing} {} are in use: {error}", self.path.display());
@@ -345,13 +382,15 @@ impl Pools {
         }
     }
 
-    fn readers_manager(&self) -> Box<Manager> {
-        Box::new(Manager {
+    /// Opens one connection more.
+    fn probe(&self) -> Manager {
+        Manager {
             path: self.path.clone(),
             role: Role::Reader,
             cache_bytes: READ_CACHE_BYTES,
             lock_time: Duration::from_millis(100),
-        })
+            opened: Mutex::default(),
+        }
     }
 }
 

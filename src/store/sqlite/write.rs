@@ -2,17 +2,16 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
 
 use rusqlite::ErrorCode;
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
-use rusqlite::wal::CheckpointMode;
 
 use super::bulk;
 use super::clashes::{self, Clashing};
 use super::dialect::{failed, parameters, quote};
 use super::pool::{DatabaseFile, Pooled, Pools};
+use super::wal::{BULK_LOG_PAGES, LOG_PAGES, Log};
 use super::{catalogue, comparable, ddl, read, rows};
 use crate::domain::record::Tally;
 use crate::domain::schema::{ForeignKey, TableSchema};
@@ -24,13 +23,6 @@ use crate::store::{
     Target, Writer,
 };
 
-/// How many pages the write-ahead log may hold before a checkpoint moves them into the database: what SQLite does by itself.
-const LOG_PAGES: i32 = 1_000;
-
-/// The same while many rows are written: each checkpoint waits for the disk twice, and writes a page again that the next
-/// transaction changes again. [`tidy`] makes up for it.
-const BULK_LOG_PAGES: i32 = 16_000;
-
 /// A transaction begun with BEGIN IMMEDIATE: it holds the write lock from the start, so that it can never fail half-way for
 /// the lack of it.
 pub(super) struct SqliteWriter {
@@ -39,9 +31,8 @@ pub(super) struct SqliteWriter {
     pub(super) bulk: bulk::Cache,
     /// Whether text that is not UTF-8 can be stored: not where the database's encoding is UTF-16.
     pub(super) any_text: bool,
-    /// How many pages the write-ahead log held after the last commit.
-    log_pages: Arc<AtomicI32>,
-    /// How many it may.
+    log: Arc<Log>,
+    /// By how many pages the log may grow before a checkpoint.
     most_log_pages: i32,
     file: Arc<DatabaseFile>,
     open: bool,
@@ -53,30 +44,31 @@ pub(super) struct SqliteWriter {
 
 impl SqliteWriter {
     /// Begins a transaction that may be one of many.
-    pub(super) fn bulk(pools: &Pools, log_pages: &Arc<AtomicI32>) -> Result<Self> {
-        SqliteWriter::begin(pools, log_pages, BULK_LOG_PAGES)
+    pub(super) fn bulk(pools: &Pools) -> Result<Self> {
+        SqliteWriter::begin(pools, BULK_LOG_PAGES)
     }
 
     /// Begins a small transaction.
-    pub(super) fn small(pools: &Pools, log_pages: &Arc<AtomicI32>) -> Result<Self> {
-        SqliteWriter::begin(pools, log_pages, LOG_PAGES)
+    pub(super) fn small(pools: &Pools) -> Result<Self> {
+        SqliteWriter::begin(pools, LOG_PAGES)
     }
 
-    fn begin(pools: &Pools, log_pages: &Arc<AtomicI32>, most_log_pages: i32) -> Result<Self> {
+    fn begin(pools: &Pools, most_log_pages: i32) -> Result<Self> {
         let mut connection = pools.writer()?;
         // In place of SQLite's own checkpoint, which is part of the COMMIT: with this one the lock is known to be free.
-        let pages = Arc::clone(log_pages);
-        let note = move |_: &mut Wal, count| {
-            pages.store(count, Ordering::Relaxed);
+        let log = pools.log();
+        let note = move |_: &mut Wal, pages| {
+            log.note(pages);
             Ok(())
         };
         connection.sqlite.wal_hook(Some(note)).map_err(failed)?;
+        connection.keeps_log.set(&connection.sqlite, most_log_pages == BULK_LOG_PAGES).map_err(failed)?;
         connection.sqlite.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
         let mut writer = SqliteWriter {
             connection,
             bulk: bulk::Cache::default(),
             any_text: true,
-            log_pages: Arc::clone(log_pages),
+            log: pools.log(),
             most_log_pages,
             file: pools.file(),
             open: true,
@@ -119,22 +111,7 @@ impl Drop for SqliteWriter {
             self.connection.spoil();
         }
         // A checkpoint moves the log into the database; it takes long, but no lock that another writer needs.
-        checkpoint(sqlite, &self.log_pages, self.most_log_pages);
-    }
-}
-
-/// Moves the write-ahead log into the database if it is large: for the end of a pull.
-pub(super) fn tidy(connection: &Pooled, log_pages: &AtomicI32) {
-    checkpoint(&connection.sqlite, log_pages, LOG_PAGES);
-}
-
-fn checkpoint(sqlite: &rusqlite::Connection, log_pages: &AtomicI32, most: i32) {
-    if log_pages.load(Ordering::Relaxed) < most {
-        return;
-    }
-    match sqlite.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE) {
-        Ok(_) => log_pages.store(0, Ordering::Relaxed),
-        Err(error) => log::debug!("a checkpoint failed: {error}"),
+        self.log.checkpoint(sqlite, self.most_log_pages);
     }
 }
 

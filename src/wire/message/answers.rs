@@ -18,6 +18,10 @@ pub struct PeerInfo {
     /// What it can do beyond version 1.
     #[serde(default)]
     pub features: Vec<String>,
+    /// Which copy of its database it serves; `None` from a version that does not tell. When it changes while `site` stays, what is
+    /// known of the rows that it sent before says nothing of those that it has now.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_uuid_text")]
+    pub incarnation: Option<Uuid>,
     /// Its site.
     #[serde(with = "uuid_text")]
     pub site: Uuid,
@@ -40,6 +44,23 @@ mod uuid_text {
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Uuid, D::Error> {
         let text = String::deserialize(deserializer)?;
         Uuid::try_parse(&text).map_err(D::Error::custom)
+    }
+}
+
+mod optional_uuid_text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use uuid::Uuid;
+
+    pub fn serialize<S: Serializer>(uuid: &Option<Uuid>, serializer: S) -> Result<S::Ok, S::Error> {
+        match uuid {
+            Some(uuid) => serializer.collect_str(uuid),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Uuid>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| Uuid::try_parse(&text).map_err(D::Error::custom)).transpose()
     }
 }
 
@@ -331,9 +352,18 @@ mod tests {
             Err("code_mismatch".to_owned())
         );
         assert_eq!(decode_reply(r#"{"response":{"x":1},"status":"error"}"#).unwrap(), Err(r#"{"x":1}"#.to_owned()));
-        let peer = PeerInfo { features: vec!["snapshot".into()], site: Uuid::nil(), ticket: None, version: 1 };
+        let features = vec!["snapshot".into()];
+        let peer = PeerInfo { features, incarnation: None, site: Uuid::nil(), ticket: None, version: 1 };
         let text = answer_ok("t", None, Some(&peer));
         assert!(text.contains(r#"{"rowferry":{"features":["snapshot"],"site":"00000000-"#), "{text}");
+        let frame = channel::decode(&text).unwrap();
+        assert_eq!(
+            decode_reply(frame.payload.get()).unwrap(),
+            Ok(Some(peer.clone())),
+            "of a version that tells no incarnation"
+        );
+        let peer = PeerInfo { incarnation: Some(Uuid::max()), ..peer };
+        let text = answer_ok("t", None, Some(&peer));
         let frame = channel::decode(&text).unwrap();
         assert_eq!(decode_reply(frame.payload.get()).unwrap(), Ok(Some(peer)));
         let with = |ticket: &str| {
@@ -349,7 +379,14 @@ mod tests {
         for none in ["null", r#""""#, r#""a b""#, &format!("{:?}", "x".repeat(513))] {
             assert_eq!(with(none), None, "{none}");
         }
-        for junk in ["null", "[]", "5", r#"{"status":1}"#, r#"{"status":"ok","response":{"rowferry":{"version":"x"}}}"#] {
+        for junk in [
+            "null",
+            "[]",
+            "5",
+            r#"{"status":1}"#,
+            r#"{"status":"ok","response":{"rowferry":{"version":"x"}}}"#,
+            r#"{"status":"ok","response":{"rowferry":{"site":"00000000-0000-0000-0000-000000000000","version":1,"incarnation":"x"}}}"#,
+        ] {
             assert_eq!(decode_reply(junk).map_err(|error| error.kind()), Err(ErrorKind::Protocol), "{junk}");
         }
     }
