@@ -1,18 +1,18 @@
 //! The one place where access is decided. HTTP calls, WebSocket upgrades and every request on a channel ask here: who is it
-//! ([`Access`]), may he look or pull ([`Pass`]), and how much ([`Pull`]).
+//! ([`Access`]), may he look or pull ([`Grant`]), and how much ([`Account`]).
 //!
 //! What a connection allows is decided by [`domain::access`](crate::domain::access); here is what needs memory or the store:
-//! counting, taking allowances so that two at once cannot pass a limit, approvals, the history, and the events of what was
+//! counting, taking allowances so that two at once cannot grant a limit, approvals, the history, and the events of what was
 //! refused. Nothing here holds a snapshot, a lock or a transaction while a peer is waited for.
 
+mod account;
 mod approval;
 mod attempts;
 mod begun;
+mod grant;
 mod lifecycle;
-mod pass;
 mod passwords;
 mod paused;
-mod pull;
 mod register;
 
 use std::net::IpAddr;
@@ -28,12 +28,12 @@ use crate::error::{Error, ErrorKind};
 use crate::secret::{Code, Credential, Ticket, Token};
 use crate::site::Site;
 use crate::state::{self, connections, events, tickets};
+pub(crate) use account::{Account, Behind};
 use attempts::{Bound, origin};
 use begun::BegunByCode;
-pub(crate) use pass::{Looked, Pass};
+pub(crate) use grant::{Grant, Looked};
 use passwords::Passwords;
 pub(crate) use paused::{Paused, PausedPulls};
-pub(crate) use pull::{Behind, Pull};
 pub(crate) use register::NotRegistered;
 
 /// Why there is nothing to be had.
@@ -132,7 +132,7 @@ impl Access {
 
     /// Lets in whoever has this token, onto a channel. Where a pull of the connection was cut off, he may have come to go on with
     /// it, which takes none of the connection's limits.
-    pub(crate) fn by_token(&self, token: &str, password: Option<&str>, caller: &Caller) -> Answer<Pass> {
+    pub(crate) fn by_token(&self, token: &str, password: Option<&str>, caller: &Caller) -> Answer<Grant> {
         let credential = Token::parse(token).ok().map(|token| token.credential());
         let how = |uuid| if self.0.paused.has(uuid) { Use::Running } else { Use::New };
         self.by_connection(credential.as_ref(), password, caller, how)
@@ -140,7 +140,7 @@ impl Access {
 
     /// Lets in whoever has the token of this hash, for one call. A pull that goes on is not refused because its connection's
     /// limits are used up: it has had its part of them.
-    pub(crate) fn by_hash(&self, hash: &str, password: Option<&str>, caller: &Caller, how: Use) -> Answer<Pass> {
+    pub(crate) fn by_hash(&self, hash: &str, password: Option<&str>, caller: &Caller, how: Use) -> Answer<Grant> {
         self.by_connection(Credential::parse(hash).as_ref(), password, caller, |_| how)
     }
 
@@ -150,7 +150,7 @@ impl Access {
         password: Option<&str>,
         caller: &Caller,
         how: impl Fn(Uuid) -> Use,
-    ) -> Answer<Pass> {
+    ) -> Answer<Grant> {
         self.enabled()?;
         self.0.paused.end_late(self.site());
         let found = match credential {
@@ -175,29 +175,29 @@ impl Access {
             self.note(denial, Some(&connection), caller);
         }
         checked?;
-        Ok(Pass::of_connection(self.clone(), connection, stored, caller.clone()))
+        Ok(Grant::of_connection(self.clone(), connection, stored, caller.clone()))
     }
 
     /// Lets in whoever has this code, which is used up by it.
-    pub(crate) fn by_code(&self, given: &str, caller: &Caller) -> Answer<(Code, Pass)> {
+    pub(crate) fn by_code(&self, given: &str, caller: &Caller) -> Answer<(Code, Grant)> {
         self.enabled()?;
         self.0.paused.end_late(self.site());
         let key = origin(caller.address);
         self.0.codes.take(key).map_err(|wait| Denial::wait(ErrorKind::TooManyAttempts, wait))?;
         let (code, session) = self.guessed(self.spend(given, caller), caller)?;
-        Ok((code, Pass::of_session(self.clone(), session, caller.clone())))
+        Ok((code, Grant::of_session(self.clone(), session, caller.clone())))
     }
 
     /// Lets in whoever has this ticket, with the rights of the session that it is of. It stays good until its time is over or the
     /// session is deleted: a receiver that is killed right after it came back has nothing else.
-    pub(crate) fn by_ticket(&self, given: &str, caller: &Caller) -> Answer<Pass> {
+    pub(crate) fn by_ticket(&self, given: &str, caller: &Caller) -> Answer<Grant> {
         self.enabled()?;
         self.0.paused.end_late(self.site());
         let key = origin(caller.address);
         self.0.codes.take(key).map_err(|wait| Denial::wait(ErrorKind::TooManyAttempts, wait))?;
         let session = self.guessed(self.session_of(given), caller)?;
         log::info!("session {session} is taken up again by {}", caller.named());
-        Ok(Pass::of_session(self.clone(), session, caller.clone()))
+        Ok(Grant::of_session(self.clone(), session, caller.clone()))
     }
 
     fn session_of(&self, given: &str) -> crate::Result<Uuid> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Behind, Pull};
+use super::{Account, Behind};
 use crate::domain::names::NameRules;
 use crate::export::Exporter;
 use crate::site::Site;
@@ -30,7 +30,7 @@ pub(crate) struct Paused {
     pub(crate) owner: Uuid,
     /// The table's own name.
     pub(crate) table: String,
-    pub(crate) pull: Pull,
+    pub(crate) account: Account,
     /// Between two calls over HTTP: knows where the last page ended, and holds no snapshot. `None` for a channel that was lost.
     pub(crate) exporter: Option<Exporter>,
     /// The offset that goes on from there.
@@ -76,20 +76,27 @@ impl PausedPulls {
         let found = pulls.iter().position(|paused| self.is(paused, connection, table) && goes_on(paused))?;
         let mut paused = pulls.remove(found)?;
         drop(pulls);
-        paused.pull.taken_up(offset, self.runs(connection, table));
+        paused.account.taken_up(offset, self.runs(connection, table));
         Some(paused)
     }
 
     /// Takes out the pull of a table whose channel was lost, for a receiver that has so many records of it.
-    pub(super) fn take_up(&self, site: &Site, owner: Uuid, table: &str, records: u64, behind: Behind<'_>) -> Option<Pull> {
+    pub(super) fn take_up(
+        &self,
+        site: &Site,
+        owner: Uuid,
+        table: &str,
+        records: u64,
+        behind: Behind<'_>,
+    ) -> Option<Account> {
         self.end_late(site);
         let until = Instant::now() + NOTICE;
-        let goes_on = |paused: &Paused| paused.exporter.is_none() && paused.pull.leads_on(records, behind);
+        let goes_on = |paused: &Paused| paused.exporter.is_none() && paused.account.leads_on(records, behind);
         let mut pulls = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             // The one that paused last.
             let found = pulls.iter().rposition(|paused| self.is(paused, owner, table) && goes_on(paused));
-            if let Some(Paused { mut pull, .. }) = found.and_then(|found| pulls.remove(found)) {
+            if let Some(Paused { account: mut pull, .. }) = found.and_then(|found| pulls.remove(found)) {
                 drop(pulls);
                 pull.taken_up(records, self.runs(owner, table));
                 return Some(pull);
@@ -166,7 +173,7 @@ impl PausedPulls {
             let mut pulls = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);
             let over = self.too_many(&pulls, &paused).and_then(|first| pulls.remove(first));
             // Only now: it is found as running or as paused at every moment.
-            paused.pull.paused();
+            paused.account.paused();
             pulls.push_back(paused);
             over
         };

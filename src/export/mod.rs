@@ -178,11 +178,11 @@ impl Exporter {
         Ok(key_of(&table)?.map_or(Vec::new(), |(columns, _)| columns))
     }
 
-    /// Reads the records behind a place into `rows`, which is cleared first: those from the first on without one.
+    /// Reads the records after a place into `rows`, which is cleared first: those from the first on without one.
     ///
     /// # Errors
     /// Those of [`Exporter::schema`]; [`InvalidInput`](ErrorKind::InvalidInput) for a place that is none of this table.
-    pub(crate) fn behind(
+    pub(crate) fn after(
         &mut self,
         table: &str,
         after: Option<&Cursor>,
@@ -214,7 +214,7 @@ impl Exporter {
 
     /// Takes back the end of the last page: only so many of its rows were sent, because their encoded form had reached its
     /// bound. The next request goes on behind those.
-    pub(crate) fn sent_only(&mut self, rows: u64) {
+    pub(crate) fn truncate_last_page(&mut self, rows: u64) {
         self.places.shorten_last(rows);
     }
 
@@ -447,7 +447,7 @@ mod tests {
                 prop_assert!(rows.len() as u64 <= limit && rows.len() <= page_rows);
                 if rows.len() as u64 > sent_rows {
                     rows.truncate(sent_rows as usize);
-                    exporter.sent_only(sent_rows);
+                    exporter.truncate_last_page(sent_rows);
                     more = true;
                 }
                 prop_assert!(!more || !rows.is_empty());

@@ -8,6 +8,7 @@ pub mod channel;
 pub(crate) mod chunks;
 mod connection;
 mod data;
+mod download;
 mod forwarded;
 pub mod handler;
 pub(crate) mod head;

@@ -51,6 +51,13 @@ pub(crate) fn take_records(sql: &mut dyn Sql, uuid: Uuid, want: u64) -> Result<u
     Ok(granted)
 }
 
+/// Gives back records that were taken and not sent. One that is gone gets none.
+pub(crate) fn return_records(sql: &mut dyn Sql, uuid: Uuid, records: u64) -> Result<()> {
+    let update = "UPDATE rowferry_connections SET records_downloaded = \
+                  CASE WHEN records_downloaded > ?2 THEN records_downloaded - ?2 ELSE 0 END WHERE uuid = ?1";
+    sql.execute(update, &[uuid.to_string().into(), integer(records)]).map(|_| ())
+}
+
 /// Counts records that were sent while the connection had no limit on them. One that is gone counts none.
 pub(crate) fn count_records(sql: &mut dyn Sql, uuid: Uuid, records: u64) -> Result<()> {
     let select = "SELECT records_downloaded FROM rowferry_connections WHERE uuid = ?1";

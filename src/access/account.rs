@@ -1,4 +1,4 @@
-//! One pull of a table that was let begin: what it may still take, and its place in the history.
+//! The account of one download: what it may still take, what it has taken, and its place in the history.
 
 use std::collections::VecDeque;
 
@@ -25,13 +25,13 @@ const SIGN_OF_LIFE: time::Duration = time::Duration::minutes(1);
 /// one that comes back for ever must not get a table twice for one pull.
 const AGAIN: u64 = 10_000;
 
-/// A pull of one table that may go on. Dropped before its end, it is one that the receiver gave up.
+/// What a download of one table may take and has taken. Dropped before its end, it is one that the receiver gave up.
 ///
-/// Where its connection has a limit on records, the records of a page are counted before they are sent, and nothing is set
-/// aside between pages: what is not sent yet is there for whoever asks first. Where there is no limit, they are counted with
-/// its signs of life and at its end.
+/// Where its connection has a limit on records, those of a page are reserved before the page is read, and what it does not use is
+/// given back at once: nothing is set aside between pages. Where there is no limit, they are counted with its signs of life and at its
+/// end.
 #[derive(Debug)]
-pub(crate) struct Pull {
+pub(crate) struct Account {
     site: Site,
     begun: Begun,
     /// Each record once, although one that was lost on its way is sent again.
@@ -41,6 +41,8 @@ pub(crate) struct Pull {
     places: VecDeque<(u64, Cursor)>,
     /// Of the records that were sent, those that the connection has counted.
     counted: u64,
+    /// Records that are reserved, and not used.
+    spare: u64,
     told: OffsetDateTime,
     /// Why it ends early, if it does.
     why: Option<String>,
@@ -104,7 +106,7 @@ impl Way {
     }
 }
 
-/// A pull as a transaction begins it. It is no [`Pull`] yet: the transaction may still fail.
+/// A pull as a transaction begins it. It is no [`Account`] yet: the transaction may still fail.
 #[derive(Debug)]
 pub(super) struct Begun {
     pub(super) transfer: Uuid,
@@ -136,10 +138,10 @@ impl Allowed {
     }
 }
 
-impl Pull {
+impl Account {
     pub(super) fn new(site: &Site, begun: Begun, all: &PausedPulls) -> Self {
         let (site, told) = (site.clone(), site.now());
-        Pull {
+        Account {
             running: Some(all.runs(begun.owner, &begun.table)),
             site,
             begun,
@@ -147,6 +149,7 @@ impl Pull {
             way: Way::default(),
             places: VecDeque::new(),
             counted: 0,
+            spare: 0,
             told,
             why: Some(GIVEN_UP.to_owned()),
             open: true,
@@ -179,7 +182,7 @@ impl Pull {
         self.way = Way { at: records, reached: records, arrived: records, again: 0, base: records };
     }
 
-    /// The page that was [sent](Pull::sent) last ended at this place.
+    /// The page that was [sent](Account::sent) last ended at this place.
     pub(crate) fn passed(&mut self, place: &Cursor) {
         if self.places.len() == PLACES {
             self.places.pop_front();
@@ -237,19 +240,30 @@ impl Pull {
         Ok(())
     }
 
-    /// Takes the records of a page off what the connection allows, and says how many of them may be sent: fewer than there
-    /// are when somebody else took some meanwhile.
-    pub(super) fn take(&mut self, records: u64) -> Result<u64> {
-        let (Some(uuid), Some(left)) = (self.begun.connection, self.begun.allowed.left) else { return Ok(records) };
-        let known = records.min(self.way.known());
-        let new = records - known;
-        if new == 0 {
-            return Ok(known);
+    /// Reserves records of what the connection allows, for a page of at most so many that is about to be read, and says how many
+    /// it may have: fewer than wanted where somebody else took some meanwhile. What was sent before needs no reserve.
+    pub(super) fn reserve(&mut self, wanted: u64) -> Result<u64> {
+        let (Some(uuid), Some(left)) = (self.begun.connection, self.begun.allowed.left) else { return Ok(wanted) };
+        let known = wanted.min(self.way.known());
+        let new = (wanted - known).saturating_sub(self.spare);
+        if new > 0 {
+            let taken = state::write(self.site.store_ref(), |sql| connections::take_records(sql, uuid, new))?;
+            self.spare = self.spare.saturating_add(taken);
+            self.begun.allowed.left = Some(left.saturating_sub(taken));
         }
-        let taken = state::write(self.site.store_ref(), |sql| connections::take_records(sql, uuid, new))?;
-        self.counted = self.counted.saturating_add(taken);
-        self.begun.allowed.left = Some(left.saturating_sub(taken));
-        Ok(known.saturating_add(taken))
+        Ok(known.saturating_add(self.spare).min(wanted))
+    }
+
+    /// Gives back what was reserved and not used. When the store is busy, that is done later.
+    fn give_back(&mut self) {
+        let (Some(uuid), rest @ 1..) = (self.begun.connection, self.spare) else { return };
+        match state::write(self.site.store_ref(), |sql| connections::return_records(sql, uuid, rest)) {
+            Ok(()) => {
+                self.spare = 0;
+                self.begun.allowed.left = self.begun.allowed.left.map(|left| left.saturating_add(rest));
+            }
+            Err(error) => log::warn!("records that were reserved and not sent cannot be given back yet: {error}"),
+        }
     }
 
     fn uncounted(&self) -> u64 {
@@ -264,12 +278,16 @@ impl Pull {
         }
     }
 
-    /// Counts what was sent.
+    /// Counts what was sent, and gives back what was reserved beyond it.
     pub(crate) fn sent(&mut self, records: u64, bytes: u64) {
         let new = records.saturating_sub(self.way.known());
         self.way.go(records);
         self.sent.records_transferred = self.sent.records_transferred.saturating_add(new);
         self.sent.bytes_transferred = self.sent.bytes_transferred.saturating_add(bytes);
+        let reserved = new.min(self.spare);
+        self.spare -= reserved;
+        self.counted = self.counted.saturating_add(reserved);
+        self.give_back();
     }
 
     /// Says now and then in the store that it is alive, and how far it is.
@@ -309,6 +327,7 @@ impl Pull {
         if !self.open {
             return Ok(());
         }
+        self.give_back();
         let now = self.site.now();
         self.site.change(|sql| {
             self.count(sql)?;
@@ -336,7 +355,7 @@ impl Pull {
     }
 }
 
-impl Drop for Pull {
+impl Drop for Account {
     fn drop(&mut self) {
         if let Err(error) = self.end() {
             let level = if error.kind() == ErrorKind::Locked { log::Level::Warn } else { log::Level::Error };

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::account::{Allowed, Begun};
 use super::approval::{self, Standing};
-use super::pull::{Allowed, Begun};
-use super::{Access, Answer, Behind, Caller, Paused, Pull, Refused, actor};
+use super::{Access, Account, Answer, Behind, Caller, Paused, Refused, actor};
 use crate::domain::access::{self, Denial, Use};
 use crate::domain::connection::Connection;
 use crate::domain::session::Direction;
@@ -25,7 +25,7 @@ use crate::wire::message::{Approval, ApprovalStatus};
 
 /// Someone who was let in, through a connection or by a session's code.
 #[derive(Debug)]
-pub(crate) struct Pass {
+pub(crate) struct Grant {
     access: Access,
     who: Who,
     caller: Caller,
@@ -50,13 +50,13 @@ pub(crate) struct Looked {
     runs: Option<Uuid>,
 }
 
-impl Pass {
+impl Grant {
     pub(super) fn of_connection(access: Access, connection: Connection, stored: Stored, caller: Caller) -> Self {
-        Pass { access, who: Who::Connection(Box::new(connection), stored), caller, waiting: HashMap::new() }
+        Grant { access, who: Who::Connection(Box::new(connection), stored), caller, waiting: HashMap::new() }
     }
 
     pub(super) fn of_session(access: Access, session: Uuid, caller: Caller) -> Self {
-        Pass { access, who: Who::Session(session), caller, waiting: HashMap::new() }
+        Grant { access, who: Who::Session(session), caller, waiting: HashMap::new() }
     }
 
     /// The connection, if he came through one.
@@ -105,9 +105,9 @@ impl Pass {
     }
 
     /// Whether he may still be here: read anew, for each of his requests. With the pull that the request may go on with.
-    pub(crate) fn look(&mut self, pull: Option<&Pull>) -> Answer<Looked> {
+    pub(crate) fn look(&mut self, pull: Option<&Account>) -> Answer<Looked> {
         let site = self.access.site();
-        let (now, transfer) = (site.now(), pull.map(Pull::transfer));
+        let (now, transfer) = (site.now(), pull.map(Account::transfer));
         let (read, runs) = state::read(site.store_ref(), |sql| {
             if !Settings::enabled_in(sql)? {
                 return Ok((Err(Denial::new(ErrorKind::Disabled)), None));
@@ -192,7 +192,7 @@ impl Pass {
 
     /// Begins the pull of a table that exists, by its own name. In one transaction it takes a call of the rate, an approval
     /// and a download, and makes the transfer: all of it or, but for the call, nothing.
-    pub(crate) fn begin(&mut self, table: &str, strategy: Option<Strategy>) -> Answer<Pull> {
+    pub(crate) fn begin(&mut self, table: &str, strategy: Option<Strategy>) -> Answer<Account> {
         let now = self.access.site().now();
         if let Who::Session(session) = self.who {
             let counted = self.access.begun().count(session, table, now, self.access.site().limits());
@@ -224,7 +224,7 @@ impl Pass {
         }?;
         self.waiting.remove(table);
         let site = self.access.site();
-        begun.map(|begun| Pull::new(site, begun, self.access.paused())).map_err(|denial| {
+        begun.map(|begun| Account::new(site, begun, self.access.paused())).map_err(|denial| {
             if denial.kind == ErrorKind::ApprovalRequired
                 && let Some(transfer) = denial.transfer
             {
@@ -281,53 +281,50 @@ impl Pass {
         Ok(Ok(Begun { transfer, table, connection: Some(uuid), owner: uuid, actor, allowed }))
     }
 
-    /// Whether a pull may go on with a page of so many records, after a [look](Pass::look) with it. [`Pull::most`] then
-    /// says how many there may be.
-    pub(crate) fn go_on(&self, pull: &mut Pull, looked: &Looked, wanted: u64) -> Answer<()> {
-        let transfer = pull.transfer();
-        self.table(pull.table())?;
+    /// Whether a download may have a page of so many records, after a [look](Grant::look) with it. [`Account::most`] then says how
+    /// many there may be.
+    pub(crate) fn proceed(&self, account: &mut Account, looked: &Looked, wanted: u64) -> Answer<()> {
+        let transfer = account.transfer();
+        self.table(account.table())?;
         // One that only lost its last records runs no more.
-        if looked.runs != Some(transfer) && !pull.is_completed() {
+        if looked.runs != Some(transfer) && !account.is_completed() {
             return Err(self.noted(Denial::new(ErrorKind::Cancelled).of_transfer(transfer)));
         }
         if let Some(connection) = self.policy_of() {
-            pull.allow(connection)?;
-            if wanted > 0 && pull.most(wanted) == 0 {
+            account.allow(connection)?;
+            if wanted > 0 && account.most(wanted) == 0 {
                 return Err(self.noted(Denial::new(ErrorKind::RecordLimit).of_transfer(transfer)));
             }
         }
-        match pull.is_completed() {
-            true => Ok(()),
-            false => {
-                // That it is alive can be said at the next page, too.
-                if let Err(error) = pull.show_life(self.access.site().now()) {
-                    log::warn!("a running pull cannot be noted as alive: {error}");
-                }
-                Ok(())
-            }
+        if !account.is_completed()
+            && let Err(error) = account.show_life(self.access.site().now())
+        {
+            // That it is alive can be said at the next page, too.
+            log::warn!("a running pull cannot be noted as alive: {error}");
         }
+        Ok(())
     }
 
-    /// Takes the records of a page that is about to be sent, and says how many of them may be.
-    pub(crate) fn take_page(&self, pull: &mut Pull, records: u64) -> Answer<u64> {
-        match pull.take(records)? {
-            0 if records > 0 => Err(self.noted(Denial::new(ErrorKind::RecordLimit).of_transfer(pull.transfer()))),
-            taken => Ok(taken),
+    /// Reserves records for a page of at most so many that is about to be read, and says how many it may have.
+    pub(crate) fn reserve(&self, account: &mut Account, wanted: u64) -> Answer<u64> {
+        match account.reserve(wanted)? {
+            0 if wanted > 0 => Err(self.noted(Denial::new(ErrorKind::RecordLimit).of_transfer(account.transfer()))),
+            reserved => Ok(reserved),
         }
     }
 
     /// Takes up a pull of a table that was cut off, for who has its first `records` records: it is the same pull,
     /// neither counted nor approved anew. `None` if there is none that goes on there, or it is too long ago. He is yet to be
-    /// [looked](Pass::look) at with it.
-    pub(crate) fn take_up(&self, table: &str, records: u64, behind: Behind<'_>) -> Option<Pull> {
+    /// [looked](Grant::look) at with it.
+    pub(crate) fn take_up(&self, table: &str, records: u64, behind: Behind<'_>) -> Option<Account> {
         self.access.paused().take_up(self.access.site(), self.owner(), table, records, behind)
     }
 
     /// Leaves a pull whose channel has ended, for when he comes back.
-    pub(crate) fn leave(&self, pull: Pull) {
-        let (owner, table, offset) = (self.owner(), pull.table().to_owned(), pull.at());
+    pub(crate) fn leave(&self, account: Account) {
+        let (owner, table, offset) = (self.owner(), account.table().to_owned(), account.at());
         let since = self.access.site().now();
-        self.access.paused().pause(Paused { owner, table, pull, exporter: None, offset, since });
+        self.access.paused().pause(Paused { owner, table, account, exporter: None, offset, since });
     }
 
     /// A ticket with which who came by a code may come back: its hash is kept. `None` for others, who need none.

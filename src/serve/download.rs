@@ -1,0 +1,185 @@
+//! One table on its way to a peer, page by page. Every way of sending records goes through [`Source::next`].
+
+use std::sync::Arc;
+
+use crate::access::{Account, Answer, Grant, Looked, Refused};
+use crate::domain::schema::TableSchema;
+use crate::domain::value::Rows;
+use crate::error::{Error, ErrorKind, Result};
+use crate::export::{Cursor, Exporter, Ids, Page, PageBounds};
+use crate::limits::Limits;
+use crate::wire::Dialect;
+use crate::wire::records::{Cut, encode_records};
+
+/// What the records of one peer come from: what it may have, and what reads the store for it. A session, a call or an answer has one.
+pub(super) struct Source {
+    pub(super) grant: Grant,
+    pub(super) exporter: Exporter,
+    pub(super) rows: Rows,
+}
+
+/// A download that was let begin, and where its next page begins.
+pub(super) struct Download {
+    pub(super) account: Account,
+    pub(super) place: Place,
+}
+
+/// Where a page begins.
+pub(super) enum Place {
+    /// Where this request leads: see [`Exporter::records_at_most`].
+    Offset { table: String, offset: u64, limit: u64 },
+    /// After a row, or at the first one; as long as the table looks like this.
+    After { table: Arc<TableSchema>, cursor: Option<Cursor> },
+    /// At these records, but for the first `skip`.
+    Ids { table: String, ids: Ids, skip: u64 },
+}
+
+/// What is asked for.
+pub(super) struct Ask {
+    /// Most records of the page.
+    pub(super) records: u64,
+    /// At about how many bytes of values the page is cut.
+    pub(super) bytes: usize,
+    pub(super) checked: Checked,
+}
+
+/// What is known of whether the peer may have a further page.
+pub(super) enum Checked {
+    /// Nothing: it is to be looked.
+    No,
+    /// That the peer may be here.
+    Peer(Looked),
+    /// That it may have the page.
+    Page,
+}
+
+/// What was put into a page.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sent {
+    pub(super) rows: u64,
+    /// Whether there are rows after these.
+    pub(super) more: bool,
+    /// The number of the snapshot that they are from.
+    pub(super) state: u64,
+}
+
+/// Writes the rows of a page in one of the forms that there are.
+pub(super) trait Encoder {
+    /// Writes rows of the page from the first on, at least one if there are any. Gives how many it wrote, and their bytes. Where it
+    /// cannot write all, the page is cut short.
+    fn encode(&mut self, page: &Page, rows: &Rows, account: &Account) -> (usize, u64);
+}
+
+impl Source {
+    pub(super) fn limits(&self) -> &Limits {
+        self.grant.site().limits()
+    }
+
+    /// Whether the peer may have a further page of so many records.
+    pub(super) fn check(&mut self, account: &mut Account, looked: Option<Looked>, records: u64) -> Answer<()> {
+        let looked = match looked {
+            Some(looked) => looked,
+            None => self.grant.look(Some(account))?,
+        };
+        self.exporter.offer(self.grant.offer());
+        self.grant.proceed(account, &looked, records)
+    }
+
+    /// The next page: checks that the peer may have it, reserves its records where there is a limit on them, reads it, has it
+    /// written, counts what was written and moves the download on. A download that may not or cannot go further is ended with the
+    /// reason; one that has no more rows is the caller's to complete.
+    pub(super) fn next(&mut self, download: Download, ask: Ask, encoder: &mut dyn Encoder) -> Answer<(Download, Sent)> {
+        let mut download = download;
+        match self.next_of(&mut download, ask, encoder) {
+            Ok(sent) => Ok((download, sent)),
+            Err(refused) => Err(given_up(download.account, refused)),
+        }
+    }
+
+    fn next_of(&mut self, download: &mut Download, ask: Ask, encoder: &mut dyn Encoder) -> Answer<Sent> {
+        let account = &mut download.account;
+        match ask.checked {
+            Checked::No => self.check(account, None, ask.records)?,
+            Checked::Peer(looked) => self.check(account, Some(looked), ask.records)?,
+            Checked::Page => {}
+        }
+        let wanted = account.most(ask.records.min(self.limits().page_rows as u64));
+        let most = self.grant.reserve(account, wanted)?;
+        let page = self.read(&download.place, most, ask.bytes)?;
+        let account = &mut download.account;
+        let (rows, bytes) = if self.rows.is_empty() { (0, 0) } else { encoder.encode(&page, &self.rows, account) };
+        if rows < self.rows.len() {
+            self.exporter.truncate_last_page(rows as u64);
+        }
+        let more = page.more || rows < self.rows.len();
+        let sent = Sent { rows: rows as u64, more, state: page.state };
+        account.sent(sent.rows, bytes);
+        if self.rows.size_bytes() > ask.bytes.saturating_mul(2) {
+            // One large record is no reason to hold its memory any longer.
+            self.rows = Rows::default();
+        }
+        match &mut download.place {
+            Place::Offset { offset, .. } | Place::Ids { skip: offset, .. } => *offset = offset.saturating_add(sent.rows),
+            Place::After { cursor, .. } => {
+                if let Some(end) = page.cursor {
+                    account.passed(&end);
+                    *cursor = Some(end);
+                }
+            }
+        }
+        Ok(sent)
+    }
+
+    fn read(&mut self, place: &Place, most: u64, bytes: usize) -> Answer<Page> {
+        let rows = &mut self.rows;
+        Ok(match place {
+            Place::Offset { table, offset, limit } => self.exporter.records_at_most(table, *offset, *limit, most, rows)?,
+            Place::Ids { table, ids, skip } => self.exporter.find(table, ids, *skip, most, rows)?,
+            Place::After { table, cursor } => {
+                let bounds = PageBounds { rows: usize::try_from(most).unwrap_or(usize::MAX).max(1), bytes };
+                let page = self.exporter.after(&table.name, cursor.as_ref(), bounds, rows)?;
+                if page.table != *table {
+                    let why = format!("the table {:?} changed its structure in the middle", table.name);
+                    return Err(Error::new(ErrorKind::SchemaMismatch, why).into());
+                }
+                page
+            }
+        })
+    }
+}
+
+/// Records as JSON, after what is in `out` already.
+pub(super) struct Json<'o> {
+    pub(super) out: &'o mut Vec<u8>,
+    pub(super) dialect: Dialect,
+    pub(super) cut: Cut,
+    /// What stands before the first of them.
+    pub(super) before: &'static str,
+}
+
+impl Encoder for Json<'_> {
+    fn encode(&mut self, page: &Page, rows: &Rows, _: &Account) -> (usize, u64) {
+        self.out.extend_from_slice(self.before.as_bytes());
+        let start = self.out.len();
+        let written = encode_records(self.out, &page.table, rows, 0..rows.len(), self.dialect, self.cut);
+        (written, (self.out.len() - start) as u64)
+    }
+}
+
+/// Ends a download that may not or cannot go on. This is the only way in which one ends with an error.
+pub(super) fn given_up(account: Account, why: Refused) -> Refused {
+    let kept = match &why {
+        Refused::Denied(denial) => account.fail(&denial.socket_text()),
+        Refused::Failed(error) if error.kind() == ErrorKind::SchemaMismatch => account.fail(error.message()),
+        Refused::Failed(error) => account.fail(error.code()),
+    };
+    ended(kept);
+    why
+}
+
+/// The peer has its page, or learns of something else: that the history cannot be written is this site's affair.
+pub(super) fn ended(kept: Result<()>) {
+    if let Err(error) = kept {
+        log::error!("the end of a pull cannot be kept: {error}");
+    }
+}
