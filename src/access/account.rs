@@ -5,25 +5,22 @@ use std::collections::VecDeque;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::course::Way;
 use super::paused::{PausedPulls, Running};
+use super::place;
 use crate::domain::connection::Connection;
 use crate::domain::transfer::{TransferCounters, TransferStatus};
 use crate::error::{ErrorKind, Result};
 use crate::export::Cursor;
+use crate::secret::SiteKey;
 use crate::site::Site;
-use crate::state::transfers::{self, Change};
+use crate::state::transfers::{self, Change, GIVEN_UP, pulls};
 use crate::state::{self, connections};
 use crate::store::Sql;
+use crate::wire::native::Place;
 
-/// What the history says of a pull that its receiver gave up.
-const GIVEN_UP: &str = "the receiver ended before the last page";
-
-/// How often a running pull says in the store that it is alive.
+/// How often a running download says in the store that it is alive.
 const SIGN_OF_LIFE: time::Duration = time::Duration::minutes(1);
-
-/// Records that a pull may have sent again, beyond as many as it had sent at all: a receiver that comes back may have lost some, and
-/// one that comes back for ever must not get a table twice for one pull.
-const AGAIN: u64 = 10_000;
 
 /// What a download of one table may take and has taken. Dropped before its end, it is one that the receiver gave up.
 ///
@@ -34,12 +31,13 @@ const AGAIN: u64 = 10_000;
 pub(crate) struct Account {
     site: Site,
     begun: Begun,
+    way: Way,
     /// Each record once, although one that was lost on its way is sent again.
     sent: TransferCounters,
-    way: Way,
-    /// Behind how many records the last pages ended, and where; the last at the end.
+    /// After how many records the last pages ended, and where; the last at the end. For downloads without a name.
     places: VecDeque<(u64, Cursor)>,
-    /// Of the records that were sent, those that the connection has counted.
+    /// Records that were sent and cost something; and those of them that the connection has counted.
+    costing: u64,
     counted: u64,
     /// Records that are reserved, and not used.
     spare: u64,
@@ -48,65 +46,23 @@ pub(crate) struct Account {
     why: Option<String>,
     /// Its end is not kept yet.
     open: bool,
-    /// There while it is somebody's turn, and not while it pauses.
+    /// There while it is somebody's turn, and not while it pauses. For downloads without a name.
     running: Option<Running>,
 }
 
-/// How far a pull is, in records of its table.
-#[derive(Debug, Clone, Copy, Default)]
-struct Way {
-    /// The next one that is sent is behind so many.
-    at: u64,
-    /// The furthest that it was.
-    reached: u64,
-    /// So many the receiver certainly has.
-    arrived: u64,
-    /// How many were or will be sent again, because the receiver came back behind fewer.
-    again: u64,
-    /// It began behind so many, of which it knows nothing.
-    base: u64,
-}
-
-/// Where a receiver goes on, beside how many records he has.
+/// Where a receiver resumes, beside how many records it has.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Behind<'c> {
     /// The number of records is the place.
     Offset,
-    /// Behind this row, or at the beginning: the number is only what he says.
+    /// After this row, or at the beginning: the number is only what the receiver says.
     Place(Option<&'c Cursor>),
 }
 
-/// Places behind pages that were sent and that a receiver may come back to.
+/// Places after pages that were sent and that a receiver may come back to.
 const PLACES: usize = 256;
 
-impl Way {
-    /// Whether it may go on behind so many: not where the receiver just begins anew.
-    fn leads_on(&self, records: u64) -> bool {
-        if records < self.base {
-            return false;
-        }
-        let again = self.again.saturating_add(self.at.saturating_sub(records));
-        let most = (self.reached - self.base.min(self.reached)).saturating_add(AGAIN);
-        records <= self.reached && (records > 0 || self.arrived == 0) && again <= most
-    }
-
-    fn go_back(&mut self, records: u64) {
-        self.again = self.again.saturating_add(self.at.saturating_sub(records));
-        self.at = records;
-    }
-
-    /// How many of the next ones were sent before.
-    fn known(&self) -> u64 {
-        self.reached.saturating_sub(self.at)
-    }
-
-    fn go(&mut self, records: u64) {
-        self.at = self.at.saturating_add(records);
-        self.reached = self.reached.max(self.at);
-    }
-}
-
-/// A pull as a transaction begins it. It is no [`Account`] yet: the transaction may still fail.
+/// A download as a transaction begins or resumes it. It has no [`Account`] yet: the transaction may still fail.
 #[derive(Debug)]
 pub(super) struct Begun {
     pub(super) transfer: Uuid,
@@ -118,6 +74,21 @@ pub(super) struct Begun {
     pub(super) owner: Uuid,
     pub(super) actor: String,
     pub(super) allowed: Allowed,
+    /// Most records that its approval is good for.
+    pub(super) approved: Option<u64>,
+    /// If it is of a named pull.
+    pub(super) named: Option<Named>,
+}
+
+/// What is known of a download of a named pull.
+#[derive(Debug, Clone)]
+pub(super) struct Named {
+    /// Whose turn it is: see [`pulls::Kept::turn`].
+    pub(super) turn: u64,
+    /// Until when it may be resumed.
+    pub(super) until: OffsetDateTime,
+    pub(super) way: Way,
+    pub(super) sent: TransferCounters,
 }
 
 /// What a connection allowed when it was read last.
@@ -138,16 +109,27 @@ impl Allowed {
     }
 }
 
+/// What came of reserving records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reserved {
+    /// So many may be read.
+    Records(u64),
+    /// Somebody else resumed the download.
+    TakenOver,
+}
+
 impl Account {
     pub(super) fn new(site: &Site, begun: Begun, all: &PausedPulls) -> Self {
         let (site, told) = (site.clone(), site.now());
+        let named = begun.named.clone();
         Account {
-            running: Some(all.runs(begun.owner, &begun.table)),
+            running: named.is_none().then(|| all.runs(begun.owner, &begun.table)),
+            way: named.as_ref().map_or_else(Way::default, |named| named.way),
+            sent: named.map_or_else(TransferCounters::default, |named| named.sent),
             site,
             begun,
-            sent: TransferCounters::default(),
-            way: Way::default(),
             places: VecDeque::new(),
+            costing: 0,
             counted: 0,
             spare: 0,
             told,
@@ -156,18 +138,18 @@ impl Account {
         }
     }
 
-    /// Behind how many records of its table it goes on.
+    /// After how many records of its table the next page begins.
     pub(crate) fn at(&self) -> u64 {
         self.way.at
     }
 
-    /// The receiver has so many records of its table: it asked for those behind them, or said so.
+    /// The receiver has so many records of its table: it asked for those after them, or said so.
     pub(crate) fn has_arrived(&mut self, records: u64) {
-        self.way.arrived = self.way.arrived.max(records);
+        self.way.has_arrived(records);
     }
 
-    /// Whether a receiver that comes back and has so many records may go on with it. A place must be one that was sent, or the
-    /// one that it began at, with that number of records before it.
+    /// Whether a receiver that comes back and has so many records may resume it. A place must be one that was sent, or the
+    /// one that it began at, with that number of records before it. For downloads without a name.
     pub(super) fn leads_on(&self, records: u64, behind: Behind<'_>) -> bool {
         let known = match behind {
             Behind::Offset => true,
@@ -177,17 +159,28 @@ impl Account {
         known && self.way.leads_on(records)
     }
 
-    /// It begins behind so many records, which the receiver says that he has.
+    /// It begins after so many records, which the receiver says that it has.
     pub(crate) fn begins_behind(&mut self, records: u64) {
-        self.way = Way { at: records, reached: records, arrived: records, again: 0, base: records };
+        self.way = Way::from(records);
     }
 
     /// The page that was [sent](Account::sent) last ended at this place.
     pub(crate) fn passed(&mut self, place: &Cursor) {
+        if self.begun.named.is_some() {
+            return;
+        }
         if self.places.len() == PLACES {
             self.places.pop_front();
         }
         self.places.push_back((self.way.at, place.clone()));
+    }
+
+    /// The place after a page of so many records that is about to be [sent](Account::sent), as its receiver gets it.
+    pub(crate) fn place(&self, key: Option<&SiteKey>, records: u64, cursor: &Cursor) -> Option<Place> {
+        match key.filter(|_| self.begun.named.is_some()) {
+            Some(key) => place::sign(key, self.begun.transfer, self.way.at.saturating_add(records), cursor),
+            None => Some(Place { run: cursor.run, values: cursor.values.clone() }),
+        }
     }
 
     /// It is paused: nobody has it.
@@ -195,7 +188,7 @@ impl Account {
         self.running = None;
     }
 
-    /// It goes on behind so many records.
+    /// It is resumed after so many records.
     pub(super) fn taken_up(&mut self, records: u64, running: Running) {
         self.way.go_back(records);
         self.running = Some(running);
@@ -214,11 +207,40 @@ impl Account {
         &self.begun.table
     }
 
+    pub(crate) fn is_named(&self) -> bool {
+        self.begun.named.is_some()
+    }
+
+    /// Whose turn it is, if it is of a named pull.
+    pub(super) fn turn(&self) -> Option<u64> {
+        self.begun.named.as_ref().map(|named| named.turn)
+    }
+
+    /// The next page is of this snapshot.
+    pub(crate) fn in_state(&mut self, state: u64) {
+        if self.begun.named.is_some() {
+            self.way.in_state(state);
+        }
+    }
+
     /// How many of the records that are wanted are worth reading: no more can be sent at once.
     pub(crate) fn most(&self, wanted: u64) -> u64 {
         let Allowed { per_page, left } = self.begun.allowed;
         // What was sent before was counted then.
-        wanted.min(per_page).min(left.map_or(u64::MAX, |left| left.saturating_add(self.way.known())))
+        let left = left.map_or(u64::MAX, |left| left.saturating_add(self.way.known()));
+        wanted.min(per_page).min(left).min(self.approved_left())
+    }
+
+    /// Records until the end of what its approval is good for.
+    fn approved_left(&self) -> u64 {
+        let end = |records: u64| self.way.course.base.saturating_add(records).saturating_sub(self.way.at);
+        self.begun.approved.map_or(u64::MAX, end)
+    }
+
+    /// Whether its approval is used up, or too old.
+    pub(super) fn is_past_approval(&self, now: OffsetDateTime) -> bool {
+        let is_old = || self.begun.named.as_ref().is_some_and(|named| now >= named.until);
+        self.begun.approved.is_some() && (self.approved_left() == 0 || is_old())
     }
 
     /// Most records that one answer may have.
@@ -232,7 +254,10 @@ impl Account {
         let (uuid, uncounted) = (connection.uuid, self.uncounted());
         if let Some(left) = allowed.left.filter(|_| uncounted > 0) {
             // There was no limit before: what was sent until now counts for it.
-            state::write(self.site.store_ref(), |sql| connections::count_records(sql, uuid, uncounted))?;
+            state::write(self.site.store_ref(), |sql| {
+                connections::count_records(sql, uuid, uncounted)?;
+                self.reach(sql, self.way.at).map(|_| ())
+            })?;
             self.counted = self.counted.saturating_add(uncounted);
             allowed.left = Some(left.saturating_sub(uncounted));
         }
@@ -242,22 +267,34 @@ impl Account {
 
     /// Reserves records of what the connection allows, for a page of at most so many that is about to be read, and says how many
     /// it may have: fewer than wanted where somebody else took some meanwhile. What was sent before needs no reserve.
-    pub(super) fn reserve(&mut self, wanted: u64) -> Result<u64> {
-        let (Some(uuid), Some(left)) = (self.begun.connection, self.begun.allowed.left) else { return Ok(wanted) };
+    pub(super) fn reserve(&mut self, wanted: u64) -> Result<Reserved> {
+        let (Some(uuid), Some(left)) = (self.begun.connection, self.begun.allowed.left) else {
+            return Ok(Reserved::Records(wanted));
+        };
         let known = wanted.min(self.way.known());
         let new = (wanted - known).saturating_sub(self.spare);
         if new > 0 {
-            let taken = state::write(self.site.store_ref(), |sql| connections::take_records(sql, uuid, new))?;
+            // How far the download is then is kept with it, so that nothing is counted twice if this process is killed.
+            let furthest = self.way.at.saturating_add(wanted);
+            let taken = state::write(self.site.store_ref(), |sql| match self.reach(sql, furthest)? {
+                true => connections::take_records(sql, uuid, new).map(Some),
+                false => Ok(None),
+            })?;
+            let Some(taken) = taken else { return Ok(Reserved::TakenOver) };
             self.spare = self.spare.saturating_add(taken);
             self.begun.allowed.left = Some(left.saturating_sub(taken));
         }
-        Ok(known.saturating_add(self.spare).min(wanted))
+        Ok(Reserved::Records(known.saturating_add(self.spare).min(wanted)))
     }
 
     /// Gives back what was reserved and not used. When the store is busy, that is done later.
     fn give_back(&mut self) {
         let (Some(uuid), rest @ 1..) = (self.begun.connection, self.spare) else { return };
-        match state::write(self.site.store_ref(), |sql| connections::return_records(sql, uuid, rest)) {
+        let given = state::write(self.site.store_ref(), |sql| {
+            self.reach(sql, self.way.at)?;
+            connections::return_records(sql, uuid, rest)
+        });
+        match given {
             Ok(()) => {
                 self.spare = 0;
                 self.begun.allowed.left = self.begun.allowed.left.map(|left| left.saturating_add(rest));
@@ -266,42 +303,64 @@ impl Account {
         }
     }
 
+    /// Keeps how far it is when it has come to here, if it is of a named pull: `false` if it is somebody else's by now.
+    fn reach(&self, sql: &mut dyn Sql, at: u64) -> Result<bool> {
+        let Some(turn) = self.turn() else { return Ok(true) };
+        pulls::reach(sql, self.begun.transfer, turn, self.way.course.reached.max(at))
+    }
+
     fn uncounted(&self) -> u64 {
-        self.sent.records_transferred.saturating_sub(self.counted)
+        self.costing.saturating_sub(self.counted)
     }
 
     /// Counts for the connection what was sent without being taken before.
-    fn count(&self, sql: &mut dyn Sql) -> Result<()> {
-        match (self.begun.connection, self.uncounted()) {
+    fn count(&self, sql: &mut dyn Sql, records: u64) -> Result<()> {
+        match (self.begun.connection, records) {
             (None, _) | (_, 0) => Ok(()),
-            (Some(connection), uncounted) => connections::count_records(sql, connection, uncounted),
+            (Some(connection), records) => connections::count_records(sql, connection, records),
         }
     }
 
     /// Counts what was sent, and gives back what was reserved beyond it.
     pub(crate) fn sent(&mut self, records: u64, bytes: u64) {
-        let new = records.saturating_sub(self.way.known());
-        self.way.go(records);
+        let costing = records.saturating_sub(self.way.known());
+        let new = self.way.go(records);
+        self.costing = self.costing.saturating_add(costing);
         self.sent.records_transferred = self.sent.records_transferred.saturating_add(new);
         self.sent.bytes_transferred = self.sent.bytes_transferred.saturating_add(bytes);
-        let reserved = new.min(self.spare);
+        let reserved = costing.min(self.spare);
         self.spare -= reserved;
         self.counted = self.counted.saturating_add(reserved);
         self.give_back();
     }
 
     /// Says now and then in the store that it is alive, and how far it is.
-    pub(super) fn show_life(&mut self, now: OffsetDateTime) -> Result<()> {
+    pub(crate) fn show_life(&mut self, now: OffsetDateTime) -> Result<()> {
         // A clock that was set back shows life, too.
         if (now - self.told).abs() < SIGN_OF_LIFE {
             return Ok(());
         }
         self.site.change(|sql| {
-            self.count(sql)?;
-            transfers::progress(sql, now, self.begun.transfer, &self.sent)
+            if self.save(sql)? {
+                self.count(sql, self.uncounted())?;
+                transfers::progress(sql, now, self.begun.transfer, &self.sent)?;
+            }
+            Ok(())
         })?;
-        (self.told, self.counted) = (now, self.sent.records_transferred);
+        (self.told, self.counted) = (now, self.costing);
         Ok(())
+    }
+
+    /// Keeps the course of a download of a named pull: `false` if it is somebody else's by now. Then what it sent beyond what was
+    /// known of it is counted.
+    fn save(&self, sql: &mut dyn Sql) -> Result<bool> {
+        let Some(turn) = self.turn() else { return Ok(true) };
+        if pulls::save(sql, self.begun.transfer, turn, &self.way.course)? {
+            return Ok(true);
+        }
+        let more = pulls::raise(sql, self.begun.transfer, self.way.course.reached)?;
+        self.count(sql, more.min(self.uncounted()))?;
+        Ok(false)
     }
 
     /// All records were sent.
@@ -309,17 +368,22 @@ impl Account {
         self.completed()
     }
 
-    /// The same, of a pull whose receiver may come back because it lacks the last ones.
+    /// The same, of a download whose receiver may come back because it lacks the last ones.
     pub(crate) fn completed(&mut self) -> Result<()> {
-        self.why = None;
+        self.ends(None);
         self.running = None;
         self.end()
     }
 
     /// It ended early, for this reason.
     pub(crate) fn fail(mut self, why: &str) -> Result<()> {
-        self.why = Some(why.to_owned());
+        self.ends(Some(why.to_owned()));
         self.end()
+    }
+
+    /// It has ended: well, or for this reason. That is kept when [its end](Account::write_end) is, or when it is dropped.
+    pub(crate) fn ends(&mut self, why: Option<String>) {
+        self.why = why;
     }
 
     /// Keeps its end, unless that was done. When the store is busy it is tried once more as this is dropped.
@@ -329,12 +393,28 @@ impl Account {
         }
         self.give_back();
         let now = self.site.now();
-        self.site.change(|sql| {
-            self.count(sql)?;
-            self.close(sql, now)
-        })?;
+        self.site.change(|sql| self.write_end(sql, now))?;
         self.open = false;
         Ok(())
+    }
+
+    /// Keeps its end, in a larger transaction: once that is done, [`Account::is_written`] is to be called.
+    pub(super) fn write_end(&self, sql: &mut dyn Sql, now: OffsetDateTime) -> Result<()> {
+        if !self.open || !self.save(sql)? {
+            return Ok(());
+        }
+        self.count(sql, self.uncounted())?;
+        self.close(sql, now)
+    }
+
+    /// Gives back what is not used, before its end is written.
+    pub(super) fn settle(&mut self) {
+        self.give_back();
+    }
+
+    /// Its end is kept.
+    pub(super) fn is_written(mut self) {
+        self.open = false;
     }
 
     fn close(&self, sql: &mut dyn Sql, now: OffsetDateTime) -> Result<()> {
@@ -361,32 +441,5 @@ impl Drop for Account {
             let level = if error.kind() == ErrorKind::Locked { log::Level::Warn } else { log::Level::Error };
             log::log!(level, "the end of transfer {} cannot be kept: {error}", self.begun.transfer);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pull_goes_on_where_something_may_have_been_lost() {
-        let mut way = Way::default();
-        way.go(500);
-        assert!(way.leads_on(0) && way.leads_on(500) && !way.leads_on(501), "the first page may be lost");
-        way.arrived = 500;
-        way.go(500);
-        assert!(!way.leads_on(0) && way.leads_on(1) && way.leads_on(1_000));
-        way.go_back(600);
-        assert_eq!((way.known(), way.again), (400, 400));
-        way.go(500);
-        assert_eq!((way.at, way.reached, way.known()), (1_100, 1_100, 0));
-    }
-
-    #[test]
-    fn a_table_is_not_sent_again_and_again() {
-        let mut way = Way { at: 100_000, reached: 100_000, arrived: 100_000, again: 0, base: 0 };
-        way.go_back(1);
-        way.go(99_999);
-        assert!(!way.leads_on(1) && !way.leads_on(89_998) && way.leads_on(89_999));
     }
 }

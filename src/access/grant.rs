@@ -1,12 +1,11 @@
 //! Someone who was let in: what he may see, and which pulls he may begin.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::account::{Allowed, Begun};
-use super::approval::{self, Standing};
+use super::account::Reserved;
 use super::{Access, Account, Answer, Behind, Caller, Paused, Refused, actor};
 use crate::domain::access::{self, Denial, Use};
 use crate::domain::connection::Connection;
@@ -18,26 +17,22 @@ use crate::export::Offer;
 use crate::secret::{self, Ticket};
 use crate::site::{Settings, Site};
 use crate::state::connections::{self, Stored};
-use crate::state::transfers::{self, Change};
+use crate::state::transfers::{self, pulls};
 use crate::state::{self, sessions, tickets};
 use crate::store::Sql;
-use crate::wire::message::{Approval, ApprovalStatus};
 
 /// Someone who was let in, through a connection or by a session's code.
 #[derive(Debug)]
 pub(crate) struct Grant {
-    access: Access,
-    who: Who,
-    caller: Caller,
+    pub(super) access: Access,
+    pub(super) who: Who,
+    pub(super) caller: Caller,
     /// The transfers that he was told are waiting, by table.
-    waiting: HashMap<String, Uuid>,
+    pub(super) waiting: HashMap<String, Uuid>,
 }
 
-/// What someone is told of an approval: how it stands, the transfer, and the reason.
-type Told = (ApprovalStatus, Option<Uuid>, Option<String>);
-
 #[derive(Debug)]
-enum Who {
+pub(super) enum Who {
     /// As it was read last, and what is kept of the token and password that let him in.
     Connection(Box<Connection>, Stored),
     Session(Uuid),
@@ -46,8 +41,10 @@ enum Who {
 /// That someone may still be here was just read.
 #[derive(Debug)]
 pub(crate) struct Looked {
-    /// The transfer of the pull that he wants to go on with, if it runs.
+    /// The transfer of the download that it wants more of, if it runs.
     runs: Option<Uuid>,
+    /// Whose turn that download is, if it is of a named pull.
+    turn: u64,
 }
 
 impl Grant {
@@ -68,14 +65,14 @@ impl Grant {
     }
 
     /// Whose pulls go on when he comes back: those of his connection, or of his session.
-    fn owner(&self) -> Uuid {
+    pub(super) fn owner(&self) -> Uuid {
         match &self.who {
             Who::Connection(connection, _) => connection.uuid,
             Who::Session(session) => *session,
         }
     }
 
-    fn policy_of(&self) -> Option<&Connection> {
+    pub(super) fn policy_of(&self) -> Option<&Connection> {
         match &self.who {
             Who::Connection(connection, _) => Some(connection),
             Who::Session(_) => None,
@@ -105,16 +102,18 @@ impl Grant {
     }
 
     /// Whether he may still be here: read anew, for each of his requests. With the pull that the request may go on with.
-    pub(crate) fn look(&mut self, pull: Option<&Account>) -> Answer<Looked> {
+    pub(crate) fn look(&mut self, account: Option<&Account>) -> Answer<Looked> {
         let site = self.access.site();
-        let (now, transfer) = (site.now(), pull.map(Account::transfer));
-        let (read, runs) = state::read(site.store_ref(), |sql| {
+        let (now, transfer) = (site.now(), account.map(Account::transfer));
+        let named = account.filter(|account| account.turn().is_some()).map(Account::transfer);
+        let (read, runs, turn) = state::read(site.store_ref(), |sql| {
             if !Settings::enabled_in(sql)? {
-                return Ok((Err(Denial::new(ErrorKind::Disabled)), None));
+                return Ok((Err(Denial::new(ErrorKind::Disabled)), None, 0));
             }
             let known = transfer.map(|transfer| transfers::by_uuid(sql, transfer)).transpose()?.flatten();
             let runs = known.filter(|known| known.status == TransferStatus::InProgress).map(|known| known.uuid);
-            Ok((self.read_again(sql, now)?, runs))
+            let turn = named.map_or(Ok(0), |transfer| pulls::turn(sql, transfer))?;
+            Ok((self.read_again(sql, now)?, runs, turn))
         })?;
         match read {
             // Nothing is kept of what is refused to everyone.
@@ -129,12 +128,16 @@ impl Grant {
                 judged.map_err(|denial| self.noted(denial))?;
             }
         }
-        Ok(Looked { runs })
+        Ok(Looked { runs, turn })
     }
 
     /// His connection as it is now, if he came through one. What let him in must still do so: a token that was replaced, a
     /// password that was changed and a session that was deleted do not.
-    fn read_again(&self, sql: &mut dyn Sql, now: OffsetDateTime) -> crate::Result<Result<Option<Connection>, Denial>> {
+    pub(super) fn read_again(
+        &self,
+        sql: &mut dyn Sql,
+        now: OffsetDateTime,
+    ) -> crate::Result<Result<Option<Connection>, Denial>> {
         let (uuid, key) = match &self.who {
             Who::Connection(connection, key) => (connection.uuid, key),
             Who::Session(session) => {
@@ -190,108 +193,23 @@ impl Grant {
         Ok(())
     }
 
-    /// Begins the pull of a table that exists, by its own name. In one transaction it takes a call of the rate, an approval
-    /// and a download, and makes the transfer: all of it or, but for the call, nothing.
-    pub(crate) fn begin(&mut self, table: &str, strategy: Option<Strategy>) -> Answer<Account> {
-        let now = self.access.site().now();
-        if let Who::Session(session) = self.who {
-            let counted = self.access.begun().count(session, table, now, self.access.site().limits());
-            counted.map_err(|denial| self.noted(denial.of_table(table)))?;
-        }
-        let site = self.access.site();
-        let begun = match &self.who {
-            Who::Session(session) => {
-                let mut transfer = self.transfer(table, strategy, now);
-                transfer.session = Some(*session);
-                let actor = self.caller.named();
-                site.change(|sql| {
-                    let transfer = start(sql, now, &actor, transfer.clone())?;
-                    Ok(Ok(Begun {
-                        transfer,
-                        table: table.to_owned(),
-                        connection: None,
-                        owner: *session,
-                        actor: actor.clone(),
-                        allowed: Allowed::ALL,
-                    }))
-                })
-            }
-            Who::Connection(connection, _) => {
-                let request = self.transfer(table, strategy, now);
-                let waiting = self.waiting.get(table).copied();
-                site.change(|sql| self.take(sql, now, connection.uuid, &request, waiting))
-            }
-        }?;
-        self.waiting.remove(table);
-        let site = self.access.site();
-        begun.map(|begun| Account::new(site, begun, self.access.paused())).map_err(|denial| {
-            if denial.kind == ErrorKind::ApprovalRequired
-                && let Some(transfer) = denial.transfer
-            {
-                self.waiting.insert(table.to_owned(), transfer);
-            }
-            self.noted(denial)
-        })
-    }
-
-    fn take(
-        &self,
-        sql: &mut dyn Sql,
-        now: OffsetDateTime,
-        uuid: Uuid,
-        request: &Transfer,
-        waiting: Option<Uuid>,
-    ) -> crate::Result<Result<Begun, Denial>> {
-        let site = self.access.site();
-        let table = request.table_name.as_str();
-        // Read again: what was read before the transaction may have changed.
-        let connection = match self.read_again(sql, now)? {
-            Ok(Some(connection)) => connection,
-            Ok(None) => return Ok(Err(Denial::new(ErrorKind::InvalidToken))),
-            Err(denial) => return Ok(Err(denial)),
-        };
-        let usable = access::usable(&connection, Use::New, now, self.caller.address)
-            .and_then(|()| access::table_visible(&connection.policy, table, site.names()));
-        if let Err(denial) = usable {
-            return Ok(Err(denial.of_table(table)));
-        }
-        if let Err(wait) = connections::take_call(sql, uuid, now)? {
-            return Ok(Err(Denial::wait(ErrorKind::RateLimited, wait).of_table(table)));
-        }
-        let actor = actor(&connection);
-        let mut request = request.clone();
-        if connection.requires_approval(table, site.names()) {
-            request.requires_approval = true;
-            request.status = TransferStatus::PendingApproval;
-            request.approval_expires_at = Some(later(now, site.limits().approval_time));
-        }
-        let approved = match approval::decide(sql, now, &connection, site.names(), &request, waiting, &actor)? {
-            Ok(approved) => approved,
-            Err(denial) => return Ok(Err(denial)),
-        };
-        if !connections::take_download(sql, uuid)? {
-            return Ok(Err(Denial::new(ErrorKind::DownloadLimit).of_table(table)));
-        }
-        let transfer = match approved {
-            Some(approved) => transfers::change(sql, now, &actor, approved, Change::Start)?.uuid,
-            None => start(sql, now, &actor, request)?,
-        };
-        connections::connected(sql, uuid, now)?;
-        let (table, allowed) = (table.to_owned(), Allowed::by(&connection));
-        Ok(Ok(Begun { transfer, table, connection: Some(uuid), owner: uuid, actor, allowed }))
-    }
-
     /// Whether a download may have a page of so many records, after a [look](Grant::look) with it. [`Account::most`] then says how
     /// many there may be.
     pub(crate) fn proceed(&self, account: &mut Account, looked: &Looked, wanted: u64) -> Answer<()> {
         let transfer = account.transfer();
         self.table(account.table())?;
+        if account.turn().is_some_and(|turn| turn != looked.turn) {
+            return Err(self.noted(Denial::new(ErrorKind::TakenOver)));
+        }
         // One that only lost its last records runs no more.
         if looked.runs != Some(transfer) && !account.is_completed() {
             return Err(self.noted(Denial::new(ErrorKind::Cancelled).of_transfer(transfer)));
         }
         if let Some(connection) = self.policy_of() {
             account.allow(connection)?;
+            if wanted > 0 && account.is_past_approval(self.access.site().now()) {
+                return Err(self.noted(Denial::new(ErrorKind::ApprovalRequired).of_table(account.table())));
+            }
             if wanted > 0 && account.most(wanted) == 0 {
                 return Err(self.noted(Denial::new(ErrorKind::RecordLimit).of_transfer(transfer)));
             }
@@ -308,8 +226,11 @@ impl Grant {
     /// Reserves records for a page of at most so many that is about to be read, and says how many it may have.
     pub(crate) fn reserve(&self, account: &mut Account, wanted: u64) -> Answer<u64> {
         match account.reserve(wanted)? {
-            0 if wanted > 0 => Err(self.noted(Denial::new(ErrorKind::RecordLimit).of_transfer(account.transfer()))),
-            reserved => Ok(reserved),
+            Reserved::Records(0) if wanted > 0 => {
+                Err(self.noted(Denial::new(ErrorKind::RecordLimit).of_transfer(account.transfer())))
+            }
+            Reserved::Records(records) => Ok(records),
+            Reserved::TakenOver => Err(self.noted(Denial::new(ErrorKind::TakenOver))),
         }
     }
 
@@ -336,102 +257,8 @@ impl Grant {
         Ok(Some(ticket))
     }
 
-    /// How the pulls of these tables stand, each as it was asked for and by its own name; asks for approval where nobody was
-    /// asked yet. Asking again costs nothing; what is asked for anew is one call of the rate.
-    pub(crate) fn approvals(&mut self, tables: &[(String, String)]) -> Answer<Vec<Approval>> {
-        let granted = |asked: &str| Approval {
-            reason: None,
-            status: ApprovalStatus::Granted,
-            table: asked.to_owned(),
-            transfer_uuid: None,
-        };
-        let Some(connection) = self.policy_of() else {
-            return Ok(tables.iter().map(|(asked, _)| granted(asked)).collect());
-        };
-        let site = self.access.site();
-        let (now, uuid) = (site.now(), connection.uuid);
-        // Each once, however often and in which spellings it was asked for.
-        let own: BTreeSet<&str> = tables.iter().map(|(_, own)| own.as_str()).collect();
-        let standings = state::read(site.store_ref(), |sql| {
-            own.iter()
-                .map(|own| approval::standing(sql, now, connection, site.names(), own))
-                .collect::<crate::Result<Vec<_>>>()
-        })?;
-        let (mut told, mut unasked) = (BTreeMap::new(), Vec::new());
-        for (own, standing) in own.into_iter().zip(standings) {
-            match standing {
-                Standing::NotNeeded => drop(told.insert(own, (ApprovalStatus::Granted, None, None))),
-                Standing::Approved(transfer) => drop(told.insert(own, (ApprovalStatus::Granted, Some(transfer), None))),
-                Standing::Pending(transfer) => drop(told.insert(own, (ApprovalStatus::Pending, Some(transfer), None))),
-                Standing::Denied(transfer, reason) => {
-                    told.insert(own, (ApprovalStatus::Denied, Some(transfer), reason));
-                }
-                Standing::Unasked | Standing::Overdue(_) => unasked.push(own),
-            }
-        }
-        if !unasked.is_empty() {
-            let asked = self.ask(uuid, &unasked, now)?;
-            told.extend(unasked.into_iter().zip(asked));
-        }
-        let mut approvals = Vec::with_capacity(tables.len());
-        for (asked, own) in tables {
-            let Some((status, transfer_uuid, reason)) = told.get(own.as_str()).cloned() else { continue };
-            match (status, transfer_uuid) {
-                (ApprovalStatus::Pending, Some(transfer)) => self.waiting.insert(own.clone(), transfer),
-                _ => self.waiting.remove(own),
-            };
-            approvals.push(Approval { reason, status, table: asked.clone(), transfer_uuid });
-        }
-        Ok(approvals)
-    }
-
-    /// Asks the people here to approve the pulls of these tables: one call of the rate, and one transaction.
-    fn ask(&self, uuid: Uuid, tables: &[&str], now: OffsetDateTime) -> Answer<Vec<Told>> {
-        let site = self.access.site();
-        let request = |table: &&str| {
-            let mut request = self.transfer(table, None, now);
-            request.requires_approval = true;
-            request.status = TransferStatus::PendingApproval;
-            request.approval_expires_at = Some(later(now, site.limits().approval_time));
-            request
-        };
-        let requests: Vec<Transfer> = tables.iter().map(request).collect();
-        let decided = site.change(|sql| {
-            // Read again: what was read before the transaction may have changed.
-            let usable = self.read_again(sql, now)?.and_then(|connection| {
-                let connection = connection.ok_or_else(|| Denial::new(ErrorKind::InvalidToken))?;
-                access::usable(&connection, Use::New, now, self.caller.address).map(|()| connection)
-            });
-            let connection = match usable {
-                Ok(connection) => connection,
-                Err(denial) => return Ok(Err(denial)),
-            };
-            if let Err(wait) = connections::take_call(sql, uuid, now)? {
-                return Ok(Err(Denial::wait(ErrorKind::RateLimited, wait)));
-            }
-            let actor = actor(&connection);
-            let decided = requests.iter().map(|request| {
-                match access::table_visible(&connection.policy, &request.table_name, site.names()) {
-                    Ok(()) => {
-                        let waiting = self.waiting.get(&request.table_name).copied();
-                        approval::decide(sql, now, &connection, site.names(), request, waiting, &actor)
-                    }
-                    Err(denial) => Ok(Err(denial)),
-                }
-            });
-            decided.collect::<crate::Result<Vec<_>>>().map(Ok)
-        })?;
-        let decided = decided.map_err(|denial| self.noted(denial))?;
-        let told = decided.into_iter().map(|decided| match decided {
-            Ok(approved) => (ApprovalStatus::Granted, approved, None),
-            Err(denial) if denial.kind == ErrorKind::ApprovalRequired => (ApprovalStatus::Pending, denial.transfer, None),
-            Err(denial) => (ApprovalStatus::Denied, denial.transfer, Some(denial.socket_text())),
-        });
-        Ok(told.collect())
-    }
-
     /// A transfer for him.
-    fn transfer(&self, table: &str, strategy: Option<Strategy>, now: OffsetDateTime) -> Transfer {
+    pub(super) fn transfer(&self, table: &str, strategy: Option<Strategy>, now: OffsetDateTime) -> Transfer {
         let mut transfer = Transfer::new(Direction::Send, table, now);
         if let Some(connection) = self.policy_of() {
             transfer.connection = Some(connection.uuid);
@@ -446,7 +273,7 @@ impl Grant {
 
     /// The refusal, kept as an event. Pulls that wait for approval have events of their own, and a table that does not exist is
     /// no refusal.
-    fn noted(&self, denial: Denial) -> Refused {
+    pub(super) fn noted(&self, denial: Denial) -> Refused {
         if !matches!(denial.kind, ErrorKind::ApprovalRequired | ErrorKind::TableNotFound) {
             self.access.note(&denial, self.policy_of(), &self.caller);
         }
@@ -454,16 +281,8 @@ impl Grant {
     }
 }
 
-/// Keeps a transfer that starts at once.
-fn start(sql: &mut dyn Sql, now: OffsetDateTime, actor: &str, mut transfer: Transfer) -> crate::Result<Uuid> {
-    transfer.status = TransferStatus::InProgress;
-    transfer.started_at = Some(now);
-    transfers::insert(sql, now, actor, &transfer)?;
-    Ok(transfer.uuid)
-}
-
 /// A moment beyond which the clock cannot count is as good as the last.
-fn later(now: OffsetDateTime, time: std::time::Duration) -> OffsetDateTime {
+pub(super) fn later(now: OffsetDateTime, time: std::time::Duration) -> OffsetDateTime {
     let time = time::Duration::try_from(time).ok();
     time.and_then(|time| now.checked_add(time)).unwrap_or(time::PrimitiveDateTime::MAX.assume_utc())
 }

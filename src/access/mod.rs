@@ -8,12 +8,17 @@
 mod account;
 mod approval;
 mod attempts;
+mod begin;
 mod begun;
+mod course;
 mod grant;
 mod lifecycle;
 mod passwords;
 mod paused;
+mod place;
+mod questions;
 mod register;
+mod shape;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,14 +32,18 @@ use crate::domain::session::Direction;
 use crate::error::{Error, ErrorKind};
 use crate::secret::{Code, Credential, Ticket, Token};
 use crate::site::Site;
+use crate::state::transfers::pulls;
 use crate::state::{self, connections, events, tickets};
 pub(crate) use account::{Account, Behind};
 use attempts::{Bound, origin};
+pub(crate) use begin::{Asked, Wanted};
 use begun::BegunByCode;
 pub(crate) use grant::{Grant, Looked};
 use passwords::Passwords;
 pub(crate) use paused::{Paused, PausedPulls};
+pub(crate) use place::GivenPlace;
 pub(crate) use register::NotRegistered;
+pub(crate) use shape::schema_digest;
 
 /// Why there is nothing to be had.
 #[derive(Debug)]
@@ -101,6 +110,15 @@ enum Teller {
     Address(Option<IpAddr>),
 }
 
+/// How somebody with a token comes.
+#[derive(Debug, Clone, Copy)]
+enum Entry {
+    /// To open a channel, for whatever is asked on it.
+    Channel,
+    /// With one call.
+    Call(Use),
+}
+
 impl Access {
     pub(crate) fn new(site: &Site) -> Self {
         let limits = site.limits();
@@ -134,14 +152,13 @@ impl Access {
     /// it, which takes none of the connection's limits.
     pub(crate) fn by_token(&self, token: &str, password: Option<&str>, caller: &Caller) -> Answer<Grant> {
         let credential = Token::parse(token).ok().map(|token| token.credential());
-        let how = |uuid| if self.0.paused.has(uuid) { Use::Running } else { Use::New };
-        self.by_connection(credential.as_ref(), password, caller, how)
+        self.by_connection(credential.as_ref(), password, caller, Entry::Channel)
     }
 
     /// Lets in whoever has the token of this hash, for one call. A pull that goes on is not refused because its connection's
     /// limits are used up: it has had its part of them.
     pub(crate) fn by_hash(&self, hash: &str, password: Option<&str>, caller: &Caller, how: Use) -> Answer<Grant> {
-        self.by_connection(Credential::parse(hash).as_ref(), password, caller, |_| how)
+        self.by_connection(Credential::parse(hash).as_ref(), password, caller, Entry::Call(how))
     }
 
     fn by_connection(
@@ -149,7 +166,7 @@ impl Access {
         credential: Option<&Credential>,
         password: Option<&str>,
         caller: &Caller,
-        how: impl Fn(Uuid) -> Use,
+        entry: Entry,
     ) -> Answer<Grant> {
         self.enabled()?;
         self.0.paused.end_late(self.site());
@@ -166,7 +183,7 @@ impl Access {
             self.note(&denial, None, caller);
             return Err(denial.into());
         };
-        let judged = access::usable(&connection, how(connection.uuid), self.site().now(), caller.address);
+        let judged = self.usable(&connection, entry, caller)?;
         let checked = judged.map_err(Refused::from).and_then(|()| match &stored.password_hash {
             Some(hash) => self.0.passwords.check(Some(connection.uuid), caller.address, password, hash),
             None => Ok(()),
@@ -176,6 +193,26 @@ impl Access {
         }
         checked?;
         Ok(Grant::of_connection(self.clone(), connection, stored, caller.clone()))
+    }
+
+    /// Whether a connection may be used. A channel may be for a pull that was interrupted, which has had its part of the limits: that
+    /// is known of one without a name as long as it is remembered, and of a named one from the database.
+    fn usable(&self, connection: &Connection, entry: Entry, caller: &Caller) -> Answer<Result<(), Denial>> {
+        let (now, uuid) = (self.site().now(), connection.uuid);
+        let usable = |how| access::usable(connection, how, now, caller.address);
+        let judged = match entry {
+            Entry::Call(how) => return Ok(usable(how)),
+            Entry::Channel if self.0.paused.has(uuid) => return Ok(usable(Use::Running)),
+            Entry::Channel => usable(Use::New),
+        };
+        match judged {
+            Err(denial) if matches!(denial.kind, ErrorKind::DownloadLimit | ErrorKind::RecordLimit) => {
+                let since = begin::earlier(now, self.site().limits().pull_time);
+                let is_open = state::read(self.site().store_ref(), |sql| pulls::has_open(sql, uuid, since))?;
+                Ok(if is_open { usable(Use::Running) } else { Err(denial) })
+            }
+            judged => Ok(judged),
+        }
     }
 
     /// Lets in whoever has this code, which is used up by it.

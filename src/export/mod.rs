@@ -195,6 +195,14 @@ impl Exporter {
         Ok(Page { table, more: end.more && !rows.is_empty(), state: view.state, cursor: end.cursor })
     }
 
+    /// The number of the snapshot that the next answer comes from.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(crate) fn state(&mut self) -> Result<u64> {
+        Ok(self.source.view()?.state)
+    }
+
     /// Whether a request by this offset and limit goes on right where the last page of this table ended.
     ///
     /// # Errors

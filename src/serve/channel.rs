@@ -9,8 +9,10 @@ use uuid::Uuid;
 
 use super::download::{Ask, Checked, Download, Json, Place, Source, ended};
 use super::pages::Sending;
-use crate::access::{Account, Behind, Grant, Looked, Refused};
+use super::queue::Queue;
+use crate::access::{Account, Asked, Behind, Grant, Looked, Refused, schema_digest};
 use crate::domain::names::NameRules;
+use crate::domain::schema::TableSchema;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Code;
@@ -93,6 +95,8 @@ pub struct ChannelSession {
     pub(super) sending: Option<Box<Sending>>,
     /// Why one is not.
     pub(super) refusal: Option<Refusal>,
+    /// Those of named pulls.
+    pub(super) queue: Queue,
 }
 
 /// What to send to the peer.
@@ -135,7 +139,7 @@ impl ChannelSession {
         ChannelSession {
             site: site.clone(),
             topics,
-            source: Source { grant, exporter: site.exporter(), rows: Rows::default() },
+            source: Source::new(grant),
             joined: None,
             ticket: None,
             pulls: HashMap::new(),
@@ -144,6 +148,7 @@ impl ChannelSession {
             encoded: Vec::new(),
             sending: None,
             refusal: None,
+            queue: Queue::default(),
         }
     }
 
@@ -151,6 +156,9 @@ impl ChannelSession {
     /// answered gets `response:error` and the channel goes on.
     pub fn on_text(&mut self, text: &str) -> Reply {
         self.source.exporter.let_go_if_spent();
+        if self.queue.is_empty() {
+            self.source.write_ends();
+        }
         match frames::decode(text) {
             Ok(frame) => Reply { frames: self.answer(&frame).into_iter().collect(), close: None },
             Err(error) => {
@@ -182,6 +190,7 @@ impl ChannelSession {
         self.last = None;
         let sending = self.sending.iter_mut().map(|sending| &mut sending.download.account);
         self.pulls.values_mut().chain(sending).for_each(|pull| pull.has_arrived(pull.at()));
+        self.end_queue();
     }
 
     /// Nothing came for a while ([`IDLE_AFTER`]): lets go of memory and of the snapshot, so that the next request is answered
@@ -192,6 +201,7 @@ impl ChannelSession {
             Some((_, Dialect::Rowferry)) => self.source.exporter.let_go_if_spent(),
             _ => self.source.exporter.idle(),
         }
+        self.source.write_ends();
         self.source.rows = Rows::default();
         self.encoded = Vec::new();
     }
@@ -222,7 +232,8 @@ impl ChannelSession {
         let peer = match rowferry.map(|_| self.site.uuid()) {
             None => None,
             Some(Ok(site)) => {
-                let features = [message::FEATURE_SNAPSHOT, message::FEATURE_APPROVALS, message::FEATURE_PAGES];
+                let features =
+                    [message::FEATURE_SNAPSHOT, message::FEATURE_APPROVALS, message::FEATURE_PAGES, message::FEATURE_PULLS];
                 let features = features.map(str::to_owned).to_vec();
                 Some(PeerInfo { features, site, ticket: self.ticket(), version: message::ROWFERRY_VERSION })
             }
@@ -327,7 +338,7 @@ impl ChannelSession {
         }
         self.visible(&request.table)?;
         let table = self.source.exporter.schema(&request.table).map_err(|error| failed(FAILED, &error))?;
-        let (account, checked) = self.account(&table.name, request, looked)?;
+        let (account, checked) = self.account(&table, request, looked)?;
         let place = Place::Offset { table: request.table.clone(), offset: request.skip(), limit: request.limit };
         let page_bytes = self.site.limits().page_bytes;
         self.encoded.clear();
@@ -365,11 +376,11 @@ impl ChannelSession {
 
     /// The download that a page belongs to: the one of its table that runs, if the page begins where the last one ended, or a new
     /// one. With what is known of whether the peer may have the page.
-    fn account(&mut self, table: &str, request: &RecordsRequest, looked: Looked) -> Result<(Account, Checked)> {
+    fn account(&mut self, table: &TableSchema, request: &RecordsRequest, looked: Looked) -> Result<(Account, Checked)> {
         const FAILED: &str = "Failed to fetch records";
-        let goes_on = self.source.exporter.goes_on(table, request.skip(), request.limit);
+        let goes_on = self.source.exporter.goes_on(&table.name, request.skip(), request.limit);
         let goes_on = goes_on.map_err(|error| failed(FAILED, &error))?;
-        match self.pulls.remove(table) {
+        match self.pulls.remove(&table.name) {
             Some(mut account) if goes_on || account.at() == request.skip() => {
                 // Whoever asks on has what was sent before.
                 account.has_arrived(account.at());
@@ -378,7 +389,9 @@ impl ChannelSession {
             given_up => {
                 // One that does not go on is over before the new one is counted.
                 drop(given_up);
-                let mut account = self.source.grant.begin(table, None).map_err(|refused| told(FAILED, refused))?;
+                let asked = self.source.asked(table).map_err(|error| failed(FAILED, &error))?;
+                let begun = self.source.grant.begin(&asked, None);
+                let mut account = begun.map_err(|refused| told(FAILED, refused))?;
                 account.begins_behind(request.skip());
                 Ok((account, Checked::Page))
             }
@@ -391,7 +404,7 @@ impl ChannelSession {
         let (mut known, mut answers) = (Vec::new(), Vec::new());
         for asked in tables {
             let own = self.visible(asked).and_then(|()| match self.source.exporter.schema(asked) {
-                Ok(table) => Ok(table.name.clone()),
+                Ok(table) => Ok(Asked { table: table.name.clone(), digest: schema_digest(&table), count: None }),
                 Err(error) if error.kind() == ErrorKind::TableNotFound => {
                     Err(Error::new(error.kind(), format!("Table not found: {asked}")))
                 }
@@ -410,13 +423,16 @@ impl ChannelSession {
                 Err(error) => return Err(error),
             }
         }
-        answers.extend(self.source.grant.approvals(&known).map_err(|refused| told(FAILED, refused))?);
+        let Source { grant, exporter, .. } = &mut self.source;
+        let approvals = grant.approvals(&known, |table| exporter.count(table));
+        answers.extend(approvals.map_err(|refused| told(FAILED, refused))?);
         Ok(message::answer_approvals(topic, reference, &answers))
     }
 }
 
 impl Drop for ChannelSession {
     fn drop(&mut self) {
+        self.end_queue();
         // A rowferry peer may come back and go on; one of the reference begins anew.
         if let Some((_, Dialect::Rowferry)) = self.joined {
             let sending = self.sending.take().map(|sending| sending.download.account);

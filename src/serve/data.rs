@@ -4,11 +4,10 @@ use http::{Response, StatusCode};
 
 use super::answers::{bad_request, broken_call, denied, good, json, not_allowed, records as long, refused};
 use super::body::Body;
-use super::download::{Ask, Checked, Download, Json, Place, Source, given_up};
+use super::download::{Ask, Checked, Download, Json, Place, Source};
 use super::records::RecordsBody;
 use crate::access::{Access, Answer, Caller, Grant, Paused, Refused};
 use crate::domain::access::{Denial, Use};
-use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind};
 use crate::export::{Exporter, Ids, TableDetails};
 use crate::wire::Dialect;
@@ -77,10 +76,11 @@ pub(super) fn pull_data(access: &Access, fields: &Fields<'_>, caller: &Caller) -
     let begun = (|| {
         let grant = access.by_hash(asked.auth_token_hash.as_str(), text(&asked.password), caller, Use::New)?;
         grant.table(&asked.table_name)?;
-        let mut source = source(access, grant);
-        let table = source.exporter.schema(&asked.table_name).map_err(found)?.name.clone();
-        let account = source.grant.begin(&table, asked.conflict_strategy)?;
-        RecordsBody::begin(source, account, table, &asked)
+        let mut source = Source::new(grant);
+        let table = source.exporter.schema(&asked.table_name).map_err(found)?;
+        let wanted = source.asked(&table)?;
+        let account = source.grant.begin(&wanted, asked.conflict_strategy)?;
+        RecordsBody::begin(source, account, wanted.table, &asked)
     })();
     let begun: Answer<RecordsBody> = begun;
     match begun {
@@ -112,7 +112,7 @@ fn some_records(access: &Access, asked: &TableRecords, caller: &Caller) -> Answe
     let grant = access.by_hash(hash, password, caller, Use::Running)?;
     grant.table(&asked.table_name)?;
     let connection = grant.connection();
-    let mut source = source(access, grant);
+    let mut source = Source::new(grant);
     let resumed = match (connection, &ids) {
         (Some(connection), None) => access.paused().resume(access.site(), connection, &asked.table_name, asked.offset),
         _ => None,
@@ -124,7 +124,7 @@ fn some_records(access: &Access, asked: &TableRecords, caller: &Caller) -> Answe
             }
             match source.check(&mut paused.account, None, asked.limit) {
                 Ok(()) => (paused.table, paused.account),
-                Err(refused @ Refused::Denied(_)) => return Err(given_up(paused.account, refused)),
+                Err(refused @ Refused::Denied(_)) => return Err(source.give_up(paused.account, refused)),
                 // A store that is busy ends no pull: the same may be asked again.
                 Err(failed) => {
                     access.paused().pause(Paused { exporter: Some(source.exporter), ..paused });
@@ -133,15 +133,16 @@ fn some_records(access: &Access, asked: &TableRecords, caller: &Caller) -> Answe
             }
         }
         None => {
-            let table = source.exporter.schema(&asked.table_name).map_err(found)?.name.clone();
+            let table = source.exporter.schema(&asked.table_name).map_err(found)?;
             // Nothing is asked for, so that nothing is pulled.
             if asked.limit == 0 {
                 source.grant.new_use()?;
                 source.grant.call()?;
                 return Ok(nothing());
             }
-            let account = source.grant.begin(&table, None)?;
-            (table, account)
+            let wanted = source.asked(&table)?;
+            let account = source.grant.begin(&wanted, None)?;
+            (wanted.table, account)
         }
     };
     let keep = |offset, account, exporter| {
@@ -188,10 +189,6 @@ fn ids(asked: &TableRecords) -> Option<Ids> {
         ([], from, to) => Some(Ids::Between(from.clone(), to.clone())),
         (ids, _, _) => Some(Ids::These(ids.to_vec())),
     }
-}
-
-fn source(access: &Access, grant: Grant) -> Source {
-    Source { exporter: exporter(access, &grant), grant, rows: Rows::default() }
 }
 
 /// What reads the tables that this peer may see.

@@ -1,13 +1,15 @@
 //! One table on its way to a peer, page by page. Every way of sending records goes through [`Source::next`].
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use crate::access::{Account, Answer, Grant, Looked, Refused};
+use crate::access::{Account, Answer, Asked, Grant, Looked, Refused, Wanted, schema_digest};
 use crate::domain::schema::TableSchema;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{Cursor, Exporter, Ids, Page, PageBounds};
 use crate::limits::Limits;
+use crate::secret::SiteKey;
 use crate::wire::Dialect;
 use crate::wire::records::{Cut, encode_records};
 
@@ -16,7 +18,14 @@ pub(super) struct Source {
     pub(super) grant: Grant,
     pub(super) exporter: Exporter,
     pub(super) rows: Rows,
+    /// Downloads of named pulls that have ended, and whose ends are to be written together; and since when the first of them waits.
+    ended: Vec<Account>,
+    since: Option<Instant>,
 }
+
+/// Ends that are written together at most, and how long they wait for others.
+const ENDS: usize = 64;
+const ENDS_WAIT: Duration = Duration::from_secs(2);
 
 /// A download that was let begin, and where its next page begins.
 pub(super) struct Download {
@@ -71,6 +80,12 @@ pub(super) trait Encoder {
 }
 
 impl Source {
+    pub(super) fn new(grant: Grant) -> Self {
+        let mut exporter = grant.site().exporter();
+        exporter.offer(grant.offer());
+        Source { grant, exporter, rows: Rows::default(), ended: Vec::new(), since: None }
+    }
+
     pub(super) fn limits(&self) -> &Limits {
         self.grant.site().limits()
     }
@@ -82,6 +97,7 @@ impl Source {
             None => self.grant.look(Some(account))?,
         };
         self.exporter.offer(self.grant.offer());
+        account.in_state(self.exporter.state()?);
         self.grant.proceed(account, &looked, records)
     }
 
@@ -92,7 +108,7 @@ impl Source {
         let mut download = download;
         match self.next_of(&mut download, ask, encoder) {
             Ok(sent) => Ok((download, sent)),
-            Err(refused) => Err(given_up(download.account, refused)),
+            Err(refused) => Err(self.give_up(download.account, refused)),
         }
     }
 
@@ -113,6 +129,7 @@ impl Source {
         }
         let more = page.more || rows < self.rows.len();
         let sent = Sent { rows: rows as u64, more, state: page.state };
+        account.in_state(page.state);
         account.sent(sent.rows, bytes);
         if self.rows.size_bytes() > ask.bytes.saturating_mul(2) {
             // One large record is no reason to hold its memory any longer.
@@ -128,6 +145,59 @@ impl Source {
             }
         }
         Ok(sent)
+    }
+
+    /// What is asked for when a table of this schema is.
+    pub(super) fn asked(&mut self, table: &TableSchema) -> Result<Asked> {
+        let count = match self.grant.requires_approval(&table.name) {
+            true => Some(self.exporter.count(&table.name)?),
+            false => None,
+        };
+        Ok(Asked { table: table.name.clone(), digest: schema_digest(table), count })
+    }
+
+    /// Ends a download that may not or cannot go on. This is the only way in which one ends with an error.
+    pub(super) fn give_up(&mut self, account: Account, why: Refused) -> Refused {
+        let reason = match &why {
+            Refused::Denied(denial) => denial.socket_text(),
+            // In words of our own.
+            Refused::Failed(error) if error.kind() == ErrorKind::SchemaMismatch => error.message().to_owned(),
+            Refused::Failed(error) => error.code().to_owned(),
+        };
+        match account.is_named() {
+            true => self.ends(account, Some(reason)),
+            false => ended(account.fail(&reason)),
+        }
+        why
+    }
+
+    /// A download of a named pull has ended: well, or for this reason. That is written later, with the ends of others.
+    pub(super) fn ends(&mut self, mut account: Account, why: Option<String>) {
+        account.ends(why);
+        self.ended.push(account);
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    /// Writes the ends that wait, if there are many or they have waited for long.
+    pub(super) fn write_due_ends(&mut self) {
+        if self.ended.len() >= ENDS || self.since.is_some_and(|since| since.elapsed() >= ENDS_WAIT) {
+            self.write_ends();
+        }
+    }
+
+    /// Writes the ends that wait. When the store is busy they wait on.
+    pub(super) fn write_ends(&mut self) {
+        match self.grant.write_ends(&mut self.ended) {
+            Ok(()) => self.since = None,
+            Err(error) => log::warn!("the ends of pulls cannot be kept yet: {error}"),
+        }
+    }
+
+    /// Begins or resumes downloads of named pulls, and writes the ends that wait, all in one transaction.
+    pub(super) fn begin(&mut self, wanted: &[Wanted], key: &SiteKey) -> Answer<Vec<Answer<Account>>> {
+        let begun = self.grant.begin_named(wanted, key, &mut self.ended)?;
+        self.since = None;
+        Ok(begun)
     }
 
     fn read(&mut self, place: &Place, most: u64, bytes: usize) -> Answer<Page> {
@@ -164,17 +234,6 @@ impl Encoder for Json<'_> {
         let written = encode_records(self.out, &page.table, rows, 0..rows.len(), self.dialect, self.cut);
         (written, (self.out.len() - start) as u64)
     }
-}
-
-/// Ends a download that may not or cannot go on. This is the only way in which one ends with an error.
-pub(super) fn given_up(account: Account, why: Refused) -> Refused {
-    let kept = match &why {
-        Refused::Denied(denial) => account.fail(&denial.socket_text()),
-        Refused::Failed(error) if error.kind() == ErrorKind::SchemaMismatch => account.fail(error.message()),
-        Refused::Failed(error) => account.fail(error.code()),
-    };
-    ended(kept);
-    why
 }
 
 /// The peer has its page, or learns of something else: that the history cannot be written is this site's affair.

@@ -14,6 +14,7 @@ pub mod handler;
 pub(crate) mod head;
 mod pages;
 mod query;
+mod queue;
 mod records;
 mod routes;
 pub mod server;

@@ -2,15 +2,17 @@
 
 use super::channel::{ChannelSession, failed, told};
 use super::download::{Ask, Checked, Download, Encoder, Place as Start, ended};
-use crate::access::{Account, Behind, Refused};
+use crate::access::{Account, Behind, GivenPlace, Refused};
+use crate::domain::schema::TableSchema;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::{Cursor, Page};
-use crate::wire::native::{End, Fetch, PLACE_BYTES, PageEncoder, PageHead, Place, Refusal, Request};
+use crate::export::Page;
+use crate::secret::SiteKey;
+use crate::wire::native::{End, Fetch, PLACE_BYTES, PageEncoder, PageHead, Refusal, Request};
 use crate::wire::records::Cut;
 
 /// The most bytes of a peer's credit that count, so that it is looked now and then what it has to say.
-const MOST_CREDIT: i64 = 64 << 20;
+pub(super) const MOST_CREDIT: i64 = 64 << 20;
 
 /// The smallest and the largest page that a peer can ask for, in bytes.
 const PAGE_BYTES: (usize, usize) = (4 << 10, 8 << 20);
@@ -18,7 +20,7 @@ const PAGE_BYTES: (usize, usize) = (4 << 10, 8 << 20);
 /// What stands around rows and place in a message, at most.
 const AROUND: usize = 1 << 10;
 
-const FAILED: &str = "Failed to fetch records";
+pub(super) const FAILED: &str = "Failed to fetch records";
 
 /// A table on its way to the peer.
 pub(super) struct Sending {
@@ -39,22 +41,24 @@ pub(super) struct Sending {
 }
 
 /// Writes the pages of an answer.
-struct Pages {
+pub(super) struct Pages {
     request: u32,
     encoder: PageEncoder,
     /// The columns of the key.
     key: Vec<usize>,
-    cut: Cut,
+    pub(super) cut: Cut,
     /// The longest place that there is room for.
     place_bytes: usize,
+    /// What the places of named pulls are signed with.
+    pub(super) places: Option<SiteKey>,
     /// Pages that were written.
     count: u32,
     /// The one that was written last, and what it counts of the credit.
-    last: Option<(Vec<u8>, i64)>,
+    pub(super) last: Option<(Vec<u8>, i64)>,
 }
 
 impl Encoder for Pages {
-    fn encode(&mut self, page: &Page, rows: &Rows, _: &Account) -> (usize, u64) {
+    fn encode(&mut self, page: &Page, rows: &Rows, account: &Account) -> (usize, u64) {
         let count = self.encoder.add(rows, 0..rows.len(), &self.key, self.cut);
         let head = PageHead {
             request: self.request,
@@ -62,7 +66,7 @@ impl Encoder for Pages {
             state: page.state,
             more: page.more || count < rows.len(),
         };
-        let place = page.cursor.as_ref().map(|cursor| Place { run: cursor.run, values: cursor.values.clone() });
+        let place = page.cursor.as_ref().and_then(|cursor| account.place(self.places.as_ref(), count as u64, cursor));
         let place = place.filter(|place| place.encode().is_some_and(|bytes| bytes.len() <= self.place_bytes));
         let cost = i64::try_from(self.encoder.cost()).unwrap_or(i64::MAX);
         let message = self.encoder.finish(head, place.as_ref());
@@ -85,28 +89,33 @@ impl ChannelSession {
                 if let Some(sending) = self.sending.take() {
                     self.source.grant.leave(sending.download.account);
                 }
-                match self.begin(&fetch) {
-                    Ok(sending) => self.sending = Some(Box::new(sending)),
-                    Err(error) => self.refusal = Some(refusal(fetch.request, &error)),
+                if fetch.pull.is_some() {
+                    self.queue(fetch)?;
+                } else {
+                    self.end_queue();
+                    match self.begin(&fetch) {
+                        Ok(sending) => self.sending = Some(Box::new(sending)),
+                        Err(error) => self.refusal = Some(refusal(fetch.request, &error)),
+                    }
                 }
             }
-            Request::Credit { request, bytes } => {
-                if let Some(sending) = self.sending.as_mut().filter(|sending| sending.request == request) {
+            Request::Credit { request, bytes } => match self.sending.as_mut() {
+                Some(sending) if sending.request == request => {
                     sending.credit = sending.credit.saturating_add(bytes.get().into()).min(MOST_CREDIT);
                 }
-            }
-            Request::Done { request } => {
-                if let Some(sending) = self.sending.as_mut().filter(|sending| sending.request == request && sending.ended) {
-                    sending.arrived = true;
-                }
-            }
-            Request::Cancel { request } => {
-                // He may come back for the rest.
-                if let Some(sending) = self.sending.take_if(|sending| sending.request == request) {
-                    self.source.grant.leave(sending.download.account);
-                }
-            }
+                _ => self.credit(request, bytes),
+            },
+            Request::Done { request } => match self.sending.as_mut() {
+                Some(sending) if sending.request == request => sending.arrived = sending.ended,
+                _ => self.done(request),
+            },
+            Request::Cancel { request } => match self.sending.take_if(|sending| sending.request == request) {
+                // It may come back for the rest.
+                Some(sending) => self.source.grant.leave(sending.download.account),
+                None => self.cancel(request),
+            },
         }
+        self.source.write_due_ends();
         Ok(())
     }
 
@@ -116,7 +125,7 @@ impl ChannelSession {
         if let Some(refusal) = self.refusal.take() {
             return Some(refusal.encode());
         }
-        let sending = self.sending.take()?;
+        let Some(sending) = self.sending.take() else { return self.next_queued() };
         let waits = if sending.ended { !sending.arrived } else { sending.credit <= 0 };
         if waits {
             self.sending = Some(sending);
@@ -135,40 +144,49 @@ impl ChannelSession {
         self.source.exporter.offer(self.source.grant.offer());
         self.visible(&fetch.table)?;
         let table = self.source.exporter.schema(&fetch.table).map_err(|error| failed(FAILED, &error))?;
-        let key = self.source.exporter.key(&table.name).map_err(|error| failed(FAILED, &error))?;
+        let pages = self.pages(fetch, &table)?;
         drop(self.pulls.remove(&table.name));
-        let after = fetch.after.clone().map(|place| Cursor { run: place.run, values: place.values });
+        let after = fetch.after.clone().map(|place| GivenPlace::new(place).cursor);
         let account = match self.source.grant.take_up(&table.name, fetch.records, Behind::Place(after.as_ref())) {
             Some(account) => account,
             None => {
-                let mut account = self.source.grant.begin(&table.name, None).map_err(|refused| told(FAILED, refused))?;
+                let asked = self.source.asked(&table).map_err(|error| failed(FAILED, &error))?;
+                let begun = self.source.grant.begin(&asked, None);
+                let mut account = begun.map_err(|refused| told(FAILED, refused))?;
                 account.begins_behind(fetch.records);
                 account
             }
         };
-        let number = |n: std::num::NonZeroU32| usize::try_from(n.get()).unwrap_or(usize::MAX);
-        // A page that is nearly full, one more record, and the place all go into one message.
-        let message = self.record_bytes;
-        let page_bytes = number(fetch.page_bytes).clamp(PAGE_BYTES.0, PAGE_BYTES.1).min(message / 4);
-        let place_bytes = PLACE_BYTES.min(message / 16);
-        let record_bytes = message.saturating_sub(page_bytes + place_bytes + AROUND);
         Ok(Sending {
             request: fetch.request,
-            pages: Pages {
-                request: fetch.request,
-                encoder: PageEncoder::new(table.columns.len(), fetch.compress),
-                key,
-                cut: Cut { page_bytes, record_bytes },
-                place_bytes,
-                count: 0,
-                last: None,
-            },
+            pages,
             download: Download { account, place: Start::After { table, cursor: after } },
             page_rows: fetch.page_rows.get().into(),
             credit: i64::from(fetch.window.get()).min(MOST_CREDIT),
             rows: 0,
             ended: false,
             arrived: false,
+        })
+    }
+
+    /// What writes the pages of an answer.
+    pub(super) fn pages(&mut self, fetch: &Fetch, table: &TableSchema) -> Result<Pages> {
+        let key = self.source.exporter.key(&table.name).map_err(|error| failed(FAILED, &error))?;
+        // A page that is nearly full, one more record, and the place all go into one message.
+        let message = self.record_bytes;
+        let asked = usize::try_from(fetch.page_bytes.get()).unwrap_or(usize::MAX);
+        let page_bytes = asked.clamp(PAGE_BYTES.0, PAGE_BYTES.1).min(message / 4);
+        let place_bytes = PLACE_BYTES.min(message / 16);
+        let record_bytes = message.saturating_sub(page_bytes + place_bytes + AROUND);
+        Ok(Pages {
+            request: fetch.request,
+            encoder: PageEncoder::new(table.columns.len(), fetch.compress),
+            key,
+            cut: Cut { page_bytes, record_bytes },
+            place_bytes,
+            places: None,
+            count: 0,
+            last: None,
         })
     }
 
@@ -190,7 +208,7 @@ impl ChannelSession {
 }
 
 /// What a peer is told when its download ends.
-fn refused(refused: Refused) -> Error {
+pub(super) fn refused(refused: Refused) -> Error {
     match refused {
         // In words of our own.
         Refused::Failed(error) if error.kind() == ErrorKind::SchemaMismatch => error,
@@ -198,7 +216,7 @@ fn refused(refused: Refused) -> Error {
     }
 }
 
-fn refusal(request: u32, error: &Error) -> Refusal {
+pub(super) fn refusal(request: u32, error: &Error) -> Refusal {
     Refusal {
         request,
         code: error.code().to_owned(),

@@ -88,6 +88,18 @@ pub(crate) fn transferred_more(sql: &mut dyn Sql, uuid: Uuid, records: u64, byte
     add(sql, uuid, [0, records, bytes], now)
 }
 
+/// Takes back what the end of a transfer had added, because it is resumed. One that is gone has no totals.
+pub(crate) fn transferred_back(sql: &mut dyn Sql, uuid: Uuid, records: u64, bytes: u64) -> Result<()> {
+    let less = |column: &str, by: &str| format!("{column} = CASE WHEN {column} > {by} THEN {column} - {by} ELSE 0 END");
+    let update = format!(
+        "UPDATE rowferry_connections SET {}, {}, {} WHERE uuid = ?1",
+        less("total_transfers", "1"),
+        less("total_records_transferred", "?2"),
+        less("total_bytes_transferred", "?3"),
+    );
+    sql.execute(&update, &[uuid.to_string().into(), integer(records), integer(bytes)]).map(|_| ())
+}
+
 fn add(sql: &mut dyn Sql, uuid: Uuid, [transfers, records, bytes]: [u64; 3], now: OffsetDateTime) -> Result<()> {
     let select = "SELECT total_transfers, total_records_transferred, total_bytes_transferred \
                   FROM rowferry_connections WHERE uuid = ?1";
