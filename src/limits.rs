@@ -33,7 +33,7 @@ pub struct Limits {
     pub request_time: Duration,
     /// How long a kept-alive HTTP connection may wait for its next request. Defaults to 30 s.
     pub keep_alive_time: Duration,
-    /// How long a peer may take to accept a write. Defaults to 60 s.
+    /// How long a peer may accept not a byte of what is written to it. Defaults to 60 s.
     pub write_time: Duration,
     /// How long a WebSocket peer may be silent before the server closes. Defaults to 60 s, as in the reference.
     pub idle_time: Duration,

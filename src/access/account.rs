@@ -24,9 +24,9 @@ const SIGN_OF_LIFE: time::Duration = time::Duration::minutes(1);
 
 /// What a download of one table may take and has taken. Dropped before its end, it is one that the receiver gave up.
 ///
-/// Where its connection has a limit on records, those of a page are reserved before the page is read, and what it does not use is
-/// given back at once: nothing is set aside between pages. Where there is no limit, they are counted with its signs of life and at its
-/// end.
+/// Where its connection has a limit on records, those of a page are reserved before the page is written, and what it does not use
+/// is given back at once: nothing is set aside between pages. Where there is no limit, they are counted with its signs of life and at
+/// its end.
 #[derive(Debug)]
 pub(crate) struct Account {
     site: Site,
@@ -265,7 +265,7 @@ impl Account {
         Ok(())
     }
 
-    /// Reserves records of what the connection allows, for a page of at most so many that is about to be read, and says how many
+    /// Reserves records of what the connection allows, for a page of so many that is about to be written, and says how many
     /// it may have: fewer than wanted where somebody else took some meanwhile. What was sent before needs no reserve.
     pub(super) fn reserve(&mut self, wanted: u64) -> Result<Reserved> {
         let (Some(uuid), Some(left)) = (self.begun.connection, self.begun.allowed.left) else {

@@ -223,7 +223,7 @@ impl Grant {
         Ok(())
     }
 
-    /// Reserves records for a page of at most so many that is about to be read, and says how many it may have.
+    /// Reserves the records of a page of so many that is about to be written, and says how many it may have.
     pub(crate) fn reserve(&self, account: &mut Account, wanted: u64) -> Answer<u64> {
         match account.reserve(wanted)? {
             Reserved::Records(0) if wanted > 0 => {
@@ -271,10 +271,10 @@ impl Grant {
         transfer
     }
 
-    /// The refusal, kept as an event. Pulls that wait for approval have events of their own, and a table that does not exist is
-    /// no refusal.
+    /// The refusal, kept as an event. Pulls that wait for approval have events of their own, a table that does not exist is no
+    /// refusal, and a peer that resumes its pull may be faster than its lost channel.
     pub(super) fn noted(&self, denial: Denial) -> Refused {
-        if !matches!(denial.kind, ErrorKind::ApprovalRequired | ErrorKind::TableNotFound) {
+        if !matches!(denial.kind, ErrorKind::ApprovalRequired | ErrorKind::TableNotFound | ErrorKind::TakenOver) {
             self.access.note(&denial, self.policy_of(), &self.caller);
         }
         denial.into()

@@ -101,7 +101,7 @@ impl Source {
         self.grant.proceed(account, &looked, records)
     }
 
-    /// The next page: checks that the peer may have it, reserves its records where there is a limit on them, reads it, has it
+    /// The next page: checks that the peer may have it, reads it, reserves its records where there is a limit on them, has it
     /// written, counts what was written and moves the download on. A download that may not or cannot go further is ended with the
     /// reason; one that has no more rows is the caller's to complete.
     pub(super) fn next(&mut self, download: Download, ask: Ask, encoder: &mut dyn Encoder) -> Answer<(Download, Sent)> {
@@ -119,9 +119,15 @@ impl Source {
             Checked::Peer(looked) => self.check(account, Some(looked), ask.records)?,
             Checked::Page => {}
         }
-        let wanted = account.most(ask.records.min(self.limits().page_rows as u64));
-        let most = self.grant.reserve(account, wanted)?;
-        let page = self.read(&download.place, most, ask.bytes)?;
+        let most = account.most(ask.records.min(self.limits().page_rows as u64)).max(1);
+        let mut page = self.read(&download.place, most, ask.bytes)?;
+        // As many as were read, and no more: what is reserved for a moment only would keep others from getting it.
+        let read = self.rows.len() as u64;
+        let reserved = self.grant.reserve(&mut download.account, read)?;
+        if reserved < read {
+            // Somebody else took some of them meanwhile.
+            page = self.read(&download.place, reserved, ask.bytes)?;
+        }
         let account = &mut download.account;
         let (rows, bytes) = if self.rows.is_empty() { (0, 0) } else { encoder.encode(&page, &self.rows, account) };
         if rows < self.rows.len() {
@@ -174,6 +180,11 @@ impl Source {
     /// A download of a named pull has ended: well, or for this reason. That is written later, with the ends of others.
     pub(super) fn ends(&mut self, mut account: Account, why: Option<String>) {
         account.ends(why);
+        self.leave(account);
+    }
+
+    /// The receiver of a named pull is lost, or wants no more for now: it may resume the download.
+    pub(super) fn leave(&mut self, account: Account) {
         self.ended.push(account);
         self.since.get_or_insert_with(Instant::now);
     }

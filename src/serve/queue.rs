@@ -12,7 +12,6 @@ use super::pages::{FAILED, MOST_CREDIT, Pages, refusal, refused};
 use crate::access::{Account, GivenPlace, Wanted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::SiteKey;
-use crate::state::transfers::GIVEN_UP;
 use crate::wire::native::{End, Fetch, Refusal};
 
 /// Requests that may wait for their answer.
@@ -158,7 +157,7 @@ impl ChannelSession {
             Some(ended.pull) == fetch.pull && self.site.names().same(ended.account.table(), &fetch.table)
         };
         let again: Vec<_> = self.queue.unacknowledged.extract_if(.., is_same).collect();
-        again.into_iter().for_each(|ended| self.source.ends(ended.account, Some(GIVEN_UP.to_owned())));
+        again.into_iter().for_each(|ended| self.source.leave(ended.account));
         self.queue.push(fetch)
     }
 
@@ -198,7 +197,7 @@ impl ChannelSession {
         let ended = ended.map(|found| self.queue.unacknowledged.swap_remove(found).account);
         let account = queued.and_then(Queued::account).or(ended);
         if let Some(account) = account {
-            self.source.ends(account, Some(GIVEN_UP.to_owned()));
+            self.source.leave(account);
         }
     }
 
@@ -207,7 +206,7 @@ impl ChannelSession {
         let Queue { requests, unacknowledged, .. } = &mut self.queue;
         let accounts = requests.drain(..).filter_map(Queued::account);
         let accounts = accounts.chain(unacknowledged.drain(..).map(|ended| ended.account));
-        accounts.for_each(|account| self.source.ends(account, Some(GIVEN_UP.to_owned())));
+        accounts.for_each(|account| self.source.leave(account));
         self.source.write_ends();
     }
 

@@ -714,3 +714,38 @@ fn an_unnamed_request_ends_those_that_are_named() {
     assert!(peer.session.next_binary().is_none());
     assert_eq!(world.transfers(), ["t failed 100", "u in_progress 0"]);
 }
+
+#[test]
+fn what_nobody_would_say_ends_a_request_or_the_channel_and_nothing_else() {
+    let world = World::new(|_| {});
+    let mut peer = world.peer();
+    let blob = |bytes| Value::Blob(vec![1; bytes]);
+    let places = [
+        (1, vec![]),
+        (0x81, vec![]),
+        (0x81, vec![Value::Integer(5)]),
+        (0x81, vec![Value::Integer(5), Value::Integer(-5), blob(16)]),
+        (0xff, vec![Value::Null, Value::Integer(5), blob(0)]),
+        (0x81, vec![Value::Null, Value::Null, Value::Integer(i64::MAX), blob(60_000)]),
+    ];
+    for (request, (run, values)) in (0..).zip(places) {
+        let after = Some(Place { run, values });
+        let heard = peer.fetch(Fetch { after, records: u64::MAX, ..fetch(Uuid::nil(), request, "t", 1) });
+        assert!(heard.error.as_deref() == Some("invalid_input") || heard.pages == 1, "{heard:?}");
+        peer.say(Request::Cancel { request });
+        peer.say(Request::Credit { request, bytes: number(ENOUGH) });
+        peer.done(request);
+    }
+    for request in [100, 101, 102] {
+        peer.say(Request::Fetch(fetch(Uuid::max(), request, ["t", "rowferry_sessions", ""][request as usize - 100], 1)));
+    }
+    peer.hear();
+    (0..200).for_each(|_| peer.say(Request::Credit { request: 100, bytes: number(ENOUGH) }));
+    let codes: Vec<_> = peer.hear().into_iter().map(|(_, heard)| heard.error).collect();
+    assert_eq!(codes, [None, Some("table_not_found".to_owned()), Some("table_not_found".to_owned())]);
+    let mut bad = Request::Fetch(fetch(Uuid::nil(), 9, "t", 1)).encode().unwrap();
+    bad[40] ^= 1;
+    assert_eq!(peer.session.on_binary(&bad).close, Some(CloseCode::Protocol));
+    drop(peer);
+    assert!(world.transfers().iter().all(|line| !line.contains("in_progress")), "{:?}", world.transfers());
+}
