@@ -398,7 +398,7 @@ impl Account {
         Ok(())
     }
 
-    /// Keeps its end, in a larger transaction: once that is done, [`Account::is_written`] is to be called.
+    /// Keeps its end, in a larger transaction: once that is done, [`Account::close_written`] is to be called.
     pub(super) fn write_end(&self, sql: &mut dyn Sql, now: OffsetDateTime) -> Result<()> {
         if !self.open || !self.save(sql)? {
             return Ok(());
@@ -413,7 +413,7 @@ impl Account {
     }
 
     /// Its end is kept.
-    pub(super) fn is_written(mut self) {
+    pub(super) fn close_written(mut self) {
         self.open = false;
     }
 

@@ -96,7 +96,7 @@ impl Grant {
             let mut paid = Vec::new();
             news.iter().map(|new| self.decide(sql, new, &mut paid)).collect::<Result<Vec<_>>>()
         })?;
-        ended.drain(..).for_each(Account::is_written);
+        ended.drain(..).for_each(Account::close_written);
         Ok(wanted.iter().zip(decided).map(|(wanted, decided)| self.begun(&wanted.asked.table, decided)).collect())
     }
 
@@ -108,7 +108,7 @@ impl Grant {
         let now = self.site().now();
         ended.iter_mut().for_each(Account::settle);
         self.site().change(|sql| ended.iter().try_for_each(|account| account.write_end(sql, now)))?;
-        ended.drain(..).for_each(Account::is_written);
+        ended.drain(..).for_each(Account::close_written);
         Ok(())
     }
 

@@ -105,7 +105,7 @@ impl Flight {
     fn acknowledge(&mut self, bytes: u64, now: Instant) -> Option<u64> {
         self.acknowledged = self.acknowledged.saturating_add(bytes);
         let mut end = None;
-        while let Some(page) = self.pages.pop_front_if(|page| page.cost <= self.acknowledged) {
+        while let Some(page) = self.pages.front().filter(|page| page.cost <= self.acknowledged) {
             self.acknowledged -= page.cost;
             end = Some(page.end);
             // What is said of a page of another size was taken into account before.
@@ -114,6 +114,7 @@ impl Flight {
                 let size = if is_quick { page.page_bytes.saturating_mul(2) } else { page.page_bytes / 2 };
                 self.page_bytes = size.clamp(self.bounds.0, self.bounds.1);
             }
+            self.pages.pop_front();
         }
         end
     }

@@ -419,7 +419,8 @@ fn a_session_finds_its_downloads_too() {
 
 #[test]
 fn what_is_not_the_same_download_begins_a_new_one() {
-    let changes: [(&str, fn(&World, &mut Fetch)); 6] = [
+    type Change = fn(&World, &mut Fetch);
+    let changes: [(&str, Change); 6] = [
         ("another pull", |_, fetch| fetch.pull = Some(Uuid::new_v4())),
         ("too old", |world, _| world.advance(24 * 3600)),
         ("another schema", |world, _| world.sqlite.execute_batch("ALTER TABLE t ADD COLUMN w").unwrap()),
