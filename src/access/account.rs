@@ -52,7 +52,7 @@ pub(crate) struct Account {
 
 /// Where a receiver resumes, beside how many records it has.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Behind<'c> {
+pub(crate) enum ResumeAt<'c> {
     /// The number of records is the place.
     Offset,
     /// After this row, or at the beginning: the number is only what the receiver says.
@@ -150,17 +150,17 @@ impl Account {
 
     /// Whether a receiver that comes back and has so many records may resume it. A place must be one that was sent, or the
     /// one that it began at, with that number of records before it. For downloads without a name.
-    pub(super) fn leads_on(&self, records: u64, behind: Behind<'_>) -> bool {
-        let known = match behind {
-            Behind::Offset => true,
-            Behind::Place(None) => records == 0,
-            Behind::Place(Some(place)) => self.places.iter().any(|(at, known)| *at == records && known == place),
+    pub(super) fn leads_on(&self, records: u64, at: ResumeAt<'_>) -> bool {
+        let known = match at {
+            ResumeAt::Offset => true,
+            ResumeAt::Place(None) => records == 0,
+            ResumeAt::Place(Some(place)) => self.places.iter().any(|(at, known)| *at == records && known == place),
         };
         known && self.way.leads_on(records)
     }
 
     /// It begins after so many records, which the receiver says that it has.
-    pub(crate) fn begins_behind(&mut self, records: u64) {
+    pub(crate) fn begins_after(&mut self, records: u64) {
         self.way = Way::from(records);
     }
 

@@ -152,7 +152,7 @@ impl Grant {
         {
             return Ok(Ok(begun(kept.transfer, Some(named))));
         }
-        let counted = self.access.begun().count(session, table, now, self.site().limits());
+        let counted = self.access.session_pulls().count(session, table, now, self.site().limits());
         if let Err(denial) = counted {
             return Ok(Err(denial.of_table(table)));
         }

@@ -1,4 +1,4 @@
-//! Someone who was let in: what he may see, and which pulls he may begin.
+//! An authenticated peer: what it may see and pull.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::account::Reserved;
-use super::{Access, Account, Answer, Behind, Caller, Paused, Refused, actor};
+use super::{Access, Account, Answer, Caller, Paused, Refused, ResumeAt, actor};
 use crate::domain::access::{self, Denial, Use};
 use crate::domain::connection::Connection;
 use crate::domain::session::Direction;
@@ -21,19 +21,19 @@ use crate::state::transfers::{self, pulls};
 use crate::state::{self, sessions, tickets};
 use crate::store::Sql;
 
-/// Someone who was let in, through a connection or by a session's code.
+/// An authenticated peer, through a connection or by a session's code.
 #[derive(Debug)]
 pub(crate) struct Grant {
     pub(super) access: Access,
     pub(super) who: Who,
     pub(super) caller: Caller,
-    /// The transfers that he was told are waiting, by table.
+    /// The transfers that it was told are waiting, by table.
     pub(super) waiting: HashMap<String, Uuid>,
 }
 
 #[derive(Debug)]
 pub(super) enum Who {
-    /// As it was read last, and what is kept of the token and password that let him in.
+    /// As it was read last, and what is kept of the token and password that let it in.
     Connection(Box<Connection>, Stored),
     Session(Uuid),
 }
@@ -56,7 +56,7 @@ impl Grant {
         Grant { access, who: Who::Session(session), caller, waiting: HashMap::new() }
     }
 
-    /// The connection, if he came through one.
+    /// The connection, if it came through one.
     pub(crate) fn connection(&self) -> Option<Uuid> {
         match &self.who {
             Who::Connection(connection, _) => Some(connection.uuid),
@@ -64,7 +64,7 @@ impl Grant {
         }
     }
 
-    /// Whose pulls go on when he comes back: those of his connection, or of his session.
+    /// Whose pulls are resumed when it comes back: those of its connection, or of its session.
     pub(super) fn owner(&self) -> Uuid {
         match &self.who {
             Who::Connection(connection, _) => connection.uuid,
@@ -79,7 +79,7 @@ impl Grant {
         }
     }
 
-    /// The tables that he may see, of those that the site offers; as of the last look.
+    /// The tables that it may see, of those that the site offers; as of the last look.
     pub(crate) fn offer(&self) -> Offer {
         let all = self.access.site().offer();
         self.policy_of().map_or_else(
@@ -88,12 +88,12 @@ impl Grant {
         )
     }
 
-    /// The site that he is at.
+    /// The site that it is at.
     pub(crate) fn site(&self) -> &Site {
         self.access.site()
     }
 
-    /// Whether he may begin something new, as of the last look.
+    /// Whether it may begin something new, as of the last look.
     pub(crate) fn new_use(&self) -> Answer<()> {
         let judged = self.policy_of().map_or(Ok(()), |connection| {
             access::usable(connection, Use::New, self.access.site().now(), self.caller.address)
@@ -101,7 +101,7 @@ impl Grant {
         judged.map_err(|denial| self.noted(denial))
     }
 
-    /// Whether he may still be here: read anew, for each of his requests. With the pull that the request may go on with.
+    /// Whether it may still be here: read again for each of its requests. With the download that the request is for, if it runs.
     pub(crate) fn look(&mut self, account: Option<&Account>) -> Answer<Looked> {
         let site = self.access.site();
         let (now, transfer) = (site.now(), account.map(Account::transfer));
@@ -131,7 +131,7 @@ impl Grant {
         Ok(Looked { runs, turn })
     }
 
-    /// His connection as it is now, if he came through one. What let him in must still do so: a token that was replaced, a
+    /// Its connection as it is now, if it came through one. What let it in must still do so: a token that was replaced, a
     /// password that was changed and a session that was deleted do not.
     pub(super) fn read_again(
         &self,
@@ -159,7 +159,7 @@ impl Grant {
         })
     }
 
-    /// Whether he may see a table, as of the last look. Whether it exists is another question.
+    /// Whether it may see a table, as of the last look. Whether it exists is another question.
     pub(crate) fn table(&self, table: &str) -> Answer<()> {
         match self.policy_of().map(|connection| access::table_visible(&connection.policy, table, self.site().names())) {
             Some(Err(denial)) => Err(self.noted(denial)),
@@ -181,7 +181,7 @@ impl Grant {
         taken.map_err(|wait| self.noted(Denial::wait(ErrorKind::RateLimited, wait)))
     }
 
-    /// Notes that he is here: at most once a minute, because no rate bounds how often he comes.
+    /// Notes that it is here: at most once a minute, because no rate bounds how often it comes.
     pub(crate) fn connected(&self) -> Answer<()> {
         let Who::Connection(connection, _) = &self.who else { return Ok(()) };
         let (uuid, now) = (connection.uuid, self.access.site().now());
@@ -234,14 +234,14 @@ impl Grant {
         }
     }
 
-    /// Takes up a pull of a table that was cut off, for who has its first `records` records: it is the same pull,
-    /// neither counted nor approved anew. `None` if there is none that goes on there, or it is too long ago. He is yet to be
+    /// Resumes a download without a name that was interrupted, for a peer that has the first `records` records: it is the same,
+    /// neither counted nor approved again. `None` if there is none to resume there, or it is too long ago. The peer is yet to be
     /// [looked](Grant::look) at with it.
-    pub(crate) fn take_up(&self, table: &str, records: u64, behind: Behind<'_>) -> Option<Account> {
-        self.access.paused().take_up(self.access.site(), self.owner(), table, records, behind)
+    pub(crate) fn take_up(&self, table: &str, records: u64, at: ResumeAt<'_>) -> Option<Account> {
+        self.access.paused().take_up(self.access.site(), self.owner(), table, records, at)
     }
 
-    /// Leaves a pull whose channel has ended, for when he comes back.
+    /// Leaves a download without a name whose channel has ended, for when the peer comes back.
     pub(crate) fn leave(&self, account: Account) {
         let (owner, table, offset) = (self.owner(), account.table().to_owned(), account.at());
         let since = self.access.site().now();
@@ -257,7 +257,7 @@ impl Grant {
         Ok(Some(ticket))
     }
 
-    /// A transfer for him.
+    /// A transfer for it.
     pub(super) fn transfer(&self, table: &str, strategy: Option<Strategy>, now: OffsetDateTime) -> Transfer {
         let mut transfer = Transfer::new(Direction::Send, table, now);
         if let Some(connection) = self.policy_of() {

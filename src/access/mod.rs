@@ -1,5 +1,5 @@
 //! The one place where access is decided. HTTP calls, WebSocket upgrades and every request on a channel ask here: who is it
-//! ([`Access`]), may he look or pull ([`Grant`]), and how much ([`Account`]).
+//! ([`Access`]), may it look or pull ([`Grant`]), and how much ([`Account`]).
 //!
 //! What a connection allows is decided by [`domain::access`](crate::domain::access); here is what needs memory or the store:
 //! counting, taking allowances so that two at once cannot grant a limit, approvals, the history, and the events of what was
@@ -9,7 +9,6 @@ mod account;
 mod approval;
 mod attempts;
 mod begin;
-mod begun;
 mod course;
 mod grant;
 mod lifecycle;
@@ -18,6 +17,7 @@ mod paused;
 mod place;
 mod questions;
 mod register;
+mod session_pulls;
 mod shape;
 
 use std::net::IpAddr;
@@ -34,15 +34,15 @@ use crate::secret::{Code, Credential, Ticket, Token};
 use crate::site::Site;
 use crate::state::transfers::pulls;
 use crate::state::{self, connections, events, tickets};
-pub(crate) use account::{Account, Behind};
+pub(crate) use account::{Account, ResumeAt};
 use attempts::{Bound, origin};
 pub(crate) use begin::{Asked, Wanted};
-use begun::BegunByCode;
 pub(crate) use grant::{Grant, Looked};
 use passwords::Passwords;
 pub(crate) use paused::{Paused, PausedPulls};
 pub(crate) use place::GivenPlace;
 pub(crate) use register::NotRegistered;
+use session_pulls::SessionPulls;
 pub(crate) use shape::schema_digest;
 
 /// Why there is nothing to be had.
@@ -74,7 +74,7 @@ pub(crate) type Answer<T> = std::result::Result<T, Refused>;
 pub(crate) struct Caller {
     /// The address, as the host trusts it.
     pub(crate) address: Option<IpAddr>,
-    /// What he says of himself.
+    /// What it says of itself.
     pub(crate) user_agent: Option<String>,
 }
 
@@ -100,7 +100,7 @@ struct Shared {
     refusals: Bound<Teller>,
     strangers: Bound<()>,
     paused: PausedPulls,
-    begun: BegunByCode,
+    session_pulls: SessionPulls,
 }
 
 /// Whom an event of a refusal is counted for.
@@ -132,7 +132,7 @@ impl Access {
             refusals: Bound::new(events, remembered),
             strangers: Bound::new(events.saturating_mul(10), 1),
             paused: PausedPulls::new(limits.paused_pulls, site.names()),
-            begun: BegunByCode::new(remembered),
+            session_pulls: SessionPulls::new(remembered),
         }))
     }
 
@@ -148,14 +148,14 @@ impl Access {
         }
     }
 
-    /// Lets in whoever has this token, onto a channel. Where a pull of the connection was cut off, he may have come to go on with
+    /// Lets in a peer with this token, onto a channel. Where a pull of the connection was interrupted, it may have come to resume
     /// it, which takes none of the connection's limits.
     pub(crate) fn by_token(&self, token: &str, password: Option<&str>, caller: &Caller) -> Answer<Grant> {
         let credential = Token::parse(token).ok().map(|token| token.credential());
         self.by_connection(credential.as_ref(), password, caller, Entry::Channel)
     }
 
-    /// Lets in whoever has the token of this hash, for one call. A pull that goes on is not refused because its connection's
+    /// Lets in a peer with the token of this hash, for one call. A pull that continues is not refused because its connection's
     /// limits are used up: it has had its part of them.
     pub(crate) fn by_hash(&self, hash: &str, password: Option<&str>, caller: &Caller, how: Use) -> Answer<Grant> {
         self.by_connection(Credential::parse(hash).as_ref(), password, caller, Entry::Call(how))
@@ -215,7 +215,7 @@ impl Access {
         }
     }
 
-    /// Lets in whoever has this code, which is used up by it.
+    /// Lets in a peer with this code, which is used up by it.
     pub(crate) fn by_code(&self, given: &str, caller: &Caller) -> Answer<(Code, Grant)> {
         self.enabled()?;
         self.0.paused.end_late(self.site());
@@ -225,7 +225,7 @@ impl Access {
         Ok((code, Grant::of_session(self.clone(), session, caller.clone())))
     }
 
-    /// Lets in whoever has this ticket, with the rights of the session that it is of. It stays good until its time is over or the
+    /// Lets in a peer with this ticket, with the rights of the session that it is of. It stays good until its time is over or the
     /// session is deleted: a receiver that is killed right after it came back has nothing else.
     pub(crate) fn by_ticket(&self, given: &str, caller: &Caller) -> Answer<Grant> {
         self.enabled()?;
@@ -233,7 +233,7 @@ impl Access {
         let key = origin(caller.address);
         self.0.codes.take(key).map_err(|wait| Denial::wait(ErrorKind::TooManyAttempts, wait))?;
         let session = self.guessed(self.session_of(given), caller)?;
-        log::info!("session {session} is taken up again by {}", caller.named());
+        log::info!("session {session} is resumed by {}", caller.named());
         Ok(Grant::of_session(self.clone(), session, caller.clone()))
     }
 
@@ -277,13 +277,13 @@ impl Access {
         Ok((code, session.uuid))
     }
 
-    /// The pulls that go on with a later call, or when their receiver comes back.
+    /// The downloads without a name that wait for a later call, or for their receiver to come back.
     pub(crate) fn paused(&self) -> &PausedPulls {
         &self.0.paused
     }
 
-    fn begun(&self) -> &BegunByCode {
-        &self.0.begun
+    fn session_pulls(&self) -> &SessionPulls {
+        &self.0.session_pulls
     }
 
     /// Keeps that something was refused, as an event: no more of them than the limit, so that a storm does not fill the disk.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::download::{Ask, Checked, Download, Json, Place, Source, ended};
 use super::pages::Sending;
 use super::queue::Queue;
-use crate::access::{Account, Asked, Behind, Grant, Looked, Refused, schema_digest};
+use crate::access::{Account, Asked, Grant, Looked, Refused, ResumeAt, schema_digest};
 use crate::domain::names::NameRules;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::Rows;
@@ -30,7 +30,7 @@ pub const IDLE_AFTER: Duration = Duration::from_secs(10);
 /// What begins the topic of every channel.
 const TOPIC: &str = "transfer:";
 
-/// What stands behind that in the topic of a connection's channel, before the connection's id. Who has the token need not know
+/// What stands after that in the topic of a connection's channel, before the connection's id. A peer with the token need not know
 /// that id: [`SELF`] means the same.
 const CONNECTION: &str = "conn:";
 
@@ -44,7 +44,7 @@ pub(super) enum Topics {
     Code(Code),
     /// Those of its connection.
     Connection(Uuid),
-    /// That of whoever has a ticket, which tells more than a topic could: [`SELF`].
+    /// That of a peer with a ticket, which tells more than a topic could: [`SELF`].
     Ticket,
 }
 
@@ -54,7 +54,7 @@ impl Topics {
         Topics::Connection(grant.connection().unwrap_or_default())
     }
 
-    /// Whether this, which stands behind [`TOPIC`], is one of them.
+    /// Whether this, which stands after [`TOPIC`], is one of them.
     fn has(&self, name: &str) -> bool {
         match self {
             Topics::Code(code) => code.matches(name),
@@ -68,8 +68,8 @@ impl Topics {
 
 /// The channel of a peer that was let in: it reads the peer's frames and gives the frames to send back.
 ///
-/// Each request is asked about anew: a connection that was suspended stops at its next page. The first request for the
-/// records of a table begins a pull, which is counted, maybe refused, and kept in the history; those that go on where the last
+/// Access is checked again for each request: a connection that was suspended stops at its next page. The first request for the
+/// records of a table begins a pull, which is counted, maybe refused, and kept in the history; those that begin where the last
 /// page ended belong to it.
 ///
 /// It holds one snapshot of the tables, opened when first needed, from which all answers come; it is let go when the peer is
@@ -102,7 +102,7 @@ pub struct ChannelSession {
 /// What to send to the peer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reply {
-    /// Text messages, in this order. Behind them come those of [`ChannelSession::next_binary`].
+    /// Text messages, in this order. After them come those of [`ChannelSession::next_binary`].
     pub frames: Vec<String>,
     /// The connection is to be closed with this code, after the frames.
     pub close: Option<CloseCode>,
@@ -211,7 +211,7 @@ impl ChannelSession {
         match (request, self.joined.clone()) {
             (Ok(Request::Heartbeat), _) => Some(message::answer_ok(HEARTBEAT_TOPIC, frame.head.reference, None)),
             (Ok(Request::Join { rowferry }), _) => self.join(frame, rowferry),
-            // The reference goes on serving a peer that left, and says nothing before a join.
+            // The reference still serves a peer that left, and says nothing before a join.
             (Ok(Request::Leave | Request::Unknown), _) | (_, None) => None,
             (request, Some((topic, dialect))) => {
                 let reference = message::answer_ref(frame)?;
@@ -256,7 +256,7 @@ impl ChannelSession {
         {
             match self.source.grant.ticket() {
                 Ok(ticket) => self.ticket = ticket.map(|ticket| Secret::new(ticket.as_str())),
-                // The code is spent: to go on without is better than not at all.
+                // The code is spent: to continue without is better than not at all.
                 Err(error) => log::warn!("a peer gets no ticket to come back with: {error}"),
             }
         }
@@ -266,7 +266,7 @@ impl ChannelSession {
     /// # Errors
     /// With the text for `response:error`, which says nothing of this machine.
     fn serve(&mut self, request: &Request, topic: &str, reference: &RawValue, dialect: Dialect) -> Result<String> {
-        // Whoever asks on has what was sent before.
+        // A peer that asks for more has what was sent before.
         self.last = None;
         let goes_on = match request {
             Request::Records(request) => {
@@ -364,11 +364,11 @@ impl ChannelSession {
         Ok(frame)
     }
 
-    /// Takes up the pull of a table that was cut off when the peer's last channel was lost, if it is back to go on with it.
+    /// Resumes the download of a table that was interrupted when the peer's last channel was lost, if it is back for it.
     fn take_up(&mut self, table: &str, records: u64, dialect: Dialect) {
         if dialect == Dialect::Rowferry
             && running(&self.pulls, table, self.source.grant.site().names()).is_none()
-            && let Some(pull) = self.source.grant.take_up(table, records, Behind::Offset)
+            && let Some(pull) = self.source.grant.take_up(table, records, ResumeAt::Offset)
         {
             self.pulls.insert(pull.table().to_owned(), pull);
         }
@@ -382,17 +382,17 @@ impl ChannelSession {
         let goes_on = goes_on.map_err(|error| failed(FAILED, &error))?;
         match self.pulls.remove(&table.name) {
             Some(mut account) if goes_on || account.at() == request.skip() => {
-                // Whoever asks on has what was sent before.
+                // A peer that asks for more has what was sent before.
                 account.has_arrived(account.at());
                 Ok((account, Checked::Peer(looked)))
             }
             given_up => {
-                // One that does not go on is over before the new one is counted.
+                // One that is not continued is over before the new one is counted.
                 drop(given_up);
                 let asked = self.source.asked(table).map_err(|error| failed(FAILED, &error))?;
                 let begun = self.source.grant.begin(&asked, None);
                 let mut account = begun.map_err(|refused| told(FAILED, refused))?;
-                account.begins_behind(request.skip());
+                account.begins_after(request.skip());
                 Ok((account, Checked::Page))
             }
         }
@@ -433,7 +433,7 @@ impl ChannelSession {
 impl Drop for ChannelSession {
     fn drop(&mut self) {
         self.end_queue();
-        // A rowferry peer may come back and go on; one of the reference begins anew.
+        // A rowferry peer may come back and resume; one of the reference begins again.
         if let Some((_, Dialect::Rowferry)) = self.joined {
             let sending = self.sending.take().map(|sending| sending.download.account);
             let pulls = self.pulls.drain().map(|(_, pull)| pull).chain(sending).chain(self.last.take());
@@ -449,7 +449,7 @@ impl fmt::Debug for ChannelSession {
     }
 }
 
-/// Whether whoever is refused so cannot come back, either.
+/// Whether a peer that is refused so cannot come back, either.
 fn is_for_good(refused: &Refused) -> bool {
     matches!(refused, Refused::Denied(denial) if matches!(denial.kind, ErrorKind::InvalidToken | ErrorKind::InvalidCode))
 }

@@ -108,7 +108,7 @@ pub(super) fn table_records(access: &Access, fields: &Fields<'_>, caller: &Calle
 fn some_records(access: &Access, asked: &TableRecords, caller: &Caller) -> Answer<Vec<u8>> {
     let (hash, password) = (asked.auth_token_hash.as_str(), text(&asked.password));
     let ids = ids(asked);
-    // Before it is known who asks and which table it is, all that can be told is whether it may go on with a pull.
+    // Before it is known who asks and which table it is, all that can be told is whether it may continue a pull.
     let grant = access.by_hash(hash, password, caller, Use::Running)?;
     grant.table(&asked.table_name)?;
     let connection = grant.connection();

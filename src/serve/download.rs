@@ -162,7 +162,7 @@ impl Source {
         Ok(Asked { table: table.name.clone(), digest: schema_digest(table), count })
     }
 
-    /// Ends a download that may not or cannot go on. This is the only way in which one ends with an error.
+    /// Ends a download that may not or cannot continue. This is the only way in which one ends with an error.
     pub(super) fn give_up(&mut self, account: Account, why: Refused) -> Refused {
         let reason = match &why {
             Refused::Denied(denial) => denial.socket_text(),
@@ -170,7 +170,10 @@ impl Source {
             Refused::Failed(error) if error.kind() == ErrorKind::SchemaMismatch => error.message().to_owned(),
             Refused::Failed(error) => error.code().to_owned(),
         };
+        let is_busy = matches!(&why, Refused::Failed(error) if error.kind() == ErrorKind::Locked);
         match account.is_named() {
+            // A store that is busy now may not be so when the receiver resumes.
+            true if is_busy => self.leave(account),
             true => self.ends(account, Some(reason)),
             false => ended(account.fail(&reason)),
         }

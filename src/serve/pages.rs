@@ -2,7 +2,7 @@
 
 use super::channel::{ChannelSession, failed, told};
 use super::download::{Ask, Checked, Download, Encoder, Place as Start, ended};
-use crate::access::{Account, Behind, GivenPlace, Refused};
+use crate::access::{Account, GivenPlace, Refused, ResumeAt};
 use crate::domain::schema::TableSchema;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
@@ -85,7 +85,7 @@ impl ChannelSession {
     pub(super) fn asked(&mut self, message: &[u8]) -> Result<()> {
         match Request::decode(message)? {
             Request::Fetch(fetch) => {
-                // The one before is over before the next one is counted, which may well go on with it.
+                // The one before is over before the next one is counted, which may well resume it.
                 if let Some(sending) = self.sending.take() {
                     self.source.grant.leave(sending.download.account);
                 }
@@ -147,13 +147,13 @@ impl ChannelSession {
         let pages = self.pages(fetch, &table)?;
         drop(self.pulls.remove(&table.name));
         let after = fetch.after.clone().map(|place| GivenPlace::new(place).cursor);
-        let account = match self.source.grant.take_up(&table.name, fetch.records, Behind::Place(after.as_ref())) {
+        let account = match self.source.grant.take_up(&table.name, fetch.records, ResumeAt::Place(after.as_ref())) {
             Some(account) => account,
             None => {
                 let asked = self.source.asked(&table).map_err(|error| failed(FAILED, &error))?;
                 let begun = self.source.grant.begin(&asked, None);
                 let mut account = begun.map_err(|refused| told(FAILED, refused))?;
-                account.begins_behind(fetch.records);
+                account.begins_after(fetch.records);
                 account
             }
         };

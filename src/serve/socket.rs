@@ -70,7 +70,7 @@ impl Write for Socket {
             }
             let left = self.write_by.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                // Not `WouldBlock`: whoever writes would try again.
+                // Not `WouldBlock`: the writer would try again.
                 return Err(ErrorKind::TimedOut.into());
             }
             self.tcp.set_write_timeout(Some(left.min(TICK)))?;
@@ -158,7 +158,7 @@ impl Transport {
         #[cfg(feature = "tls")]
         if let Transport::Tls(stream) = self {
             stream.conn.send_close_notify();
-            // Not `flush`: that would go on with a handshake that has failed, and wait for the peer.
+            // Not `flush`: that would continue a handshake that has failed, and wait for the peer.
             while stream.conn.wants_write() {
                 stream.conn.write_tls(&mut stream.sock)?;
             }

@@ -16,7 +16,7 @@ use crate::limits::Limits;
 /// The most bytes of a message in one frame.
 const FRAGMENT_BYTES: usize = 1 << 20;
 
-/// Serves a channel to its end. `tail` is what has already arrived behind the request.
+/// Serves a channel to its end. `tail` is what has already arrived after the request.
 pub(crate) fn serve(transport: Transport, tail: Vec<u8>, mut session: ChannelSession, limits: &Limits) {
     let config = WebSocketConfig::default()
         .max_message_size(Some(limits.body_bytes))
