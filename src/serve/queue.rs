@@ -73,6 +73,8 @@ struct Unacknowledged {
 /// Pages that were sent and not acknowledged, and how large the next one is to be.
 struct Flight {
     pages: VecDeque<Flying>,
+    /// What they count of the credit.
+    bytes: u64,
     /// Bytes that were acknowledged beyond the pages before those.
     acknowledged: u64,
     page_bytes: usize,
@@ -93,10 +95,11 @@ struct Flying {
 impl Flight {
     fn new(most: usize) -> Self {
         let first = FIRST_PAGE.min(most);
-        Flight { pages: VecDeque::new(), acknowledged: 0, page_bytes: first, bounds: (first, most) }
+        Flight { pages: VecDeque::new(), bytes: 0, acknowledged: 0, page_bytes: first, bounds: (first, most) }
     }
 
     fn sent(&mut self, cost: u64, end: u64, now: Instant) {
+        self.bytes = self.bytes.saturating_add(cost);
         self.pages.push_back(Flying { cost, end, page_bytes: self.page_bytes, sent: now });
     }
 
@@ -107,6 +110,7 @@ impl Flight {
         let mut end = None;
         while let Some(page) = self.pages.front().filter(|page| page.cost <= self.acknowledged) {
             self.acknowledged -= page.cost;
+            self.bytes = self.bytes.saturating_sub(page.cost);
             end = Some(page.end);
             // What is said of a page of another size was taken into account before.
             if page.page_bytes == self.page_bytes {
@@ -124,6 +128,12 @@ impl Queue {
     /// Whether nothing is to be answered.
     pub(super) fn is_empty(&self) -> bool {
         self.requests.is_empty()
+    }
+
+    /// Whether so much was sent and not acknowledged that nothing more is, for now.
+    fn is_full(&self, first: &Answering) -> bool {
+        let bytes = self.unacknowledged.iter().map(|ended| ended.flight.bytes).sum::<u64>();
+        self.unacknowledged.len() >= UNACKNOWLEDGED || bytes.saturating_add(first.flight.bytes) >= MOST_CREDIT.unsigned_abs()
     }
 
     /// Puts a request at the end.
@@ -187,6 +197,10 @@ impl ChannelSession {
         if let Some(Unacknowledged { mut account, .. }) = found.map(|found| self.queue.unacknowledged.swap_remove(found)) {
             account.has_arrived(account.at());
             self.source.ends(account, None);
+            // Nothing is left that it could be written with.
+            if self.queue.requests.is_empty() && self.queue.unacknowledged.is_empty() {
+                self.source.write_ends();
+            }
         }
     }
 
@@ -224,7 +238,7 @@ impl ChannelSession {
                 Stage::Refused(refusal) => return Some(refusal.encode()),
                 Stage::Begun(answering) => match answering.ended {
                     Some(state) => return Some(self.end_answer(first.request, *answering, state)),
-                    None if first.credit <= 0 || self.queue.unacknowledged.len() >= UNACKNOWLEDGED => {
+                    None if first.credit <= 0 || self.queue.is_full(&answering) => {
                         first.stage = Stage::Begun(answering);
                         self.queue.requests.push_front(first);
                         return None;

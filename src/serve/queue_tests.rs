@@ -73,11 +73,7 @@ impl World {
     }
 
     fn enter(&self, site: &Site) -> Result<Peer, ErrorKind> {
-        let grant = Access::new(site).by_token(&self.token, None, &Caller::default()).map_err(|refused| match refused {
-            Refused::Denied(denial) => denial.kind,
-            Refused::Failed(error) => panic!("{error}"),
-        })?;
-        Ok(Peer::join(ChannelSession::new(site, Topics::of_connection(&grant), grant), "self"))
+        enter(&self.token, site)
     }
 
     fn peer(&self) -> Peer {
@@ -111,6 +107,14 @@ impl World {
 fn open(path: &std::path::Path, limits: &Limits, clock: &Arc<ManualClock>) -> Site {
     let builder = Site::builder().limits(limits.clone()).clock(Arc::<ManualClock>::clone(clock));
     builder.key(SiteKey::from_bytes([7; 32])).open(path).unwrap()
+}
+
+fn enter(token: &str, site: &Site) -> Result<Peer, ErrorKind> {
+    let grant = Access::new(site).by_token(token, None, &Caller::default()).map_err(|refused| match refused {
+        Refused::Denied(denial) => denial.kind,
+        Refused::Failed(error) => panic!("{error}"),
+    })?;
+    Ok(Peer::join(ChannelSession::new(site, Topics::of_connection(&grant), grant), "self"))
 }
 
 struct Peer {
@@ -269,11 +273,17 @@ fn beginnings_and_ends_are_written_together() {
     peer.hear();
     assert_eq!(world.transfers(), ["t completed 1000", "u completed 250", "empty in_progress 0", "wide in_progress 0"]);
     peer.done(3);
+    assert_eq!(world.transfers()[2], "empty in_progress 0");
     peer.session.idle();
     assert_eq!(world.transfers()[2], "empty completed 0");
     peer.session.on_close();
     assert_eq!(world.transfers()[3].split(' ').nth(1), Some("failed"), "it was not acknowledged");
     assert_eq!(world.used().0, 4);
+    // When all is acknowledged there is nothing to wait for.
+    let mut peer = world.peer();
+    peer.fetch(fetch(Uuid::new_v4(), 1, "u", ENOUGH));
+    peer.done(1);
+    assert_eq!(world.transfers()[4], "u completed 250");
 }
 
 #[test]
@@ -341,6 +351,44 @@ fn so_many_answers_may_wait_to_be_acknowledged() {
     assert_eq!(ended, UNACKNOWLEDGED);
     peer.done(0);
     assert_eq!(peer.hear().len(), 1);
+}
+
+#[test]
+fn only_so_much_is_on_its_way_whatever_is_allowed() {
+    let world = World::new(|_| {});
+    let mut peer = world.peer();
+    for request in 1..=20 {
+        peer.say(Request::Fetch(Fetch { page_rows: number(10_000), ..fetch(Uuid::new_v4(), request, "wide", ENOUGH) }));
+    }
+    let sent: u64 = peer.hear().iter().map(|(_, heard)| heard.cost).sum();
+    assert!((64 << 20..66 << 20).contains(&sent), "{sent}");
+    peer.done(1);
+    let more: u64 = peer.hear().iter().map(|(_, heard)| heard.cost).sum();
+    assert!((3 << 20..6 << 20).contains(&more), "{more}");
+    peer.say(Request::Credit { request: 2, bytes: number(2 << 20) });
+    assert!(!peer.hear().is_empty());
+}
+
+#[test]
+fn processes_in_parallel_cannot_pass_a_limit_by_naming_the_same_pull() {
+    let world = World::new(|policy| (policy.max_downloads, policy.max_records_total) = (Some(1), Some(2_500)));
+    let (pull, token) = (Uuid::new_v4(), world.token.as_str());
+    let sites: Vec<Site> = (0..4).map(|_| world.process()).collect();
+    let received: usize = std::thread::scope(|threads| {
+        let run = |site: &Site| {
+            let mut received = 0;
+            for _ in 0..6 {
+                let Ok(mut peer) = enter(token, site) else { continue };
+                received += peer.fetch(fetch(pull, 1, "t", 20_000)).ids.len();
+            }
+            received
+        };
+        let running: Vec<_> = sites.iter().map(|site| threads.spawn(move || run(site))).collect();
+        running.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    let (downloads, records) = world.used();
+    assert!(downloads == 1 && records <= 2_500 && received as u64 == records, "{downloads} {records} {received}");
+    assert_eq!((world.transfers().len(), received > 1_000), (1, true), "{received}");
 }
 
 #[test]
@@ -749,4 +797,105 @@ fn what_nobody_would_say_ends_a_request_or_the_channel_and_nothing_else() {
     assert_eq!(peer.session.on_binary(&bad).close, Some(CloseCode::Protocol));
     drop(peer);
     assert!(world.transfers().iter().all(|line| !line.contains("in_progress")), "{:?}", world.transfers());
+}
+
+/// What a peer of the model does.
+#[derive(Debug, Clone)]
+enum Step {
+    Fetch { request: u32, table: usize, window: u32, resumes: bool },
+    Credit { request: u32, bytes: u32 },
+    Cancel { request: u32 },
+    Done { request: u32 },
+    Hear,
+    Reconnect,
+}
+
+fn step() -> impl proptest::strategy::Strategy<Value = Step> {
+    use proptest::prelude::*;
+    let request = 0..5u32;
+    prop_oneof![
+        4 => (request.clone(), 0..4usize, prop_oneof![Just(1), Just(3_000), Just(ENOUGH)], any::<bool>())
+            .prop_map(|(request, table, window, resumes)| Step::Fetch { request, table, window, resumes }),
+        2 => (request.clone(), prop_oneof![Just(1), Just(20_000), Just(ENOUGH)])
+            .prop_map(|(request, bytes)| Step::Credit { request, bytes }),
+        1 => request.clone().prop_map(|request| Step::Cancel { request }),
+        2 => request.prop_map(|request| Step::Done { request }),
+        4 => Just(Step::Hear),
+        1 => Just(Step::Reconnect),
+    ]
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
+
+    /// Whatever a peer says in whatever order: answers come in the order of their requests, limits hold, rows come in the order of the
+    /// table, and when the peer is gone nothing is left in progress.
+    #[test]
+    fn a_queue_behaves(steps in proptest::collection::vec(step(), 1..60)) {
+        use proptest::prelude::*;
+        const TABLES: [&str; 4] = ["t", "u", "empty", "ghost"];
+        let world = World::new(|policy| (policy.max_records_total, policy.max_downloads) = (Some(3_000), Some(6)));
+        let pull = Uuid::from_u128(5);
+        let mut peer = Some(world.peer());
+        // The requests that wait, in their order, with their tables; and those whose answers have ended.
+        let (mut waiting, mut ended): (Vec<(u32, usize)>, Vec<u32>) = Default::default();
+        let mut places: [(u64, Option<Place>); 4] = Default::default();
+        for step in steps {
+            if let Step::Reconnect = step {
+                drop(peer.take());
+                (waiting, ended) = Default::default();
+                peer = world.enter(&world.site).ok();
+                continue;
+            }
+            let Some(peer) = &mut peer else { break };
+            match step {
+                Step::Fetch { request, table, window, resumes } => {
+                    let (records, after) = if resumes { places[table].clone() } else { (0, None) };
+                    let fetch = Fetch { after, records, ..fetch(pull, request, TABLES[table], window) };
+                    let close = peer.session.on_binary(&Request::Fetch(fetch).encode().unwrap()).close;
+                    // Asked for again, an answer that has ended is over.
+                    let is_used = waiting.iter().any(|(of, _)| *of == request);
+                    if is_used {
+                        prop_assert_eq!(close, Some(CloseCode::Protocol));
+                        break;
+                    }
+                    if close.is_some() {
+                        prop_assert!(ended.contains(&request));
+                        break;
+                    }
+                    waiting.push((request, table));
+                    ended.retain(|of| *of != request);
+                }
+                Step::Credit { request, bytes } => peer.say(Request::Credit { request, bytes: number(bytes) }),
+                Step::Cancel { request } => {
+                    peer.say(Request::Cancel { request });
+                    waiting.retain(|(of, _)| *of != request);
+                    ended.retain(|of| *of != request);
+                }
+                Step::Done { request } => {
+                    peer.done(request);
+                    ended.retain(|of| *of != request);
+                }
+                Step::Hear => {
+                    for (request, heard) in peer.hear() {
+                        let (first, table) = waiting[0];
+                        prop_assert_eq!(first, request, "{:?}", waiting);
+                        prop_assert!(heard.ids.is_sorted());
+                        if let (Some(place), Some(last)) = (heard.place, heard.ids.last()) {
+                            places[table] = (*last as u64, Some(place));
+                        }
+                        if heard.end.is_some() || heard.error.is_some() {
+                            waiting.remove(0);
+                            ended.extend(heard.end.map(|_| request));
+                        }
+                    }
+                }
+                Step::Reconnect => {}
+            }
+        }
+        drop(peer);
+        let (downloads, records) = world.used();
+        prop_assert!(downloads <= 6 && records <= 3_000, "{} {}", downloads, records);
+        prop_assert!(world.transfers().iter().all(|line| !line.contains("in_progress")), "{:?}", world.transfers());
+    }
 }
