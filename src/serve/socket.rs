@@ -132,6 +132,17 @@ impl Transport {
         self.socket().stopping()
     }
 
+    /// Whether something has arrived, the end of the connection included.
+    pub(crate) fn has_input(&mut self) -> bool {
+        let tcp = &self.socket().tcp;
+        if tcp.set_nonblocking(true).is_err() {
+            return false;
+        }
+        let peeked = tcp.peek(&mut [0]);
+        // What is wrong with the connection is for the next read to find.
+        tcp.set_nonblocking(false).is_err() || !matches!(&peeked, Err(error) if passing(error))
+    }
+
     /// Says that nothing more comes, and waits a little for the peer to take what was sent.
     pub(crate) fn finish(mut self) {
         self.write_within(LINGER);
@@ -226,6 +237,23 @@ mod tests {
         }
         drop(transport);
         reader.join().unwrap();
+    }
+
+    #[test]
+    fn what_has_arrived_is_noticed_without_waiting() {
+        let (mut transport, mut peer) = pair();
+        assert!(!transport.has_input());
+        peer.write_all(b"x").unwrap();
+        while !transport.has_input() {
+            std::thread::yield_now();
+        }
+        transport.read_by(clock::later(Instant::now(), Duration::from_secs(60)));
+        assert_eq!((transport.read(&mut [0; 2]).unwrap(), transport.has_input()), (1, false));
+        drop(peer);
+        while !transport.has_input() {
+            std::thread::yield_now();
+        }
+        assert_eq!(transport.read(&mut [0]).unwrap(), 0);
     }
 
     #[test]
