@@ -42,7 +42,7 @@ pub(super) struct Sending {
 
 /// Writes the pages of an answer.
 pub(super) struct Pages {
-    request: u32,
+    pub(super) request: u32,
     encoder: PageEncoder,
     /// The columns of the key.
     key: Vec<usize>,

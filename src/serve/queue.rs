@@ -61,6 +61,8 @@ struct Answering {
     flight: Flight,
     /// The state of the last page, once it was sent.
     ended: Option<u64>,
+    /// Whether the peer says that it has that page, before it could be told of the end.
+    done: bool,
 }
 
 struct Unacknowledged {
@@ -193,6 +195,11 @@ impl ChannelSession {
 
     /// The peer has all of an answer.
     pub(super) fn done(&mut self, request: u32) {
+        if let Some(Queued { stage: Stage::Begun(answering), .. }) = self.queue.requests.front_mut()
+            && answering.pages.request == request
+        {
+            answering.done = answering.ended.is_some();
+        }
         let found = self.queue.unacknowledged.iter().position(|ended| ended.request == request);
         if let Some(Unacknowledged { mut account, .. }) = found.map(|found| self.queue.unacknowledged.swap_remove(found)) {
             account.has_arrived(account.at());
@@ -250,9 +257,12 @@ impl ChannelSession {
     }
 
     fn end_answer(&mut self, request: u32, answering: Answering, state: u64) -> Vec<u8> {
-        let Answering { pull, download, flight, rows, .. } = answering;
+        let Answering { pull, download, flight, rows, done, .. } = answering;
         let account = download.account;
         self.queue.unacknowledged.push(Unacknowledged { request, pull, account, flight });
+        if done {
+            self.done(request);
+        }
         End { request, rows, state: NonZeroU64::new(state) }.encode()
     }
 
@@ -357,6 +367,7 @@ impl ChannelSession {
             pages,
             rows: 0,
             ended: None,
+            done: false,
         };
         Ok((Wanted { asked, pull, records: fetch.records, after }, answering))
     }

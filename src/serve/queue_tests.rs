@@ -317,6 +317,21 @@ fn what_is_acknowledged_is_complete_however_the_channel_ends() {
 }
 
 #[test]
+fn a_peer_may_acknowledge_before_it_is_told_of_the_end() {
+    let world = World::new(|_| {});
+    let (mut peer, pull) = (world.peer(), Uuid::new_v4());
+    peer.say(Request::Fetch(fetch(pull, 1, "u", ENOUGH)));
+    for page in [1, 2, 3] {
+        // Before the last page has been sent it means nothing.
+        peer.done(1);
+        assert!(peer.session.next_binary().is_some(), "{page}");
+    }
+    peer.done(1);
+    assert_eq!(peer.more(1).end.unwrap().0, 250);
+    assert_eq!(world.transfers(), ["u completed 250"]);
+}
+
+#[test]
 fn a_queue_has_an_end() {
     let world = World::new(|_| {});
     let pull = Uuid::new_v4();
