@@ -33,7 +33,7 @@ pub struct Limits {
     pub request_time: Duration,
     /// How long a kept-alive HTTP connection may wait for its next request. Defaults to 30 s.
     pub keep_alive_time: Duration,
-    /// How long a peer may take to accept a write. Defaults to 60 s.
+    /// How long a peer may accept not a byte of what is written to it. Defaults to 60 s.
     pub write_time: Duration,
     /// How long a WebSocket peer may be silent before the server closes. Defaults to 60 s, as in the reference.
     pub idle_time: Duration,
@@ -96,7 +96,9 @@ pub struct Limits {
     /// Pulls that pause and are remembered; the oldest of whoever has most is taken for over. A connection has at
     /// most a quarter of them. Defaults to 256.
     pub paused_pulls: usize,
-    /// How long someone has time to approve a pull. Defaults to 24 h.
+    /// How long a download of a named pull can be resumed as the same one, counted from when it began. Defaults to 24 h.
+    pub pull_time: Duration,
+    /// How long someone has time to approve a pull, and how long an approval that was given may wait to be used. Defaults to 24 h.
     pub approval_time: Duration,
     /// Wrong passwords taken per minute for one connection, and from one address, before it is told to wait; a hundred times
     /// as many for registrations from all addresses together, so that nobody keeps the others from registering. Defaults to
@@ -204,6 +206,7 @@ impl Default for Limits {
             columns: 2_000,
             pull_pause_time: Duration::from_secs(300),
             paused_pulls: 256,
+            pull_time: Duration::from_secs(24 * 3600),
             approval_time: Duration::from_secs(24 * 3600),
             password_attempts_per_minute: 10,
             password_checks: 2,

@@ -18,7 +18,7 @@ CREATE TABLE rowferry_pulls (
   owner TEXT NOT NULL,
   stages INTEGER NOT NULL,
   touched_at TEXT NOT NULL
-);
+, incarnation TEXT);
 CREATE TABLE rowferry_counts (
   scope TEXT NOT NULL,
   parent TEXT NOT NULL,
@@ -108,7 +108,7 @@ CREATE TABLE rowferry_transfers (
   touched_at TEXT NOT NULL,
   metadata TEXT NOT NULL,
   inserted_at TEXT NOT NULL
-);
+, pull TEXT, schema_digest TEXT, approved_records INTEGER, pull_turn INTEGER NOT NULL DEFAULT 0, pull_base INTEGER NOT NULL DEFAULT 0, pull_from TEXT, pull_reached INTEGER NOT NULL DEFAULT 0, pull_acked INTEGER NOT NULL DEFAULT 0, pull_again INTEGER NOT NULL DEFAULT 0, pull_state INTEGER NOT NULL DEFAULT 0, pull_state_from INTEGER NOT NULL DEFAULT 0, pull_state_to INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX rowferry_transfers_by_connection ON rowferry_transfers (connection, table_name, status, inserted_at, uuid);
 CREATE INDEX rowferry_transfers_by_table ON rowferry_transfers (connection, table_name, inserted_at, uuid);
 CREATE INDEX rowferry_transfers_by_end ON rowferry_transfers (completed_at);
@@ -165,7 +165,7 @@ CREATE TABLE rowferry_appends (
   name TEXT NOT NULL,
   records INTEGER NOT NULL,
   whole INTEGER NOT NULL,
-  finished_at TEXT NOT NULL, lacks_parents INTEGER NOT NULL DEFAULT 0, keys_kept INTEGER NOT NULL DEFAULT 0,
+  finished_at TEXT NOT NULL, lacks_parents INTEGER NOT NULL DEFAULT 0, keys_kept INTEGER NOT NULL DEFAULT 0, incarnation TEXT,
   PRIMARY KEY (sender, table_name)
 );
 CREATE TABLE rowferry_tickets (
@@ -263,3 +263,4 @@ CREATE TABLE rowferry_waiting (
 CREATE INDEX rowferry_waiting_by_key ON rowferry_waiting (scope, stage, key, record, busy, late);
 CREATE INDEX rowferry_waiting_by_late ON rowferry_waiting (scope, late);
 CREATE INDEX rowferry_waiting_by_turn ON rowferry_waiting (scope, stage, busy, late, record);
+CREATE INDEX rowferry_transfers_by_pull ON rowferry_transfers (pull, table_name, started_at);

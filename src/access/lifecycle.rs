@@ -8,7 +8,7 @@ use crate::site::Connections;
 use crate::state::connections;
 
 impl Access {
-    /// Lets whoever names a connection ask about it or change it: `find` finds it by what he gives. Whatever its status and
+    /// Lets a peer that names a connection ask about it or change it: `find` finds it by what the peer gives. Whatever its status and
     /// date are, because it is these that the calls are about; its addresses hold, and the call counts for its rate.
     pub(crate) fn lifecycle(
         &self,

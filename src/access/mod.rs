@@ -1,19 +1,24 @@
 //! The one place where access is decided. HTTP calls, WebSocket upgrades and every request on a channel ask here: who is it
-//! ([`Access`]), may he look or pull ([`Pass`]), and how much ([`Pull`]).
+//! ([`Access`]), may it look or pull ([`Grant`]), and how much ([`Account`]).
 //!
 //! What a connection allows is decided by [`domain::access`](crate::domain::access); here is what needs memory or the store:
-//! counting, taking allowances so that two at once cannot pass a limit, approvals, the history, and the events of what was
+//! counting, taking allowances so that two at once cannot grant a limit, approvals, the history, and the events of what was
 //! refused. Nothing here holds a snapshot, a lock or a transaction while a peer is waited for.
 
+mod account;
 mod approval;
 mod attempts;
-mod begun;
+mod begin;
+mod course;
+mod grant;
 mod lifecycle;
-mod pass;
 mod passwords;
 mod paused;
-mod pull;
+mod place;
+mod questions;
 mod register;
+mod session_pulls;
+mod shape;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,14 +32,18 @@ use crate::domain::session::Direction;
 use crate::error::{Error, ErrorKind};
 use crate::secret::{Code, Credential, Ticket, Token};
 use crate::site::Site;
+use crate::state::transfers::pulls;
 use crate::state::{self, connections, events, tickets};
+pub(crate) use account::{Account, ResumeAt};
 use attempts::{Bound, origin};
-use begun::BegunByCode;
-pub(crate) use pass::{Looked, Pass};
+pub(crate) use begin::{Asked, Wanted};
+pub(crate) use grant::{Grant, Looked};
 use passwords::Passwords;
 pub(crate) use paused::{Paused, PausedPulls};
-pub(crate) use pull::{Behind, Pull};
+pub(crate) use place::GivenPlace;
 pub(crate) use register::NotRegistered;
+use session_pulls::SessionPulls;
+pub(crate) use shape::schema_digest;
 
 /// Why there is nothing to be had.
 #[derive(Debug)]
@@ -65,7 +74,7 @@ pub(crate) type Answer<T> = std::result::Result<T, Refused>;
 pub(crate) struct Caller {
     /// The address, as the host trusts it.
     pub(crate) address: Option<IpAddr>,
-    /// What he says of himself.
+    /// What it says of itself.
     pub(crate) user_agent: Option<String>,
 }
 
@@ -91,7 +100,7 @@ struct Shared {
     refusals: Bound<Teller>,
     strangers: Bound<()>,
     paused: PausedPulls,
-    begun: BegunByCode,
+    session_pulls: SessionPulls,
 }
 
 /// Whom an event of a refusal is counted for.
@@ -99,6 +108,15 @@ struct Shared {
 enum Teller {
     Connection(Uuid),
     Address(Option<IpAddr>),
+}
+
+/// How somebody with a token comes.
+#[derive(Debug, Clone, Copy)]
+enum Entry {
+    /// To open a channel, for whatever is asked on it.
+    Channel,
+    /// With one call.
+    Call(Use),
 }
 
 impl Access {
@@ -114,7 +132,7 @@ impl Access {
             refusals: Bound::new(events, remembered),
             strangers: Bound::new(events.saturating_mul(10), 1),
             paused: PausedPulls::new(limits.paused_pulls, site.names()),
-            begun: BegunByCode::new(remembered),
+            session_pulls: SessionPulls::new(remembered),
         }))
     }
 
@@ -130,18 +148,17 @@ impl Access {
         }
     }
 
-    /// Lets in whoever has this token, onto a channel. Where a pull of the connection was cut off, he may have come to go on with
+    /// Lets in a peer with this token, onto a channel. Where a pull of the connection was interrupted, it may have come to resume
     /// it, which takes none of the connection's limits.
-    pub(crate) fn by_token(&self, token: &str, password: Option<&str>, caller: &Caller) -> Answer<Pass> {
+    pub(crate) fn by_token(&self, token: &str, password: Option<&str>, caller: &Caller) -> Answer<Grant> {
         let credential = Token::parse(token).ok().map(|token| token.credential());
-        let how = |uuid| if self.0.paused.has(uuid) { Use::Running } else { Use::New };
-        self.by_connection(credential.as_ref(), password, caller, how)
+        self.by_connection(credential.as_ref(), password, caller, Entry::Channel)
     }
 
-    /// Lets in whoever has the token of this hash, for one call. A pull that goes on is not refused because its connection's
+    /// Lets in a peer with the token of this hash, for one call. A pull that continues is not refused because its connection's
     /// limits are used up: it has had its part of them.
-    pub(crate) fn by_hash(&self, hash: &str, password: Option<&str>, caller: &Caller, how: Use) -> Answer<Pass> {
-        self.by_connection(Credential::parse(hash).as_ref(), password, caller, |_| how)
+    pub(crate) fn by_hash(&self, hash: &str, password: Option<&str>, caller: &Caller, how: Use) -> Answer<Grant> {
+        self.by_connection(Credential::parse(hash).as_ref(), password, caller, Entry::Call(how))
     }
 
     fn by_connection(
@@ -149,8 +166,8 @@ impl Access {
         credential: Option<&Credential>,
         password: Option<&str>,
         caller: &Caller,
-        how: impl Fn(Uuid) -> Use,
-    ) -> Answer<Pass> {
+        entry: Entry,
+    ) -> Answer<Grant> {
         self.enabled()?;
         self.0.paused.end_late(self.site());
         let found = match credential {
@@ -166,7 +183,7 @@ impl Access {
             self.note(&denial, None, caller);
             return Err(denial.into());
         };
-        let judged = access::usable(&connection, how(connection.uuid), self.site().now(), caller.address);
+        let judged = self.usable(&connection, entry, caller)?;
         let checked = judged.map_err(Refused::from).and_then(|()| match &stored.password_hash {
             Some(hash) => self.0.passwords.check(Some(connection.uuid), caller.address, password, hash),
             None => Ok(()),
@@ -175,29 +192,49 @@ impl Access {
             self.note(denial, Some(&connection), caller);
         }
         checked?;
-        Ok(Pass::of_connection(self.clone(), connection, stored, caller.clone()))
+        Ok(Grant::of_connection(self.clone(), connection, stored, caller.clone()))
     }
 
-    /// Lets in whoever has this code, which is used up by it.
-    pub(crate) fn by_code(&self, given: &str, caller: &Caller) -> Answer<(Code, Pass)> {
+    /// Whether a connection may be used. A channel may be for a pull that was interrupted, which has had its part of the limits: that
+    /// is known of one without a name as long as it is remembered, and of a named one from the database.
+    fn usable(&self, connection: &Connection, entry: Entry, caller: &Caller) -> Answer<Result<(), Denial>> {
+        let (now, uuid) = (self.site().now(), connection.uuid);
+        let usable = |how| access::usable(connection, how, now, caller.address);
+        let judged = match entry {
+            Entry::Call(how) => return Ok(usable(how)),
+            Entry::Channel if self.0.paused.has(uuid) => return Ok(usable(Use::Running)),
+            Entry::Channel => usable(Use::New),
+        };
+        match judged {
+            Err(denial) if matches!(denial.kind, ErrorKind::DownloadLimit | ErrorKind::RecordLimit) => {
+                let since = begin::earlier(now, self.site().limits().pull_time);
+                let is_open = state::read(self.site().store_ref(), |sql| pulls::has_open(sql, uuid, since))?;
+                Ok(if is_open { usable(Use::Running) } else { Err(denial) })
+            }
+            judged => Ok(judged),
+        }
+    }
+
+    /// Lets in a peer with this code, which is used up by it.
+    pub(crate) fn by_code(&self, given: &str, caller: &Caller) -> Answer<(Code, Grant)> {
         self.enabled()?;
         self.0.paused.end_late(self.site());
         let key = origin(caller.address);
         self.0.codes.take(key).map_err(|wait| Denial::wait(ErrorKind::TooManyAttempts, wait))?;
         let (code, session) = self.guessed(self.spend(given, caller), caller)?;
-        Ok((code, Pass::of_session(self.clone(), session, caller.clone())))
+        Ok((code, Grant::of_session(self.clone(), session, caller.clone())))
     }
 
-    /// Lets in whoever has this ticket, with the rights of the session that it is of. It stays good until its time is over or the
+    /// Lets in a peer with this ticket, with the rights of the session that it is of. It stays good until its time is over or the
     /// session is deleted: a receiver that is killed right after it came back has nothing else.
-    pub(crate) fn by_ticket(&self, given: &str, caller: &Caller) -> Answer<Pass> {
+    pub(crate) fn by_ticket(&self, given: &str, caller: &Caller) -> Answer<Grant> {
         self.enabled()?;
         self.0.paused.end_late(self.site());
         let key = origin(caller.address);
         self.0.codes.take(key).map_err(|wait| Denial::wait(ErrorKind::TooManyAttempts, wait))?;
         let session = self.guessed(self.session_of(given), caller)?;
-        log::info!("session {session} is taken up again by {}", caller.named());
-        Ok(Pass::of_session(self.clone(), session, caller.clone()))
+        log::info!("session {session} is resumed by {}", caller.named());
+        Ok(Grant::of_session(self.clone(), session, caller.clone()))
     }
 
     fn session_of(&self, given: &str) -> crate::Result<Uuid> {
@@ -240,13 +277,13 @@ impl Access {
         Ok((code, session.uuid))
     }
 
-    /// The pulls that go on with a later call, or when their receiver comes back.
+    /// The downloads without a name that wait for a later call, or for their receiver to come back.
     pub(crate) fn paused(&self) -> &PausedPulls {
         &self.0.paused
     }
 
-    fn begun(&self) -> &BegunByCode {
-        &self.0.begun
+    fn session_pulls(&self) -> &SessionPulls {
+        &self.0.session_pulls
     }
 
     /// Keeps that something was refused, as an event: no more of them than the limit, so that a storm does not fill the disk.

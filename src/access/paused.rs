@@ -1,5 +1,5 @@
 //! Pulls that nobody works on just now: over HTTP each page is a call of its own, and on a channel the connection may be lost. What
-//! is remembered of them until they go on.
+//! is remembered of them until they are resumed. Only of those without a name: see [`Grant::begin_named`](super::Grant::begin_named).
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Behind, Pull};
+use super::{Account, ResumeAt};
 use crate::domain::names::NameRules;
 use crate::export::Exporter;
 use crate::site::Site;
@@ -23,17 +23,17 @@ const SHARE: usize = 4;
 const NOTICE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(20);
 
-/// A pull until it goes on.
+/// A download until it is resumed.
 #[derive(Debug)]
 pub(crate) struct Paused {
     /// The connection, or the session.
     pub(crate) owner: Uuid,
     /// The table's own name.
     pub(crate) table: String,
-    pub(crate) pull: Pull,
+    pub(crate) account: Account,
     /// Between two calls over HTTP: knows where the last page ended, and holds no snapshot. `None` for a channel that was lost.
     pub(crate) exporter: Option<Exporter>,
-    /// The offset that goes on from there.
+    /// The offset at which it is resumed.
     pub(crate) offset: u64,
     pub(crate) since: OffsetDateTime,
 }
@@ -76,25 +76,25 @@ impl PausedPulls {
         let found = pulls.iter().position(|paused| self.is(paused, connection, table) && goes_on(paused))?;
         let mut paused = pulls.remove(found)?;
         drop(pulls);
-        paused.pull.taken_up(offset, self.runs(connection, table));
+        paused.account.taken_up(offset, self.runs(connection, table));
         Some(paused)
     }
 
     /// Takes out the pull of a table whose channel was lost, for a receiver that has so many records of it.
-    pub(super) fn take_up(&self, site: &Site, owner: Uuid, table: &str, records: u64, behind: Behind<'_>) -> Option<Pull> {
+    pub(super) fn take_up(&self, site: &Site, owner: Uuid, table: &str, records: u64, at: ResumeAt<'_>) -> Option<Account> {
         self.end_late(site);
         let until = Instant::now() + NOTICE;
-        let goes_on = |paused: &Paused| paused.exporter.is_none() && paused.pull.leads_on(records, behind);
+        let fits = |paused: &Paused| paused.exporter.is_none() && paused.account.leads_on(records, at);
         let mut pulls = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             // The one that paused last.
-            let found = pulls.iter().rposition(|paused| self.is(paused, owner, table) && goes_on(paused));
-            if let Some(Paused { mut pull, .. }) = found.and_then(|found| pulls.remove(found)) {
+            let found = pulls.iter().rposition(|paused| self.is(paused, owner, table) && fits(paused));
+            if let Some(Paused { account: mut pull, .. }) = found.and_then(|found| pulls.remove(found)) {
                 drop(pulls);
                 pull.taken_up(records, self.runs(owner, table));
                 return Some(pull);
             }
-            // Whoever begins has nothing to go on with. One who has something may be back before his old channel has noticed.
+            // A peer that begins has nothing to resume. One that has something may be back before its old channel has noticed.
             let runs = |of: Uuid, other: &str| of == owner && self.names.same(other, table);
             if records == 0 || Instant::now() >= until || !self.any_running(runs) {
                 return None;
@@ -138,7 +138,7 @@ impl PausedPulls {
         drop(over);
     }
 
-    /// Where the one stands that must go when this one comes. One peer that begins pulls and never goes on must not push out
+    /// Where the one stands that must go when this one comes. One peer that begins pulls and never resumes them must not push out
     /// those of others.
     fn too_many(&self, pulls: &VecDeque<Paused>, new: &Paused) -> Option<usize> {
         let first = |of: &dyn Fn(&Paused) -> bool, most: usize| {
@@ -157,7 +157,7 @@ impl PausedPulls {
         pulls.iter().position(|paused| held.get(&paused.owner) == Some(&most))
     }
 
-    /// Keeps a pull until it goes on.
+    /// Keeps a download until it is resumed.
     pub(crate) fn pause(&self, mut paused: Paused) {
         if let Some(exporter) = &mut paused.exporter {
             exporter.idle();
@@ -166,7 +166,7 @@ impl PausedPulls {
             let mut pulls = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);
             let over = self.too_many(&pulls, &paused).and_then(|first| pulls.remove(first));
             // Only now: it is found as running or as paused at every moment.
-            paused.pull.paused();
+            paused.account.paused();
             pulls.push_back(paused);
             over
         };

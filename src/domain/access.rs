@@ -100,6 +100,7 @@ impl Denial {
                     None => "Approval denied".to_owned(),
                 };
             }
+            ErrorKind::TakenOver => "The pull was resumed through another channel",
             ErrorKind::Cancelled => "The transfer was ended by the other site",
             _ => "Refused",
         }

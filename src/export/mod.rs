@@ -62,11 +62,11 @@ struct View {
 pub(crate) struct Page {
     /// The table: its columns are those of the rows.
     pub(crate) table: Arc<TableSchema>,
-    /// Whether there are rows behind these. Never with an empty page.
+    /// Whether there are rows after these. Never with an empty page.
     pub(crate) more: bool,
     /// The number of the snapshot that the rows are from: two pages of the same number are of one state.
     pub(crate) state: u64,
-    /// The place behind the last row; `None` if there are no rows.
+    /// The place after the last row; `None` if there are no rows.
     pub(crate) cursor: Option<Cursor>,
 }
 
@@ -77,7 +77,7 @@ impl Exporter {
     }
 
     /// The tables that the site offers, sorted by name, with their exact numbers of rows. One that cannot be read is listed with
-    /// none: that of one table hides the others is worse, and whoever asks for its records learns what is wrong.
+    /// none: that of one table hides the others is worse, and a peer that asks for its records learns what is wrong.
     pub(crate) fn tables(&mut self) -> Result<Vec<TableInfo>> {
         let view = self.source.view()?;
         let names = view.snapshot.tables()?;
@@ -129,8 +129,8 @@ impl Exporter {
 
     /// Reads records into `rows`, which is cleared first: at most `limit`, fewer where the page's bounds cut it.
     ///
-    /// The request that follows one for the same table, with the same limit and its offset moved on by that limit, goes on
-    /// behind the last row of it, even if the page was cut short: that is how the reference's client moves. So does an offset
+    /// The request that follows one for the same table, with the same limit and its offset moved on by that limit, continues
+    /// after the last row of it, even if the page was cut short: that is how the reference's client moves. So does an offset
     /// that is moved on by the rows that came. Any other offset is counted off.
     ///
     /// # Errors
@@ -164,7 +164,7 @@ impl Exporter {
         let more = end.more && !rows.is_empty();
         if let Some(cursor) = end.cursor.clone() {
             let position = from.position().saturating_add(rows.len() as u64);
-            self.places.remember(&table, offset, limit, from, Place::behind(cursor, position));
+            self.places.remember(&table, offset, limit, from, Place::after(cursor, position));
         }
         Ok(Page { table, more, state: view.state, cursor: end.cursor })
     }
@@ -178,11 +178,11 @@ impl Exporter {
         Ok(key_of(&table)?.map_or(Vec::new(), |(columns, _)| columns))
     }
 
-    /// Reads the records behind a place into `rows`, which is cleared first: those from the first on without one.
+    /// Reads the records after a place into `rows`, which is cleared first: those from the first on without one.
     ///
     /// # Errors
     /// Those of [`Exporter::schema`]; [`InvalidInput`](ErrorKind::InvalidInput) for a place that is none of this table.
-    pub(crate) fn behind(
+    pub(crate) fn after(
         &mut self,
         table: &str,
         after: Option<&Cursor>,
@@ -195,7 +195,15 @@ impl Exporter {
         Ok(Page { table, more: end.more && !rows.is_empty(), state: view.state, cursor: end.cursor })
     }
 
-    /// Whether a request by this offset and limit goes on right where the last page of this table ended.
+    /// The number of the snapshot that the next answer comes from.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(crate) fn state(&mut self) -> Result<u64> {
+        Ok(self.source.view()?.state)
+    }
+
+    /// Whether a request by this offset and limit begins right where the last page of this table ended.
     ///
     /// # Errors
     /// Those of [`Exporter::schema`].
@@ -213,8 +221,8 @@ impl Exporter {
     }
 
     /// Takes back the end of the last page: only so many of its rows were sent, because their encoded form had reached its
-    /// bound. The next request goes on behind those.
-    pub(crate) fn sent_only(&mut self, rows: u64) {
+    /// bound. The next request continues after those.
+    pub(crate) fn truncate_last_page(&mut self, rows: u64) {
         self.places.shorten_last(rows);
     }
 
@@ -447,7 +455,7 @@ mod tests {
                 prop_assert!(rows.len() as u64 <= limit && rows.len() <= page_rows);
                 if rows.len() as u64 > sent_rows {
                     rows.truncate(sent_rows as usize);
-                    exporter.sent_only(sent_rows);
+                    exporter.truncate_last_page(sent_rows);
                     more = true;
                 }
                 prop_assert!(!more || !rows.is_empty());

@@ -10,20 +10,20 @@ use crate::store::Cursor;
 /// repeated.
 const PLACES_PER_TABLE: usize = 4;
 
-/// A place in a table's order: `skip` rows behind a row, or behind the beginning.
+/// A place in a table's order: `skip` rows after a row, or after the beginning.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Place {
     /// The row; `None` for the beginning.
     pub(super) cursor: Option<Cursor>,
-    /// Rows to leave out behind it.
+    /// Rows to leave out after it.
     pub(super) skip: u64,
     /// How many rows are before it.
     before: u64,
 }
 
 impl Place {
-    /// Right behind the row of this cursor, which is the `position`-th.
-    pub(super) fn behind(cursor: Cursor, position: u64) -> Self {
+    /// Right after the row of this cursor, which is the `position`-th.
+    pub(super) fn after(cursor: Cursor, position: u64) -> Self {
         Place { cursor: Some(cursor), skip: 0, before: position }
     }
 
@@ -81,7 +81,7 @@ impl Places {
         nearest.further(offset.saturating_sub(nearest.position()))
     }
 
-    /// Whether a page that is asked for by this offset and limit goes on where the last one of the table ended.
+    /// Whether a page that is asked for by this offset and limit begins where the last one of the table ended.
     pub(super) fn goes_on(&self, table: &Arc<TableSchema>, offset: u64, limit: u64) -> bool {
         let known = self.tables.iter().find(|known| known.schema == *table);
         let last = known.and_then(|known| known.sent.front());
@@ -101,7 +101,7 @@ impl Places {
         self.tables.push_front(entry);
     }
 
-    /// Moves the end of the page that was remembered last to behind its first `rows` rows.
+    /// Moves the end of the page that was remembered last to after its first `rows` rows.
     pub(super) fn shorten_last(&mut self, rows: u64) {
         if let Some(sent) = self.tables.front_mut().and_then(|table| table.sent.front_mut()) {
             sent.ended = sent.began.further(rows);

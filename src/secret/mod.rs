@@ -121,6 +121,14 @@ impl SiteKey {
         self.mac("rowferry kept ticket", format!("{url}\0{code}").as_bytes())
     }
 
+    /// What a place in a table is signed with, so that nobody else makes one up.
+    #[cfg(feature = "server")]
+    pub(crate) fn place_tag(&self, place: &[u8]) -> [u8; 16] {
+        let mut tag = [0; 16];
+        tag.copy_from_slice(&self.mac_bytes("rowferry place in a table", place)[..16]);
+        tag
+    }
+
     /// Encrypts a secret that this site must itself be able to send later. `about` names what it belongs to, so that a sealed
     /// secret that is moved to another row does not open there.
     pub(crate) fn seal(&self, about: &str, secret: &str) -> Result<String> {

@@ -7,12 +7,14 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::download::{Ask, Checked, Download, Json, Place, Source, ended};
 use super::pages::Sending;
-use crate::access::{Behind, Looked, Pass, Pull, Refused};
+use super::queue::Queue;
+use crate::access::{Account, Asked, Grant, Looked, Refused, ResumeAt, schema_digest};
 use crate::domain::names::NameRules;
+use crate::domain::schema::TableSchema;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::Exporter;
 use crate::secret::Code;
 use crate::site::Site;
 use crate::wire::api::Secret;
@@ -28,7 +30,7 @@ pub const IDLE_AFTER: Duration = Duration::from_secs(10);
 /// What begins the topic of every channel.
 const TOPIC: &str = "transfer:";
 
-/// What stands behind that in the topic of a connection's channel, before the connection's id. Who has the token need not know
+/// What stands after that in the topic of a connection's channel, before the connection's id. A peer with the token need not know
 /// that id: [`SELF`] means the same.
 const CONNECTION: &str = "conn:";
 
@@ -42,17 +44,17 @@ pub(super) enum Topics {
     Code(Code),
     /// Those of its connection.
     Connection(Uuid),
-    /// That of whoever has a ticket, which tells more than a topic could: [`SELF`].
+    /// That of a peer with a ticket, which tells more than a topic could: [`SELF`].
     Ticket,
 }
 
 impl Topics {
     /// The topics of someone who has a token; of nobody else.
-    pub(super) fn of_connection(pass: &Pass) -> Self {
-        Topics::Connection(pass.connection().unwrap_or_default())
+    pub(super) fn of_connection(grant: &Grant) -> Self {
+        Topics::Connection(grant.connection().unwrap_or_default())
     }
 
-    /// Whether this, which stands behind [`TOPIC`], is one of them.
+    /// Whether this, which stands after [`TOPIC`], is one of them.
     fn has(&self, name: &str) -> bool {
         match self {
             Topics::Code(code) => code.matches(name),
@@ -66,8 +68,8 @@ impl Topics {
 
 /// The channel of a peer that was let in: it reads the peer's frames and gives the frames to send back.
 ///
-/// Each request is asked about anew: a connection that was suspended stops at its next page. The first request for the
-/// records of a table begins a pull, which is counted, maybe refused, and kept in the history; those that go on where the last
+/// Access is checked again for each request: a connection that was suspended stops at its next page. The first request for the
+/// records of a table begins a pull, which is counted, maybe refused, and kept in the history; those that begin where the last
 /// page ended belong to it.
 ///
 /// It holds one snapshot of the tables, opened when first needed, from which all answers come; it is let go when the peer is
@@ -76,30 +78,31 @@ impl Topics {
 pub struct ChannelSession {
     pub(super) site: Site,
     topics: Topics,
-    pub(super) pass: Pass,
+    /// What records come from: one snapshot for all of the peer's requests.
+    pub(super) source: Source,
     /// The topic that the peer joined, and how values are written to it.
     joined: Option<(String, Dialect)>,
     /// What the peer got to come back with.
     ticket: Option<Secret>,
     /// Pulls that run, by the table's own name.
-    pub(super) pulls: HashMap<String, Pull>,
+    pub(super) pulls: HashMap<String, Account>,
     /// The pull that ended last, until it is known that the peer has its last records.
-    pub(super) last: Option<Pull>,
-    pub(super) exporter: Exporter,
+    pub(super) last: Option<Account>,
     /// The largest record that the peer can be sent, in bytes.
     pub(super) record_bytes: usize,
-    pub(super) rows: Rows,
     encoded: Vec<u8>,
     /// The table that is sent in binary pages.
     pub(super) sending: Option<Box<Sending>>,
     /// Why one is not.
     pub(super) refusal: Option<Refusal>,
+    /// Those of named pulls.
+    pub(super) queue: Queue,
 }
 
 /// What to send to the peer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reply {
-    /// Text messages, in this order. Behind them come those of [`ChannelSession::next_binary`].
+    /// Text messages, in this order. After them come those of [`ChannelSession::next_binary`].
     pub frames: Vec<String>,
     /// The connection is to be closed with this code, after the frames.
     pub close: Option<CloseCode>,
@@ -132,28 +135,30 @@ impl CloseCode {
 
 impl ChannelSession {
     /// The channel of a peer that was just let in.
-    pub(super) fn new(site: &Site, topics: Topics, pass: Pass) -> Self {
+    pub(super) fn new(site: &Site, topics: Topics, grant: Grant) -> Self {
         ChannelSession {
             site: site.clone(),
             topics,
-            pass,
+            source: Source::new(grant),
             joined: None,
             ticket: None,
             pulls: HashMap::new(),
             last: None,
-            exporter: site.exporter(),
             record_bytes: usize::MAX,
-            rows: Rows::default(),
             encoded: Vec::new(),
             sending: None,
             refusal: None,
+            queue: Queue::default(),
         }
     }
 
     /// Takes a text message and gives what to send back. What is no frame ends the connection; a request that cannot be
     /// answered gets `response:error` and the channel goes on.
     pub fn on_text(&mut self, text: &str) -> Reply {
-        self.exporter.let_go_if_spent();
+        self.source.exporter.let_go_if_spent();
+        if self.queue.is_empty() {
+            self.source.write_ends();
+        }
         match frames::decode(text) {
             Ok(frame) => Reply { frames: self.answer(&frame).into_iter().collect(), close: None },
             Err(error) => {
@@ -167,7 +172,7 @@ impl ChannelSession {
     /// Takes a binary message. Only rowferry peers send such: they ask for pages, which [`ChannelSession::next_binary`] gives.
     /// Those of others are ignored, as in the reference.
     pub fn on_binary(&mut self, message: &[u8]) -> Reply {
-        self.exporter.let_go_if_spent();
+        self.source.exporter.let_go_if_spent();
         if !matches!(self.joined, Some((_, Dialect::Rowferry))) {
             return Reply::default();
         }
@@ -183,8 +188,9 @@ impl ChannelSession {
     /// The peer says goodbye: it has all that it was sent. One whose connection is lost may lack the last page.
     pub fn on_close(&mut self) {
         self.last = None;
-        let sending = self.sending.iter_mut().map(|sending| &mut sending.pull);
+        let sending = self.sending.iter_mut().map(|sending| &mut sending.download.account);
         self.pulls.values_mut().chain(sending).for_each(|pull| pull.has_arrived(pull.at()));
+        self.end_queue();
     }
 
     /// Nothing came for a while ([`IDLE_AFTER`]): lets go of memory and of the snapshot, so that the next request is answered
@@ -192,10 +198,11 @@ impl ChannelSession {
     /// stays until it is too old or holds back too much.
     pub fn idle(&mut self) {
         match self.joined {
-            Some((_, Dialect::Rowferry)) => self.exporter.let_go_if_spent(),
-            _ => self.exporter.idle(),
+            Some((_, Dialect::Rowferry)) => self.source.exporter.let_go_if_spent(),
+            _ => self.source.exporter.idle(),
         }
-        self.rows = Rows::default();
+        self.source.write_ends();
+        self.source.rows = Rows::default();
         self.encoded = Vec::new();
     }
 
@@ -204,7 +211,7 @@ impl ChannelSession {
         match (request, self.joined.clone()) {
             (Ok(Request::Heartbeat), _) => Some(message::answer_ok(HEARTBEAT_TOPIC, frame.head.reference, None)),
             (Ok(Request::Join { rowferry }), _) => self.join(frame, rowferry),
-            // The reference goes on serving a peer that left, and says nothing before a join.
+            // The reference still serves a peer that left, and says nothing before a join.
             (Ok(Request::Leave | Request::Unknown), _) | (_, None) => None,
             (request, Some((topic, dialect))) => {
                 let reference = message::answer_ref(frame)?;
@@ -225,7 +232,8 @@ impl ChannelSession {
         let peer = match rowferry.map(|_| Ok((self.site.uuid()?, self.site.incarnation()?))) {
             None => None,
             Some(Ok((site, incarnation))) => {
-                let features = [message::FEATURE_SNAPSHOT, message::FEATURE_APPROVALS, message::FEATURE_PAGES];
+                let features =
+                    [message::FEATURE_SNAPSHOT, message::FEATURE_APPROVALS, message::FEATURE_PAGES, message::FEATURE_PULLS];
                 let features = features.map(str::to_owned).to_vec();
                 let (incarnation, version) = (Some(incarnation), message::ROWFERRY_VERSION);
                 Some(PeerInfo { features, incarnation, site, ticket: self.ticket(), version })
@@ -247,9 +255,9 @@ impl ChannelSession {
         if self.ticket.is_none()
             && let Topics::Code(_) = self.topics
         {
-            match self.pass.ticket() {
+            match self.source.grant.ticket() {
                 Ok(ticket) => self.ticket = ticket.map(|ticket| Secret::new(ticket.as_str())),
-                // The code is spent: to go on without is better than not at all.
+                // The code is spent: to continue without is better than not at all.
                 Err(error) => log::warn!("a peer gets no ticket to come back with: {error}"),
             }
         }
@@ -259,16 +267,16 @@ impl ChannelSession {
     /// # Errors
     /// With the text for `response:error`, which says nothing of this machine.
     fn serve(&mut self, request: &Request, topic: &str, reference: &RawValue, dialect: Dialect) -> Result<String> {
-        // Whoever asks on has what was sent before.
+        // A peer that asks for more has what was sent before.
         self.last = None;
         let goes_on = match request {
             Request::Records(request) => {
                 self.take_up(&request.table, request.skip(), dialect);
-                running(&self.pulls, &request.table, self.pass.site().names())
+                running(&self.pulls, &request.table, self.source.grant.site().names())
             }
             _ => None,
         };
-        let looked = match self.pass.look(goes_on) {
+        let looked = match self.source.grant.look(goes_on) {
             Ok(looked) => looked,
             Err(refused) => {
                 if is_for_good(&refused) {
@@ -278,16 +286,16 @@ impl ChannelSession {
                 return Err(told("Failed to read settings", refused));
             }
         };
-        self.exporter.offer(self.pass.offer());
+        self.source.exporter.offer(self.source.grant.offer());
         let reference = Some(reference);
         match request {
             Request::Tables => {
-                let tables = self.exporter.tables().map_err(|error| failed("Failed to list tables", &error))?;
+                let tables = self.source.exporter.tables().map_err(|error| failed("Failed to list tables", &error))?;
                 Ok(message::answer_tables(topic, reference, &tables))
             }
             Request::Schema { table } => {
                 self.visible(table)?;
-                let found = self.exporter.schema(table).map_err(|error| match error.kind() {
+                let found = self.source.exporter.schema(table).map_err(|error| match error.kind() {
                     ErrorKind::TableNotFound => Error::new(error.kind(), format!("Table not found: {table}")),
                     _ => failed("Failed to get schema", &error),
                 })?;
@@ -295,10 +303,10 @@ impl ChannelSession {
             }
             Request::Count { table } => {
                 self.visible(table)?;
-                let count = self.exporter.count(table).map_err(|error| failed("Failed to get count", &error))?;
+                let count = self.source.exporter.count(table).map_err(|error| failed("Failed to get count", &error))?;
                 Ok(message::answer_count(topic, reference, count))
             }
-            Request::Records(request) => self.page(request, &looked, topic, reference, dialect),
+            Request::Records(request) => self.page(request, looked, topic, reference, dialect),
             Request::Approvals { tables } if dialect == Dialect::Rowferry => self.approvals(tables, topic, reference),
             Request::Capabilities => Ok(message::answer_capabilities(topic, reference)),
             Request::Approvals { .. } | Request::Join { .. } | Request::Leave | Request::Heartbeat | Request::Unknown => {
@@ -310,7 +318,7 @@ impl ChannelSession {
     /// Whether the peer may see a table. One that does not exist for it is left to be looked for: what the answer says then
     /// depends on the request.
     pub(super) fn visible(&self, table: &str) -> Result<()> {
-        match self.pass.table(table) {
+        match self.source.grant.table(table) {
             Err(Refused::Denied(denial)) if denial.kind == ErrorKind::TableNotFound => Ok(()),
             Err(refused) => Err(told("Failed to look", refused)),
             Ok(()) => Ok(()),
@@ -320,7 +328,7 @@ impl ChannelSession {
     fn page(
         &mut self,
         request: &RecordsRequest,
-        looked: &Looked,
+        looked: Looked,
         topic: &str,
         reference: Option<&RawValue>,
         dialect: Dialect,
@@ -330,92 +338,63 @@ impl ChannelSession {
             return Err(Error::new(ErrorKind::InvalidInput, "The limit must be at least 1"));
         }
         self.visible(&request.table)?;
-        let table = self.exporter.schema(&request.table).map_err(|error| failed(FAILED, &error))?;
-        let mut pull = self.pull(&table.name, request, looked)?;
-        let most = pull.most(request.limit);
-        let page = self.exporter.records_at_most(&request.table, request.skip(), request.limit, most, &mut self.rows);
-        let page = match page {
-            Ok(page) => page,
-            Err(error) => {
-                ended(pull.fail(error.code()));
-                return Err(failed(FAILED, &error));
-            }
-        };
+        let table = self.source.exporter.schema(&request.table).map_err(|error| failed(FAILED, &error))?;
+        let (account, checked) = self.account(&table, request, looked)?;
+        let place = Place::Offset { table: request.table.clone(), offset: request.skip(), limit: request.limit };
+        let page_bytes = self.site.limits().page_bytes;
         self.encoded.clear();
-        let all = self.rows.len();
-        let cut = Cut { page_bytes: self.site.limits().page_bytes, record_bytes: self.record_bytes };
-        let ready = records::encode_records(&mut self.encoded, &page.table, &self.rows, 0..all, dialect, cut);
-        let sent = match self.pass.take_page(&mut pull, ready as u64) {
-            Ok(taken) => usize::try_from(taken).map_or(ready, |taken| taken.min(ready)),
-            Err(refused) => {
-                let error = told(FAILED, refused);
-                ended(pull.fail(error.message()));
-                return Err(error);
-            }
-        };
-        if sent < ready {
-            self.encoded.clear();
-            records::encode_records(&mut self.encoded, &page.table, &self.rows, 0..sent, dialect, cut);
-        }
-        if sent < all {
-            self.exporter.sent_only(sent as u64);
-        }
-        let has_more = page.more || sent < all;
-        pull.sent(sent as u64, self.encoded.len() as u64);
-        match has_more {
-            true => drop(self.pulls.insert(table.name.clone(), pull)),
+        let cut = Cut { page_bytes, record_bytes: self.record_bytes };
+        let mut json = Json { out: &mut self.encoded, dialect, cut, before: "" };
+        let ask = Ask { records: request.limit, bytes: page_bytes, checked };
+        let next = self.source.next(Download { account, place }, ask, &mut json);
+        let (Download { mut account, .. }, sent) = next.map_err(|refused| told(FAILED, refused))?;
+        match sent.more {
+            true => drop(self.pulls.insert(table.name.clone(), account)),
             false => {
-                ended(pull.completed());
-                self.last = (dialect == Dialect::Rowferry).then_some(pull);
+                ended(account.completed());
+                self.last = (dialect == Dialect::Rowferry).then_some(account);
             }
         }
-        let state = (dialect == Dialect::Rowferry).then_some(page.state);
-        let head = records::PageHead { reference, offset: request.offset, has_more, state };
+        let state = (dialect == Dialect::Rowferry).then_some(sent.state);
+        let head = records::PageHead { reference, offset: request.offset, has_more: sent.more, state };
         let frame = records::encode_page(topic, head, &self.encoded);
-        if self.encoded.len() > cut.page_bytes.saturating_mul(2) {
+        if self.encoded.len() > page_bytes.saturating_mul(2) {
             // One large record is no reason to hold its memory for all others.
-            (self.rows, self.encoded) = (Rows::default(), Vec::new());
+            self.encoded = Vec::new();
         }
         Ok(frame)
     }
 
-    /// Takes up the pull of a table that was cut off when the peer's last channel was lost, if it is back to go on with it.
+    /// Resumes the download of a table that was interrupted when the peer's last channel was lost, if it is back for it.
     fn take_up(&mut self, table: &str, records: u64, dialect: Dialect) {
         if dialect == Dialect::Rowferry
-            && running(&self.pulls, table, self.pass.site().names()).is_none()
-            && let Some(pull) = self.pass.take_up(table, records, Behind::Offset)
+            && running(&self.pulls, table, self.source.grant.site().names()).is_none()
+            && let Some(pull) = self.source.grant.take_up(table, records, ResumeAt::Offset)
         {
             self.pulls.insert(pull.table().to_owned(), pull);
         }
     }
 
-    /// The pull that a page belongs to: the one of its table that runs, if the page goes on where the last one ended, or a new
-    /// one.
-    fn pull(&mut self, table: &str, request: &RecordsRequest, looked: &Looked) -> Result<Pull> {
+    /// The download that a page belongs to: the one of its table that runs, if the page begins where the last one ended, or a new
+    /// one. With what is known of whether the peer may have the page.
+    fn account(&mut self, table: &TableSchema, request: &RecordsRequest, looked: Looked) -> Result<(Account, Checked)> {
         const FAILED: &str = "Failed to fetch records";
-        let goes_on = self.exporter.goes_on(table, request.skip(), request.limit);
+        let goes_on = self.source.exporter.goes_on(&table.name, request.skip(), request.limit);
         let goes_on = goes_on.map_err(|error| failed(FAILED, &error))?;
-        match self.pulls.remove(table) {
-            Some(mut pull) if goes_on || pull.at() == request.skip() => {
-                match self.pass.go_on(&mut pull, looked, request.limit) {
-                    Ok(()) => {
-                        // Whoever asks on has what was sent before.
-                        pull.has_arrived(pull.at());
-                        Ok(pull)
-                    }
-                    Err(refused) => {
-                        let error = told(FAILED, refused);
-                        ended(pull.fail(error.message()));
-                        Err(error)
-                    }
-                }
+        match self.pulls.remove(&table.name) {
+            Some(mut account) if goes_on || account.at() == request.skip() => {
+                // A peer that asks for more has what was sent before.
+                account.has_arrived(account.at());
+                Ok((account, Checked::Peer(looked)))
             }
             given_up => {
-                // One that does not go on is over before the new one is counted.
+                // One that is not continued is over before the new one is counted.
                 drop(given_up);
-                let mut pull = self.pass.begin(table, None).map_err(|refused| told(FAILED, refused))?;
-                pull.begins_behind(request.skip());
-                Ok(pull)
+                let asked = self.source.asked(table).map_err(|error| failed(FAILED, &error))?;
+                let begun = self.source.grant.begin(&asked, None);
+                let mut account = begun.map_err(|refused| told(FAILED, refused))?;
+                account.begins_after(request.skip());
+                Ok((account, Checked::Page))
             }
         }
     }
@@ -425,8 +404,8 @@ impl ChannelSession {
         const FAILED: &str = "Failed to look for approvals";
         let (mut known, mut answers) = (Vec::new(), Vec::new());
         for asked in tables {
-            let own = self.visible(asked).and_then(|()| match self.exporter.schema(asked) {
-                Ok(table) => Ok(table.name.clone()),
+            let own = self.visible(asked).and_then(|()| match self.source.exporter.schema(asked) {
+                Ok(table) => Ok(Asked { table: table.name.clone(), digest: schema_digest(&table), count: None }),
                 Err(error) if error.kind() == ErrorKind::TableNotFound => {
                     Err(Error::new(error.kind(), format!("Table not found: {asked}")))
                 }
@@ -445,18 +424,21 @@ impl ChannelSession {
                 Err(error) => return Err(error),
             }
         }
-        answers.extend(self.pass.approvals(&known).map_err(|refused| told(FAILED, refused))?);
+        let Source { grant, exporter, .. } = &mut self.source;
+        let approvals = grant.approvals(&known, |table| exporter.count(table));
+        answers.extend(approvals.map_err(|refused| told(FAILED, refused))?);
         Ok(message::answer_approvals(topic, reference, &answers))
     }
 }
 
 impl Drop for ChannelSession {
     fn drop(&mut self) {
-        // A rowferry peer may come back and go on; one of the reference begins anew.
+        self.end_queue();
+        // A rowferry peer may come back and resume; one of the reference begins again.
         if let Some((_, Dialect::Rowferry)) = self.joined {
-            let sending = self.sending.take().map(|sending| sending.pull);
+            let sending = self.sending.take().map(|sending| sending.download.account);
             let pulls = self.pulls.drain().map(|(_, pull)| pull).chain(sending).chain(self.last.take());
-            pulls.for_each(|pull| self.pass.leave(pull));
+            pulls.for_each(|pull| self.source.grant.leave(pull));
         }
     }
 }
@@ -468,13 +450,13 @@ impl fmt::Debug for ChannelSession {
     }
 }
 
-/// Whether whoever is refused so cannot come back, either.
+/// Whether a peer that is refused so cannot come back, either.
 fn is_for_good(refused: &Refused) -> bool {
     matches!(refused, Refused::Denied(denial) if matches!(denial.kind, ErrorKind::InvalidToken | ErrorKind::InvalidCode))
 }
 
 /// The pull of a table that runs, however the peer spells its name where `names` lets it.
-fn running<'p>(pulls: &'p HashMap<String, Pull>, table: &str, names: NameRules) -> Option<&'p Pull> {
+fn running<'p>(pulls: &'p HashMap<String, Account>, table: &str, names: NameRules) -> Option<&'p Account> {
     let spelt = || pulls.iter().find(|(name, _)| names.same(name, table)).map(|(_, pull)| pull);
     pulls.get(table).or_else(spelt)
 }
@@ -491,13 +473,6 @@ pub(super) fn told(doing: &str, refused: Refused) -> Error {
     match refused {
         Refused::Denied(denial) => denial.to_error(),
         Refused::Failed(error) => failed(doing, &error),
-    }
-}
-
-/// The peer has its page, or learns of something else: that the history cannot be written is this site's affair.
-pub(super) fn ended(kept: Result<()>) {
-    if let Err(error) = kept {
-        log::error!("the end of a pull cannot be kept: {error}");
     }
 }
 
@@ -542,8 +517,8 @@ mod tests {
 
     fn session(site: &Site) -> ChannelSession {
         let session = site.sessions().create(Direction::Send).unwrap();
-        let (_, pass) = Access::new(site).by_code(session.code(), &Caller::default()).unwrap();
-        ChannelSession::new(site, Topics::Code(Code::parse(CODE).unwrap()), pass)
+        let (_, grant) = Access::new(site).by_code(session.code(), &Caller::default()).unwrap();
+        ChannelSession::new(site, Topics::Code(Code::parse(CODE).unwrap()), grant)
     }
 
     fn joined(site: &Site) -> ChannelSession {

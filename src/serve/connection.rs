@@ -78,7 +78,7 @@ pub(crate) fn serve(mut transport: Transport, handler: &Handler, peer: IpAddr) {
     }
 }
 
-/// Sends an answer; gives the transport back if the connection goes on.
+/// Sends an answer; gives the transport back if the connection stays open.
 fn respond(mut transport: Transport, answer: Response<Body>, head: &Head, handler: &Handler) -> Option<Transport> {
     // Without chunks an answer of unknown length ends where the connection does.
     let framed = head.request.version() == Version::HTTP_11 || answer.body().known_length().is_some();
@@ -232,7 +232,7 @@ pub(crate) fn send(
     }
 }
 
-/// Sends the body behind what is to be sent before it. Each piece has the time of a write for itself.
+/// Sends the body after what is to be sent before it. Each piece has the time of a write for itself.
 fn send_body(
     transport: &mut Transport,
     mut bytes: Vec<u8>,

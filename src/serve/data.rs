@@ -4,10 +4,10 @@ use http::{Response, StatusCode};
 
 use super::answers::{bad_request, broken_call, denied, good, json, not_allowed, records as long, refused};
 use super::body::Body;
-use super::records::{RecordsBody, given_up};
-use crate::access::{Access, Answer, Caller, Pass, Paused, Pull, Refused};
+use super::download::{Ask, Checked, Download, Json, Place, Source};
+use super::records::RecordsBody;
+use crate::access::{Access, Answer, Caller, Grant, Paused, Refused};
 use crate::domain::access::{Denial, Use};
-use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind};
 use crate::export::{Exporter, Ids, TableDetails};
 use crate::wire::Dialect;
@@ -15,7 +15,7 @@ use crate::wire::api::{
     DescribeTable, Fields, ListTables, Listed, ListedTable, PagesHead, PullData, Refusal, Secret, TableRecords,
     encode_table_schema, head, tail,
 };
-use crate::wire::records::{Cut, encode_records};
+use crate::wire::records::Cut;
 
 pub(super) fn list_tables(access: &Access, fields: &Fields<'_>, caller: &Caller) -> Response<Body> {
     const FAILED: &str = "Failed to list tables";
@@ -24,9 +24,9 @@ pub(super) fn list_tables(access: &Access, fields: &Fields<'_>, caller: &Caller)
         Err(bad) => return bad_request(&bad),
     };
     let listed = (|| {
-        let pass = access.by_hash(asked.auth_token_hash.as_str(), text(&asked.password), caller, Use::New)?;
-        pass.call()?;
-        Ok(exporter(access, &pass).details()?)
+        let grant = access.by_hash(asked.auth_token_hash.as_str(), text(&asked.password), caller, Use::New)?;
+        grant.call()?;
+        Ok(exporter(access, &grant).details()?)
     })();
     let listed: Answer<Vec<TableDetails>> = listed;
     match listed {
@@ -55,10 +55,10 @@ pub(super) fn table_schema(access: &Access, fields: &Fields<'_>, caller: &Caller
         Err(bad) => return bad_request(&bad),
     };
     let described = (|| {
-        let pass = access.by_hash(asked.auth_token_hash.as_str(), text(&asked.password), caller, Use::New)?;
-        pass.call()?;
-        pass.table(&asked.table_name)?;
-        let table = exporter(access, &pass).schema(&asked.table_name).map_err(found)?;
+        let grant = access.by_hash(asked.auth_token_hash.as_str(), text(&asked.password), caller, Use::New)?;
+        grant.call()?;
+        grant.table(&asked.table_name)?;
+        let table = exporter(access, &grant).schema(&asked.table_name).map_err(found)?;
         Ok(encode_table_schema(&table))
     })();
     let described: Answer<String> = described;
@@ -74,12 +74,13 @@ pub(super) fn pull_data(access: &Access, fields: &Fields<'_>, caller: &Caller) -
         Err(bad) => return bad_request(&bad),
     };
     let begun = (|| {
-        let mut pass = access.by_hash(asked.auth_token_hash.as_str(), text(&asked.password), caller, Use::New)?;
-        pass.table(&asked.table_name)?;
-        let mut exporter = exporter(access, &pass);
-        let table = exporter.schema(&asked.table_name).map_err(found)?.name.clone();
-        let pull = pass.begin(&table, asked.conflict_strategy)?;
-        RecordsBody::begin(pass, pull, exporter, table, &asked)
+        let grant = access.by_hash(asked.auth_token_hash.as_str(), text(&asked.password), caller, Use::New)?;
+        grant.table(&asked.table_name)?;
+        let mut source = Source::new(grant);
+        let table = source.exporter.schema(&asked.table_name).map_err(found)?;
+        let wanted = source.asked(&table)?;
+        let account = source.grant.begin(&wanted, asked.conflict_strategy)?;
+        RecordsBody::begin(source, account, wanted.table, &asked)
     })();
     let begun: Answer<RecordsBody> = begun;
     match begun {
@@ -107,95 +108,79 @@ pub(super) fn table_records(access: &Access, fields: &Fields<'_>, caller: &Calle
 fn some_records(access: &Access, asked: &TableRecords, caller: &Caller) -> Answer<Vec<u8>> {
     let (hash, password) = (asked.auth_token_hash.as_str(), text(&asked.password));
     let ids = ids(asked);
-    // Before it is known who asks and which table it is, all that can be told is whether it may go on with a pull.
-    let mut pass = access.by_hash(hash, password, caller, Use::Running)?;
-    pass.table(&asked.table_name)?;
-    let connection = pass.connection();
+    // Before it is known who asks and which table it is, all that can be told is whether it may continue a pull.
+    let grant = access.by_hash(hash, password, caller, Use::Running)?;
+    grant.table(&asked.table_name)?;
+    let connection = grant.connection();
+    let mut source = Source::new(grant);
     let resumed = match (connection, &ids) {
         (Some(connection), None) => access.paused().resume(access.site(), connection, &asked.table_name, asked.offset),
         _ => None,
     };
-    let (table, mut exporter, mut pull) = match resumed {
+    let (table, account) = match resumed {
         Some(mut paused) => {
-            let looked = pass.look(Some(&paused.pull));
-            match looked.and_then(|looked| pass.go_on(&mut paused.pull, &looked, asked.limit)) {
-                Ok(()) => {}
-                Err(refused @ Refused::Denied(_)) => return Err(given_up(paused.pull, refused)),
+            if let Some(kept) = paused.exporter.take() {
+                source.exporter = kept;
+            }
+            match source.check(&mut paused.account, None, asked.limit) {
+                Ok(()) => (paused.table, paused.account),
+                Err(refused @ Refused::Denied(_)) => return Err(source.give_up(paused.account, refused)),
                 // A store that is busy ends no pull: the same may be asked again.
                 Err(failed) => {
-                    access.paused().pause(paused);
+                    access.paused().pause(Paused { exporter: Some(source.exporter), ..paused });
                     return Err(failed);
                 }
             }
-            let Paused { table, exporter: kept, pull, .. } = paused;
-            let mut exporter = kept.unwrap_or_else(|| exporter(access, &pass));
-            exporter.offer(pass.offer());
-            (table, exporter, pull)
         }
         None => {
-            let mut fresh = exporter(access, &pass);
-            let table = fresh.schema(&asked.table_name).map_err(found)?.name.clone();
+            let table = source.exporter.schema(&asked.table_name).map_err(found)?;
             // Nothing is asked for, so that nothing is pulled.
             if asked.limit == 0 {
-                pass.new_use()?;
-                pass.call()?;
-                return Ok(format!("{}{}", head(PagesHead::Records), tail(PagesHead::Records, false)).into_bytes());
+                source.grant.new_use()?;
+                source.grant.call()?;
+                return Ok(nothing());
             }
-            let pull = pass.begin(&table, None)?;
-            (table, fresh, pull)
+            let wanted = source.asked(&table)?;
+            let account = source.grant.begin(&wanted, None)?;
+            (wanted.table, account)
         }
     };
-    let mut rows = Rows::default();
-    let most = pull.most(asked.limit);
-    let page = match &ids {
-        Some(ids) => exporter.find(&table, ids, asked.offset, most, &mut rows),
-        None if asked.limit == 0 => return keep(access, (connection, table, asked.offset), pull, exporter, Vec::new()),
-        None => exporter.records_at_most(&table, asked.offset, asked.limit, most, &mut rows),
+    let keep = |offset, account, exporter| {
+        if let Some(owner) = connection {
+            let (table, exporter, since) = (table.clone(), Some(exporter), access.site().now());
+            access.paused().pause(Paused { owner, table, account, exporter, offset, since });
+        }
     };
-    let page = match page {
-        Ok(page) => page,
-        Err(error) => return Err(given_up(pull, found(error))),
+    if asked.limit == 0 && ids.is_none() {
+        keep(asked.offset, account, source.exporter);
+        return Ok(nothing());
+    }
+    let is_whole = ids.is_some();
+    let place = match ids {
+        Some(ids) => Place::Ids { table: table.clone(), ids, skip: asked.offset },
+        None => Place::Offset { table: table.clone(), offset: asked.offset, limit: asked.limit },
     };
+    let page_bytes = source.limits().page_bytes;
     let mut body = head(PagesHead::Records).as_bytes().to_vec();
-    let cut = Cut { page_bytes: access.site().limits().page_bytes, record_bytes: usize::MAX };
-    let start = body.len();
-    let ready = encode_records(&mut body, &page.table, &rows, 0..rows.len(), Dialect::ReferenceHttp, cut);
-    let sent = match pass.take_page(&mut pull, ready as u64) {
-        Ok(taken) => usize::try_from(taken).map_or(ready, |taken| taken.min(ready)),
-        Err(refused) => return Err(given_up(pull, refused)),
-    };
-    if sent < ready {
-        body.truncate(start);
-        encode_records(&mut body, &page.table, &rows, 0..sent, Dialect::ReferenceHttp, cut);
-    }
-    if sent < rows.len() && ids.is_none() {
-        exporter.sent_only(sent as u64);
-    }
+    let cut = Cut { page_bytes, record_bytes: usize::MAX };
+    let mut json = Json { out: &mut body, dialect: Dialect::ReferenceHttp, cut, before: "" };
+    let ask = Ask { records: asked.limit, bytes: page_bytes, checked: Checked::Page };
+    let next = source.next(Download { account, place }, ask, &mut json);
+    let (download, sent) = next.map_err(|refused| match refused {
+        Refused::Failed(error) => found(error),
+        denied => denied,
+    })?;
     body.extend_from_slice(tail(PagesHead::Records, false).as_bytes());
-    pull.sent(sent as u64, body.len() as u64);
-    let more = page.more || sent < rows.len();
-    match (more, &ids) {
-        (false, _) | (true, Some(_)) => {
-            pull.complete()?;
-            Ok(body)
-        }
-        (true, None) => keep(access, (connection, table, asked.offset.saturating_add(sent as u64)), pull, exporter, body),
-    }
-}
-
-/// Keeps a pull for the call that goes on at this offset.
-fn keep(
-    access: &Access,
-    (connection, table, offset): (Option<uuid::Uuid>, String, u64),
-    pull: Pull,
-    exporter: Exporter,
-    body: Vec<u8>,
-) -> Answer<Vec<u8>> {
-    if let Some(connection) = connection {
-        let since = access.site().now();
-        access.paused().pause(Paused { owner: connection, table, pull, exporter: Some(exporter), offset, since });
+    match sent.more && !is_whole {
+        true => keep(asked.offset.saturating_add(sent.rows), download.account, source.exporter),
+        false => download.account.complete()?,
     }
     Ok(body)
+}
+
+/// An answer without records.
+fn nothing() -> Vec<u8> {
+    format!("{}{}", head(PagesHead::Records), tail(PagesHead::Records, false)).into_bytes()
 }
 
 fn ids(asked: &TableRecords) -> Option<Ids> {
@@ -207,9 +192,9 @@ fn ids(asked: &TableRecords) -> Option<Ids> {
 }
 
 /// What reads the tables that this peer may see.
-fn exporter(access: &Access, pass: &Pass) -> Exporter {
+fn exporter(access: &Access, grant: &Grant) -> Exporter {
     let mut exporter = access.site().exporter();
-    exporter.offer(pass.offer());
+    exporter.offer(grant.offer());
     exporter
 }
 

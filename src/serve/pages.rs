@@ -1,18 +1,18 @@
 //! The rows of a table as a rowferry peer gets them: binary pages, sent by themselves as far as the peer lets them.
 
-use std::sync::Arc;
-
-use super::channel::{ChannelSession, ended, failed, told};
-use crate::access::{Behind, Pull};
+use super::channel::{ChannelSession, failed, told};
+use super::download::{Ask, Checked, Download, Encoder, Place as Start, ended};
+use crate::access::{Account, GivenPlace, Refused, ResumeAt};
 use crate::domain::schema::TableSchema;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::{Cursor, Page, PageBounds};
-use crate::wire::native::{End, Fetch, PLACE_BYTES, PageEncoder, PageHead, Place, Refusal, Request};
+use crate::export::Page;
+use crate::secret::SiteKey;
+use crate::wire::native::{End, Fetch, PLACE_BYTES, PageEncoder, PageHead, Refusal, Request};
 use crate::wire::records::Cut;
 
 /// The most bytes of a peer's credit that count, so that it is looked now and then what it has to say.
-const MOST_CREDIT: i64 = 64 << 20;
+pub(super) const MOST_CREDIT: i64 = 64 << 20;
 
 /// The smallest and the largest page that a peer can ask for, in bytes.
 const PAGE_BYTES: (usize, usize) = (4 << 10, 8 << 20);
@@ -20,31 +20,61 @@ const PAGE_BYTES: (usize, usize) = (4 << 10, 8 << 20);
 /// What stands around rows and place in a message, at most.
 const AROUND: usize = 1 << 10;
 
-const FAILED: &str = "Failed to fetch records";
+pub(super) const FAILED: &str = "Failed to fetch records";
 
 /// A table on its way to the peer.
 pub(super) struct Sending {
     request: u32,
-    table: Arc<TableSchema>,
-    pub(super) pull: Pull,
-    after: Option<Cursor>,
-    bounds: PageBounds,
-    cut: Cut,
-    /// The longest place that there is room for.
-    place_bytes: usize,
+    pub(super) download: Download,
+    /// Most records of a page.
+    page_rows: u64,
     /// Bytes that may be sent.
     credit: i64,
-    /// The columns of the key.
-    key: Vec<usize>,
-    encoder: PageEncoder,
-    /// Pages and rows that were sent.
-    pages: u32,
+    pages: Pages,
+    /// Rows that were sent.
     rows: u64,
     /// Whether the last page was sent.
     ended: bool,
     /// Whether the peer says that it has it: the pull is over only then, because a connection that is lost takes with it what
     /// was on its way.
     arrived: bool,
+}
+
+/// Writes the pages of an answer.
+pub(super) struct Pages {
+    pub(super) request: u32,
+    encoder: PageEncoder,
+    /// The columns of the key.
+    key: Vec<usize>,
+    pub(super) cut: Cut,
+    /// The longest place that there is room for.
+    place_bytes: usize,
+    /// What the places of named pulls are signed with.
+    pub(super) places: Option<SiteKey>,
+    /// Pages that were written.
+    count: u32,
+    /// The one that was written last, and what it counts of the credit.
+    pub(super) last: Option<(Vec<u8>, i64)>,
+}
+
+impl Encoder for Pages {
+    fn encode(&mut self, page: &Page, rows: &Rows, account: &Account) -> (usize, u64) {
+        let count = self.encoder.add(rows, 0..rows.len(), &self.key, self.cut);
+        let head = PageHead {
+            request: self.request,
+            sequence: self.count,
+            state: page.state,
+            more: page.more || count < rows.len(),
+        };
+        let place = page.cursor.as_ref().and_then(|cursor| account.place(self.places.as_ref(), count as u64, cursor));
+        let place = place.filter(|place| place.encode().is_some_and(|bytes| bytes.len() <= self.place_bytes));
+        let cost = i64::try_from(self.encoder.cost()).unwrap_or(i64::MAX);
+        let message = self.encoder.finish(head, place.as_ref());
+        let bytes = message.len() as u64;
+        self.last = Some((message, cost));
+        self.count = self.count.wrapping_add(1);
+        (count, bytes)
+    }
 }
 
 impl ChannelSession {
@@ -55,32 +85,37 @@ impl ChannelSession {
     pub(super) fn asked(&mut self, message: &[u8]) -> Result<()> {
         match Request::decode(message)? {
             Request::Fetch(fetch) => {
-                // The one before is over before the next one is counted, which may well go on with it.
+                // The one before is over before the next one is counted, which may well resume it.
                 if let Some(sending) = self.sending.take() {
-                    self.pass.leave(sending.pull);
+                    self.source.grant.leave(sending.download.account);
                 }
-                match self.begin(&fetch) {
-                    Ok(sending) => self.sending = Some(Box::new(sending)),
-                    Err(error) => self.refusal = Some(refusal(fetch.request, &error)),
+                if fetch.pull.is_some() {
+                    self.queue(fetch)?;
+                } else {
+                    self.end_queue();
+                    match self.begin(&fetch) {
+                        Ok(sending) => self.sending = Some(Box::new(sending)),
+                        Err(error) => self.refusal = Some(refusal(fetch.request, &error)),
+                    }
                 }
             }
-            Request::Credit { request, bytes } => {
-                if let Some(sending) = self.sending.as_mut().filter(|sending| sending.request == request) {
+            Request::Credit { request, bytes } => match self.sending.as_mut() {
+                Some(sending) if sending.request == request => {
                     sending.credit = sending.credit.saturating_add(bytes.get().into()).min(MOST_CREDIT);
                 }
-            }
-            Request::Done { request } => {
-                if let Some(sending) = self.sending.as_mut().filter(|sending| sending.request == request && sending.ended) {
-                    sending.arrived = true;
-                }
-            }
-            Request::Cancel { request } => {
-                // He may come back for the rest.
-                if let Some(sending) = self.sending.take_if(|sending| sending.request == request) {
-                    self.pass.leave(sending.pull);
-                }
-            }
+                _ => self.credit(request, bytes),
+            },
+            Request::Done { request } => match self.sending.as_mut() {
+                Some(sending) if sending.request == request => sending.arrived = sending.ended,
+                _ => self.done(request),
+            },
+            Request::Cancel { request } => match self.sending.take_if(|sending| sending.request == request) {
+                // It may come back for the rest.
+                Some(sending) => self.source.grant.leave(sending.download.account),
+                None => self.cancel(request),
+            },
         }
+        self.source.write_due_ends();
         Ok(())
     }
 
@@ -90,125 +125,98 @@ impl ChannelSession {
         if let Some(refusal) = self.refusal.take() {
             return Some(refusal.encode());
         }
-        let mut sending = self.sending.take()?;
+        let Some(sending) = self.sending.take() else { return self.next_queued() };
         let waits = if sending.ended { !sending.arrived } else { sending.credit <= 0 };
         if waits {
             self.sending = Some(sending);
             return None;
         }
-        let page = if sending.ended { Ok(None) } else { self.next_page(&mut sending) };
-        match page {
-            Ok(Some(page)) => {
-                self.sending = Some(sending);
-                Some(page)
-            }
-            Ok(None) => {
-                ended(sending.pull.complete());
-                Some(End { request: sending.request, rows: sending.rows, state: None }.encode())
-            }
-            Err(error) => {
-                let refusal = refusal(sending.request, &error);
-                ended(sending.pull.fail(error.message()));
-                Some(refusal.encode())
-            }
+        if sending.ended {
+            ended(sending.download.account.complete());
+            return Some(End { request: sending.request, rows: sending.rows, state: None }.encode());
         }
+        let request = sending.request;
+        self.next_page(*sending).unwrap_or_else(|error| Some(refusal(request, &error).encode()))
     }
 
     fn begin(&mut self, fetch: &Fetch) -> Result<Sending> {
-        self.pass.look(None).map_err(|refused| told("Failed to read settings", refused))?;
-        self.exporter.offer(self.pass.offer());
+        self.source.grant.look(None).map_err(|refused| told("Failed to read settings", refused))?;
+        self.source.exporter.offer(self.source.grant.offer());
         self.visible(&fetch.table)?;
-        let table = self.exporter.schema(&fetch.table).map_err(|error| failed(FAILED, &error))?;
-        let key = self.exporter.key(&table.name).map_err(|error| failed(FAILED, &error))?;
+        let table = self.source.exporter.schema(&fetch.table).map_err(|error| failed(FAILED, &error))?;
+        let pages = self.pages(fetch, &table)?;
         drop(self.pulls.remove(&table.name));
-        let after = fetch.after.clone().map(|place| Cursor { run: place.run, values: place.values });
-        let pull = match self.pass.take_up(&table.name, fetch.records, Behind::Place(after.as_ref())) {
-            Some(pull) => pull,
+        let after = fetch.after.clone().map(|place| GivenPlace::new(place).cursor);
+        let account = match self.source.grant.take_up(&table.name, fetch.records, ResumeAt::Place(after.as_ref())) {
+            Some(account) => account,
             None => {
-                let mut pull = self.pass.begin(&table.name, None).map_err(|refused| told(FAILED, refused))?;
-                pull.begins_behind(fetch.records);
-                pull
+                let asked = self.source.asked(&table).map_err(|error| failed(FAILED, &error))?;
+                let begun = self.source.grant.begin(&asked, None);
+                let mut account = begun.map_err(|refused| told(FAILED, refused))?;
+                account.begins_after(fetch.records);
+                account
             }
         };
-        let number = |n: std::num::NonZeroU32| usize::try_from(n.get()).unwrap_or(usize::MAX);
-        // A page that is nearly full, one more record, and the place all go into one message.
-        let message = self.record_bytes;
-        let page_bytes = number(fetch.page_bytes).clamp(PAGE_BYTES.0, PAGE_BYTES.1).min(message / 4);
-        let place_bytes = PLACE_BYTES.min(message / 16);
-        let record_bytes = message.saturating_sub(page_bytes + place_bytes + AROUND);
         Ok(Sending {
             request: fetch.request,
-            pull,
-            after,
-            bounds: PageBounds { rows: number(fetch.page_rows).min(self.site.limits().page_rows), bytes: page_bytes },
-            cut: Cut { page_bytes, record_bytes },
-            place_bytes,
+            pages,
+            download: Download { account, place: Start::After { table, cursor: after } },
+            page_rows: fetch.page_rows.get().into(),
             credit: i64::from(fetch.window.get()).min(MOST_CREDIT),
-            key,
-            encoder: PageEncoder::new(table.columns.len(), fetch.compress),
-            table,
-            pages: 0,
             rows: 0,
             ended: false,
             arrived: false,
         })
     }
 
-    /// The next page; `None` if there are no more rows.
-    fn next_page(&mut self, sending: &mut Sending) -> Result<Option<Vec<u8>>> {
-        let looked = self.pass.look(Some(&sending.pull)).map_err(|refused| told("Failed to read settings", refused))?;
-        self.exporter.offer(self.pass.offer());
-        let wanted = u64::try_from(sending.bounds.rows).unwrap_or(u64::MAX);
-        self.pass.go_on(&mut sending.pull, &looked, wanted).map_err(|refused| told(FAILED, refused))?;
-        let most = usize::try_from(sending.pull.most(wanted)).unwrap_or(usize::MAX);
-        let mut bounds = PageBounds { rows: most.max(1), ..sending.bounds };
-        let mut page = self.read(sending, bounds)?;
-        let read = self.rows.len();
-        let taken = self.pass.take_page(&mut sending.pull, read as u64).map_err(|refused| told(FAILED, refused))?;
-        if taken < read as u64 {
-            // Somebody else took of what the connection may have.
-            bounds.rows = usize::try_from(taken).unwrap_or(read);
-            page = self.read(sending, bounds)?;
-        }
-        let rows = self.rows.len();
-        if rows == 0 {
-            return Ok(None);
-        }
-        sending.encoder.add(&self.rows, 0..rows, &sending.key, sending.cut);
-        let head = PageHead { request: sending.request, sequence: sending.pages, state: page.state, more: page.more };
-        let place = page.cursor.as_ref().map(|cursor| Place { run: cursor.run, values: cursor.values.clone() });
-        let place = place.filter(|place| place.encode().is_some_and(|bytes| bytes.len() <= sending.place_bytes));
-        if self.rows.size_bytes() > sending.cut.page_bytes.saturating_mul(2) {
-            // One large record is no reason to hold its memory any longer.
-            self.rows = Rows::default();
-        }
-        let cost = i64::try_from(sending.encoder.cost()).unwrap_or(i64::MAX);
-        let message = sending.encoder.finish(head, place.as_ref());
-        sending.pull.sent(rows as u64, message.len() as u64);
-        sending.credit = sending.credit.saturating_sub(cost);
-        sending.rows = sending.rows.saturating_add(rows as u64);
-        sending.pages = sending.pages.wrapping_add(1);
-        if let Some(cursor) = page.cursor {
-            sending.pull.passed(&cursor);
-            sending.after = Some(cursor);
-        }
-        sending.ended = !page.more;
-        Ok(Some(message))
+    /// What writes the pages of an answer.
+    pub(super) fn pages(&mut self, fetch: &Fetch, table: &TableSchema) -> Result<Pages> {
+        let key = self.source.exporter.key(&table.name).map_err(|error| failed(FAILED, &error))?;
+        // A page that is nearly full, one more record, and the place all go into one message.
+        let message = self.record_bytes;
+        let asked = usize::try_from(fetch.page_bytes.get()).unwrap_or(usize::MAX);
+        let page_bytes = asked.clamp(PAGE_BYTES.0, PAGE_BYTES.1).min(message / 4);
+        let place_bytes = PLACE_BYTES.min(message / 16);
+        let record_bytes = message.saturating_sub(page_bytes + place_bytes + AROUND);
+        Ok(Pages {
+            request: fetch.request,
+            encoder: PageEncoder::new(table.columns.len(), fetch.compress),
+            key,
+            cut: Cut { page_bytes, record_bytes },
+            place_bytes,
+            places: None,
+            count: 0,
+            last: None,
+        })
     }
 
-    /// Reads the rows of the next page.
-    fn read(&mut self, sending: &Sending, bounds: PageBounds) -> Result<Page> {
-        let page = self.exporter.behind(&sending.table.name, sending.after.as_ref(), bounds, &mut self.rows);
-        let page = page.map_err(|error| failed(FAILED, &error))?;
-        if page.table == sending.table {
-            return Ok(page);
-        }
-        let why = format!("the table {:?} changed its structure in the middle", sending.table.name);
-        Err(Error::new(ErrorKind::SchemaMismatch, why))
+    /// The next page of a table, or the end of one that has no more rows.
+    fn next_page(&mut self, mut sending: Sending) -> Result<Option<Vec<u8>>> {
+        let ask = Ask { records: sending.page_rows, bytes: sending.pages.cut.page_bytes, checked: Checked::No };
+        let (download, sent) = self.source.next(sending.download, ask, &mut sending.pages).map_err(refused)?;
+        let Some((message, cost)) = sending.pages.last.take() else {
+            ended(download.account.complete());
+            return Ok(Some(End { request: sending.request, rows: sending.rows, state: None }.encode()));
+        };
+        sending.download = download;
+        sending.credit = sending.credit.saturating_sub(cost);
+        sending.rows = sending.rows.saturating_add(sent.rows);
+        sending.ended = !sent.more;
+        self.sending = Some(Box::new(sending));
+        Ok(Some(message))
     }
 }
 
-fn refusal(request: u32, error: &Error) -> Refusal {
+/// What a peer is told when its download ends.
+pub(super) fn refused(refused: Refused) -> Error {
+    match refused {
+        // In words of our own.
+        Refused::Failed(error) if error.kind() == ErrorKind::SchemaMismatch => error,
+        other => told(FAILED, other),
+    }
+}
+
+pub(super) fn refusal(request: u32, error: &Error) -> Refusal {
     Refusal {
         request,
         code: error.code().to_owned(),

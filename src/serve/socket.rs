@@ -1,4 +1,5 @@
-//! A connection's socket, with deadlines that a peer cannot put off by sending or taking a byte at a time.
+//! A connection's socket: reads have a deadline that a peer cannot put off by sending a byte at a time, and a write fails when nothing
+//! of it is accepted for too long.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -19,20 +20,22 @@ const GRACE: Duration = Duration::from_secs(1);
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1 << 20;
 
-/// A TCP socket whose reads and writes end at a moment: then they fail with `WouldBlock`. When the server stops, a read fails
-/// with `ConnectionAborted`.
+/// A TCP socket whose reads and writes end at a moment: then they fail with `WouldBlock` and `TimedOut`. That of writes moves on
+/// with each byte that is accepted, however slow the link is. When the server stops, a read fails with `ConnectionAborted`.
 #[derive(Debug)]
 pub(crate) struct Socket {
     tcp: TcpStream,
     stop: Arc<AtomicBool>,
     read_by: Instant,
     write_by: Instant,
+    /// How long after a byte was accepted the next one must be.
+    write_time: Duration,
 }
 
 impl Socket {
     pub(crate) fn new(tcp: TcpStream, stop: Arc<AtomicBool>) -> Self {
         let now = Instant::now();
-        Socket { tcp, stop, read_by: now, write_by: now }
+        Socket { tcp, stop, read_by: now, write_by: now, write_time: Duration::ZERO }
     }
 
     fn stopping(&self) -> bool {
@@ -67,13 +70,19 @@ impl Write for Socket {
             }
             let left = self.write_by.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                // Not `WouldBlock`: whoever writes would try again.
+                // Not `WouldBlock`: the writer would try again.
                 return Err(ErrorKind::TimedOut.into());
             }
             self.tcp.set_write_timeout(Some(left.min(TICK)))?;
             match self.tcp.write(bytes) {
                 Err(error) if passing(&error) => {}
-                result => return result,
+                Ok(accepted) => {
+                    if accepted > 0 && !self.stopping() {
+                        self.write_by = self.write_by.max(clock::later(Instant::now(), self.write_time));
+                    }
+                    return Ok(accepted);
+                }
+                failed => return failed,
             }
         }
     }
@@ -112,14 +121,26 @@ impl Transport {
         socket.write_by = socket.write_by.max(moment);
     }
 
-    /// From now on writes fail after this time, all together.
+    /// From now on writes fail when not a byte of them was accepted for this time.
     pub(crate) fn write_within(&mut self, time: Duration) {
-        self.socket().write_by = clock::later(Instant::now(), time);
+        let socket = self.socket();
+        (socket.write_by, socket.write_time) = (clock::later(Instant::now(), time), time);
     }
 
     /// Whether the server stops.
     pub(crate) fn stopping(&mut self) -> bool {
         self.socket().stopping()
+    }
+
+    /// Whether something has arrived, the end of the connection included.
+    pub(crate) fn has_input(&mut self) -> bool {
+        let tcp = &self.socket().tcp;
+        if tcp.set_nonblocking(true).is_err() {
+            return false;
+        }
+        let peeked = tcp.peek(&mut [0]);
+        // What is wrong with the connection is for the next read to find.
+        tcp.set_nonblocking(false).is_err() || !matches!(&peeked, Err(error) if passing(error))
     }
 
     /// Says that nothing more comes, and waits a little for the peer to take what was sent.
@@ -148,7 +169,7 @@ impl Transport {
         #[cfg(feature = "tls")]
         if let Transport::Tls(stream) = self {
             stream.conn.send_close_notify();
-            // Not `flush`: that would go on with a handshake that has failed, and wait for the peer.
+            // Not `flush`: that would continue a handshake that has failed, and wait for the peer.
             while stream.conn.wants_write() {
                 stream.conn.write_tls(&mut stream.sock)?;
             }
@@ -182,5 +203,69 @@ impl Write for Transport {
             #[cfg(feature = "tls")]
             Transport::Tls(stream) => stream.flush(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Both ends of a connection.
+    fn pair() -> (Transport, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let socket = Socket::new(listener.accept().unwrap().0, Arc::default());
+        (Transport::Plain(socket), peer)
+    }
+
+    #[test]
+    fn a_slow_peer_has_time_as_long_as_it_takes_something() {
+        let (mut transport, mut peer) = pair();
+        let reader = std::thread::spawn(move || {
+            let mut buffer = [0; 64 << 10];
+            while peer.read(&mut buffer).is_ok_and(|read| read > 0) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let time = Duration::from_millis(1_500);
+        transport.write_within(time);
+        let (began, message) = (Instant::now(), vec![0; 256 << 10]);
+        while began.elapsed() < time * 2 {
+            transport.write_all(&message).unwrap();
+        }
+        drop(transport);
+        reader.join().unwrap();
+    }
+
+    #[test]
+    fn what_has_arrived_is_noticed_without_waiting() {
+        let (mut transport, mut peer) = pair();
+        assert!(!transport.has_input());
+        peer.write_all(b"x").unwrap();
+        while !transport.has_input() {
+            std::thread::yield_now();
+        }
+        transport.read_by(clock::later(Instant::now(), Duration::from_secs(60)));
+        assert_eq!((transport.read(&mut [0; 2]).unwrap(), transport.has_input()), (1, false));
+        drop(peer);
+        while !transport.has_input() {
+            std::thread::yield_now();
+        }
+        assert_eq!(transport.read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_peer_that_takes_nothing_has_its_time() {
+        let (mut transport, _peer) = pair();
+        transport.write_within(Duration::from_millis(50));
+        let message = vec![0; 1 << 20];
+        let error = loop {
+            if let Err(error) = transport.write_all(&message) {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
     }
 }

@@ -16,7 +16,7 @@ use crate::limits::Limits;
 /// The most bytes of a message in one frame.
 const FRAGMENT_BYTES: usize = 1 << 20;
 
-/// Serves a channel to its end. `tail` is what has already arrived behind the request.
+/// Serves a channel to its end. `tail` is what has already arrived after the request.
 pub(crate) fn serve(transport: Transport, tail: Vec<u8>, mut session: ChannelSession, limits: &Limits) {
     let config = WebSocketConfig::default()
         .max_message_size(Some(limits.body_bytes))
@@ -46,6 +46,7 @@ fn talk(
         socket.get_mut().read_by(clock::later(heard, wait));
         // Reading also answers pings and closes.
         socket.get_mut().write_within(limits.write_time);
+        let mut waited = false;
         let reply = match socket.read() {
             Ok(Message::Text(text)) => session.on_text(&text),
             Ok(Message::Binary(bytes)) => session.on_binary(&bytes),
@@ -59,8 +60,8 @@ fn talk(
                     return Ok(Some(CloseCode::Protocol));
                 }
                 session.idle();
-                idle = true;
-                continue;
+                (idle, waited) = (true, true);
+                Reply::default()
             }
             Err(Error::Io(error)) if error.kind() == ErrorKind::ConnectionAborted => return Ok(Some(CloseCode::GoingAway)),
             Err(Error::ConnectionClosed) => return Ok(None),
@@ -82,14 +83,22 @@ fn talk(
         if reply.close.is_some() {
             return Ok(reply.close);
         }
+        let mut sent = false;
         while let Some(message) = session.next_binary() {
             if socket.get_mut().stopping() {
                 return Ok(Some(CloseCode::GoingAway));
             }
             send_binary(socket, message, limits)?;
+            sent = true;
+            // What the peer has to say meanwhile tells how fast it is, or that it wants no more.
+            if socket.get_mut().has_input() {
+                break;
+            }
         }
-        // Counted from here: what took long to answer is no silence of the peer's.
-        (heard, idle) = (Instant::now(), false);
+        if !waited || sent {
+            // Counted from here: what took long to answer is no silence of the peer's.
+            (heard, idle) = (Instant::now(), false);
+        }
     }
 }
 

@@ -198,7 +198,7 @@ impl<'s> Transfers<'s> {
     /// Fails those that are in progress and of which nothing was heard since before this moment: the program that moved them
     /// has died. Gives how many there were.
     pub fn fail_abandoned(&self, before: OffsetDateTime) -> Result<u64> {
-        let died = Change::Fail("nothing was heard of it for long: the program that moved the records has ended");
+        let died = Change::Fail(transfers::ABANDONED);
         self.for_each(|sql| transfers::abandoned(sql, before, AT_ONCE), died)
     }
 

@@ -43,7 +43,8 @@ const SCRIPTS: &[Script] = &[
     Script { before: Some(drop_old_stages), ..script(5, include_str!("../../schema/sqlite/0005_stages.sql")) },
     script(6, include_str!("../../schema/sqlite/0006_keys.sql")),
     script(7, include_str!("../../schema/sqlite/0007_moves.sql")),
-    script(8, include_str!("../../schema/sqlite/0008_copies.sql")),
+    script(8, include_str!("../../schema/sqlite/0008_named_pulls.sql")),
+    script(9, include_str!("../../schema/sqlite/0009_copies.sql")),
 ];
 
 /// Brings a store up to date, if it is not: its state is then there, whoever else opened it at the same time.

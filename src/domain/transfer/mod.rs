@@ -19,7 +19,9 @@ words! {
     /// Where a transfer stands.
     ///
     /// `pending -> pending_approval -> approved -> in_progress -> completed | failed | cancelled`;
-    /// `pending_approval -> denied | expired`; `pending -> in_progress` where no approval is needed.
+    /// `pending_approval -> denied | expired`; `approved -> expired` when it is not used in time; `pending -> in_progress` where no
+    /// approval is needed. A transfer of a named pull that ended because the connection or a process was lost goes back to `in_progress`
+    /// when the pull is resumed.
     pub enum TransferStatus("transfer status") {
         /// It was made, and has not begun.
         Pending = "pending",
@@ -29,7 +31,7 @@ words! {
         Approved = "approved",
         /// Approval was denied.
         Denied = "denied",
-        /// Nobody approved it in time.
+        /// Nobody approved it in time, or the approval was not used in time.
         Expired = "expired",
         /// Records are moved.
         InProgress = "in_progress",
@@ -76,7 +78,7 @@ impl TransferStatus {
             (Pending, RequestApproval) => Ok(PendingApproval),
             (PendingApproval, Approve) => Ok(Approved),
             (PendingApproval, Deny) => Ok(Denied),
-            (PendingApproval, Expire) => Ok(TransferStatus::Expired),
+            (PendingApproval | Approved, Expire) => Ok(TransferStatus::Expired),
             (Pending, Start) if !requires_approval => Ok(InProgress),
             (Approved, Start) => Ok(InProgress),
             (InProgress, Complete) => Ok(Completed),

@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 pub(crate) use row::{Change, Stored};
 pub(crate) use take::{
-    connected, count_records, take_call, take_download, take_records, transferred, transferred_more, used,
+    connected, count_records, return_records, take_call, take_download, take_records, transferred, transferred_back,
+    transferred_more, used,
 };
 
 use super::{number, optional_text, unreadable};

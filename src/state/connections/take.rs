@@ -51,6 +51,13 @@ pub(crate) fn take_records(sql: &mut dyn Sql, uuid: Uuid, want: u64) -> Result<u
     Ok(granted)
 }
 
+/// Gives back records that were taken and not sent. One that is gone gets none.
+pub(crate) fn return_records(sql: &mut dyn Sql, uuid: Uuid, records: u64) -> Result<()> {
+    let update = "UPDATE rowferry_connections SET records_downloaded = \
+                  CASE WHEN records_downloaded > ?2 THEN records_downloaded - ?2 ELSE 0 END WHERE uuid = ?1";
+    sql.execute(update, &[uuid.to_string().into(), integer(records)]).map(|_| ())
+}
+
 /// Counts records that were sent while the connection had no limit on them. One that is gone counts none.
 pub(crate) fn count_records(sql: &mut dyn Sql, uuid: Uuid, records: u64) -> Result<()> {
     let select = "SELECT records_downloaded FROM rowferry_connections WHERE uuid = ?1";
@@ -79,6 +86,18 @@ pub(crate) fn transferred(sql: &mut dyn Sql, uuid: Uuid, records: u64, bytes: u6
 /// Adds what a transfer had moved that is among the connection's totals already.
 pub(crate) fn transferred_more(sql: &mut dyn Sql, uuid: Uuid, records: u64, bytes: u64, now: OffsetDateTime) -> Result<()> {
     add(sql, uuid, [0, records, bytes], now)
+}
+
+/// Takes back what the end of a transfer had added, because it is resumed. One that is gone has no totals.
+pub(crate) fn transferred_back(sql: &mut dyn Sql, uuid: Uuid, records: u64, bytes: u64) -> Result<()> {
+    let less = |column: &str, by: &str| format!("{column} = CASE WHEN {column} > {by} THEN {column} - {by} ELSE 0 END");
+    let update = format!(
+        "UPDATE rowferry_connections SET {}, {}, {} WHERE uuid = ?1",
+        less("total_transfers", "1"),
+        less("total_records_transferred", "?2"),
+        less("total_bytes_transferred", "?3"),
+    );
+    sql.execute(&update, &[uuid.to_string().into(), integer(records), integer(bytes)]).map(|_| ())
 }
 
 fn add(sql: &mut dyn Sql, uuid: Uuid, [transfers, records, bytes]: [u64; 3], now: OffsetDateTime) -> Result<()> {

@@ -3,6 +3,8 @@
 
 mod ended;
 mod lists;
+#[cfg(feature = "server")]
+pub(crate) mod pulls;
 mod row;
 
 use time::OffsetDateTime;
@@ -26,6 +28,12 @@ use crate::store::Sql;
 
 /// The largest count that is kept: larger ones are not exact everywhere that JSON is read, and no transfer has them.
 const MOST: u64 = (1 << 53) - 1;
+
+/// What the history says of a download that its receiver ended early, or whose connection was lost.
+pub(crate) const GIVEN_UP: &str = "the receiver ended before the last page";
+
+/// What the history says of a transfer whose process has died.
+pub(crate) const ABANDONED: &str = "nothing was heard of it for long: the program that moved the records has ended";
 
 /// A step of a transfer, with what there is to say about it.
 #[derive(Debug, Clone, Copy)]

@@ -16,7 +16,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// Those of one site's sessions; of a bounded number.
 #[derive(Debug)]
-pub(super) struct BegunByCode {
+pub(super) struct SessionPulls {
     sessions: Mutex<HashMap<Uuid, Begun>>,
     most: usize,
 }
@@ -31,9 +31,9 @@ struct Begun {
     tables: HashMap<String, (OffsetDateTime, u32)>,
 }
 
-impl BegunByCode {
+impl SessionPulls {
     pub(super) fn new(most: usize) -> Self {
-        BegunByCode { sessions: Mutex::default(), most: most.max(1) }
+        SessionPulls { sessions: Mutex::default(), most: most.max(1) }
     }
 
     /// Counts one more, or says why there may be none.
@@ -69,7 +69,7 @@ mod tests {
     fn a_session_has_so_many_pulls_however_often_it_comes_back() {
         let limits = Limits { session_pulls: 3, repeated_pulls_per_minute: 2, ..Limits::default() };
         let (one, other) = (Uuid::new_v4(), Uuid::new_v4());
-        let begun = BegunByCode::new(2);
+        let begun = SessionPulls::new(2);
         let at = |seconds| OffsetDateTime::UNIX_EPOCH + Duration::from_secs(seconds);
         let count =
             |session, table, seconds| begun.count(session, table, at(seconds), &limits).map_err(|denial| denial.kind);

@@ -1,0 +1,316 @@
+//! Downloads begin: each is decided on in one transaction, those of a named pull together. A download of a named pull that was
+//! begun before is found in the database, and resumed.
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::account::{Account, Allowed, Begun, Named};
+use super::course::{self, Way};
+use super::grant::{Grant, Who, later};
+use super::place::GivenPlace;
+use super::{Answer, actor, approval};
+use crate::domain::access::{self, Denial, Use};
+use crate::domain::connection::Connection;
+use crate::domain::strategy::Strategy;
+use crate::domain::transfer::{Transfer, TransferStatus};
+use crate::error::{ErrorKind, Result};
+use crate::secret::SiteKey;
+use crate::state::connections;
+use crate::state::transfers::pulls::{self, ApprovalTerms, Kept, Owner};
+use crate::state::transfers::{self, Change};
+use crate::store::Sql;
+
+/// A table that is asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    /// Its own name.
+    pub(crate) table: String,
+    /// The digest of its schema.
+    pub(crate) digest: String,
+    /// How many records it has, where approval may have to be asked for.
+    pub(crate) count: Option<u64>,
+}
+
+impl Asked {
+    /// What an approval is good for that is asked for now: twice the records that there are, and at least 1,000 more.
+    pub(super) fn terms(&self) -> ApprovalTerms {
+        let records = |count: u64| count.saturating_mul(2).max(count.saturating_add(1_000));
+        ApprovalTerms { schema_digest: Some(self.digest.clone()), records: self.count.map(records) }
+    }
+}
+
+/// A request of a named pull.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    pub(crate) asked: Asked,
+    pub(crate) pull: Uuid,
+    /// How many records the receiver says that it has.
+    pub(crate) records: u64,
+    /// Where it wants to resume; `None` for the first row.
+    pub(crate) after: Option<GivenPlace>,
+}
+
+/// What came of deciding.
+type Decided = std::result::Result<Begun, Denial>;
+
+/// A download to be decided on.
+struct New<'n> {
+    now: OffsetDateTime,
+    asked: &'n Asked,
+    request: Transfer,
+    /// The request of a named pull, and what its places are signed with.
+    named: Option<(&'n Wanted, &'n SiteKey)>,
+}
+
+impl Grant {
+    /// Whether the people here must approve the pull of a table, as of the last look.
+    pub(crate) fn requires_approval(&self, table: &str) -> bool {
+        self.policy_of().is_some_and(|connection| connection.requires_approval(table, self.site().names()))
+    }
+
+    /// Begins the download of a table. In one transaction it takes a call of the rate, an approval and a download, and makes the
+    /// transfer: all of it or, but for the call, nothing.
+    pub(crate) fn begin(&mut self, asked: &Asked, strategy: Option<Strategy>) -> Answer<Account> {
+        let now = self.site().now();
+        let new = New { now, asked, request: self.transfer(&asked.table, strategy, now), named: None };
+        let decided = self.site().change(|sql| self.decide(sql, &new, &mut Vec::new()))?;
+        self.begun(&asked.table, decided)
+    }
+
+    /// Begins or resumes downloads of named pulls, each decided on by itself, in one transaction with the ends of others.
+    pub(crate) fn begin_named(
+        &mut self,
+        wanted: &[Wanted],
+        key: &SiteKey,
+        ended: &mut Vec<Account>,
+    ) -> Answer<Vec<Answer<Account>>> {
+        let now = self.site().now();
+        let new = |wanted| {
+            let Wanted { asked, .. }: &Wanted = wanted;
+            New { now, asked, request: self.transfer(&asked.table, None, now), named: Some((wanted, key)) }
+        };
+        let news: Vec<New<'_>> = wanted.iter().map(new).collect();
+        ended.iter_mut().for_each(Account::settle);
+        let decided = self.site().change(|sql| {
+            ended.iter().try_for_each(|account| account.write_end(sql, now))?;
+            let mut paid = Vec::new();
+            news.iter().map(|new| self.decide(sql, new, &mut paid)).collect::<Result<Vec<_>>>()
+        })?;
+        ended.drain(..).for_each(Account::close_written);
+        Ok(wanted.iter().zip(decided).map(|(wanted, decided)| self.begun(&wanted.asked.table, decided)).collect())
+    }
+
+    /// Keeps the ends of downloads in one transaction.
+    pub(crate) fn write_ends(&self, ended: &mut Vec<Account>) -> Result<()> {
+        if ended.is_empty() {
+            return Ok(());
+        }
+        let now = self.site().now();
+        ended.iter_mut().for_each(Account::settle);
+        self.site().change(|sql| ended.iter().try_for_each(|account| account.write_end(sql, now)))?;
+        ended.drain(..).for_each(Account::close_written);
+        Ok(())
+    }
+
+    fn begun(&mut self, table: &str, decided: Decided) -> Answer<Account> {
+        self.waiting.remove(table);
+        match decided {
+            Ok(begun) => Ok(Account::new(self.access.site(), begun, self.access.paused())),
+            Err(denial) => {
+                if let (ErrorKind::ApprovalRequired, Some(transfer)) = (denial.kind, denial.transfer) {
+                    self.waiting.insert(table.to_owned(), transfer);
+                }
+                Err(self.noted(denial))
+            }
+        }
+    }
+
+    /// Decides on one download. `paid` are the pulls that have taken their call in this transaction.
+    fn decide(&self, sql: &mut dyn Sql, new: &New<'_>, paid: &mut Vec<Uuid>) -> Result<Decided> {
+        match &self.who {
+            Who::Session(session) => self.decide_by_code(sql, new, *session),
+            Who::Connection(known, _) => self.decide_by_token(sql, new, known.uuid, paid),
+        }
+    }
+
+    fn decide_by_code(&self, sql: &mut dyn Sql, new: &New<'_>, session: Uuid) -> Result<Decided> {
+        let (now, table) = (new.now, new.asked.table.as_str());
+        let actor = self.caller.named();
+        let begun = |transfer, named| Begun {
+            transfer,
+            table: table.to_owned(),
+            connection: None,
+            owner: session,
+            actor: actor.clone(),
+            allowed: Allowed::ALL,
+            approved: None,
+            named,
+        };
+        if let Some((wanted, key)) = new.named
+            && let Some(kept) = pulls::newest_of_pull(sql, Owner::Session(session), wanted.pull, table)?
+            && let Some(named) = self.resume(sql, now, (&kept, wanted), key, (&actor, None))?
+        {
+            return Ok(Ok(begun(kept.transfer, Some(named))));
+        }
+        let counted = self.access.session_pulls().count(session, table, now, self.site().limits());
+        if let Err(denial) = counted {
+            return Ok(Err(denial.of_table(table)));
+        }
+        let request = Transfer { session: Some(session), ..new.request.clone() };
+        let transfer = start(sql, now, &actor, request)?;
+        let named = new.named.map(|(wanted, _)| self.name(sql, now, transfer, wanted)).transpose()?;
+        Ok(Ok(begun(transfer, named)))
+    }
+
+    fn decide_by_token(&self, sql: &mut dyn Sql, new: &New<'_>, uuid: Uuid, paid: &mut Vec<Uuid>) -> Result<Decided> {
+        let (site, now, table) = (self.site(), new.now, new.asked.table.as_str());
+        let denied = |denial: Denial| Ok(Err(denial.of_table(table)));
+        // Read again: what was read before the transaction may have changed.
+        let connection = match self.read_again(sql, now)? {
+            Ok(Some(connection)) => connection,
+            Ok(None) => return Ok(Err(Denial::new(ErrorKind::InvalidToken))),
+            Err(denial) => return Ok(Err(denial)),
+        };
+        let usable = |how| {
+            access::usable(&connection, how, now, self.caller.address)
+                .and_then(|()| access::table_visible(&connection.policy, table, site.names()))
+        };
+        let actor = actor(&connection);
+        let begun = |connection: &Connection, transfer, approved, named| Begun {
+            transfer,
+            table: table.to_owned(),
+            connection: Some(uuid),
+            owner: uuid,
+            actor: actor.clone(),
+            allowed: Allowed::by(connection),
+            approved,
+            named,
+        };
+        let mut takes_call = true;
+        if let Some((wanted, key)) = new.named {
+            let kept = pulls::newest_of_pull(sql, Owner::Connection(uuid), wanted.pull, table)?;
+            if let Some(kept) = &kept {
+                if let Err(denial) = usable(Use::Running) {
+                    return denied(denial);
+                }
+                if let Some(named) = self.resume(sql, now, (kept, wanted), key, (&actor, Some(uuid)))? {
+                    // Read again: what it is counted for may have grown.
+                    let connection = connections::by_uuid(sql, uuid)?.unwrap_or(connection);
+                    return Ok(Ok(begun(&connection, kept.transfer, kept.approved_records, Some(named))));
+                }
+            }
+            // The first download of a pull takes a call for all of them, and one that is begun again takes another.
+            let since = earlier(now, site.limits().pull_time);
+            let has_paid =
+                paid.contains(&wanted.pull) || pulls::has_begun(sql, Owner::Connection(uuid), wanted.pull, since)?;
+            takes_call = kept.is_some() || !has_paid;
+        }
+        if let Err(denial) = usable(Use::New) {
+            return denied(denial);
+        }
+        if takes_call && let Err(wait) = connections::take_call(sql, uuid, now)? {
+            return denied(Denial::wait(ErrorKind::RateLimited, wait));
+        }
+        paid.extend(new.named.map(|(wanted, _)| wanted.pull));
+        let mut request = new.request.clone();
+        if connection.requires_approval(table, site.names()) {
+            request.requires_approval = true;
+            request.status = TransferStatus::PendingApproval;
+            request.approval_expires_at = Some(later(now, site.limits().approval_time));
+        }
+        let question = approval::Question {
+            now,
+            connection: &connection,
+            names: site.names(),
+            terms: &new.asked.terms(),
+            used_within: site.limits().approval_time,
+        };
+        let waiting = self.waiting.get(table).copied();
+        let approved = match approval::decide(sql, &question, &request, waiting, &actor)? {
+            Ok(approved) => approved,
+            Err(denial) => return Ok(Err(denial)),
+        };
+        if !connections::take_download(sql, uuid)? {
+            return denied(Denial::new(ErrorKind::DownloadLimit));
+        }
+        let (transfer, records) = match approved {
+            Some(approved) => {
+                let started = transfers::change(sql, now, &actor, approved, Change::Start)?.uuid;
+                (started, pulls::terms(sql, started)?.records)
+            }
+            None => (start(sql, now, &actor, request)?, None),
+        };
+        let named = new.named.map(|(wanted, _)| self.name(sql, now, transfer, wanted)).transpose()?;
+        connections::connected(sql, uuid, now)?;
+        Ok(Ok(begun(&connection, transfer, records, named)))
+    }
+
+    /// Makes a transfer that was started the download of a named pull.
+    fn name(&self, sql: &mut dyn Sql, now: OffsetDateTime, transfer: Uuid, wanted: &Wanted) -> Result<Named> {
+        let from = wanted.after.as_ref().map(|place| place.digest.as_str());
+        pulls::name(sql, transfer, wanted.pull, &wanted.asked.digest, (wanted.records, from))?;
+        Ok(Named {
+            turn: 1,
+            until: later(now, self.site().limits().pull_time),
+            way: Way::from(wanted.records),
+            sent: Default::default(),
+        })
+    }
+
+    /// Resumes a download of a named pull, if it is still the same one: begun not too long ago, of a table that looks the same, at a
+    /// place that was given to its receiver and is not too far back. What the receiver has beyond what was written down was sent,
+    /// and counts.
+    fn resume(
+        &self,
+        sql: &mut dyn Sql,
+        now: OffsetDateTime,
+        (kept, wanted): (&Kept, &Wanted),
+        key: &SiteKey,
+        (actor, connection): (&str, Option<Uuid>),
+    ) -> Result<Option<Named>> {
+        let until = later(kept.started_at, self.site().limits().pull_time);
+        if now >= until || kept.schema_digest.as_deref() != Some(&wanted.asked.digest) {
+            return Ok(None);
+        }
+        let Some(at) = position(kept, wanted, key) else { return Ok(None) };
+        let is_asked_to_end = kept.status == TransferStatus::Completed && at == kept.course.reached;
+        if !kept.is_open() && !is_asked_to_end {
+            return Ok(None);
+        }
+        let Some(course) = course::resume(&kept.course, at) else { return Ok(None) };
+        let more = course.reached.saturating_sub(kept.course.reached);
+        if let Some(connection) = connection.filter(|_| more > 0) {
+            connections::count_records(sql, connection, more)?;
+        }
+        let mut sent = kept.counters;
+        sent.records_transferred = course.reached.saturating_sub(course.base);
+        pulls::resume(sql, now, actor, kept, &course, &sent)?;
+        log::info!("the download of {:?} is resumed after {at} records", wanted.asked.table);
+        Ok(Some(Named { turn: kept.turn.saturating_add(1), until, way: Way::resumed(at, course), sent }))
+    }
+}
+
+/// After how many records a download is to be resumed; `None` if the place is not one of it.
+fn position(kept: &Kept, wanted: &Wanted, key: &SiteKey) -> Option<u64> {
+    let base = kept.course.base;
+    match &wanted.after {
+        None => (kept.from.is_none() && base == 0).then_some(0),
+        // Where it began itself, which may be a place of another download.
+        Some(place) if kept.from.as_deref() == Some(&place.digest) => Some(base),
+        Some(place) => place.position(key, kept.transfer),
+    }
+}
+
+/// Keeps a transfer that starts at once.
+fn start(sql: &mut dyn Sql, now: OffsetDateTime, actor: &str, mut transfer: Transfer) -> Result<Uuid> {
+    transfer.status = TransferStatus::InProgress;
+    transfer.started_at = Some(now);
+    transfers::insert(sql, now, actor, &transfer)?;
+    Ok(transfer.uuid)
+}
+
+/// A moment before which the clock cannot count is as good as the first.
+pub(super) fn earlier(now: OffsetDateTime, time: std::time::Duration) -> OffsetDateTime {
+    let time = time::Duration::try_from(time).ok();
+    time.and_then(|time| now.checked_sub(time)).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
