@@ -154,6 +154,39 @@ impl Channel {
         answer.map_err(|trouble| self.clean(trouble))
     }
 
+    /// Asks for several things at once. There is one answer for each, in their order.
+    pub(super) fn ask_all<T>(
+        &mut self,
+        asks: &[Ask<'_>],
+        budget: &Budget,
+        read: impl Fn(&Answer<'_>) -> Result<T>,
+    ) -> Outcome<Vec<Result<T>>> {
+        let mut references = Vec::with_capacity(asks.len());
+        for ask in asks {
+            references.push(self.send_request(ask, budget)?.0);
+        }
+        let topic = self.topic.clone();
+        let mut answers: Vec<Option<Result<T>>> = asks.iter().map(|_| None).collect();
+        while let Some(first) = answers.iter().position(Option::is_none) {
+            let late = || format!("the other site did not answer {}", described(&asks[first]));
+            let answered = self.wait(budget, &late, &mut |text| {
+                let Some(frame) = frame(text) else { return Ok(None) };
+                channel_event(&frame.head, &topic)?;
+                for (at, (ask, reference)) in asks.iter().zip(&references).enumerate().skip(first) {
+                    match answer_to(ask, *reference, &frame.head, frame.payload.get()) {
+                        Ok(None) => {}
+                        Ok(Some(answer)) => return Ok(Some((at, read(&answer)))),
+                        Err(refusal) => return Ok(Some((at, Err(refusal)))),
+                    }
+                }
+                Ok(None)
+            });
+            let (at, answer) = answered.map_err(|trouble| self.clean(trouble))?;
+            answers[at] = Some(answer.map_err(|error| error.reworded(|text| self.cleaned(text))));
+        }
+        Ok(answers.into_iter().flatten().collect())
+    }
+
     /// Asks for a page of records, and reads it into `rows` straight from its message.
     pub(super) fn page(
         &mut self,

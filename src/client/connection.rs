@@ -311,13 +311,18 @@ impl Client {
     /// [`Client::get_schema`] for a pull.
     pub(crate) fn ask_schema(&self, table: &str, patience: &Patience) -> Result<TableSchema> {
         let read = |answer: &Answer<'_>| decode_schema(answer.schema()?, &self.options.limits);
-        let schema = self.ask(Ask::Schema(table), patience, read)?;
-        if schema.name.eq_ignore_ascii_case(table) {
-            return Ok(schema);
+        of_table(self.ask(Ask::Schema(table), patience, read)?, table)
+    }
+
+    /// The same of several tables, which are asked for together: one answer for each, in their order.
+    pub(crate) fn ask_schemas(&self, tables: &[String], patience: &Patience) -> Vec<Result<TableSchema>> {
+        let asks: Vec<Ask<'_>> = tables.iter().map(|table| Ask::Schema(table)).collect();
+        let read = |answer: &Answer<'_>| decode_schema(answer.schema()?, &self.options.limits);
+        let doing = asks.first().map_or_else(String::new, described);
+        match self.call(&doing, patience, |channel, budget| channel.ask_all(&asks, budget, read)) {
+            Ok(answers) => answers.into_iter().zip(tables).map(|(answer, table)| of_table(answer?, table)).collect(),
+            Err(error) => vec![Err(error)],
         }
-        let described = crate::wire::excerpt(&schema.name);
-        let why = format!("the other site was asked for table {table:?} and described {described:?}");
-        Err(Error::new(ErrorKind::Protocol, why))
     }
 
     /// [`Client::get_count`] for a pull.
@@ -479,6 +484,16 @@ impl Shared {
             }
         }
     }
+}
+
+/// The structure, if it is that of the table that was asked for.
+fn of_table(schema: TableSchema, table: &str) -> Result<TableSchema> {
+    if schema.name.eq_ignore_ascii_case(table) {
+        return Ok(schema);
+    }
+    let described = crate::wire::excerpt(&schema.name);
+    let why = format!("the other site was asked for table {table:?} and described {described:?}");
+    Err(Error::new(ErrorKind::Protocol, why))
 }
 
 fn over_http_only() -> Error {

@@ -54,8 +54,8 @@ pub(crate) struct PageStream<'c> {
     unacknowledged: VecDeque<(u32, u64)>,
     /// Refusals of tables whose turn has not come.
     early: Vec<Bytes>,
-    /// Named requests that are complete, and of which the sender was not told yet.
-    complete: Vec<u32>,
+    /// Named requests that have ended, and of which the sender was not told yet that their rows are safe here.
+    ended: Vec<u32>,
     /// What the sender may have on its way.
     window: usize,
     /// Whether answers can be told apart from now on.
@@ -126,7 +126,7 @@ impl Client {
             asked: VecDeque::new(),
             unacknowledged: VecDeque::new(),
             early: Vec::new(),
-            complete: Vec::new(),
+            ended: Vec::new(),
             window: if pull.is_some() { largest.min(FIRST_WINDOW) } else { largest },
             is_usable: true,
             has_yielded: false,
@@ -146,7 +146,6 @@ impl PageStream<'_> {
         (after, records): (Option<Place>, u64),
         patience: &Patience,
     ) -> Result<()> {
-        self.tell_complete(patience)?;
         let key = key_of(table)?.map_or(Vec::new(), |(columns, _)| columns);
         let is_first = self.asked.is_empty();
         let window = if is_first { self.window } else { self.window.min(AHEAD_WINDOW) };
@@ -208,6 +207,7 @@ impl PageStream<'_> {
             // All is here: that the end is lost changes nothing.
             Err(error) if is_last && error.kind() == ErrorKind::Disconnected => {
                 self.is_usable = false;
+                self.ended.push(request);
                 return Ok(Ok(self.end(0, None)));
             }
             Err(error) => return Err(error),
@@ -246,14 +246,8 @@ impl PageStream<'_> {
                 if end.rows != rows {
                     return Err(strange("sent another number of rows than it says", &name));
                 }
-                if self.pull.is_some() {
-                    self.complete.push(request);
-                }
-                let page = self.end(bytes, end.state.map(std::num::NonZeroU64::get));
-                if self.asked.is_empty() {
-                    self.tell_complete(patience)?;
-                }
-                Ok(Ok(page))
+                self.ended.push(request);
+                Ok(Ok(self.end(bytes, end.state.map(std::num::NonZeroU64::get))))
             }
             Answer::Error(refusal) => {
                 self.asked.pop_front();
@@ -283,12 +277,16 @@ impl PageStream<'_> {
         }
     }
 
-    /// Tells the sender which tables have arrived.
-    fn tell_complete(&mut self, patience: &Patience) -> Result<()> {
-        for request in std::mem::take(&mut self.complete) {
-            self.send("a table", Request::Done { request }, patience)?;
+    /// The rows of a table are safe here: of the one at this place among those that have ended and of which that was not said yet.
+    pub(crate) fn complete(&mut self, place: usize) -> Result<()> {
+        if place >= self.ended.len() {
+            return Ok(());
         }
-        Ok(())
+        let request = self.ended.remove(place);
+        match self.pull {
+            Some(_) => self.send("a table", Request::Done { request }, &Patience::unbounded()),
+            None => Ok(()),
+        }
     }
 
     /// Whether a page may come before the sender is told that more of them are acknowledged.
@@ -428,7 +426,7 @@ impl Drop for PageStream<'_> {
             true => Vec::new(),
             false => self.asked.iter().map(|asked| asked.request).collect(),
         };
-        let mut told = self.tell_complete(&Patience::unbounded());
+        let mut told = Ok(());
         for request in given_up {
             told = told.and_then(|()| self.send("a table", Request::Cancel { request }, &Patience::unbounded()));
         }

@@ -235,8 +235,12 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
                     self.open.push(open);
                 }
                 Some(Ok(())) => match open.direct.late() {
-                    Some(late) => self.late.push((open.at, late)),
+                    Some(late) => {
+                        self.session.committed(open.at);
+                        self.late.push((open.at, late));
+                    }
                     None => {
+                        self.session.committed(open.at);
                         self.gathered.keep_done_apart(self.cx, self.ledger, table);
                         self.close(open.at);
                     }
@@ -342,6 +346,7 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
             return Err(error);
         }
         staged.complete(self.ledger)?;
+        self.session.committed(at);
         self.tables[at].checkpoint.clone_from(staged.checkpoint());
         Ok(staged)
     }

@@ -67,6 +67,10 @@ impl Source for Client {
         self.peer().map(|peer| peer.site)
     }
 
+    fn incarnation(&self) -> Option<Uuid> {
+        self.peer().and_then(|peer| peer.incarnation)
+    }
+
     fn is_open(&self) -> bool {
         self.is_connected()
     }
@@ -77,6 +81,10 @@ impl Source for Client {
 
     fn schema(&self, table: &str, patience: &Patience) -> Result<TableSchema> {
         self.ask_schema(table, patience)
+    }
+
+    fn schemas(&self, tables: &[String], patience: &Patience) -> Vec<Result<TableSchema>> {
+        self.ask_schemas(tables, patience)
     }
 
     fn count(&self, table: &str, patience: &Patience) -> Result<u64> {
@@ -170,6 +178,10 @@ impl Stream for PageStream<'_> {
 
     fn ack(&mut self, cost: u64, is_hungry: bool) -> Result<()> {
         PageStream::ack(self, cost, is_hungry)
+    }
+
+    fn complete(&mut self, place: usize) -> Result<()> {
+        PageStream::complete(self, place)
     }
 
     fn keep_open(&mut self) -> Result<()> {

@@ -25,6 +25,9 @@ const BATCHES: usize = 2;
 /// How often a fetch that waits for its batches to be written keeps the connection open.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
+/// Tables that have ended and are not committed, at most.
+const MOST_UNCOMMITTED: usize = 128;
+
 /// How often a table begins again because the place in it has expired.
 const MOST_RESTARTS: u32 = 3;
 
@@ -76,11 +79,12 @@ pub(super) enum Arrival {
     Ended(Result<Fetched>),
 }
 
-/// A batch that is done with: its rows are memory to fill again.
-pub(super) struct Recycled {
-    pub(super) rows: Rows,
-    /// What its pages count, where they come by themselves.
-    pub(super) size: u64,
+/// What comes back to the thread that fetches.
+pub(super) enum Returned {
+    /// A batch that is done with: its rows are memory to fill again, and what its pages count, where they come by themselves.
+    Batch(Rows, u64),
+    /// All rows of a table are committed: only now may the sender forget how to send them again.
+    Committed(usize),
 }
 
 /// What there is to say when all pages of a table are there.
@@ -116,15 +120,24 @@ pub(super) struct Fetch<'f> {
 /// Where what is fetched goes to, and comes back from.
 pub(super) struct Exchange {
     pub(super) arrivals: Sender<(usize, Arrival)>,
-    pub(super) recycled: Receiver<Recycled>,
+    pub(super) returned: Receiver<Returned>,
 }
 
 impl Fetch<'_> {
     /// Fetches the tables in their order. What is under way is bounded: it waits for batches to come back before it takes in more. It
     /// ends when nobody takes the batches any more.
     pub(super) fn run(self, tasks: Vec<Task>, exchange: Exchange) {
-        let mut run =
-            Run { fetch: self, exchange, stream: None, asked: 0, under_way: 0, unspent: 0, stale: 0, free: Vec::new() };
+        let mut run = Run {
+            fetch: self,
+            exchange,
+            stream: None,
+            asked: 0,
+            uncommitted: Vec::new(),
+            under_way: 0,
+            unspent: 0,
+            stale: 0,
+            free: Vec::new(),
+        };
         let mut tasks: VecDeque<Task> = tasks.into();
         let mut over: Option<Error> = None;
         while let Some(mut task) = tasks.pop_front() {
@@ -146,6 +159,7 @@ impl Fetch<'_> {
                 return;
             }
         }
+        run.wait_for_commits();
     }
 }
 
@@ -174,6 +188,8 @@ struct Run<'f> {
     stream: Option<Box<dyn Stream + 'f>>,
     /// How many of the next tables were asked for through the stream.
     asked: usize,
+    /// Tables that have ended and are not committed.
+    uncommitted: Vec<usize>,
     /// Batches that are not written yet, and the size of their pages.
     under_way: usize,
     unspent: u64,
@@ -192,22 +208,33 @@ impl<'f> Run<'f> {
     }
 
     fn end_stream(&mut self) {
+        // What came to its end before is committed soon, because nothing more comes; the sender is to know.
+        while !self.uncommitted.is_empty() && self.stream.as_ref().is_some_and(|stream| stream.is_usable()) {
+            let Ok(returned) = self.exchange.returned.recv_timeout(POLL_INTERVAL) else { break };
+            if self.take_back(returned).is_err() {
+                break;
+            }
+        }
         (self.stream, self.asked) = (None, 0);
+        self.uncommitted.clear();
     }
 
     /// Waits until there is room for another page. `false` if nobody wants one.
     fn room(&mut self, can_yield: bool) -> Result<bool> {
         loop {
             let full = match &self.stream {
-                Some(stream) => !stream.has_credit(),
+                // A sender keeps what is not known to be safe, and no more than so much of it.
+                Some(stream) => !stream.has_credit() || self.uncommitted.len() >= MOST_UNCOMMITTED,
                 None => self.under_way > BATCHES,
             };
-            let recycled = match self.exchange.recycled.try_recv() {
-                Ok(recycled) => recycled,
+            let returned = match self.exchange.returned.try_recv() {
+                Ok(returned) => returned,
                 Err(TryRecvError::Disconnected) => return Ok(false),
-                Err(TryRecvError::Empty) if !full || self.under_way == 0 => return Ok(true),
-                Err(TryRecvError::Empty) => match self.exchange.recycled.recv_timeout(POLL_INTERVAL) {
-                    Ok(recycled) => recycled,
+                Err(TryRecvError::Empty) if !full || (self.under_way == 0 && self.uncommitted.is_empty()) => {
+                    return Ok(true);
+                }
+                Err(TryRecvError::Empty) => match self.exchange.returned.recv_timeout(POLL_INTERVAL) {
+                    Ok(returned) => returned,
                     Err(RecvTimeoutError::Disconnected) => return Ok(false),
                     Err(RecvTimeoutError::Timeout) => {
                         self.fetch.patience.check("fetching pages")?;
@@ -219,19 +246,25 @@ impl<'f> Run<'f> {
                     }
                 },
             };
-            self.under_way = self.under_way.saturating_sub(1);
-            self.unspent = self.unspent.saturating_sub(recycled.size);
-            if self.free.len() < BATCHES && recycled.rows.size_bytes() <= self.fetch.limits.batch_bytes {
-                self.free.push(recycled.rows);
-            }
-            // Batches come back in the order in which they went: first those of a stream that is no more.
-            let stale = self.stale.min(recycled.size);
-            self.stale -= stale;
-            let is_hungry = self.under_way == 0;
-            if let Some(stream) = &mut self.stream {
-                stream.ack(recycled.size - stale, is_hungry)?;
-            }
+            self.take_back(returned)?;
         }
+    }
+
+    fn take_back(&mut self, returned: Returned) -> Result<()> {
+        let (rows, size) = match returned {
+            Returned::Batch(rows, size) => (rows, size),
+            Returned::Committed(at) => return self.committed(at),
+        };
+        self.under_way = self.under_way.saturating_sub(1);
+        self.unspent = self.unspent.saturating_sub(size);
+        if self.free.len() < BATCHES && rows.size_bytes() <= self.fetch.limits.batch_bytes {
+            self.free.push(rows);
+        }
+        // Batches come back in the order in which they went: first those of a stream that is no more.
+        let stale = self.stale.min(size);
+        self.stale -= stale;
+        let is_hungry = self.under_way == 0;
+        self.stream.as_mut().map_or(Ok(()), |stream| stream.ack(size - stale, is_hungry))
     }
 
     /// Asks for this table and for some of those after it, through one stream. Further ones are asked for in one go when half of those
@@ -259,6 +292,33 @@ impl<'f> Run<'f> {
             }
         }
         Ok(())
+    }
+
+    /// All rows of a table are committed.
+    fn committed(&mut self, at: usize) -> Result<()> {
+        let Some(place) = self.uncommitted.iter().position(|uncommitted| *uncommitted == at) else { return Ok(()) };
+        self.uncommitted.remove(place);
+        self.stream.as_mut().map_or(Ok(()), |stream| stream.complete(place))
+    }
+
+    /// All has come: the sender is told which tables are committed, until nobody tells that any more.
+    fn wait_for_commits(&mut self) {
+        while !self.uncommitted.is_empty() && self.stream.is_some() {
+            match self.exchange.returned.recv_timeout(POLL_INTERVAL) {
+                Ok(returned) => {
+                    if self.take_back(returned).is_err() {
+                        return;
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {
+                    let Some(stream) = &mut self.stream else { return };
+                    if stream.should_yield() || stream.keep_open().is_err() {
+                        return;
+                    }
+                }
+            }
+        }
     }
 
     fn tell(&self, at: usize, arrival: Arrival) -> Result<()> {
@@ -354,8 +414,9 @@ impl TableRun {
                 || self.rows.len() + self.failures.len() >= limits.commit_rows
                 || self.rows.size_bytes() >= limits.batch_bytes
                 || self.since.elapsed() >= limits.commit_time;
-            if !has_more {
+            if !has_more && streams {
                 run.asked = run.asked.saturating_sub(1);
+                run.uncommitted.push(self.at);
             }
             if (full || !has_more) && !self.is_empty() && !self.hand_over(run, task) {
                 return Err(gone());

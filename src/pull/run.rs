@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::history::{History, Origin};
 use crate::ledger::pulls::Sender;
 use crate::ledger::{Checkpoint, Ending, Here, Ledger};
+use crate::state::history::prune_some;
 
 /// Pulls tables from `source` into the site that is `here`. An error is the answer when no table could be tried; what becomes of each
 /// table is in the report. With an origin, each table leaves a transfer in the history.
@@ -61,6 +62,9 @@ pub(crate) fn pull(
     let error = end(&cx, &ledger, &plan, &gathered).err();
     if let Err(error) = here.store.tidy() {
         log::warn!("what was put off until the end of the pull is not done: {error}");
+    }
+    if let Err(error) = prune_some(here.store, here.limits, here.clock.now()) {
+        log::warn!("the old part of the history stays: {error}");
     }
     Ok(report(plan, &gathered, teller.bytes, began, error))
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use super::fetch::{Arrival, Exchange, Fetch, Recycled, Task};
+use super::fetch::{Arrival, Exchange, Fetch, Returned, Task};
 use crate::cancel::CancelToken;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// What arrives of the tables that are fetched, one after the other.
 pub(super) struct Session {
     arriving: Receiver<(usize, Arrival)>,
-    recycled: Sender<Recycled>,
+    returned: Sender<Returned>,
     skips: HashMap<usize, Arc<AtomicBool>>,
     // Last: what ends the fetch if nobody takes its rows.
     _wanted: EndsWhenDropped,
@@ -39,12 +39,12 @@ pub(super) enum Next {
 /// Fetches the tables of these tasks on a thread of its own while `work` takes what arrives. The thread ends with `work`.
 pub(super) fn with<T>(fetch: Fetch<'_>, tasks: Vec<Task>, work: impl FnOnce(&mut Session) -> T) -> Result<T> {
     let (arrivals, arriving) = channel();
-    let (recycled, to_fill) = channel();
+    let (returned, to_take) = channel();
     let skips = tasks.iter().map(|task| (task.at, Arc::clone(&task.skip))).collect();
     let wanted = EndsWhenDropped(fetch.patience.cancel.clone());
-    let mut session = Session { arriving, recycled, skips, _wanted: wanted };
+    let mut session = Session { arriving, returned, skips, _wanted: wanted };
     std::thread::scope(|threads| {
-        let exchange = Exchange { arrivals, recycled: to_fill };
+        let exchange = Exchange { arrivals, returned: to_take };
         let fetching = std::thread::Builder::new()
             .name("rowferry-fetch".to_owned())
             .spawn_scoped(threads, move || fetch.run(tasks, exchange))
@@ -55,7 +55,7 @@ pub(super) fn with<T>(fetch: Fetch<'_>, tasks: Vec<Task>, work: impl FnOnce(&mut
             })?;
         let done = work(&mut session);
         // What ends the other thread if it has not come to its end: also if it waits for a page that never comes, and also if
-        // the caller's own code has panicked.
+        // the caller's own code has panicked. What was said last is heard before.
         drop(session);
         match fetching.join() {
             Ok(()) => Ok(done),
@@ -91,6 +91,11 @@ impl Session {
     /// A batch is done with.
     pub(super) fn recycle(&self, rows: Rows, size: u64) {
         // The other end is gone when the last page was fetched.
-        let _ = self.recycled.send(Recycled { rows, size });
+        let _ = self.returned.send(Returned::Batch(rows, size));
+    }
+
+    /// All rows of a table are committed.
+    pub(super) fn committed(&self, at: usize) {
+        let _ = self.returned.send(Returned::Committed(at));
     }
 }

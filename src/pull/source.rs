@@ -103,6 +103,12 @@ pub(crate) trait Stream {
     /// is done with (`is_hungry`). The pages that are not acknowledged are what is bounded, for the memory of both ends.
     fn ack(&mut self, cost: u64, is_hungry: bool) -> Result<()>;
 
+    /// All rows of a table are committed: the one that stands at this place among those that came to their end through this stream and
+    /// of which that was not said yet.
+    fn complete(&mut self, _place: usize) -> Result<()> {
+        Ok(())
+    }
+
     /// Keeps the connection open while no page is waited for.
     fn keep_open(&mut self) -> Result<()>;
 
