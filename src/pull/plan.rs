@@ -9,7 +9,7 @@ use super::context::Context;
 use super::identity;
 use super::offer::{Offer, Offered};
 use super::order::groups;
-use super::settle::settle;
+use super::settle::{passes, settle};
 use super::states::States;
 use super::wait::Allowance;
 use crate::domain::record::Outcome;
@@ -84,6 +84,8 @@ pub(super) struct Plan {
     pub(super) groups: Vec<Group>,
     /// Tables that are not pulled, with the reason.
     pub(super) failed: Vec<(String, TableReport)>,
+    /// Whether an earlier run came some way with one of these, so that the next one resumes it.
+    pub(super) keeps_failed: bool,
 }
 
 impl Plan {
@@ -91,6 +93,19 @@ impl Plan {
     pub(super) fn not_pulled(&self, cx: &Context<'_, '_>, name: &str) -> Option<(&str, &Error)> {
         let (name, report) = self.failed.iter().find(|(other, _)| cx.names.same(other, name))?;
         Some((name, report.error.as_ref()?))
+    }
+
+    /// Tables that are not pulled report what earlier runs made of them.
+    fn tell_sums(&mut self, cx: &Context<'_, '_>, found: &[Checkpoint]) {
+        for (name, report) in &mut self.failed {
+            let Some(error) = report.error.take() else { continue };
+            if let Some(found) = found.iter().find(|found| cx.names.same(&found.table, name)) {
+                report.outcome.clone_from(&found.outcome);
+                (report.resumed, report.created_table) = (found.has_progress(), found.created);
+                self.keeps_failed |= passes(error.kind());
+            }
+            report.interrupt(error);
+        }
     }
 
     /// Takes a table out that is not pulled.
@@ -105,27 +120,16 @@ impl Plan {
 /// Plans what is offered. A database that cannot be read or written fails for all tables.
 pub(super) fn make(cx: &mut Context<'_, '_>, ledger: &mut Ledger<'_>, offer: Offer, sender: Option<Sender>) -> Plan {
     let names: Vec<String> = offer.tables.iter().map(|table| table.name.clone()).collect();
-    let failed: Vec<(String, TableReport)> = offer.failed;
-    match try_make(cx, ledger, offer.tables, sender) {
-        Ok(mut plan) => {
-            plan.failed.extend(failed);
-            plan
-        }
-        Err(error) => {
-            let all = names.into_iter().map(|name| (name, TableReport::failed(error.copy())));
-            Plan { tables: Vec::new(), groups: Vec::new(), failed: all.chain(failed).collect() }
-        }
-    }
+    try_make(cx, ledger, offer, sender).unwrap_or_else(|error| {
+        let failed = names.into_iter().map(|name| (name, TableReport::failed(error.copy()))).collect();
+        Plan { tables: Vec::new(), groups: Vec::new(), failed, keeps_failed: false }
+    })
 }
 
-fn try_make(
-    cx: &mut Context<'_, '_>,
-    ledger: &mut Ledger<'_>,
-    offered: Vec<Offered>,
-    sender: Option<Sender>,
-) -> Result<Plan> {
+fn try_make(cx: &mut Context<'_, '_>, ledger: &mut Ledger<'_>, offer: Offer, sender: Option<Sender>) -> Result<Plan> {
     let mut writer = ledger.open()?;
-    let mut plan = Plan { tables: Vec::new(), groups: Vec::new(), failed: Vec::new() };
+    let offered = offer.tables;
+    let mut plan = Plan { tables: Vec::new(), groups: Vec::new(), failed: offer.failed, keeps_failed: false };
     let made = make_missing(cx, &mut *writer, &offered)?;
     for (offered, made) in offered.into_iter().zip(made) {
         match planned(cx, &mut *writer, &offered, made) {
@@ -148,10 +152,13 @@ fn try_make(
         drop(writer);
         writer = ledger.open()?;
     }
-    let wanted: Vec<_> =
-        plan.tables.iter().map(|table| (cx.names.fold(&table.name).into_owned(), table.plan.strategy)).collect();
-    let found = ledger.begin(&mut *writer, sender.clone(), begin, &wanted)?;
-    settle(cx, ledger, &mut *writer, &mut plan, found, sender.as_ref())?;
+    // A table of which something passing is wrong is wanted all the same: what there is of it stays.
+    let failed = plan.failed.iter().filter(|(_, report)| report.error.as_ref().is_some_and(|error| passes(error.kind())));
+    let names = plan.tables.iter().map(|table| &table.name).chain(failed.map(|(name, _)| name));
+    let wanted: Vec<_> = names.map(|name| (cx.names.fold(name).into_owned(), cx.options.strategy_of(name))).collect();
+    let mut found = ledger.begin(&mut *writer, sender.clone(), begin, &wanted)?;
+    settle(cx, ledger, &mut *writer, &mut plan, &mut found, sender.as_ref())?;
+    plan.tell_sums(cx, &found);
     writer.commit()?;
     Ok(plan)
 }

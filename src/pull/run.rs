@@ -87,9 +87,9 @@ fn end(cx: &Context<'_, '_>, ledger: &Ledger<'_>, plan: &Plan, gathered: &Gather
     forgotten.extend(tables().filter(|table| is_stuck(table)).map(|table| table.checkpoint.clone()));
     let passes = |table: &Table| table.report.error.as_ref().is_some_and(|error| passes(error.kind()));
     let is_interrupted = |table: &Table| (passes(table) || cx.lost.is_some()) && !is_stuck(table);
-    let has_progress = tables().any(|table| table.checkpoint.has_progress());
+    let has_progress = tables().any(|table| table.checkpoint.has_progress() || table.checkpoint.created);
     let left = || tables().filter(|table| has_progress && !finish::is_done(table));
-    let ending = if left().any(is_interrupted) {
+    let ending = if left().any(is_interrupted) || plan.keeps_failed {
         Ending::Interrupted
     } else if left().any(|table| table.follows) {
         // Rows that are not here yet need the new keys of those that they belong to.

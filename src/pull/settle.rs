@@ -19,12 +19,12 @@ pub(super) fn settle(
     ledger: &mut Ledger<'_>,
     writer: &mut dyn Writer,
     plan: &mut Plan,
-    mut found: Vec<Checkpoint>,
+    found: &mut Vec<Checkpoint>,
     sender: Option<&Sender>,
 ) -> Result<()> {
     for group in plan.groups.clone() {
         for at in group.tables {
-            settle_table(cx, ledger, writer, plan, (at, group.staged), &mut found, sender)?;
+            settle_table(cx, ledger, writer, plan, (at, group.staged), found, sender)?;
         }
     }
     hold_children(cx, ledger, writer, plan)?;

@@ -3,13 +3,17 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Fields, number, unreadable};
+use super::{Fields, number, settings, unreadable};
+
 use crate::clock;
 use crate::domain::connection::Metadata;
 use crate::domain::event::{self, Event, EventFilter, EventKind};
 use crate::domain::value::Value;
 use crate::error::Result;
 use crate::store::Sql;
+
+/// The setting that holds the number of the newest event when events were dropped.
+const LAST_EVENT: &str = "last_event";
 
 /// Keeps what happened, in the transaction that it happens in. The details hold no secret; what a peer or a person wrote is
 /// to be [cleaned](event::cleaned) before it is put into them. The actor is cleaned here.
@@ -23,7 +27,9 @@ pub(crate) fn add(
     details: Metadata,
 ) -> Result<()> {
     let insert = "INSERT INTO rowferry_events (id, at, kind, actor, connection, transfer, details) \
-                  SELECT coalesce(max(id), 0) + 1, ?1, ?2, ?3, ?4, ?5, ?6 FROM rowferry_events";
+                  SELECT coalesce(max(id), 0) + 1, ?1, ?2, ?3, ?4, ?5, ?6 FROM \
+                  (SELECT max(id) AS id FROM rowferry_events \
+                   UNION ALL SELECT CAST(value AS BIGINT) FROM rowferry_settings WHERE key = 'last_event') AS numbers";
     let uuid = |uuid: Option<Uuid>| Value::from(uuid.map(|uuid| uuid.to_string()));
     let row = [
         clock::to_text(now).into(),
@@ -64,21 +70,25 @@ pub(crate) fn list(sql: &mut dyn Sql, filter: &EventFilter, most: u32) -> Result
 
 /// The number of the newest event; 0 if there is none.
 pub(crate) fn newest(sql: &mut dyn Sql) -> Result<u64> {
-    let rows = sql.query("SELECT coalesce(max(id), 0) FROM rowferry_events", &[])?;
+    let select = "SELECT coalesce(max(id), 0) FROM (SELECT max(id) AS id FROM rowferry_events \
+                  UNION ALL SELECT CAST(value AS BIGINT) FROM rowferry_settings WHERE key = 'last_event') AS numbers";
+    let rows = sql.query(select, &[])?;
     rows.first().map_or_else(|| Err(unreadable("count")), |row| number(row, 0))
 }
 
-/// Drops events from before this moment, the oldest first and at most `limit`, but for the newest of all, from which the numbers
-/// are counted on; gives how many.
+/// Drops events from before this moment, the oldest first and at most `limit`; gives how many. The number of the newest is kept, so that
+/// none is given twice.
 pub(crate) fn prune(sql: &mut dyn Sql, before: OffsetDateTime, limit: u32) -> Result<u64> {
-    let delete = "DELETE FROM rowferry_events WHERE id IN (SELECT id FROM rowferry_events \
-                  WHERE at < ?1 AND id < (SELECT max(id) FROM rowferry_events) ORDER BY at LIMIT ?2)";
+    let newest = newest(sql)?.to_string();
+    settings::set(sql, LAST_EVENT, &newest)?;
+    let delete =
+        "DELETE FROM rowferry_events WHERE id IN (SELECT id FROM rowferry_events WHERE at < ?1 ORDER BY at LIMIT ?2)";
     Ok(sql.execute(delete, &[clock::to_text(before).into(), i64::from(limit).into()])? as u64)
 }
 
 /// Whether [`prune`] would drop any.
 pub(crate) fn any_before(sql: &mut dyn Sql, before: OffsetDateTime) -> Result<bool> {
-    let select = "SELECT 1 FROM rowferry_events WHERE at < ?1 AND id < (SELECT max(id) FROM rowferry_events) LIMIT 1";
+    let select = "SELECT 1 FROM rowferry_events WHERE at < ?1 LIMIT 1";
     Ok(!sql.query(select, &[clock::to_text(before).into()])?.is_empty())
 }
 

@@ -103,7 +103,8 @@ fn put(
                   (id, connection, direction, site_url, kind, status, credential_sealed, token_sealed, attempts, next_at, created_at) \
                   SELECT max(id) + 1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?8 FROM \
                   (SELECT coalesce(max(id), 0) AS id FROM rowferry_outbox \
-                   UNION ALL SELECT coalesce(max(id), 0) FROM rowferry_events) AS numbers";
+                   UNION ALL SELECT coalesce(max(id), 0) FROM rowferry_events \
+                   UNION ALL SELECT CAST(value AS BIGINT) FROM rowferry_settings WHERE key = 'last_event') AS numbers";
     let row = [
         connection.uuid.to_string().into(),
         connection.direction.as_str().into(),
