@@ -12,6 +12,10 @@ impl Times {
         self.0.push(time);
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The middle one, in milliseconds.
     pub fn median_ms(&self) -> f64 {
         middle(self.0.iter().map(|time| time.as_secs_f64() * 1e3).collect())

@@ -9,17 +9,22 @@
 //! - `cargo bench --bench pull -- growth`: the narrow table with its usual rows and with ten times as many.
 //! - `cargo bench --bench pull -- memory`: the peak memory of both ends for large tables and large rows.
 //! - `cargo bench --bench pull -- locks`: how long another writer on the receiving database waits for its lock.
+//! - `cargo bench --bench pull --features cli -- small`: pulls of one small table, of many, and of 100,000 rows, each as a whole
+//!   command from the start of its process to its end, beside `sqlite3 .dump | sqlite3`.
+//! - `cargo bench --bench pull -- link`: a pull through a link of 10 Mbit/s with a round trip of 100 ms.
 //!
 //! `--runs N` measures N times (3 if nothing is said). `memory` takes `--megabytes N` for the size of its table (1,000), and
 //! `--large` for 5 GB; it takes what the disk has room for. `ROWFERRY_BENCH_SCALE=10` measures a tenth of the rows.
 
 #[path = "../common/mod.rs"]
 mod common;
+mod link;
 mod locks;
 mod memory;
 mod others;
 mod pair;
 mod relay;
+mod small;
 mod standard;
 
 use std::path::Path;
@@ -33,13 +38,16 @@ fn main() -> ExitCode {
         [pair::PULL, url, code, database, strategy, manners] => {
             pair::pull(url, code, Path::new(database), strategy.parse().expect("a strategy"), pair::Manners::of(manners));
         }
+        [pair::PULL_ALL, url, code, database] => pair::pull_all(url, code, Path::new(database)),
         _ => match Arguments::parse(&words) {
             Ok(Arguments { what: What::Standard, runs, .. }) => standard::measure(runs),
             Ok(Arguments { what: What::Growth, runs, .. }) => standard::measure_growth(runs),
             Ok(Arguments { what: What::Memory, megabytes, .. }) => memory::measure(megabytes),
             Ok(Arguments { what: What::Locks, runs, .. }) => locks::measure(runs),
+            Ok(Arguments { what: What::Small, runs, .. }) => small::measure(runs),
+            Ok(Arguments { what: What::Link, runs, .. }) => link::measure(runs),
             Err(why) => {
-                eprintln!("{why}\nusage: [growth | memory [--megabytes N | --large] | locks] [--runs N]");
+                eprintln!("{why}\nusage: [growth | memory [--megabytes N | --large] | locks | small | link] [--runs N]");
                 return ExitCode::from(2);
             }
         },
@@ -52,6 +60,8 @@ enum What {
     Growth,
     Memory,
     Locks,
+    Small,
+    Link,
 }
 
 struct Arguments {
@@ -73,6 +83,8 @@ impl Arguments {
                 "growth" => arguments.what = What::Growth,
                 "memory" => arguments.what = What::Memory,
                 "locks" => arguments.what = What::Locks,
+                "small" => arguments.what = What::Small,
+                "link" => arguments.what = What::Link,
                 "--runs" => arguments.runs = number()? as usize,
                 "--megabytes" => arguments.megabytes = number()?,
                 "--large" => arguments.megabytes = 5_000,

@@ -40,6 +40,15 @@ fn runs(tool: &str) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
+/// `sqlite3 source .dump | sqlite3 target`, if the tool is installed; if it is not, that is said.
+pub fn installed_dump() -> Option<fn(source: &Path, target: &Path) -> Duration> {
+    let is_there = runs("sqlite3");
+    if !is_there {
+        println!("left out, because sqlite3 is not installed: sqlite3 .dump | sqlite3");
+    }
+    is_there.then_some(dump)
+}
+
 /// `sqlite3 source .dump | sqlite3 target`
 fn dump(source: &Path, target: &Path) -> Duration {
     let began = Instant::now();

@@ -11,6 +11,8 @@ use rowferry::{Auth, Client, ConnectOptions, Direction, Server, Site, Strategy, 
 pub const SERVE: &str = "serve";
 /// The first word of a receiving process's arguments.
 pub const PULL: &str = "pull";
+/// The same for one that pulls all tables and says nothing.
+pub const PULL_ALL: &str = "pull_all";
 
 /// How a pull treats others who write to the same database.
 #[derive(Clone, Copy, PartialEq)]
@@ -104,6 +106,40 @@ pub fn pull_from(
         sender_kb: sender.end(),
         receiver_kb: *receiver_kb,
     }
+}
+
+/// A pull of all tables from this sender as a command of its own: its time from the start of the process to its end. It is the
+/// `rowferry` command where that is built with this benchmark, else a process that does the same.
+pub fn pull_by_command(sender: Sender, target: &Path) -> Duration {
+    let mut command = match COMMAND {
+        Some(command) => {
+            let mut command = Command::new(command);
+            command.args(["pull", &sender.url, "--code", &sender.code, "--strategy", Strategy::Overwrite.as_str(), "--db"]);
+            command
+        }
+        None => {
+            let mut command = this();
+            command.args([PULL_ALL, &sender.url, &sender.code]);
+            command
+        }
+    };
+    let began = Instant::now();
+    let output = command.arg(target).stdin(Stdio::null()).output().expect("a command");
+    let took = began.elapsed();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    sender.end();
+    took
+}
+
+/// Where the `rowferry` command is, if it was built.
+pub const COMMAND: Option<&str> = option_env!("CARGO_BIN_EXE_rowferry");
+
+/// What stands for the command where it is not built.
+pub fn pull_all(url: &str, code: &str, database: &Path) {
+    let site = Site::open(database).expect("a site");
+    let client = Client::connect(url, Auth::code(code), ConnectOptions::default()).expect("a connection");
+    let report = client.transfer_all(&site, TransferOptions::new().strategy(Strategy::Overwrite)).expect("a pull");
+    assert!(report.is_clean(), "{report:?}");
 }
 
 /// What a receiver says when it is ready and begins.
