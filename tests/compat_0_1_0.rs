@@ -144,18 +144,18 @@ impl<'r> OldChannel<'r> {
         let Fetch { page_rows, records, place, .. } = Fetch::read(was);
         assert_eq!((fetch.page_rows, fetch.records, &fetch.place), (page_rows, records, &place), "{}", fetch.table);
         let answers = self.recording.binaries(self.connection, false).filter(|answer| answer.request == was.request);
-        let mut pages = 0;
-        for answer in answers {
+        for (at, answer) in answers.enumerate() {
             let answer = Binary { request: asked.request, ..answer.clone() };
-            if answer.kind == END && pages > 0 {
-                self.waits = Some((asked.request, answer));
-                return true;
+            if answer.kind != END {
+                self.say_binary(&answer);
+                continue;
             }
-            pages += 1;
-            self.say_binary(&answer);
-            if answer.kind == END {
-                return true;
+            // An end waits for the receiver's word, unless there are no pages.
+            match at {
+                0 => self.say_binary(&answer),
+                _ => self.waits = Some((asked.request, answer)),
             }
+            return true;
         }
         false
     }
@@ -285,8 +285,8 @@ fn has(frame: &Json, was: &Json) -> bool {
     }
 }
 
-/// Each message of the recorded receiver is answered as it was then, bit for bit but for the numbers of states, and nothing is said
-/// that was not said then: above all no end before the receiver has the last page.
+/// Each message of the recorded receiver is answered as it was then, bit for bit but for the numbers of states and what may be
+/// added to places, and nothing is said that was not said then: above all no end before the receiver has the last page.
 fn lets_0_1_0_pull(recording: &str) {
     let recording = Recording::read(recording);
     let mut sender = NewSender::new();
@@ -316,8 +316,10 @@ fn lets_0_1_0_pull(recording: &str) {
                     if said.kind == END {
                         assert_eq!((said.body.len(), &said.body), (8, &was.body));
                     } else {
-                        let ((state, said), (_, was)) = (page(&said), page(was));
+                        let ((state, said, place), (_, was, old_place)) = (page(&said), page(was));
                         assert_eq!(said, was);
+                        // Places are the sender's own. 0.1.0 keeps them as they come: a run, a number of values, the values.
+                        assert!(place[0] == old_place[0] && place[3..].starts_with(&old_place[3..]), "{place:?}");
                         states.insert(state);
                     }
                 }
@@ -381,4 +383,29 @@ fn a_receiver_of_0_1_0_is_sent_one_table_at_a_time_and_no_more_than_it_allowed()
     assert_eq!(of_kinds(&mut channel), [(recorded::PAGE, big.request)]);
     channel.binary(big);
     assert_eq!(of_kinds(&mut channel), [(recorded::PAGE, big.request); 3]);
+}
+
+#[test]
+fn a_place_is_taken_as_this_version_gives_it_and_as_0_1_0_gave_it() {
+    let recording = Recording::read(PULL);
+    let sender = NewSender::new();
+    let mut channel = sender.channel(&sender.translated(recording.request(0), &recording));
+    channel.text(&sender.translated(&recording.texts(true).next().unwrap().1.to_string(), &recording));
+    for (table, rows, old_place) in [("big", 25, [1, 1, 0, 0x11, 2]), ("loose", 5, [0, 1, 0, 0x11, 2])] {
+        let first = Fetch { page_rows: 2, window: 1, ..Fetch::read(recording.fetch(0, table).unwrap()) };
+        let ask = |channel: &mut Channel, fetch: &Fetch| {
+            channel.binary(&fetch.write(1));
+            let pages: Vec<Binary> = channel.binaries.drain(..).collect();
+            assert!(pages.iter().all(|page| page.kind == recorded::PAGE), "{pages:?}");
+            pages
+        };
+        let place = page(&ask(&mut channel, &first)[0]).2.to_vec();
+        for place in [place, old_place.to_vec()] {
+            let rest = Fetch { records: 2, place, window: 1 << 20, ..Fetch::read(recording.fetch(0, table).unwrap()) };
+            let pages = ask(&mut channel, &rest);
+            channel.binary(&Binary { kind: DONE, request: 1, body: Vec::new() });
+            let end = channel.binaries.pop_front().unwrap();
+            assert_eq!((end.kind, end.body), (END, u64::to_le_bytes(rows - 2).to_vec()), "{table}: {pages:?}");
+        }
+    }
 }

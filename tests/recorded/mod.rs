@@ -139,13 +139,25 @@ impl Fetch {
         assert!(fetch.page_bytes > 0 && fetch.page_rows > 0 && fetch.window > 0, "{fetch:?}");
         fetch
     }
+
+    /// As 0.1.0 writes it, for pages that are not compressed.
+    pub fn write(&self, request: u32) -> Binary {
+        let mut body = [self.page_bytes, self.page_rows, self.window].map(u32::to_le_bytes).concat();
+        body.extend_from_slice(&self.records.to_le_bytes());
+        body.push(0);
+        body.extend_from_slice(&(self.table.len() as u16).to_le_bytes());
+        body.extend_from_slice(self.table.as_bytes());
+        body.extend_from_slice(&self.place);
+        Binary { kind: FETCH, request, body }
+    }
 }
 
-/// The number of the state that a page is of, and all that stands behind it.
-pub fn page(binary: &Binary) -> (u64, &[u8]) {
+/// A page: the number of its state, what stands between that and the place (its head and its rows), and the place.
+pub fn page(binary: &Binary) -> (u64, &[u8], &[u8]) {
     assert_eq!(binary.kind, PAGE);
     let (state, rest) = binary.body.split_first_chunk().unwrap();
-    (u64::from_le_bytes(*state), rest)
+    let (rows, place) = rest.split_at(21 + number(rest, 16) as usize);
+    (u64::from_le_bytes(*state), rows, place)
 }
 
 fn number(bytes: &[u8], at: usize) -> u32 {
