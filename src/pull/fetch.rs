@@ -132,7 +132,8 @@ impl Fetch<'_> {
             exchange,
             stream: None,
             asked: 0,
-            uncommitted: Vec::new(), owed: Vec::new(),
+            uncommitted: Vec::new(),
+            owed: Vec::new(),
             under_way: 0,
             unspent: 0,
             stale: 0,
@@ -143,6 +144,9 @@ impl Fetch<'_> {
         while let Some(mut task) = tasks.pop_front() {
             if task.skip.load(Ordering::SeqCst) {
                 run.pass_over();
+                if run.exchange.arrivals.send((task.at, Arrival::Ended(Err(gone())))).is_err() {
+                    return;
+                }
                 continue;
             }
             let ended = match &over {
