@@ -1,7 +1,8 @@
 //! Small pulls as whole commands: from the start of the receiving process to its end. What is not the rows weighs most here.
 //!
 //! Beside each in the same run stand `sqlite3 .dump | sqlite3` into a new file, which are whole commands too, and the limit:
-//! SQLite's own statements between two attached files in this process, from the opening of the new file on.
+//! SQLite's own statements between two attached files in this process, from the opening of the new file on; of the large table
+//! the one statement alone, into a table that is there.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
