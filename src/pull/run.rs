@@ -15,9 +15,9 @@ use crate::cancel::Patience;
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::history::{History, Origin};
+use crate::ledger::prune::prune_some;
 use crate::ledger::pulls::Sender;
 use crate::ledger::{Checkpoint, Ending, Here, Ledger};
-use crate::state::history::prune_some;
 
 /// Pulls tables from `source` into the site that is `here`. An error is the answer when no table could be tried; what becomes of each
 /// table is in the report. With an origin, each table leaves a transfer in the history.
