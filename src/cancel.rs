@@ -97,6 +97,12 @@ impl Patience {
         }
     }
 
+    /// When it is over, if it ends by itself.
+    #[cfg(feature = "client")]
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline.map(|(at, _)| at)
+    }
+
     /// How long one step may take that has this time on its own.
     #[cfg(feature = "client")]
     pub(crate) fn within(&self, time: Duration) -> Duration {

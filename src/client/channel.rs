@@ -370,13 +370,21 @@ impl Channel {
         late: &dyn Fn() -> String,
         take: &mut dyn FnMut(Message) -> Outcome<Option<T>>,
     ) -> Outcome<T> {
+        // What is counted is the time in which nothing of the next message comes: over a slow link a large one takes its time.
+        let (mut budget, mut received) = (budget.clone(), self.transport.received());
         loop {
             let slice = budget.slice(late).map_err(Trouble::Failed)?;
             self.beat()?;
-            if let Some(message) = self.receive(slice)?
-                && let Some(taken) = take(message)?
-            {
-                return Ok(taken);
+            let message = self.receive(slice)?;
+            let before = std::mem::replace(&mut received, self.transport.received());
+            match message {
+                Some(message) => {
+                    if let Some(taken) = take(message)? {
+                        return Ok(taken);
+                    }
+                }
+                None if received != before => budget.renew(),
+                None => {}
             }
         }
     }

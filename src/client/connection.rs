@@ -407,7 +407,7 @@ impl Client {
             }
         };
         let cancel = [&self.options.cancel, &self.shared.closing, &patience.cancel];
-        let budget = Budget::new(patience.within(self.options.request_timeout), &cancel);
+        let budget = Budget::new(self.options.request_timeout, &cancel).until(patience.deadline());
         work(channel, &budget).map_err(|trouble| {
             let is_final = trouble.is_final();
             let error = trouble.into_error(doing);

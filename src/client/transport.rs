@@ -44,6 +44,11 @@ pub(crate) trait Transport: Send {
 
     /// Whether the other site is on this machine.
     fn is_local(&self) -> bool;
+
+    /// How many bytes came so far, those of messages that are not complete included.
+    fn received(&self) -> u64 {
+        0
+    }
 }
 
 /// A site in this process.
@@ -181,6 +186,10 @@ impl Transport for Socket {
 
     fn is_local(&self) -> bool {
         self.socket.get_ref().is_local()
+    }
+
+    fn received(&self) -> u64 {
+        self.socket.get_ref().received()
     }
 }
 

@@ -14,6 +14,8 @@ const SLICE: Duration = Duration::from_millis(100);
 pub(crate) struct Budget {
     allowed: Duration,
     ends: Instant,
+    /// When it is over however often it is renewed.
+    latest: Option<Instant>,
     cancel: Vec<CancelToken>,
 }
 
@@ -21,13 +23,25 @@ impl Budget {
     /// A budget that begins now.
     pub(crate) fn new(allowed: Duration, cancel: &[&CancelToken]) -> Self {
         let cancel = cancel.iter().copied().cloned().collect();
-        Budget { allowed, ends: clock::later(Instant::now(), allowed), cancel }
+        Budget { allowed, ends: clock::later(Instant::now(), allowed), latest: None, cancel }
+    }
+
+    /// The same, which is over then however often it is renewed.
+    pub(crate) fn until(self, latest: Option<Instant>) -> Self {
+        Budget { ends: latest.map_or(self.ends, |latest| self.ends.min(latest)), latest, ..self }
+    }
+
+    /// Begins again: something has come.
+    pub(crate) fn renew(&mut self) {
+        let ends = clock::later(Instant::now(), self.allowed);
+        self.ends = self.latest.map_or(ends, |latest| ends.min(latest));
     }
 
     /// A part of it, which begins now and has this time at most.
     pub(crate) fn part(&self, allowed: Duration) -> Self {
         let allowed = allowed.min(self.left());
-        Budget { allowed, ends: clock::later(Instant::now(), allowed), cancel: self.cancel.clone() }
+        let ends = clock::later(Instant::now(), allowed);
+        Budget { allowed, ends, latest: Some(self.ends), cancel: self.cancel.clone() }
     }
 
     /// What is left; zero when it is over.
@@ -67,6 +81,18 @@ mod tests {
         let error = budget.slice(&|| "nothing came".to_owned()).unwrap_err();
         assert_eq!((error.kind(), error.message()), (ErrorKind::Timeout, "nothing came within 0 s"));
         assert_eq!(seconds(Duration::from_millis(1500)), "1.5 s");
+    }
+
+    #[test]
+    fn a_budget_is_renewed_until_the_latest_moment() {
+        let mut budget = Budget::new(Duration::ZERO, &[]);
+        assert!(budget.slice(&String::new).is_err());
+        budget.allowed = Duration::from_secs(60);
+        budget.renew();
+        assert!(budget.slice(&String::new).is_ok());
+        let mut budget = Budget::new(Duration::from_secs(60), &[]).until(Some(Instant::now()));
+        budget.renew();
+        assert!(budget.slice(&String::new).is_err());
     }
 
     #[test]

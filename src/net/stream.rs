@@ -12,11 +12,13 @@ use crate::domain::url::SiteUrl;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A TCP connection whose reads and writes end at a set moment with [`io::ErrorKind::WouldBlock`], however many bytes trickle
-/// in until then: a time-out of the socket alone would begin anew with each byte.
+/// in until then: a time-out of the socket alone would begin again with each byte.
 #[derive(Debug)]
 pub(crate) struct Socket {
     tcp: TcpStream,
     until: Instant,
+    /// Bytes that were read.
+    received: u64,
 }
 
 /// A connection to another site.
@@ -44,7 +46,7 @@ impl Stream {
     pub(crate) fn connect(url: &SiteUrl, policy: AddressPolicy, tls: &TlsOptions, budget: &Budget) -> Result<Self> {
         refuse_without_tls(url)?;
         let network: Arc<dyn Network> = Arc::new(System);
-        let socket = Socket { tcp: dial(&network, url, policy, budget)?, until: Instant::now() };
+        let socket = Socket { tcp: dial(&network, url, policy, budget)?, until: Instant::now(), received: 0 };
         #[cfg(feature = "tls")]
         if url.tls() {
             return super::tls::handshake(socket, url, tls, budget).map(|stream| Stream::Tls(Box::new(stream)));
@@ -80,6 +82,15 @@ impl Stream {
         wait.is_ok() && patiently(|| socket.tcp.peek(&mut [0])).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
+    /// How many bytes came so far, as they are on the wire.
+    pub(crate) fn received(&self) -> u64 {
+        match self {
+            Stream::Plain(socket) => socket.received,
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => stream.sock.received,
+        }
+    }
+
     /// Sets when reads and writes end.
     pub(crate) fn set_until(&mut self, until: Instant) {
         match self {
@@ -101,7 +112,7 @@ impl Socket {
     fn left(&self) -> io::Result<Duration> {
         match self.until.saturating_duration_since(Instant::now()) {
             Duration::ZERO => Err(io::ErrorKind::WouldBlock.into()),
-            // Some systems round a shorter time-out down to none, which would wait for ever.
+            // Some systems round a shorter time-out down to none, which would wait forever.
             left => Ok(left.max(Duration::from_millis(1))),
         }
     }
@@ -120,10 +131,12 @@ fn patiently<T>(mut io: impl FnMut() -> io::Result<T>) -> io::Result<T> {
 
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        patiently(|| {
+        let read = patiently(|| {
             self.tcp.set_read_timeout(Some(self.left()?))?;
             self.tcp.read(buffer)
-        })
+        })?;
+        self.received = self.received.wrapping_add(read as u64);
+        Ok(read)
     }
 }
 

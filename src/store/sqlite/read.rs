@@ -108,6 +108,27 @@ struct Run {
     rowid: Option<&'static str>,
 }
 
+impl Run {
+    /// Whether a cursor has the values of this run, with or without the layout that they were noted in.
+    fn takes(&self, cursor: &Cursor) -> bool {
+        let values = self.place.len().max(1);
+        cursor.values.len() == values || (self.id != KEYED && cursor.values.len() == values + 1)
+    }
+}
+
+/// The number of the layout of the database's tables. VACUUM, which gives new rowids to rows without a key, changes it; so does any
+/// change of a table.
+fn layout(sqlite: &Connection) -> Result<i64> {
+    let version = sqlite.prepare_cached("PRAGMA schema_version");
+    version.and_then(|mut version| version.query_row([], |row| row.get(0))).map_err(failed)
+}
+
+/// The layout in which a cursor of rows without a key was noted. Older versions did not note it.
+fn noted_layout(runs: &[Run], cursor: &Cursor) -> Option<i64> {
+    let run = runs.iter().find(|run| run.id == cursor.run && run.id != KEYED)?;
+    cursor.values.get(run.place.len().max(1))?.as_integer()
+}
+
 fn runs(table: &TableSchema) -> Result<Vec<Run>> {
     let mut runs = Vec::new();
     let key = key_of(table)?;
@@ -175,9 +196,14 @@ pub(super) fn page(
     let mut left_to_skip = skip;
     let runs = runs(table)?;
     if let Some(cursor) = after
-        && !runs.iter().any(|run| run.id == cursor.run && run.place.len().max(1) == cursor.values.len())
+        && !runs.iter().any(|run| run.id == cursor.run && run.takes(cursor))
     {
         return Err(Error::new(ErrorKind::InvalidInput, format!("the cursor does not belong to table {:?}", table.name)));
+    }
+    let layout = layout(sqlite)?;
+    if after.and_then(|cursor| noted_layout(&runs, cursor)).is_some_and(|noted| noted != layout) {
+        let why = format!("the rows of {:?} without a key may have been put in another order since", table.name);
+        return Err(Error::new(ErrorKind::CursorExpired, why));
     }
     for run in runs {
         // The runs come in the order of their numbers, but for the counted one, which stands for the first.
@@ -189,7 +215,7 @@ pub(super) fn page(
         if fill.is_full() {
             end.more = has_row(sqlite, table, &run)?;
         } else {
-            read_run(sqlite, table, &run, from, &mut fill)?;
+            read_run(sqlite, table, &run, (from, layout), &mut fill)?;
         }
         if end.more {
             break;
@@ -216,7 +242,13 @@ impl Fill<'_> {
     }
 }
 
-fn read_run(sqlite: &Connection, table: &TableSchema, run: &Run, from: Option<&Cursor>, fill: &mut Fill<'_>) -> Result<()> {
+fn read_run(
+    sqlite: &Connection,
+    table: &TableSchema,
+    run: &Run,
+    (from, layout): (Option<&Cursor>, i64),
+    fill: &mut Fill<'_>,
+) -> Result<()> {
     let width = table.columns.len();
     // A counted run's place is how many of its rows were passed.
     let counted = from.filter(|_| run.id == COUNTED).and_then(|cursor| cursor.values.first()).and_then(Value::as_integer);
@@ -228,7 +260,7 @@ fn read_run(sqlite: &Connection, table: &TableSchema, run: &Run, from: Option<&C
         .saturating_add(*fill.left_to_skip);
     let mut values = vec![Value::Integer(i64::try_from(limit).unwrap_or(i64::MAX))];
     let keyed_from = from.filter(|_| run.id != COUNTED);
-    values.extend(keyed_from.iter().flat_map(|cursor| cursor.values.iter().cloned()));
+    values.extend(keyed_from.iter().flat_map(|cursor| cursor.values.iter().take(run.place.len()).cloned()));
     let sql = format!(
         "SELECT {}{} FROM {} WHERE ({}){}{} LIMIT ?1",
         quote_all(table.columns.iter().map(|column| column.name.as_str())),
@@ -269,6 +301,9 @@ fn read_run(sqlite: &Connection, table: &TableSchema, run: &Run, from: Option<&C
     if fill.rows.len() > before {
         if run.id == COUNTED {
             place.push(Value::Integer(i64::try_from(position).unwrap_or(i64::MAX)));
+        }
+        if run.id != KEYED {
+            place.push(Value::Integer(layout));
         }
         fill.end.cursor = Some(Cursor { run: run.id, values: place });
     }
@@ -321,4 +356,41 @@ fn find(
 /// The text with something before it; nothing if it is empty.
 fn prefixed(before: &str, text: &str) -> String {
     if text.is_empty() { String::new() } else { format!("{before}{text}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::catalogue::tests::schema;
+
+    const TWO: PageBounds = PageBounds { rows: 2, bytes: usize::MAX };
+
+    #[test]
+    fn a_place_among_rows_without_a_key_expires_when_they_are_put_in_order_again() {
+        let sqlite = Connection::open_in_memory().unwrap();
+        let sql = "CREATE TABLE loose(v); CREATE TABLE keyed(k TEXT PRIMARY KEY NOT NULL);
+                   CREATE TABLE nullable(k TEXT PRIMARY KEY); CREATE TABLE taken(rowid, oid, _rowid_);
+                   INSERT INTO loose VALUES (1), (2), (3), (4); INSERT INTO keyed VALUES ('a'), ('b'), ('c');
+                   INSERT INTO nullable VALUES (NULL), (NULL), (NULL), ('a'), ('b'); INSERT INTO taken VALUES (1, 1, 1), (2, 2, 2), (3, 3, 3);
+                   DELETE FROM loose WHERE v = 1;";
+        sqlite.execute_batch(sql).unwrap();
+        let mut rows = Rows::default();
+        let mut next = |table: &str, after: Option<&Cursor>| {
+            page(&sqlite, &schema(&sqlite, table).unwrap(), after, 0, TWO, &mut rows).map(|end| end.cursor)
+        };
+        let tables = ["loose", "keyed", "nullable", "taken"];
+        let cursors = tables.map(|table| next(table, None).unwrap());
+        for (table, cursor) in tables.iter().zip(&cursors) {
+            assert!(next(table, cursor.as_ref()).unwrap().is_some(), "{table}");
+        }
+        sqlite.execute_batch("VACUUM").unwrap();
+        let kinds =
+            tables.iter().zip(&cursors).map(|(table, cursor)| next(table, cursor.as_ref()).map_err(|error| error.kind()));
+        let kinds: Vec<Option<ErrorKind>> = kinds.map(Result::err).collect();
+        let expired = Some(ErrorKind::CursorExpired);
+        assert_eq!(kinds, [expired, None, expired, expired]);
+        // One that an older version made says nothing of the order.
+        let old = Cursor { run: UNKEYED, values: vec![Value::Integer(1)] };
+        assert!(next("loose", Some(&old)).unwrap().is_some());
+    }
 }

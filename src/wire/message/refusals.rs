@@ -14,7 +14,7 @@ use crate::wire::channel;
 use crate::wire::{NAME_BYTES, excerpt};
 
 /// The kinds that a peer may name as the reason of a refusal. Anything else that it says is its own trouble.
-const REASONS: [ErrorKind; 17] = [
+const REASONS: &[ErrorKind] = &[
     ErrorKind::Disabled,
     ErrorKind::InvalidToken,
     ErrorKind::ConnectionNotActive,
@@ -32,6 +32,11 @@ const REASONS: [ErrorKind; 17] = [
     ErrorKind::ApprovalRequired,
     ErrorKind::ApprovalDenied,
     ErrorKind::ApprovalExpired,
+    ErrorKind::TakenOver,
+    ErrorKind::CursorExpired,
+    ErrorKind::Locked,
+    ErrorKind::DiskFull,
+    ErrorKind::Io,
 ];
 
 /// The longest time that is waited because a peer says so.
@@ -43,7 +48,7 @@ pub fn reason(code: &str, of_transfer: bool) -> Option<ErrorKind> {
     if code == ErrorKind::Cancelled.code() {
         return Some(if of_transfer { ErrorKind::Cancelled } else { ErrorKind::Refused });
     }
-    REASONS.into_iter().find(|kind| kind.code() == code)
+    REASONS.iter().copied().find(|kind| kind.code() == code)
 }
 
 /// The kind of refusal that a text of the reference stands for, if it is one. It says the same on both of its paths, but for
@@ -246,7 +251,7 @@ mod tests {
         for junk in [
             "{}",
             r#"{"error":5}"#,
-            r#"{"error":"x","code":"disk_full"}"#,
+            r#"{"error":"x","code":"database_corrupt"}"#,
             r#"{"error":"x","code":[],"transfer_uuid":7,"retry_after":"soon"}"#,
             r#"{"error":"x","code":"approval","transfer_uuid":"nobody","retry_after":-1}"#,
         ] {

@@ -33,6 +33,7 @@ impl Kind {
 pub(super) enum Fault {
     Protocol(&'static str),
     TooLarge(&'static str),
+    Damaged(&'static str),
 }
 
 /// The message ended before what it should hold.
@@ -43,6 +44,7 @@ impl From<Fault> for Error {
         let (kind, why) = match fault {
             Fault::Protocol(why) => (ErrorKind::Protocol, why),
             Fault::TooLarge(why) => (ErrorKind::TooLarge, why),
+            Fault::Damaged(why) => (ErrorKind::Damaged, why),
         };
         Error::new(kind, format!("the other site's binary message cannot be read: {why}"))
     }
@@ -82,7 +84,7 @@ pub(super) fn open(frame: &[u8]) -> Result<(Kind, u32, Reader<'_>)> {
     let (signed, checksum) =
         frame.split_last_chunk::<CHECKSUM>().filter(|(signed, _)| signed.len() >= HEAD).ok_or(CUT_SHORT)?;
     if crc32fast::hash(signed) != u32::from_le_bytes(*checksum) {
-        return Err(Fault::Protocol("its checksum does not fit").into());
+        return Err(Fault::Damaged("its checksum does not fit").into());
     }
     let (kind, request) = (head.u8()?, head.u32()?);
     let kind =

@@ -58,9 +58,9 @@ pub struct PullArgs {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Append tables that were appended before: each of their rows is added once more
+    /// Append tables that were appended before: each of their rows is added a second time
     ///
-    /// Without it, or --append-new, a table that was appended whole is refused. An append that was cut off resumes either way.
+    /// Without it, or --append-new, a table that was appended whole is refused. An append that was interrupted resumes either way.
     #[arg(long, conflicts_with = "append_new")]
     pub append_again: bool,
 
@@ -70,18 +70,25 @@ pub struct PullArgs {
     #[arg(long)]
     pub append_new: bool,
 
+    /// When an interrupted pull is resumed: leave the tables as they are that came from an older state of the other site
+    ///
+    /// Without it they are pulled again, once all that was missing is there, so that everything is of one state. The report says how
+    /// old they are.
+    #[arg(long)]
+    pub no_refresh: bool,
+
     /// What an append does with a record whose key is taken here, where no new one can be made of its kind (text)
     ///
     /// fail: the record fails. map: the record is the row that has the key; what refers to it refers to that row.
     #[arg(long, value_name = "fail|map", default_value = "fail")]
     pub on_taken_key: OnTakenKey,
 
-    /// How long to wait for someone on the other side to approve the pull, where that is needed. Without it, nothing is
+    /// How long to wait until the other side approves the pull, where that is needed. Without it, nothing is
     /// waited for: the same pull may be started again after the approval
     #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "code")]
     pub wait_for_approval: Option<Duration>,
 
-    /// For how long to try to connect anew when the connection is lost in the middle of the pull; 0 gives up at once
+    /// For how long to reconnect when the connection is lost in the middle of the pull, and to retry what may pass; 0 gives up at once
     #[arg(long, value_name = "SECONDS", value_parser = seconds_or_none, default_value = "30")]
     pub retry_time: Duration,
 

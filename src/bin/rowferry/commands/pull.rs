@@ -43,6 +43,7 @@ pub fn run(args: &PullArgs, out: &mut Out) -> Result<Done, Failure> {
         .retry_time(args.retry_time)
         .append_again(args.append_again)
         .append_new(args.append_new)
+        .refresh(!args.no_refresh)
         .on_taken_key(args.on_taken_key)
         .initiated_by(&args.by.name)
         .cancel(cancel.clone());
@@ -169,6 +170,9 @@ fn with_events(
 fn verdict(report: Report, cancelled: bool) -> Result<Done, Failure> {
     if report.is_clean() {
         return Ok(Done::Whole);
+    }
+    if let Some(error) = report.error {
+        return Err(Failure::reported(error));
     }
     let tables = report.tables.len();
     let failed = report.tables.iter().filter(|(_, table)| table.status == TableStatus::Failed).count();

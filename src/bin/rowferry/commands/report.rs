@@ -1,5 +1,7 @@
 //! The report of a pull, for scripts and for people.
 
+use std::time::Duration;
+
 use rowferry::{Failure as Refused, Report, TableReport, TableStatus};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::json;
@@ -24,6 +26,8 @@ impl Serialize for Json<'_> {
         map.serialize_entry("records", &self.0.records)?;
         map.serialize_entry("bytes", &self.0.bytes)?;
         map.serialize_entry("seconds", &self.0.duration.as_secs_f64())?;
+        map.serialize_entry("error", &self.0.error.as_ref().map(ToString::to_string))?;
+        map.serialize_entry("error_code", &self.0.error.as_ref().map(rowferry::Error::code))?;
         map.end()
     }
 }
@@ -47,6 +51,7 @@ fn table_json(table: &TableReport) -> serde_json::Value {
         "error": table.error.as_ref().map(ToString::to_string),
         "error_code": table.error.as_ref().map(rowferry::Error::code),
         "resumed": table.resumed,
+        "age_seconds": table.age.map(|age| age.as_secs()),
         "approval": table.approval,
         "transfer": table.transfer,
         "created_table": table.created_table,
@@ -105,6 +110,9 @@ fn print_details(name: &str, table: &TableReport, out: &mut Out) -> Result<(), F
             out.line(format!("  The other site knows it as transfer {approval}."))?;
         }
     }
+    if let Some(age) = table.age {
+        out.line(format!("Note: the rows of {name} are of a state from {} ago.", span(age)))?;
+    }
     for note in &table.notes {
         out.line(format!("Note: {}", printable(note)))?;
     }
@@ -124,6 +132,15 @@ fn print_details(name: &str, table: &TableReport, out: &mut Out) -> Result<(), F
         out.line(format!("  ... and {} more.", grouped(outcome.failed - listed)))?;
     }
     Ok(())
+}
+
+/// A time for people: `3 hours`.
+fn span(time: Duration) -> String {
+    match time.as_secs() {
+        seconds if seconds < 120 => counted(seconds, "second"),
+        seconds if seconds < 7_200 => counted(seconds / 60, "minute"),
+        seconds => counted(seconds / 3_600, "hour"),
+    }
 }
 
 /// Bytes for people: `1.5 MB`.
@@ -154,10 +171,19 @@ mod tests {
     #[test]
     fn the_report_has_the_shape_of_the_contract() {
         let text = serde_json::to_string(&Json(&Report::default())).unwrap();
-        assert_eq!(text, r#"{"event":"report","tables":{},"one_state":false,"records":0,"bytes":0,"seconds":0.0}"#);
+        assert_eq!(
+            text,
+            r#"{"event":"report","tables":{},"one_state":false,"records":0,"bytes":0,"seconds":0.0,"error":null,"error_code":null}"#
+        );
         let table = table_json(&TableReport::default());
         assert_eq!(table["status"], "completed");
         assert!(table["error"].is_null() && table["errors"].as_array().is_some_and(Vec::is_empty));
+    }
+
+    #[test]
+    fn spans_are_short() {
+        let spans = [1, 119, 120, 7_199, 90_000].map(|seconds| span(Duration::from_secs(seconds)));
+        assert_eq!(spans, ["1 second", "119 seconds", "2 minutes", "119 minutes", "25 hours"]);
     }
 
     #[test]
