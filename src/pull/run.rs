@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use super::approval::await_approvals;
 use super::context::Context;
+use super::errors::passes;
 use super::finish::{self, Gathered};
-use super::plan::{Plan, Table};
-use super::progress::Teller;
-use super::settle::passes;
+use super::planned::{Plan, Table};
 use super::source::Source;
 use super::states::States;
+use super::teller::Teller;
 use super::{Report, TransferOptions, dry, offer, plan, rounds};
 use crate::cancel::Patience;
 use crate::domain::strategy::Strategy;
