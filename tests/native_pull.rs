@@ -212,5 +212,5 @@ fn a_connection_that_is_cut_at_any_byte_is_one_pull() {
         }
     });
     let lost = again.load(Ordering::SeqCst);
-    assert!(lost <= all - joined && lost + 30 > all - joined, "{lost} of {} cuts", all - joined);
+    assert!(lost <= all - joined && lost + 100 > all - joined, "{lost} of {} cuts", all - joined);
 }

@@ -134,6 +134,7 @@ impl Fetch<'_> {
             stream: None,
             asked: 0,
             uncommitted: Vec::new(),
+            owed: Vec::new(),
             under_way: 0,
             unspent: 0,
             stale: 0,
@@ -164,6 +165,14 @@ impl Fetch<'_> {
     }
 }
 
+/// A table that has come to its end.
+struct Ended {
+    at: usize,
+    table: Arc<TableSchema>,
+    end: Option<Position>,
+    is_committed: bool,
+}
+
 /// The fetch of all tables on its way.
 struct Run<'f> {
     fetch: Fetch<'f>,
@@ -171,8 +180,10 @@ struct Run<'f> {
     stream: Option<Box<dyn Stream + 'f>>,
     /// How many of the next tables were asked for through the stream.
     asked: usize,
-    /// Tables that have ended and are not committed.
-    uncommitted: Vec<usize>,
+    /// Tables that have ended through the stream and are not committed, each with its end.
+    uncommitted: Vec<Ended>,
+    /// Those whose stream is no more.
+    owed: Vec<Ended>,
     /// Batches that are not written yet, and the size of their pages.
     under_way: usize,
     unspent: u64,
@@ -199,7 +210,7 @@ impl<'f> Run<'f> {
             }
         }
         (self.stream, self.asked) = (None, 0);
-        self.uncommitted.clear();
+        self.owed.append(&mut self.uncommitted);
     }
 
     /// Waits until there is room for another page. `false` if nobody wants one.
@@ -279,29 +290,63 @@ impl<'f> Run<'f> {
 
     /// All rows of a table are committed.
     fn committed(&mut self, at: usize) -> Result<()> {
-        let Some(place) = self.uncommitted.iter().position(|uncommitted| *uncommitted == at) else { return Ok(()) };
+        self.owed.iter_mut().filter(|owed| owed.at == at).for_each(|owed| owed.is_committed = true);
+        let Some(place) = self.uncommitted.iter().position(|ended| ended.at == at) else { return Ok(()) };
         self.uncommitted.remove(place);
         self.stream.as_mut().map_or(Ok(()), |stream| stream.complete(place))
     }
 
     /// All has come: the sender is told which tables are committed, until nobody tells that any more.
     fn wait_for_commits(&mut self) {
-        while !self.uncommitted.is_empty() && self.stream.is_some() {
+        let waits = |ended: &Ended| !ended.is_committed;
+        while self.uncommitted.iter().any(waits) || self.owed.iter().any(waits) {
             match self.exchange.returned.recv_timeout(POLL_INTERVAL) {
                 Ok(returned) => {
                     if self.take_back(returned).is_err() {
                         return;
                     }
                 }
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {
-                    let Some(stream) = &mut self.stream else { return };
+                    let Some(stream) = &mut self.stream else { continue };
                     if stream.should_yield() || stream.keep_open().is_err() {
                         return;
                     }
                 }
             }
         }
+        for _ in 0..MOST_RESTARTS {
+            let Err(error) = self.tell_owed() else { return };
+            log::debug!("the other site does not hear yet that its rows are safe: {error}");
+            self.stream = None;
+            let (source, patience) = (self.fetch.source, self.fetch.patience);
+            if !is_transient(error.kind()) || !source.can_reconnect() || source.reconnect(patience).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The sender is told of tables whose connection was lost before it could be: each is asked for after its last row, which says the
+    /// same of it again.
+    fn tell_owed(&mut self) -> Result<()> {
+        let Fetch { source, pull, stream_records, patience, .. } = self.fetch;
+        while let Some(owed) = self.owed.last() {
+            if let (true, Some(end)) = (owed.is_committed, &owed.end) {
+                if self.stream.is_none() {
+                    self.stream = source.stream(pull, stream_records, patience)?;
+                }
+                let Some(stream) = self.stream.as_mut().filter(|stream| stream.most_asked() > 1) else { return Ok(()) };
+                stream.ask(&owed.table, end, patience)?;
+                let page = stream.next(&mut Rows::new(owed.table.columns.len()), patience)?;
+                match page.has_more {
+                    false => stream.complete(0)?,
+                    // It has rows that are not here: it is not complete.
+                    true => self.stream = None,
+                }
+            }
+            self.owed.pop();
+        }
+        Ok(())
     }
 
     fn tell(&self, at: usize, arrival: Arrival) -> Result<()> {
@@ -399,7 +444,8 @@ impl TableRun {
                 || self.since.elapsed() >= limits.commit_time;
             if !has_more && streams {
                 run.asked = run.asked.saturating_sub(1);
-                run.uncommitted.push(self.at);
+                let (table, end) = (Arc::clone(&task.table), self.position.clone());
+                run.uncommitted.push(Ended { at: self.at, table, end, is_committed: false });
             }
             if (full || !has_more) && !self.is_empty() && !self.hand_over(run, task) {
                 return Err(gone());

@@ -140,7 +140,7 @@ mod tests {
         let before = clock.now();
         assert_eq!(state::write(site.store_ref(), |sql| events::prune(sql, before, 9)).unwrap(), 1);
         assert_eq!(ids(all()), [2, 3]);
-        assert_eq!(state::write(site.store_ref(), |sql| events::prune(sql, before + LONG, 9)).unwrap(), 1);
+        assert_eq!(state::write(site.store_ref(), |sql| events::prune(sql, before + LONG, 9)).unwrap(), 2);
         add(&site, EventKind::AccessDenied, "x", None, None);
         assert_eq!(ids(all()), [4], "no number is given twice");
     }

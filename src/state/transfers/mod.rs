@@ -17,7 +17,7 @@ pub(crate) use lists::{
     abandoned, any_ended, connection_stats, count, expired_approvals, list, pending_approvals, prune, table_stats,
 };
 
-use row::{counts, integer};
+use row::counts;
 
 use super::{connections, events};
 use crate::clock;
