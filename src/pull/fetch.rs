@@ -145,6 +145,9 @@ impl Fetch<'_> {
         while let Some(mut task) = tasks.pop_front() {
             if task.skip.load(Ordering::SeqCst) {
                 run.pass_over();
+                if run.exchange.arrivals.send((task.at, Arrival::Ended(Err(gone())))).is_err() {
+                    return;
+                }
                 continue;
             }
             let ended = match &over {

@@ -1,5 +1,6 @@
 //! The thread that fetches while the caller's own applies.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,11 +12,16 @@ use crate::cancel::CancelToken;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
 
+/// How long a fetch that has told all may take to tell the sender what became of it, where a connection was lost before.
+const LAST_WORD_TIME: Duration = Duration::from_secs(5);
+
 /// What arrives of the tables that are fetched, one after the other.
 pub(super) struct Session {
     arriving: Receiver<(usize, Arrival)>,
     returned: Sender<Returned>,
     skips: HashMap<usize, Arc<AtomicBool>>,
+    /// Tables whose end has not come.
+    unended: Cell<usize>,
     // Last: what ends the fetch if nobody takes its rows.
     _wanted: EndsWhenDropped,
 }
@@ -41,8 +47,8 @@ pub(super) fn with<T>(fetch: Fetch<'_>, tasks: Vec<Task>, work: impl FnOnce(&mut
     let (arrivals, arriving) = channel();
     let (returned, to_take) = channel();
     let skips = tasks.iter().map(|task| (task.at, Arc::clone(&task.skip))).collect();
-    let wanted = EndsWhenDropped(fetch.patience.cancel.clone());
-    let mut session = Session { arriving, returned, skips, _wanted: wanted };
+    let (unended, wanted) = (Cell::new(tasks.len()), EndsWhenDropped(fetch.patience.cancel.clone()));
+    let mut session = Session { arriving, returned, skips, unended, _wanted: wanted };
     std::thread::scope(|threads| {
         let exchange = Exchange { arrivals, returned: to_take };
         let fetching = std::thread::Builder::new()
@@ -56,7 +62,7 @@ pub(super) fn with<T>(fetch: Fetch<'_>, tasks: Vec<Task>, work: impl FnOnce(&mut
         let done = work(&mut session);
         // What ends the other thread if it has not come to its end: also if it waits for a page that never comes, and also if
         // the caller's own code has panicked. What was said last is heard before.
-        drop(session);
+        session.end();
         match fetching.join() {
             Ok(()) => Ok(done),
             Err(_) => Err(Error::new(ErrorKind::System, "the thread that fetches pages died")),
@@ -65,6 +71,16 @@ pub(super) fn with<T>(fetch: Fetch<'_>, tasks: Vec<Task>, work: impl FnOnce(&mut
 }
 
 impl Session {
+    /// Nothing more is wanted.
+    fn end(self) {
+        let Session { arriving, returned, unended, _wanted, .. } = self;
+        drop(returned);
+        if unended.get() == 0 {
+            // It only tells the sender which tables are safe, and says nothing here.
+            let _ = arriving.recv_timeout(LAST_WORD_TIME);
+        }
+    }
+
     /// The rows of a table are not wanted.
     pub(super) fn skip(&self, at: usize) {
         if let Some(skip) = self.skips.get(&at) {
@@ -77,9 +93,16 @@ impl Session {
         let until = Instant::now() + time;
         loop {
             match self.arriving.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok((of, arrival)) if of == at => return Ok(Next::Arrival(arrival)),
-                Ok((_, Arrival::Batch(batch))) => self.recycle(batch.rows, batch.size),
-                Ok(_) => {}
+                Ok((of, arrival)) => {
+                    if matches!(arrival, Arrival::Ended(_)) {
+                        self.unended.set(self.unended.get().saturating_sub(1));
+                    }
+                    match arrival {
+                        arrival if of == at => return Ok(Next::Arrival(arrival)),
+                        Arrival::Batch(batch) => self.recycle(batch.rows, batch.size),
+                        _ => {}
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => return Ok(Next::Nothing),
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(Error::new(ErrorKind::System, "the thread that fetches pages died"));
