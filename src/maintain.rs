@@ -5,10 +5,10 @@ use crate::cancel::Patience;
 use crate::client::ConnectOptions;
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
+use crate::ledger::prune::{Pruned, earlier, prune_some};
 #[cfg(feature = "client")]
 use crate::notify::Delivered;
 use crate::site::Site;
-use crate::state::history::{self, Pruned, earlier};
 use crate::state::{self, sessions, tickets};
 
 /// Who it is that does all this, as events tell it.
@@ -118,19 +118,19 @@ impl Site {
         if let Some(before) = earlier(now, limits.ended_session_time) {
             done.deleted_sessions =
                 done.part("deleting sessions", || match state::read(store, |sql| sessions::any_ended(sql, before))? {
-                    true => state::write(store, |sql| sessions::delete_ended(sql, before)),
+                    true => self.write(|sql| sessions::delete_ended(sql, before)),
                     false => Ok(0),
                 });
         }
         done.deleted_tickets =
             done.part("deleting tickets", || match state::read(store, |sql| tickets::any_late(sql, now))? {
-                true => state::write(store, |sql| tickets::end_late(sql, now)),
+                true => self.write(|sql| tickets::end_late(sql, now)),
                 false => Ok(0),
             });
         let pruned = done.part("pruning the history", || {
             let mut all = Pruned::default();
             loop {
-                match history::prune_some(store, limits, now)? {
+                match prune_some(store, limits, now)? {
                     pruned if pruned == Pruned::default() => return Ok(all),
                     pruned => all += pruned,
                 }

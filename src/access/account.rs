@@ -11,11 +11,11 @@ use super::place;
 use crate::domain::connection::Connection;
 use crate::domain::transfer::{TransferCounters, TransferStatus};
 use crate::error::{ErrorKind, Result};
-use crate::export::Cursor;
 use crate::secret::SiteKey;
 use crate::site::Site;
+use crate::state::connections;
 use crate::state::transfers::{self, Change, GIVEN_UP, pulls};
-use crate::state::{self, connections};
+use crate::store::Cursor;
 use crate::store::Sql;
 use crate::wire::native::Place;
 
@@ -254,7 +254,7 @@ impl Account {
         let (uuid, uncounted) = (connection.uuid, self.uncounted());
         if let Some(left) = allowed.left.filter(|_| uncounted > 0) {
             // There was no limit before: what was sent until now counts for it.
-            state::write(self.site.store_ref(), |sql| {
+            self.site.write(|sql| {
                 connections::count_records(sql, uuid, uncounted)?;
                 self.reach(sql, self.way.at).map(|_| ())
             })?;
@@ -276,7 +276,7 @@ impl Account {
         if new > 0 {
             // How far the download is then is kept with it, so that nothing is counted twice if this process is killed.
             let furthest = self.way.at.saturating_add(wanted);
-            let taken = state::write(self.site.store_ref(), |sql| match self.reach(sql, furthest)? {
+            let taken = self.site.write(|sql| match self.reach(sql, furthest)? {
                 true => connections::take_records(sql, uuid, new).map(Some),
                 false => Ok(None),
             })?;
@@ -290,7 +290,7 @@ impl Account {
     /// Gives back what was reserved and not used. When the store is busy, that is done later.
     fn give_back(&mut self) {
         let (Some(uuid), rest @ 1..) = (self.begun.connection, self.spare) else { return };
-        let given = state::write(self.site.store_ref(), |sql| {
+        let given = self.site.write(|sql| {
             self.reach(sql, self.way.at)?;
             connections::return_records(sql, uuid, rest)
         });

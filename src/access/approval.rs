@@ -6,12 +6,12 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Denial;
-use super::grant::later;
+use super::moments::later;
+use crate::domain::access::Denial;
 use crate::domain::connection::Connection;
 use crate::domain::names::NameRules;
 use crate::domain::transfer::{Transfer, TransferStatus};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::state::transfers::pulls::{self, ApprovalTerms};
 use crate::state::transfers::{self, Change};
 use crate::store::Sql;
@@ -55,7 +55,7 @@ pub(super) fn standing(sql: &mut dyn Sql, question: &Question<'_>, table: &str) 
     let looks_the_same = |sql: &mut dyn Sql, transfer: Uuid| {
         let asked = pulls::terms(sql, transfer)?.schema_digest;
         // One that was made here, and not by a peer's request, is for any.
-        Ok::<_, crate::Error>(asked.is_none() || asked == question.terms.schema_digest)
+        Ok::<_, Error>(asked.is_none() || asked == question.terms.schema_digest)
     };
     if let Some(approved) = transfers::newest(sql, connection.uuid, table, &[TransferStatus::Approved])? {
         let is_late = approved.approved_at.is_some_and(|at| now >= later(at, question.used_within));

@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use super::account::{Account, Allowed, Begun, Named};
 use super::course::{self, Way};
-use super::grant::{Grant, Who, later};
+use super::grant::{Grant, Who};
+use super::moments::{earlier, later};
 use super::place::GivenPlace;
 use super::{Answer, actor, approval};
 use crate::domain::access::{self, Denial, Use};
@@ -307,10 +308,4 @@ fn start(sql: &mut dyn Sql, now: OffsetDateTime, actor: &str, mut transfer: Tran
     transfer.started_at = Some(now);
     transfers::insert(sql, now, actor, &transfer)?;
     Ok(transfer.uuid)
-}
-
-/// A moment before which the clock cannot count is as good as the first.
-pub(super) fn earlier(now: OffsetDateTime, time: std::time::Duration) -> OffsetDateTime {
-    let time = time::Duration::try_from(time).ok();
-    time.and_then(|time| now.checked_sub(time)).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }

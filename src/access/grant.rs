@@ -6,13 +6,14 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::account::Reserved;
+use super::moments::later;
 use super::{Access, Account, Answer, Caller, Paused, Refused, ResumeAt, actor};
 use crate::domain::access::{self, Denial, Use};
 use crate::domain::connection::Connection;
 use crate::domain::session::Direction;
 use crate::domain::strategy::Strategy;
 use crate::domain::transfer::{Transfer, TransferStatus};
-use crate::error::ErrorKind;
+use crate::error::{self, ErrorKind};
 use crate::export::Offer;
 use crate::secret::{self, Ticket};
 use crate::site::{Settings, Site};
@@ -137,7 +138,7 @@ impl Grant {
         &self,
         sql: &mut dyn Sql,
         now: OffsetDateTime,
-    ) -> crate::Result<Result<Option<Connection>, Denial>> {
+    ) -> error::Result<Result<Option<Connection>, Denial>> {
         let (uuid, key) = match &self.who {
             Who::Connection(connection, key) => (connection.uuid, key),
             Who::Session(session) => {
@@ -249,11 +250,11 @@ impl Grant {
     }
 
     /// A ticket with which who came by a code may come back: its hash is kept. `None` for others, who need none.
-    pub(crate) fn ticket(&self) -> crate::Result<Option<Ticket>> {
+    pub(crate) fn ticket(&self) -> error::Result<Option<Ticket>> {
         let Who::Session(session) = self.who else { return Ok(None) };
         let (site, ticket) = (self.access.site(), Ticket::generate()?);
         let (lookup, ends) = (ticket.lookup(), later(site.now(), site.limits().ticket_time));
-        state::write(site.store_ref(), |sql| tickets::give(sql, &lookup, session, ends))?;
+        site.write(|sql| tickets::give(sql, &lookup, session, ends))?;
         Ok(Some(ticket))
     }
 
@@ -279,10 +280,4 @@ impl Grant {
         }
         denial.into()
     }
-}
-
-/// A moment beyond which the clock cannot count is as good as the last.
-pub(super) fn later(now: OffsetDateTime, time: std::time::Duration) -> OffsetDateTime {
-    let time = time::Duration::try_from(time).ok();
-    time.and_then(|time| now.checked_add(time)).unwrap_or(time::PrimitiveDateTime::MAX.assume_utc())
 }

@@ -9,9 +9,11 @@ mod account;
 mod approval;
 mod attempts;
 mod begin;
+mod caller;
 mod course;
 mod grant;
 mod lifecycle;
+mod moments;
 mod passwords;
 mod paused;
 mod place;
@@ -29,7 +31,7 @@ use crate::domain::access::{self, Denial, Use};
 use crate::domain::connection::{Connection, ConnectionDirection, Metadata};
 use crate::domain::event::EventKind;
 use crate::domain::session::Direction;
-use crate::error::{Error, ErrorKind};
+use crate::error::{self, Error, ErrorKind};
 use crate::secret::{Code, Credential, Ticket, Token};
 use crate::site::Site;
 use crate::state::transfers::pulls;
@@ -37,55 +39,16 @@ use crate::state::{self, connections, events, tickets};
 pub(crate) use account::{Account, ResumeAt};
 use attempts::{Bound, origin};
 pub(crate) use begin::{Asked, Wanted};
+use caller::actor;
+pub(crate) use caller::{Answer, Caller, Refused};
 pub(crate) use grant::{Grant, Looked};
+use moments::earlier;
 use passwords::Passwords;
 pub(crate) use paused::{Paused, PausedPulls};
 pub(crate) use place::GivenPlace;
 pub(crate) use register::NotRegistered;
 use session_pulls::SessionPulls;
 pub(crate) use shape::schema_digest;
-
-/// Why there is nothing to be had.
-#[derive(Debug)]
-pub(crate) enum Refused {
-    /// It may not be.
-    Denied(Denial),
-    /// Something failed here.
-    Failed(Error),
-}
-
-impl From<Denial> for Refused {
-    fn from(denial: Denial) -> Self {
-        Refused::Denied(denial)
-    }
-}
-
-impl From<Error> for Refused {
-    fn from(error: Error) -> Self {
-        Refused::Failed(error)
-    }
-}
-
-/// What came of asking for access.
-pub(crate) type Answer<T> = std::result::Result<T, Refused>;
-
-/// Who asks, as far as the host knows.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Caller {
-    /// The address, as the host trusts it.
-    pub(crate) address: Option<IpAddr>,
-    /// What it says of itself.
-    pub(crate) user_agent: Option<String>,
-}
-
-impl Caller {
-    fn named(&self) -> String {
-        match self.address {
-            Some(address) => format!("peer {}", address.to_canonical()),
-            None => "peer at an unknown address".to_owned(),
-        }
-    }
-}
 
 /// Decides on access for one site, and remembers what it must for that. A clone is the same.
 #[derive(Debug, Clone)]
@@ -207,7 +170,7 @@ impl Access {
         };
         match judged {
             Err(denial) if matches!(denial.kind, ErrorKind::DownloadLimit | ErrorKind::RecordLimit) => {
-                let since = begin::earlier(now, self.site().limits().pull_time);
+                let since = earlier(now, self.site().limits().pull_time);
                 let is_open = state::read(self.site().store_ref(), |sql| pulls::has_open(sql, uuid, since))?;
                 Ok(if is_open { usable(Use::Running) } else { Err(denial) })
             }
@@ -237,7 +200,7 @@ impl Access {
         Ok(Grant::of_session(self.clone(), session, caller.clone()))
     }
 
-    fn session_of(&self, given: &str) -> crate::Result<Uuid> {
+    fn session_of(&self, given: &str) -> error::Result<Uuid> {
         let found = match Ticket::parse(given).map(|ticket| ticket.lookup()) {
             None => None,
             Some(lookup) => {
@@ -249,7 +212,7 @@ impl Access {
     }
 
     /// What came of a code or ticket that somebody gave, and for which an attempt was taken: only a wrong one is an attempt.
-    fn guessed<T>(&self, found: crate::Result<T>, caller: &Caller) -> Answer<T> {
+    fn guessed<T>(&self, found: error::Result<T>, caller: &Caller) -> Answer<T> {
         if !matches!(&found, Err(error) if error.kind() == ErrorKind::InvalidCode) {
             self.0.codes.give_back(origin(caller.address));
         }
@@ -263,7 +226,7 @@ impl Access {
         })
     }
 
-    fn spend(&self, given: &str, caller: &Caller) -> crate::Result<(Code, Uuid)> {
+    fn spend(&self, given: &str, caller: &Caller) -> error::Result<(Code, Uuid)> {
         let invalid = || Error::new(ErrorKind::InvalidCode, "there is no session to send with this code");
         let code = Code::parse(given).ok_or_else(invalid)?;
         let sessions = self.site().sessions();
@@ -325,9 +288,4 @@ impl Access {
             log::warn!("a refusal cannot be kept as an event: {error}");
         }
     }
-}
-
-/// Who does what the other end of a connection does, in events and histories.
-fn actor(connection: &Connection) -> String {
-    format!("peer {}", connection.site_url)
 }

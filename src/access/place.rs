@@ -5,8 +5,8 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::domain::value::Value;
-use crate::export::Cursor;
 use crate::secret::{self, SiteKey, hex};
+use crate::store::Cursor;
 use crate::wire::native::Place;
 
 /// Set in the run of a place that is signed. The store numbers few runs, from 0 on.

@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use super::approval::{self, Question, Standing};
 use super::begin::Asked;
-use super::grant::{Grant, later};
+use super::grant::Grant;
+use super::moments::later;
 use super::{Answer, actor};
 use crate::domain::access::{self, Denial, Use};
 use crate::domain::transfer::{Transfer, TransferStatus};

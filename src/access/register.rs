@@ -6,7 +6,7 @@ use crate::domain::connection::{Connection, Metadata};
 use crate::domain::event::EventKind;
 use crate::domain::settings::IncomingMode;
 use crate::domain::url::SiteUrl;
-use crate::error::{Error, ErrorKind};
+use crate::error::{self, Error, ErrorKind};
 use crate::secret::Token;
 use crate::site::Registration;
 use crate::wire::api::Register;
@@ -87,7 +87,7 @@ impl Access {
         &self,
         mode: IncomingMode,
         asked: &Register,
-        url: crate::Result<SiteUrl>,
+        url: error::Result<SiteUrl>,
         caller: &Caller,
     ) -> Result<Connection, NotRegistered> {
         let wait = |time| NotRegistered::Denied(Denial::wait(ErrorKind::TooManyAttempts, time));

@@ -26,8 +26,7 @@ use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::plan::table::key_of;
-pub(crate) use crate::store::{Cursor, PageBounds};
-use crate::store::{Snapshot, Store};
+use crate::store::{Cursor, PageBounds, Snapshot, Store};
 
 /// Reads a store for one peer: it holds at most one snapshot, and remembers where the last pages ended, so that a pull by
 /// offset and limit takes time in proportion to the table.

@@ -10,19 +10,18 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::new_key::{Key, find_key, new_uuid};
-use super::orphans::Written;
-use super::remap::{Followed, follow, key_bytes, lost_parent, push};
-use super::transaction::{Transaction, key_of_record, misfit_of};
-use crate::domain::cells::encode;
+use super::append_page::{OldKey, Page, row_of};
+use super::new_key::{Key, find_key};
+use super::transaction::Transaction;
+use super::written::Written;
 use crate::domain::digest::RowDigest;
 use crate::domain::record::{Failure, Reason, Tally};
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;
 use crate::ledger::counts;
-use crate::ledger::key_map::{self, Became, KeyMap, NewKey};
+use crate::ledger::key_map::{self, Became, KeyMap};
 use crate::plan::{Identity, TablePlan};
-use crate::store::{Change, Fitted, KeyColumns, Refused};
+use crate::store::{Change, Refused};
 
 /// Records after which the pull can be cancelled.
 const RUN: usize = 64;
@@ -37,108 +36,6 @@ pub(super) enum Keys {
     Make,
     /// The keys were made before, by [`append_keys`](super::append_keys).
     Known,
-}
-
-/// Records to append, with what is known of them before one is written.
-pub(super) struct Page<'p> {
-    pub(super) plan: &'p TablePlan,
-    /// As they came.
-    rows: &'p Rows,
-    range: Range<usize>,
-    /// `None` where no reference follows.
-    pub(super) followed: Option<Followed>,
-    /// As the local table will store them, their references following.
-    fitted: Fitted,
-    /// Their keys as they came, as the key map finds them.
-    olds: Vec<Option<OldKey>>,
-}
-
-/// A key as it came.
-pub(super) struct OldKey {
-    /// As its columns compare it.
-    pub(super) compared: Vec<u8>,
-    /// As the sender stores it.
-    stored: Vec<u8>,
-}
-
-impl<'p> Page<'p> {
-    pub(super) fn new(tx: &mut Transaction, plan: &'p TablePlan, rows: &'p Rows, range: Range<usize>) -> Result<Self> {
-        let followed = follow(tx, plan, rows, range.clone())?;
-        let fitted = match &followed {
-            Some(followed) => tx.fit(plan, &followed.rows, 0..followed.rows.len())?,
-            None => tx.fit(plan, rows, range.clone())?,
-        };
-        let olds = old_keys(tx, plan, rows, range.clone())?;
-        Ok(Page { plan, rows, range, followed, fitted, olds })
-    }
-
-    pub(super) fn old(&self, number: usize) -> Option<&OldKey> {
-        self.olds.get(number).and_then(Option::as_ref)
-    }
-
-    /// The key of a record, for messages.
-    pub(super) fn shown_key(&self, number: usize) -> Vec<Value> {
-        key_of_record(self.plan, self.rows, self.range.start + number)
-    }
-
-    /// The local values of a record.
-    pub(super) fn values(&self, number: usize) -> Vec<Option<Value>> {
-        self.fitted.rows.row(number).map(|value| value.map(ValueRef::to_owned)).collect()
-    }
-
-    /// Gives a record of a circle a key of its own where it would have that of its parent: the parent then follows it.
-    pub(super) fn fill_in_key(&self, tx: &mut Transaction, number: usize, values: &mut [Option<Value>]) -> Result<()> {
-        let Identity::Key { columns, incoming, .. } = &self.plan.identity else { return Ok(()) };
-        for (column, at) in columns.iter().zip(incoming) {
-            if values[*column].is_some() {
-                continue;
-            }
-            let old = self.rows.get(self.range.start + number, *at).map(ValueRef::to_owned);
-            values[*column] = match old {
-                Some(Value::Integer(_)) if columns.len() == 1 => {
-                    tx.next_integer(&self.plan.table, *column)?.map(Value::from)
-                }
-                old => old.map(|old| new_uuid(&old).unwrap_or(old)),
-            };
-        }
-        Ok(())
-    }
-
-    /// Why a record cannot be appended whatever its key: a value does not fit.
-    fn misfit(&self, number: usize) -> Option<Failure> {
-        misfit_of(self.plan, &self.fitted, number, || self.shown_key(number))
-    }
-
-    /// Why a record cannot be appended although it fits: its parent is lost.
-    fn lost(&self, number: usize) -> Option<Failure> {
-        let lost = self.followed.as_ref()?.lost(number).last()?;
-        Some(lost_parent(self.plan, self.rows, self.range.start + number, lost))
-    }
-}
-
-/// Their own keys; none where the table has none, or a record has none of its own.
-pub(super) fn old_keys(
-    tx: &mut Transaction,
-    plan: &TablePlan,
-    rows: &Rows,
-    range: Range<usize>,
-) -> Result<Vec<Option<OldKey>>> {
-    let Identity::Key { columns, incoming, .. } = &plan.identity else { return Ok(Vec::new()) };
-    let compared = tx.comparable(&KeyColumns { table: &plan.table, columns }, incoming, rows, range.clone())?;
-    let old = |(number, row): (usize, usize)| {
-        let compared = key_bytes(&compared, number)?;
-        let stored = encode(incoming.iter().filter_map(|at| rows.get(row, *at)));
-        Some(OldKey { compared, stored })
-    };
-    Ok(range.enumerate().map(old).collect())
-}
-
-impl OldKey {
-    /// What a record with this key became.
-    pub(super) fn became(&self, key: Vec<Value>, existing: bool, appended: bool) -> Became {
-        let stored = (self.stored != self.compared).then(|| self.stored.clone());
-        Became { old: self.compared.clone(), stored, new: NewKey { key, existing, appended } }
-    }
 }
 
 pub(super) fn append(
@@ -342,10 +239,4 @@ fn insert(
     let row = row_of(values);
     let refused = tx.write(&plan.table, Change::Insert, &row, 0)?;
     Ok((row, refused))
-}
-
-pub(super) fn row_of(values: &[Option<Value>]) -> Rows {
-    let mut rows = Rows::new(values.len());
-    push(&mut rows, values);
-    rows
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use super::append::{OldKey, Page};
+use super::append_page::{OldKey, Page};
 use super::new_key::{Key, find_key};
 use super::remap::Lost;
 use super::staged::{Staged, each_page};

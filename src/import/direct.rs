@@ -4,12 +4,12 @@ use super::append::Keys;
 use super::exchange;
 use super::late::Late;
 use super::multiset;
-use super::orphans::Written;
 use super::received::Received;
 use super::route::{NullKeys, Way, apply, route};
 use super::transaction::tally;
 use super::waits;
 use super::writing::Writing;
+use super::written::{Written, may_wait};
 use crate::domain::record::{Failure, Outcome, Tally};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::Rows;
@@ -50,12 +50,12 @@ impl Direct {
 
     /// Whether rows of a table may have to wait.
     pub(crate) fn needs_stage(plan: &TablePlan) -> bool {
-        has_nulls(plan) || waits::may_wait(plan)
+        has_nulls(plan) || may_wait(plan)
     }
 
     /// Whether records wait: for unique values, and for other tables. Those of the transaction in progress are included.
     fn waits(&self, ledger: &Ledger<'_>, writing: &mut Writing) -> Result<(bool, bool)> {
-        let Some(stage) = self.stage.as_ref().filter(|_| waits::may_wait(&self.plan)) else {
+        let Some(stage) = self.stage.as_ref().filter(|_| may_wait(&self.plan)) else {
             return Ok((false, false));
         };
         let look = |sql: &mut dyn Sql| Ok((waiting::first(sql, stage)?.is_some(), waiting::is_late(sql, stage)?));

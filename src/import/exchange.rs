@@ -9,16 +9,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::append::{old_keys, row_of};
-use super::late;
-use super::orphans::{self, Before, Written};
+use super::append_page::{old_keys, row_of};
 use super::park::Parking;
+use super::pending;
 use super::received::Received;
+use super::referred;
 use super::remap::follow;
 use super::row_by_row::{Became, one};
 use super::taken;
 use super::transaction::{Transaction, key_of_record};
 use super::waits::bytes;
+use super::written::{Before, Written};
 use crate::domain::record::{Failure, Reason, Tally};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value, ValueRef};
@@ -208,7 +209,7 @@ impl Settling<'_> {
         };
         if let Some(before) = before {
             before.compare(tx, self.plan, 0, &mut written)?;
-            orphans::note(tx, self.plan, self.stage.number, &[waiting.staged], &written)?;
+            pending::note(tx, self.plan, self.stage.number, &[waiting.staged], &written)?;
         }
         if let Some(old) = old
             && self.referred_now(tx, number)?.is_some_and(|now| !now.row(0).eq(old.row(0)))
@@ -293,11 +294,11 @@ impl Settling<'_> {
     /// The last record of the stack is refused, for more than a row in its way.
     fn refused(&mut self, tx: &mut Transaction, number: i64, failure: Failure) -> Result<()> {
         let fate = match self.renamed {
-            None if late::may_come_right(tx, self.plan, &failure)? => Fate::Waits,
+            None if referred::may_come_right(tx, self.plan, &failure)? => Fate::Waits,
             None => Fate::Fails(failure),
             Some(_) => {
                 let row = self.referred_now(tx, number)?;
-                Fate::Fails(late::explained(tx, self.plan, row.as_ref(), failure)?)
+                Fate::Fails(referred::explained(tx, self.plan, row.as_ref(), failure)?)
             }
         };
         self.leave(tx, number, fate)

@@ -1,27 +1,32 @@
 //! Runs a plan against a store: incoming rows become rows of local tables, in transactions of bounded size.
 //!
 //! Rows whose key decides what becomes of them are applied as they come ([`direct`]), in transactions that small tables share
-//! ([`writing`]). What cannot be decided page by page is staged first and then applied by one transaction ([`staged`]): tables that
+//! ([`writing`]). What cannot be decided page by page is [`staged`] first and then applied by one transaction ([`group`]): tables that
 //! refer to each other or to themselves, tables without a key, and a dry run. Nothing here waits for a network: rows are received
 //! before a transaction begins.
 //!
 //! What a row means is known here, once for every store, and [`route`] gives each record to what knows it: [`row_by_row`] for keys,
 //! [`taken`] for keys that are one here only, [`multiset`] for rows without one; [`append`], [`append_keys`], [`new_key`] and
 //! [`unique_match`] for new keys, [`remap`] for what refers to them; [`waits`], [`exchange`] and [`park`] for unique values that move,
-//! [`late`] for those that rows of other tables refer to; [`orphans`] and [`descendants`] for references. A store gives the
+//! [`late`] and [`referred`] for those that rows of other tables refer to; [`orphans`] and [`descendants`] for references. A store gives the
 //! primitives, and a bulk apply if it has one.
 
 mod append;
 mod append_keys;
+mod append_page;
 mod descendants;
 mod direct;
 mod exchange;
+mod group;
 pub(crate) mod late;
 mod multiset;
 mod new_key;
+mod new_uuid;
 mod orphans;
 mod park;
+mod pending;
 mod received;
+mod referred;
 mod remap;
 mod route;
 mod row_by_row;
@@ -33,8 +38,10 @@ mod transaction;
 mod unique_match;
 mod waits;
 mod writing;
+mod written;
 
 pub(crate) use direct::Direct;
-pub(crate) use staged::{Finish, Staged, apply_group};
+pub(crate) use group::apply_group;
+pub(crate) use staged::{Finish, Staged};
 pub(crate) use transaction::Transaction;
 pub(crate) use writing::Writing;

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::orphans::Written;
 use super::transaction::{Transaction, key_of_record, misfit_of};
+use super::written::Written;
 use crate::domain::digest::RowDigest;
 use crate::domain::record::Tally;
 use crate::domain::strategy::Strategy;

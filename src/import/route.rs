@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::append::{self, Keys};
-use super::orphans::{Before, Written};
 use super::received::Received;
 use super::transaction::Transaction;
+use super::written::{Before, Written};
 use super::{multiset, remap, row_by_row, taken};
 use crate::domain::record::Tally;
 use crate::domain::strategy::Strategy;

@@ -6,10 +6,10 @@
 
 use std::ops::Range;
 
-use super::late;
-use super::orphans::{Waits, Written};
+use super::referred;
 use super::transaction::{Transaction, key_of_record, misfit_of};
 use super::waits::key_bytes;
+use super::written::{Waits, Written};
 use crate::domain::record::{Failure, Reason, Tally};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value, ValueRef};
@@ -93,7 +93,7 @@ pub(super) fn may_wait(
     if !written.may_wait() {
         return Ok(None);
     }
-    let late = late::may_come_right(tx, plan, failure)?;
+    let late = referred::may_come_right(tx, plan, failure)?;
     Ok((late || failure.reason == Reason::UniqueConflict).then_some(late))
 }
 
@@ -172,13 +172,13 @@ pub(super) fn one(
         None => (tx.write(&plan.table, Change::Insert, rows, number)?, Became::Created),
         Some(Decision::Update(changed)) => {
             let set: Vec<usize> = changed.iter().map(|at| present[*at]).collect();
-            if let Some(message) = late::must_wait(tx, plan, key, &set)? {
+            if let Some(message) = referred::must_wait(tx, plan, key, &set)? {
                 let failure = Failure { key: record_key(), column: None, reason: Reason::ForeignKey, message };
                 return Ok(Became::Failed(failure));
             }
             if let Some(existing) = &existing {
                 let record: Vec<Value> = key.iter().filter_map(|at| rows.get(number, *at)).map(ValueRef::to_owned).collect();
-                late::note_renamed(tx, plan, &set, present.iter().zip(existing), &record)?;
+                referred::note_renamed(tx, plan, &set, present.iter().zip(existing), &record)?;
             }
             (tx.write(&plan.table, Change::Update { key, set: &set }, rows, number)?, Became::Updated)
         }

@@ -1,32 +1,15 @@
-//! Rows that wait in stages until all of them are there, and are then applied by one transaction.
+//! Rows that wait in stages until all of them are there. [`group`](super::group) then applies them by one transaction.
 
-use std::collections::{BTreeSet, HashMap};
-
-use super::append::Keys;
-use super::append_keys::make_keys;
-use super::descendants;
-use super::exchange;
-use super::late::{self, Late};
-use super::multiset;
-use super::orphans::{self, Orphans, Written};
-use super::received::Received;
-use super::route::{NullKeys, route};
-use super::transaction::{References, Transaction, key_of_record, tally};
-use super::waits;
-use crate::domain::record::{Failure, Outcome, Reason, Tally};
+use super::late::Late;
+use super::transaction::{Transaction, tally};
+use crate::domain::record::{Failure, Outcome, Tally};
 use crate::domain::strategy::Strategy;
-use crate::domain::value::{Rows, Value, ValueRef};
-use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::references;
+use crate::domain::value::Rows;
+use crate::error::Result;
 use crate::ledger::stages::{self, Stage};
-use crate::ledger::waiting;
 use crate::ledger::{Checkpoint, Ledger, Reached, Step};
 use crate::plan::{Identity, TablePlan};
-use crate::store::{Check, PageBounds, Target};
-
-/// How often the rows of a group are applied again without those that turned out to refer to nothing. Once is enough, unless a
-/// reference compares its values in a way of its own.
-const PASSES: usize = 1_000;
+use crate::store::PageBounds;
 
 /// How much of a stage is applied at a time.
 const PAGE: PageBounds = PageBounds { rows: 10_000, bytes: 4 << 20 };
@@ -36,15 +19,15 @@ pub(crate) struct Staged {
     pub(super) plan: TablePlan,
     pub(super) stage: Stage,
     /// Whether the table is here while rows are staged: a dry run makes missing tables only afterwards.
-    is_here: bool,
+    pub(super) is_here: bool,
     /// How far it is, as far as it was committed.
-    kept: Checkpoint,
+    pub(super) kept: Checkpoint,
     /// What failed before anything was applied, or had to be left out.
-    failed: Tally,
-    applied: Outcome,
+    pub(super) failed: Tally,
+    pub(super) applied: Outcome,
     /// Whether some of its records wait for other tables.
-    is_late: bool,
-    reported_failures: usize,
+    pub(super) is_late: bool,
+    pub(super) reported_failures: usize,
 }
 
 /// What is done with a page of staged rows: with their numbers, and that of the last row that was looked at.
@@ -121,16 +104,16 @@ impl Staged {
         self.is_late.then(|| Late::new(self.plan.clone(), self.stage.clone(), mark))
     }
 
-    fn is_multiset(&self) -> bool {
+    pub(super) fn is_multiset(&self) -> bool {
         self.has_null_keys() || (self.plan.strategy != Strategy::Append && self.plan.identity == Identity::WholeRow)
     }
 
-    fn has_null_keys(&self) -> bool {
+    pub(super) fn has_null_keys(&self) -> bool {
         self.plan.strategy != Strategy::Append && matches!(self.plan.identity, Identity::Key { nullable: true, .. })
     }
 
     /// Whether its records can be applied a second time: by their keys, each on its own.
-    fn may_be_repeated(&self) -> bool {
+    pub(super) fn may_be_repeated(&self) -> bool {
         let is_keyed = matches!(self.plan.identity, Identity::Key { .. });
         let changes = matches!(self.plan.strategy, Strategy::Overwrite | Strategy::Merge);
         is_keyed && changes && !self.plan.keys_may_meet && !self.has_null_keys()
@@ -155,306 +138,4 @@ pub(super) fn each_page(stage: &Stage, tx: &mut Transaction, work: &mut OnPage<'
         after = last;
         work(tx, &rows, &numbers, last)?;
     }
-}
-
-/// Applies the staged rows of a group of tables, and takes them out of their stages. With `deferred`, references are checked when
-/// all rows are there: for tables that refer to each other or to themselves. A row that refers to nothing then is left out and
-/// reported, with all that refer to it, and everything else is applied again.
-pub(crate) fn apply_group(
-    ledger: &Ledger<'_>,
-    tx: &mut Transaction,
-    tables: &mut [Staged],
-    deferred: bool,
-    finish: Finish,
-) -> Result<()> {
-    let mut checks = Checks::Here;
-    let mut follows_moved = false;
-    let mut keys_received = KeysReceived::new(ledger, tables);
-    for _ in 0..PASSES {
-        tx.savepoint()?;
-        tx.renamed.clear();
-        let applied = apply_all(ledger, tx, tables, deferred, checks, &mut keys_received)?;
-        keys_received.are_all = true;
-        if applied.needs_database {
-            tx.rollback_to()?;
-            checks = Checks::ByDatabase;
-            continue;
-        }
-        // What was written before it was known that a record is here under another key could not follow it.
-        let moved = tx.take_moved();
-        if deferred && !moved.is_empty() && !follows_moved {
-            tx.rollback_to()?;
-            moved.into_iter().try_for_each(|(table, became)| tx.remember_moved(&table, became))?;
-            follows_moved = true;
-            continue;
-        }
-        let orphans = if deferred { orphans::orphans(tx, tables)? } else { Orphans::new() };
-        if orphans.is_empty() {
-            let broken = late::broken_in_group(tx)?;
-            if broken.is_empty() {
-                return finish_group(ledger, tx, tables, applied.tallies, finish);
-            }
-            tx.rollback_to()?;
-            tables.iter_mut().try_for_each(|table| leave_out_held(tx, table, &broken))?;
-            continue;
-        }
-        let follow = follow_late(tx, tables)?;
-        tx.rollback_to()?;
-        descendants::fell(tx, tables, &orphans)?;
-        for (table, follows) in tables.iter_mut().zip(follow) {
-            leave_out(tx, table, follows)?;
-        }
-        let (sql, scope) = tx.state();
-        references::forget(sql, scope)?;
-    }
-    let names: Vec<&str> = tables.iter().map(|table| table.plan.table.name.as_str()).collect();
-    let message = format!("rows of {} refer to missing rows over more than {PASSES} generations", names.join(", "));
-    Err(Error::new(ErrorKind::ForeignKey, message).with_hint("Repair the references at the sender, then pull again."))
-}
-
-/// Which tables of a group have rows that may refer to records that wait for other tables, directly or through others of the group.
-fn follow_late(tx: &mut Transaction, tables: &[Staged]) -> Result<Vec<bool>> {
-    let mut follow = Vec::with_capacity(tables.len());
-    for table in tables {
-        follow.push(late::has_late_parent(tx, &table.plan)?);
-    }
-    let refers = |child: &Staged, parent: &Staged| {
-        let table = &child.plan.table;
-        table.foreign_keys.iter().any(|key| table.names.same(&key.parent, &parent.plan.table.name))
-    };
-    loop {
-        let follows = |at: &usize| {
-            let mut parents = tables.iter().zip(&follow).filter(|(_, follows)| **follows);
-            !follow[*at] && parents.any(|(parent, _)| refers(&tables[*at], parent))
-        };
-        let Some(next) = (0..tables.len()).find(follows) else { return Ok(follow) };
-        follow[next] = true;
-    }
-}
-
-fn finish_group(
-    ledger: &Ledger<'_>,
-    tx: &mut Transaction,
-    tables: &mut [Staged],
-    tallies: Vec<Tally>,
-    finish: Finish,
-) -> Result<()> {
-    tx.release()?;
-    tx.put_off(References::Now);
-    let mut done = Vec::with_capacity(tables.len());
-    for (table, tally) in tables.iter_mut().zip(&tallies) {
-        table.is_late = waiting::is_late(tx.state().0, &table.stage)?;
-        let mut outcome = table.failed.outcome.clone();
-        outcome.add(tally.outcome.clone(), table.reported_failures);
-        let lacks_parents = table.kept.lacks_parents || table.failed.lacks_parents || tally.lacks_parents;
-        let step = if table.is_late { Step::Staged } else { Step::Done };
-        done.push(Checkpoint { step, outcome, lacks_parents, ..table.kept.clone() });
-    }
-    match finish {
-        Finish::Commit => {
-            done.iter().try_for_each(|mark| ledger.put_checkpoint(&mut *tx.writer, mark))?;
-            tx.commit(ledger).map_err(|error| match error.kind() {
-                ErrorKind::ForeignKey => error.with_hint(
-                    "A trigger may have written a row that refers to nothing: look at the triggers of these tables.",
-                ),
-                _ => error,
-            })?;
-        }
-        Finish::Keep => {
-            tx.writer.check_references(Check::Now, &[])?;
-        }
-    }
-    for ((table, tally), mark) in tables.iter_mut().zip(tallies).zip(done) {
-        table.applied = tally.outcome;
-        table.kept = mark;
-    }
-    Ok(())
-}
-
-/// Who checks references when all rows of a group are there.
-#[derive(Clone, Copy, PartialEq)]
-enum Checks {
-    /// The importer, where the store lets it.
-    Here,
-    /// The database, at the commit.
-    ByDatabase,
-}
-
-/// The keys of the records of each table. They are collected when the records are applied for the first time: later on, some were left
-/// out.
-struct KeysReceived {
-    of: Vec<Received>,
-    are_all: bool,
-}
-
-impl KeysReceived {
-    fn new(ledger: &Ledger<'_>, tables: &[Staged]) -> Self {
-        let received = |table: &Staged| {
-            // What a host imports need not be all that there is.
-            let is_whole = ledger.keeps_keys() && table.failed.outcome.failed == 0;
-            let mut received = Received::of(&table.plan, is_whole);
-            received.if_whole(&table.kept);
-            received
-        };
-        KeysReceived { of: tables.iter().map(received).collect(), are_all: false }
-    }
-}
-
-struct Applied {
-    tallies: Vec<Tally>,
-    /// Whether the importer cannot tell whether all references are whole: rows changed of a table that had none before, or
-    /// refer to what a default says.
-    needs_database: bool,
-}
-
-/// Applies all rows of a group. Where a change of one row changes others of the group (ON UPDATE CASCADE, SET NULL or SET DEFAULT), those
-/// may be written already: all are applied a second time, so that each is as its record says.
-fn apply_all(
-    ledger: &Ledger<'_>,
-    tx: &mut Transaction,
-    tables: &[Staged],
-    deferred: bool,
-    checks: Checks,
-    keys_received: &mut KeysReceived,
-) -> Result<Applied> {
-    let mut were_empty = Vec::with_capacity(tables.len());
-    for table in tables {
-        tx.compare_table(&table.plan)?;
-        let mut rows = Rows::default();
-        tx.writer.page(&table.plan.table, None, PageBounds { rows: 1, bytes: 1 }, &mut rows)?;
-        were_empty.push(rows.is_empty());
-    }
-    let mut keys = Keys::Make;
-    if deferred {
-        tx.put_off(References::With(tables.iter().map(|table| table.plan.table.name.clone()).collect()));
-        put_off_checks(tx, tables, checks, &were_empty)?;
-        // Rows may refer to rows that come later: all new keys must be known before the first row is written.
-        if tables.iter().any(|table| table.plan.strategy == Strategy::Append) {
-            keys = Keys::Known;
-            make_keys(tx, tables)?;
-        }
-    }
-    let mut repeats = vec![false; tables.len()];
-    if deferred && late::cascade(tx, tables.iter().map(|table| &table.plan))? {
-        repeats = tables.iter().map(Staged::may_be_repeated).collect();
-    }
-    let (mut tallies, mut has_unknown): (Vec<Tally>, bool) = (Vec::with_capacity(tables.len()), false);
-    for round in 0..2 {
-        for (at, (table, was_empty)) in tables.iter().zip(&were_empty).enumerate() {
-            if round == 1 && !repeats[at] {
-                continue;
-            }
-            let mut tally = tally(ledger, &Outcome::default());
-            if table.is_multiset() {
-                multiset::count(tx, &table.plan)?;
-            }
-            let collect = || match deferred {
-                true => Written::of(&table.plan.table, *was_empty),
-                false => Written::ignored(),
-            };
-            let (received, collects) = (&mut keys_received.of[at], !keys_received.are_all && round == 0);
-            let passes: &[NullKeys<'_>] =
-                if table.has_null_keys() { &[NullKeys::Leave, NullKeys::Only] } else { &[NullKeys::Leave] };
-            for (pass, nulls) in passes.iter().enumerate() {
-                let is_last = pass + 1 == passes.len() && (round == 1 || !repeats[at]);
-                each_page(&table.stage, tx, &mut |tx, rows, numbers, last| {
-                    let mut written = collect().and_waiting(&table.plan);
-                    if collects {
-                        written.received = std::mem::take(received);
-                    }
-                    route(tx, &table.plan, keys, *nulls, rows, &mut tally, &mut written)?;
-                    orphans::note(tx, &table.plan, table.stage.number, numbers, &written)?;
-                    waits::keep(tx, &table.plan, &table.stage, numbers, &written)?;
-                    has_unknown |= written.has_unknown();
-                    if collects {
-                        *received = written.received;
-                    }
-                    match is_last {
-                        // Their place in the file serves the rows that are applied next.
-                        true => stages::remove_to(tx.state().0, &table.stage, last),
-                        false => Ok(()),
-                    }
-                })?;
-                exchange::settle(tx, &table.plan, &table.stage, &mut tally, &collect, received, None)?;
-            }
-            tx.keep_came()?;
-            match round {
-                0 => tallies.push(tally),
-                _ => tallies[at].again(tally),
-            }
-        }
-    }
-    let has_updates = tallies.iter().zip(&were_empty).any(|(tally, was_empty)| *was_empty && tally.outcome.updated > 0);
-    Ok(Applied { tallies, needs_database: deferred && checks == Checks::Here && (has_updates || has_unknown) })
-}
-
-/// Has references checked here, and not by the database; where it cannot be without, at the commit.
-fn put_off_checks(tx: &mut Transaction, tables: &[Staged], checks: Checks, were_empty: &[bool]) -> Result<()> {
-    let may_change = |plan: &TablePlan| {
-        matches!(plan.strategy, Strategy::Overwrite | Strategy::Merge) && plan.identity != Identity::WholeRow
-    };
-    let targets: Vec<Target<'_>> = tables
-        .iter()
-        .zip(were_empty)
-        .map(|(table, was_empty)| Target { table: &table.plan.table, updates: may_change(&table.plan) && !was_empty })
-        .collect();
-    let here = checks == Checks::Here && tx.writer.check_references(Check::ByCaller, &targets)?;
-    if here || tx.writer.check_references(Check::AtCommit, &targets)? {
-        return Ok(());
-    }
-    let names: Vec<&str> = tables.iter().map(|table| table.plan.table.name.as_str()).collect();
-    let message = format!("this database cannot check the references of {} when all rows are there", names.join(", "));
-    Err(Error::new(ErrorKind::ForeignKey, message)
-        .with_hint("Make these foreign keys deferrable, or pull the tables apart."))
-}
-
-/// Reports the records as failed that change what other rows refer to, and takes them out of the stage.
-fn leave_out_held(tx: &mut Transaction, table: &mut Staged, broken: &HashMap<(String, Vec<u8>), String>) -> Result<()> {
-    let Staged { plan, stage, failed, .. } = table;
-    let Identity::Key { columns: key, .. } = &plan.identity else { return Ok(()) };
-    each_page(stage, tx, &mut |tx, rows, numbers, _| {
-        let fitted = tx.fit(plan, rows, 0..rows.len())?.rows;
-        let mut out = BTreeSet::new();
-        for (row, number) in numbers.iter().enumerate() {
-            let values: Vec<Value> = key.iter().filter_map(|at| fitted.get(row, *at)).map(ValueRef::to_owned).collect();
-            let Some(child) = broken.get(&(plan.table.name.clone(), waits::bytes(&values))) else { continue };
-            let (key, message) = (key_of_record(plan, rows, row), late::held_message(child));
-            failed.fail(Failure { key, column: None, reason: Reason::ForeignKey, message });
-            out.insert(*number);
-        }
-        stages::remove(tx.state().0, stage, &out)
-    })
-}
-
-/// Reports the orphans among the staged rows as failed for want of a parent, and takes them out of the stage. Where a parent of the
-/// table has records that wait for other tables, its orphans wait for those.
-fn leave_out(tx: &mut Transaction, table: &mut Staged, follows: bool) -> Result<()> {
-    let Staged { plan, stage, failed, .. } = table;
-    each_page(stage, tx, &mut |tx, rows, numbers, last| {
-        let Some(first) = numbers.first() else { return Ok(()) };
-        let (sql, scope) = tx.state();
-        let orphans = references::orphans_among(sql, scope, stage.number, *first..=last)?;
-        for (row, number) in numbers.iter().enumerate() {
-            let Some(reference) = orphans.get(number) else { continue };
-            if let (true, Identity::Key { columns: key, .. }) = (follows, &plan.identity) {
-                let fitted = tx.fit(plan, rows, row..row + 1)?.rows;
-                let key = waits::key_bytes(tx, plan, key, &fitted, 0)?;
-                waiting::add(tx.state().0, stage, (rows, row), &key, *number, Some(&plan.table.name))?;
-                continue;
-            }
-            let key = plan.table.foreign_keys.get(*reference);
-            failed.fail(Failure {
-                key: key_of_record(plan, rows, row),
-                column: key.and_then(|key| key.columns.first().cloned()),
-                reason: Reason::ForeignKey,
-                message: match key {
-                    Some(key) => {
-                        format!("it refers to a row of {:?} that is neither here nor among the records", key.parent)
-                    }
-                    None => "it refers to a row that is neither here nor among the records".to_owned(),
-                },
-            });
-        }
-        stages::remove(tx.state().0, stage, &orphans.into_keys().collect::<BTreeSet<i64>>())
-    })
 }

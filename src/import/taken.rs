@@ -6,10 +6,10 @@
 
 use std::ops::Range;
 
-use super::orphans::{Waits, Written};
 use super::row_by_row::{Became, key_columns, may_wait, one};
 use super::transaction::{Transaction, key_of_record, misfit_of};
 use super::waits::key_bytes;
+use super::written::{Waits, Written};
 use crate::domain::record::{Failure, Reason, Tally};
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;

@@ -2,8 +2,8 @@
 
 use uuid::Uuid;
 
-use super::append::row_of;
-use super::new_key::new_uuid;
+use super::append_page::row_of;
+use super::new_uuid::new_uuid;
 use super::transaction::Transaction;
 use crate::domain::schema::UniqueKind;
 use crate::domain::value::{Rows, Value, ValueRef};

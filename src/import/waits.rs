@@ -1,21 +1,14 @@
 //! Which records wait for others of their table or of other tables, and how they are kept: see [`exchange`](super::exchange) and
 //! [`late`](super::late).
 
-use super::orphans::Written;
 use super::transaction::Transaction;
+use super::written::Written;
 use crate::domain::cells::{encode, whole};
-use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;
 use crate::ledger::stages::Stage;
 use crate::ledger::waiting;
-use crate::plan::{Identity, TablePlan};
-
-/// Whether records of a table may have to wait: it has unique sets beside its key, or refers to others.
-pub(super) fn may_wait(plan: &TablePlan) -> bool {
-    let is_keyed = matches!(plan.identity, Identity::Key { .. });
-    is_keyed && plan.strategy != Strategy::Append && (plan.has_unique_sets() || !plan.table.foreign_keys.is_empty())
-}
+use crate::plan::TablePlan;
 
 /// The key of the row that a local row changes or becomes, as bytes: as it is stored, if it is.
 pub(super) fn key_bytes(tx: &mut Transaction, plan: &TablePlan, key: &[usize], rows: &Rows, row: usize) -> Result<Vec<u8>> {

@@ -1,13 +1,16 @@
 //! What the site keeps of its pulls: the one place that knows which are alive, how far each table is, which appends were finished,
-//! which rows wait, what records became, and the history of what was pulled. Every write of a pull goes through [`Ledger`].
+//! which rows wait, what records became, and the history of what was pulled, for as long as it is kept. Every write of a pull goes
+//! through [`Ledger`].
 
 pub(crate) mod appends;
 pub(crate) mod checkpoints;
 pub(crate) mod counts;
+mod forget;
 pub(crate) mod history;
 pub(crate) mod key_map;
 mod known;
 mod pause;
+pub(crate) mod prune;
 pub(crate) mod pulls;
 pub(crate) mod references;
 mod resume;
@@ -18,5 +21,6 @@ pub(crate) mod taken_keys;
 pub(crate) mod waiting;
 
 pub(crate) use checkpoints::{Checkpoint, Reached, Step};
+pub(crate) use forget::forget_scope;
 pub(crate) use run::{Begin, Ending, Here, Ledger, Other};
-pub(crate) use scope::{Scope, forget as forget_scope};
+pub(crate) use scope::Scope;

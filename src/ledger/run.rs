@@ -8,11 +8,12 @@ use uuid::Uuid;
 
 use super::appends::{self, Appended};
 use super::checkpoints::{self, Checkpoint, Step};
+use super::forget::forget_scope;
 use super::history::History;
 use super::pause::Pauses;
 use super::pulls::{self, Sender, Touched};
 use super::resume::{self, Running};
-use super::scope::{Scope, forget};
+use super::scope::Scope;
 use super::stages::{self, Stage};
 use super::{counts, taken_keys, waiting};
 use crate::cancel::Patience;
@@ -286,7 +287,7 @@ impl<'s> Ledger<'s> {
             let kept = checkpoints::of_scope(writer.state(), scope)?;
             appends::remember(writer.state(), sender, &kept, self.names(), self.now())?;
         }
-        forget(writer.state(), scope)?;
+        forget_scope(writer.state(), scope)?;
         pulls::end(writer.state(), scope)
     }
 

@@ -2,10 +2,6 @@
 
 use uuid::Uuid;
 
-use super::{counts, key_map, references, stages, taken_keys, waiting};
-use crate::error::Result;
-use crate::store::Sql;
-
 /// Whose rows in rowferry's own tables are meant: what one pull keeps for itself while it runs (stages, counts, marks), or what is kept
 /// of a sender after it (keys, counts of appended rows). Two pulls into one database have two scopes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,14 +27,4 @@ impl Scope {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
-}
-
-/// Forgets what a pull kept for itself, but for how far it is.
-pub(crate) fn forget(sql: &mut dyn Sql, scope: &Scope) -> Result<()> {
-    stages::forget(sql, scope)?;
-    waiting::forget(sql, scope)?;
-    references::forget(sql, scope)?;
-    key_map::forget(sql, scope)?;
-    taken_keys::forget(sql, scope)?;
-    counts::forget(sql, scope)
 }

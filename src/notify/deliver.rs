@@ -165,7 +165,7 @@ impl Notifier {
             }
         };
         let given_back = match leased {
-            true => state::write(self.site.store_ref(), |sql| leases::end(sql, connection, holder)),
+            true => self.site.write(|sql| leases::end(sql, connection, holder)),
             false => Ok(()),
         };
         (deliveries, ended.and(given_back))
@@ -180,7 +180,7 @@ impl Notifier {
         if !state::read(store, |sql| outbox::next_of(sql, connection))?.is_some_and(|message| wanted(&message)) {
             return Ok(None);
         }
-        state::write(store, |sql| match outbox::next_of(sql, connection)?.filter(wanted) {
+        self.site.write(|sql| match outbox::next_of(sql, connection)?.filter(wanted) {
             Some(message) if leases::take(sql, connection, holder, now)? => Ok(Some(message)),
             _ => Ok(None),
         })

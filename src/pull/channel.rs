@@ -2,9 +2,9 @@
 
 use uuid::Uuid;
 
-use super::approval::{Approval, Verdict};
 use super::run::pull;
 use super::source::{Page, Position, Source, Stream};
+use super::verdict::{Approval, Verdict};
 use super::{Report, TableReport, TransferOptions};
 use crate::cancel::Patience;
 use crate::client::{Client, PageStream};

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::TransferOptions;
-use super::reconnect::{ReconnectPolicy, is_transient};
+use super::errors::{ends_all, is_transient};
+use super::reconnect::ReconnectPolicy;
 use super::source::Source;
 use super::wait::Allowance;
 use crate::cancel::Patience;
@@ -97,7 +98,7 @@ impl<'a, 'p> Context<'a, 'p> {
                 None
             }
             ErrorKind::Timeout | ErrorKind::Cancelled => Some(Error::new(error.kind(), error.message())),
-            kind if super::fetch::ends_all(kind) => Some(error.copy()),
+            kind if ends_all(kind) => Some(error.copy()),
             // What one table broke is no fault of those after it: for them the connection is gone, and may be made again.
             _ if !self.source.is_open() => Some(Error::new(ErrorKind::Disconnected, error.message())),
             _ => None,

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::reconnect::{ReconnectPolicy, is_transient};
+use super::errors::{ends_all, is_transient};
+use super::reconnect::ReconnectPolicy;
 use super::source::{Page, Position, Source, Stream};
 use super::states::States;
 use super::wait::{Allowance, Poll};
@@ -165,24 +166,6 @@ impl Fetch<'_> {
         }
         run.wait_for_commits();
     }
-}
-
-/// Whether the whole pull is over, and not one table only: the other side refuses the connection.
-pub(super) fn ends_all(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::InvalidToken
-            | ErrorKind::ConnectionNotActive
-            | ErrorKind::ConnectionExpired
-            | ErrorKind::DownloadLimit
-            | ErrorKind::RecordLimit
-            | ErrorKind::AddressNotAllowed
-            | ErrorKind::OutsideAllowedHours
-            | ErrorKind::PasswordRequired
-            | ErrorKind::InvalidPassword
-            | ErrorKind::Disabled
-            | ErrorKind::TakenOver
-    )
 }
 
 /// A table that has come to its end.

@@ -1,13 +1,15 @@
 //! How a table comes to its end: its count, its report, its transfer.
 
 use super::TableStatus;
-use super::approval;
 use super::context::Context;
+use super::errors::passes;
 use super::fetch::Fetched;
-use super::plan::Table;
-use super::progress::{Phase, Teller};
-use super::settle::{begin_rows, changed_since, passes, place};
+use super::planned::Table;
+use super::progress::Phase;
+use super::settle::{begin_rows, changed_since, place};
 use super::states::States;
+use super::teller::Teller;
+use super::verdict;
 use crate::domain::record::Outcome;
 use crate::domain::strategy::Strategy;
 use crate::domain::transfer::{TransferCounters, TransferStatus};
@@ -150,7 +152,7 @@ pub(super) fn note_end(ledger: &Ledger<'_>, table: &Table) {
 /// A table is done with: its report says how.
 pub(super) fn close(cx: &Context<'_, '_>, ledger: &Ledger<'_>, table: &mut Table, teller: &mut Teller, at: usize) {
     table.has_ended = true;
-    approval::note(&mut table.report);
+    verdict::note(&mut table.report);
     table.report.notes.extend(cx.source.notes(&table.name, table.report.created_table));
     note_end(ledger, table);
     if let Some(before) = &table.before {

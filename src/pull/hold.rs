@@ -1,8 +1,8 @@
 //! Which tables wait for others: their rows would be lost, or join rows that are none of theirs, while a parent is missing.
 
 use super::context::Context;
-use super::plan::{Plan, Table};
-use super::settle::passes;
+use super::errors::passes;
+use super::planned::{Plan, Table};
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Ledger;

@@ -9,6 +9,7 @@ mod by_code;
 mod channel;
 mod context;
 mod dry;
+mod errors;
 mod fetch;
 mod finish;
 mod hold;
@@ -20,6 +21,7 @@ mod offer;
 mod options;
 mod order;
 mod plan;
+mod planned;
 mod progress;
 #[cfg(all(test, feature = "sqlite"))]
 mod pull_tests;
@@ -37,6 +39,8 @@ mod states;
 mod stored;
 #[cfg(all(test, feature = "sqlite", feature = "client"))]
 mod stream_tests;
+mod teller;
+mod verdict;
 mod wait;
 
 pub use options::TransferOptions;

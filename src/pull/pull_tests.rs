@@ -6,9 +6,9 @@ use std::time::Duration;
 use time::macros::datetime;
 use uuid::Uuid;
 
-use super::approval::{Approval, Verdict};
 use super::run::pull;
 use super::source::{Page, Source};
+use super::verdict::{Approval, Verdict};
 use super::{Phase, Report, TableStatus, TransferOptions};
 use crate::cancel::{CancelToken, Patience};
 use crate::clock::ManualClock;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::errors::is_transient;
 use super::source::Source;
 use super::wait::pause;
 use crate::cancel::Patience;
@@ -60,21 +61,6 @@ impl ReconnectPolicy {
             patience.check("reconnecting")?;
         }
     }
-}
-
-/// Whether an error of the other site says nothing of what was asked for: the way there is broken, a message was damaged on it, or its
-/// database cannot be read just now.
-pub(super) fn is_transient(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::Disconnected
-            | ErrorKind::Unreachable
-            | ErrorKind::Timeout
-            | ErrorKind::Damaged
-            | ErrorKind::Locked
-            | ErrorKind::DiskFull
-            | ErrorKind::Io
-    )
 }
 
 /// Between a half and one, so that many receivers that lost the same sender do not all come back at once.

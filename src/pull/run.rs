@@ -4,20 +4,20 @@ use std::time::Instant;
 
 use super::approval::await_approvals;
 use super::context::Context;
+use super::errors::passes;
 use super::finish::{self, Gathered};
-use super::plan::{Plan, Table};
-use super::progress::Teller;
-use super::settle::passes;
+use super::planned::{Plan, Table};
 use super::source::Source;
 use super::states::States;
+use super::teller::Teller;
 use super::{Report, TransferOptions, dry, offer, plan, rounds};
 use crate::cancel::Patience;
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::history::{History, Origin};
+use crate::ledger::prune::prune_some;
 use crate::ledger::pulls::Sender;
 use crate::ledger::{Checkpoint, Ending, Here, Ledger};
-use crate::state::history::prune_some;
 
 /// Pulls tables from `source` into the site that is `here`. An error is the answer when no table could be tried; what becomes of each
 /// table is in the report. With an origin, each table leaves a transfer in the history.

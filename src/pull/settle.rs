@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::hold::hold_children;
-use super::plan::{Earlier, Plan, Table, identity_of};
+use super::planned::{Earlier, Plan, Table, identity_of};
 use super::states::States;
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
@@ -266,19 +266,4 @@ pub(super) fn changed_since(checkpoint: &Checkpoint) -> Error {
          other site cannot resume there"
     );
     Error::new(ErrorKind::AlreadyAppended, message).with_hint("To add the others, ask for it: append_new, or --append-new.")
-}
-
-/// Whether what went wrong may be right the next time: then the table resumes where it was.
-pub(super) fn passes(kind: ErrorKind) -> bool {
-    kind.is_retryable()
-        || matches!(
-            kind,
-            ErrorKind::Cancelled
-                | ErrorKind::TakenOver
-                | ErrorKind::DiskFull
-                | ErrorKind::ReadOnly
-                | ErrorKind::Io
-                | ErrorKind::Database
-                | ErrorKind::System
-        )
 }

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::approval::Approval;
+use super::verdict::Approval;
 use crate::cancel::Patience;
 use crate::domain::record::Failure;
 use crate::domain::schema::TableSchema;

@@ -9,7 +9,7 @@ use super::answers::{bad_request, broken_call, denied, good, not_allowed, refuse
 use super::body::Body;
 use crate::access::{Access, Answer, Caller, NotRegistered, Refused};
 use crate::domain::connection::{Connection, ConnectionDirection, ConnectionStatus};
-use crate::error::{Error, ErrorKind};
+use crate::error::{self, Error, ErrorKind};
 use crate::secret::Token;
 use crate::site::Site;
 use crate::wire::api::{
@@ -111,7 +111,7 @@ pub(super) fn query_status(access: &Access, fields: &Fields<'_>, caller: &Caller
 }
 
 /// A connection that was pending when it was looked at, as it is once the other site has asked for it.
-fn activated(site: &Site, connection: Connection) -> crate::Result<Connection> {
+fn activated(site: &Site, connection: Connection) -> error::Result<Connection> {
     let actor = actor(&connection);
     match site.connections().by_peer(&actor).approve(connection.uuid) {
         // It was suspended or revoked since: that is the answer.

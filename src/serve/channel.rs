@@ -8,8 +8,9 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::download::{Ask, Checked, Download, Json, Place, Source, ended};
-use super::pages::Sending;
 use super::queue::Queue;
+use super::refusals::{failed, told};
+use super::sending::Sending;
 use crate::access::{Account, Asked, Grant, Looked, Refused, ResumeAt, schema_digest};
 use crate::domain::names::NameRules;
 use crate::domain::schema::TableSchema;
@@ -466,23 +467,6 @@ fn record_bytes(rowferry: Option<Announced>) -> usize {
     let message =
         rowferry.and_then(|peer| peer.message_bytes).map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
     message.saturating_sub(1_024)
-}
-
-/// What a peer is told of a refusal.
-pub(super) fn told(doing: &str, refused: Refused) -> Error {
-    match refused {
-        Refused::Denied(denial) => denial.to_error(),
-        Refused::Failed(error) => failed(doing, &error),
-    }
-}
-
-/// What a peer is told of a failure: a code, in the reference's spelling where it has one. The details stay here.
-pub(super) fn failed(doing: &str, error: &Error) -> Error {
-    if error.kind() == ErrorKind::TableNotFound {
-        return Error::new(error.kind(), format!("{doing}: :table_not_found"));
-    }
-    log::warn!("{doing} for a peer: {error}");
-    Error::new(error.kind(), format!("{doing}: {}", error.code()))
 }
 
 #[cfg(all(test, feature = "sqlite"))]

@@ -7,9 +7,10 @@ use crate::access::{Account, Answer, Asked, Grant, Looked, Refused, Wanted, sche
 use crate::domain::schema::TableSchema;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::{Cursor, Exporter, Ids, Page, PageBounds};
+use crate::export::{Exporter, Ids, Page};
 use crate::limits::Limits;
 use crate::secret::SiteKey;
+use crate::store::{Cursor, PageBounds};
 use crate::wire::Dialect;
 use crate::wire::records::{Cut, encode_records};
 

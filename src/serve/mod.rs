@@ -16,7 +16,9 @@ mod pages;
 mod query;
 mod queue;
 mod records;
+mod refusals;
 mod routes;
+mod sending;
 pub mod server;
 mod socket;
 #[cfg(feature = "tls")]

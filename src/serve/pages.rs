@@ -1,81 +1,20 @@
 //! The rows of a table as a rowferry peer gets them: binary pages, sent by themselves as far as the peer lets them.
 
-use super::channel::{ChannelSession, failed, told};
-use super::download::{Ask, Checked, Download, Encoder, Place as Start, ended};
-use crate::access::{Account, GivenPlace, Refused, ResumeAt};
+use super::channel::ChannelSession;
+use super::download::{Ask, Checked, Download, Place as Start, ended};
+use super::refusals::{FAILED, failed, refusal, refused, told};
+use super::sending::{MOST_CREDIT, Pages, Sending};
+use crate::access::{GivenPlace, ResumeAt};
 use crate::domain::schema::TableSchema;
-use crate::domain::value::Rows;
-use crate::error::{Error, ErrorKind, Result};
-use crate::export::Page;
-use crate::secret::SiteKey;
-use crate::wire::native::{End, Fetch, PLACE_BYTES, PageEncoder, PageHead, Refusal, Request};
+use crate::error::Result;
+use crate::wire::native::{End, Fetch, PLACE_BYTES, PageEncoder, Request};
 use crate::wire::records::Cut;
-
-/// The most bytes of a peer's credit that count, so that it is looked now and then what it has to say.
-pub(super) const MOST_CREDIT: i64 = 64 << 20;
 
 /// The smallest and the largest page that a peer can ask for, in bytes.
 const PAGE_BYTES: (usize, usize) = (4 << 10, 8 << 20);
 
 /// What stands around rows and place in a message, at most.
 const AROUND: usize = 1 << 10;
-
-pub(super) const FAILED: &str = "Failed to fetch records";
-
-/// A table on its way to the peer.
-pub(super) struct Sending {
-    request: u32,
-    pub(super) download: Download,
-    /// Most records of a page.
-    page_rows: u64,
-    /// Bytes that may be sent.
-    credit: i64,
-    pages: Pages,
-    /// Rows that were sent.
-    rows: u64,
-    /// Whether the last page was sent.
-    ended: bool,
-    /// Whether the peer says that it has it: the pull is over only then, because a connection that is lost takes with it what
-    /// was on its way.
-    arrived: bool,
-}
-
-/// Writes the pages of an answer.
-pub(super) struct Pages {
-    pub(super) request: u32,
-    encoder: PageEncoder,
-    /// The columns of the key.
-    key: Vec<usize>,
-    pub(super) cut: Cut,
-    /// The longest place that there is room for.
-    place_bytes: usize,
-    /// What the places of named pulls are signed with.
-    pub(super) places: Option<SiteKey>,
-    /// Pages that were written.
-    count: u32,
-    /// The one that was written last, and what it counts of the credit.
-    pub(super) last: Option<(Vec<u8>, i64)>,
-}
-
-impl Encoder for Pages {
-    fn encode(&mut self, page: &Page, rows: &Rows, account: &Account) -> (usize, u64) {
-        let count = self.encoder.add(rows, 0..rows.len(), &self.key, self.cut);
-        let head = PageHead {
-            request: self.request,
-            sequence: self.count,
-            state: page.state,
-            more: page.more || count < rows.len(),
-        };
-        let place = page.cursor.as_ref().and_then(|cursor| account.place(self.places.as_ref(), count as u64, cursor));
-        let place = place.filter(|place| place.encode().is_some_and(|bytes| bytes.len() <= self.place_bytes));
-        let cost = i64::try_from(self.encoder.cost()).unwrap_or(i64::MAX);
-        let message = self.encoder.finish(head, place.as_ref());
-        let bytes = message.len() as u64;
-        self.last = Some((message, cost));
-        self.count = self.count.wrapping_add(1);
-        (count, bytes)
-    }
-}
 
 impl ChannelSession {
     /// Takes a binary message of a rowferry peer.
@@ -208,24 +147,6 @@ impl ChannelSession {
 }
 
 /// What a peer is told when its download ends.
-pub(super) fn refused(refused: Refused) -> Error {
-    match refused {
-        // In words of our own.
-        Refused::Failed(error) if error.kind() == ErrorKind::SchemaMismatch => error,
-        other => told(FAILED, other),
-    }
-}
-
-pub(super) fn refusal(request: u32, error: &Error) -> Refusal {
-    Refusal {
-        request,
-        code: error.code().to_owned(),
-        text: error.message().to_owned(),
-        transfer: error.transfer(),
-        retry_after: error.retry_after(),
-    }
-}
-
 #[cfg(all(test, feature = "sqlite"))]
 #[path = "pages_tests.rs"]
 mod tests;

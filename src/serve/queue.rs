@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::channel::{ChannelSession, failed, told};
+use super::channel::ChannelSession;
 use super::download::{Ask, Checked, Download, Place};
-use super::pages::{FAILED, MOST_CREDIT, Pages, refusal, refused};
+use super::refusals::{FAILED, failed, refusal, refused, told};
+use super::sending::{MOST_CREDIT, Pages};
 use crate::access::{Account, GivenPlace, Wanted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::SiteKey;

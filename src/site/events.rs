@@ -15,6 +15,13 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How many events a subscription reads at a time.
 const READ: u32 = 100;
 
+impl Site {
+    /// What happened to connections and transfers.
+    pub fn events(&self) -> Events<'_> {
+        Events::new(self)
+    }
+}
+
 /// What happened to the connections and transfers of a [`Site`]. Events are kept for
 /// [`Limits::event_time`](crate::Limits::event_time).
 ///

@@ -20,6 +20,26 @@ const OPENED_AS: &str = "opened_as";
 /// The actor of the event that tells of a copy.
 const ACTOR: &str = "site";
 
+impl Site {
+    /// Which copy of its database this site is: a random uuid, which a copy of the file replaces with one of its own, while
+    /// [`Site::uuid`] is copied. It is made, or compared with where the database is, when it is first asked for.
+    ///
+    /// A database is a copy if it is on another machine than when it was last asked, or if both its path (without symbolic links)
+    /// and its number in the file system are others. With only one of these it was moved, restored in place or mounted elsewhere,
+    /// and stays what it is. Where the system has no machine id, as in many containers, and gives files a number, another number is
+    /// enough. A [store](crate::store::Store::identity) that cannot be told from a copy keeps its incarnation for good.
+    ///
+    /// # Errors
+    /// What the store says; [`Corrupt`](ErrorKind::Corrupt) if it cannot be read.
+    pub fn incarnation(&self) -> Result<Uuid> {
+        if let Some(uuid) = self.0.incarnation.get() {
+            return Ok(*uuid);
+        }
+        let uuid = current(self)?;
+        Ok(*self.0.incarnation.get_or_init(|| uuid))
+    }
+}
+
 /// The incarnation of a site's store: a new one if the store is a copy.
 pub(super) fn current(site: &Site) -> Result<Uuid> {
     let here = site.store_ref().identity().map(|identity| Note::of(&identity));

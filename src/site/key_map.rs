@@ -9,6 +9,13 @@ use crate::ledger::key_map::{self, After};
 use crate::ledger::{appends, counts};
 use crate::state;
 
+impl Site {
+    /// What records of other sites became in this table, whose name is compared as the store compares names.
+    pub fn key_map(&self, table: &str) -> KeyMap<'_> {
+        KeyMap::new(self, table)
+    }
+}
+
 /// What records of other sites became in one table here: see [`Site::key_map`].
 ///
 /// An append gives records new keys, or finds that they are rows which are here; a pull that does not append may find a record here

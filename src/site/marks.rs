@@ -9,6 +9,13 @@ use crate::ledger::checkpoints::{self, Step};
 use crate::ledger::{Scope, appends, counts, key_map, pulls};
 use crate::state;
 
+impl Site {
+    /// What is remembered of pulls: how far those are that were cut off, and which appends were finished.
+    pub fn marks(&self) -> Marks<'_> {
+        Marks::new(self)
+    }
+}
+
 /// What a [`Site`] remembers of the tables that it pulled.
 ///
 /// A pull that was cut off leaves a mark for each of its tables: the same pull, started again within

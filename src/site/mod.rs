@@ -122,59 +122,6 @@ impl Site {
         Ok(*self.0.uuid.get_or_init(|| uuid))
     }
 
-    /// Which copy of its database this site is: a random uuid, which a copy of the file replaces with one of its own, while
-    /// [`Site::uuid`] is copied. It is made, or compared with where the database is, when it is first asked for.
-    ///
-    /// A database is a copy if it is on another machine than when it was last asked, or if both its path (without symbolic links)
-    /// and its number in the file system are others. With only one of these it was moved, restored in place or mounted elsewhere,
-    /// and stays what it is. Where the system has no machine id, as in many containers, and gives files a number, another number is
-    /// enough. A [store](Store::identity) that cannot be told from a copy keeps its incarnation for good.
-    ///
-    /// # Errors
-    /// What the store says; [`Corrupt`](ErrorKind::Corrupt) if it cannot be read.
-    pub fn incarnation(&self) -> Result<Uuid> {
-        if let Some(uuid) = self.0.incarnation.get() {
-            return Ok(*uuid);
-        }
-        let uuid = incarnation::current(self)?;
-        Ok(*self.0.incarnation.get_or_init(|| uuid))
-    }
-
-    /// The settings that are kept in the store.
-    pub fn settings(&self) -> Settings<'_> {
-        Settings::new(self)
-    }
-
-    /// One-off pairings by a code.
-    pub fn sessions(&self) -> Sessions<'_> {
-        Sessions::new(self)
-    }
-
-    /// The history of what was pulled, and the approval of pulls.
-    pub fn transfers(&self) -> Transfers<'_> {
-        Transfers::new(self)
-    }
-
-    /// What is remembered of pulls: how far those are that were cut off, and which appends were finished.
-    pub fn marks(&self) -> Marks<'_> {
-        Marks::new(self)
-    }
-
-    /// What records of other sites became in this table, whose name is compared as the store compares names.
-    pub fn key_map(&self, table: &str) -> KeyMap<'_> {
-        KeyMap::new(self, table)
-    }
-
-    /// Permanent pairings with other sites by a token.
-    pub fn connections(&self) -> Connections<'_> {
-        Connections::new(self)
-    }
-
-    /// What happened to connections and transfers.
-    pub fn events(&self) -> Events<'_> {
-        Events::new(self)
-    }
-
     /// Whether a table of this name is offered to peers, if there is one: not rowferry's own (`rowferry_*`), not the
     /// database's own (`sqlite_*`, `pg_*`), and none that [`SiteBuilder::hide_tables`] names.
     pub fn offers(&self, table: &str) -> bool {
@@ -277,9 +224,14 @@ impl Site {
     /// Changes the site's state in one transaction, and wakes those that wait for its events. Whatever adds an event does it
     /// here. The key is to be had before: [`Site::key`] may need a transaction of its own.
     pub(crate) fn change<T>(&self, work: impl FnMut(&mut dyn Sql) -> Result<T>) -> Result<T> {
-        let changed = state::write(self.store_ref(), work)?;
+        let changed = self.write(work)?;
         self.0.wake.all();
         Ok(changed)
+    }
+
+    /// Changes the site's state in one transaction, without an event.
+    pub(crate) fn write<T>(&self, work: impl FnMut(&mut dyn Sql) -> Result<T>) -> Result<T> {
+        state::write(self.store_ref(), work)
     }
 
     fn wake(&self) -> &Wake {

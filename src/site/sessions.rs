@@ -11,6 +11,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Code;
 use crate::state::{self, sessions};
 
+impl Site {
+    /// One-off pairings by a code.
+    pub fn sessions(&self) -> Sessions<'_> {
+        Sessions::new(self)
+    }
+}
+
 /// The sessions of a [`Site`]. Each lives until it is used, expires or is deleted.
 ///
 /// Every method fails with what the store says; those that deal with codes also when the site's key is lost

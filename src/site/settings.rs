@@ -14,6 +14,13 @@ const INCOMING_PASSWORD: &str = "incoming_password";
 const SITE_URL: &str = "site_url";
 const ALLOW_INTERNAL_URLS: &str = "allow_internal_urls";
 
+impl Site {
+    /// The settings that are kept in the store.
+    pub fn settings(&self) -> Settings<'_> {
+        Settings::new(self)
+    }
+}
+
 /// The settings of a [`Site`]: kept in its store, read anew each time, so that a change holds at once in every process.
 ///
 /// Every method fails with what the store says.

@@ -20,6 +20,13 @@ const HOST: &str = "host";
 /// How many transfers maintenance changes in one transaction.
 const AT_ONCE: u32 = 200;
 
+impl Site {
+    /// The history of what was pulled, and the approval of pulls.
+    pub fn transfers(&self) -> Transfers<'_> {
+        Transfers::new(self)
+    }
+}
+
 /// The transfers of a [`Site`]: each is one table, moved once.
 ///
 /// Every change is kept together with the [event](crate::Event) that tells of it. Every method fails with what the store

@@ -4,7 +4,6 @@
 pub(crate) mod connections;
 pub(crate) mod events;
 pub(crate) mod fields;
-pub(crate) mod history;
 #[cfg(feature = "client")]
 pub(crate) mod leases;
 pub(crate) mod outbox;

@@ -6,8 +6,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::super::orphans::Written;
 use super::super::row_by_row;
+use super::super::written::Written;
 use super::begin_in;
 use crate::domain::record::{Outcome, Tally};
 use crate::domain::strategy::Strategy as Choice;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::clock::SystemClock;
 use crate::error::ErrorKind;
-use crate::import::staged::{Finish, Staged, apply_group};
+use crate::import::{Finish, Staged, apply_group};
 
 use crate::ledger::stages;
 use crate::store::PageBounds;

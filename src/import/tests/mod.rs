@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::append::Keys;
 use super::multiset;
-use super::orphans::Written;
 use super::route::{NullKeys, route};
 use super::transaction::Transaction;
+use super::written::Written;
 use crate::cancel::Patience;
 use crate::clock::Clock;
 use crate::domain::record::{Outcome, Reason};

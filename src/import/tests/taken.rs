@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::clock::SystemClock;
-use crate::import::staged::{Finish, Staged, apply_group};
+use crate::import::{Finish, Staged, apply_group};
 
 use crate::plan::meet::keys_may_meet;
 use crate::store::conformance::strategies::KEYED;

@@ -26,6 +26,13 @@ const HOST: &str = "host";
 /// Most characters of a reason.
 const REASON: usize = 1_000;
 
+impl Site {
+    /// Permanent pairings with other sites by a token.
+    pub fn connections(&self) -> Connections<'_> {
+        Connections::new(self)
+    }
+}
+
 /// The connections of a [`Site`].
 ///
 /// Each change is one transaction, kept together with the [event](crate::Event) that tells of it and, where the other site

@@ -3,8 +3,7 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::integer;
-use super::row::{select, total};
+use super::row::{integer, select, total};
 use crate::clock;
 use crate::domain::transfer::{ConnectionStats, TableStats, Transfer, TransferFilter, TransferStatus};
 use crate::domain::value::Value;

@@ -17,12 +17,13 @@ pub(crate) use lists::{
     abandoned, any_ended, connection_stats, count, expired_approvals, list, pending_approvals, prune, table_stats,
 };
 
+use row::counts;
+
 use super::{connections, events};
 use crate::clock;
 use crate::domain::connection::Metadata;
 use crate::domain::event::{EventKind, cleaned_actor};
 use crate::domain::transfer::{Transfer, TransferCounters, TransferStatus, TransferStep};
-use crate::domain::value::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Sql;
 
@@ -242,21 +243,6 @@ fn check(counters: &TransferCounters) -> Result<()> {
         true => Ok(()),
         false => Err(Error::new(ErrorKind::InvalidInput, "no transfer moves so much: a count is at most 2^53 - 1")),
     }
-}
-
-fn counts(counters: &TransferCounters) -> [u64; 6] {
-    [
-        counters.records_transferred,
-        counters.records_created,
-        counters.records_updated,
-        counters.records_skipped,
-        counters.records_failed,
-        counters.bytes_transferred,
-    ]
-}
-
-fn integer(count: u64) -> Value {
-    Value::Integer(i64::try_from(count).unwrap_or(i64::MAX))
 }
 
 fn not_found(uuid: Uuid) -> Error {

@@ -4,7 +4,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::row;
-use super::{ABANDONED, GIVEN_UP, by_uuid, event, integer, not_found};
+use super::row::integer;
+use super::{ABANDONED, GIVEN_UP, by_uuid, event, not_found};
 use crate::clock;
 use crate::domain::event::EventKind;
 use crate::domain::transfer::{TransferCounters, TransferStatus};

@@ -3,7 +3,6 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{counts, integer};
 use crate::clock;
 use crate::domain::event::{cleaned, cleaned_actor};
 use crate::domain::transfer::{Transfer, TransferCounters, TransferStatus};
@@ -110,6 +109,21 @@ pub(super) fn raise(sql: &mut dyn Sql, uuid: Uuid, counters: &TransferCounters, 
 pub(super) fn select(sql: &mut dyn Sql, which: &str, parameters: &[Value]) -> Result<Vec<Transfer>> {
     let select = format!("SELECT {} FROM rowferry_transfers {which}", COLUMNS.join(", "));
     sql.query(&select, parameters)?.iter().map(|row| transfer(row)).collect()
+}
+
+pub(super) fn counts(counters: &TransferCounters) -> [u64; 6] {
+    [
+        counters.records_transferred,
+        counters.records_created,
+        counters.records_updated,
+        counters.records_skipped,
+        counters.records_failed,
+        counters.bytes_transferred,
+    ]
+}
+
+pub(super) fn integer(count: u64) -> Value {
+    Value::Integer(i64::try_from(count).unwrap_or(i64::MAX))
 }
 
 fn values(transfer: &Transfer) -> Result<Vec<Value>> {

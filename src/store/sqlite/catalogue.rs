@@ -6,9 +6,8 @@
 
 use rusqlite::Connection;
 
-use super::creatable::is_unique;
 use super::dialect::failed;
-use super::keys::key_collations;
+use super::keys::{is_unique, key_collations};
 use super::overview::{Entry, Overview, Reference};
 
 use crate::domain::schema::{Column, ForeignKey, ForeignKeyAction, Index, LogicalType, TableSchema, UniqueKind, UniqueSet};
@@ -194,21 +193,24 @@ pub(super) fn is_held<'o>(overview: &Overview, mut references: impl Iterator<Ite
 
 /// Whether more than the references of the rows that are written depends on foreign keys being enforced: what triggers do, and rows
 /// that refer to columns which may change (all but those of the key).
-pub(super) fn depends_on_checks(connection: &super::pool::Connection, target: &Target<'_>) -> Result<bool> {
-    let overview = connection.overview()?;
+pub(super) fn depends_on_checks(
+    overview: &Overview,
+    schema: impl Fn(&str) -> Result<Option<TableSchema>>,
+    target: &Target<'_>,
+) -> Result<bool> {
     if overview.has_triggers(&target.table.name) {
         return Ok(true);
     }
     // SQLite says of a reference to what is not unique that it is none, and refuses all rows.
     for reference in &target.table.foreign_keys {
-        let parent = connection.schema(&reference.parent)?;
+        let parent = schema(&reference.parent)?;
         if parent.is_some_and(|parent| !is_unique(&reference.parent_columns, &parent)) || overview.is_view(&reference.parent)
         {
             return Ok(true);
         }
     }
     let key = key_of(target.table)?.map_or(Vec::new(), |(columns, _)| columns);
-    Ok(target.updates && references_to_changing(&overview, target.table, &key).next().is_some())
+    Ok(target.updates && references_to_changing(overview, target.table, &key).next().is_some())
 }
 
 /// A name under which the rowid of this table can be reached: none if it has none, or if columns have taken all three names.

@@ -8,7 +8,7 @@ use rusqlite::config::DbConfig;
 
 use super::dialect::{Parameter, borrowed, failed, of_run, quote, quote_all, refusal};
 use super::keys::key_parts;
-use super::write::SqliteWriter;
+use super::transaction::Transaction;
 use crate::domain::schema::{TableSchema, UniqueKind, UniqueSet};
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
@@ -23,16 +23,16 @@ pub(super) struct Clashing<'c> {
     pub(super) row: usize,
 }
 
-pub(super) fn clashes(writer: &mut SqliteWriter, row: &Clashing<'_>, found: &mut Rows) -> Result<()> {
+pub(super) fn clashes(transaction: &mut Transaction, row: &Clashing<'_>, found: &mut Rows) -> Result<()> {
     found.clear(row.key.len());
     if row.wanted().all(|set| row.is_known(set)) {
-        return row.look_up(writer, row.rows, row.row, found);
+        return row.look_up(transaction, row.rows, row.row, found);
     }
-    let (mut others, inserted) = row.quietly(writer, |writer| row.make_room(writer))?;
+    let (mut others, inserted) = row.quietly(transaction, |transaction| row.make_room(transaction))?;
     match (row.sets, inserted) {
         (Sets::All, Some(_)) => others.drain(..).for_each(|key| found.push(key.iter().map(Value::as_ref))),
         // The database has filled in what the row lacks.
-        (Sets::Full, Some(whole)) => row.look_up(writer, &whole, 0, found)?,
+        (Sets::Full, Some(whole)) => row.look_up(transaction, &whole, 0, found)?,
         (_, None) => {}
     }
     Ok(())
@@ -64,7 +64,7 @@ impl Clashing<'_> {
         quote(&self.table.columns[column].name)
     }
 
-    fn look_up(&self, writer: &SqliteWriter, rows: &Rows, row: usize, found: &mut Rows) -> Result<()> {
+    fn look_up(&self, transaction: &Transaction, rows: &Rows, row: usize, found: &mut Rows) -> Result<()> {
         // A key that the database has given it may be that of a row which was in its way.
         let own = self.own_key(self.rows, self.row);
         let read: Vec<String> = self.key.iter().map(|at| self.name(*at)).collect();
@@ -83,7 +83,7 @@ impl Clashing<'_> {
                 sql.push_str(&format!(" AND ({same}) IS NOT TRUE"));
                 values.extend(own);
             }
-            for key in query(writer, &sql, &values).map_err(failed)? {
+            for key in query(transaction, &sql, &values).map_err(failed)? {
                 let is_same = |at: usize| (0..key.len()).all(|part| found.get(at, part) == Some(key[part].as_ref()));
                 if !(0..found.len()).any(is_same) {
                     found.push(key.iter().map(Value::as_ref));
@@ -94,43 +94,43 @@ impl Clashing<'_> {
     }
 
     /// Does something that is undone, with triggers and foreign keys off where the table has to do with any.
-    fn quietly<T>(&self, writer: &mut SqliteWriter, work: impl FnOnce(&SqliteWriter) -> Result<T>) -> Result<T> {
-        let is_quiet = match &writer.quiet {
+    fn quietly<T>(&self, transaction: &mut Transaction, work: impl FnOnce(&Transaction) -> Result<T>) -> Result<T> {
+        let is_quiet = match &transaction.quiet {
             Some((table, is_quiet)) if *table == self.table.name => *is_quiet,
             _ => {
-                let overview = writer.connection.overview()?;
+                let overview = transaction.connection.overview()?;
                 let is_quiet = self.table.foreign_keys.is_empty()
                     && !overview.has_triggers(&self.table.name)
                     && overview.references_to(&self.table.name).is_empty();
-                writer.quiet = Some((self.table.name.clone(), is_quiet));
+                transaction.quiet = Some((self.table.name.clone(), is_quiet));
                 is_quiet
             }
         };
-        let sqlite = &writer.connection.sqlite;
+        let sqlite = &transaction.connection.sqlite;
         let switch = |on: bool| -> Result<()> {
-            let enforced = on && writer.check != Check::ByCaller;
+            let enforced = on && transaction.check != Check::ByCaller;
             sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, enforced).map_err(failed)?;
             sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, on).map(|_| ()).map_err(failed)
         };
         sqlite.execute_batch("SAVEPOINT rowferry_clashes").map_err(failed)?;
-        let done = if is_quiet { Ok(()) } else { switch(false) }.and_then(|()| work(writer));
+        let done = if is_quiet { Ok(()) } else { switch(false) }.and_then(|()| work(transaction));
         let undone = sqlite.execute_batch("ROLLBACK TO rowferry_clashes; RELEASE rowferry_clashes").map_err(failed);
         let restored = if is_quiet { Ok(()) } else { switch(true) };
         if undone.is_err() || restored.is_err() {
             // Nothing may be written with this connection any more: triggers may be off, or rows gone.
-            writer.connection.spoil();
+            transaction.connection.spoil();
         }
         undone.and(restored).and(done)
     }
 
     /// Deletes what is in the way of the row until SQLite inserts it. Gives the keys of what was deleted, and the row with all its columns,
     /// unless SQLite refuses it for another reason.
-    fn make_room(&self, writer: &SqliteWriter) -> Result<(Vec<Vec<Value>>, Option<Rows>)> {
+    fn make_room(&self, transaction: &Transaction) -> Result<(Vec<Vec<Value>>, Option<Rows>)> {
         let same =
             key_parts(self.table, self.key).iter().map(|part| format!("{part} IS ?")).collect::<Vec<_>>().join(" AND ");
         let delete = format!("DELETE FROM {} WHERE {same}", quote(&self.table.name));
         if let Some(own) = self.own_key(self.rows, self.row) {
-            query(writer, &delete, &own).map_err(failed)?;
+            query(transaction, &delete, &own).map_err(failed)?;
         }
         let mut columns: Vec<usize> =
             (0..self.rows.width()).filter(|column| self.rows.get(self.row, *column).is_some()).collect();
@@ -151,11 +151,11 @@ impl Clashing<'_> {
         );
         let mut found = Vec::new();
         loop {
-            let before = writer.connection.hits();
-            let row = match query(writer, &insert, &values).map(|mut rows| rows.pop()) {
+            let before = transaction.connection.hits();
+            let row = match query(transaction, &insert, &values).map(|mut rows| rows.pop()) {
                 Ok(row) => row,
                 Err(error) if refusal(&error).is_some() => {
-                    writer.still_open()?;
+                    transaction.still_open()?;
                     return Ok((Vec::new(), None));
                 }
                 Err(error) => return Err(failed(error)),
@@ -163,15 +163,15 @@ impl Clashing<'_> {
             let lost =
                 || Error::new(ErrorKind::Database, format!("a row of {:?} is in the way and not there", self.table.name));
             let row = row.ok_or_else(lost)?;
-            if writer.connection.hits() == before {
+            if transaction.connection.hits() == before {
                 let mut whole = Rows::new(row.len());
                 whole.push(row.iter().map(Value::as_ref));
                 return Ok((found, Some(whole)));
             }
             let key: Vec<Value> = self.key.iter().map(|at| row[*at].clone()).collect();
             let values: Vec<ValueRef<'_>> = key.iter().map(Value::as_ref).collect();
-            query(writer, &delete, &values).map_err(failed)?;
-            if writer.connection.sqlite.changes() == 0 {
+            query(transaction, &delete, &values).map_err(failed)?;
+            if transaction.connection.sqlite.changes() == 0 {
                 return Err(lost());
             }
             found.push(key);
@@ -180,8 +180,8 @@ impl Clashing<'_> {
 }
 
 /// Runs a statement to its end; gives the rows that it gave.
-fn query(writer: &SqliteWriter, sql: &str, values: &[ValueRef<'_>]) -> rusqlite::Result<Vec<Vec<Value>>> {
-    let mut statement = writer.connection.sqlite.prepare_cached(sql)?;
+fn query(transaction: &Transaction, sql: &str, values: &[ValueRef<'_>]) -> rusqlite::Result<Vec<Vec<Value>>> {
+    let mut statement = transaction.connection.sqlite.prepare_cached(sql)?;
     for (at, value) in values.iter().enumerate() {
         statement.raw_bind_parameter(at + 1, Parameter(*value))?;
     }

@@ -12,7 +12,7 @@
 use std::collections::HashSet;
 
 use super::affinity::Affinity;
-use super::keys::{self, is_known};
+use super::keys::{self, are_columns, is_in, is_known, is_unique};
 use super::types::{is_plain_type, is_strict_type, type_of, type_of_affinity};
 use crate::domain::names::is_reserved;
 use crate::domain::schema::{Column, DefaultValue, ForeignKey, Index, TableSchema, UniqueKind, UniqueSet};
@@ -251,27 +251,8 @@ fn foreign_keys(
     keys
 }
 
-/// Whether these columns are the table's primary key or one of its unique sets. A key that compares otherwise than its columns is
-/// none that a foreign key may refer to.
-pub(super) fn is_unique(columns: &[String], table: &TableSchema) -> bool {
-    let same = |set: &[String]| set.len() == columns.len() && columns.iter().all(|column| is_in(set, column));
-    let mut full = table.unique.iter().filter(|set| set.kind == UniqueKind::Full);
-    let is_key = same(&table.primary_key) && table.key_collations.iter().all(Option::is_none);
-    are_columns(columns, table) && (is_key || full.any(|set| same(&set.columns)))
-}
-
-fn is_in(names: &[String], name: &str) -> bool {
-    names.iter().any(|other| other.eq_ignore_ascii_case(name))
-}
-
 fn are_in(names: &[String], table: &TableSchema) -> bool {
     names.iter().all(|name| table.column_index(name).is_some())
-}
-
-/// Whether these are columns of the table, each once.
-fn are_columns(names: &[String], table: &TableSchema) -> bool {
-    let mut seen = HashSet::with_capacity(names.len());
-    names.iter().all(|name| table.column_index(name).is_some_and(|at| seen.insert(at)))
 }
 
 fn list(names: &[String]) -> String {

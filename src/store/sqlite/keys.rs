@@ -1,10 +1,12 @@
 //! How keys compare: by the collations of their columns, or by others that the key itself names.
 
+use std::collections::HashSet;
+
 use rusqlite::Connection;
 
 use super::catalogue::{IndexPart, compares_alike, distinct, index_parts};
 use super::dialect::{failed, quote, quote_all};
-use crate::domain::schema::TableSchema;
+use crate::domain::schema::{TableSchema, UniqueKind};
 use crate::error::Result;
 
 /// An expression that is compared by this collation; by its own if there is none.
@@ -93,6 +95,25 @@ pub(super) fn take_over<'s>(made: &mut TableSchema, sender: &'s TableSchema) -> 
     }
     made.key_collations = if collations.iter().all(Option::is_none) { Vec::new() } else { collations };
     left_out
+}
+
+/// Whether these columns are the table's primary key or one of its unique sets. A key that compares otherwise than its columns is
+/// none that a foreign key may refer to.
+pub(super) fn is_unique(columns: &[String], table: &TableSchema) -> bool {
+    let same = |set: &[String]| set.len() == columns.len() && columns.iter().all(|column| is_in(set, column));
+    let mut full = table.unique.iter().filter(|set| set.kind == UniqueKind::Full);
+    let is_key = same(&table.primary_key) && table.key_collations.iter().all(Option::is_none);
+    are_columns(columns, table) && (is_key || full.any(|set| same(&set.columns)))
+}
+
+pub(super) fn is_in(names: &[String], name: &str) -> bool {
+    names.iter().any(|other| other.eq_ignore_ascii_case(name))
+}
+
+/// Whether these are columns of the table, each once.
+pub(super) fn are_columns(names: &[String], table: &TableSchema) -> bool {
+    let mut seen = HashSet::with_capacity(names.len());
+    names.iter().all(|name| table.column_index(name).is_some_and(|at| seen.insert(at)))
 }
 
 #[cfg(test)]

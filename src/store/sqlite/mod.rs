@@ -23,6 +23,7 @@ mod overview;
 mod pool;
 mod read;
 mod rows;
+mod transaction;
 mod types;
 mod wal;
 pub(super) mod write;

@@ -9,7 +9,7 @@ use super::affinity::{Affinity, fit as fit_value};
 use super::dialect::{Parameter, borrowed, column_of, failed, of_run, quote, quote_all, refusal};
 use super::keys::{collated, key_parts};
 use super::pool::Connection;
-use super::write::SqliteWriter;
+use super::transaction::Transaction;
 use crate::domain::record::Reason;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, ValueRef};
@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::plan::TablePlan;
 use crate::store::{Change, Fitted, Found, Lookup, Misfit, Refused};
 
-pub(super) fn fit(writer: &SqliteWriter, plan: &TablePlan, rows: &Rows, range: Range<usize>, fitted: &mut Fitted) {
+pub(super) fn fit(transaction: &Transaction, plan: &TablePlan, rows: &Rows, range: Range<usize>, fitted: &mut Fitted) {
     let affinities = Affinity::of_columns(&plan.table);
     fitted.rows.clear(plan.table.columns.len());
     fitted.misfits.clear();
@@ -28,7 +28,7 @@ pub(super) fn fit(writer: &SqliteWriter, plan: &TablePlan, rows: &Rows, range: R
             let name = &plan.table.columns[column].name;
             let (affinity, strict) = affinities[column];
             let mut stored = value;
-            let refusal = if !writer.any_text && !is_utf8(value) {
+            let refusal = if !transaction.any_text && !is_utf8(value) {
                 let message = format!("{name:?} holds text that is not UTF-8, which this database (UTF-16) cannot store");
                 Some((Reason::ValueOutOfRange, message))
             } else if affinity.keeps(value) {
@@ -51,14 +51,14 @@ pub(super) fn is_utf8(value: ValueRef<'_>) -> bool {
 }
 
 pub(super) fn lookup(
-    writer: &SqliteWriter,
+    transaction: &Transaction,
     lookup: &Lookup<'_>,
     rows: &Rows,
     range: Range<usize>,
     found: &mut Found,
 ) -> Result<()> {
     found.clear(lookup.read.len());
-    let sqlite = &writer.connection.sqlite;
+    let sqlite = &transaction.connection.sqlite;
     // Only with the table's name is a quoted name that is no column an error, and not a string.
     let column = |name: &str| format!("l.{}", quote(name));
     let read: Vec<String> = lookup.read.iter().map(|name| column(name)).collect();
@@ -75,12 +75,12 @@ pub(super) fn lookup(
     let may_be_rowid = |name: &&str| ["rowid", "oid", "_rowid_"].iter().any(|other| other.eq_ignore_ascii_case(name));
     let names = || lookup.columns.iter().chain(lookup.read);
     let mut statement = match sqlite.prepare_cached(&sql) {
-        Ok(statement) if !names().any(may_be_rowid) || exists(&writer.connection, lookup)? => statement,
+        Ok(statement) if !names().any(may_be_rowid) || exists(&transaction.connection, lookup)? => statement,
         Ok(_) => {
             range.for_each(|_| found.add_none());
             return Ok(());
         }
-        Err(_) if !exists(&writer.connection, lookup)? => {
+        Err(_) if !exists(&transaction.connection, lookup)? => {
             range.for_each(|_| found.add_none());
             return Ok(());
         }
@@ -117,7 +117,7 @@ fn exists(connection: &Connection, lookup: &Lookup<'_>) -> Result<bool> {
 }
 
 pub(super) fn write(
-    writer: &SqliteWriter,
+    transaction: &Transaction,
     table: &TableSchema,
     change: Change<'_>,
     rows: &Rows,
@@ -139,7 +139,7 @@ pub(super) fn write(
         };
         let values = columns.iter().map(|column| rows.get(row, *column).unwrap_or(ValueRef::Null));
         let refusal_of = |reason, column, message| Refused { row, reason, column, message };
-        match run(writer, &sql, values) {
+        match run(transaction, &sql, values) {
             Ok(0) => {
                 let message = format!("a trigger of {:?} left the record out", table.name);
                 refused.push(refusal_of(Reason::Trigger, None, message));
@@ -149,7 +149,7 @@ pub(super) fn write(
                 let Some(reason) = refusal(&error) else {
                     return Err(failed(error).while_doing(format_args!("writing to {:?}", table.name)));
                 };
-                writer.still_open()?;
+                transaction.still_open()?;
                 let error = failed(error);
                 let column = column_of(error.message(), &table.name);
                 refused.push(refusal_of(reason, column, error.message().to_owned()));
@@ -177,8 +177,8 @@ fn update_sql(table: &TableSchema, set: &[usize], key: &[usize]) -> String {
     format!("UPDATE OR ABORT {} SET {} WHERE {}", quote(&table.name), set.join(", "), equal.join(" AND "))
 }
 
-fn run<'v>(writer: &SqliteWriter, sql: &str, values: impl Iterator<Item = ValueRef<'v>>) -> rusqlite::Result<usize> {
-    let sqlite = &writer.connection.sqlite;
+fn run<'v>(transaction: &Transaction, sql: &str, values: impl Iterator<Item = ValueRef<'v>>) -> rusqlite::Result<usize> {
+    let sqlite = &transaction.connection.sqlite;
     let mut statement = sqlite.prepare_cached(sql)?;
     for (at, value) in values.enumerate() {
         statement.raw_bind_parameter(at + 1, Parameter(value))?;

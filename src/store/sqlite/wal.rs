@@ -336,7 +336,7 @@ mod tests {
     fn the_file_of_the_log_is_cut_but_not_while_many_rows_are_written() {
         let world = World::new();
         let limit = |writer: SqliteWriter| -> i64 {
-            writer.connection.sqlite.query_row("PRAGMA journal_size_limit", [], |row| row.get(0)).unwrap()
+            writer.transaction.connection.sqlite.query_row("PRAGMA journal_size_limit", [], |row| row.get(0)).unwrap()
         };
         assert_eq!(limit(SqliteWriter::small(&world.pools).unwrap()), FILE_BYTES);
         assert_eq!(limit(SqliteWriter::bulk(&world.pools).unwrap()), -1);

@@ -12,8 +12,8 @@ use std::ops::Range;
 
 use super::super::dialect::{borrowed, bound, failed, quote, quote_all};
 use super::super::keys::key_parts;
-use super::super::write::SqliteWriter;
-use super::{Column, Shape};
+use super::super::transaction::Transaction;
+use super::shape::{Column, Extent, Shape};
 use crate::domain::record::Tally;
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, ValueRef};
@@ -28,15 +28,6 @@ const TRIAL: usize = 100;
 
 /// Records that are upserted without a look after a pass that did not pay: at first, and when none pays for long.
 const PAUSES: Range<usize> = 16..1 << 15;
-
-/// Which records may be found.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum Extent {
-    /// All that change nothing.
-    All,
-    /// Those before the first one that changes something: it may change what is so of those after it.
-    First,
-}
 
 /// For how many records no pass is tried, because the last one did not pay.
 #[derive(Default)]
@@ -73,7 +64,7 @@ pub(super) fn count(strategy: Strategy, records: u64, tally: &mut Tally) {
 
 /// A look for records that change nothing.
 pub(super) struct Unchanged<'u> {
-    pub(super) writer: &'u SqliteWriter,
+    pub(super) transaction: &'u Transaction,
     pub(super) shape: &'u Shape,
     pub(super) rows: &'u Rows,
 }
@@ -81,14 +72,14 @@ pub(super) struct Unchanged<'u> {
 impl Unchanged<'_> {
     /// For each of the first records whether it changes nothing; those after them are not looked at. All are plain.
     pub(super) fn find(&self, pause: &mut Pause, range: Range<usize>) -> Result<Vec<bool>> {
-        if range.is_empty() || !is_ordered_alike(self.writer, self.shape) || !pause.is_over(range.len()) {
+        if range.is_empty() || !is_ordered_alike(self.transaction, self.shape) || !pause.is_over(range.len()) {
             return Ok(Vec::new());
         }
         let compare_all = self.shape.plan.strategy != Strategy::Skip;
         let others = self.shape.columns.iter().filter(|column| compare_all && self.shape.may_differ(column)).collect();
         let key = self.shape.key.iter().map(|(at, _)| &self.shape.columns[*at]).collect();
-        let Unchanged { writer, shape, rows } = *self;
-        let found = Pass { writer, shape, rows, key, others }.run(range)?;
+        let Unchanged { transaction, shape, rows } = *self;
+        let found = Pass { transaction, shape, rows, key, others }.run(range)?;
         pause.note(found.len(), found.iter().filter(|unchanged| **unchanged).count());
         Ok(found)
     }
@@ -96,12 +87,12 @@ impl Unchanged<'_> {
 
 /// Whether SQLite orders the key as [`order`] does: bytes by their value. A collation may do otherwise, and so does a
 /// database in UTF-16.
-fn is_ordered_alike(writer: &SqliteWriter, shape: &Shape) -> bool {
-    writer.any_text && shape.key.iter().all(|(_, collation)| collation.is_none())
+fn is_ordered_alike(transaction: &Transaction, shape: &Shape) -> bool {
+    transaction.any_text && shape.key.iter().all(|(_, collation)| collation.is_none())
 }
 
 struct Pass<'p> {
-    writer: &'p SqliteWriter,
+    transaction: &'p Transaction,
     shape: &'p Shape,
     rows: &'p Rows,
     key: Vec<&'p Column>,
@@ -117,7 +108,7 @@ impl Pass<'_> {
         let mut count = 0;
         let (mut key, mut before) = (Vec::new(), Vec::new());
         while !range.is_empty() {
-            let mut statement = self.writer.connection.sqlite.prepare_cached(&sql).map_err(failed)?;
+            let mut statement = self.transaction.connection.sqlite.prepare_cached(&sql).map_err(failed)?;
             let mut local = statement.query(bound(self.key(range.start))).map_err(failed)?;
             let mut current = local.next().map_err(failed)?;
             while !range.is_empty() {

@@ -15,9 +15,9 @@
 use rusqlite::ffi;
 
 use super::super::dialect::{failed, quote, quote_all, refusal};
-use super::super::write::SqliteWriter;
+use super::super::transaction::Transaction;
 use super::bind::Bulk;
-use super::{Column, Shape};
+use super::shape::{Column, Shape};
 use crate::domain::record::Tally;
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, ValueRef};
@@ -100,7 +100,7 @@ impl Statements {
 
 /// Writes records of a batch.
 pub(super) struct Upsert<'u> {
-    writer: &'u SqliteWriter,
+    transaction: &'u Transaction,
     shape: &'u Shape,
     rows: &'u Rows,
     streak: &'u mut Streak,
@@ -109,8 +109,8 @@ pub(super) struct Upsert<'u> {
 }
 
 impl<'u> Upsert<'u> {
-    pub(super) fn new(writer: &'u SqliteWriter, shape: &'u Shape, rows: &'u Rows, streak: &'u mut Streak) -> Self {
-        Upsert { writer, shape, rows, streak, stopped: false }
+    pub(super) fn new(transaction: &'u Transaction, shape: &'u Shape, rows: &'u Rows, streak: &'u mut Streak) -> Self {
+        Upsert { transaction, shape, rows, streak, stopped: false }
     }
 
     /// Writes these plain records in their order up to the first one that is refused; gives how many that were.
@@ -174,7 +174,7 @@ impl<'u> Upsert<'u> {
         };
         let created = match self.run(insert, records) {
             Ok(_) => records.len(),
-            Err(error) if keeps_what_was_done(&error) => self.writer.connection.sqlite.changes() as usize,
+            Err(error) if keeps_what_was_done(&error) => self.transaction.connection.sqlite.changes() as usize,
             Err(error) if undoes_all(&error) && self.shape.is_held => 0,
             Err(error) if undoes_all(&error) => return self.one_by_one(records, tally),
             Err(error) => return Err(self.broken(error)),
@@ -215,8 +215,8 @@ impl<'u> Upsert<'u> {
 
     /// Runs a statement with the values of these records.
     fn run(&self, statement: &Statement, records: &[usize]) -> rusqlite::Result<Done> {
-        let mut prepared = Bulk::prepare(&self.writer.connection, &statement.sql)?;
-        let before = self.writer.connection.hits();
+        let mut prepared = Bulk::prepare(&self.transaction.connection, &statement.sql)?;
+        let before = self.transaction.connection.hits();
         let changes = prepared.execute(|parameters| {
             for row in records {
                 let (cells, bytes) = self.rows.cells(*row);
@@ -226,7 +226,7 @@ impl<'u> Upsert<'u> {
             }
             Ok(())
         })?;
-        Ok(Done { hits: self.writer.connection.hits() - before, changes })
+        Ok(Done { hits: self.transaction.connection.hits() - before, changes })
     }
 
     /// Passes the error on unless SQLite refused a record for its own sake, and the transaction continues.
@@ -234,7 +234,7 @@ impl<'u> Upsert<'u> {
         if refusal(&error).is_none() {
             return Err(self.broken(error));
         }
-        self.writer.still_open()
+        self.transaction.still_open()
     }
 
     fn broken(&self, error: rusqlite::Error) -> Error {

@@ -4,9 +4,9 @@ use std::ops::AddAssign;
 
 use time::{Duration, OffsetDateTime};
 
-use super::{events, read, transfers, write};
 use crate::error::Result;
 use crate::limits::Limits;
+use crate::state::{events, read, transfers, write};
 use crate::store::{Sql, Store};
 
 /// Most rows of each kind that are deleted in one transaction.
