@@ -292,6 +292,12 @@ impl World {
         TABLES.iter().map(|table| of(table)).collect()
     }
 
+    /// Whether a pull left all its tables done, and could not note its end.
+    pub(super) fn is_done(&self) -> bool {
+        let select = "SELECT count(*) FROM rowferry_marks WHERE step = 'done'";
+        self.sqlite().query_row(select, [], |row| row.get::<_, i64>(0)).unwrap() == TABLES.len() as i64
+    }
+
     /// The tables that hold something of a pull. What is kept of a sender is no part of a pull.
     pub(super) fn kept(&self) -> Vec<String> {
         let sqlite = self.sqlite();

@@ -244,11 +244,11 @@ fn errors_say_what_the_sender_means_and_no_secrets() {
         (ErrorKind::ApprovalDenied, ErrorKind::ApprovalDenied),
         (ErrorKind::ApprovalExpired, ErrorKind::ApprovalExpired),
         (ErrorKind::Cancelled, ErrorKind::Refused),
+        (ErrorKind::TakenOver, ErrorKind::TakenOver),
         // Its own troubles, and what only we can say.
         (ErrorKind::Timeout, ErrorKind::Peer),
         (ErrorKind::Disconnected, ErrorKind::Peer),
         (ErrorKind::Corrupt, ErrorKind::Peer),
-        (ErrorKind::TakenOver, ErrorKind::Peer),
         (ErrorKind::Protocol, ErrorKind::Peer),
     ];
     for (said, heard) in kinds {
