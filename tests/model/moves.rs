@@ -84,7 +84,20 @@ impl Model {
         let mut results: Vec<Option<Became>> = vec![None; records.len()];
         let mut busy = vec![false; records.len()];
         let (mut stack, mut circle): (Vec<usize>, Option<Circle>) = (Vec::new(), None);
-        while let Some(first) = (0..records.len()).find(|at| results[*at].is_none() && !busy[*at]) {
+        // Records that rows keep out which no record is for, and how many had become other rows when they were last tried.
+        let (mut stuck, mut tried): (BTreeSet<usize>, usize) = (BTreeSet::new(), 0);
+        loop {
+            let first = (0..records.len()).find(|at| results[*at].is_none() && !busy[*at]);
+            let Some(first) = first else {
+                // A record that became another row may have made room.
+                let again = std::mem::take(&mut stuck);
+                if again.is_empty() || moved.len() == tried {
+                    break;
+                }
+                tried = moved.len();
+                again.into_iter().for_each(|at| (results[at], busy[at]) = (None, false));
+                continue;
+            };
             busy[first] = true;
             stack.push(first);
             while let Some(number) = stack.last().copied() {
@@ -148,6 +161,9 @@ impl Model {
                         continue;
                     }
                     became = Err("unique_conflict");
+                    if circle.as_ref().is_none_or(|circle| !circle.members.contains(&number)) {
+                        stuck.insert(number);
+                    }
                 }
                 if let (Err(reason), Some(failed)) =
                     (became, circle.take_if(|circle| became.is_err() && circle.members.contains(&number)))
