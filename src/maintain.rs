@@ -1,10 +1,8 @@
 //! What a site does from time to time, because nothing runs by itself.
 
-use crate::cancel::Patience;
 #[cfg(feature = "client")]
 use crate::client::ConnectOptions;
 use crate::error::{Error, Result};
-use crate::ledger::Ledger;
 use crate::ledger::prune::{Pruned, earlier, prune_some};
 #[cfg(feature = "client")]
 use crate::notify::Delivered;
@@ -112,8 +110,7 @@ impl Site {
         if let Some(before) = earlier(now, limits.abandoned_time) {
             done.failed_transfers = done.part("failing dead transfers", || transfers.fail_abandoned(before));
         }
-        done.dropped_pulls =
-            done.part("dropping what dead pulls left", || Ledger::new(self.here(), Patience::unbounded()).drop_abandoned());
+        done.dropped_pulls = done.part("dropping what dead pulls left", || self.here().drop_abandoned());
         // A look first, which needs no write lock.
         if let Some(before) = earlier(now, limits.ended_session_time) {
             done.deleted_sessions =

@@ -26,7 +26,14 @@ fn start(folder: &Path, job: &[&str]) -> Child {
     std::fs::write(folder.join("job"), job.join("\n")).unwrap();
     let arguments = ["--exact", "child", "--ignored", "--nocapture"];
     let program = std::env::current_exe().unwrap();
-    Command::new(program).args(arguments).current_dir(folder).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+    Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 #[test]
@@ -35,6 +42,11 @@ fn child() {
     let Ok(job) = std::fs::read_to_string("job") else { return };
     match job.lines().collect::<Vec<_>>()[..] {
         ["pull", url, code, stop] => pulling_child(url, code, stop.parse().unwrap()),
+        ["append", url, code] => {
+            println!("{SAYS}ready");
+            let _ = std::io::stdin().read_line(&mut String::new());
+            println!("{SAYS}{}", append(&Site::open("here.db").unwrap(), url, code));
+        }
         ["open", path] => println!("{SAYS}{:?}", opened(path)),
         #[cfg(target_os = "linux")]
         ["bear junk"] => println!("{SAYS}{}", bear_junk()),
@@ -180,6 +192,93 @@ fn pulls_at_the_same_time_leave_each_other_alone() {
     });
     sender.is_equal(&here.site);
     assert_eq!(kept(&here.sqlite), [""; 0]);
+}
+
+const ITEMS: &str = "
+    CREATE TABLE items(id INTEGER PRIMARY KEY, v TEXT);
+    CREATE TABLE log(at, what);
+    CREATE TEMP TABLE n AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) SELECT i FROM n;
+    INSERT INTO items SELECT i, 'item ' || i FROM n; INSERT INTO log SELECT i % 100, i % 3 FROM n;";
+
+/// Appends all tables in small steps. Gives how many tables it did, all of which are whole; the others are refused.
+fn append(site: &Site, url: &str, code: &str) -> usize {
+    let client = Client::connect(url, Auth::code(code), ConnectOptions::default()).unwrap();
+    let options = TransferOptions::new().strategy(Strategy::Append).batch_size(50);
+    let report = client.transfer_all(site, options).unwrap();
+    for (table, done) in &report.tables {
+        if let Some(error) = &done.error {
+            // The last: another one has finished the pull, so that it is no longer this one's.
+            let kinds = [ErrorKind::AlreadyAppended, ErrorKind::TakenOver, ErrorKind::Timeout];
+            assert!(kinds.contains(&error.kind()), "{table}: {error:?}");
+        }
+    }
+    report.tables.iter().filter(|(_, done)| done.is_clean()).count()
+}
+
+fn is_there_once(sqlite: &Connection) {
+    let counts = "SELECT count(*) || ' ' || count(DISTINCT v) FROM items UNION ALL SELECT count(*) FROM log";
+    assert_eq!(rows(sqlite, counts), ["'5000 5000'", "5000"]);
+}
+
+/// The next thing that a child says.
+fn said(lines: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    while lines.read_line(&mut line).unwrap() > 0 {
+        if let Some((_, said)) = line.split_once(SAYS) {
+            return said.trim().to_owned();
+        }
+        line.clear();
+    }
+    panic!("the child has ended");
+}
+
+#[test]
+fn appends_at_the_same_time_add_the_rows_once() {
+    let sender = Sender::new(ITEMS);
+    // Through one site, and through three that are open on one file.
+    for is_one in [true, false] {
+        for _ in 0..3 {
+            let here = Fixture::new("");
+            let sites: Vec<Site> =
+                (0..3).map(|_| if is_one { here.site.clone() } else { Site::open(here.path()).unwrap() }).collect();
+            let begin = std::sync::Barrier::new(sites.len());
+            let done: usize = std::thread::scope(|threads| {
+                let all: Vec<_> = sites
+                    .iter()
+                    .map(|site| {
+                        let (begin, url, code) = (&begin, sender.server.url(), sender.code());
+                        threads.spawn(move || {
+                            begin.wait();
+                            append(site, url, &code)
+                        })
+                    })
+                    .collect();
+                all.into_iter().map(|thread| thread.join().unwrap()).sum()
+            });
+            assert!(done >= 2, "{done}");
+            is_there_once(&here.sqlite);
+        }
+    }
+}
+
+#[test]
+fn appends_of_two_processes_add_the_rows_once() {
+    let sender = Sender::new(ITEMS);
+    for _ in 0..3 {
+        let folder = tempfile::tempdir().unwrap();
+        let begin = || {
+            let mut child = start(folder.path(), &["append", sender.server.url(), &sender.code()]);
+            let mut says = BufReader::new(child.stdout.take().unwrap());
+            assert_eq!(said(&mut says), "ready");
+            (child, says)
+        };
+        let mut children = [begin(), begin()];
+        children.iter_mut().for_each(|(child, _)| drop(child.stdin.take()));
+        let done: usize = children.iter_mut().map(|(_, says)| said(says).parse::<usize>().unwrap()).sum();
+        assert!(done >= 2, "{done}");
+        assert!(children.iter_mut().all(|(child, _)| child.wait().unwrap().success()));
+        is_there_once(&Connection::open(folder.path().join("here.db")).unwrap());
+    }
 }
 
 #[test]

@@ -91,6 +91,11 @@ impl Direct {
         self.is_late
     }
 
+    /// Whether the transaction in progress has something of it.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
     /// How far it is with the transaction in progress.
     pub(super) fn take_pending(&mut self) -> Option<Checkpoint> {
         let Pending { tally, mut checkpoint } = self.pending.take()?;

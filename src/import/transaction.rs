@@ -257,6 +257,8 @@ impl Transaction {
     }
 
     pub(super) fn savepoint(&mut self) -> Result<()> {
+        // What came before it stays when it is rolled back.
+        self.keep_came()?;
         self.writer.savepoint()?;
         self.savepoints += 1;
         Ok(())

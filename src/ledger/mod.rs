@@ -5,7 +5,9 @@
 pub(crate) mod appends;
 pub(crate) mod checkpoints;
 pub(crate) mod counts;
+mod end;
 mod forget;
+mod here;
 pub(crate) mod history;
 pub(crate) mod key_map;
 mod known;
@@ -21,6 +23,9 @@ pub(crate) mod taken_keys;
 pub(crate) mod waiting;
 
 pub(crate) use checkpoints::{Checkpoint, Reached, Step};
+pub(crate) use end::Ending;
 pub(crate) use forget::forget_scope;
-pub(crate) use run::{Begin, Ending, Here, Ledger, Other};
+pub(crate) use here::Here;
+pub(crate) use resume::RunningPulls;
+pub(crate) use run::{Begin, Ledger, Other};
 pub(crate) use scope::Scope;

@@ -26,6 +26,13 @@ pub(crate) struct KeptPull {
     pub(crate) incarnation: Option<Uuid>,
 }
 
+impl KeptPull {
+    /// Who its rows come from.
+    pub(super) fn of(&self) -> Sender {
+        Sender { name: self.sender.clone(), incarnation: self.incarnation }
+    }
+}
+
 /// Who the rows of a pull come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Sender {

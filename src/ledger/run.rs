@@ -7,33 +7,22 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::appends::{self, Appended};
-use super::checkpoints::{self, Checkpoint, Step};
-use super::forget::forget_scope;
+use super::checkpoints::{self, Checkpoint};
+use super::here::Here;
 use super::history::History;
 use super::pause::Pauses;
-use super::pulls::{self, Sender, Touched};
-use super::resume::{self, Running};
+use super::pulls::{self, KeptPull, Sender, Touched};
+use super::resume::Running;
 use super::scope::Scope;
 use super::stages::{self, Stage};
 use super::{counts, taken_keys, waiting};
 use crate::cancel::Patience;
-use crate::clock::Clock;
 use crate::domain::names::NameRules;
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
-use crate::state::{self, Wake};
+use crate::state;
 use crate::store::{Store, Writer};
-
-/// The site that rows come to.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Here<'s> {
-    pub(crate) store: &'s dyn Store,
-    pub(crate) limits: &'s Limits,
-    pub(crate) clock: &'s dyn Clock,
-    /// Wakes those that wait for the site's events.
-    pub(crate) wake: &'s Wake,
-}
 
 /// What one run of a pull keeps: the one way in which it writes.
 ///
@@ -41,21 +30,21 @@ pub(crate) struct Here<'s> {
 /// comes for long, it is dropped. So each transaction notes that the pull is alive, and which run has it: one that was only asleep, or
 /// that another process has taken over, learns of it in its next transaction, which then comes to nothing.
 pub(crate) struct Ledger<'s> {
-    here: Here<'s>,
-    patience: Patience,
-    scope: Scope,
+    pub(super) here: Here<'s>,
+    pub(super) patience: Patience,
+    pub(super) scope: Scope,
     /// Keeps others in this process from resuming the pull.
     _running: Option<Running>,
     /// This run of the pull.
     owner: String,
     /// Who the rows come from, if the pull can be resumed.
-    sender: Option<Sender>,
+    pub(super) sender: Option<Sender>,
     /// Whose keys are kept, if they are for longer than the pull.
     kept: Option<Scope>,
     /// The pull that would be resumed, if it is only looked at.
     looked_at: Option<Scope>,
     stages: u32,
-    pauses: Pauses,
+    pub(super) pauses: Pauses,
     history: RefCell<Option<History>>,
     /// When the run that it resumes wrote last.
     resumed_from: Option<OffsetDateTime>,
@@ -78,23 +67,14 @@ pub(crate) enum Begin {
     Look,
 }
 
-/// What is left of a pull that is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// It can be resumed.
-    Interrupted,
-    /// It is over, but rows that have yet to come follow new keys of appended ones.
-    Followed,
-    /// It can be resumed if something came of a table that is not done.
-    Open,
-}
-
 /// A table's checkpoint in another pull of the same sender.
 #[derive(Debug)]
 pub(crate) struct Other {
     pub(crate) checkpoint: Checkpoint,
     /// Whether that pull may be running.
     pub(crate) may_run: bool,
+    /// Whether its rows come from another copy of the sender's database.
+    pub(crate) is_of_copy: bool,
 }
 
 impl<'s> Ledger<'s> {
@@ -103,7 +83,7 @@ impl<'s> Ledger<'s> {
         Ledger {
             here,
             patience,
-            _running: Running::claim(&scope),
+            _running: here.running.claim(&scope),
             scope,
             owner: Uuid::new_v4().simple().to_string(),
             sender: None,
@@ -195,7 +175,7 @@ impl<'s> Ledger<'s> {
     /// Begins the first transaction of the pull: drops what dead pulls left before.
     pub(crate) fn open(&self) -> Result<Box<dyn Writer>> {
         // What others left is in nobody's way; that it stays is no reason not to pull.
-        if let Err(error) = self.drop_abandoned() {
+        if let Err(error) = self.here.drop_abandoned() {
             log::warn!("what a dead pull left stays: {error}");
         }
         self.lock()
@@ -205,6 +185,7 @@ impl<'s> Ledger<'s> {
     /// lost connection is.
     fn lock(&self) -> Result<Box<dyn Writer>> {
         let began = Instant::now();
+        let mut wait = Duration::from_millis(10);
         loop {
             match self.here.store.writer() {
                 Err(error)
@@ -213,6 +194,8 @@ impl<'s> Ledger<'s> {
                         && self.patience.check("waiting for the database").is_ok() =>
                 {
                     log::info!("the database is locked by another program; trying again");
+                    std::thread::sleep(wait);
+                    wait = (wait * 2).min(Duration::from_secs(1));
                 }
                 answer => return answer,
             }
@@ -232,13 +215,12 @@ impl<'s> Ledger<'s> {
         let found = match &sender {
             Some(sender) => {
                 if how == Begin::Resume {
-                    for pull in resume::completed(writer.state(), sender, wanted, silent)? {
+                    for pull in self.here.running.completed(writer.state(), sender, wanted, silent)? {
                         log::info!("the pull {} was completed and could not note it", pull.scope.as_str());
-                        let of = Sender { name: pull.sender, incarnation: pull.incarnation };
-                        self.drop_pull(writer, &pull.scope, Some(&of))?;
+                        self.here.drop_pull(writer, &pull.scope, Some(&pull.of()))?;
                     }
                 }
-                resume::find(writer.state(), sender, wanted, silent)?
+                self.here.running.find(writer.state(), sender, wanted, silent)?
             }
             None => None,
         };
@@ -262,35 +244,6 @@ impl<'s> Ledger<'s> {
         Ok(Vec::new())
     }
 
-    /// Drops the scopes of dead pulls, each in a transaction of its own. Gives how many there were.
-    pub(crate) fn drop_abandoned(&self) -> Result<u64> {
-        let earlier = |age| self.now().checked_sub(time::Duration::try_from(age).ok()?);
-        let limits = self.here.limits;
-        let (before, alone) = (earlier(limits.resume_time), earlier(limits.abandoned_time));
-        let mut dropped = 0;
-        // A look first, which needs no write lock.
-        while state::read(self.here.store, |sql| pulls::abandoned(sql, before, alone))?.is_some() {
-            let mut writer = self.here.store.writer()?;
-            if let Some((scope, sender)) = pulls::abandoned(writer.state(), before, alone)? {
-                log::info!("dropping what the dead pull {} left", scope.as_str());
-                self.drop_pull(&mut *writer, &scope, sender.as_ref())?;
-                dropped += 1;
-            }
-            writer.commit()?;
-        }
-        Ok(dropped)
-    }
-
-    /// Drops what a pull kept for itself, but for what it appended.
-    fn drop_pull(&self, writer: &mut dyn Writer, scope: &Scope, sender: Option<&Sender>) -> Result<()> {
-        if let Some(sender) = sender {
-            let kept = checkpoints::of_scope(writer.state(), scope)?;
-            appends::remember(writer.state(), sender, &kept, self.names(), self.now())?;
-        }
-        forget_scope(writer.state(), scope)?;
-        pulls::end(writer.state(), scope)
-    }
-
     /// Begins a transaction of this pull, once others had their turn.
     pub(crate) fn transaction(&self) -> Result<Box<dyn Writer>> {
         self.pauses.wait(self.here.limits);
@@ -312,13 +265,13 @@ impl<'s> Ledger<'s> {
     }
 
     /// Writes what there is to say of the transfers, as part of a transaction. Gives how much that was.
-    fn tell(&self, writer: &mut dyn Writer) -> Result<usize> {
+    pub(super) fn tell(&self, writer: &mut dyn Writer) -> Result<usize> {
         let now = self.now();
         self.history(|history| history.write(writer.state(), now)).unwrap_or(Ok(0))
     }
 
     /// What was told is committed.
-    fn told(&self, told: usize) {
+    pub(super) fn told(&self, told: usize) {
         if told > 0 {
             self.history(History::written);
             self.here.wake.all();
@@ -423,7 +376,8 @@ impl<'s> Ledger<'s> {
         at.map(|at| (self.now() - at).try_into().unwrap_or(Duration::ZERO))
     }
 
-    /// The checkpoints of a table in other pulls of this sender: they were interrupted in it, or they run.
+    /// The checkpoints of a table in other pulls of this sender, whichever copy of its database they are of: they were interrupted in
+    /// it, or they run.
     pub(crate) fn elsewhere(
         &self,
         writer: &mut dyn Writer,
@@ -434,8 +388,12 @@ impl<'s> Ledger<'s> {
         let Some(sender) = sender else { return Ok(Vec::new()) };
         let silent = self.silent();
         let found = checkpoints::elsewhere(writer.state(), &self.scope, &sender.name, table, strategy, self.names())?;
-        let found = found.into_iter().filter(|(pull, _)| sender.is_of(pull.incarnation));
-        Ok(found.map(|(pull, checkpoint)| Other { may_run: resume::may_run(&pull, silent), checkpoint }).collect())
+        let other = |(pull, checkpoint): (KeptPull, Checkpoint)| Other {
+            may_run: self.here.running.may_run(&pull, silent),
+            is_of_copy: !sender.is_of(pull.incarnation),
+            checkpoint,
+        };
+        Ok(found.into_iter().map(other).collect())
     }
 
     /// A table begins again: pulls that were interrupted in it and do not run will not resume it.
@@ -444,10 +402,11 @@ impl<'s> Ledger<'s> {
         let (silent, names) = (self.silent(), self.names());
         for (pull, checkpoint) in checkpoints::elsewhere(writer.state(), &self.scope, &sender.name, table, strategy, names)?
         {
-            if resume::may_run(&pull, silent) || !sender.is_of(pull.incarnation) {
+            // One of another copy would resume among rows that are not its own: it ends, even if it runs.
+            if self.here.running.may_run(&pull, silent) && sender.is_of(pull.incarnation) {
                 continue;
             }
-            appends::remember(writer.state(), sender, std::slice::from_ref(&checkpoint), names, self.now())?;
+            appends::remember(writer.state(), &pull.of(), std::slice::from_ref(&checkpoint), names, self.now())?;
             checkpoints::remove(writer.state(), &pull.scope, table, strategy, names)?;
             forget_stage(writer, &pull.scope, &checkpoint)?;
         }
@@ -501,79 +460,16 @@ impl<'s> Ledger<'s> {
             stages => pulls::set_stages(writer.state(), &self.scope, stages),
         }
     }
-
-    /// Ends the pull: remembers the appends among the tables that are `done`, forgets the checkpoints of those that cannot be
-    /// resumed, and drops what the pull kept for itself, unless it is to be resumed. What is done is kept as such only for a pull
-    /// that was interrupted: the next one is to get all rows of it. It is tried again for a while: what could not be noted would be
-    /// resumed by the next pull.
-    pub(crate) fn end(&self, done: &[Checkpoint], forgotten: &[Checkpoint], ending: Ending) -> Result<()> {
-        let began = Instant::now();
-        let mut wait = Duration::from_millis(50);
-        loop {
-            match self.try_end(done, forgotten, ending) {
-                Err(error) if may_pass(error.kind()) && began.elapsed() < self.here.limits.retry_time => {
-                    log::warn!("the end of a pull could not be noted yet: {error}");
-                    std::thread::sleep(wait);
-                    wait = (wait * 2).min(Duration::from_secs(2));
-                }
-                ended => return ended,
-            }
-        }
-    }
-
-    fn try_end(&self, done: &[Checkpoint], forgotten: &[Checkpoint], ending: Ending) -> Result<()> {
-        let (mut writer, names) = (self.transaction()?, self.names());
-        let told = self.tell(&mut *writer)?;
-        let mut stays = false;
-        if let Some(sender) = &self.sender {
-            for checkpoint in forgotten {
-                checkpoints::remove(writer.state(), &self.scope, &checkpoint.table, checkpoint.strategy, names)?;
-                self.forget_stage(&mut *writer, checkpoint)?;
-            }
-            // Nothing is written for that alone when the last row was applied.
-            let done: Vec<Checkpoint> = done.iter().map(|done| Checkpoint { step: Step::Done, ..done.clone() }).collect();
-            appends::remember(writer.state(), sender, &done, names, self.now())?;
-            let is_done = |(table, strategy): &(String, Strategy)| {
-                done.iter().any(|done| names.same(&done.table, table) && done.strategy == *strategy)
-            };
-            stays = match ending {
-                Ending::Interrupted | Ending::Followed => true,
-                Ending::Open => !checkpoints::unfinished(writer.state(), &self.scope)?.iter().all(is_done),
-            };
-            if stays {
-                for done in &done {
-                    // Rows that are yet to come need the new keys of appended ones.
-                    match ending == Ending::Interrupted || done.strategy == Strategy::Append {
-                        true => self.put_checkpoint(&mut *writer, done)?,
-                        false => checkpoints::remove(writer.state(), &self.scope, &done.table, done.strategy, names)?,
-                    }
-                }
-                pulls::release(writer.state(), &self.scope)?;
-            }
-        }
-        if !stays {
-            self.drop_pull(&mut *writer, &self.scope, self.sender.as_ref())?;
-        }
-        writer.commit()?;
-        self.told(told);
-        self.pauses.end();
-        Ok(())
-    }
 }
 
-/// Whether the end of a pull may be noted the next time.
-fn may_pass(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::Locked | ErrorKind::DiskFull | ErrorKind::Io)
-}
-
-fn taken_over(why: &str) -> Error {
+pub(super) fn taken_over(why: &str) -> Error {
     Error::new(ErrorKind::TakenOver, why).with_hint(
         "Nothing is lost or done twice. The other one's report tells of the tables that it pulls; pull the others when it has \
          ended.",
     )
 }
 
-fn forget_stage(writer: &mut dyn Writer, scope: &Scope, checkpoint: &Checkpoint) -> Result<()> {
+pub(super) fn forget_stage(writer: &mut dyn Writer, scope: &Scope, checkpoint: &Checkpoint) -> Result<()> {
     checkpoint.stage.map_or(Ok(()), |number| {
         stages::forget_one(writer.state(), scope, number)?;
         waiting::forget_one(writer.state(), scope, number)

@@ -227,34 +227,39 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
             return Err(error);
         }
         for open in std::mem::take(&mut self.open) {
-            let table = &mut self.tables[open.at];
-            table.checkpoint.clone_from(open.direct.checkpoint());
-            match open.ended {
-                None => {
-                    table.report.outcome.clone_from(open.direct.outcome());
-                    self.teller.note_rows(at, table);
-                    self.open.push(open);
-                }
-                Some(Ok(())) => match open.direct.late() {
-                    Some(late) => {
-                        self.session.committed(open.at);
-                        self.late.push((open.at, late));
-                    }
-                    None => {
-                        self.session.committed(open.at);
-                        self.gathered.keep_done_apart(self.cx, self.ledger, table);
-                        self.close(open.at);
-                    }
-                },
-                Some(Err(error)) => {
-                    self.gathered.forget_if_incomplete(table, &error);
-                    self.close(open.at);
-                }
-            }
+            self.kept(open);
         }
         self.ledger.keep_alive();
         self.tell();
         Ok(())
+    }
+
+    /// All that a table wrote so far is committed.
+    fn kept(&mut self, open: Open) {
+        let table = &mut self.tables[open.at];
+        table.checkpoint.clone_from(open.direct.checkpoint());
+        match open.ended {
+            None => {
+                table.report.outcome.clone_from(open.direct.outcome());
+                self.teller.note_rows(open.at, table);
+                self.open.push(open);
+            }
+            Some(Ok(())) => match open.direct.late() {
+                Some(late) => {
+                    self.session.committed(open.at);
+                    self.late.push((open.at, late));
+                }
+                None => {
+                    self.session.committed(open.at);
+                    self.gathered.keep_done_apart(self.cx, self.ledger, table);
+                    self.close(open.at);
+                }
+            },
+            Some(Err(error)) => {
+                self.gathered.forget_if_incomplete(table, &error);
+                self.close(open.at);
+            }
+        }
     }
 
     fn commit_quietly(&mut self) {
@@ -269,6 +274,10 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
             self.cx.note_loss(error);
         }
         for mut open in std::mem::take(&mut self.open) {
+            if open.ended.is_some() && !open.direct.is_pending() {
+                self.kept(open);
+                continue;
+            }
             open.direct.undo();
             let table = &mut self.tables[open.at];
             table.checkpoint.clone_from(open.direct.checkpoint());
@@ -319,6 +328,8 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
     pub(super) fn stage_one(&mut self, at: usize) -> Result<Staged> {
         let mut staged = Some(self.new_staged(at)?);
         if self.tables[at].checkpoint.step == Step::Staged {
+            // All of it was fetched before, and what becomes of it is yet to be said.
+            self.begin_transfer(at);
             return staged.ok_or_else(lacks_stage);
         }
         self.begin(at)?;
@@ -365,15 +376,18 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
             return Err(not_tried(lost));
         }
         self.cx.patience.check("the pull").inspect_err(|error| self.cx.lost = Some(error.copy()))?;
-        let table = &mut self.tables[at];
-        let (name, announced, strategy) = (&table.name, table.announced, table.plan.strategy);
-        table.transfer = self.ledger.begin_transfer(name, announced, strategy);
-        table.report.transfer = table.transfer;
-        self.teller.note(at, Phase::Started, table);
+        self.begin_transfer(at);
+        self.teller.note(at, Phase::Started, &self.tables[at]);
         if !self.writing.is_open() {
             self.tell();
         }
         Ok(())
+    }
+
+    fn begin_transfer(&mut self, at: usize) {
+        let table = &mut self.tables[at];
+        table.transfer = self.ledger.begin_transfer(&table.name, table.announced, table.plan.strategy);
+        table.report.transfer = table.transfer;
     }
 
     /// Gives what arrives of a table to `take`, until it has come to its end. The caller is told of the progress while the database is

@@ -94,10 +94,11 @@ pub(super) fn begin_again(cx: &Context<'_, '_>, ledger: &mut Ledger<'_>, tables:
     ledger.forget_stage(&mut *writer, &old)?;
     begin_rows(ledger, &mut *writer, &table.plan)?;
     let staged = table.stage.is_some();
-    place(cx, ledger, &mut *writer, table, staged, fresh)?;
+    let fresh = place(cx, ledger, &mut *writer, table, staged, fresh)?;
+    ledger.put_checkpoint(&mut *writer, &fresh)?;
     ledger.note_stages(&mut *writer)?;
     ledger.commit(&mut *writer)?;
-    reset(table);
+    reset(table, fresh);
     Ok(())
 }
 
@@ -118,12 +119,28 @@ pub(super) fn fresh(table: &Table) -> Checkpoint {
     }
 }
 
-/// Makes a table ready to be fetched from its first row.
-pub(super) fn reset(table: &mut Table) {
+/// Makes a table ready to be fetched from its first row, which this checkpoint is at. Its transfer counts from there.
+pub(super) fn reset(table: &mut Table, fresh: Checkpoint) {
+    table.checkpoint = fresh;
     table.before.clone_from(&table.checkpoint.before);
     table.states = States::default();
     table.report.outcome = Outcome::default();
-    (table.received, table.has_ended) = (0, false);
+    table.report.notes.clone_from(&table.checkpoint.notes);
+    (table.earlier.outcome, table.earlier.bytes) = Default::default();
+    (table.received, table.bytes, table.has_ended) = (0, 0, false);
+}
+
+/// Makes a table ready to be tried again from its checkpoint. What its transfer counted until there stays with that one.
+pub(super) fn try_again(table: &mut Table, staged: bool) {
+    let checkpoint = &table.checkpoint;
+    table.report.error = None;
+    table.report.status = TableStatus::Completed;
+    table.report.notes.clone_from(&checkpoint.notes);
+    let is_applied = !staged || checkpoint.step == Step::Done;
+    table.report.outcome = if is_applied { checkpoint.outcome.clone() } else { Outcome::default() };
+    (table.earlier.outcome, table.earlier.bytes) = (table.report.outcome.clone(), checkpoint.bytes);
+    table.states = States::of(&checkpoint.states);
+    (table.received, table.bytes, table.has_ended) = (checkpoint.records, checkpoint.bytes, false);
 }
 
 /// Says in the history how the transfer of a table ended. What is in those of earlier runs is left out.

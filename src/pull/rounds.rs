@@ -17,8 +17,9 @@ use super::settle::{begin_rows, place};
 use super::source::Position;
 use super::teller::Teller;
 use super::wait::Poll;
+use crate::domain::record::Outcome;
 use crate::domain::strategy::Strategy;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::import::late::{self, Late};
 use crate::import::{Finish, Transaction};
 use crate::ledger::{Ledger, Step};
@@ -154,12 +155,13 @@ fn retry(cx: &mut Context<'_, '_>, ledger: &mut Ledger<'_>, plan: &mut Plan, tel
         {
             return;
         }
-        for table in plan.tables.iter_mut().filter(in_trouble) {
-            log::info!("trying {:?} again", table.name);
-            table.report.error = None;
-            table.report.status = TableStatus::Completed;
-            table.has_ended = false;
-            teller.again();
+        for group in &plan.groups {
+            for at in &group.tables {
+                let Some(table) = Some(&mut plan.tables[*at]).filter(in_trouble) else { continue };
+                log::info!("trying {:?} again", table.name);
+                finish::try_again(table, group.staged);
+                teller.again();
+            }
         }
         round(cx, ledger, plan, teller, gathered);
     }
@@ -195,17 +197,17 @@ fn refresh(
         return;
     }
     let again = with_children(cx, plan, again);
-    let begun = begin_again(cx, ledger, plan, &again);
-    if let Err(error) = begun {
-        for at in again {
-            plan.tables[at].report.interrupt(error.copy());
+    let former: Vec<Outcome> = again.iter().map(|at| plan.tables[*at].report.outcome.clone()).collect();
+    match begin_again(cx, ledger, plan, &again) {
+        Ok(()) => {
+            again.iter().for_each(|_| teller.again());
+            round(cx, ledger, plan, teller, gathered);
+            retry(cx, ledger, plan, teller, gathered);
         }
-        return;
+        Err(error) => again.iter().for_each(|at| plan.tables[*at].report.interrupt(error.copy())),
     }
-    again.iter().for_each(|_| teller.again());
-    round(cx, ledger, plan, teller, gathered);
-    for at in again {
-        leave_if_refused(ledger, &mut plan.tables[at]);
+    for (at, former) in again.into_iter().zip(former) {
+        leave_if_interrupted(ledger, &mut plan.tables[at], former);
     }
 }
 
@@ -230,30 +232,52 @@ fn with_children(cx: &Context<'_, '_>, plan: &Plan, mut again: Vec<usize>) -> Ve
 /// The tables begin again at their first rows, in one transaction.
 fn begin_again(cx: &Context<'_, '_>, ledger: &mut Ledger<'_>, plan: &mut Plan, again: &[usize]) -> Result<()> {
     let mut writer = ledger.transaction()?;
+    let mut begun = Vec::new();
     for group in plan.groups.clone() {
         for at in group.tables.into_iter().filter(|at| again.contains(at)) {
             let table = &mut plan.tables[at];
             let fresh = finish::fresh(table);
             begin_rows(ledger, &mut *writer, &table.plan)?;
-            place(cx, ledger, &mut *writer, table, group.staged, fresh)?;
+            let fresh = place(cx, ledger, &mut *writer, table, group.staged, fresh)?;
+            ledger.put_checkpoint(&mut *writer, &fresh)?;
+            begun.push((at, fresh));
         }
     }
     ledger.note_stages(&mut *writer)?;
     ledger.commit(&mut *writer)?;
-    for at in again {
-        let table = &mut plan.tables[*at];
-        finish::reset(table);
-        (table.earlier.outcome, table.earlier.bytes, table.bytes) = Default::default();
-        table.report.notes.clone_from(&table.checkpoint.notes);
-    }
+    begun.into_iter().for_each(|(at, fresh)| finish::reset(&mut plan.tables[at], fresh));
     Ok(())
 }
 
-/// A table that the sender does not give a second time is there all the same, as it was.
-fn leave_if_refused(ledger: &Ledger<'_>, table: &mut Table) {
-    let is_refusal = |error: &Error| {
-        matches!(
-            error.kind(),
+/// A table that could not be pulled a second time, or only in part, is there all the same: its records became what they were before.
+fn leave_if_interrupted(ledger: &Ledger<'_>, table: &mut Table, former: Outcome) {
+    let Some(error) = table.report.error.take() else { return };
+    table.report.outcome = former;
+    if !may_be_left(error.kind()) {
+        table.report.status = TableStatus::Incomplete;
+        table.report.error = Some(error);
+        return;
+    }
+    table.report.status = TableStatus::Completed;
+    table.report.age = ledger.age(&table.checkpoint);
+    let applied = if table.stage.is_none() { table.checkpoint.records } else { 0 };
+    let which = match applied {
+        0 => "Its rows".to_owned(),
+        records => format!("Its rows but the first {records}"),
+    };
+    table.report.notes.push(format!(
+        "{which} are of an older state of the other site, and could not be pulled again ({}): {}.",
+        error.code(),
+        error.message()
+    ));
+}
+
+/// Whether a table whose rows are all here is complete although this kept it from being pulled a second time: the sender does not give
+/// it again, or not now.
+fn may_be_left(kind: ErrorKind) -> bool {
+    kind.is_retryable()
+        || matches!(
+            kind,
             ErrorKind::DownloadLimit
                 | ErrorKind::RecordLimit
                 | ErrorKind::ApprovalRequired
@@ -261,15 +285,4 @@ fn leave_if_refused(ledger: &Ledger<'_>, table: &mut Table) {
                 | ErrorKind::ApprovalExpired
                 | ErrorKind::RateLimited
         )
-    };
-    let Some(before) = table.before.clone().filter(|_| table.checkpoint.records == 0) else { return };
-    let Some(error) = table.report.error.take_if(|error| is_refusal(error)) else { return };
-    table.report.status = TableStatus::Completed;
-    table.report.outcome = before;
-    table.report.age = ledger.age(&table.checkpoint);
-    table.report.notes.push(format!(
-        "Its rows are of an older state of the other site, which does not give them again ({}): {}.",
-        error.code(),
-        error.message()
-    ));
 }

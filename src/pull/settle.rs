@@ -87,7 +87,8 @@ fn settle_table(
         begin_rows(ledger, writer, &plan.tables[at].plan)?;
     }
     let table = &mut plan.tables[at];
-    place(cx, ledger, writer, table, staged, checkpoint)?;
+    table.checkpoint = place(cx, ledger, writer, table, staged, checkpoint)?;
+    ledger.begin_checkpoint(writer, &table.checkpoint)?;
     table.report.resumed = resumed;
     let checkpoint = &table.checkpoint;
     // That a table was made is told by the pull that made it, whichever run ends it.
@@ -119,7 +120,7 @@ pub(super) fn begin_rows(ledger: &Ledger<'_>, writer: &mut dyn Writer, plan: &Ta
     }
 }
 
-/// Keeps the checkpoint that a table begins at, and gives it its stage.
+/// Gives a table its stage. Gives the checkpoint that it begins at with that.
 pub(super) fn place(
     cx: &Context<'_, '_>,
     ledger: &mut Ledger<'_>,
@@ -127,7 +128,7 @@ pub(super) fn place(
     table: &mut Table,
     staged: bool,
     mut checkpoint: Checkpoint,
-) -> Result<()> {
+) -> Result<Checkpoint> {
     let width = table.plan.targets.len();
     let needs_stage = staged || cx.options.dry_run || Direct::needs_stage(&table.plan);
     table.stage = match (needs_stage, checkpoint.stage) {
@@ -138,9 +139,7 @@ pub(super) fn place(
         (true, None) => Some(ledger.stage(width)),
     };
     checkpoint.stage = table.stage.as_ref().map(|stage| stage.number);
-    ledger.begin_checkpoint(writer, &checkpoint)?;
-    table.checkpoint = checkpoint;
-    Ok(())
+    Ok(checkpoint)
 }
 
 /// Where a table begins.
@@ -168,10 +167,13 @@ impl Beginning {
         }
         let again = table.plan.append.again;
         let appended = ledger.appended(writer, &table.name)?;
-        let is_other_copy = match (&appended, sender) {
-            (Some(appended), Some(sender)) => !sender.is_of(appended.incarnation),
-            _ => false,
-        };
+        let others = ledger.elsewhere(writer, sender, &table.name, Strategy::Append)?;
+        if let Some(other) = others.iter().find(|other| other.may_run) {
+            return Ok(Beginning::Refused(runs_elsewhere(&other.checkpoint)));
+        }
+        let of_copy = others.iter().find(|other| other.is_of_copy && other.checkpoint.records > 0);
+        let is_other_copy = of_copy.is_some()
+            || matches!((&appended, sender), (Some(appended), Some(sender)) if !sender.is_of(appended.incarnation));
         let is_lacking = appended.as_ref().is_some_and(|append| append.lacks_parents)
             || found.is_some_and(|found| found.step == Step::Done && found.lacks_parents);
         // What came before is skipped then.
@@ -179,10 +181,6 @@ impl Beginning {
         let brings_new = knows && (is_lacking || cx.options.append_new);
         let is_same = found
             .is_some_and(|found| found.continues && found.plan == fresh.plan && !(brings_new && found.step == Step::Done));
-        let others = ledger.elsewhere(writer, sender, &table.name, Strategy::Append)?;
-        if let Some(other) = others.iter().find(|other| other.may_run) {
-            return Ok(Beginning::Refused(runs_elsewhere(&other.checkpoint)));
-        }
         if is_same && found.is_some_and(Checkpoint::has_progress) {
             return Ok(Beginning::AtCheckpoint);
         }
@@ -192,7 +190,8 @@ impl Beginning {
         let was_applied = |found: &&Checkpoint| found.outcome.total() > found.outcome.failed;
         let began = |other: &&Other| other.checkpoint.records > 0;
         let refusal = match (found.filter(was_applied), &appended) {
-            (_, Some(appended)) if is_other_copy => Some(another_copy(appended)),
+            (_, Some(appended)) if is_other_copy => Some(another_copy(&appended.table, appended.records)),
+            (None, None) if is_other_copy => of_copy.map(|other| another_copy(&table.name, other.checkpoint.records)),
             (Some(found), _) => Some(changed_since(found)),
             (None, Some(appended)) => Some(appended_before(appended)),
             (None, None) => others.iter().find(began).map(|other| interrupted_elsewhere(&other.checkpoint)),
@@ -226,8 +225,7 @@ fn appended_before(append: &Appended) -> Error {
 }
 
 /// The sender is a copy of the site that the rows came from.
-fn another_copy(append: &Appended) -> Error {
-    let (table, records) = (&append.table, append.records);
+fn another_copy(table: &str, records: u64) -> Error {
     let message = format!(
         "{table:?} was appended before, {records} records of it, from another copy of the other site's database; which rows are the \
          same cannot be told"

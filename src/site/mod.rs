@@ -37,7 +37,7 @@ use crate::domain::table::TableInfo;
 use crate::domain::value::{Records, Rows};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{Digest, Exporter, Offer};
-use crate::ledger::Here;
+use crate::ledger::{Here, RunningPulls};
 use crate::limits::Limits;
 use crate::secret::SiteKey;
 use crate::state::{self, Wake};
@@ -63,6 +63,8 @@ struct Inner {
     uuid: OnceLock<Uuid>,
     incarnation: OnceLock<Uuid>,
     wake: Wake,
+    /// The pulls that run through it.
+    running: RunningPulls,
 }
 
 impl Site {
@@ -240,7 +242,8 @@ impl Site {
 
     /// The site as its pulls see it.
     pub(crate) fn here(&self) -> Here<'_> {
-        Here { store: self.store_ref(), limits: &self.0.limits, clock: &*self.0.clock, wake: &self.0.wake }
+        let Inner { limits, clock, wake, running, .. } = &*self.0;
+        Here { store: self.store_ref(), limits, clock: &**clock, wake, running }
     }
 
     pub(crate) fn key(&self) -> Result<SiteKey> {
@@ -324,6 +327,7 @@ impl SiteBuilder {
             uuid: OnceLock::new(),
             incarnation: OnceLock::new(),
             wake: Wake::default(),
+            running: RunningPulls::default(),
         }))
     }
 }

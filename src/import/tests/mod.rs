@@ -1,6 +1,6 @@
 //! What the importer does, on every store that it has.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::append::Keys;
 use super::multiset;
@@ -14,7 +14,7 @@ use crate::domain::schema::TableSchema;
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value};
 use crate::error::Result;
-use crate::ledger::{Begin, Checkpoint, Here, Ledger, Reached, Scope, forget_scope};
+use crate::ledger::{Begin, Checkpoint, Here, Ledger, Reached, RunningPulls, Scope, forget_scope};
 use crate::limits::Limits;
 use crate::plan::follow::link;
 use crate::plan::{Identity, TablePlan};
@@ -57,10 +57,11 @@ use on_each_store;
 
 /// A site with this store.
 fn here<'s>(store: &'s dyn Store, limits: &'s Limits, clock: &'s dyn Clock) -> Here<'s> {
-    Here { store, limits, clock, wake: &WAKE }
+    Here { store, limits, clock, wake: &WAKE, running: &RUNNING }
 }
 
 static WAKE: std::sync::LazyLock<Wake> = std::sync::LazyLock::new(Wake::default);
+static RUNNING: LazyLock<RunningPulls> = LazyLock::new(RunningPulls::default);
 
 fn begin_in(store: &dyn Store, scope: &Scope) -> Transaction {
     Transaction::of(begin(store), scope.clone(), scope.clone(), Patience::unbounded())

@@ -1,5 +1,6 @@
 //! Pulls that are cut off at every place there is, and started again: their end is that of a pull that was never cut off.
 
+mod copies;
 mod fate;
 mod moves;
 mod over;
@@ -57,17 +58,16 @@ fn uninterrupted(strategy: Strategy, exists: bool, streams: bool) -> (Sums, Vec<
 fn interrupted(strategy: Strategy, exists: bool, streams: bool, cuts: &[(i64, How)]) -> (Option<Sums>, Vec<Vec<String>>) {
     let mut world = World::new(exists);
     world.fake.streams = streams;
+    let mut was_done = false;
     for (at, how) in cuts {
         match world.pull_until(*at, *how, all(strategy)) {
-            Ok(report) if is_whole(&report) => return (Some(sums(&report)), world.rows()),
-            _ => {}
+            Ok(report) if is_whole(&report) => return ((!was_done).then(|| sums(&report)), world.rows()),
+            _ => was_done |= world.is_done() && strategy != Strategy::Append,
         }
     }
-    let was_done = world.is_done() && strategy != Strategy::Append;
     let report = world.pull(all(strategy));
     assert!(is_whole(&report), "{cuts:?}: {report:#?}");
     assert_eq!(world.kept(), [""; 0], "{cuts:?}");
-    assert!(!was_done || report.tables.iter().all(|(_, table)| !table.resumed && table.outcome.created == 0), "{cuts:?}");
     ((!was_done).then(|| sums(&report)), world.rows())
 }
 
@@ -164,6 +164,30 @@ fn what_came_from_an_older_state_is_pulled_again() {
     assert_eq!(count("SELECT count(*) FROM parents WHERE v <> 'new'"), 0);
     // Those that refer to what was missing until then are there, too.
     assert_eq!(count("SELECT count(*) FROM children WHERE parent = 100"), 3, "{report:?}");
+}
+
+#[test]
+fn a_table_that_cannot_be_pulled_a_second_time_stays_as_it_is() {
+    for (fails_at, kind) in [(0, ErrorKind::Disconnected), (10, ErrorKind::Disconnected), (0, ErrorKind::DownloadLimit)] {
+        let mut world = World::new(false);
+        let first = world.pull_until(60, How::Killed, all(Strategy::Overwrite)).unwrap();
+        assert_eq!(first.table("parents").unwrap().status, TableStatus::Completed, "{first:?}");
+        world.fake.state.store(2, Ordering::SeqCst);
+        world.there("UPDATE parents SET v = 'new'");
+        // Its rows are here already: it is asked for only to have all tables of one state.
+        world.fake.fails = vec![("parents", fails_at, kind)];
+        let report = world.pull(all(Strategy::Overwrite));
+        let parents = report.table("parents").unwrap();
+        assert!(is_whole(&report) && parents.error.is_none() && parents.age.is_some(), "{parents:?}");
+        assert_eq!((parents.outcome.created, parents.outcome.total()), (23, 23), "{parents:?}");
+        assert!(parents.notes.iter().any(|note| note.contains("older state") && note.contains(kind.code())), "{parents:?}");
+        assert!(world.kept().is_empty(), "the pull is over");
+        let new: i64 =
+            world.sqlite().query_row("SELECT count(*) FROM parents WHERE v = 'new'", [], |row| row.get(0)).unwrap();
+        assert_eq!(new, fails_at as i64, "{kind:?}");
+        world.fake.fails.clear();
+        assert!(is_whole(&world.pull(all(Strategy::Overwrite))));
+    }
 }
 
 #[test]

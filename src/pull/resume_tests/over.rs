@@ -265,6 +265,41 @@ fn the_history_has_each_record_once() {
     }
 }
 
+/// The disk was full for a moment: what was tried again counts once.
+#[test]
+fn what_is_tried_again_counts_once() {
+    for strategy in [Strategy::Overwrite, Strategy::Append] {
+        let mut tried = 0;
+        for at in (0..).step_by(7) {
+            let mut world = World::new(true);
+            world.limits.retry_time = Duration::from_secs(60);
+            let tables = ["parents", "children", "log", "tree"];
+            let Ok(report) = world.pull_until(at, How::Once, all(strategy).tables(tables)) else { continue };
+            if world.steps() <= at {
+                break;
+            }
+            // It came no further than to the plan, or it was a request that failed.
+            let was_lost =
+                |table: &TableReport| table.error.as_ref().is_some_and(|error| error.kind() == ErrorKind::Disconnected);
+            if report.tables.iter().all(|(_, table)| table.transfer.is_none())
+                || report.tables.iter().any(|(_, table)| was_lost(table))
+            {
+                continue;
+            }
+            let failed = table(&report, "children").outcome.failed;
+            assert!(is_whole(&report) && world.kept().is_empty(), "at step {at}: {report:?}");
+            let sum = |column: &str| count(&world, &format!("SELECT sum({column}) FROM rowferry_transfers"));
+            tried += usize::from(count(&world, "SELECT count(*) FROM rowferry_transfers") > 4);
+            assert_eq!((sum("records_transferred"), sum("records_failed")), (92, failed as i64), "{strategy} at step {at}");
+            for (name, table) in &report.tables {
+                let sentences: std::collections::BTreeSet<_> = table.notes.iter().collect();
+                assert_eq!(sentences.len(), table.notes.len(), "{name} at step {at}: {:?}", table.notes);
+            }
+        }
+        assert!(tried > 4, "{tried}");
+    }
+}
+
 #[test]
 fn a_dry_run_holds_up_what_the_run_would() {
     let dry = || all(Strategy::Skip).dry_run(true);

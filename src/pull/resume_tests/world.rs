@@ -16,8 +16,8 @@ use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::Here;
 use crate::ledger::history::Origin;
+use crate::ledger::{Here, RunningPulls};
 use crate::limits::Limits;
 use crate::pull::run::pull;
 use crate::pull::source::{Page, Position, Source, Stream};
@@ -30,6 +30,8 @@ use crate::store::sqlite::SqliteStore;
 pub(super) struct Fake {
     pub(super) site: Site,
     pub(super) id: Option<Uuid>,
+    /// Which copy of its database it is.
+    pub(super) incarnation: Option<Uuid>,
     pub(super) fate: Arc<Fate>,
     /// Whether its pages come by themselves, from places of its own.
     pub(super) streams: bool,
@@ -82,6 +84,10 @@ impl Source for Fake {
 
     fn site(&self) -> Option<Uuid> {
         self.id
+    }
+
+    fn incarnation(&self) -> Option<Uuid> {
+        self.incarnation
     }
 
     fn is_open(&self) -> bool {
@@ -203,6 +209,7 @@ pub(super) struct World {
     pub(super) fake: Fake,
     pub(super) clock: Arc<ManualClock>,
     pub(super) limits: Limits,
+    running: RunningPulls,
 }
 
 impl World {
@@ -223,6 +230,7 @@ impl World {
         let fake = Fake {
             site: Site::open(&there).unwrap(),
             id: Some(Uuid::nil()),
+            incarnation: None,
             fate: Fate::new(i64::MAX, How::Killed),
             streams: false,
             is_reference: false,
@@ -237,7 +245,7 @@ impl World {
         };
         let clock = Arc::new(ManualClock::new(datetime!(2026-01-02 03:04:05 UTC)));
         let limits = Limits { commit_rows: 10, lock_pause_percent: 0, retry_time: Duration::ZERO, ..Limits::default() };
-        World { folder, fake, clock, limits }
+        World { folder, fake, clock, limits, running: RunningPulls::default() }
     }
 
     pub(super) fn here(&self) -> Site {
@@ -264,7 +272,13 @@ impl World {
         let store = SqliteStore::open(self.folder.path().join("here.db"), &self.limits).unwrap();
         let store = Fated { store, fate };
         let origin = Origin { connection: None, site_url: "https://shop.example".to_owned() };
-        let here = Here { store: &store, limits: &self.limits, clock: &*self.clock, wake: &Wake::default() };
+        let here = Here {
+            store: &store,
+            limits: &self.limits,
+            clock: &*self.clock,
+            wake: &Wake::default(),
+            running: &self.running,
+        };
         pull(&self.fake, here, options.batch_size(5), Some(origin))
     }
 
