@@ -265,6 +265,32 @@ fn the_history_has_each_record_once() {
     }
 }
 
+/// Small tables share a transaction: what one of them wrote, and what is known of it, stays when another one is undone.
+#[test]
+fn what_was_appended_is_known_although_another_table_failed() {
+    let mut world = World::new(true);
+    world.limits.commit_rows = 1_000;
+    world.there("CREATE TABLE notes(k TEXT PRIMARY KEY, b); INSERT INTO notes SELECT NULL, id FROM parents WHERE id < 10");
+    let (append, sqlite) = (|| all(Strategy::Append).tables(["notes", "words"]), world.sqlite());
+    let mut changed = false;
+    let report = world.pull(append().on_progress(|progress| {
+        if progress.table == "notes" && !changed {
+            sqlite.execute_batch("ALTER TABLE words ADD COLUMN more").unwrap();
+            changed = true;
+        }
+    }));
+    assert_eq!(kind(&report, "words"), Some(ErrorKind::SchemaMismatch), "{report:?}");
+    assert_eq!(table(&report, "notes").outcome.created, 9, "{report:?}");
+    let before = count(&world, "SELECT count(*) FROM notes");
+    let again = world.pull(append().append_new(true));
+    assert!(is_whole(&again), "{again:?}");
+    assert_eq!(
+        (table(&again, "notes").outcome.created, count(&world, "SELECT count(*) FROM notes")),
+        (0, before),
+        "{again:?}"
+    );
+}
+
 /// The disk was full for a moment: what was tried again counts once.
 #[test]
 fn what_is_tried_again_counts_once() {
