@@ -189,7 +189,7 @@ fn a_pull_that_another_process_takes_over_ends_there_and_applies_nothing_twice()
 }
 
 #[test]
-fn a_sender_that_went_away_and_comes_back_elsewhere_is_gone_on_with() {
+fn a_sender_that_went_away_and_comes_back_elsewhere_is_resumed() {
     for strategy in [Strategy::Append, Strategy::Overwrite] {
         for steps in [5, 20, 40] {
             let sender = Sender::new(SHOP);
@@ -206,7 +206,7 @@ fn a_sender_that_went_away_and_comes_back_elsewhere_is_gone_on_with() {
             let Sender { there, server } = sender;
             let (mut server, mut step) = (Some(server), 0);
             let options = TransferOptions::new().strategy(strategy).batch_size(100).retry_time(Duration::ZERO);
-            let cut_off = client.transfer_all(
+            let interrupted = client.transfer_all(
                 &here,
                 options.on_progress(|_| {
                     step += 1;
@@ -215,8 +215,8 @@ fn a_sender_that_went_away_and_comes_back_elsewhere_is_gone_on_with() {
                     }
                 }),
             );
-            let cut_off = cut_off.unwrap();
-            assert!(cut_off.tables.iter().any(|(_, table)| table.status != TableStatus::Completed), "{cut_off:?}");
+            let interrupted = interrupted.unwrap();
+            assert!(interrupted.tables.iter().any(|(_, table)| table.status != TableStatus::Completed), "{interrupted:?}");
             // The same site under another URL, with another code.
             let server = Server::bind(&there.site, "127.0.0.1:0").unwrap().spawn().unwrap();
             let sender = Sender { there, server };

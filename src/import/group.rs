@@ -126,7 +126,7 @@ fn finish_group(
     }
     match finish {
         Finish::Commit => {
-            done.iter().try_for_each(|mark| ledger.put_checkpoint(&mut *tx.writer, mark))?;
+            done.iter().try_for_each(|checkpoint| ledger.put_checkpoint(&mut *tx.writer, checkpoint))?;
             tx.commit(ledger).map_err(|error| match error.kind() {
                 ErrorKind::ForeignKey => error.with_hint(
                     "A trigger may have written a row that refers to nothing: look at the triggers of these tables.",
@@ -138,9 +138,9 @@ fn finish_group(
             tx.writer.check_references(Check::Now, &[])?;
         }
     }
-    for ((table, tally), mark) in tables.iter_mut().zip(tallies).zip(done) {
+    for ((table, tally), checkpoint) in tables.iter_mut().zip(tallies).zip(done) {
         table.applied = tally.outcome;
-        table.kept = mark;
+        table.kept = checkpoint;
     }
     Ok(())
 }

@@ -29,22 +29,22 @@ const MOST_BROKEN: usize = 10_000;
 pub(crate) struct Late {
     plan: TablePlan,
     stage: Stage,
-    mark: Checkpoint,
+    checkpoint: Checkpoint,
 }
 
 impl Late {
-    pub(super) fn new(plan: TablePlan, stage: Stage, mark: Checkpoint) -> Self {
-        Late { plan, stage, mark }
+    pub(super) fn new(plan: TablePlan, stage: Stage, checkpoint: Checkpoint) -> Self {
+        Late { plan, stage, checkpoint }
     }
 
     /// How far it is, as far as it was committed, or tried.
     pub(crate) fn checkpoint(&self) -> &Checkpoint {
-        &self.mark
+        &self.checkpoint
     }
 
     /// What became of the records.
     pub(crate) fn outcome(&self) -> &Outcome {
-        &self.mark.outcome
+        &self.checkpoint.outcome
     }
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn apply(ledger: &Ledger<'_>, tx: &mut Transaction, tables: &mut [&mu
         return Err(Error::new(ErrorKind::ForeignKey, message).with_hint("Make the foreign keys deferrable."));
     }
     tx.put_off(References::Late);
-    let mut tallies: Vec<Tally> = tables.iter().map(|table| tally(ledger, &table.mark.outcome)).collect();
+    let mut tallies: Vec<Tally> = tables.iter().map(|table| tally(ledger, &table.checkpoint.outcome)).collect();
     loop {
         tx.savepoint()?;
         let (mut pass, mut renamed) = (tallies.clone(), Vec::new());
@@ -97,17 +97,17 @@ fn end(
 ) -> Result<()> {
     let outcomes = tables.iter().zip(tallies);
     let done: Vec<Checkpoint> = outcomes
-        .map(|(table, tally)| Checkpoint { step: Step::Done, outcome: tally.outcome, ..table.mark.clone() })
+        .map(|(table, tally)| Checkpoint { step: Step::Done, outcome: tally.outcome, ..table.checkpoint.clone() })
         .collect();
-    for (table, mark) in tables.iter().zip(&done) {
+    for (table, checkpoint) in tables.iter().zip(&done) {
         waiting::forget_one(tx.state().0, &table.stage.scope, table.stage.number)?;
-        ledger.put_checkpoint(&mut *tx.writer, mark)?;
+        ledger.put_checkpoint(&mut *tx.writer, checkpoint)?;
     }
     match finish {
         Finish::Commit => tx.commit(ledger)?,
         Finish::Keep => drop(tx.writer.check_references(Check::Now, &[])?),
     }
-    tables.iter_mut().zip(done).for_each(|(table, mark)| table.mark = mark);
+    tables.iter_mut().zip(done).for_each(|(table, checkpoint)| table.checkpoint = checkpoint);
     Ok(())
 }
 

@@ -68,8 +68,8 @@ impl Received {
     }
 
     /// Leaves it at what is known only if all records of one state of the sender came: else one may be missing that is there.
-    pub(super) fn if_whole(&mut self, mark: &Checkpoint) {
-        if !matches!(mark.states[..], [state] if state != 0) || mark.records < mark.announced {
+    pub(super) fn if_whole(&mut self, checkpoint: &Checkpoint) {
+        if !matches!(checkpoint.states[..], [state] if state != 0) || checkpoint.records < checkpoint.announced {
             self.0 = None;
         }
     }

@@ -43,14 +43,14 @@ pub(crate) enum Finish {
 }
 
 impl Staged {
-    /// Resumes from a mark; its rows lie in this stage.
-    pub(crate) fn new(ledger: &Ledger<'_>, plan: TablePlan, stage: Stage, mark: Checkpoint, is_here: bool) -> Self {
+    /// Resumes from a checkpoint; its rows lie in this stage.
+    pub(crate) fn new(ledger: &Ledger<'_>, plan: TablePlan, stage: Stage, checkpoint: Checkpoint, is_here: bool) -> Self {
         Staged {
             plan,
             stage,
             is_here,
-            failed: tally(ledger, &mark.outcome),
-            kept: mark,
+            failed: tally(ledger, &checkpoint.outcome),
+            kept: checkpoint,
             applied: Outcome::default(),
             is_late: false,
             reported_failures: ledger.limits().reported_failures,
@@ -61,27 +61,27 @@ impl Staged {
     /// came here.
     pub(crate) fn push(&mut self, ledger: &Ledger<'_>, rows: &Rows, failures: &[Failure], reached: &Reached) -> Result<()> {
         failures.iter().for_each(|failure| self.failed.fail(failure.clone()));
-        let mut mark = self.kept.clone();
-        mark.reach(reached);
-        mark.outcome.clone_from(&self.failed.outcome);
-        mark.lacks_parents |= self.failed.lacks_parents;
+        let mut checkpoint = self.kept.clone();
+        checkpoint.reach(reached);
+        checkpoint.outcome.clone_from(&self.failed.outcome);
+        checkpoint.lacks_parents |= self.failed.lacks_parents;
         let mut tx = Transaction::begin(ledger)?;
         if self.is_here {
             tx.compare_table(&self.plan)?;
         }
         stages::append(tx.state().0, &self.stage, rows, 0..rows.len())?;
-        ledger.put_checkpoint(&mut *tx.writer, &mark)?;
+        ledger.put_checkpoint(&mut *tx.writer, &checkpoint)?;
         tx.commit(ledger)?;
-        self.kept = mark;
+        self.kept = checkpoint;
         Ok(())
     }
 
     /// All rows are there: they need not be fetched again, whatever becomes of them.
     pub(crate) fn complete(&mut self, ledger: &Ledger<'_>) -> Result<()> {
         if self.kept.step == Step::Fetching {
-            let mark = Checkpoint { step: Step::Staged, ..self.kept.clone() };
-            ledger.note_checkpoint(&mark)?;
-            self.kept = mark;
+            let checkpoint = Checkpoint { step: Step::Staged, ..self.kept.clone() };
+            ledger.note_checkpoint(&checkpoint)?;
+            self.kept = checkpoint;
         }
         Ok(())
     }
@@ -100,8 +100,8 @@ impl Staged {
 
     /// The rest of the table, if records of it wait for other tables.
     pub(crate) fn late(&self) -> Option<Late> {
-        let mark = Checkpoint { outcome: self.outcome(), ..self.kept.clone() };
-        self.is_late.then(|| Late::new(self.plan.clone(), self.stage.clone(), mark))
+        let checkpoint = Checkpoint { outcome: self.outcome(), ..self.kept.clone() };
+        self.is_late.then(|| Late::new(self.plan.clone(), self.stage.clone(), checkpoint))
     }
 
     pub(super) fn is_multiset(&self) -> bool {

@@ -39,17 +39,17 @@ pub(crate) fn remember(
     names: NameRules,
     now: OffsetDateTime,
 ) -> Result<()> {
-    for mark in checkpoints.iter().filter(|mark| mark.strategy == Strategy::Append) {
-        let whole = mark.step == Step::Done;
+    for checkpoint in checkpoints.iter().filter(|checkpoint| checkpoint.strategy == Strategy::Append) {
+        let whole = checkpoint.step == Step::Done;
         // Of an empty table nothing was appended, and what only waits in a stage was not either.
-        let added = if whole { mark.records } else { mark.outcome.created };
+        let added = if whole { checkpoint.records } else { checkpoint.outcome.created };
         if added > 0 {
             let append = Appended {
                 sender: sender.name.clone(),
-                table: mark.table.clone(),
-                records: mark.records,
+                table: checkpoint.table.clone(),
+                records: checkpoint.records,
                 whole,
-                lacks_parents: mark.lacks_parents,
+                lacks_parents: checkpoint.lacks_parents,
                 keys_kept: true,
                 finished_at: now,
                 incarnation: sender.incarnation,

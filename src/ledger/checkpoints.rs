@@ -137,7 +137,7 @@ impl Checkpoint {
     }
 }
 
-/// What of a mark is kept as JSON.
+/// What of a checkpoint is kept as JSON.
 #[derive(Serialize, Deserialize)]
 struct Progress {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -213,11 +213,11 @@ impl KeptValue {
 }
 
 fn decoded(text: &str) -> Result<Vec<u8>> {
-    STANDARD.decode(text).map_err(|_| unreadable("mark"))
+    STANDARD.decode(text).map_err(|_| unreadable("checkpoint"))
 }
 
 impl Progress {
-    fn of(mark: &Checkpoint) -> Self {
+    fn of(checkpoint: &Checkpoint) -> Self {
         let kept = |failure: &Failure| KeptFailure {
             key: failure.key.iter().map(KeptValue::of).collect(),
             column: failure.column.clone(),
@@ -225,19 +225,19 @@ impl Progress {
             message: failure.message.clone(),
         };
         Progress {
-            place: mark.place.as_ref().map(|place| STANDARD.encode(place)),
-            continues: mark.continues,
-            bytes: mark.bytes,
-            states: mark.states.clone(),
-            stage: mark.stage,
-            counted: mark.counted,
-            counts: counts_of(&mark.outcome),
-            failures: mark.outcome.failures.iter().map(kept).collect(),
-            lacks_parents: mark.lacks_parents,
-            again: mark.again,
-            before: mark.before.as_ref().map(counts_of),
-            created: mark.created,
-            notes: mark.notes.clone(),
+            place: checkpoint.place.as_ref().map(|place| STANDARD.encode(place)),
+            continues: checkpoint.continues,
+            bytes: checkpoint.bytes,
+            states: checkpoint.states.clone(),
+            stage: checkpoint.stage,
+            counted: checkpoint.counted,
+            counts: counts_of(&checkpoint.outcome),
+            failures: checkpoint.outcome.failures.iter().map(kept).collect(),
+            lacks_parents: checkpoint.lacks_parents,
+            again: checkpoint.again,
+            before: checkpoint.before.as_ref().map(counts_of),
+            created: checkpoint.created,
+            notes: checkpoint.notes.clone(),
         }
     }
 
@@ -246,7 +246,7 @@ impl Progress {
             Ok(Failure {
                 key: kept.key.into_iter().map(KeptValue::value).collect::<Result<_>>()?,
                 column: kept.column,
-                reason: Reason::from_code(&kept.code).ok_or_else(|| unreadable("mark"))?,
+                reason: Reason::from_code(&kept.code).ok_or_else(|| unreadable("checkpoint"))?,
                 message: kept.message,
             })
         };
@@ -312,21 +312,21 @@ fn row_of(scope: &Scope, checkpoint: &Checkpoint, names: NameRules, now: OffsetD
     ])
 }
 
-/// The marks of a scope.
+/// The checkpoints of a scope.
 pub(crate) fn of_scope(sql: &mut dyn Sql, scope: &Scope) -> Result<Vec<Checkpoint>> {
     let select = "SELECT name, strategy, plan, step, records, announced, done_at, progress FROM rowferry_marks \
                   WHERE scope = ?1 ORDER BY table_name, strategy";
-    sql.query(select, &[scope.as_str().into()])?.iter().map(|row| mark(row)).collect()
+    sql.query(select, &[scope.as_str().into()])?.iter().map(|row| read(row)).collect()
 }
 
-fn mark(row: &[Value]) -> Result<Checkpoint> {
+fn read(row: &[Value]) -> Result<Checkpoint> {
     let mut fields = Fields::of(row);
     let (table, strategy, plan) = (fields.text()?, fields.word()?, fields.text()?);
     let step = match fields.text()?.as_str() {
         "fetching" => Step::Fetching,
         "staged" => Step::Staged,
         "done" => Step::Done,
-        _ => return Err(unreadable("mark")),
+        _ => return Err(unreadable("checkpoint")),
     };
     let (records, announced, done_at) = (fields.number()?, fields.number()?, fields.optional_moment()?);
     let mut progress: Progress = fields.json()?;
@@ -353,7 +353,7 @@ fn mark(row: &[Value]) -> Result<Checkpoint> {
     })
 }
 
-/// Which tables of a scope have marks, by their folded names, and the strategies.
+/// Which tables of a scope have checkpoints, by their folded names, and the strategies.
 pub(crate) fn tables(sql: &mut dyn Sql, scope: &Scope) -> Result<Vec<(String, Strategy)>> {
     tables_of(sql, "SELECT table_name, strategy FROM rowferry_marks WHERE scope = ?1", scope)
 }
@@ -388,7 +388,7 @@ pub(crate) fn elsewhere(
     for pull in pulls::kept(sql, Some(sender))?.into_iter().filter(|pull| pull.scope != *scope) {
         let which = [pull.scope.as_str().into(), names.fold(table).as_ref().into(), strategy.as_str().into()];
         if let Some(row) = sql.query(select, &which)?.first() {
-            found.push((pull, mark(row)?));
+            found.push((pull, read(row)?));
         }
     }
     Ok(found)
@@ -401,7 +401,7 @@ pub(crate) fn unfinished(sql: &mut dyn Sql, scope: &Scope) -> Result<Vec<(String
     tables_of(sql, select, scope)
 }
 
-/// Forgets the mark of a table.
+/// Forgets the checkpoint of a table.
 pub(crate) fn remove(sql: &mut dyn Sql, scope: &Scope, table: &str, strategy: Strategy, names: NameRules) -> Result<()> {
     let delete = "DELETE FROM rowferry_marks WHERE scope = ?1 AND table_name = ?2 AND strategy = ?3";
     sql.execute(delete, &[scope.as_str().into(), names.fold(table).as_ref().into(), strategy.as_str().into()]).map(|_| ())

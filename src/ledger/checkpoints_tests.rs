@@ -30,12 +30,13 @@ fn outcome() -> impl Generator<Value = Outcome> {
 
 /// Values with all their bits, which `==` does not tell apart.
 fn same(left: &Checkpoint, right: &Checkpoint) -> bool {
-    let keys = |mark: &Checkpoint| -> Vec<Value> { mark.outcome.failures.iter().flat_map(|f| f.key.clone()).collect() };
+    let keys =
+        |checkpoint: &Checkpoint| -> Vec<Value> { checkpoint.outcome.failures.iter().flat_map(|f| f.key.clone()).collect() };
     let (a, b) = (keys(left), keys(right));
-    let bare = |mark: &Checkpoint| {
-        let mut mark = mark.clone();
-        mark.outcome.failures.iter_mut().for_each(|failure| failure.key.clear());
-        mark
+    let bare = |checkpoint: &Checkpoint| {
+        let mut checkpoint = checkpoint.clone();
+        checkpoint.outcome.failures.iter_mut().for_each(|failure| failure.key.clear());
+        checkpoint
     };
     a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a.as_ref().same(b.as_ref())) && bare(left) == bare(right)
 }
@@ -59,21 +60,21 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         let site = crate::Site::open(folder.path().join("a.db")).unwrap();
         let scope = Scope::new();
-        let mut mark = Checkpoint::new(&table, Strategy::ALL[at], "plan".into(), numbers.0);
-        let fresh = mark.clone();
-        (mark.step, mark.records, mark.bytes) = (step, numbers.1, numbers.2);
-        (mark.place, mark.states, mark.stage, mark.notes, mark.outcome) = (place, states, stage, notes, outcome);
-        (mark.continues, mark.created, mark.counted) = flags;
-        mark.before = mark.counted.then(|| Outcome { failures: Vec::new(), ..mark.outcome.clone() });
+        let mut checkpoint = Checkpoint::new(&table, Strategy::ALL[at], "plan".into(), numbers.0);
+        let fresh = checkpoint.clone();
+        (checkpoint.step, checkpoint.records, checkpoint.bytes) = (step, numbers.1, numbers.2);
+        (checkpoint.place, checkpoint.states, checkpoint.stage, checkpoint.notes, checkpoint.outcome) = (place, states, stage, notes, outcome);
+        (checkpoint.continues, checkpoint.created, checkpoint.counted) = flags;
+        checkpoint.before = checkpoint.counted.then(|| Outcome { failures: Vec::new(), ..checkpoint.outcome.clone() });
         let (first, later) = (datetime!(2026-01-02 03:04:05 UTC), datetime!(2026-01-03 03:04:05 UTC));
-        mark.done_at = Some(first).filter(|_| mark.step == Step::Done);
+        checkpoint.done_at = Some(first).filter(|_| checkpoint.step == Step::Done);
         let kept = state::write(&**site.store(), |sql| {
             assert!(!update(sql, &scope, &fresh, NameRules::Exact, first)?, "one that was taken away is not written again");
             insert(sql, &scope, &fresh, NameRules::Exact, first)?;
-            assert!(update(sql, &scope, &mark, NameRules::Exact, if mark.created { first } else { later })?);
+            assert!(update(sql, &scope, &checkpoint, NameRules::Exact, if checkpoint.created { first } else { later })?);
             of_scope(sql, &scope)
         }).unwrap();
-        prop_assert!(kept.len() == 1 && same(&kept[0], &mark), "{:?} is not {:?}", kept, mark);
+        prop_assert!(kept.len() == 1 && same(&kept[0], &checkpoint), "{:?} is not {:?}", kept, checkpoint);
     }
 }
 
@@ -84,16 +85,16 @@ fn tables_are_told_apart_by_the_rules_of_the_store() {
     let now = datetime!(2026-01-02 03:04:05 UTC);
     for (names, count) in [(NameRules::IgnoreAsciiCase, 1), (NameRules::Exact, 2)] {
         let scope = Scope::new();
-        let mark = |table: &str| Checkpoint {
+        let checkpoint = |table: &str| Checkpoint {
             step: Step::Done,
             records: 1,
             ..Checkpoint::new(table, Strategy::Append, String::new(), 1)
         };
-        let marks = [mark("users"), mark("Users")];
+        let checkpoints = [checkpoint("users"), checkpoint("Users")];
         let (kept, forgotten, left) = state::write(&**site.store(), |sql| {
-            marks.iter().try_for_each(|mark| insert(sql, &scope, mark, names, now))?;
+            checkpoints.iter().try_for_each(|checkpoint| insert(sql, &scope, checkpoint, names, now))?;
             let sender = Sender { name: scope.as_str().to_owned(), incarnation: None };
-            appends::remember(sql, &sender, &marks, names, now)?;
+            appends::remember(sql, &sender, &checkpoints, names, now)?;
             let kept = of_scope(sql, &scope)?.len();
             remove(sql, &scope, "USERS", Strategy::Append, names)?;
             remove(sql, &scope, "users", Strategy::Append, names)?;

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-/// Whose rows in rowferry's own tables are meant: what one pull keeps for itself while it runs (stages, counts, marks), or what is kept
+/// Whose rows in rowferry's own tables are meant: what one pull keeps for itself while it runs (stages, counts, checkpoints), or what is kept
 /// of a sender after it (keys, counts of appended rows). Two pulls into one database have two scopes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Scope(String);

@@ -185,7 +185,7 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
             return Err(error);
         }
         if self.writing.is_full(self.ledger.limits()) {
-            self.commit(at)?;
+            self.commit()?;
         }
         Ok(())
     }
@@ -210,7 +210,7 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
 
     /// The place in a table has expired: it comes from its first row again.
     fn again(&mut self, at: usize) -> Result<()> {
-        self.commit(at)?;
+        self.commit()?;
         self.open.retain(|open| open.at != at);
         finish::begin_again(self.cx, self.ledger, self.tables, at)?;
         let table = &self.tables[at];
@@ -220,7 +220,7 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
     }
 
     /// Commits what is in progress; an error is what became of this table. Those of the others stand in their reports.
-    fn commit(&mut self, at: usize) -> Result<()> {
+    fn commit(&mut self) -> Result<()> {
         let Apply { ledger, writing, open, .. } = self;
         if let Err(error) = writing.commit(ledger, open.iter_mut().map(|open| &mut open.direct)) {
             self.lose_open(&error);
@@ -264,7 +264,7 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
 
     fn commit_quietly(&mut self) {
         // What went wrong is in the reports of the tables.
-        let _ = self.commit(usize::MAX);
+        let _ = self.commit();
     }
 
     /// The transaction in progress is lost: nothing that it was about is kept since the last commit.
@@ -431,7 +431,7 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
 
     /// Nothing will come for a while: the database is left to others.
     fn pause(&mut self, at: usize, phase: Phase) -> Result<()> {
-        self.commit(at)?;
+        self.commit()?;
         self.teller.note(at, phase, &self.tables[at]);
         self.tell();
         Ok(())
@@ -443,7 +443,7 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
         if let Next::Arrival(arrival) = self.session.next(at, linger)? {
             return Ok(arrival);
         }
-        self.commit(at)?;
+        self.commit()?;
         loop {
             match self.session.next(at, POLL_INTERVAL)? {
                 Next::Arrival(arrival) => return Ok(arrival),

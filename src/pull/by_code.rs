@@ -1,4 +1,4 @@
-//! Pulls by a code. A code works once, so that a pull which did not complete goes on with the ticket that its join gave, also when
+//! Pulls by a code. A code works once, so that a pull which did not complete is resumed with the ticket that its join gave, also when
 //! the program was killed in between.
 
 use super::{Report, TableStatus, TransferOptions};

@@ -108,7 +108,7 @@ impl<'p> TransferOptions<'p> {
     /// asks for what is new. See [`Site::marks`](crate::Site::marks). An append of which records lacked a row that they refer to is not
     /// whole: the next one brings those, whatever is said here.
     ///
-    /// An append that was cut off resumes as it began, whatever is said here.
+    /// An append that was interrupted resumes as it began, whatever is said here.
     #[must_use]
     pub fn append_again(mut self, again: bool) -> Self {
         self.append_again = again;

@@ -7,7 +7,7 @@ use crate::clock;
 use crate::error::Result;
 use crate::store::Sql;
 
-/// For how long a process may send without taking the lease anew: if it dies, the messages wait for so long.
+/// For how long a process may send without taking the lease again: if it dies, the messages wait for so long.
 const TIME: Duration = Duration::minutes(10);
 
 /// Takes the lease of a connection, or prolongs one's own: `false` while somebody else has it.

@@ -30,8 +30,8 @@ fn pull(store: &dyn Store, plan: &TablePlan, records: &Rows, page: usize) -> Out
     writer.commit().must("commit");
     drop(writer);
     let stage = Direct::needs_stage(plan).then(|| import.stage(records.width()));
-    let mark = Checkpoint::new(&plan.table.name, plan.strategy, String::new(), records.len() as u64);
-    let (mut direct, mut writing) = (Direct::new(plan.clone(), stage, mark), Writing::default());
+    let checkpoint = Checkpoint::new(&plan.table.name, plan.strategy, String::new(), records.len() as u64);
+    let (mut direct, mut writing) = (Direct::new(plan.clone(), stage, checkpoint), Writing::default());
     for first in (0..records.len()).step_by(page) {
         let mut rows = Rows::new(records.width());
         rows.push_rows(records, first..records.len().min(first + page));
@@ -128,8 +128,8 @@ fn group(store: &dyn Store, table: &TableSchema, records: &Rows, finish: Finish)
     writer.commit().must("commit");
     drop(writer);
     let plan = plan(table, Strategy::Overwrite);
-    let (stage, mark) = (import.stage(records.width()), Checkpoint::new(&table.name, plan.strategy, String::new(), 0));
-    let mut staged = [Staged::new(&import, plan, stage, mark, true)];
+    let (stage, checkpoint) = (import.stage(records.width()), Checkpoint::new(&table.name, plan.strategy, String::new(), 0));
+    let mut staged = [Staged::new(&import, plan, stage, checkpoint, true)];
     staged[0].push(&import, records, &[], &Reached::default()).must("stage");
     let mut tx = Transaction::begin(&import).must("begin");
     apply_group(&import, &mut tx, &mut staged, true, finish).must("apply");
@@ -184,9 +184,9 @@ fn begun<'s>(store: &'s dyn Store, limits: &'s Limits, plan: &TablePlan) -> (Led
     let mut writer = import.open().must("open");
     let wanted = [(plan.table.name.clone(), plan.strategy)];
     let sender = Sender { name: "sender".into(), incarnation: None };
-    let mark = import.begin(&mut *writer, Some(sender), Begin::Resume, &wanted).must("begin").pop();
+    let checkpoint = import.begin(&mut *writer, Some(sender), Begin::Resume, &wanted).must("begin").pop();
     writer.commit().must("commit");
-    (import, mark)
+    (import, checkpoint)
 }
 
 fn a_pull_that_is_cut_off_goes_on_with_what_waits(store: &dyn Store) {
@@ -201,12 +201,12 @@ fn a_pull_that_is_cut_off_goes_on_with_what_waits(store: &dyn Store) {
     let (mut import, found) = begun(store, &limits, &plan);
     assert!(found.is_none());
     let stage = import.stage(2);
-    let mark = Checkpoint { stage: Some(stage.number), ..Checkpoint::new("t", plan.strategy, String::new(), 6) };
+    let checkpoint = Checkpoint { stage: Some(stage.number), ..Checkpoint::new("t", plan.strategy, String::new(), 6) };
     let mut writer = import.transaction().must("begin");
-    import.begin_checkpoint(&mut *writer, &mark).must("begin");
+    import.begin_checkpoint(&mut *writer, &checkpoint).must("begin");
     import.commit(&mut *writer).must("begin");
     drop(writer);
-    let (mut direct, mut writing) = (Direct::new(plan.clone(), Some(stage), mark), Writing::default());
+    let (mut direct, mut writing) = (Direct::new(plan.clone(), Some(stage), checkpoint), Writing::default());
     let reached = |records| Reached { records, continues: true, ..Reached::default() };
     direct.push(&import, &mut writing, &part(0, 2), &[], &reached(2)).must("push");
     writing.commit(&import, [&mut direct]).must("commit");
@@ -214,11 +214,11 @@ fn a_pull_that_is_cut_off_goes_on_with_what_waits(store: &dyn Store) {
     direct.push(&import, &mut writing, &part(2, 4), &[], &reached(4)).must("push");
     drop((direct, writing, import));
     expect_rows(store, &items, &list(1..=6));
-    let (import, mark) = begun(store, &limits, &plan);
-    let mark = mark.expect("a mark is left");
-    assert_eq!((mark.records, mark.outcome.total()), (2, 0));
-    let stage = mark.stage.map(|number| import.stage_of(number, 2));
-    let (mut direct, mut writing) = (Direct::new(plan, stage, mark), Writing::default());
+    let (import, checkpoint) = begun(store, &limits, &plan);
+    let checkpoint = checkpoint.expect("a checkpoint is left");
+    assert_eq!((checkpoint.records, checkpoint.outcome.total()), (2, 0));
+    let stage = checkpoint.stage.map(|number| import.stage_of(number, 2));
+    let (mut direct, mut writing) = (Direct::new(plan, stage, checkpoint), Writing::default());
     direct.push(&import, &mut writing, &part(2, 6), &[], &reached(6)).must("push");
     direct.finish(&import, &mut writing).must("finish");
     writing.commit(&import, [&mut direct]).must("commit");

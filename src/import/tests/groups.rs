@@ -47,8 +47,8 @@ fn try_group<const N: usize>(
     let mut staged = Vec::new();
     for (plan, (_, strategy, rows)) in plans.into_iter().zip(&tables) {
         let stage = import.stage(rows.width());
-        let mark = Checkpoint::new(&plan.table.name, *strategy, String::new(), rows.len() as u64);
-        let mut table = Staged::new(&import, plan, stage, mark, true);
+        let checkpoint = Checkpoint::new(&plan.table.name, *strategy, String::new(), rows.len() as u64);
+        let mut table = Staged::new(&import, plan, stage, checkpoint, true);
         table.push(&import, rows, &[], &Reached::default())?;
         staged.push(table);
     }
@@ -70,8 +70,8 @@ pub(super) fn apply_in_tx(
     let [plan] = plans([(table, strategy)]);
     let stage = stages::Stage { scope: tx.scope.clone(), number: 1, width: rows.width() };
     stages::append(tx.writer.state(), &stage, rows, 0..rows.len())?;
-    let mark = Checkpoint::new(&table.name, strategy, String::new(), rows.len() as u64);
-    let mut staged = [Staged::new(&import, plan, stage, mark, true)];
+    let checkpoint = Checkpoint::new(&table.name, strategy, String::new(), rows.len() as u64);
+    let mut staged = [Staged::new(&import, plan, stage, checkpoint, true)];
     apply_group(&import, tx, &mut staged, true, Finish::Keep)
 }
 

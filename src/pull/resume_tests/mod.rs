@@ -1,4 +1,4 @@
-//! Pulls that are cut off at every place there is, and started again: their end is that of a pull that was never cut off.
+//! Pulls that are interrupted at every place there is, and started again: their end is that of a pull that never was.
 
 mod copies;
 mod fate;
@@ -40,7 +40,7 @@ fn all(strategy: Strategy) -> TransferOptions<'static> {
     TransferOptions::new().strategy(strategy)
 }
 
-/// What a pull that is not cut off comes to: its sums, the rows, and the number of its steps.
+/// What a pull that is not interrupted comes to: its sums, the rows, and the number of its steps.
 fn uninterrupted(strategy: Strategy, exists: bool, streams: bool) -> (Sums, Vec<Vec<String>>, i64) {
     let mut world = World::new(exists);
     world.fake.streams = streams;
@@ -82,22 +82,22 @@ fn each_step(strategy: Strategy, exists: bool, streams: bool, how: How) {
 }
 
 #[test]
-fn an_overwrite_that_is_killed_at_any_step_goes_on_there() {
+fn an_overwrite_that_is_killed_at_any_step_resumes_there() {
     each_step(Strategy::Overwrite, true, true, How::Killed);
 }
 
 #[test]
-fn an_append_that_is_killed_at_any_step_goes_on_there() {
+fn an_append_that_is_killed_at_any_step_resumes_there() {
     each_step(Strategy::Append, true, false, How::Killed);
 }
 
 #[test]
-fn a_merge_any_step_of_which_fails_goes_on_there() {
+fn a_merge_any_step_of_which_fails_resumes_there() {
     each_step(Strategy::Merge, true, false, How::Once);
 }
 
 #[test]
-fn a_pull_into_nothing_that_is_killed_at_any_step_goes_on_there() {
+fn a_pull_into_nothing_that_is_killed_at_any_step_resumes_there() {
     each_step(Strategy::Skip, false, true, How::Killed);
 }
 
@@ -105,7 +105,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     #[test]
-    fn pulls_that_are_cut_off_often_come_to_the_same(
+    fn pulls_that_are_interrupted_often_come_to_the_same(
         strategy in proptest::sample::select(Strategy::ALL.to_vec()),
         exists: bool,
         streams: bool,
@@ -191,7 +191,7 @@ fn a_table_that_cannot_be_pulled_a_second_time_stays_as_it_is() {
 }
 
 #[test]
-fn a_reference_sender_is_gone_on_with_by_offset() {
+fn a_reference_sender_is_resumed_by_offset() {
     let mut world = World::new(true);
     (world.fake.is_reference, world.fake.id) = (true, None);
     let options = || all(Strategy::Overwrite).tables(["parents"]);
@@ -208,7 +208,7 @@ fn a_reference_sender_is_gone_on_with_by_offset() {
 }
 
 /// A pull of the parents that is interrupted after the first rows: at the first step that leaves some of them here.
-fn cut_off(strategy: Strategy) -> World {
+fn interrupted(strategy: Strategy) -> World {
     for step in 0..200 {
         let mut world = World::new(true);
         if let Ok(report) = world.pull_until(step, How::Killed, all(strategy).tables(["parents"]))
@@ -222,7 +222,7 @@ fn cut_off(strategy: Strategy) -> World {
 }
 
 #[test]
-fn another_sender_strategy_or_table_does_not_go_on() {
+fn another_sender_strategy_or_table_does_not_resume() {
     let is_new = |world: &mut World, options: TransferOptions<'_>| {
         let report = world.pull(options);
         assert!(report.tables.iter().all(|(_, table)| !table.resumed), "{report:?}");
@@ -230,7 +230,7 @@ fn another_sender_strategy_or_table_does_not_go_on() {
         let kept = world.here().marks().list().unwrap();
         assert!(kept.iter().any(|mark| mark.table == "parents" && mark.kind == RememberedKind::Unfinished), "{kept:?}");
     };
-    let mut world = cut_off(Strategy::Overwrite);
+    let mut world = interrupted(Strategy::Overwrite);
     is_new(&mut world, all(Strategy::Merge).tables(["parents"]));
     is_new(&mut world, all(Strategy::Overwrite).tables(["words"]));
     // A dry run tells what would be resumed, and leaves it as it is.
@@ -246,13 +246,13 @@ fn another_sender_strategy_or_table_does_not_go_on() {
 }
 
 #[test]
-fn a_table_that_changed_begins_anew_and_an_append_of_it_is_refused() {
-    let mut world = cut_off(Strategy::Overwrite);
+fn a_table_that_changed_begins_again_and_an_append_of_it_is_refused() {
+    let mut world = interrupted(Strategy::Overwrite);
     world.run("ALTER TABLE parents ADD COLUMN more");
     let report = world.pull(all(Strategy::Overwrite).tables(["parents"]));
     assert!(report.tables[0].1.is_clean() && !report.tables[0].1.resumed && report.records == 23, "{report:?}");
 
-    let mut world = cut_off(Strategy::Append);
+    let mut world = interrupted(Strategy::Append);
     world.run("ALTER TABLE parents ADD COLUMN more");
     let append = || all(Strategy::Append).tables(["parents", "children"]);
     let report = world.pull(append());
@@ -328,9 +328,9 @@ fn a_finished_append_is_remembered() {
 }
 
 #[test]
-fn marks_that_are_too_old_are_dropped() {
+fn checkpoints_that_are_too_old_are_dropped() {
     for maintained in [false, true] {
-        let mut world = cut_off(Strategy::Overwrite);
+        let mut world = interrupted(Strategy::Overwrite);
         world.clock.advance(Duration::from_secs(24 * 3600 - 60));
         assert_eq!(world.here().maintain().unwrap().dropped_pulls, 0);
         world.clock.advance(Duration::from_secs(120));
@@ -345,7 +345,7 @@ fn marks_that_are_too_old_are_dropped() {
 }
 
 #[test]
-fn a_pull_whose_marks_are_forgotten_meanwhile_ends() {
+fn a_pull_whose_checkpoints_are_forgotten_meanwhile_ends() {
     let mut world = World::new(true);
     let here = world.here();
     let options = all(Strategy::Overwrite).tables(["parents"]).on_progress(move |progress| {
@@ -391,7 +391,7 @@ fn a_pull_that_was_taken_over_ends_and_leaves_everything_to_the_other() {
 }
 
 #[test]
-fn a_table_that_will_never_come_keeps_no_marks_of_the_others() {
+fn a_table_that_will_never_come_keeps_no_checkpoints_of_the_others() {
     let mut world = World::new(true);
     world.fake.refused = Some("words");
     for _ in 0..2 {
@@ -419,7 +419,7 @@ fn children_of_an_append_wait_for_their_parents() {
 }
 
 #[test]
-fn a_pull_that_was_cancelled_goes_on() {
+fn a_pull_that_was_cancelled_resumes() {
     let mut world = World::new(true);
     let token = CancelToken::new();
     world.fake.cancels = Some(token.clone());

@@ -1,4 +1,4 @@
-//! Pulls of values that move on, cut off at every place there is.
+//! Pulls of values that move on, interrupted at every place there is.
 
 use super::fate::How;
 use super::world::World;
@@ -27,7 +27,7 @@ const HERE: &str = "
     INSERT INTO members SELECT i, 'm' || i FROM n; INSERT INTO posts SELECT i, 'm' || i FROM n;
     INSERT INTO posts VALUES (50, 'm12');";
 
-/// What a pull comes to that is cut off at these steps, and how many it has.
+/// What a pull comes to that is interrupted at these steps, and how many it has.
 fn pulled(cut: Option<(i64, How)>, streams: bool) -> (Sums, Vec<String>, i64) {
     let mut world = World::new(true);
     world.fake.streams = streams;
@@ -36,7 +36,7 @@ fn pulled(cut: Option<(i64, How)>, streams: bool) -> (Sums, Vec<String>, i64) {
     let options =
         || -> TransferOptions<'static> { all(Strategy::Overwrite).tables(["places", "members", "posts", "notes"]) };
     let first = cut.and_then(|(at, how)| world.pull_until(at, how, options()).ok()).filter(is_whole);
-    // One that was whole when it was cut off leaves its marks.
+    // One that was whole when it was interrupted leaves its checkpoints.
     let report = first.unwrap_or_else(|| {
         let report = world.pull(options());
         assert_eq!(world.kept(), [""; 0], "{cut:?}");

@@ -47,7 +47,7 @@ fn marks(world: &World) -> Vec<(String, RememberedKind)> {
 }
 
 #[test]
-fn a_table_whose_pull_ends_is_pulled_whole_again_though_another_one_was_cut_off() {
+fn a_table_whose_pull_ends_is_pulled_whole_again_though_another_one_was_interrupted() {
     let mut world = World::new(true);
     world.fake.fails = vec![("parents", 10, ErrorKind::System), ("words", 10, ErrorKind::System)];
     world.pull(overwrite(&["parents", "words"]));
@@ -81,7 +81,7 @@ fn a_table_that_is_done_does_not_wait_for_one_that_is_not_pulled() {
 }
 
 #[test]
-fn a_table_that_fails_again_at_the_same_place_begins_anew_and_holds_up_no_other() {
+fn a_table_that_fails_again_at_the_same_place_begins_again_and_holds_up_no_other() {
     for rows in [10, 0] {
         let mut world = World::new(true);
         world.fake.fails = vec![("words", rows, ErrorKind::Database)];
@@ -138,7 +138,7 @@ fn rows_of_several_states_are_not_counted_against_one() {
 }
 
 #[test]
-fn appends_that_were_cut_off_in_several_pulls_are_not_begun_anew() {
+fn appends_that_were_interrupted_in_several_pulls_are_not_begun_again() {
     let mut world = World::new(true);
     world.fake.fails = vec![("parents", 10, ErrorKind::System), ("words", 10, ErrorKind::System)];
     world.pull(append(&["parents"]));
@@ -158,14 +158,14 @@ fn appends_that_were_cut_off_in_several_pulls_are_not_begun_anew() {
 }
 
 #[test]
-fn what_is_appended_anew_is_not_gone_on_with_elsewhere() {
+fn what_is_appended_again_is_not_resumed_elsewhere() {
     let mut world = World::new(true);
     world.fake.fails = vec![("parents", 10, ErrorKind::System), ("words", 10, ErrorKind::System)];
     world.pull(append(&["parents"]));
     world.clock.advance(Duration::from_secs(1));
     world.pull(append(&["words"]));
     world.fake.fails = vec![("parents", 0, ErrorKind::System)];
-    // It is begun anew, and fails before anything came: what was appended before is remembered.
+    // It begins again, and fails before anything came: what was appended before is remembered.
     let report = world.pull(append(&["parents", "words"]).append_again(true));
     assert_eq!(kind(&report, "parents"), Some(ErrorKind::System), "{report:?}");
     world.fake.fails.clear();
@@ -190,7 +190,7 @@ fn an_append_that_was_done_when_its_pull_was_killed_is_remembered() {
 }
 
 #[test]
-fn an_append_that_is_done_is_not_gone_on_with_for_another_table() {
+fn an_append_that_is_done_is_not_resumed_for_another_table() {
     for again in [false, true] {
         let mut world = World::new(true);
         world.fake.fails = vec![("words", 10, ErrorKind::System)];
@@ -206,9 +206,9 @@ fn an_append_that_is_done_is_not_gone_on_with_for_another_table() {
 }
 
 #[test]
-fn an_append_that_is_too_old_to_go_on_is_refused() {
+fn an_append_that_is_too_old_to_resume_is_refused() {
     for maintained in [false, true] {
-        let mut world = super::cut_off(Strategy::Append);
+        let mut world = super::interrupted(Strategy::Append);
         let rows = world.rows();
         world.clock.advance(DAY + Duration::from_secs(60));
         if maintained {
@@ -227,7 +227,7 @@ fn an_append_that_is_too_old_to_go_on_is_refused() {
 
 #[test]
 fn a_pull_that_may_run_is_taken_over_only_by_one_of_all_its_tables() {
-    let cut_off = || {
+    let interrupted = || {
         let mut world = World::new(true);
         world.fake.fails = vec![("parents", 10, ErrorKind::System), ("words", 10, ErrorKind::System)];
         world.pull(overwrite(&["parents", "words"]));
@@ -235,14 +235,14 @@ fn a_pull_that_may_run_is_taken_over_only_by_one_of_all_its_tables() {
         world.run("UPDATE rowferry_pulls SET owner = 'another process'");
         world
     };
-    let mut world = cut_off();
+    let mut world = interrupted();
     assert!(!table(&world.pull(overwrite(&["words"])), "words").resumed);
     let both = ["parents", "words"].map(|table| (table.to_owned(), RememberedKind::Unfinished));
     assert_eq!(marks(&world), both, "it may run: what it keeps is left to it");
-    let mut world = cut_off();
+    let mut world = interrupted();
     let report = world.pull(overwrite(&["log", "parents", "words"]));
     assert!(table(&report, "words").resumed && table(&report, "parents").resumed, "{report:?}");
-    let mut world = cut_off();
+    let mut world = interrupted();
     world.clock.advance(Duration::from_secs(121));
     assert!(table(&world.pull(overwrite(&["words"])), "words").resumed);
 }

@@ -342,7 +342,7 @@ fn a_pull_that_waits_for_a_page_can_be_cancelled() {
 }
 
 #[test]
-fn pages_without_places_are_pulled_but_not_gone_on_with() {
+fn pages_without_places_are_pulled_but_not_resumed() {
     let cuts = Arc::new(Mutex::new(true));
     let cut = Arc::clone(&cuts);
     let world = World::new(move |fetch, peer| {

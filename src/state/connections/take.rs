@@ -16,7 +16,7 @@ use crate::store::Sql;
 pub(crate) fn take_call(sql: &mut dyn Sql, uuid: Uuid, now: OffsetDateTime) -> Result<Result<(), Duration>> {
     let seconds = now.unix_timestamp().rem_euclid(60);
     let minute = now.checked_sub(time::Duration::seconds(seconds)).unwrap_or(now);
-    // Another minute than the one that was counted in, whichever way the clock was set, begins anew.
+    // Another minute than the one that was counted in, whichever way the clock was set, begins again.
     let update = "UPDATE rowferry_connections \
                   SET rate_count = CASE WHEN rate_window = ?2 THEN rate_count + 1 ELSE 1 END, rate_window = ?2 \
                   WHERE uuid = ?1 AND \
