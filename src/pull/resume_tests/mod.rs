@@ -208,7 +208,7 @@ fn a_reference_sender_is_resumed_by_offset() {
 }
 
 /// A pull of the parents that is interrupted after the first rows: at the first step that leaves some of them here.
-fn interrupted(strategy: Strategy) -> World {
+fn interrupted_in_parents(strategy: Strategy) -> World {
     for step in 0..200 {
         let mut world = World::new(true);
         if let Ok(report) = world.pull_until(step, How::Killed, all(strategy).tables(["parents"]))
@@ -230,7 +230,7 @@ fn another_sender_strategy_or_table_does_not_resume() {
         let kept = world.here().marks().list().unwrap();
         assert!(kept.iter().any(|mark| mark.table == "parents" && mark.kind == RememberedKind::Unfinished), "{kept:?}");
     };
-    let mut world = interrupted(Strategy::Overwrite);
+    let mut world = interrupted_in_parents(Strategy::Overwrite);
     is_new(&mut world, all(Strategy::Merge).tables(["parents"]));
     is_new(&mut world, all(Strategy::Overwrite).tables(["words"]));
     // A dry run tells what would be resumed, and leaves it as it is.
@@ -247,12 +247,12 @@ fn another_sender_strategy_or_table_does_not_resume() {
 
 #[test]
 fn a_table_that_changed_begins_again_and_an_append_of_it_is_refused() {
-    let mut world = interrupted(Strategy::Overwrite);
+    let mut world = interrupted_in_parents(Strategy::Overwrite);
     world.run("ALTER TABLE parents ADD COLUMN more");
     let report = world.pull(all(Strategy::Overwrite).tables(["parents"]));
     assert!(report.tables[0].1.is_clean() && !report.tables[0].1.resumed && report.records == 23, "{report:?}");
 
-    let mut world = interrupted(Strategy::Append);
+    let mut world = interrupted_in_parents(Strategy::Append);
     world.run("ALTER TABLE parents ADD COLUMN more");
     let append = || all(Strategy::Append).tables(["parents", "children"]);
     let report = world.pull(append());
@@ -330,7 +330,7 @@ fn a_finished_append_is_remembered() {
 #[test]
 fn checkpoints_that_are_too_old_are_dropped() {
     for maintained in [false, true] {
-        let mut world = interrupted(Strategy::Overwrite);
+        let mut world = interrupted_in_parents(Strategy::Overwrite);
         world.clock.advance(Duration::from_secs(24 * 3600 - 60));
         assert_eq!(world.here().maintain().unwrap().dropped_pulls, 0);
         world.clock.advance(Duration::from_secs(120));

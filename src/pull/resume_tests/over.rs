@@ -208,7 +208,7 @@ fn an_append_that_is_done_is_not_resumed_for_another_table() {
 #[test]
 fn an_append_that_is_too_old_to_resume_is_refused() {
     for maintained in [false, true] {
-        let mut world = super::interrupted(Strategy::Append);
+        let mut world = super::interrupted_in_parents(Strategy::Append);
         let rows = world.rows();
         world.clock.advance(DAY + Duration::from_secs(60));
         if maintained {
