@@ -120,12 +120,14 @@ pub(crate) struct StreamedPage {
 }
 
 impl Client {
-    /// Begins to fetch rows for the pull of this name, in pages of at most so many records. `None` if the sender sends none by itself.
+    /// Begins to fetch rows for the pull of this name, in pages of at most so many records. `None` if the sender is of the reference
+    /// system: it is asked for each page.
     pub(crate) fn stream(&self, pull: Uuid, most: Option<u32>, patience: &Patience) -> Result<Option<PageStream<'_>>> {
-        let has =
-            |wanted: &str| self.peer.as_ref().is_some_and(|peer| peer.features.iter().any(|feature| feature == wanted));
+        let Some(peer) = &self.peer else { return Ok(None) };
+        let has = |wanted: &str| peer.features.iter().any(|feature| feature == wanted);
         if !has(FEATURE_PAGES) {
-            return Ok(None);
+            let why = "the other site is one of rowferry, and does not send pages by itself, as each version does";
+            return Err(Error::new(ErrorKind::Protocol, why));
         }
         let limits = &self.options.limits;
         let pull = has(FEATURE_PULLS).then_some(pull);

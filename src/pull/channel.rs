@@ -126,7 +126,7 @@ impl Source for Client {
             received: page.received,
             failures: page.failures,
             has_more: page.has_more,
-            state: page.state,
+            state: None,
             bytes: page.bytes,
             place: None,
             cost: 0,
