@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use self::sender::{BOTH, CODE, EVIL, Peer, TICKET, World, end, page, page_of, place, quick, refusal, rows};
+use self::sender::{BOTH, CODE, EVIL, Kind, Peer, TICKET, World, end, page, page_of, place, quick, refusal, rows};
 use super::{Phase, TableStatus, TransferOptions};
 use crate::cancel::CancelToken;
 use crate::domain::value::{Rows, ValueRef};
@@ -384,6 +384,15 @@ fn pages_without_places_are_pulled_but_not_gone_on_with() {
         assert!(pulled.0.is_clean() && !pulled.evil().resumed, "{:?}", pulled.0);
         assert_eq!(world.ids("evil").len(), 6);
         assert_eq!(world.marks(), 0);
+    }
+}
+
+#[test]
+fn a_sender_of_rowferry_sends_pages_by_itself() {
+    let pulled = World::new(Kind::Strange, |_, _| {}).pull();
+    for table in ["apples", "evil", "zebras"] {
+        let error = pulled.table(table).error.as_ref();
+        assert!(error.is_some_and(|error| error.kind() == ErrorKind::Protocol), "{error:?}");
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) enum Kind {
     Named,
     /// It does not, as in 0.1.0: tables are asked for one by one.
     Unnamed,
+    /// It sends no pages by itself: there is no such version.
+    Strange,
 }
 
 pub(super) const BOTH: [Kind; 2] = [Kind::Named, Kind::Unnamed];
@@ -82,7 +84,11 @@ impl Peer {
         let frame: Json = serde_json::from_str(text).unwrap();
         let (reference, topic, event, payload) = (&frame[1], &frame[2], frame[3].as_str().unwrap(), &frame[4]);
         let Some(what) = event.strip_prefix("request:") else {
-            let features: &[&str] = if self.kind == Kind::Named { &["pages", "pulls"] } else { &["pages"] };
+            let features: &[&str] = match self.kind {
+                Kind::Named => &["pages", "pulls"],
+                Kind::Unnamed => &["pages"],
+                Kind::Strange => &["pulls"],
+            };
             let about = json!({"rowferry": {"version": 1, "site": SITE, "features": features, "ticket": TICKET}});
             let response = if event == "phx_join" { about } else { json!({}) };
             return self
