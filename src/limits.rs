@@ -18,8 +18,9 @@ pub struct Limits {
     /// At about how many bytes of values in memory a page is cut that a rowferry sender sends by itself. The receiver asks for
     /// it. Defaults to 1 MiB.
     pub stream_page_bytes: usize,
-    /// Memory for the rows of such pages that are on their way or wait to be written. A single larger page goes alone. Defaults
-    /// to 8 MiB; more than 64 MiB count as that.
+    /// Most memory for the rows of such pages that are on their way or wait to be written, of all tables of a pull together; up to
+    /// 3 MiB of tables that are asked for ahead may be on their way beside them. It begins with 1 MiB and grows up to this as long as
+    /// rows are written faster than they come. A single larger page goes alone. Defaults to 8 MiB; more than 64 MiB count as that.
     pub stream_window_bytes: usize,
     /// Largest HTTP head (request line and headers) that is accepted. Defaults to 16 KiB.
     pub head_bytes: usize,

@@ -1,4 +1,4 @@
-//! A pull from a sender that is broken or means harm, in what it says of records and in how it says it. Whatever it sends: an
+//! A pull from a PhoenixKit sender that is broken or means harm, in what it says of records and in how it says it. Whatever it sends: an
 //! error that says what is wrong, no panic, no hang, no half batch; the other tables arrive where the connection survives; and
 //! nothing of the host's is touched.
 #![cfg(all(feature = "client", feature = "sqlite"))]
@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::Fixture;
-use fake::{Ask, MINE, Peer, Pulled, connect_as, nothing_left, pull, pull_with, quick, three};
+use fake::{Ask, Kind, MINE, Peer, Pulled, connect, nothing_left, pull, pull_with, quick, three};
 use rowferry::{ErrorKind, Limits, Reason, TableStatus, TransferOptions};
 use serde_json::json;
 use tungstenite::Message;
 
 /// A sender that answers the request for records of the middle table with this payload.
 fn records(payload: &'static str) -> Pulled {
-    pull(move |ask, peer| {
+    pull(Kind::PhoenixKit, move |ask, peer| {
         let hit = ask.is("records", "evil");
         if hit {
             peer.answer_text(ask, "response:records", payload);
@@ -69,7 +69,7 @@ fn records_that_are_no_records_fail_alone() {
         (r#"{"id":9,"name":{"__phoenix_kit_binary__":"!"}}"#, Reason::Malformed),
         (r#"{"id":9,"name":{"__rowferry_text__":"/","x":1}}"#, Reason::Malformed),
         (r#"{"id":9,"name":[1,2]}"#, Reason::Malformed),
-        (r#"{"id":9,"name":true}"#, Reason::Malformed),
+        (r#"{"id":9,"name":true}"#, Reason::ValueWouldChange),
         ("null", Reason::Malformed),
         ("[]", Reason::Malformed),
         ("\"x\"", Reason::Malformed),
@@ -91,7 +91,7 @@ fn records_that_are_no_records_fail_alone() {
 #[test]
 fn more_records_than_were_asked_for() {
     let options = TransferOptions::new().batch_size(2);
-    let pulled = pull_with(three(), quick(), options, |ask, peer| {
+    let pulled = pull_with(Kind::PhoenixKit, three(), quick(), options, |ask, peer| {
         let hit = ask.is("records", "evil");
         if hit {
             peer.page(ask, (0..3).map(|id| json!({"id": id, "name": "x"})).collect(), false);
@@ -105,28 +105,26 @@ fn more_records_than_were_asked_for() {
 
 #[test]
 fn pages_without_end() {
-    for rowferry in [true, false] {
-        let here = Fixture::new(MINE);
-        let twist = |ask: &Ask, peer: &mut Peer| {
-            let hit = ask.is("records", "evil");
-            if hit {
-                let records = (0..ask.limit).map(|id| json!({"id": id, "name": "the same again"})).collect();
-                peer.page(ask, records, true);
-            }
-            hit
-        };
-        let client = connect_as(rowferry, three(), quick(), Arc::new(twist));
-        let report = client.transfer_all(&here.site, TransferOptions::new()).unwrap();
-        let evil = report.table("evil").unwrap();
-        assert_eq!(evil.error.as_ref().unwrap().kind(), ErrorKind::Protocol, "{evil:?}");
-        assert!(report.table("zebras").unwrap().is_clean());
-        nothing_left(&here);
-    }
+    let here = Fixture::new(MINE);
+    let twist = |ask: &Ask, peer: &mut Peer| {
+        let hit = ask.is("records", "evil");
+        if hit {
+            let records = (0..ask.limit).map(|id| json!({"id": id, "name": "the same again"})).collect();
+            peer.page(ask, records, true);
+        }
+        hit
+    };
+    let client = connect(Kind::PhoenixKit, three(), quick(), Arc::new(twist));
+    let report = client.transfer_all(&here.site, TransferOptions::new()).unwrap();
+    let evil = report.table("evil").unwrap();
+    assert_eq!(evil.error.as_ref().unwrap().kind(), ErrorKind::Protocol, "{evil:?}");
+    assert!(report.table("zebras").unwrap().is_clean());
+    nothing_left(&here);
 }
 
 #[test]
 fn noise_before_the_answer_does_no_harm() {
-    let pulled = pull(|ask, peer| {
+    let pulled = pull(Kind::PhoenixKit, |ask, peer| {
         if ask.is("records", "evil") {
             for noise in ["", "junk", "[1,2", "{}", "[]", "[null,null,1,2,3]", "5", "null", &"[".repeat(100_000)] {
                 peer.text(noise);
@@ -152,7 +150,7 @@ fn noise_before_the_answer_does_no_harm() {
 
 #[test]
 fn the_wrong_answer() {
-    let pulled = pull(|ask, peer| {
+    let pulled = pull(Kind::PhoenixKit, |ask, peer| {
         let hit = ask.is("records", "evil");
         if hit {
             peer.answer(ask, "response:count", json!({"count": 5}));
@@ -161,7 +159,7 @@ fn the_wrong_answer() {
     });
     assert_eq!(pulled.error().kind(), ErrorKind::Protocol);
     pulled.others_arrived();
-    let pulled = pull(|ask, peer| {
+    let pulled = pull(Kind::PhoenixKit, |ask, peer| {
         let hit = ask.is("records", "evil");
         if hit {
             peer.answer(ask, "response:error", json!({"error": format!("\u{1b}[31m{}", "x".repeat(1 << 20))}));
@@ -226,13 +224,14 @@ fn connections_that_end() {
             tables[1].schema["primary_key"] = json!([]);
         }
         let began = Instant::now();
-        let pulled = pull_with(tables, connecting, TransferOptions::new().batch_size(1), move |ask, peer| {
-            let hit = ask.is("records", "evil") && ask.offset > 0;
-            if hit {
-                ending(peer);
-            }
-            hit
-        });
+        let pulled =
+            pull_with(Kind::PhoenixKit, tables, connecting, TransferOptions::new().batch_size(1), move |ask, peer| {
+                let hit = ask.is("records", "evil") && ask.offset > 0;
+                if hit {
+                    ending(peer);
+                }
+                hit
+            });
         assert!(began.elapsed() < Duration::from_secs(20), "{name}");
         assert_eq!(pulled.error().kind(), kind, "{name}: {}", pulled.error());
         assert!(pulled.report.table("apples").unwrap().is_clean(), "{name}");

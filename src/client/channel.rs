@@ -9,6 +9,7 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Bytes, Message};
 use zeroize::Zeroizing;
 
+use crate::clock::later;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
@@ -304,10 +305,16 @@ impl Channel {
         self.send(Message::binary(message), budget, late).map_err(|trouble| self.clean(trouble))
     }
 
-    /// Waits for the next binary message. Whatever else comes is dropped: nobody waits for it.
-    pub(super) fn next_binary(&mut self, budget: &Budget, late: &dyn Fn() -> String) -> Outcome<Bytes> {
+    /// Waits for the next binary message; `None` if nothing came for so long. Whatever else comes is dropped: nobody waits for it. The
+    /// budget is renewed whenever a part of a message came.
+    pub(super) fn next_binary(
+        &mut self,
+        budget: &mut Budget,
+        quiet: Duration,
+        late: &dyn Fn() -> String,
+    ) -> Outcome<Option<Bytes>> {
         let topic = self.topic.clone();
-        let next = self.wait_any(budget, late, &mut |message| match message {
+        let next = self.wait_any(budget, quiet, late, &mut |message| match message {
             Message::Binary(bytes) => Ok(Some(bytes)),
             Message::Text(text) => {
                 frame(&text).map_or(Ok(()), |frame| channel_event(&frame.head, &topic))?;
@@ -357,35 +364,46 @@ impl Channel {
         late: &dyn Fn() -> String,
         take: &mut dyn FnMut(&str) -> Outcome<Option<T>>,
     ) -> Outcome<T> {
-        // A binary message answers no question: it is a page that nobody wants any more.
-        self.wait_any(budget, late, &mut |message| match message {
-            Message::Text(text) => take(&text),
-            _ => Ok(None),
-        })
+        let mut budget = budget.clone();
+        loop {
+            // A binary message answers no question: it is a page that nobody wants any more.
+            let taken = self.wait_any(&mut budget, Duration::MAX, late, &mut |message| match message {
+                Message::Text(text) => take(&text),
+                _ => Ok(None),
+            });
+            if let Some(taken) = taken? {
+                return Ok(taken);
+            }
+        }
     }
 
+    /// The same with all messages, as long as not everything is quiet for so long.
     fn wait_any<T>(
         &mut self,
-        budget: &Budget,
+        budget: &mut Budget,
+        quiet: Duration,
         late: &dyn Fn() -> String,
         take: &mut dyn FnMut(Message) -> Outcome<Option<T>>,
-    ) -> Outcome<T> {
+    ) -> Outcome<Option<T>> {
         // What is counted is the time in which nothing of the next message comes: over a slow link a large one takes its time.
-        let (mut budget, mut received) = (budget.clone(), self.transport.received());
+        let mut received = self.transport.received();
+        let mut quiet_at = later(Instant::now(), quiet);
         loop {
             let slice = budget.slice(late).map_err(Trouble::Failed)?;
             self.beat()?;
-            let message = self.receive(slice)?;
+            let message = self.receive(slice.min(quiet_at))?;
             let before = std::mem::replace(&mut received, self.transport.received());
             match message {
                 Some(message) => {
                     if let Some(taken) = take(message)? {
-                        return Ok(taken);
+                        return Ok(Some(taken));
                     }
                 }
                 None if received != before => budget.renew(),
-                None => {}
+                None if Instant::now() >= quiet_at => return Ok(None),
+                None => continue,
             }
+            quiet_at = later(Instant::now(), quiet);
         }
     }
 

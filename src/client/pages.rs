@@ -36,6 +36,13 @@ const AHEAD_WINDOW: usize = 64 << 10;
 /// How many tables are asked for before the first of them has ended.
 const MOST_ASKED: usize = 48;
 
+/// What the sender may have sent of tables that have ended, without having heard what became of them. It stops at twice as much, and
+/// would keep the connection quiet until then.
+const MOST_ENDED: u64 = 32 << 20;
+
+/// After which time without a byte it is looked what there is to say to the sender.
+const QUIET: Duration = Duration::from_millis(100);
+
 /// For how long a new stream lets calls that wait already go first.
 const TURN: Duration = Duration::from_millis(100);
 
@@ -50,14 +57,16 @@ pub(crate) struct PageStream<'c> {
     page_rows: NonZeroU32,
     /// Tables that have not ended; the pages are those of the first.
     asked: VecDeque<Asked>,
-    /// What pages cost that nobody acknowledged yet, with the request that each is of.
-    unacknowledged: VecDeque<(u32, u64)>,
-    /// Refusals of tables whose turn has not come.
-    early: Vec<Bytes>,
-    /// Named requests that have ended, and of which the sender was not told yet that their rows are safe here.
-    ended: Vec<u32>,
-    /// What the sender may have on its way.
+    /// What pages cost that came and are not acknowledged.
+    unspent: u64,
+    /// Requests that have ended, and of which the sender was not told yet what became of their rows.
+    ended: Vec<Ended>,
+    /// What the sender may have on its way, together with what is not acknowledged.
     window: usize,
+    /// How long the next page may still take, while it is waited for.
+    waiting: Option<Budget>,
+    /// Bytes of what was given up that came since the last page.
+    strays: usize,
     /// Whether answers can be told apart from now on.
     is_usable: bool,
     /// Whether it ended so that another call has the line, without a word to the sender.
@@ -66,6 +75,7 @@ pub(crate) struct PageStream<'c> {
 
 /// A table that was asked for.
 struct Asked {
+    at: usize,
     request: u32,
     name: String,
     columns: usize,
@@ -76,12 +86,19 @@ struct Asked {
     rows: u64,
     /// Bytes that the sender may send.
     credit: i64,
-    /// Bytes that were acknowledged here, and of which the sender was not told yet.
-    untold: u64,
-    /// Whether it is allowed all that it may be.
-    is_first: bool,
+    /// Bytes that came beyond those that it was allowed since it was asked.
+    in_flight: u64,
     /// Whether the last page has come: the end comes next.
     last: bool,
+    /// How it was refused before its turn has come.
+    refusal: Option<Refusal>,
+}
+
+/// A table that has come to its end.
+struct Ended {
+    at: usize,
+    request: u32,
+    in_flight: u64,
 }
 
 /// What came beside the rows of a page.
@@ -98,17 +115,19 @@ pub(crate) struct StreamedPage {
     pub(crate) state: Option<u64>,
     /// Its size on the wire.
     pub(crate) bytes: u64,
-    /// What it counts until it is [done with](PageStream::done_with).
+    /// What it counts until it is [acknowledged](PageStream::ack).
     pub(crate) cost: u64,
 }
 
 impl Client {
-    /// Begins to fetch rows for the pull of this name, in pages of at most so many records. `None` if the sender sends none by itself.
+    /// Begins to fetch rows for the pull of this name, in pages of at most so many records. `None` if the sender is of the reference
+    /// system: it is asked for each page.
     pub(crate) fn stream(&self, pull: Uuid, most: Option<u32>, patience: &Patience) -> Result<Option<PageStream<'_>>> {
-        let has =
-            |wanted: &str| self.peer.as_ref().is_some_and(|peer| peer.features.iter().any(|feature| feature == wanted));
+        let Some(peer) = &self.peer else { return Ok(None) };
+        let has = |wanted: &str| peer.features.iter().any(|feature| feature == wanted);
         if !has(FEATURE_PAGES) {
-            return Ok(None);
+            let why = "the other site is one of rowferry, and does not send pages by itself, as each version does";
+            return Err(Error::new(ErrorKind::Protocol, why));
         }
         let limits = &self.options.limits;
         let pull = has(FEATURE_PULLS).then_some(pull);
@@ -124,10 +143,11 @@ impl Client {
             pull,
             page_rows: number(most.map_or(limits.page_rows, |most| limits.page_rows.min(most as usize))),
             asked: VecDeque::new(),
-            unacknowledged: VecDeque::new(),
-            early: Vec::new(),
+            unspent: 0,
             ended: Vec::new(),
             window: if pull.is_some() { largest.min(FIRST_WINDOW) } else { largest },
+            waiting: None,
+            strays: 0,
             is_usable: true,
             has_yielded: false,
         }))
@@ -139,10 +159,10 @@ fn number(n: usize) -> NonZeroU32 {
 }
 
 impl PageStream<'_> {
-    /// Asks for the rows of a table after a place and the records before it.
+    /// Asks for the rows of a table, which has this number, after a place and the records before it.
     pub(crate) fn ask(
         &mut self,
-        table: &TableSchema,
+        (at, table): (usize, &TableSchema),
         (after, records): (Option<Place>, u64),
         patience: &Patience,
     ) -> Result<()> {
@@ -159,6 +179,7 @@ impl PageStream<'_> {
             channel.send_binary(message, budget, late).map(|()| request)
         })?;
         self.asked.push_back(Asked {
+            at,
             request,
             name: table.name.clone(),
             columns: table.columns.len(),
@@ -166,9 +187,9 @@ impl PageStream<'_> {
             pages: 0,
             rows: 0,
             credit: window.get().into(),
-            untold: 0,
-            is_first,
+            in_flight: 0,
             last: false,
+            refusal: None,
         });
         Ok(())
     }
@@ -184,8 +205,8 @@ impl PageStream<'_> {
     }
 
     /// Waits for the next page of the table that was asked for first, and adds its rows to `rows`. The last one has none, and says that
-    /// there is no more.
-    pub(crate) fn next(&mut self, rows: &mut Rows, patience: &Patience) -> Result<StreamedPage> {
+    /// there is no more. `None` if nothing came for a moment.
+    pub(crate) fn next(&mut self, rows: &mut Rows, patience: &Patience) -> Result<Option<StreamedPage>> {
         match self.try_next(rows, patience) {
             Ok(answer) => answer,
             Err(error) => {
@@ -196,19 +217,26 @@ impl PageStream<'_> {
     }
 
     /// The outer error leaves the stream useless; the inner one is how the sender refused the table.
-    fn try_next(&mut self, rows: &mut Rows, patience: &Patience) -> Result<Result<StreamedPage>> {
-        self.allow_first(patience)?;
-        let Some((request, name)) = self.asked.front().map(|asked| (asked.request, asked.name.clone())) else {
+    fn try_next(&mut self, rows: &mut Rows, patience: &Patience) -> Result<Result<Option<StreamedPage>>> {
+        let Some(first) = self.asked.front_mut() else {
             return Err(Error::new(ErrorKind::InvalidInput, "no table was asked for"));
         };
-        let is_last = self.asked.front().is_some_and(|asked| asked.last);
+        let (request, name, is_last) = (first.request, first.name.clone(), first.last);
+        if let Some(refusal) = first.refusal.take() {
+            self.asked.pop_front();
+            return Ok(Err(self.refused(&name, &refusal)));
+        }
+        // It may be one of those that were asked for ahead.
+        if self.is_due() {
+            self.allow(patience)?;
+        }
         let message = match self.next_answer(request, &name, patience) {
-            Ok(message) => message,
+            Ok(Some(message)) => message,
+            Ok(None) => return Ok(Ok(None)),
             // All is here: that the end is lost changes nothing.
             Err(error) if is_last && error.kind() == ErrorKind::Disconnected => {
                 self.is_usable = false;
-                self.ended.push(request);
-                return Ok(Ok(self.end(0, None)));
+                return Ok(Ok(Some(self.end(0, None))));
             }
             Err(error) => return Err(error),
         };
@@ -219,7 +247,7 @@ impl PageStream<'_> {
                 let bounds = PageLimits { records: self.page_rows.get().into(), bytes: memory };
                 let Some(asked) = self.asked.front_mut() else { return Err(strange("sent rows nobody asked for,", &name)) };
                 let cost = page.cost();
-                asked.credit = asked.credit.saturating_sub(i64::try_from(cost).unwrap_or(i64::MAX));
+                asked.credit = asked.credit.saturating_sub(as_credit(cost));
                 if page.head.sequence != asked.pages || page.rows == 0 || asked.last {
                     return Err(strange("sent pages out of order, or an empty one,", &name));
                 }
@@ -227,11 +255,12 @@ impl PageStream<'_> {
                 asked.pages = asked.pages.wrapping_add(1);
                 asked.rows = asked.rows.saturating_add(page.rows.into());
                 asked.last = !page.head.more;
-                self.unacknowledged.push_back((request, cost));
+                asked.in_flight = asked.in_flight.saturating_add(cost);
+                self.unspent = self.unspent.saturating_add(cost);
                 if !page.head.more && self.pull.is_none() {
                     self.send(&name, Request::Done { request }, patience)?;
                 }
-                Ok(Ok(StreamedPage {
+                Ok(Ok(Some(StreamedPage {
                     received: page.rows.into(),
                     failures,
                     has_more: true,
@@ -239,15 +268,14 @@ impl PageStream<'_> {
                     state: Some(page.head.state),
                     bytes,
                     cost,
-                }))
+                })))
             }
             Answer::End(end) => {
                 let rows = self.asked.front().map_or(0, |asked| asked.rows);
                 if end.rows != rows {
                     return Err(strange("sent another number of rows than it says", &name));
                 }
-                self.ended.push(request);
-                Ok(Ok(self.end(bytes, end.state.map(std::num::NonZeroU64::get))))
+                Ok(Ok(Some(self.end(bytes, end.state.map(std::num::NonZeroU64::get)))))
             }
             Answer::Error(refusal) => {
                 self.asked.pop_front();
@@ -258,76 +286,70 @@ impl PageStream<'_> {
 
     /// The first table has ended.
     fn end(&mut self, bytes: u64, state: Option<u64>) -> StreamedPage {
-        self.asked.pop_front();
+        if let Some(Asked { at, request, in_flight, .. }) = self.asked.pop_front() {
+            self.ended.push(Ended { at, request, in_flight });
+        }
         let (failures, place) = (Vec::new(), None);
         StreamedPage { received: 0, failures, has_more: false, place, state, bytes, cost: 0 }
     }
 
-    /// Lets the sender send as much of the first table as it may have on its way: before, it was one of those asked for ahead.
-    fn allow_first(&mut self, patience: &Patience) -> Result<()> {
-        let window = i64::try_from(self.window).unwrap_or(i64::MAX);
-        let Some(asked) = self.asked.front_mut().filter(|asked| !asked.is_first) else { return Ok(()) };
-        asked.is_first = true;
-        let more = window.saturating_sub(asked.credit);
-        asked.credit = asked.credit.max(window);
+    /// How much more the sender may be allowed of the first table, so that what is on its way and what is not acknowledged are within
+    /// the window.
+    fn more(&self) -> i64 {
+        let free = as_credit(self.window as u64).saturating_sub(as_credit(self.unspent));
+        self.asked.front().filter(|asked| !asked.last).map_or(0, |asked| free.saturating_sub(asked.credit))
+    }
+
+    /// Whether the sender is to be told of that now: a message for each page would cost more than it is worth.
+    fn is_due(&self) -> bool {
+        let (more, due) = (self.more(), as_credit(self.window as u64 / 8));
+        more > 0 && (more >= due || self.asked.front().is_some_and(|asked| asked.credit <= 0))
+    }
+
+    fn allow(&mut self, patience: &Patience) -> Result<()> {
+        let more = u32::try_from(self.more()).unwrap_or(u32::MAX);
+        let (Some(bytes), Some(asked)) = (NonZeroU32::new(more), self.asked.front_mut()) else { return Ok(()) };
+        asked.credit = asked.credit.saturating_add(more.into());
+        asked.in_flight = asked.in_flight.saturating_sub(more.into());
         let (request, name) = (asked.request, asked.name.clone());
-        match u32::try_from(more).ok().and_then(NonZeroU32::new) {
-            Some(bytes) => self.send(&name, Request::Credit { request, bytes }, patience),
-            None => Ok(()),
+        self.send(&name, Request::Credit { request, bytes }, patience)
+    }
+
+    /// What became of the rows of a table that has ended: they are safe here, or they are not and will not be.
+    pub(crate) fn settle(&mut self, at: usize, is_committed: bool) -> Result<()> {
+        let Some(place) = self.ended.iter().position(|ended| ended.at == at) else { return Ok(()) };
+        let request = self.ended.swap_remove(place).request;
+        match (self.pull, is_committed) {
+            // It was told when the last page came.
+            (None, _) => Ok(()),
+            (Some(_), true) => self.send("a table", Request::Done { request }, &Patience::unbounded()),
+            (Some(_), false) => self.send("a table", Request::Cancel { request }, &Patience::unbounded()),
         }
     }
 
-    /// The rows of a table are safe here: of the one at this place among those that have ended and of which that was not said yet.
-    pub(crate) fn complete(&mut self, place: usize) -> Result<()> {
-        if place >= self.ended.len() {
-            return Ok(());
-        }
-        let request = self.ended.remove(place);
-        match self.pull {
-            Some(_) => self.send("a table", Request::Done { request }, &Patience::unbounded()),
-            None => Ok(()),
-        }
+    /// The most that may be on its way and not acknowledged, for now.
+    pub(crate) fn window(&self) -> u64 {
+        self.window as u64
     }
 
-    /// Whether a page may come before the sender is told that more of them are acknowledged.
+    /// Whether a page may come before the sender is told that more of them are acknowledged, or what became of tables.
     pub(crate) fn has_credit(&self) -> bool {
-        self.asked.front().is_none_or(|asked| asked.credit > 0 || asked.last || !asked.is_first)
+        let ended: u64 = self.ended.iter().map(|ended| ended.in_flight).sum();
+        self.asked.front().is_none_or(|asked| asked.last || (asked.credit > 0 && ended < MOST_ENDED))
     }
 
     /// Pages that count so much are acknowledged. Where all that came was taken already, the sender does not keep up because of what it
     /// may have on its way: it is allowed more.
-    pub(crate) fn ack(&mut self, mut cost: u64, is_hungry: bool) -> Result<()> {
-        let mut of_first = 0;
-        while cost > 0
-            && let Some((request, left)) = self.unacknowledged.front_mut()
-        {
-            let part = cost.min(*left);
-            cost -= part;
-            *left -= part;
-            of_first += if self.asked.front().is_some_and(|asked| asked.request == *request) { part } else { 0 };
-            if *left == 0 {
-                self.unacknowledged.pop_front();
-            }
-        }
-        let largest = self.client.options.limits.stream_window_bytes.min(MOST_WINDOW);
-        let Some(asked) = self.asked.front_mut().filter(|asked| !asked.last) else { return Ok(()) };
-        asked.untold = asked.untold.saturating_add(of_first);
-        // A message for each page would cost more than it is worth.
-        let due = u64::try_from(self.window / 8).unwrap_or(u64::MAX);
-        if asked.untold == 0 || (asked.untold < due && asked.credit > 0) {
+    pub(crate) fn ack(&mut self, cost: u64, is_hungry: bool) -> Result<()> {
+        self.unspent = self.unspent.saturating_sub(cost);
+        if !self.is_due() {
             return Ok(());
         }
-        if is_hungry && self.pull.is_some() && self.window < largest {
-            let wider = self.window.saturating_mul(2).min(largest);
-            asked.untold = asked.untold.saturating_add((wider - self.window) as u64);
-            self.window = wider;
+        if is_hungry && self.pull.is_some() {
+            let largest = self.client.options.limits.stream_window_bytes.min(MOST_WINDOW);
+            self.window = self.window.saturating_mul(2).min(largest);
         }
-        let more = u32::try_from(asked.untold).unwrap_or(u32::MAX);
-        let Some(bytes) = NonZeroU32::new(more) else { return Ok(()) };
-        asked.untold -= u64::from(more);
-        asked.credit = asked.credit.saturating_add(more.into());
-        let (request, name) = (asked.request, asked.name.clone());
-        self.send(&name, Request::Credit { request, bytes }, &Patience::unbounded())
+        self.allow(&Patience::unbounded())
     }
 
     /// Sends a heartbeat if one is due. An error if the client was disconnected here meanwhile: what did so waits for the line.
@@ -349,37 +371,46 @@ impl PageStream<'_> {
         is_awaited
     }
 
-    /// Waits for the next message that is an answer to this request. Those to requests that were given up are dropped as long as
-    /// they may have been on their way then: more of them are no accident.
-    fn next_answer(&mut self, request: u32, name: &str, patience: &Patience) -> Result<Bytes> {
-        if let Some(at) = self.early.iter().position(|message| request_of(message) == Some(request)) {
-            return Ok(self.early.swap_remove(at));
-        }
+    /// Waits for the next message that is an answer to this request; `None` if nothing came for a moment. Those to requests that were
+    /// given up are dropped as long as they may have been on their way then: more of them are no accident.
+    fn next_answer(&mut self, request: u32, name: &str, patience: &Patience) -> Result<Option<Bytes>> {
         let limits = &self.client.options.limits;
         let most = limits.stream_window_bytes.saturating_add(limits.message_bytes);
-        let later: Vec<u32> = self.asked.iter().skip(1).map(|asked| asked.request).collect();
-        let mut early = std::mem::take(&mut self.early);
-        let mut strays = 0usize;
+        let (mut waiting, mut strays) = (self.waiting.take(), self.strays);
+        let mut asked = std::mem::take(&mut self.asked);
         let answer = self.talk(name, patience, |channel, budget, late| {
+            let budget = waiting.get_or_insert_with(|| budget.clone());
             loop {
-                let message = channel.next_binary(budget, late)?;
-                let of = request_of(&message);
-                if of == Some(request) || Answer::decode(&message).is_err() {
-                    return Ok(message);
+                let Some(message) = channel.next_binary(budget, QUIET, late)? else { return Ok(None) };
+                if request_of(&message) == Some(request) {
+                    return Ok(Some(message));
                 }
-                // A refusal need not wait for its turn.
-                if of.is_some_and(|of| later.contains(&of)) && matches!(Answer::decode(&message), Ok(Answer::Error(_))) {
-                    early.push(message);
-                    continue;
+                match Answer::decode(&message) {
+                    Err(_) => return Ok(Some(message)),
+                    Ok(Answer::Error(refusal)) => {
+                        let later = asked.iter_mut().skip(1).find(|asked| asked.request == refusal.request);
+                        if let Some(later) = later.filter(|later| later.refusal.is_none()) {
+                            // A refusal need not wait for its turn.
+                            later.refusal = Some(refusal);
+                            continue;
+                        }
+                    }
+                    Ok(_) => {}
                 }
                 strays = strays.saturating_add(message.len());
                 if strays > most {
                     let why = format!("the other site goes on with what was given up, in place of the rows of {name:?}");
                     return Err(Trouble::Lost(Error::new(ErrorKind::Protocol, why)));
                 }
+                // The link is alive, and this was in the way of what is waited for.
+                budget.renew();
             }
         });
-        self.early = early;
+        self.asked = asked;
+        (self.waiting, self.strays) = match answer {
+            Ok(None) => (waiting, strays),
+            _ => (None, 0),
+        };
         answer
     }
 
@@ -416,15 +447,22 @@ impl PageStream<'_> {
     }
 }
 
+fn as_credit(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
 fn strange(what: &str, name: &str) -> Error {
     Error::new(ErrorKind::Protocol, format!("the other site {what} of {name:?}"))
 }
 
 impl Drop for PageStream<'_> {
     fn drop(&mut self) {
-        let given_up: Vec<u32> = match self.has_yielded && self.pull.is_none() {
-            true => Vec::new(),
-            false => self.asked.iter().map(|asked| asked.request).collect(),
+        let asked = self.asked.iter().map(|asked| asked.request);
+        let given_up: Vec<u32> = match self.pull {
+            // What became of tables that have ended is told in another way, if there is a way.
+            Some(_) => asked.chain(self.ended.iter().map(|ended| ended.request)).collect(),
+            None if self.has_yielded => Vec::new(),
+            None => asked.collect(),
         };
         let mut told = Ok(());
         for request in given_up {

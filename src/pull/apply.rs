@@ -473,6 +473,8 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
     }
 
     fn close(&mut self, at: usize) {
+        // However it ended: the fetch waits to hear of each table that came whole.
+        self.session.skip(at);
         finish::close(self.cx, self.ledger, &mut self.tables[at], self.teller, at);
     }
 

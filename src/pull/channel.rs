@@ -126,7 +126,7 @@ impl Source for Client {
             received: page.received,
             failures: page.failures,
             has_more: page.has_more,
-            state: page.state,
+            state: None,
             bytes: page.bytes,
             place: None,
             cost: 0,
@@ -135,7 +135,7 @@ impl Source for Client {
 }
 
 impl Stream for PageStream<'_> {
-    fn ask(&mut self, table: &TableSchema, from: &Position, patience: &Patience) -> Result<()> {
+    fn ask(&mut self, at: usize, table: &TableSchema, from: &Position, patience: &Patience) -> Result<()> {
         let after = match &from.place {
             Some(bytes) => Some(Place::from_bytes(bytes)?),
             None if from.records > 0 => {
@@ -144,20 +144,20 @@ impl Stream for PageStream<'_> {
             }
             None => None,
         };
-        PageStream::ask(self, table, (after, from.records), patience)
+        PageStream::ask(self, (at, table), (after, from.records), patience)
     }
 
     fn most_asked(&self) -> usize {
         PageStream::most_asked(self)
     }
 
-    fn next(&mut self, rows: &mut Rows, patience: &Patience) -> Result<Page> {
-        let page = PageStream::next(self, rows, patience)?;
+    fn next(&mut self, rows: &mut Rows, patience: &Patience) -> Result<Option<Page>> {
+        let Some(page) = PageStream::next(self, rows, patience)? else { return Ok(None) };
         let unusable = || {
             Error::new(ErrorKind::Protocol, "the other site sent a place that cannot be written down")
                 .with_hint("Pull the table again.")
         };
-        Ok(Page {
+        Ok(Some(Page {
             received: page.received,
             failures: page.failures,
             has_more: page.has_more,
@@ -165,7 +165,7 @@ impl Stream for PageStream<'_> {
             state: page.state,
             bytes: page.bytes,
             cost: page.cost,
-        })
+        }))
     }
 
     fn is_usable(&self) -> bool {
@@ -180,8 +180,12 @@ impl Stream for PageStream<'_> {
         PageStream::ack(self, cost, is_hungry)
     }
 
-    fn complete(&mut self, place: usize) -> Result<()> {
-        PageStream::complete(self, place)
+    fn window(&self) -> u64 {
+        PageStream::window(self)
+    }
+
+    fn settle(&mut self, at: usize, is_committed: bool) -> Result<()> {
+        PageStream::settle(self, at, is_committed)
     }
 
     fn keep_open(&mut self) -> Result<()> {

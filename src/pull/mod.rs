@@ -11,7 +11,9 @@ mod context;
 mod dry;
 mod errors;
 mod fetch;
+mod fetching;
 mod finish;
+mod flow;
 mod hold;
 #[cfg(feature = "client")]
 mod http;
@@ -20,6 +22,7 @@ mod memory;
 mod offer;
 mod options;
 mod order;
+mod owed;
 mod plan;
 mod planned;
 mod progress;

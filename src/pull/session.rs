@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use super::fetch::{Arrival, Exchange, Fetch, Returned, Task};
+use super::fetching;
 use crate::cancel::CancelToken;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
@@ -53,7 +54,7 @@ pub(super) fn with<T>(fetch: Fetch<'_>, tasks: Vec<Task>, work: impl FnOnce(&mut
         let exchange = Exchange { arrivals, returned: to_take };
         let fetching = std::thread::Builder::new()
             .name("rowferry-fetch".to_owned())
-            .spawn_scoped(threads, move || fetch.run(tasks, exchange))
+            .spawn_scoped(threads, move || fetching::run(fetch, tasks, exchange))
             .map_err(|error| {
                 Error::new(ErrorKind::System, format!("no thread to fetch pages on: {error}"))
                     .with_hint("The system is out of threads or memory; try again later.")
@@ -81,10 +82,13 @@ impl Session {
         }
     }
 
-    /// The rows of a table are not wanted.
+    /// A table is over here: its rows are not wanted any more. Unless they were [committed](Session::committed) before, the sender
+    /// is told so.
     pub(super) fn skip(&self, at: usize) {
         if let Some(skip) = self.skips.get(&at) {
+            // First: the fetch looks at it when the table comes to its end after what is said next was heard.
             skip.store(true, Ordering::SeqCst);
+            let _ = self.returned.send(Returned::Dropped(at));
         }
     }
 

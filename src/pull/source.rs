@@ -81,8 +81,9 @@ pub(crate) trait Source: Sync {
 
 /// The pages of tables as they come. Dropped before the last one, no more are wanted.
 pub(crate) trait Stream {
-    /// Asks for the rows of a table from a position on. The pages of tables come in the order in which they were asked for.
-    fn ask(&mut self, table: &TableSchema, from: &Position, patience: &Patience) -> Result<()>;
+    /// Asks for the rows of a table from a position on, under a number that no other table has. The pages of tables come in the order
+    /// in which they were asked for.
+    fn ask(&mut self, at: usize, table: &TableSchema, from: &Position, patience: &Patience) -> Result<()>;
 
     /// How many tables may be asked for before the first of them has come to its end; at least one.
     fn most_asked(&self) -> usize {
@@ -90,8 +91,9 @@ pub(crate) trait Stream {
     }
 
     /// Waits for the next page of the table that was asked for first and has not ended, and adds its rows to `rows`, which has the
-    /// columns of that table. With the page that has no more after it, or with an error, the table has ended.
-    fn next(&mut self, rows: &mut Rows, patience: &Patience) -> Result<Page>;
+    /// columns of that table. With the page that has no more after it, or with an error, the table has ended. `None` if nothing came
+    /// for a moment: the sender may wait for something that is to be said first.
+    fn next(&mut self, rows: &mut Rows, patience: &Patience) -> Result<Option<Page>>;
 
     /// Whether the tables that were asked for after one that ended with an error still come.
     fn is_usable(&self) -> bool;
@@ -103,9 +105,14 @@ pub(crate) trait Stream {
     /// is done with (`is_hungry`). The pages that are not acknowledged are what is bounded, for the memory of both ends.
     fn ack(&mut self, cost: u64, is_hungry: bool) -> Result<()>;
 
-    /// All rows of a table are committed: the one that stands at this place among those that came to their end through this stream and
-    /// of which that was not said yet.
-    fn complete(&mut self, _place: usize) -> Result<()> {
+    /// The most that pages which are not done with should count, of all tables together.
+    fn window(&self) -> u64 {
+        u64::MAX
+    }
+
+    /// What became of the table that was asked for under this number and came to its end through this stream: all of its rows are
+    /// committed, or they are not and will not be.
+    fn settle(&mut self, _at: usize, _is_committed: bool) -> Result<()> {
         Ok(())
     }
 

@@ -1,5 +1,7 @@
-//! A fake sender on loopback: honest about its tables, but for what a test makes it do.
+//! A fake sender on loopback, of rowferry or PhoenixKit: honest about its tables, but for what a test makes it do.
 #![allow(dead_code)] // Each test file uses a part of it.
+
+mod native;
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -59,7 +61,7 @@ impl Peer {
     }
 
     pub fn page(&mut self, ask: &Ask, records: Json, has_more: bool) {
-        let page = json!({"records": records, "offset": ask.offset, "has_more": has_more, "state": 1});
+        let page = json!({"records": records, "offset": ask.offset, "has_more": has_more});
         self.answer(ask, "response:records", page);
     }
 
@@ -94,7 +96,7 @@ impl FakeTable {
     }
 }
 
-/// A schema as rowferry describes it: columns with declared and logical types; the first one is the key.
+/// A schema that says as much as one can, as rowferry does: columns with declared and logical types; the first one is the key.
 pub fn schema(name: &str, columns: &[(&str, &str, &str)]) -> Json {
     let column = |(name, declared, logical): &(&str, &str, &str)| json!({"name": name, "type": "text", "nullable": true, "declared_type": declared, "logical": logical});
     json!({
@@ -107,13 +109,19 @@ pub fn schema(name: &str, columns: &[(&str, &str, &str)]) -> Json {
 /// What a test makes the sender do: `true` if it has answered.
 pub type Twist = Arc<dyn Fn(&Ask, &mut Peer) -> bool + Send + Sync>;
 
-/// Serves these tables to one client, who is told that this is rowferry, and gives the connection to the client.
-pub fn connect(tables: Vec<FakeTable>, options: ConnectOptions, twist: Twist) -> Client {
-    connect_as(true, tables, options, twist)
+/// Which system a sender is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Its rows come in binary pages by themselves. What it does with those is tested beside the pull.
+    Rowferry,
+    /// It is asked for each page, and sends it as JSON.
+    PhoenixKit,
 }
 
-/// The same, as rowferry or as the reference.
-pub fn connect_as(rowferry: bool, tables: Vec<FakeTable>, options: ConnectOptions, twist: Twist) -> Client {
+pub const BOTH: [Kind; 2] = [Kind::Rowferry, Kind::PhoenixKit];
+
+/// Serves these tables to one client, and gives the connection to the client.
+pub fn connect(kind: Kind, tables: Vec<FakeTable>, options: ConnectOptions, twist: Twist) -> Client {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -122,20 +130,22 @@ pub fn connect_as(rowferry: bool, tables: Vec<FakeTable>, options: ConnectOption
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let mut peer = Peer { socket: tungstenite::accept(stream).unwrap() };
         while let Ok(message) = peer.socket.read() {
-            if let Message::Text(text) = message {
-                serve(&mut peer, &text, rowferry, &tables, &twist);
+            match message {
+                Message::Text(text) => serve(&mut peer, &text, kind, &tables, &twist),
+                Message::Binary(bytes) => send_rows(&mut peer, &bytes, &tables, &twist),
+                _ => {}
             }
         }
     });
     Client::connect(&url, Auth::code("A7X9K2M4"), options).unwrap()
 }
 
-fn serve(peer: &mut Peer, text: &str, rowferry: bool, tables: &[FakeTable], twist: &Twist) {
+fn serve(peer: &mut Peer, text: &str, kind: Kind, tables: &[FakeTable], twist: &Twist) {
     let frame: Json = serde_json::from_str(text).unwrap();
     let (reference, topic, event, payload) = (&frame[1], &frame[2], frame[3].as_str().unwrap(), &frame[4]);
     let Some(what) = event.strip_prefix("request:") else {
-        let about = json!({"rowferry": {"version": 1, "site": "00000000-0000-0000-0000-000000000001", "features": []}});
-        let response = if event == "phx_join" && rowferry { about } else { json!({}) };
+        let about = json!({"version": 1, "site": "00000000-0000-0000-0000-000000000001", "features": ["pages", "pulls"]});
+        let response = if event == "phx_join" && kind == Kind::Rowferry { json!({"rowferry": about}) } else { json!({}) };
         return peer.text(json!([null, reference, topic, "phx_reply", {"status": "ok", "response": response}]).to_string());
     };
     let number = |name: &str| payload[name].as_u64().unwrap_or_default();
@@ -163,6 +173,18 @@ fn serve(peer: &mut Peer, text: &str, rowferry: bool, tables: &[FakeTable], twis
             let from = usize::try_from(ask.offset).unwrap().min(table.records.len());
             let to = from.saturating_add(usize::try_from(ask.limit).unwrap()).min(table.records.len());
             peer.page(&ask, table.records[from..to].into(), to < table.records.len());
+        }
+    }
+}
+
+/// Answers a binary message.
+fn send_rows(peer: &mut Peer, message: &[u8], tables: &[FakeTable], twist: &Twist) {
+    let Some(fetch) = native::Fetch::read(message) else { return };
+    let (table, limit) = (fetch.table.clone(), u64::from(fetch.page_rows));
+    let ask = Ask { what: "records".into(), table, offset: fetch.records, limit, reference: Json::Null };
+    if !twist(&ask, peer) {
+        for message in fetch.answer(tables.iter().find(|table| table.name == ask.table)) {
+            let _ = peer.socket.send(Message::binary(message));
         }
     }
 }
@@ -204,11 +226,12 @@ pub fn three() -> Vec<FakeTable> {
     ["apples", "evil", "zebras"].map(|name| FakeTable::new(name, &["a", "b"])).into()
 }
 
-pub fn pull(twist: impl Fn(&Ask, &mut Peer) -> bool + Send + Sync + 'static) -> Pulled {
-    pull_with(three(), quick(), TransferOptions::new(), twist)
+pub fn pull(kind: Kind, twist: impl Fn(&Ask, &mut Peer) -> bool + Send + Sync + 'static) -> Pulled {
+    pull_with(kind, three(), quick(), TransferOptions::new(), twist)
 }
 
 pub fn pull_with(
+    kind: Kind,
     tables: Vec<FakeTable>,
     connecting: ConnectOptions,
     options: TransferOptions<'_>,
@@ -218,7 +241,7 @@ pub fn pull_with(
     let mine =
         || here.rows("SELECT type, name, sql FROM sqlite_schema WHERE tbl_name IN ('mine', 'looks') OR sql LIKE '%fts5%'");
     let before = mine();
-    let client = connect(tables, connecting, Arc::new(twist));
+    let client = connect(kind, tables, connecting, Arc::new(twist));
     let report = client.transfer_all(&here.site, options).unwrap();
     assert_eq!(mine(), before);
     assert_eq!(here.rows("SELECT * FROM mine"), ["1|'precious'"]);

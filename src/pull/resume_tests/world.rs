@@ -129,7 +129,7 @@ struct Streaming<'f> {
 }
 
 impl Stream for Streaming<'_> {
-    fn ask(&mut self, table: &TableSchema, from: &Position, _: &Patience) -> Result<()> {
+    fn ask(&mut self, _: usize, table: &TableSchema, from: &Position, _: &Patience) -> Result<()> {
         let next = match &from.place {
             None => 0,
             Some(place) => {
@@ -148,14 +148,14 @@ impl Stream for Streaming<'_> {
         3
     }
 
-    fn next(&mut self, rows: &mut Rows, _: &Patience) -> Result<Page> {
+    fn next(&mut self, rows: &mut Rows, _: &Patience) -> Result<Option<Page>> {
         let (table, next) = self.asked.front_mut().unwrap();
         let page = self.fake.cut(table, *next, 7, rows);
         *next += page.as_ref().map_or(0, |page| page.received);
         if page.as_ref().is_ok_and(|page| !page.has_more) {
             self.asked.pop_front();
         }
-        page
+        page.map(Some)
     }
 
     fn is_usable(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use std::net::{TcpListener, TcpStream};
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,6 +22,19 @@ pub(super) const CODE: &str = "A7X9K2M4";
 pub(super) const TICKET: &str = "0123456789_abcdefghijklmnopqrstuvwxyzABCDEF";
 const SITE: &str = "00000000-0000-0000-0000-000000000001";
 
+/// What a sender announces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It knows pulls by their names, as all do now: tables are asked for together.
+    Named,
+    /// It does not, as in 0.1.0: tables are asked for one by one.
+    Unnamed,
+    /// It sends no pages by itself: there is no such version.
+    Strange,
+}
+
+pub(super) const BOTH: [Kind; 2] = [Kind::Named, Kind::Unnamed];
+
 /// The other end of a connection, for whoever answers a request for rows.
 pub(super) struct Peer {
     pub(super) socket: WebSocket<TcpStream>,
@@ -28,11 +42,14 @@ pub(super) struct Peer {
     pub(super) heard: Arc<Mutex<Vec<Request>>>,
     /// How many connections there were before this one.
     pub(super) number: usize,
-    tables: Arc<Vec<(&'static str, u64)>>,
+    /// The receiver's database.
+    pub(super) here: PathBuf,
+    kind: Kind,
+    tables: Arc<Vec<(String, u64)>>,
 }
 
-/// What the sender does when rows of the table `evil` are asked for. Those of other tables come as they should.
-pub(super) type Script = Arc<dyn Fn(&Fetch, &mut Peer) + Send + Sync>;
+/// What the sender does with a request. Those that it does not deal with (`false`) are answered as they should be.
+type Script = Arc<dyn Fn(&Request, &mut Peer) -> bool + Send + Sync>;
 
 impl Peer {
     /// Sends a binary message. `false` once the client has gone.
@@ -67,12 +84,17 @@ impl Peer {
         let frame: Json = serde_json::from_str(text).unwrap();
         let (reference, topic, event, payload) = (&frame[1], &frame[2], frame[3].as_str().unwrap(), &frame[4]);
         let Some(what) = event.strip_prefix("request:") else {
-            let about = json!({"rowferry": {"version": 1, "site": SITE, "features": ["pages"], "ticket": TICKET}});
+            let features: &[&str] = match self.kind {
+                Kind::Named => &["pages", "pulls"],
+                Kind::Unnamed => &["pages"],
+                Kind::Strange => &["pulls"],
+            };
+            let about = json!({"rowferry": {"version": 1, "site": SITE, "features": features, "ticket": TICKET}});
             let response = if event == "phx_join" { about } else { json!({}) };
             return self
                 .text(&json!([null, reference, topic, "phx_reply", {"status": "ok", "response": response}]).to_string());
         };
-        let count = |name: &str| self.tables.iter().find(|(table, _)| *table == name).map_or(0, |(_, count)| *count);
+        let count = |name: &str| self.tables.iter().find(|(table, _)| table == name).map_or(0, |(_, count)| *count);
         let table = payload["table"].as_str().unwrap_or_default();
         let mut answer = match what {
             "tables" => {
@@ -84,6 +106,10 @@ impl Peer {
         };
         answer["ref"] = payload["ref"].clone();
         self.text(&json!([null, null, topic, format!("response:{what}"), answer]).to_string());
+    }
+
+    fn has(&self, table: &str) -> Range<i64> {
+        1..self.tables.iter().find(|(name, _)| name == table).map_or(0, |(_, rows)| *rows as i64) + 1
     }
 
     /// All pages of two rows each, and the end.
@@ -152,45 +178,71 @@ pub(super) struct World {
 pub(super) const EVIL: i64 = 6;
 
 impl World {
-    pub(super) fn new(script: impl Fn(&Fetch, &mut Peer) + Send + Sync + 'static) -> Self {
-        World::with(Limits::default(), quick(), script)
+    /// The script says what the sender does when rows of the table `evil` are asked for.
+    pub(super) fn new(kind: Kind, script: impl Fn(&Fetch, &mut Peer) + Send + Sync + 'static) -> Self {
+        World::with(kind, Limits::default(), quick(), script)
     }
 
     pub(super) fn with(
+        kind: Kind,
         limits: Limits,
         options: ConnectOptions,
         script: impl Fn(&Fetch, &mut Peer) + Send + Sync + 'static,
     ) -> Self {
+        World::serving(
+            kind,
+            &[("apples", 2), ("evil", EVIL as u64), ("zebras", 2)],
+            limits,
+            options,
+            move |request, peer| {
+                match request {
+                    Request::Fetch(fetch) if fetch.table == "evil" => script(fetch, peer),
+                    _ => return false,
+                }
+                true
+            },
+        )
+    }
+
+    /// A sender of these tables, each with the number of its rows.
+    pub(super) fn serving(
+        kind: Kind,
+        tables: &[(&str, u64)],
+        limits: Limits,
+        options: ConnectOptions,
+        script: impl Fn(&Request, &mut Peer) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("here.db");
+        let here = path.clone();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (heard, connections) = (Arc::<Mutex<Vec<Request>>>::default(), Arc::<AtomicUsize>::default());
         let (noted, counted) = (Arc::clone(&heard), Arc::clone(&connections));
         let script: Script = Arc::new(script);
-        let tables = Arc::new(vec![("apples", 2), ("evil", EVIL as u64), ("zebras", 2)]);
+        let tables = Arc::new(tables.iter().map(|(name, rows)| ((*name).to_owned(), *rows)).collect::<Vec<_>>());
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let number = counted.fetch_add(1, Ordering::SeqCst);
                 let (heard, tables, script) = (Arc::clone(&noted), Arc::clone(&tables), Arc::clone(&script));
+                let here = here.clone();
                 std::thread::spawn(move || {
                     // A test that goes wrong ends all the same.
                     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
                     stream.set_write_timeout(Some(Duration::from_secs(30))).unwrap();
                     let Ok(socket) = tungstenite::accept(stream) else { return };
-                    let mut peer = Peer { socket, heard, number, tables };
+                    let mut peer = Peer { socket, heard, number, here, kind, tables };
                     // Before anybody has asked for anything: it is of no account.
                     peer.say(page(2, 0, 90..95, false));
                     while let Some(request) = peer.next() {
-                        match request {
-                            Request::Fetch(fetch) if fetch.table == "evil" => script(&fetch, &mut peer),
-                            Request::Fetch(fetch) => peer.honest(&fetch, 1..3),
-                            _ => {}
+                        if let (false, Request::Fetch(fetch)) = (script(&request, &mut peer), &request) {
+                            let ids = peer.has(&fetch.table);
+                            peer.honest(fetch, ids);
                         }
                     }
                 });
             }
         });
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("here.db");
         let sqlite = rusqlite::Connection::open(&path).unwrap();
         let site = Site::builder().limits(limits.clone()).open(&path).unwrap();
         let client = Client::connect(&url, Auth::code(CODE), options.limits(limits)).unwrap();
