@@ -34,8 +34,11 @@ pub(super) struct Queue {
     requests: VecDeque<Queued>,
     /// Those whose answers have ended, until the peer says that it has them.
     unacknowledged: Vec<Unacknowledged>,
-    /// What places are signed with, once it was needed.
+    /// What places are signed with, once it was needed; and whether it was looked for and is not there.
     key: Option<SiteKey>,
+    has_no_key: bool,
+    /// How many of the requests that waited were begun together last.
+    batch: usize,
 }
 
 struct Queued {
@@ -166,13 +169,17 @@ impl ChannelSession {
     /// # Errors
     /// See [`Queue::push`].
     pub(super) fn queue(&mut self, fetch: Fetch) -> Result<()> {
-        // What the peer asks for again it does not have: the download is over here before it is resumed.
+        self.leave_ended(&fetch);
+        self.queue.push(fetch)
+    }
+
+    /// What the peer asks for again it does not have: the download is over here before it is resumed.
+    fn leave_ended(&mut self, fetch: &Fetch) {
         let is_same = |ended: &mut Unacknowledged| {
             Some(ended.pull) == fetch.pull && self.site.names().same(ended.account.table(), &fetch.table)
         };
         let again: Vec<_> = self.queue.unacknowledged.extract_if(.., is_same).collect();
         again.into_iter().for_each(|ended| self.source.leave(ended.account));
-        self.queue.push(fetch)
     }
 
     /// The peer allows so many bytes more: it is done with as many.
@@ -233,6 +240,12 @@ impl ChannelSession {
         self.source.write_ends();
     }
 
+    /// The channel is gone: ends that cannot be written by now are found as those of a process that was killed.
+    pub(super) fn drop_queue(&mut self) {
+        self.end_queue();
+        self.source.write_last_ends();
+    }
+
     /// The next message that is due in answer to a named pull.
     pub(super) fn next_queued(&mut self) -> Option<Vec<u8>> {
         loop {
@@ -289,41 +302,40 @@ impl ChannelSession {
         message
     }
 
-    /// Downloads that wait for others, or for their acknowledgement, are alive.
-    fn show_life(&mut self) {
-        let now = self.site.now();
+    /// Downloads that wait for others, for more to be allowed, or for their acknowledgement, are alive.
+    pub(super) fn show_life(&mut self) {
         let Queue { requests, unacknowledged, .. } = &mut self.queue;
         let waiting = requests.iter_mut().filter_map(|queued| match &mut queued.stage {
             Stage::Begun(answering) => Some(&mut answering.download.account),
             _ => None,
         });
-        for account in waiting.chain(unacknowledged.iter_mut().map(|ended| &mut ended.account)) {
-            if let Err(error) = account.show_life(now) {
-                log::warn!("a download that waits cannot be noted as alive: {error}");
-            }
-        }
+        let waiting = waiting.chain(unacknowledged.iter_mut().map(|ended| &mut ended.account));
+        let unnamed = self.sending.iter_mut().map(|sending| &mut sending.download.account);
+        let unnamed = unnamed.chain(self.pulls.values_mut());
+        self.source.grant.show_life(waiting.chain(unnamed));
     }
 
-    /// Begins all requests that wait to be begun, in one transaction.
+    /// Begins requests that wait to be begun, in one transaction: twice as many as the last time, because those before them went out
+    /// without a stop. What is asked for behind a large table, or on a link that is cut often, is not begun for nothing.
     fn begin_queued(&mut self) {
         let looked = self.source.grant.look(None).map(|_| ()).map_err(|why| told("Failed to read settings", why));
         self.source.exporter.offer(self.source.grant.offer());
         let mut requests = std::mem::take(&mut self.queue.requests);
+        self.queue.batch = self.queue.batch.saturating_mul(2).clamp(1, QUEUED);
+        let new = requests.iter_mut().filter(|queued| matches!(queued.stage, Stage::New(_))).take(self.queue.batch);
         match looked.and_then(|()| self.place_key()) {
-            Ok(key) => self.begin_all(&mut requests, &key),
-            Err(error) => {
-                let new = requests.iter_mut().filter(|queued| matches!(queued.stage, Stage::New(_)));
-                new.for_each(|queued| queued.stage = Stage::refused(queued.request, &error));
-            }
+            Ok(key) => self.begin_all(new, key.as_ref()),
+            Err(error) => new.for_each(|queued| queued.stage = Stage::refused(queued.request, &error)),
         }
         self.queue.requests = requests;
     }
 
-    fn begin_all(&mut self, requests: &mut VecDeque<Queued>, key: &SiteKey) {
+    fn begin_all<'q>(&mut self, requests: impl Iterator<Item = &'q mut Queued>, key: Option<&SiteKey>) {
         let (mut wanted, mut prepared) = (Vec::new(), Vec::new());
         for queued in requests {
             let Stage::New(fetch) = &queued.stage else { continue };
-            match self.prepare(fetch, key.clone()) {
+            self.leave_ended(fetch);
+            match self.prepare(fetch, key.cloned()) {
                 Ok((one, answering)) => {
                     wanted.push(one);
                     prepared.push((queued, answering));
@@ -351,12 +363,16 @@ impl ChannelSession {
     }
 
     /// What a request wants, and what becomes its answer once that is let begin.
-    fn prepare(&mut self, fetch: &Fetch, key: SiteKey) -> Result<(Wanted, impl FnOnce(Account) -> Answering + use<>)> {
+    fn prepare(
+        &mut self,
+        fetch: &Fetch,
+        key: Option<SiteKey>,
+    ) -> Result<(Wanted, impl FnOnce(Account) -> Answering + use<>)> {
         self.visible(&fetch.table)?;
         let table = self.source.exporter.schema(&fetch.table).map_err(|error| failed(FAILED, &error))?;
         let asked = self.source.asked(&table).map_err(|error| failed(FAILED, &error))?;
         let mut pages = self.pages(fetch, &table)?;
-        pages.places = Some(key);
+        pages.places = key;
         let after = fetch.after.clone().map(GivenPlace::new);
         let cursor = after.as_ref().map(|place| place.cursor.clone());
         let (page_rows, pull) = (u64::from(fetch.page_rows.get()), fetch.pull.unwrap_or_default());
@@ -373,12 +389,19 @@ impl ChannelSession {
         Ok((Wanted { asked, pull, records: fetch.records, after }, answering))
     }
 
-    fn place_key(&mut self) -> Result<SiteKey> {
-        if let Some(key) = &self.queue.key {
-            return Ok(key.clone());
+    /// The key that places are signed with. Without it a download can be resumed only from where it began.
+    fn place_key(&mut self) -> Result<Option<SiteKey>> {
+        if self.queue.key.is_none() && !self.queue.has_no_key {
+            match self.site.key() {
+                Ok(key) => self.queue.key = Some(key),
+                Err(error) if error.kind() == ErrorKind::SiteKey => {
+                    log::warn!("pulls of this peer can be resumed only from the beginning of a table: {error}");
+                    self.queue.has_no_key = true;
+                }
+                Err(error) => return Err(failed(FAILED, &error)),
+            }
         }
-        let key = self.site.key().map_err(|error| failed(FAILED, &error))?;
-        Ok(self.queue.key.insert(key).clone())
+        Ok(self.queue.key.clone())
     }
 }
 
@@ -434,5 +457,5 @@ mod tests {
 }
 
 #[cfg(all(test, feature = "sqlite"))]
-#[path = "queue_tests.rs"]
+#[path = "queue_tests/mod.rs"]
 mod session_tests;
