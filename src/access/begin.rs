@@ -11,7 +11,7 @@ use super::moments::{earlier, later};
 use super::place::GivenPlace;
 use super::{Answer, actor, approval};
 use crate::domain::access::{self, Denial, Use};
-use crate::domain::connection::Connection;
+use crate::domain::connection::{ApprovalMode, Connection};
 use crate::domain::strategy::Strategy;
 use crate::domain::transfer::{Transfer, TransferStatus};
 use crate::error::{ErrorKind, Result};
@@ -70,6 +70,12 @@ impl Grant {
     /// Whether the people here must approve the pull of a table, as of the last look.
     pub(crate) fn requires_approval(&self, table: &str) -> bool {
         self.policy_of().is_some_and(|connection| connection.requires_approval(table, self.site().names()))
+    }
+
+    /// Whether what is sent again counts, as of the last look: see [`Repeats::LIMITED`].
+    pub(crate) fn is_limited(&self) -> bool {
+        let has_approvals = |connection: &Connection| connection.policy.approval_mode != ApprovalMode::AutoApprove;
+        self.policy_of().is_some_and(|connection| connection.policy.max_downloads.is_some() || has_approvals(connection))
     }
 
     /// Begins the download of a table. In one transaction it takes a call of the rate, an approval and a download, and makes the

@@ -205,6 +205,7 @@ impl ChannelSession {
         }
         self.source.write_ends();
         self.show_life();
+        self.release();
         self.source.rows = Rows::default();
         self.encoded = Vec::new();
     }

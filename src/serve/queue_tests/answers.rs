@@ -150,6 +150,37 @@ fn so_many_answers_may_wait_to_be_acknowledged() {
 }
 
 #[test]
+fn what_is_asked_for_ahead_waits_until_the_peer_reads_where_a_loss_would_count() {
+    for is_limited in [true, false] {
+        let world = World::new(|policy| policy.max_downloads = is_limited.then_some(100));
+        let name = |of: u32| format!("w{of}");
+        let make = |number| {
+            format!(
+                "CREATE TABLE w{number} (id INTEGER PRIMARY KEY, v BLOB NOT NULL); INSERT INTO w{number} SELECT * FROM wide LIMIT 10;"
+            )
+        };
+        world.sqlite.execute_batch(&(0..20).map(make).collect::<String>()).unwrap();
+        let (mut peer, pull) = (world.peer(), Uuid::new_v4());
+        let ask = |of| Fetch { page_rows: number(1_000), ..fetch(pull, of, &name(of), 64 << 10) };
+        peer.say(Request::Fetch(Fetch { window: number(1 << 20), ..ask(0) }));
+        (1..20).for_each(|of| peer.say(Request::Fetch(ask(of))));
+        let sent = peer.hear().len();
+        assert_eq!(sent, if is_limited { 4 } else { 20 }, "of 40 kB each");
+        if !is_limited {
+            continue;
+        }
+        // It has come to the third one.
+        peer.say(Request::Credit { request: 2, bytes: number(1 << 20) });
+        assert_eq!(peer.hear().len(), 2);
+        peer.done(2);
+        assert_eq!(peer.hear().len(), 1);
+        // One that never says so is waited for once.
+        peer.session.idle();
+        assert_eq!(peer.hear().len(), 13);
+    }
+}
+
+#[test]
 fn only_so_much_is_on_its_way_whatever_is_allowed() {
     let world = World::new(|_| {});
     let mut peer = world.peer();
