@@ -340,3 +340,22 @@ fn a_pull_that_nobody_resumes_has_failed() {
     knock();
     assert_eq!(statuses(), [("failed".to_owned(), Some("the receiver ended before the last page".to_owned()))]);
 }
+
+#[test]
+fn many_tables_over_a_link_that_is_cut_take_one_download_each() {
+    let shop = shop();
+    for number in 0..60 {
+        let create = format!("CREATE TABLE t{number}(id INTEGER PRIMARY KEY, v BLOB NOT NULL)");
+        shop.fixture.run(&format!("{create}; INSERT INTO t{number} SELECT id, randomblob(1000) FROM a LIMIT 20;"));
+    }
+    let (uuid, auth) = shop.token(|policy| {
+        policy.max_downloads = Some(60);
+        policy.excluded_tables = ["a", "b", "c"].map(str::to_owned).to_vec();
+    });
+    let backup = Fixture::new("");
+    let (url, connections) = proxy(shop.address, |_| Some(300_000));
+    let report = backup.site.pull_from(&url, auth, ConnectOptions::default(), options()).unwrap();
+    assert!(report.is_clean(), "{:?}", report.tables.iter().find(|(_, table)| table.error.is_some()));
+    assert!(connections.load(Ordering::SeqCst) > 3, "it was really cut");
+    assert_eq!(shop.fixture.site.connections().get(uuid).unwrap().downloads_used, 60);
+}

@@ -10,10 +10,10 @@ ALTER TABLE rowferry_transfers ADD COLUMN pull_turn INTEGER NOT NULL DEFAULT 0;
 -- The download began after so many records of its table, at the place of this digest (none: at the first row).
 ALTER TABLE rowferry_transfers ADD COLUMN pull_base INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE rowferry_transfers ADD COLUMN pull_from TEXT;
--- How far it was at most, and how far the receiver had acknowledged it, in records of its table.
+-- How far it was at most, and how many records its receiver has for sure, in records of its table.
 ALTER TABLE rowferry_transfers ADD COLUMN pull_reached INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE rowferry_transfers ADD COLUMN pull_acked INTEGER NOT NULL DEFAULT 0;
--- What was sent again, as it counts for the bound on that.
+-- What was sent again from other snapshots, or may have been.
 ALTER TABLE rowferry_transfers ADD COLUMN pull_again INTEGER NOT NULL DEFAULT 0;
 -- The number of the last snapshot, and the records that were sent from it: from the first number to the second.
 ALTER TABLE rowferry_transfers ADD COLUMN pull_state INTEGER NOT NULL DEFAULT 0;

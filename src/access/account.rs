@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::course::Way;
+use super::course::{Repeats, Way};
 use super::paused::{PausedPulls, Running};
 use super::place;
 use crate::domain::connection::Connection;
@@ -14,7 +14,8 @@ use crate::error::{ErrorKind, Result};
 use crate::secret::SiteKey;
 use crate::site::Site;
 use crate::state::connections;
-use crate::state::transfers::{self, Change, GIVEN_UP, pulls};
+use crate::state::transfers::pulls::Course;
+use crate::state::transfers::{self, Change, GIVEN_UP, NOTHING_NEW, pulls};
 use crate::store::Cursor;
 use crate::store::Sql;
 use crate::wire::native::Place;
@@ -42,6 +43,10 @@ pub(crate) struct Account {
     /// Records that are reserved, and not used.
     spare: u64,
     told: OffsetDateTime,
+    /// Whether it is worth telling: not where somebody ended it here, or somebody else has it.
+    lives: bool,
+    /// Up to where the store knows that it has come, at least.
+    noted: u64,
     /// Why it ends early, if it does.
     why: Option<String>,
     /// Its end is not kept yet.
@@ -76,6 +81,10 @@ pub(super) struct Begun {
     pub(super) allowed: Allowed,
     /// Most records that its approval is good for.
     pub(super) approved: Option<u64>,
+    /// Until when it may be resumed, and its approval is good.
+    pub(super) until: OffsetDateTime,
+    /// How much of it may be sent again.
+    pub(super) repeats: Repeats,
     /// If it is of a named pull.
     pub(super) named: Option<Named>,
 }
@@ -85,10 +94,10 @@ pub(super) struct Begun {
 pub(super) struct Named {
     /// Whose turn it is: see [`pulls::Kept::turn`].
     pub(super) turn: u64,
-    /// Until when it may be resumed.
-    pub(super) until: OffsetDateTime,
     pub(super) way: Way,
     pub(super) sent: TransferCounters,
+    /// Whether it had ended well, and is only asked for its end again.
+    pub(super) was_complete: bool,
 }
 
 /// What a connection allowed when it was read last.
@@ -122,9 +131,11 @@ impl Account {
     pub(super) fn new(site: &Site, begun: Begun, all: &PausedPulls) -> Self {
         let (site, told) = (site.clone(), site.now());
         let named = begun.named.clone();
+        let way = named.as_ref().map_or_else(Way::default, |named| named.way);
         Account {
             running: named.is_none().then(|| all.runs(begun.owner, &begun.table)),
-            way: named.as_ref().map_or_else(Way::default, |named| named.way),
+            noted: way.course.reached,
+            way,
             sent: named.map_or_else(TransferCounters::default, |named| named.sent),
             site,
             begun,
@@ -133,6 +144,7 @@ impl Account {
             counted: 0,
             spare: 0,
             told,
+            lives: true,
             why: Some(GIVEN_UP.to_owned()),
             open: true,
         }
@@ -156,7 +168,7 @@ impl Account {
             ResumeAt::Place(None) => records == 0,
             ResumeAt::Place(Some(place)) => self.places.iter().any(|(at, known)| *at == records && known == place),
         };
-        known && self.way.leads_on(records)
+        known && self.way.leads_on(records, self.begun.repeats)
     }
 
     /// It begins after so many records, which the receiver says that it has.
@@ -190,7 +202,7 @@ impl Account {
 
     /// It is resumed after so many records.
     pub(super) fn taken_up(&mut self, records: u64, running: Running) {
-        self.way.go_back(records);
+        self.way.go_back(records, self.begun.repeats);
         self.running = Some(running);
     }
 
@@ -218,9 +230,7 @@ impl Account {
 
     /// The next page is of this snapshot.
     pub(crate) fn in_state(&mut self, state: u64) {
-        if self.begun.named.is_some() {
-            self.way.in_state(state);
-        }
+        self.way.in_state(state);
     }
 
     /// How many of the records that are wanted are worth reading: no more can be sent at once.
@@ -231,16 +241,19 @@ impl Account {
         wanted.min(per_page).min(left).min(self.approved_left())
     }
 
-    /// Records until the end of what its approval is good for.
+    /// Records until the end of what its approval is good for: so many of the table, and at most as many again because it was interrupted.
     fn approved_left(&self) -> u64 {
-        let end = |records: u64| self.way.course.base.saturating_add(records).saturating_sub(self.way.at);
-        self.begun.approved.map_or(u64::MAX, end)
+        let left = |records: u64| {
+            let of_table = self.way.course.base.saturating_add(records).saturating_sub(self.way.at);
+            let in_all = records.saturating_mul(2).saturating_sub(self.way.sent());
+            of_table.min(in_all.saturating_add(self.way.known()))
+        };
+        self.begun.approved.map_or(u64::MAX, left)
     }
 
     /// Whether its approval is used up, or too old.
     pub(super) fn is_past_approval(&self, now: OffsetDateTime) -> bool {
-        let is_old = || self.begun.named.as_ref().is_some_and(|named| now >= named.until);
-        self.begun.approved.is_some() && (self.approved_left() == 0 || is_old())
+        self.begun.approved.is_some() && (self.approved_left() == 0 || now >= self.begun.until)
     }
 
     /// Most records that one answer may have.
@@ -268,23 +281,32 @@ impl Account {
     /// Reserves records of what the connection allows, for a page of so many that is about to be written, and says how many
     /// it may have: fewer than wanted where somebody else took some meanwhile. What was sent before needs no reserve.
     pub(super) fn reserve(&mut self, wanted: u64) -> Result<Reserved> {
-        let (Some(uuid), Some(left)) = (self.begun.connection, self.begun.allowed.left) else {
+        let furthest = self.way.at.saturating_add(wanted);
+        let (Some(uuid), true) = (self.begun.connection, self.begun.allowed.left.is_some() || self.is_to_note(furthest))
+        else {
             return Ok(Reserved::Records(wanted));
         };
         let known = wanted.min(self.way.known());
         let new = (wanted - known).saturating_sub(self.spare);
         if new > 0 {
             // How far the download is then is kept with it, so that nothing is counted twice if this process is killed.
-            let furthest = self.way.at.saturating_add(wanted);
             let taken = self.site.write(|sql| match self.reach(sql, furthest)? {
                 true => connections::take_records(sql, uuid, new).map(Some),
                 false => Ok(None),
             })?;
             let Some(taken) = taken else { return Ok(Reserved::TakenOver) };
             self.spare = self.spare.saturating_add(taken);
-            self.begun.allowed.left = Some(left.saturating_sub(taken));
+            self.noted = self.noted.max(furthest);
+            self.begun.allowed.left = self.begun.allowed.left.map(|left| left.saturating_sub(taken));
         }
         Ok(Reserved::Records(known.saturating_add(self.spare).min(wanted)))
+    }
+
+    /// Whether the store is to know that it comes to here before it does: at its first page, and each time that it is twice as far. Another
+    /// channel of its receiver, which resumes it while this one is open, must not take for new what was sent here.
+    fn is_to_note(&self, furthest: u64) -> bool {
+        let way = |to: u64| to.saturating_sub(self.way.course.base);
+        self.is_named() && self.begun.repeats == Repeats::LIMITED && way(furthest) > way(self.noted).saturating_mul(2)
     }
 
     /// Gives back what was reserved and not used. When the store is busy, that is done later.
@@ -334,31 +356,39 @@ impl Account {
         self.give_back();
     }
 
-    /// Says now and then in the store that it is alive, and how far it is.
-    pub(crate) fn show_life(&mut self, now: OffsetDateTime) -> Result<()> {
+    /// Whether the store is to be told now that it is alive.
+    pub(super) fn is_due(&self, now: OffsetDateTime) -> bool {
         // A clock that was set back shows life, too.
-        if (now - self.told).abs() < SIGN_OF_LIFE {
-            return Ok(());
+        self.open && self.lives && (now - self.told).abs() >= SIGN_OF_LIFE
+    }
+
+    /// Says in the store that it is alive, and how far it is: `false` if it is over, or somebody else has it.
+    pub(super) fn write_life(&self, sql: &mut dyn Sql, now: OffsetDateTime) -> Result<bool> {
+        if !self.save(sql, &self.way.course)? || !transfers::lives(sql, now, self.begun.transfer, &self.sent)? {
+            return Ok(false);
         }
-        self.site.change(|sql| {
-            if self.save(sql)? {
-                self.count(sql, self.uncounted())?;
-                transfers::progress(sql, now, self.begun.transfer, &self.sent)?;
-            }
-            Ok(())
-        })?;
-        (self.told, self.counted) = (now, self.costing);
-        Ok(())
+        self.count(sql, self.uncounted())?;
+        Ok(true)
+    }
+
+    /// What came of [telling](Account::write_life) it; `None` if that failed. Then it is told a minute later, with what was sent until then:
+    /// a store that is busy must not be waited for with each page.
+    pub(super) fn told(&mut self, now: OffsetDateTime, lives: Option<bool>) {
+        self.told = now;
+        self.lives = lives.unwrap_or(true);
+        if lives == Some(true) {
+            self.counted = self.costing;
+        }
     }
 
     /// Keeps the course of a download of a named pull: `false` if it is somebody else's by now. Then what it sent beyond what was
     /// known of it is counted.
-    fn save(&self, sql: &mut dyn Sql) -> Result<bool> {
+    fn save(&self, sql: &mut dyn Sql, course: &Course) -> Result<bool> {
         let Some(turn) = self.turn() else { return Ok(true) };
-        if pulls::save(sql, self.begun.transfer, turn, &self.way.course)? {
+        if pulls::save(sql, self.begun.transfer, turn, course)? {
             return Ok(true);
         }
-        let more = pulls::raise(sql, self.begun.transfer, self.way.course.reached)?;
+        let more = pulls::raise(sql, self.begun.transfer, course.reached)?;
         self.count(sql, more.min(self.uncounted()))?;
         Ok(false)
     }
@@ -388,51 +418,82 @@ impl Account {
 
     /// Keeps its end, unless that was done. When the store is busy it is tried once more as this is dropped.
     fn end(&mut self) -> Result<()> {
-        if !self.open {
-            return Ok(());
-        }
-        self.give_back();
         let now = self.site.now();
-        self.site.change(|sql| self.write_end(sql, now))?;
-        self.open = false;
+        if self.open {
+            self.site.change(|sql| self.write_end(sql, now))?;
+        } else if self.uncounted() > 0 {
+            // It had ended, and was resumed because its receiver lacked the last ones.
+            self.site.write(|sql| self.count(sql, self.uncounted()))?;
+        }
+        self.is_written();
         Ok(())
     }
 
-    /// Keeps its end, in a larger transaction: once that is done, [`Account::close_written`] is to be called.
+    /// Keeps its end and gives back what is not used, in a larger transaction: once that is done, [`Account::close`] is to be called.
     pub(super) fn write_end(&self, sql: &mut dyn Sql, now: OffsetDateTime) -> Result<()> {
-        if !self.open || !self.save(sql)? {
+        if !self.open {
+            return Ok(());
+        }
+        if let (Some(uuid), rest @ 1..) = (self.begun.connection, self.spare) {
+            connections::return_records(sql, uuid, rest)?;
+        }
+        if !self.save(sql, &self.way.ended())? {
             return Ok(());
         }
         self.count(sql, self.uncounted())?;
-        self.close(sql, now)
+        self.write_status(sql, now)
     }
 
-    /// Gives back what is not used, before its end is written.
-    pub(super) fn settle(&mut self) {
-        self.give_back();
+    fn is_written(&mut self) {
+        (self.open, self.spare, self.counted) = (false, 0, self.costing);
     }
 
-    /// Its end is kept.
-    pub(super) fn close_written(mut self) {
-        self.open = false;
+    /// Its end is kept; or it is not, and will be found as that of a process that was killed.
+    pub(crate) fn close(mut self) {
+        self.is_written();
     }
 
-    fn close(&self, sql: &mut dyn Sql, now: OffsetDateTime) -> Result<()> {
-        // Somebody here may have ended it meanwhile, or taken it out of the history.
-        match transfers::by_uuid(sql, self.begun.transfer)? {
+    fn write_status(&self, sql: &mut dyn Sql, now: OffsetDateTime) -> Result<()> {
+        let transfer = self.begun.transfer;
+        match transfers::by_uuid(sql, transfer)? {
             None => return Ok(()),
             Some(known) if known.status == TransferStatus::InProgress => {}
+            // It was silent for so long that it was taken for dead.
+            Some(known) if transfers::is_abandoned(&known) => drop(transfers::reopen(sql, now, &known, &self.sent)?),
+            // Somebody here has ended it meanwhile.
             Some(known) => return transfers::settle(sql, now, &known, &self.sent),
         }
-        let change = match &self.why {
-            None => Change::Complete(&self.sent),
+        let named = self.begun.named.as_ref();
+        // What it got before is not told again.
+        let got_nothing = named.is_some_and(|named| named.sent.records_transferred == self.sent.records_transferred);
+        let written = match self.why.as_deref() {
+            _ if got_nothing && named.is_some_and(|named| named.was_complete) => {
+                transfers::change_quietly(sql, now, transfer, Change::Complete(&self.sent))
+            }
+            None => transfers::change(sql, now, &self.begun.actor, transfer, Change::Complete(&self.sent)),
             Some(why) => {
-                transfers::progress(sql, now, self.begun.transfer, &self.sent)?;
-                Change::Fail(why)
+                transfers::progress(sql, now, transfer, &self.sent)?;
+                if why == GIVEN_UP && got_nothing {
+                    transfers::change_quietly(sql, now, transfer, Change::Fail(NOTHING_NEW))
+                } else {
+                    transfers::change(sql, now, &self.begun.actor, transfer, Change::Fail(why))
+                }
             }
         };
-        transfers::change(sql, now, &self.begun.actor, self.begun.transfer, change).map(|_| ())
+        written.map(|_| ())
     }
+}
+
+/// Ends downloads that nobody resumed, in one transaction. What cannot be written is found as the end of a process that was killed.
+pub(super) fn end_all(site: &Site, accounts: Vec<Account>) {
+    if accounts.is_empty() {
+        return;
+    }
+    let now = site.now();
+    if let Err(error) = site.change(|sql| accounts.iter().try_for_each(|account| account.write_end(sql, now))) {
+        log::error!("the ends of {} pulls cannot be kept: {error}", accounts.len());
+    }
+    accounts.into_iter().for_each(Account::close);
 }
 
 impl Drop for Account {

@@ -5,21 +5,24 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::account::{Account, Allowed, Begun, Named};
-use super::course::{self, Way};
+use super::course::{self, Repeats, Way};
 use super::grant::{Grant, Who};
 use super::moments::{earlier, later};
 use super::place::GivenPlace;
 use super::{Answer, actor, approval};
 use crate::domain::access::{self, Denial, Use};
-use crate::domain::connection::Connection;
+use crate::domain::connection::{ApprovalMode, Connection};
 use crate::domain::strategy::Strategy;
 use crate::domain::transfer::{Transfer, TransferStatus};
 use crate::error::{ErrorKind, Result};
 use crate::secret::SiteKey;
 use crate::state::connections;
-use crate::state::transfers::pulls::{self, ApprovalTerms, Kept, Owner};
+use crate::state::transfers::pulls::{self, ApprovalTerms, Course, Kept, Owner};
 use crate::state::transfers::{self, Change};
 use crate::store::Sql;
+
+/// How often a download may be resumed before each time is one more call of the rate, or one more pull of a session.
+const FREE_TURNS: u64 = 64;
 
 /// A table that is asked for.
 #[derive(Debug, Clone)]
@@ -59,14 +62,20 @@ struct New<'n> {
     now: OffsetDateTime,
     asked: &'n Asked,
     request: Transfer,
-    /// The request of a named pull, and what its places are signed with.
-    named: Option<(&'n Wanted, &'n SiteKey)>,
+    /// The request of a named pull, and what its places are signed with, if there is a key.
+    named: Option<(&'n Wanted, Option<&'n SiteKey>)>,
 }
 
 impl Grant {
     /// Whether the people here must approve the pull of a table, as of the last look.
     pub(crate) fn requires_approval(&self, table: &str) -> bool {
         self.policy_of().is_some_and(|connection| connection.requires_approval(table, self.site().names()))
+    }
+
+    /// Whether what is sent again counts, as of the last look: see [`Repeats::LIMITED`].
+    pub(crate) fn is_limited(&self) -> bool {
+        let has_approvals = |connection: &Connection| connection.policy.approval_mode != ApprovalMode::AutoApprove;
+        self.policy_of().is_some_and(|connection| connection.policy.max_downloads.is_some() || has_approvals(connection))
     }
 
     /// Begins the download of a table. In one transaction it takes a call of the rate, an approval and a download, and makes the
@@ -82,7 +91,7 @@ impl Grant {
     pub(crate) fn begin_named(
         &mut self,
         wanted: &[Wanted],
-        key: &SiteKey,
+        key: Option<&SiteKey>,
         ended: &mut Vec<Account>,
     ) -> Answer<Vec<Answer<Account>>> {
         let now = self.site().now();
@@ -91,14 +100,30 @@ impl Grant {
             New { now, asked, request: self.transfer(&asked.table, None, now), named: Some((wanted, key)) }
         };
         let news: Vec<New<'_>> = wanted.iter().map(new).collect();
-        ended.iter_mut().for_each(Account::settle);
         let decided = self.site().change(|sql| {
             ended.iter().try_for_each(|account| account.write_end(sql, now))?;
             let mut paid = Vec::new();
             news.iter().map(|new| self.decide(sql, new, &mut paid)).collect::<Result<Vec<_>>>()
         })?;
-        ended.drain(..).for_each(Account::close_written);
+        ended.drain(..).for_each(Account::close);
         Ok(wanted.iter().zip(decided).map(|(wanted, decided)| self.begun(&wanted.asked.table, decided)).collect())
+    }
+
+    /// Says in the store that downloads are alive, those of which it is to be said now, in one transaction.
+    pub(crate) fn show_life<'a>(&self, accounts: impl Iterator<Item = &'a mut Account>) {
+        let now = self.site().now();
+        let due: Vec<_> = accounts.filter(|account| account.is_due(now)).collect();
+        if due.is_empty() {
+            return;
+        }
+        let lives = self.site().change(|sql| {
+            let lives = due.iter().map(|account| account.write_life(sql, now));
+            lives.collect::<Result<Vec<_>>>()
+        });
+        let lives = lives.map_err(|error| log::warn!("running pulls cannot be noted as alive: {error}"));
+        for (at, account) in due.into_iter().enumerate() {
+            account.told(now, lives.as_ref().ok().and_then(|lives| lives.get(at).copied()));
+        }
     }
 
     /// Keeps the ends of downloads in one transaction.
@@ -107,9 +132,8 @@ impl Grant {
             return Ok(());
         }
         let now = self.site().now();
-        ended.iter_mut().for_each(Account::settle);
         self.site().change(|sql| ended.iter().try_for_each(|account| account.write_end(sql, now)))?;
-        ended.drain(..).for_each(Account::close_written);
+        ended.drain(..).for_each(Account::close);
         Ok(())
     }
 
@@ -145,21 +169,32 @@ impl Grant {
             actor: actor.clone(),
             allowed: Allowed::ALL,
             approved: None,
+            until: later(now, self.site().limits().pull_time),
+            repeats: Repeats::FREE,
             named,
+        };
+        let count = || {
+            let counted = self.access.session_pulls().count(session, table, now, self.site().limits());
+            counted.map_err(|denial| denial.of_table(table))
         };
         if let Some((wanted, key)) = new.named
             && let Some(kept) = pulls::newest_of_pull(sql, Owner::Session(session), wanted.pull, table)?
-            && let Some(named) = self.resume(sql, now, (&kept, wanted), key, (&actor, None))?
+            && let Some(resumed) = self.resumable(now, &kept, wanted, key, Repeats::FREE)
         {
+            if kept.turn >= FREE_TURNS
+                && let Err(denial) = count()
+            {
+                return Ok(Err(denial));
+            }
+            let named = self.resume(sql, now, &kept, resumed, (&actor, None))?;
             return Ok(Ok(begun(kept.transfer, Some(named))));
         }
-        let counted = self.access.session_pulls().count(session, table, now, self.site().limits());
-        if let Err(denial) = counted {
-            return Ok(Err(denial.of_table(table)));
+        if let Err(denial) = count() {
+            return Ok(Err(denial));
         }
         let request = Transfer { session: Some(session), ..new.request.clone() };
         let transfer = start(sql, now, &actor, request)?;
-        let named = new.named.map(|(wanted, _)| self.name(sql, now, transfer, wanted)).transpose()?;
+        let named = new.named.map(|(wanted, _)| self.name(sql, transfer, wanted)).transpose()?;
         Ok(Ok(begun(transfer, named)))
     }
 
@@ -177,13 +212,15 @@ impl Grant {
                 .and_then(|()| access::table_visible(&connection.policy, table, site.names()))
         };
         let actor = actor(&connection);
-        let begun = |connection: &Connection, transfer, approved, named| Begun {
+        let begun = |connection: &Connection, transfer, approved: Option<u64>, since, named| Begun {
             transfer,
             table: table.to_owned(),
             connection: Some(uuid),
             owner: uuid,
             actor: actor.clone(),
             allowed: Allowed::by(connection),
+            until: later(since, site.limits().pull_time),
+            repeats: repeats(connection, approved),
             approved,
             named,
         };
@@ -194,10 +231,18 @@ impl Grant {
                 if let Err(denial) = usable(Use::Running) {
                     return denied(denial);
                 }
-                if let Some(named) = self.resume(sql, now, (kept, wanted), key, (&actor, Some(uuid)))? {
+                let repeats = repeats(&connection, kept.approved_records);
+                if let Some(resumed) = self.resumable(now, kept, wanted, key, repeats) {
+                    if kept.turn >= FREE_TURNS
+                        && let Err(wait) = connections::take_call(sql, uuid, now)?
+                    {
+                        return denied(Denial::wait(ErrorKind::RateLimited, wait));
+                    }
+                    let named = self.resume(sql, now, kept, resumed, (&actor, Some(uuid)))?;
                     // Read again: what it is counted for may have grown.
                     let connection = connections::by_uuid(sql, uuid)?.unwrap_or(connection);
-                    return Ok(Ok(begun(&connection, kept.transfer, kept.approved_records, Some(named))));
+                    let (transfer, approved) = (kept.transfer, kept.approved_records);
+                    return Ok(Ok(begun(&connection, transfer, approved, kept.started_at, Some(named))));
                 }
             }
             // The first download of a pull takes a call for all of them, and one that is begun again takes another.
@@ -241,44 +286,49 @@ impl Grant {
             }
             None => (start(sql, now, &actor, request)?, None),
         };
-        let named = new.named.map(|(wanted, _)| self.name(sql, now, transfer, wanted)).transpose()?;
+        let named = new.named.map(|(wanted, _)| self.name(sql, transfer, wanted)).transpose()?;
         connections::connected(sql, uuid, now)?;
-        Ok(Ok(begun(&connection, transfer, records, named)))
+        Ok(Ok(begun(&connection, transfer, records, now, named)))
     }
 
     /// Makes a transfer that was started the download of a named pull.
-    fn name(&self, sql: &mut dyn Sql, now: OffsetDateTime, transfer: Uuid, wanted: &Wanted) -> Result<Named> {
+    fn name(&self, sql: &mut dyn Sql, transfer: Uuid, wanted: &Wanted) -> Result<Named> {
         let from = wanted.after.as_ref().map(|place| place.digest.as_str());
         pulls::name(sql, transfer, wanted.pull, &wanted.asked.digest, (wanted.records, from))?;
-        Ok(Named {
-            turn: 1,
-            until: later(now, self.site().limits().pull_time),
-            way: Way::from(wanted.records),
-            sent: Default::default(),
-        })
+        Ok(Named { turn: 1, way: Way::from(wanted.records), sent: Default::default(), was_complete: false })
     }
 
-    /// Resumes a download of a named pull, if it is still the same one: begun not too long ago, of a table that looks the same, at a
-    /// place that was given to its receiver and is not too far back. What the receiver has beyond what was written down was sent,
-    /// and counts.
+    /// Whether a download of a named pull is still the same one: begun not too long ago, of a table that looks the same, at a place that
+    /// was given to its receiver and is not too far back. Gives the place, and the course from there.
+    fn resumable(
+        &self,
+        now: OffsetDateTime,
+        kept: &Kept,
+        wanted: &Wanted,
+        key: Option<&SiteKey>,
+        repeats: Repeats,
+    ) -> Option<(u64, Course)> {
+        let until = later(kept.started_at, self.site().limits().pull_time);
+        if now >= until || kept.schema_digest.as_deref() != Some(&wanted.asked.digest) {
+            return None;
+        }
+        let at = position(kept, wanted, key)?;
+        let is_asked_to_end = kept.status == TransferStatus::Completed && at == kept.course.reached;
+        if !kept.is_open() && !is_asked_to_end {
+            return None;
+        }
+        course::resume(&kept.course, at, repeats).map(|course| (at, course))
+    }
+
+    /// Resumes a download that is [resumable](Grant::resumable). What the receiver has beyond what was written down was sent, and counts.
     fn resume(
         &self,
         sql: &mut dyn Sql,
         now: OffsetDateTime,
-        (kept, wanted): (&Kept, &Wanted),
-        key: &SiteKey,
+        kept: &Kept,
+        (at, course): (u64, Course),
         (actor, connection): (&str, Option<Uuid>),
-    ) -> Result<Option<Named>> {
-        let until = later(kept.started_at, self.site().limits().pull_time);
-        if now >= until || kept.schema_digest.as_deref() != Some(&wanted.asked.digest) {
-            return Ok(None);
-        }
-        let Some(at) = position(kept, wanted, key) else { return Ok(None) };
-        let is_asked_to_end = kept.status == TransferStatus::Completed && at == kept.course.reached;
-        if !kept.is_open() && !is_asked_to_end {
-            return Ok(None);
-        }
-        let Some(course) = course::resume(&kept.course, at) else { return Ok(None) };
+    ) -> Result<Named> {
         let more = course.reached.saturating_sub(kept.course.reached);
         if let Some(connection) = connection.filter(|_| more > 0) {
             connections::count_records(sql, connection, more)?;
@@ -286,19 +336,28 @@ impl Grant {
         let mut sent = kept.counters;
         sent.records_transferred = course.reached.saturating_sub(course.base);
         pulls::resume(sql, now, actor, kept, &course, &sent)?;
-        log::info!("the download of {:?} is resumed after {at} records", wanted.asked.table);
-        Ok(Some(Named { turn: kept.turn.saturating_add(1), until, way: Way::resumed(at, course), sent }))
+        log::info!("the download {} is resumed after {at} records", kept.transfer);
+        let (turn, was_complete) = (kept.turn.saturating_add(1), kept.status == TransferStatus::Completed);
+        Ok(Named { turn, way: Way::resumed(&kept.course, at, course), sent, was_complete })
+    }
+}
+
+/// How much may be sent again of a download with such an approval.
+fn repeats(connection: &Connection, approved: Option<u64>) -> Repeats {
+    match connection.policy.max_downloads.is_some() || approved.is_some() {
+        true => Repeats::LIMITED,
+        false => Repeats::FREE,
     }
 }
 
 /// After how many records a download is to be resumed; `None` if the place is not one of it.
-fn position(kept: &Kept, wanted: &Wanted, key: &SiteKey) -> Option<u64> {
+fn position(kept: &Kept, wanted: &Wanted, key: Option<&SiteKey>) -> Option<u64> {
     let base = kept.course.base;
     match &wanted.after {
         None => (kept.from.is_none() && base == 0).then_some(0),
         // Where it began itself, which may be a place of another download.
         Some(place) if kept.from.as_deref() == Some(&place.digest) => Some(base),
-        Some(place) => place.position(key, kept.transfer),
+        Some(place) => place.position(key?, kept.transfer),
     }
 }
 

@@ -215,12 +215,7 @@ impl Grant {
                 return Err(self.noted(Denial::new(ErrorKind::RecordLimit).of_transfer(transfer)));
             }
         }
-        if !account.is_completed()
-            && let Err(error) = account.show_life(self.access.site().now())
-        {
-            // That it is alive can be said at the next page, too.
-            log::warn!("a running pull cannot be noted as alive: {error}");
-        }
+        self.show_life(std::iter::once(account));
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::account::end_all;
 use super::{Account, ResumeAt};
 use crate::domain::names::NameRules;
 use crate::export::Exporter;
@@ -128,14 +129,14 @@ impl PausedPulls {
     pub(crate) fn end_late(&self, site: &Site) {
         let (now, longest) = (site.now(), site.limits().pull_pause_time);
         let late = |paused: &Paused| (now - paused.since).unsigned_abs() > longest;
-        let over: Vec<Paused> = {
+        let over = {
             let mut pulls = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);
             let (over, still): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut *pulls).into_iter().partition(late);
             *pulls = still;
-            over.into()
+            over
         };
         // Their ends are written without the lock.
-        drop(over);
+        end_all(site, over.into_iter().map(|paused| paused.account).collect());
     }
 
     /// Where the one stands that must go when this one comes. One peer that begins pulls and never resumes them must not push out

@@ -160,6 +160,7 @@ impl ChannelSession {
         if self.queue.is_empty() {
             self.source.write_ends();
         }
+        self.show_life();
         match frames::decode(text) {
             Ok(frame) => Reply { frames: self.answer(&frame).into_iter().collect(), close: None },
             Err(error) => {
@@ -203,6 +204,8 @@ impl ChannelSession {
             _ => self.source.exporter.idle(),
         }
         self.source.write_ends();
+        self.show_life();
+        self.release();
         self.source.rows = Rows::default();
         self.encoded = Vec::new();
     }
@@ -281,8 +284,9 @@ impl ChannelSession {
             Ok(looked) => looked,
             Err(refused) => {
                 if is_for_good(&refused) {
-                    self.pulls.clear();
-                    self.sending = None;
+                    let sending = self.sending.take().map(|sending| sending.download.account);
+                    self.pulls.drain().map(|(_, pull)| pull).chain(sending).for_each(|pull| self.source.leave(pull));
+                    self.source.write_ends();
                 }
                 return Err(told("Failed to read settings", refused));
             }
@@ -434,13 +438,16 @@ impl ChannelSession {
 
 impl Drop for ChannelSession {
     fn drop(&mut self) {
-        self.end_queue();
-        // A rowferry peer may come back and resume; one of the reference begins again.
-        if let Some((_, Dialect::Rowferry)) = self.joined {
-            let sending = self.sending.take().map(|sending| sending.download.account);
-            let pulls = self.pulls.drain().map(|(_, pull)| pull).chain(sending).chain(self.last.take());
-            pulls.for_each(|pull| self.source.grant.leave(pull));
+        let pulls = self.pulls.drain().map(|(_, pull)| pull);
+        let pulls = pulls.chain(self.sending.take().map(|sending| sending.download.account)).chain(self.last.take());
+        for pull in pulls {
+            // A rowferry peer may come back and resume; one of the reference begins again.
+            match self.joined {
+                Some((_, Dialect::Rowferry)) => self.source.grant.leave(pull),
+                _ => self.source.leave(pull),
+            }
         }
+        self.drop_queue();
     }
 }
 

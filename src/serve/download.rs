@@ -22,6 +22,8 @@ pub(super) struct Source {
     /// Downloads of named pulls that have ended, and whose ends are to be written together; and since when the first of them waits.
     ended: Vec<Account>,
     since: Option<Instant>,
+    /// Whether they could not be written when that was tried last.
+    is_busy: bool,
 }
 
 /// Ends that are written together at most, and how long they wait for others.
@@ -84,7 +86,7 @@ impl Source {
     pub(super) fn new(grant: Grant) -> Self {
         let mut exporter = grant.site().exporter();
         exporter.offer(grant.offer());
-        Source { grant, exporter, rows: Rows::default(), ended: Vec::new(), since: None }
+        Source { grant, exporter, rows: Rows::default(), ended: Vec::new(), since: None, is_busy: false }
     }
 
     pub(super) fn limits(&self) -> &Limits {
@@ -195,7 +197,9 @@ impl Source {
 
     /// Writes the ends that wait, if there are many or they have waited for long.
     pub(super) fn write_due_ends(&mut self) {
-        if self.ended.len() >= ENDS || self.since.is_some_and(|since| since.elapsed() >= ENDS_WAIT) {
+        let is_late = self.since.is_some_and(|since| since.elapsed() >= ENDS_WAIT);
+        // A store that was busy is not asked again with each message.
+        if is_late || (self.ended.len() >= ENDS && !self.is_busy) {
             self.write_ends();
         }
     }
@@ -203,15 +207,26 @@ impl Source {
     /// Writes the ends that wait. When the store is busy they wait on.
     pub(super) fn write_ends(&mut self) {
         match self.grant.write_ends(&mut self.ended) {
-            Ok(()) => self.since = None,
-            Err(error) => log::warn!("the ends of pulls cannot be kept yet: {error}"),
+            Ok(()) => (self.since, self.is_busy) = (None, false),
+            Err(error) => {
+                log::warn!("the ends of pulls cannot be kept yet: {error}");
+                (self.since, self.is_busy) = (Some(Instant::now()), true);
+            }
+        }
+    }
+
+    /// Writes the ends that wait, now or never: a thread must not wait for a busy store once for each of them.
+    pub(super) fn write_last_ends(&mut self) {
+        if let Err(error) = self.grant.write_ends(&mut self.ended) {
+            log::error!("the ends of {} pulls cannot be kept: {error}", self.ended.len());
+            self.ended.drain(..).for_each(Account::close);
         }
     }
 
     /// Begins or resumes downloads of named pulls, and writes the ends that wait, all in one transaction.
-    pub(super) fn begin(&mut self, wanted: &[Wanted], key: &SiteKey) -> Answer<Vec<Answer<Account>>> {
+    pub(super) fn begin(&mut self, wanted: &[Wanted], key: Option<&SiteKey>) -> Answer<Vec<Answer<Account>>> {
         let begun = self.grant.begin_named(wanted, key, &mut self.ended)?;
-        self.since = None;
+        (self.since, self.is_busy) = (None, false);
         Ok(begun)
     }
 

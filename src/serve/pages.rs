@@ -6,12 +6,15 @@ use super::refusals::{FAILED, failed, refusal, refused, told};
 use super::sending::{MOST_CREDIT, Pages, Sending};
 use crate::access::{GivenPlace, ResumeAt};
 use crate::domain::schema::TableSchema;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::wire::native::{End, Fetch, PLACE_BYTES, PageEncoder, Request};
 use crate::wire::records::Cut;
 
 /// The smallest and the largest page that a peer can ask for, in bytes.
 const PAGE_BYTES: (usize, usize) = (4 << 10, 8 << 20);
+
+/// The most records of a table that a peer can say it has.
+const MOST_RECORDS: u64 = 1 << 53;
 
 /// What stands around rows and place in a message, at most.
 const AROUND: usize = 1 << 10;
@@ -109,7 +112,14 @@ impl ChannelSession {
     }
 
     /// What writes the pages of an answer.
+    ///
+    /// # Errors
+    /// [`Protocol`](ErrorKind::Protocol) if the peer says that it has more records than any table has: what is counted from there would
+    /// not be exact.
     pub(super) fn pages(&mut self, fetch: &Fetch, table: &TableSchema) -> Result<Pages> {
+        if fetch.records > MOST_RECORDS {
+            return Err(Error::new(ErrorKind::Protocol, "No table has more than 2^53 records"));
+        }
         let key = self.source.exporter.key(&table.name).map_err(|error| failed(FAILED, &error))?;
         // A page that is nearly full, one more record, and the place all go into one message.
         let message = self.record_bytes;
@@ -146,7 +156,6 @@ impl ChannelSession {
     }
 }
 
-/// What a peer is told when its download ends.
 #[cfg(all(test, feature = "sqlite"))]
 #[path = "pages_tests.rs"]
 mod tests;

@@ -1,6 +1,7 @@
 //! The requests of named pulls on a channel: they are answered one after the other, in their order, and begun and ended together.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,9 @@ const QUEUED: usize = 64;
 /// Downloads that may have ended without being acknowledged. When there are so many, no further one is sent from.
 const UNACKNOWLEDGED: usize = 256;
 
+/// Bytes of tables that may be sent whole before the peer has begun to read the first of them, where what is lost on its way counts.
+const UNREAD: u64 = 128 << 10;
+
 /// Where the first page of an answer is cut, in bytes. Until it is known how fast the peer is, it should not wait long for one.
 const FIRST_PAGE: usize = 32 << 10;
 
@@ -34,14 +38,23 @@ pub(super) struct Queue {
     requests: VecDeque<Queued>,
     /// Those whose answers have ended, until the peer says that it has them.
     unacknowledged: Vec<Unacknowledged>,
-    /// What places are signed with, once it was needed.
+    /// What places are signed with, once it was needed; and whether it was looked for and is not there.
     key: Option<SiteKey>,
+    has_no_key: bool,
+    /// How many of the requests that waited were begun together last.
+    batch: usize,
+    /// The most bytes that a request allowed to be sent at first.
+    widest: u32,
+    /// Whether the peer was waited for in vain: then it does not say what it reads.
+    is_released: bool,
 }
 
 struct Queued {
     request: u32,
     /// Bytes that may be sent.
     credit: i64,
+    /// Whether more is to be allowed once the peer has come to read this answer.
+    is_ahead: bool,
     stage: Stage,
 }
 
@@ -68,6 +81,10 @@ struct Answering {
 
 struct Unacknowledged {
     request: u32,
+    /// See [`Queued::is_ahead`].
+    is_ahead: bool,
+    /// Whether the peer has come to an answer behind it.
+    is_read: bool,
     pull: Uuid,
     account: Account,
     flight: Flight,
@@ -139,6 +156,22 @@ impl Queue {
         self.unacknowledged.len() >= UNACKNOWLEDGED || bytes.saturating_add(first.flight.bytes) >= MOST_CREDIT.unsigned_abs()
     }
 
+    /// Whether an answer that the peer has not come to read is not to be begun yet, because so much before it may be on its way: all of
+    /// that is lost with the connection. A peer that allows little of what it asks for ahead allows more when it comes to it, and says so
+    /// with that what it has read.
+    fn is_unread(&self, next: &Queued) -> bool {
+        let is_begun = matches!(&next.stage, Stage::Begun(answering) if answering.rows > 0);
+        let unread = self.unacknowledged.iter().filter(|ended| !ended.is_read).map(|ended| ended.flight.bytes);
+        next.is_ahead && !is_begun && !self.is_released && unread.sum::<u64>() >= UNREAD
+    }
+
+    /// The peer has come to read an answer: all before it have arrived.
+    fn has_come_to(&mut self, request: u32) {
+        let before = self.unacknowledged.iter().position(|ended| ended.request == request);
+        let before = before.unwrap_or(self.unacknowledged.len());
+        self.unacknowledged.iter_mut().take(before).for_each(|ended| ended.is_read = true);
+    }
+
     /// Puts a request at the end.
     ///
     /// # Errors
@@ -154,8 +187,10 @@ impl Queue {
         if is_known {
             return protocol("a request of the same number is not over");
         }
-        let credit = i64::from(fetch.window.get()).min(MOST_CREDIT);
-        self.requests.push_back(Queued { request, credit, stage: Stage::New(Box::new(fetch)) });
+        let window = fetch.window.get();
+        self.widest = self.widest.max(window);
+        let (credit, is_ahead) = (i64::from(window).min(MOST_CREDIT), window < self.widest);
+        self.requests.push_back(Queued { request, credit, is_ahead, stage: Stage::New(Box::new(fetch)) });
         Ok(())
     }
 }
@@ -166,28 +201,36 @@ impl ChannelSession {
     /// # Errors
     /// See [`Queue::push`].
     pub(super) fn queue(&mut self, fetch: Fetch) -> Result<()> {
-        // What the peer asks for again it does not have: the download is over here before it is resumed.
+        self.leave_ended(&fetch);
+        self.queue.push(fetch)
+    }
+
+    /// What the peer asks for again it does not have: the download is over here before it is resumed.
+    fn leave_ended(&mut self, fetch: &Fetch) {
         let is_same = |ended: &mut Unacknowledged| {
             Some(ended.pull) == fetch.pull && self.site.names().same(ended.account.table(), &fetch.table)
         };
         let again: Vec<_> = self.queue.unacknowledged.extract_if(.., is_same).collect();
         again.into_iter().for_each(|ended| self.source.leave(ended.account));
-        self.queue.push(fetch)
     }
 
-    /// The peer allows so many bytes more: it is done with as many.
+    /// The peer allows so many bytes more: it is done with as many, or has come to what it asked for ahead.
     pub(super) fn credit(&mut self, request: u32, bytes: NonZeroU32) {
         let (now, acknowledged) = (Instant::now(), u64::from(bytes.get()));
         if let Some(queued) = self.queue.requests.iter_mut().find(|queued| queued.request == request) {
             queued.credit = queued.credit.saturating_add(bytes.get().into()).min(MOST_CREDIT);
+            let was_ahead = mem::take(&mut queued.is_ahead);
             if let Stage::Begun(answering) = &mut queued.stage
+                && !was_ahead
                 && let Some(records) = answering.flight.acknowledge(acknowledged, now)
             {
                 answering.download.account.has_arrived(records);
             }
         }
+        self.queue.has_come_to(request);
         let ended = self.queue.unacknowledged.iter_mut().find(|ended| ended.request == request);
         if let Some(ended) = ended
+            && !mem::take(&mut ended.is_ahead)
             && let Some(records) = ended.flight.acknowledge(acknowledged, now)
         {
             ended.account.has_arrived(records);
@@ -233,10 +276,20 @@ impl ChannelSession {
         self.source.write_ends();
     }
 
+    /// The channel is gone: ends that cannot be written by now are found as those of a process that was killed.
+    pub(super) fn drop_queue(&mut self) {
+        self.end_queue();
+        self.source.write_last_ends();
+    }
+
     /// The next message that is due in answer to a named pull.
     pub(super) fn next_queued(&mut self) -> Option<Vec<u8>> {
         loop {
-            if let Stage::New(_) = self.queue.requests.front()?.stage {
+            let first = self.queue.requests.front()?;
+            if self.source.grant.is_limited() && self.queue.is_unread(first) {
+                return None;
+            }
+            if let Stage::New(_) = first.stage {
                 self.begin_queued();
             }
             let mut first = self.queue.requests.pop_front()?;
@@ -245,22 +298,22 @@ impl ChannelSession {
                 Stage::New(_) => {}
                 Stage::Refused(refusal) => return Some(refusal.encode()),
                 Stage::Begun(answering) => match answering.ended {
-                    Some(state) => return Some(self.end_answer(first.request, *answering, state)),
+                    Some(state) => return Some(self.end_answer((first.request, first.is_ahead), *answering, state)),
                     None if first.credit <= 0 || self.queue.is_full(&answering) => {
                         first.stage = Stage::Begun(answering);
                         self.queue.requests.push_front(first);
                         return None;
                     }
-                    None => return Some(self.send_page(first.request, first.credit, *answering)),
+                    None => return Some(self.send_page((first.request, first.credit, first.is_ahead), *answering)),
                 },
             }
         }
     }
 
-    fn end_answer(&mut self, request: u32, answering: Answering, state: u64) -> Vec<u8> {
+    fn end_answer(&mut self, (request, is_ahead): (u32, bool), answering: Answering, state: u64) -> Vec<u8> {
         let Answering { pull, download, flight, rows, done, .. } = answering;
         let account = download.account;
-        self.queue.unacknowledged.push(Unacknowledged { request, pull, account, flight });
+        self.queue.unacknowledged.push(Unacknowledged { request, is_ahead, is_read: false, pull, account, flight });
         if done {
             self.done(request);
         }
@@ -268,7 +321,7 @@ impl ChannelSession {
     }
 
     /// The next page of the first request, or the end of its answer.
-    fn send_page(&mut self, request: u32, credit: i64, mut answering: Answering) -> Vec<u8> {
+    fn send_page(&mut self, (request, credit, is_ahead): (u32, i64, bool), mut answering: Answering) -> Vec<u8> {
         self.show_life();
         let page_bytes = answering.flight.page_bytes;
         answering.pages.cut.page_bytes = page_bytes;
@@ -280,50 +333,55 @@ impl ChannelSession {
         answering.download = download;
         answering.rows = answering.rows.saturating_add(sent.rows);
         let Some((message, cost)) = answering.pages.last.take() else {
-            return self.end_answer(request, answering, sent.state);
+            return self.end_answer((request, is_ahead), answering, sent.state);
         };
         answering.flight.sent(cost.unsigned_abs(), answering.download.account.at(), Instant::now());
         answering.ended = (!sent.more).then_some(sent.state);
         let credit = credit.saturating_sub(cost);
-        self.queue.requests.push_front(Queued { request, credit, stage: Stage::Begun(Box::new(answering)) });
+        let stage = Stage::Begun(Box::new(answering));
+        self.queue.requests.push_front(Queued { request, credit, is_ahead, stage });
         message
     }
 
-    /// Downloads that wait for others, or for their acknowledgement, are alive.
-    fn show_life(&mut self) {
-        let now = self.site.now();
+    /// The peer has said nothing for long: it is not waited for again.
+    pub(super) fn release(&mut self) {
+        self.queue.is_released = true;
+    }
+
+    /// Downloads that wait for others, for more to be allowed, or for their acknowledgement, are alive.
+    pub(super) fn show_life(&mut self) {
         let Queue { requests, unacknowledged, .. } = &mut self.queue;
         let waiting = requests.iter_mut().filter_map(|queued| match &mut queued.stage {
             Stage::Begun(answering) => Some(&mut answering.download.account),
             _ => None,
         });
-        for account in waiting.chain(unacknowledged.iter_mut().map(|ended| &mut ended.account)) {
-            if let Err(error) = account.show_life(now) {
-                log::warn!("a download that waits cannot be noted as alive: {error}");
-            }
-        }
+        let waiting = waiting.chain(unacknowledged.iter_mut().map(|ended| &mut ended.account));
+        let unnamed = self.sending.iter_mut().map(|sending| &mut sending.download.account);
+        let unnamed = unnamed.chain(self.pulls.values_mut());
+        self.source.grant.show_life(waiting.chain(unnamed));
     }
 
-    /// Begins all requests that wait to be begun, in one transaction.
+    /// Begins requests that wait to be begun, in one transaction: twice as many as the last time, because those before them went out
+    /// without a stop. What is asked for behind a large table, or on a link that is cut often, is not begun for nothing.
     fn begin_queued(&mut self) {
         let looked = self.source.grant.look(None).map(|_| ()).map_err(|why| told("Failed to read settings", why));
         self.source.exporter.offer(self.source.grant.offer());
         let mut requests = std::mem::take(&mut self.queue.requests);
+        self.queue.batch = self.queue.batch.saturating_mul(2).clamp(1, QUEUED);
+        let new = requests.iter_mut().filter(|queued| matches!(queued.stage, Stage::New(_))).take(self.queue.batch);
         match looked.and_then(|()| self.place_key()) {
-            Ok(key) => self.begin_all(&mut requests, &key),
-            Err(error) => {
-                let new = requests.iter_mut().filter(|queued| matches!(queued.stage, Stage::New(_)));
-                new.for_each(|queued| queued.stage = Stage::refused(queued.request, &error));
-            }
+            Ok(key) => self.begin_all(new, key.as_ref()),
+            Err(error) => new.for_each(|queued| queued.stage = Stage::refused(queued.request, &error)),
         }
         self.queue.requests = requests;
     }
 
-    fn begin_all(&mut self, requests: &mut VecDeque<Queued>, key: &SiteKey) {
+    fn begin_all<'q>(&mut self, requests: impl Iterator<Item = &'q mut Queued>, key: Option<&SiteKey>) {
         let (mut wanted, mut prepared) = (Vec::new(), Vec::new());
         for queued in requests {
             let Stage::New(fetch) = &queued.stage else { continue };
-            match self.prepare(fetch, key.clone()) {
+            self.leave_ended(fetch);
+            match self.prepare(fetch, key.cloned()) {
                 Ok((one, answering)) => {
                     wanted.push(one);
                     prepared.push((queued, answering));
@@ -351,12 +409,16 @@ impl ChannelSession {
     }
 
     /// What a request wants, and what becomes its answer once that is let begin.
-    fn prepare(&mut self, fetch: &Fetch, key: SiteKey) -> Result<(Wanted, impl FnOnce(Account) -> Answering + use<>)> {
+    fn prepare(
+        &mut self,
+        fetch: &Fetch,
+        key: Option<SiteKey>,
+    ) -> Result<(Wanted, impl FnOnce(Account) -> Answering + use<>)> {
         self.visible(&fetch.table)?;
         let table = self.source.exporter.schema(&fetch.table).map_err(|error| failed(FAILED, &error))?;
         let asked = self.source.asked(&table).map_err(|error| failed(FAILED, &error))?;
         let mut pages = self.pages(fetch, &table)?;
-        pages.places = Some(key);
+        pages.places = key;
         let after = fetch.after.clone().map(GivenPlace::new);
         let cursor = after.as_ref().map(|place| place.cursor.clone());
         let (page_rows, pull) = (u64::from(fetch.page_rows.get()), fetch.pull.unwrap_or_default());
@@ -373,12 +435,19 @@ impl ChannelSession {
         Ok((Wanted { asked, pull, records: fetch.records, after }, answering))
     }
 
-    fn place_key(&mut self) -> Result<SiteKey> {
-        if let Some(key) = &self.queue.key {
-            return Ok(key.clone());
+    /// The key that places are signed with. Without it a download can be resumed only from where it began.
+    fn place_key(&mut self) -> Result<Option<SiteKey>> {
+        if self.queue.key.is_none() && !self.queue.has_no_key {
+            match self.site.key() {
+                Ok(key) => self.queue.key = Some(key),
+                Err(error) if error.kind() == ErrorKind::SiteKey => {
+                    log::warn!("pulls of this peer can be resumed only from the beginning of a table: {error}");
+                    self.queue.has_no_key = true;
+                }
+                Err(error) => return Err(failed(FAILED, &error)),
+            }
         }
-        let key = self.site.key().map_err(|error| failed(FAILED, &error))?;
-        Ok(self.queue.key.insert(key).clone())
+        Ok(self.queue.key.clone())
     }
 }
 
@@ -434,5 +503,5 @@ mod tests {
 }
 
 #[cfg(all(test, feature = "sqlite"))]
-#[path = "queue_tests.rs"]
+#[path = "queue_tests/mod.rs"]
 mod session_tests;

@@ -9,7 +9,7 @@ use crate::domain::connection::{Connection, ConnectionDirection, ConnectionStatu
 use crate::domain::event::{EventKind, cleaned, cleaned_actor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::connections::{self, Change};
-use crate::state::outbox;
+use crate::state::{outbox, transfers};
 use crate::store::Sql;
 
 /// Who expires connections.
@@ -103,18 +103,21 @@ impl Connections<'_> {
     }
 
     /// Expires the connections whose date has passed or whose limits are used up; gives how many they were. Those with a limit
-    /// wait for the pulls that run through them. The other sites are not told: they find out when they ask.
+    /// wait for the pulls that run through them, and for those that may be resumed. The other sites are not told: they find out when they ask.
     pub fn expire(&self) -> Result<u64> {
         let now = self.site.now();
         let expirer = Connections { actor: MAINTENANCE, ..*self };
         let mut expired = 0;
+        let pull_time = time::Duration::try_from(self.site.limits().pull_time).ok();
+        let since = pull_time.and_then(|time| now.checked_sub(time)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let waits_for = (since, transfers::RESUMABLE);
         loop {
-            let some = self.read(|sql| connections::passed(sql, now, 1))?;
+            let some = self.read(|sql| connections::passed(sql, now, waits_for, 1))?;
             if some.is_empty() {
                 return Ok(expired);
             }
             expired += self.site.change(|sql| {
-                let passed = connections::passed(sql, now, AT_ONCE)?;
+                let passed = connections::passed(sql, now, waits_for, AT_ONCE)?;
                 for connection in &passed {
                     let why = connection.within_limits(now).err().map_or("", |error| error.code());
                     expirer.advance(sql, now, connection, ConnectionStep::Expire, Some(why))?;

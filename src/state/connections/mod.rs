@@ -123,15 +123,24 @@ pub(crate) fn suspended_by_peer(sql: &mut dyn Sql, uuid: Uuid) -> Result<bool> {
     rows.first().map_or(Ok(false), |row| Ok(number(row, 0)? != 0))
 }
 
-/// Connections that are to expire: their date has passed, or a limit is used up and no pull runs that has its part of it.
-pub(crate) fn passed(sql: &mut dyn Sql, now: OffsetDateTime, most: u32) -> Result<Vec<Connection>> {
+/// Connections that are to expire: their date has passed, or a limit is used up and no pull runs that has its part of it, or may be
+/// resumed: one that has a name, began after `since`, and ended for one of the reasons that are `resumable`.
+pub(crate) fn passed(
+    sql: &mut dyn Sql,
+    now: OffsetDateTime,
+    (since, resumable): (OffsetDateTime, [&str; 3]),
+    most: u32,
+) -> Result<Vec<Connection>> {
     let which = "WHERE status IN ('pending', 'active', 'suspended') AND (\
                  expires_at <= ?1 OR (\
                  (downloads_used >= max_downloads OR records_downloaded >= max_records_total) AND NOT EXISTS (\
                  SELECT 1 FROM rowferry_transfers \
-                 WHERE connection = rowferry_connections.uuid AND rowferry_transfers.status = 'in_progress'))) \
-                 ORDER BY uuid LIMIT ?2";
-    row::select(sql, which, &[clock::to_text(now).into(), i64::from(most).into()])
+                 WHERE connection = rowferry_connections.uuid AND (rowferry_transfers.status = 'in_progress' OR \
+                 (pull IS NOT NULL AND started_at > ?3 AND rowferry_transfers.status = 'failed' AND \
+                 error_message IN (?4, ?5, ?6)))))) ORDER BY uuid LIMIT ?2";
+    let mut parameters = vec![clock::to_text(now).into(), i64::from(most).into(), clock::to_text(since).into()];
+    parameters.extend(resumable.map(Value::from));
+    row::select(sql, which, &parameters)
 }
 
 /// Active connections whose date is behind `now` and not behind `until`, the next one first.

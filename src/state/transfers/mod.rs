@@ -33,8 +33,14 @@ const MOST: u64 = (1 << 53) - 1;
 /// What the history says of a download that its receiver ended early, or whose connection was lost.
 pub(crate) const GIVEN_UP: &str = "the receiver ended before the last page";
 
+/// The same of one that got nothing new since it began or was resumed. There is no event of that.
+pub(crate) const NOTHING_NEW: &str = "the receiver ended before it got anything new";
+
 /// What the history says of a transfer whose process has died.
 pub(crate) const ABANDONED: &str = "nothing was heard of it for long: the program that moved the records has ended";
+
+/// What the history says of downloads that have ended and may be resumed.
+pub(crate) const RESUMABLE: [&str; 3] = [GIVEN_UP, NOTHING_NEW, ABANDONED];
 
 /// A step of a transfer, with what there is to say about it.
 #[derive(Debug, Clone, Copy)]
@@ -97,6 +103,25 @@ pub(crate) fn change(
     uuid: Uuid,
     change: Change<'_>,
 ) -> Result<Transfer> {
+    let (transfer, kind, reason) = step(sql, now, actor, uuid, change)?;
+    event(sql, now, actor, &transfer, kind, reason)?;
+    Ok(transfer)
+}
+
+/// Makes a step of which there is no event: nothing happened to the transfer since the last one.
+#[cfg(feature = "server")]
+pub(crate) fn change_quietly(sql: &mut dyn Sql, now: OffsetDateTime, uuid: Uuid, change: Change<'_>) -> Result<Transfer> {
+    step(sql, now, "", uuid, change).map(|(transfer, ..)| transfer)
+}
+
+/// Makes a step. Gives the transfer, and what its event is to say.
+fn step<'c>(
+    sql: &mut dyn Sql,
+    now: OffsetDateTime,
+    actor: &str,
+    uuid: Uuid,
+    change: Change<'c>,
+) -> Result<(Transfer, EventKind, Option<&'c str>)> {
     let mut transfer = by_uuid(sql, uuid)?.ok_or_else(|| not_found(uuid))?;
     let before = transfer.status;
     transfer.status = before.after(change.step(), transfer.requires_approval)?;
@@ -149,7 +174,51 @@ pub(crate) fn change(
     {
         connections::transferred(sql, connection, moved, transfer.counters.bytes_transferred, now)?;
     }
-    event(sql, now, actor, &transfer, kind, reason)?;
+    Ok((transfer, kind, reason))
+}
+
+/// Notes that a transfer is alive and raises its counters, also where it was taken for dead: `false` if it has ended.
+#[cfg(feature = "server")]
+pub(crate) fn lives(sql: &mut dyn Sql, now: OffsetDateTime, uuid: Uuid, counters: &TransferCounters) -> Result<bool> {
+    check(counters)?;
+    if row::raise(sql, uuid, counters, now)? {
+        return Ok(true);
+    }
+    match by_uuid(sql, uuid)? {
+        Some(dead) if is_abandoned(&dead) => reopen(sql, now, &dead, counters).map(|_| true),
+        _ => Ok(false),
+    }
+}
+
+/// Whether a transfer was taken for dead.
+#[cfg(feature = "server")]
+pub(crate) fn is_abandoned(transfer: &Transfer) -> bool {
+    transfer.status == TransferStatus::Failed && transfer.error_message.as_deref() == Some(ABANDONED)
+}
+
+/// A transfer is in progress again. What its end had added to its connection's totals is taken back until it ends again.
+#[cfg(feature = "server")]
+pub(crate) fn reopen(
+    sql: &mut dyn Sql,
+    now: OffsetDateTime,
+    known: &Transfer,
+    counters: &TransferCounters,
+) -> Result<Transfer> {
+    let moved = known.counters;
+    if known.status.is_final()
+        && (moved.records_transferred > 0 || known.status == TransferStatus::Completed)
+        && let Some(connection) = known.connection
+    {
+        connections::transferred_back(sql, connection, moved.records_transferred, moved.bytes_transferred)?;
+    }
+    let transfer = Transfer {
+        status: TransferStatus::InProgress,
+        completed_at: None,
+        error_message: None,
+        counters: moved.raised_to(counters),
+        ..known.clone()
+    };
+    row::update(sql, &transfer, known.status, now)?;
     Ok(transfer)
 }
 

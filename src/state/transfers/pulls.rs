@@ -3,15 +3,13 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::row;
-use super::row::integer;
-use super::{ABANDONED, GIVEN_UP, by_uuid, event, not_found};
+use super::{NOTHING_NEW, RESUMABLE, by_uuid, event, not_found, reopen};
 use crate::clock;
 use crate::domain::event::EventKind;
 use crate::domain::transfer::{TransferCounters, TransferStatus};
 use crate::domain::value::Value;
-use crate::error::Result;
-use crate::state::{Fields, connections};
+use crate::error::{Error, ErrorKind, Result};
+use crate::state::Fields;
 use crate::store::Sql;
 
 /// Whose pulls are meant.
@@ -37,9 +35,9 @@ pub(crate) struct Course {
     pub(crate) base: u64,
     /// The furthest that it was.
     pub(crate) reached: u64,
-    /// So many the receiver acknowledged.
-    pub(crate) acked: u64,
-    /// What was sent again, as it counts for the bound on that.
+    /// So many its receiver has for sure: it does not go back behind them.
+    pub(crate) safe: u64,
+    /// Records that were sent again from another snapshot, or may have been.
     pub(crate) again: u64,
     /// The number of the snapshot of the last page, and the records that were sent from it: from the first to the second.
     pub(crate) state: u64,
@@ -69,9 +67,14 @@ impl Kept {
     pub(crate) fn is_open(&self) -> bool {
         match self.status {
             TransferStatus::InProgress => true,
-            TransferStatus::Failed => self.error.as_deref().is_some_and(|why| [GIVEN_UP, ABANDONED].contains(&why)),
+            TransferStatus::Failed => self.error.as_deref().is_some_and(|why| RESUMABLE.contains(&why)),
             _ => false,
         }
+    }
+
+    /// Whether there is no event of its last end, or none is needed of what follows: see [`NOTHING_NEW`].
+    fn ended_quietly(&self) -> bool {
+        self.status == TransferStatus::Completed || self.error.as_deref() == Some(NOTHING_NEW)
     }
 }
 
@@ -108,7 +111,7 @@ fn kept(row: &[Value]) -> Result<Kept> {
         course: Course {
             base: next.number()?,
             reached: next.number()?,
-            acked: next.number()?,
+            safe: next.number()?,
             again: next.number()?,
             state: next.number()?,
             state_from: next.number()?,
@@ -127,16 +130,10 @@ pub(crate) fn has_begun(sql: &mut dyn Sql, owner: Owner, pull: Uuid, since: Offs
 /// Whether a connection has a download of a named pull that began at this moment or later and may be resumed.
 pub(crate) fn has_open(sql: &mut dyn Sql, connection: Uuid, since: OffsetDateTime) -> Result<bool> {
     let select = "SELECT 1 FROM rowferry_transfers WHERE connection = ?1 AND pull IS NOT NULL AND started_at > ?2 \
-                  AND (status = ?3 OR (status = ?4 AND error_message IN (?5, ?6))) LIMIT 1";
+                  AND (status = ?3 OR (status = ?4 AND error_message IN (?5, ?6, ?7))) LIMIT 1";
     let (runs, failed) = (TransferStatus::InProgress.as_str(), TransferStatus::Failed.as_str());
-    let parameters = [
-        connection.to_string().into(),
-        clock::to_text(since).into(),
-        runs.into(),
-        failed.into(),
-        GIVEN_UP.into(),
-        ABANDONED.into(),
-    ];
+    let mut parameters = vec![connection.to_string().into(), clock::to_text(since).into(), runs.into(), failed.into()];
+    parameters.extend(RESUMABLE.map(Value::from));
     Ok(!sql.query(select, &parameters)?.is_empty())
 }
 
@@ -151,7 +148,7 @@ pub(crate) fn name(
     let update = "UPDATE rowferry_transfers SET pull = ?2, schema_digest = ?3, pull_turn = 1, pull_base = ?4, \
                   pull_reached = ?4, pull_acked = ?4, pull_from = ?5 WHERE uuid = ?1";
     let parameters =
-        [transfer.to_string().into(), pull.to_string().into(), schema_digest.into(), integer(base), from.into()];
+        [transfer.to_string().into(), pull.to_string().into(), schema_digest.into(), integer(base)?, from.into()];
     sql.execute(update, &parameters).map(|_| ())
 }
 
@@ -164,7 +161,7 @@ pub(crate) struct ApprovalTerms {
 
 pub(crate) fn set_terms(sql: &mut dyn Sql, transfer: Uuid, terms: &ApprovalTerms) -> Result<()> {
     let update = "UPDATE rowferry_transfers SET schema_digest = ?2, approved_records = ?3 WHERE uuid = ?1";
-    let records = terms.records.map_or(Value::Null, integer);
+    let records = terms.records.map_or(Ok(Value::Null), integer)?;
     sql.execute(update, &[transfer.to_string().into(), terms.schema_digest.as_deref().into(), records]).map(|_| ())
 }
 
@@ -176,8 +173,8 @@ pub(crate) fn terms(sql: &mut dyn Sql, transfer: Uuid) -> Result<ApprovalTerms> 
     Ok(ApprovalTerms { schema_digest: next.optional_text()?, records: next.optional_number()? })
 }
 
-/// Resumes a download: it is in progress again, for the next one in turn, with this course and these counters. What its end had
-/// added to the connection's totals is taken back until it ends again.
+/// Resumes a download: it is in progress again, for the next one in turn, with this course and these counters. There is no event of it
+/// where there was none of its end.
 pub(crate) fn resume(
     sql: &mut dyn Sql,
     now: OffsetDateTime,
@@ -186,20 +183,10 @@ pub(crate) fn resume(
     course: &Course,
     counters: &TransferCounters,
 ) -> Result<()> {
-    let mut transfer = by_uuid(sql, kept.transfer)?.ok_or_else(|| not_found(kept.transfer))?;
-    let (before, moved) = (transfer.status, transfer.counters);
-    if before.is_final()
-        && (moved.records_transferred > 0 || before == TransferStatus::Completed)
-        && let Some(connection) = transfer.connection
-    {
-        connections::transferred_back(sql, connection, moved.records_transferred, moved.bytes_transferred)?;
-    }
-    transfer.status = TransferStatus::InProgress;
-    (transfer.completed_at, transfer.error_message) = (None, None);
-    transfer.counters = moved.raised_to(counters);
-    row::update(sql, &transfer, before, now)?;
+    let known = by_uuid(sql, kept.transfer)?.ok_or_else(|| not_found(kept.transfer))?;
+    let transfer = reopen(sql, now, &known, counters)?;
     write(sql, kept.transfer, kept.turn, kept.turn.saturating_add(1), course)?;
-    match before.is_final() {
+    match known.status.is_final() && !kept.ended_quietly() {
         true => event(sql, now, actor, &transfer, EventKind::TransferStarted, Some("it is resumed")),
         false => Ok(()),
     }
@@ -213,16 +200,18 @@ pub(crate) fn save(sql: &mut dyn Sql, transfer: Uuid, turn: u64, course: &Course
 fn write(sql: &mut dyn Sql, transfer: Uuid, turn: u64, next: u64, course: &Course) -> Result<bool> {
     let update = "UPDATE rowferry_transfers SET pull_turn = ?3, pull_reached = ?4, pull_acked = ?5, pull_again = ?6, \
                   pull_state = ?7, pull_state_from = ?8, pull_state_to = ?9 WHERE uuid = ?1 AND pull_turn = ?2";
-    let numbers = [turn, next, course.reached, course.acked, course.again, course.state, course.state_from, course.state_to];
+    let numbers = [turn, next, course.reached, course.safe, course.again, course.state, course.state_from, course.state_to];
     let mut parameters = vec![transfer.to_string().into()];
-    parameters.extend(numbers.map(integer));
+    for number in numbers {
+        parameters.push(integer(number)?);
+    }
     Ok(sql.execute(update, &parameters)? == 1)
 }
 
 /// Keeps how far a download is: `false` if somebody else resumed it meanwhile.
 pub(crate) fn reach(sql: &mut dyn Sql, transfer: Uuid, turn: u64, reached: u64) -> Result<bool> {
     let update = "UPDATE rowferry_transfers SET pull_reached = ?3 WHERE uuid = ?1 AND pull_turn = ?2";
-    Ok(sql.execute(update, &[transfer.to_string().into(), integer(turn), integer(reached)])? == 1)
+    Ok(sql.execute(update, &[transfer.to_string().into(), integer(turn)?, integer(reached)?])? == 1)
 }
 
 /// Notes that a download that somebody else resumed had come so far before: gives by how many records it is further than was known.
@@ -233,7 +222,7 @@ pub(crate) fn raise(sql: &mut dyn Sql, transfer: Uuid, reached: u64) -> Result<u
     let more = reached.saturating_sub(Fields::of(row).number()?);
     if more > 0 {
         let update = "UPDATE rowferry_transfers SET pull_reached = ?2 WHERE uuid = ?1";
-        sql.execute(update, &[transfer.to_string().into(), integer(reached)])?;
+        sql.execute(update, &[transfer.to_string().into(), integer(reached)?])?;
     }
     Ok(more)
 }
@@ -242,4 +231,10 @@ pub(crate) fn raise(sql: &mut dyn Sql, transfer: Uuid, reached: u64) -> Result<u
 pub(crate) fn turn(sql: &mut dyn Sql, transfer: Uuid) -> Result<u64> {
     let rows = sql.query("SELECT pull_turn FROM rowferry_transfers WHERE uuid = ?1", &[transfer.to_string().into()])?;
     rows.first().map_or(Ok(0), |row| Fields::of(row).number())
+}
+
+/// A number that is kept: one that the store cannot hold must not be taken for a smaller one.
+fn integer(number: u64) -> Result<Value> {
+    let kept = i64::try_from(number).map(Value::Integer);
+    kept.map_err(|_| Error::new(ErrorKind::InvalidInput, format!("{number} is too large a number of records")))
 }
