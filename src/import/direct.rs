@@ -96,17 +96,16 @@ impl Direct {
         self.pending.is_some()
     }
 
-    /// How far it is with the transaction in progress.
-    pub(super) fn take_pending(&mut self) -> Option<Checkpoint> {
-        let Pending { tally, mut checkpoint } = self.pending.take()?;
-        checkpoint.outcome = tally.outcome;
-        checkpoint.lacks_parents |= tally.lacks_parents;
-        Some(checkpoint)
+    /// How far it is with the transaction in progress, if that has something of it.
+    pub(super) fn pending_checkpoint(&self) -> Option<Checkpoint> {
+        let Pending { tally, checkpoint } = self.pending.as_ref()?;
+        let lacks_parents = checkpoint.lacks_parents | tally.lacks_parents;
+        Some(Checkpoint { outcome: tally.outcome.clone(), lacks_parents, ..checkpoint.clone() })
     }
 
     /// That was committed.
     pub(super) fn keep(&mut self, checkpoint: Checkpoint) {
-        self.kept = checkpoint;
+        (self.kept, self.pending) = (checkpoint, None);
     }
 
     /// What it wrote since the last commit is undone.

@@ -110,7 +110,7 @@ impl Writing {
         let Some(mut open) = self.open.take() else { return Ok(()) };
         let mut kept = Vec::new();
         for table in tables {
-            if let Some(checkpoint) = table.take_pending() {
+            if let Some(checkpoint) = table.pending_checkpoint() {
                 ledger.put_checkpoint(open.tx.writer(), &checkpoint)?;
                 kept.push((table, checkpoint));
             }

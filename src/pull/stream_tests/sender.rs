@@ -61,8 +61,11 @@ impl Peer {
         let _ = self.socket.send(Message::text(text.to_owned()));
     }
 
+    /// Ends the connection. What was said arrives: closed with something unread, it would take that along.
     pub(super) fn cut(&mut self) {
-        let _ = self.socket.get_mut().shutdown(std::net::Shutdown::Both);
+        let stream = self.socket.get_mut();
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let _ = std::io::copy(stream, &mut std::io::sink());
     }
 
     /// Waits for the next binary message; answers the JSON before it. `None` once the client has gone.
