@@ -273,14 +273,17 @@ fn limits_end_a_pull_where_they_are_reached() {
 #[test]
 fn a_connection_that_is_suspended_ends_its_pulls() {
     let world = World::new(|_| ());
-    // More than is on its way before the first rows are written.
+    // More than is on its way when the first rows of b are committed.
     world.shop.run("UPDATE b SET v = hex(zeroblob(500000)); UPDATE c SET v = hex(zeroblob(500000))");
+    let mut limits = rowferry::Limits::default();
+    limits.commit_rows = 3;
+    let backup = Site::builder().limits(limits).open(world.backup.path()).unwrap();
     let options = TransferOptions::new().batch_size(3).on_progress(|progress| {
         if progress.table == "b" && progress.phase != Phase::Finished && world.ends().0.status.as_str() == "active" {
             world.shop.site.connections().suspend(world.sender.uuid, Some("enough")).unwrap();
         }
     });
-    let report = world.pull(options).unwrap();
+    let report = backup.pull(world.receiver.uuid, ConnectOptions::default(), options).unwrap();
     assert!(report.table("a").unwrap().is_clean());
     let refused = Some(ErrorKind::ConnectionNotActive);
     assert_eq!((table_kind(&report, "b"), table_kind(&report, "c")), (refused, refused));

@@ -202,7 +202,11 @@ fn a_sender_that_went_away_and_comes_back_elsewhere_is_resumed() {
             let mut limits = Limits::default();
             limits.commit_rows = 100;
             let here = Site::builder().limits(limits).open(folder.path().join("here.db")).unwrap();
-            let client = Client::connect(sender.server.url(), Auth::code(sender.code()), ConnectOptions::default()).unwrap();
+            // Little is on its way when the sender goes.
+            let mut limits = Limits::default();
+            limits.stream_window_bytes = 4 << 10;
+            let connect = ConnectOptions::default().limits(limits);
+            let client = Client::connect(sender.server.url(), Auth::code(sender.code()), connect).unwrap();
             let Sender { there, server } = sender;
             let (mut server, mut step) = (Some(server), 0);
             let options = TransferOptions::new().strategy(strategy).batch_size(100).retry_time(Duration::ZERO);
