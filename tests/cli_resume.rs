@@ -50,3 +50,30 @@ fn a_pull_that_was_whole_leaves_nothing_to_go_on_with() {
     assert_eq!(report["tables"]["users"]["resumed"], false, "{report}");
     served.signal("-TERM");
 }
+
+#[test]
+fn what_came_from_an_older_state_is_pulled_again_unless_it_is_to_stay() {
+    let folder = Folder::new();
+    folder.sql("shop.db", "CREATE TABLE names (id INTEGER PRIMARY KEY, name TEXT); INSERT INTO names VALUES (1, 'old')");
+    let served = folder.serve();
+    for (db, options, name) in [("new.db", "", "new"), ("old.db", "--no-refresh", "old")] {
+        folder.sql("shop.db", "UPDATE names SET name = 'old'");
+        let create = "connections create --db shop.db --no-notify --max-records-total 500";
+        let made = folder.json(&format!("{create} --name {name} --site-url https://{name}.example"));
+        let token = made["token"].as_str().unwrap();
+        let pull =
+            format!("pull {} --token {token} --db {db} --table names --table posts --strategy overwrite --json", served.url);
+        let report = |ran: &cli_common::Ran| -> Value { serde_json::from_str(ran.stdout.lines().last().unwrap()).unwrap() };
+        let cut = folder.run(&pull).failed(3, &[]);
+        assert_eq!(report(&cut)["tables"]["posts"]["error_code"], "record_limit_reached");
+        folder.sql("shop.db", "UPDATE names SET name = 'new'");
+        folder.run(&format!("connections update {name} --db shop.db --max-records-total 100000")).ok();
+        let resumed = report(&folder.run(&format!("{pull} {options}")).ok());
+        let is_fresh = options.is_empty();
+        assert_eq!(resumed["one_state"], is_fresh, "{resumed}");
+        assert_eq!(resumed["tables"]["names"]["age_seconds"].is_null(), is_fresh, "{resumed}");
+        let found = format!("SELECT count(*) FROM names WHERE name = '{name}'");
+        assert_eq!((folder.number(db, &found), folder.number(db, "SELECT count(*) FROM posts")), (1, 1_500));
+    }
+    served.signal("-TERM");
+}

@@ -12,7 +12,10 @@ use std::time::Duration;
 
 use common::Fixture;
 use recorded::{Binary, CREDIT, DONE, END, FETCH, Fetch, Recording, Said, page};
-use rowferry::{Auth, ChannelSession, Client, ConnectOptions, Direction, Handler, TransferOptions};
+use rowferry::{
+    Auth, ChannelSession, Client, ConnectOptions, Direction, ErrorKind, Handler, RememberedKind, Server, Strategy,
+    TransferOptions,
+};
 use serde_json::{Value as Json, json};
 use tungstenite::handshake::server::{Request, Response};
 use tungstenite::{Message, WebSocket};
@@ -20,6 +23,7 @@ use tungstenite::{Message, WebSocket};
 const SOURCE: &str = include_str!("frames/v0_1_0/source.sql");
 const PULL: &str = include_str!("frames/v0_1_0/pull.json");
 const RESUMED_PULL: &str = include_str!("frames/v0_1_0/resumed_pull.json");
+const STATE: &str = include_str!("frames/v0_1_0/state.sql");
 const TABLES: [&str; 7] = ["big", "children", "empty", "loose", "mixed", "parents", "words"];
 /// Rows of a page in the recorded pulls.
 const BATCH: u32 = 10;
@@ -408,4 +412,37 @@ fn a_place_is_taken_as_this_version_gives_it_and_as_0_1_0_gave_it() {
             assert_eq!((end.kind, end.body), (END, u64::to_le_bytes(rows - 2).to_vec()), "{table}: {pages:?}");
         }
     }
+}
+
+/// State that 0.1.0 left: how far an interrupted pull was is not known to this version, but what was appended is.
+#[test]
+fn the_state_of_0_1_0_is_taken_over() {
+    let there = Fixture::new(
+        "CREATE TABLE users(id INTEGER PRIMARY KEY, name TEXT); INSERT INTO users VALUES (1, 'a'), (2, 'b'), (3, 'c');
+        CREATE TABLE posts(id INTEGER PRIMARY KEY, user_id INTEGER REFERENCES users(id), body TEXT);
+        INSERT INTO posts VALUES (1, 2, 'p1'), (2, 1, 'p2'), (3, 2, 'p3'), (4, 1, 'p4'), (5, 2, 'p5'), (6, 1, 'p6');",
+    );
+    let here = Fixture::new(&STATE.replace("SENDER", &there.site.uuid().unwrap().to_string()));
+    let history = || here.rows("SELECT table_name, status FROM rowferry_transfers ORDER BY started_at, uuid");
+    assert_eq!(history(), ["'users'|'completed'", "'posts'|'failed'"]);
+    let kinds = || here.site.marks().list().unwrap().iter().map(|one| (one.table.clone(), one.kind)).collect::<Vec<_>>();
+    assert_eq!(kinds(), [("posts".to_owned(), RememberedKind::Unfinished), ("users".to_owned(), RememberedKind::Appended)]);
+
+    let server = Server::bind(&there.site, "127.0.0.1:0").unwrap().spawn().unwrap();
+    let pull = |options: TransferOptions<'_>| {
+        let code = there.site.sessions().create(Direction::Send).unwrap();
+        let client = Client::connect(server.url(), Auth::code(code.code()), ConnectOptions::default()).unwrap();
+        client.transfer_all(&here.site, options).unwrap()
+    };
+    let append = || TransferOptions::new().strategy(Strategy::Append).tables(["users"]);
+    let refused = pull(append());
+    assert_eq!(refused.table("users").unwrap().error.as_ref().unwrap().kind(), ErrorKind::AlreadyAppended);
+    assert_eq!(pull(append().append_new(true)).table("users").unwrap().outcome.created, 1);
+
+    let report = pull(TransferOptions::new().strategy(Strategy::Overwrite).tables(["posts"]));
+    let posts = report.table("posts").unwrap();
+    assert!(report.is_clean() && !posts.resumed, "{report:?}");
+    assert_eq!((posts.outcome.created, posts.outcome.unchanged), (3, 3));
+    assert_eq!(kinds(), [("users".to_owned(), RememberedKind::Appended)]);
+    assert_eq!(history()[2..], ["'users'|'completed'", "'posts'|'completed'"]);
 }

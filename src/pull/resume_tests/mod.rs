@@ -462,3 +462,11 @@ fn an_empty_table_is_not_appended() {
     assert!(is_whole(&world.pull(append())));
     assert!(!is_whole(&world.pull(append())));
 }
+
+#[test]
+fn a_pull_wakes_those_who_wait_for_events() {
+    let mut world = World::new(false);
+    let before = world.wake.count();
+    assert!(is_whole(&world.pull(all(Strategy::Skip))));
+    assert_ne!(world.wake.count(), before);
+}

@@ -209,6 +209,7 @@ pub(super) struct World {
     pub(super) fake: Fake,
     pub(super) clock: Arc<ManualClock>,
     pub(super) limits: Limits,
+    pub(super) wake: Wake,
     running: RunningPulls,
 }
 
@@ -245,7 +246,7 @@ impl World {
         };
         let clock = Arc::new(ManualClock::new(datetime!(2026-01-02 03:04:05 UTC)));
         let limits = Limits { commit_rows: 10, lock_pause_percent: 0, retry_time: Duration::ZERO, ..Limits::default() };
-        World { folder, fake, clock, limits, running: RunningPulls::default() }
+        World { folder, fake, clock, limits, wake: Wake::default(), running: RunningPulls::default() }
     }
 
     pub(super) fn here(&self) -> Site {
@@ -272,13 +273,8 @@ impl World {
         let store = SqliteStore::open(self.folder.path().join("here.db"), &self.limits).unwrap();
         let store = Fated { store, fate };
         let origin = Origin { connection: None, site_url: "https://shop.example".to_owned() };
-        let here = Here {
-            store: &store,
-            limits: &self.limits,
-            clock: &*self.clock,
-            wake: &Wake::default(),
-            running: &self.running,
-        };
+        let here =
+            Here { store: &store, limits: &self.limits, clock: &*self.clock, wake: &self.wake, running: &self.running };
         pull(&self.fake, here, options.batch_size(5), Some(origin))
     }
 

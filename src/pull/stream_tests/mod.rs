@@ -4,7 +4,7 @@ mod named;
 mod sender;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -384,6 +384,26 @@ fn pages_without_places_are_pulled_but_not_resumed() {
         assert!(pulled.0.is_clean() && !pulled.evil().resumed, "{:?}", pulled.0);
         assert_eq!(world.ids("evil").len(), 6);
         assert_eq!(world.marks(), 0);
+    }
+}
+
+#[test]
+fn a_page_that_was_damaged_on_its_way_is_fetched_again() {
+    for kind in BOTH {
+        let is_first = AtomicBool::new(true);
+        let world = World::new(kind, move |fetch, peer| {
+            if is_first.swap(false, Ordering::SeqCst) {
+                let mut damaged = page(fetch.request, 0, 1..3, true);
+                let middle = damaged.len() / 2;
+                damaged[middle] ^= 1;
+                peer.say(damaged);
+            } else {
+                peer.honest(fetch, 1..EVIL + 1);
+            }
+        });
+        let pulled = world.pull_with(TransferOptions::new().retry_time(Duration::from_secs(20)));
+        assert!(pulled.0.is_clean(), "{:?}", pulled.0);
+        assert_eq!(world.ids("evil").len(), EVIL as usize);
     }
 }
 
