@@ -26,7 +26,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(path: &str) -> Result<()> {
-    // The program's other connections to the file go on working meanwhile. Tables that nobody else should ever see are hidden.
+    // The program's other connections to the file keep working meanwhile. Tables that nobody else should ever see are hidden.
     let shop = Site::builder().hide_tables(["passwords"]).open(path)?;
 
     // The handler turns a request into an answer; a host calls it from its own server, whatever that is. Requests for the

@@ -2,7 +2,7 @@
 //!
 //! An error says what failed and why in one sentence, carries a hint on what to do where there is one, and has a
 //! [kind](ErrorKind) with a stable [code](ErrorKind::code) that programs and scripts may match on. A record that cannot be
-//! imported is no `Error`: it is a [`Failure`](crate::Failure) in the report, and its batch goes on without it.
+//! imported is no `Error`: it is a [`Failure`](crate::Failure) in the report, and its batch is applied without it.
 
 use std::error::Error as StdError;
 use std::fmt;

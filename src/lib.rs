@@ -63,7 +63,7 @@
 //! # Logs
 //!
 //! What rowferry logs holds no secret and no row. The crate `tungstenite`, which it uses for WebSockets, logs whole messages at
-//! level trace, and with them rows, the code of a session, which is spent by then, and the ticket with which whoever came by it
+//! level trace, and with them rows, the code of a session, which is spent by then, and the ticket with which a peer that came by it
 //! may come back for a day: where logs are kept, leave that level of that crate out.
 //!
 //! # Features
@@ -159,8 +159,8 @@ pub use serve::ServerTls;
 pub use serve::{Body, ChannelSession, Handler, Server, ServerBuilder, ServerHandle};
 pub use site::SiteCounts;
 pub use site::Transfers;
+pub use site::{Checkpoints, KeyMap, KeyMapping, KeyMappings, Remembered, RememberedKind};
 pub use site::{ConnectionEdit, Connections, EventStream, Events, NewConnection, NewlyConnected};
-pub use site::{KeyMap, KeyMapping, KeyMappings, Marks, Remembered, RememberedKind};
 pub use site::{Session, SessionGuard, Sessions, Settings, Site, SiteBuilder};
 #[cfg(feature = "client")]
 pub use wire::api::{ListedTable, PeerStatus, Queried, Registered};

@@ -61,7 +61,7 @@ pub struct Limits {
     /// How long a pull waits for one table in all because the other site counts its calls and says to wait. Defaults to 2
     /// minutes.
     pub rate_wait_time: Duration,
-    /// For how long a pull tries to connect anew when its connection is lost. Defaults to 30 s.
+    /// For how long a pull tries to reconnect when its connection is lost. Defaults to 30 s.
     pub retry_time: Duration,
     /// How soon a pull that waits for approval asks the other site again; it asks less and less often, at last every 15 s.
     /// Defaults to 2 s.
@@ -70,14 +70,14 @@ pub struct Limits {
     pub write_cache_bytes: usize,
     /// How long to wait for another connection's lock on the database. Defaults to 5 s.
     pub lock_time: Duration,
-    /// How old a snapshot may become before a pull goes on in a new one. Defaults to 10 minutes.
+    /// How old a snapshot may become before a pull reads on from a new one. Defaults to 10 minutes.
     pub snapshot_time: Duration,
-    /// How large the write-ahead log may grow while a snapshot pins it, before a pull goes on in a new one. Defaults to 1 GiB.
+    /// How large the write-ahead log may grow while a snapshot pins it, before a pull reads on from a new one. Defaults to 1 GiB.
     pub snapshot_wal_bytes: u64,
     /// From which size on a checkpoint restarts the write-ahead log although other programs write all the time: without it the log
     /// would grow without end. A longer log stays while a reader needs it. Defaults to 64 MiB.
     pub log_restart_bytes: u64,
-    /// Failures that a report lists per table; the count goes on. Defaults to 1,000.
+    /// Failures that a report lists per table; all are counted. Defaults to 1,000.
     pub reported_failures: usize,
     /// How long a session's code works. Defaults to 24 h.
     pub session_time: Duration,
@@ -91,10 +91,10 @@ pub struct Limits {
     pub tables: usize,
     /// Columns accepted in a peer's table. Defaults to 2,000, as in SQLite.
     pub columns: usize,
-    /// How long a pull may pause before what goes on with it is a new pull: over HTTP between two of its calls, on a channel after
-    /// the connection was lost. Defaults to 5 min.
+    /// How long a pull without a name (of PhoenixKit, or of rowferry 0.1.0) may pause and be the same pull: over HTTP between two of
+    /// its calls, on a channel after the connection was lost. Defaults to 5 min.
     pub pull_pause_time: Duration,
-    /// Pulls that pause and are remembered; the oldest of whoever has most is taken for over. A connection has at
+    /// Such pulls that are remembered while they pause; the oldest one of the peer that has most is taken for over. A connection has at
     /// most a quarter of them. Defaults to 256.
     pub paused_pulls: usize,
     /// How long a download of a named pull can be resumed as the same one, counted from when it began. Defaults to 24 h.
@@ -143,8 +143,8 @@ pub struct Limits {
     /// How long a receiver that joined with a code may come back although the code is spent: how long the ticket works that it
     /// gets, and how long it keeps it. Defaults to 24 h.
     pub ticket_time: Duration,
-    /// For how long a pull that was cut off can be gone on with, counted from its last write; then the next pull into the same
-    /// database, or maintenance, drops what it kept there for itself. Defaults to 24 h.
+    /// For how long a pull that was interrupted can be resumed, counted from its last write; then the next pull into the same
+    /// database, or maintenance, drops its checkpoints. Defaults to 24 h.
     pub resume_time: Duration,
 }
 

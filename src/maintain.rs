@@ -54,7 +54,7 @@ impl Maintenance {
 impl Site {
     /// Does what is to be done from time to time: lets connections and approvals expire whose time is over; fails transfers
     /// that are in progress, and drops what imports and dry runs kept for themselves, when nothing was heard of them for
-    /// [`Limits::abandoned_time`](crate::Limits::abandoned_time), and what pulls kept to be gone on with, when they wrote nothing
+    /// [`Limits::abandoned_time`](crate::Limits::abandoned_time), and the checkpoints of interrupted pulls, when they wrote nothing
     /// for [`Limits::resume_time`](crate::Limits::resume_time); deletes tickets whose time is over,
     /// sessions that ended before [`Limits::ended_session_time`](crate::Limits::ended_session_time), transfers that ended before
     /// [`Limits::transfer_time`](crate::Limits::transfer_time) and events older than

@@ -33,7 +33,7 @@ fn an_append_is_remembered_until_it_is_forgotten_or_asked_for_again() {
     append("--table posts").failed(1, &["appended before"]);
     append("--table users").ok();
     assert_eq!(users(), 9);
-    assert!(folder.run("keymap clear --db backup.db").ok().stdout.contains("2 marks forgotten"));
+    assert!(folder.run("keymap clear --db backup.db").ok().stdout.contains("2 checkpoints forgotten"));
     assert!(folder.run("keymap list --db backup.db").ok().stdout.contains("Nothing is remembered"));
     served.signal("-TERM");
 }

@@ -425,7 +425,8 @@ fn the_state_of_0_1_0_is_taken_over() {
     let here = Fixture::new(&STATE.replace("SENDER", &there.site.uuid().unwrap().to_string()));
     let history = || here.rows("SELECT table_name, status FROM rowferry_transfers ORDER BY started_at, uuid");
     assert_eq!(history(), ["'users'|'completed'", "'posts'|'failed'"]);
-    let kinds = || here.site.marks().list().unwrap().iter().map(|one| (one.table.clone(), one.kind)).collect::<Vec<_>>();
+    let kinds =
+        || here.site.checkpoints().list().unwrap().iter().map(|one| (one.table.clone(), one.kind)).collect::<Vec<_>>();
     assert_eq!(kinds(), [("posts".to_owned(), RememberedKind::Unfinished), ("users".to_owned(), RememberedKind::Appended)]);
 
     let server = Server::bind(&there.site, "127.0.0.1:0").unwrap().spawn().unwrap();

@@ -123,7 +123,7 @@ fn children_wait_for_a_table_that_cannot_be_pulled() {
             // All of them wait, and nothing is remembered as appended.
             assert_eq!([error_code(&report, "children"), error_code(&report, "toys")], [Some(code); 2], "{report:?}");
             assert_eq!(here.rows("SELECT * FROM children"), [""; 0], "{parents}");
-            assert_eq!(here.site.marks().list().unwrap().len(), 0, "{parents}");
+            assert_eq!(here.site.checkpoints().list().unwrap().len(), 0, "{parents}");
         }
     }
 }
@@ -137,7 +137,7 @@ fn an_append_that_lacks_parents_is_finished_by_the_next_one() {
     assert_eq!((counts(&report, "parents"), counts(&report, "children")), ([1, 0, 0, 0, 0], [1, 0, 0, 0, 1]));
     assert_eq!(codes(&report, "children"), ["foreign_key"]);
     let kinds = |here: &Fixture| -> Vec<String> {
-        let all = here.site.marks().list().unwrap().into_iter();
+        let all = here.site.checkpoints().list().unwrap().into_iter();
         all.map(|mark| format!("{} {}", mark.table, mark.kind.as_str())).collect()
     };
     assert_eq!(kinds(&here), ["children lacks_parents", "parents appended"]);
@@ -222,9 +222,9 @@ fn the_key_map_can_be_asked_and_forgotten() {
     assert_eq!(map("USERS"), expected);
     assert_eq!(map("tag"), [(vec!["Red".into()], vec!["Red".into()], false)]);
     assert_eq!(map("nothing"), []);
-    assert!(here.site.marks().forget(&sender, "Users").unwrap());
+    assert!(here.site.checkpoints().forget(&sender, "Users").unwrap());
     assert_eq!((map("users").len(), map("tag").len()), (0, 1));
-    here.site.marks().clear().unwrap();
+    here.site.checkpoints().clear().unwrap();
     assert_eq!(map("tag").len(), 0);
     // Nothing is known any more, so that all of it is new.
     let report = pull(&there, &here, append());

@@ -1,4 +1,4 @@
-//! Pulls that a person must approve first. Whoever asks for one that nobody has decided on leaves a transfer that waits for
+//! Pulls that a person must approve first. A peer that asks for one that nobody has decided on leaves a transfer that waits for
 //! approval, and comes back. An approval is for a table as it looked when it was asked for, for a number of records, and for some time.
 
 use std::time::Duration;
@@ -120,7 +120,7 @@ pub(super) fn decide(
                 .and_then(|known| (known.status == TransferStatus::Expired).then_some(known.uuid))
         }
     };
-    // Whoever asked is told of it once, also when it comes back; then the people here are asked again.
+    // The peer that asked is told of it once, also when it comes back; then the people here are asked again.
     if let Some(overdue) = overdue
         && (transfers::tell_expired(sql, overdue)? || waiting == Some(overdue))
     {

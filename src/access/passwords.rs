@@ -42,7 +42,7 @@ impl Passwords {
         Passwords {
             of_connection: Bound::new(per_minute, remembered),
             of_address: Bound::new(per_minute, remembered),
-            // Not so few that whoever guesses keeps all others from registering.
+            // Not so few that one who guesses keeps all others from registering.
             of_site: Bound::new(per_minute.saturating_mul(100), 1),
             gate: Gate { free: Mutex::new(limits.password_checks.max(1)), freed: Condvar::new() },
             right: Mutex::default(),

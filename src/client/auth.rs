@@ -53,7 +53,7 @@ impl Auth {
         Auth { by: By::Token, secret: Zeroizing::new(token.as_ref().trim().to_owned()), password: None }
     }
 
-    /// What the other site gave to whoever came by a code, to come back with.
+    /// What the other site gave to a client that came by a code, to come back with.
     pub(crate) fn ticket(ticket: &str) -> Self {
         Auth { by: By::Ticket, secret: Zeroizing::new(ticket.to_owned()), password: None }
     }

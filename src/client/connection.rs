@@ -289,7 +289,7 @@ impl Client {
             Some(said) if u64::try_from(said) != Ok(offset) => {
                 format!("the other site was asked for records of {name:?} behind {offset} and sent those behind {said}")
             }
-            // Whoever asked on would ask for ever.
+            // One that asked on would ask for ever.
             _ if page.has_more && page.received == 0 => {
                 format!("the other site says that {name:?} has more records behind {offset}, and sent none")
             }

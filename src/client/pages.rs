@@ -109,7 +109,7 @@ pub(crate) struct StreamedPage {
     pub(crate) failures: Vec<Failure>,
     /// Whether there is more to wait for.
     pub(crate) has_more: bool,
-    /// The place behind its last row.
+    /// The place after its last row.
     pub(crate) place: Option<Place>,
     /// The number of the sender's snapshot; `None` for the end, which has no rows.
     pub(crate) state: Option<u64>,
@@ -399,7 +399,7 @@ impl PageStream<'_> {
                 }
                 strays = strays.saturating_add(message.len());
                 if strays > most {
-                    let why = format!("the other site goes on with what was given up, in place of the rows of {name:?}");
+                    let why = format!("the other site still sends what was given up, in place of the rows of {name:?}");
                     return Err(Trouble::Lost(Error::new(ErrorKind::Protocol, why)));
                 }
                 // The link is alive, and this was in the way of what is waited for.

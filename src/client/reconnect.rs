@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::net::Budget;
 
 impl Client {
-    /// Whether a lost connection can be made anew: with a token, or with the ticket that a rowferry site gives for a code; not
+    /// Whether a lost connection can be made again: with a token, or with the ticket that a rowferry site gives for a code; not
     /// after [`Client::disconnect`].
     pub(crate) fn comes_back(&self) -> bool {
         self.back.is_some() && !self.shared.closing.is_cancelled()
@@ -22,7 +22,7 @@ impl Client {
         self.back.as_ref().and_then(|back| back.as_ticket())
     }
 
-    /// Makes the connection anew, unless it is there. It must be to the same site.
+    /// Makes the connection again, unless it is there. It must be to the same site.
     ///
     /// # Errors
     /// Those of [`Client::connect`]; [`ErrorKind::Protocol`] for another site; [`ErrorKind::Cancelled`] after
@@ -35,7 +35,7 @@ impl Client {
         {
             let mut line = shared.lock();
             self.check_open()?;
-            // Another thread may have made it anew.
+            // Another thread may have made it again.
             if let Line::Open(_) = *line
                 && !shared.doubtful.load(Ordering::SeqCst)
             {
@@ -46,7 +46,7 @@ impl Client {
             // would say that all has arrived.
             *line = Line::Gone("no answer came in time".to_owned());
         }
-        // Not under the lock: whoever disconnects need not wait.
+        // Not under the lock: a caller that disconnects need not wait.
         let channel = self.connect_again(back, patience)?;
         let mut line = shared.lock();
         if let Err(disconnected) = self.check_open() {

@@ -1,5 +1,5 @@
 //! Whether someone may have what he asks for: what a connection says to it, and in which words the answer is given. Pure:
-//! counting, and what others do meanwhile, is the business of whoever asks.
+//! counting, and what others do meanwhile, is the business of the caller.
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -103,7 +103,7 @@ impl EventFilter {
         EventFilter::default()
     }
 
-    /// Those that came after the one with this [number](Event::id): to go on where a list ended.
+    /// Those that came after the one with this [number](Event::id): to continue where a list ended.
     pub fn after(mut self, id: u64) -> Self {
         self.after = id;
         self

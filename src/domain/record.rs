@@ -71,7 +71,7 @@ impl Tally {
         Tally { outcome: Outcome::default(), lacks_parents: false, reported_failures }
     }
 
-    /// Goes on from what was counted before.
+    /// Continues from what was counted before.
     pub fn after(outcome: Outcome, reported_failures: usize) -> Self {
         Tally { outcome, lacks_parents: false, reported_failures }
     }

@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_of_another_structure_is_counted_anew() {
+    fn a_table_of_another_structure_is_counted_again() {
         let store = FakeStore::of(vec![(table("t", &["n"]), numbers(50))]);
         let mut exporter = exporter(&store, limits(3, 1 << 20));
         ask(&mut exporter, "t", 0, 10);
@@ -466,7 +466,7 @@ mod tests {
             }
             prop_assert_eq!(got, (0..count as i64).collect::<Vec<_>>());
             for (offset, limit) in jumps {
-                // Apart from the offsets that mean "go on", an offset is a count of rows.
+                // Apart from the offsets that mean "resume here", an offset is a count of rows.
                 let mut fresh = Exporter::new(Arc::new(store.clone()), Arc::new(Offer::default()), Limits::default());
                 let warm = limit + 1000;
                 ask(&mut fresh, "t", offset / 2, warm);

@@ -9,7 +9,7 @@ use crate::limits::Limits;
 /// shorter than this is not surely found.
 const LEAST_PAUSE: Duration = Duration::from_millis(50);
 
-/// Whoever waits has found a pause of this length.
+/// Another writer has found a pause of this length.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Where the least pause is given, transactions are kept together up to about so long before one.

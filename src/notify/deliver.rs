@@ -102,7 +102,7 @@ impl Notifier {
         self.deliver_each(&connections, false)
     }
 
-    /// Sends what the other site of one connection is still to be told, whether or not it is due: for whoever has just
+    /// Sends what the other site of one connection is still to be told, whether or not it is due: for a caller who has just
     /// changed the connection. It may be deleted.
     ///
     /// # Errors

@@ -81,24 +81,24 @@ impl Notifier {
             }
             Err(error) => return Err(error),
         }
-        // A site of the reference system cannot be told of a new token: the connection is made anew there. First a look whether
+        // A site of the reference system cannot be told of a new token: the connection is made again there. First a look whether
         // it would be: nobody is helped by a connection that is only deleted.
         if let Some(refused) = self.would_refuse(&old, message, &own_url, &new)? {
             return Ok(refused);
         }
         gone_is_fine(old.delete_connection(&own_url))?;
         match state::read(self.site.store_ref(), |sql| connections::by_uuid(sql, message.connection))? {
-            Some(connection) => self.register_anew(message, &connection, &own_url, &new),
+            Some(connection) => self.register_again(message, &connection, &own_url, &new),
             // It was deleted here since: then the other site need not have it either.
             None => Ok(Sending::Done),
         }
     }
 
-    /// What is known beforehand to come of registering anew. The other site says it to anyone.
+    /// What is known beforehand to come of registering again. The other site says it to anyone.
     fn would_refuse(&self, old: &Api, message: &Outgoing, own_url: &str, new: &Token) -> Result<Option<Sending>> {
         let status = old.status()?;
         if !status.enabled {
-            let why = "sync is switched off on the other site: the connection cannot be made anew there";
+            let why = "sync is switched off on the other site: the connection cannot be made again there";
             return Ok(Some(Sending::Later(Error::new(ErrorKind::Disabled, why))));
         }
         let why = match (status.password_required, status.incoming_mode == IncomingMode::DenyAll.as_str()) {
@@ -111,19 +111,19 @@ impl Notifier {
             return Ok(Some(Sending::Done));
         }
         let why =
-            format!("the other site cannot be told of the new token, and would not register the connection anew: {why}");
+            format!("the other site cannot be told of the new token, and would not register the connection again: {why}");
         Ok(Some(Sending::Refused(pair_again(Error::new(ErrorKind::Refused, why)))))
     }
 
-    fn register_anew(&self, message: &Outgoing, connection: &Connection, own_url: &str, new: &Token) -> Result<Sending> {
+    fn register_again(&self, message: &Outgoing, connection: &Connection, own_url: &str, new: &Token) -> Result<Sending> {
         let result = self.send_registration(connection, own_url, new, None)?;
         if result.outcome != RegisterOutcome::Failed {
-            return self.tell_status_anew(message, connection, own_url, new);
+            return self.tell_status_again(message, connection, own_url, new);
         }
-        let why = format!("registering the connection anew with its new token failed: {}", result.message);
+        let why = format!("registering the connection again with its new token failed: {}", result.message);
         match result.http_status {
             // It was registered before, and the answer was lost.
-            Some(409) if self.knows(message, own_url, new)? => self.tell_status_anew(message, connection, own_url, new),
+            Some(409) if self.knows(message, own_url, new)? => self.tell_status_again(message, connection, own_url, new),
             Some(status @ (400 | 401 | 403 | 404 | 409)) => {
                 Ok(Sending::Refused(pair_again(Error::new(ErrorKind::Refused, why).with_http_status(status))))
             }
@@ -132,8 +132,8 @@ impl Notifier {
         }
     }
 
-    /// What was made anew has none of the old one's status: it may be active there, though it is suspended here.
-    fn tell_status_anew(&self, message: &Outgoing, connection: &Connection, own_url: &str, new: &Token) -> Result<Sending> {
+    /// What was made again has none of the old one's status: it may be active there, though it is suspended here.
+    fn tell_status_again(&self, message: &Outgoing, connection: &Connection, own_url: &str, new: &Token) -> Result<Sending> {
         let status = match connection.status {
             ConnectionStatus::Suspended => PeerStatus::Suspended,
             ConnectionStatus::Revoked => PeerStatus::Revoked,
@@ -179,7 +179,7 @@ fn by_hand(error: Error) -> Error {
 /// For a site of the reference system, where the token of a connection is not changed.
 fn pair_again(error: Error) -> Error {
     error.with_hint(
-        "Pair the two sites again, or give the new token by hand: the other site's people make the connection anew with it.",
+        "Pair the two sites again, or give the new token by hand: the other site's people make the connection again with it.",
     )
 }
 

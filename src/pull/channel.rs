@@ -43,7 +43,7 @@ impl Client {
     /// the id that it made for itself, whatever the code or token; PhoenixKit by its URL. A copy of its database is another site.
     /// Tables and strategies must be the same; a table whose columns have changed begins again. What
     /// was committed is forgotten when no pull resumes it for [`Limits::resume_time`](crate::Limits::resume_time); see
-    /// [`Site::marks`]. Two pulls that run in one process are two pulls; one that is still running in another process is taken
+    /// [`Site::checkpoints`]. Two pulls that run in one process are two pulls; one that is still running in another process is taken
     /// over, and ends there with [`TakenOver`](ErrorKind::TakenOver).
     ///
     /// Each table leaves a [transfer](crate::Transfer) in the history of the site.

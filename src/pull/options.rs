@@ -105,7 +105,7 @@ impl<'p> TransferOptions<'p> {
     /// Whether tables are appended that were appended before, each of their rows once more. Defaults to false: a site remembers which
     /// tables of which sender were appended whole, and the same append again fails with
     /// [`AlreadyAppended`](crate::ErrorKind::AlreadyAppended) before a row is asked for, unless [`append_new`](Self::append_new)
-    /// asks for what is new. See [`Site::marks`](crate::Site::marks). An append of which records lacked a row that they refer to is not
+    /// asks for what is new. See [`Site::checkpoints`](crate::Site::checkpoints). An append of which records lacked a row that they refer to is not
     /// whole: the next one brings those, whatever is said here.
     ///
     /// An append that was interrupted resumes as it began, whatever is said here.

@@ -51,7 +51,7 @@ pub(super) fn required(table: &str) -> Error {
 
 fn denied(table: &str, why: &str) -> Error {
     let message = format!("the other side denied the pull of {table:?}{why}");
-    Error::new(ErrorKind::ApprovalDenied, message).with_hint("Ask whoever runs the other site.")
+    Error::new(ErrorKind::ApprovalDenied, message).with_hint("Ask those who run the other site.")
 }
 
 /// The report of a table that the sender refused says which of its transfers that is about.

@@ -16,7 +16,7 @@ const TOKEN_BYTES: usize = 32;
 /// Longest token that is taken from elsewhere. One that this crate makes has 43 characters.
 const LONGEST: usize = 512;
 
-/// The token of a connection: whoever has it may pull through the connection.
+/// The token of a connection: who has it may pull through the connection.
 ///
 /// It does not print: `Debug` shows nothing of it, and there is no `Display`. [`Token::as_str`] gives the text.
 #[derive(Clone)]

@@ -36,7 +36,7 @@ fn answer(status: StatusCode, content_type: &'static str, body: Body) -> Respons
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     if let Some(length) = length {
-        // Said here and not by whoever sends it: the answer to HEAD has the length of a body that it does not have.
+        // Said here and not where it is sent: the answer to HEAD has the length of a body that it does not have.
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=0, private, must-revalidate"));

@@ -154,7 +154,7 @@ impl ChannelSession {
     }
 
     /// Takes a text message and gives what to send back. What is no frame ends the connection; a request that cannot be
-    /// answered gets `response:error` and the channel goes on.
+    /// answered gets `response:error` and the channel stays open.
     pub fn on_text(&mut self, text: &str) -> Reply {
         self.source.exporter.let_go_if_spent();
         if self.queue.is_empty() {
@@ -702,7 +702,7 @@ mod tests {
         let database = rusqlite::Connection::open(folder.path().join("a.db")).unwrap();
         database.execute("DELETE FROM many WHERE id > 200", []).unwrap();
         assert_eq!(ask(&mut session, "count", r#"{"ref":"1","table":"many"}"#), r#"count",{"count":250,"ref":"1"}"#);
-        // A pull may be busy writing for long: it goes on from the state that it began with.
+        // A pull may be busy writing for long: it reads on from the state that it began with.
         session.idle();
         let next = ask(&mut session, "records", r#"{"ref":"1","table":"many","limit":1}"#);
         assert!(next.ends_with(&format!(r#""state":{state}"#)), "{next}");

@@ -24,7 +24,7 @@ use crate::wire::excerpt;
 /// Answers the HTTP requests of peers for one site. A clone is the same handler.
 ///
 /// It serves `/sync/...` and `/db-sync/...`, at the root, under `/phoenix_kit` and under [`Handler::with_prefix`]. Make one and
-/// clone it: each counts wrong codes and passwords, and remembers pulls that go on with a later call, for itself.
+/// clone it: each counts wrong codes and passwords, and remembers pulls that resume with a later call, for itself.
 ///
 /// ```
 /// # #[cfg(feature = "sqlite")] {
@@ -44,7 +44,7 @@ pub struct Handler {
 }
 
 impl Site {
-    /// What answers peers over HTTP. Make one and clone it: each made anew counts wrong codes and passwords from nothing.
+    /// What answers peers over HTTP. Make one and clone it: each new one counts wrong codes and passwords from nothing.
     pub fn handler(&self) -> Handler {
         Handler { access: Access::new(self), prefix: Arc::from(""), proxies: Arc::from([]) }
     }

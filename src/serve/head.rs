@@ -34,7 +34,7 @@ pub enum Framing {
     Chunked,
 }
 
-/// Why a request is refused before it reaches the handler. The connection cannot go on.
+/// Why a request is refused before it reaches the handler. The connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refusal {
     /// What to answer.

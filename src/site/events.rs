@@ -62,7 +62,7 @@ impl EventStream {
     /// others within a second.
     ///
     /// # Errors
-    /// What the store says; the next call goes on where this one was.
+    /// What the store says; the next call continues where this one was.
     pub fn next(&mut self, timeout: Duration) -> Result<Option<Event>> {
         let until = clock::later(Instant::now(), timeout);
         loop {
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_is_woken_by_this_process_and_finds_what_others_did() {
+    fn who_waits_is_woken_by_this_process_and_finds_what_others_did() {
         let (folder, site, _) = site();
         let other = Site::open(folder.path().join("a.db")).unwrap();
         for changing in [&site, &other] {

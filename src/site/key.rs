@@ -70,7 +70,7 @@ impl KeyRing {
         Ok(key)
     }
 
-    /// Starts anew with a new key (or with the one that the host gave), and deletes what only the old one could use: the
+    /// Starts again with a new key (or with the one that the host gave), and deletes what only the old one could use: the
     /// sessions, the messages to other sites that were not sent yet, and the tickets kept of other sites.
     pub(crate) fn reset(&self, store: &dyn Store) -> Result<()> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -147,7 +147,7 @@ fn read(path: &Path) -> Result<Option<SiteKey>> {
     }
 }
 
-/// Makes the file with a new key, or reads the key of whoever was faster.
+/// Makes the file with a new key, or reads the key of the process that was faster.
 fn create(path: &Path) -> Result<SiteKey> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_file_is_made_once_whoever_comes_first() {
+    fn a_key_file_is_made_once_by_the_first_of_many() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db.rowferry-key");
         assert!(read(&path).unwrap().is_none());

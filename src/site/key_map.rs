@@ -21,7 +21,7 @@ impl Site {
 /// An append gives records new keys, or finds that they are rows which are here; a pull that does not append may find a record here
 /// under another key. The site keeps which: references that come later follow, and
 /// [`append_new`](crate::TransferOptions::append_new) skips what came before. It is kept until it is
-/// [forgotten](crate::site::Marks::forget) with the append.
+/// [forgotten](crate::site::Checkpoints::forget) with the append.
 #[derive(Debug, Clone)]
 pub struct KeyMap<'s> {
     site: &'s Site,

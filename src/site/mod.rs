@@ -1,12 +1,12 @@
 //! A site: one installation, a store plus its settings.
 
+mod checkpoints;
 mod connections;
 mod counts;
 mod events;
 mod incarnation;
 mod key;
 mod key_map;
-mod marks;
 mod sessions;
 mod settings;
 #[cfg(feature = "client")]
@@ -20,12 +20,12 @@ use std::sync::{Arc, OnceLock};
 
 use uuid::Uuid;
 
+pub use checkpoints::{Checkpoints, Remembered, RememberedKind};
 pub(crate) use connections::Registration;
 pub use connections::{ConnectionEdit, Connections, NewConnection, NewlyConnected};
 pub use counts::SiteCounts;
 pub use events::{EventStream, Events};
 pub use key_map::{KeyMap, KeyMapping, KeyMappings};
-pub use marks::{Marks, Remembered, RememberedKind};
 pub use sessions::{Session, SessionGuard, Sessions};
 pub use settings::Settings;
 pub use transfers::Transfers;
@@ -186,13 +186,13 @@ impl Site {
         self.exporter().digest(table)
     }
 
-    /// Starts anew with a new key after the old one was lost: a new key file is made (a key that the host gave is taken as
+    /// Starts again with a new key after the old one was lost: a new key file is made (a key that the host gave is taken as
     /// the new one). What was sealed under the old key cannot be read any more:
     ///
     /// - All sessions are deleted, because only the old key knew their codes.
     /// - Messages to other sites that were not sent yet are dropped.
-    /// - Pulls by a code that were cut off can no longer go on with that code.
-    /// - Sender connections go on: the other site's token still works. This site can no longer tell the other one of changes,
+    /// - Pulls by a code that were cut off can no longer be resumed with that code.
+    /// - Sender connections keep working: the other site's token still works. This site can no longer tell the other one of changes,
     ///   until the token is [rotated](Connections::regenerate_token); the new one is then to be given to the other site by hand.
     /// - Receiver connections have lost their token: [set it](Connections::set_token) again, or let the other site rotate it.
     ///   Until then pulls through them fail with [`SiteKey`](ErrorKind::SiteKey).

@@ -79,7 +79,7 @@ impl<'s> Sessions<'s> {
         self.judge(&code_hash)
     }
 
-    /// Uses a code up: the session is marked as used by `by` (an address, for whoever reads the list). Of several at once only
+    /// Uses a code up: the session is marked as used by `by` (an address, for those who read the list). Of several at once only
     /// one gets it.
     ///
     /// # Errors
@@ -87,7 +87,7 @@ impl<'s> Sessions<'s> {
     pub fn use_code(&self, code: &str, by: Option<&str>) -> Result<SessionInfo> {
         let code = Code::parse(code).ok_or_else(invalid_code)?;
         let code_hash = self.site.key()?.code_hash(&code);
-        // A look first: whoever guesses codes must not make the database write.
+        // A look first: one who guesses codes must not make the database write.
         self.judge(&code_hash)?;
         let now = self.site.now();
         let marked = state::write(self.site.store_ref(), |sql| match sessions::mark_used(sql, &code_hash, by, now)? {

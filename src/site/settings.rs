@@ -21,7 +21,7 @@ impl Site {
     }
 }
 
-/// The settings of a [`Site`]: kept in its store, read anew each time, so that a change holds at once in every process.
+/// The settings of a [`Site`]: kept in its store, read again each time, so that a change holds at once in every process.
 ///
 /// Every method fails with what the store says.
 #[derive(Debug, Clone, Copy)]
@@ -87,7 +87,7 @@ impl<'s> Settings<'s> {
         Ok(self.read(INCOMING_PASSWORD)?.is_some())
     }
 
-    /// The password's hash, for whoever bounds how often it is verified.
+    /// The password's hash, for a caller that bounds how often it is verified.
     #[cfg(feature = "server")]
     pub(crate) fn incoming_password_hash(&self) -> Result<Option<String>> {
         self.read(INCOMING_PASSWORD)

@@ -1,4 +1,4 @@
-//! Tickets that other sites gave to this one: with them a pull goes on although its code is spent, also after this program was
+//! Tickets that other sites gave to this one: with them a pull resumes although its code is spent, also after this program was
 //! killed.
 
 use time::OffsetDateTime;
@@ -9,7 +9,7 @@ use super::Site;
 use crate::error::Result;
 use crate::state::{self, tickets};
 
-/// The ticket of another site's that a pull by a code goes on with.
+/// The ticket of another site's that a pull by a code resumes with.
 pub(crate) struct KeptTicket {
     pub(crate) ticket: Zeroizing<String>,
     /// The id of the site that gave it.

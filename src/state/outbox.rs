@@ -168,7 +168,7 @@ pub(crate) fn done(sql: &mut dyn Sql, id: u64) -> Result<bool> {
     Ok(sql.execute("DELETE FROM rowferry_outbox WHERE id = ?1", &[integer(id)])? == 1)
 }
 
-/// The other site will not be told of the new token of this message: it goes on knowing the connection by the one before, up to
+/// The other site will not be told of the new token of this message: it still knows the connection by the one before, up to
 /// the message that tells it of another one.
 pub(crate) fn keep_token(sql: &mut dyn Sql, rotation: &Outgoing) -> Result<()> {
     let update = "UPDATE rowferry_outbox SET credential_sealed = ?3 WHERE connection = ?1 AND id > ?2 \

@@ -8,7 +8,7 @@ use crate::clock;
 use crate::error::Result;
 use crate::store::Sql;
 
-/// Keeps the hash of a ticket that is given to whoever came by the session's code.
+/// Keeps the hash of a ticket that is given to a peer that came by the session's code.
 #[cfg(feature = "server")]
 pub(crate) fn give(sql: &mut dyn Sql, lookup: &str, session: Uuid, expires_at: OffsetDateTime) -> Result<()> {
     let insert = "INSERT INTO rowferry_tickets (lookup, session, expires_at) VALUES (?1, ?2, ?3)";

@@ -47,7 +47,7 @@ const SCRIPTS: &[Script] = &[
     script(9, include_str!("../../schema/sqlite/0009_copies.sql")),
 ];
 
-/// Brings a store up to date, if it is not: its state is then there, whoever else opened it at the same time.
+/// Brings a store up to date, if it is not: its state is then there, although others may have opened it at the same time.
 ///
 /// # Errors
 /// [`NewerState`](ErrorKind::NewerState) when a newer rowferry has been here; what the store says otherwise.

@@ -23,7 +23,7 @@ pub struct Cut {
     /// No further record is begun once the records have this many bytes.
     pub page_bytes: usize,
     /// A record of more bytes is not sent to a rowferry peer, which would refuse the message: the peer is told instead, and
-    /// the rest of the table goes on.
+    /// the rest of the table comes.
     pub record_bytes: usize,
 }
 

@@ -257,7 +257,7 @@ pub fn pull_with(
 
 /// The database is sound, and no pull has left anything of its own but what one that was cut off goes on from.
 pub fn nothing_left(here: &Fixture) {
-    here.site.marks().clear().unwrap();
+    here.site.checkpoints().clear().unwrap();
     assert_eq!(here.rows("PRAGMA integrity_check"), ["'ok'"]);
     assert_eq!(here.rows("PRAGMA foreign_key_check"), [""; 0]);
     for table in ["pulls", "marks", "staged", "pending", "values", "links", "orphans", "waiting", "taken_keys", "counts"]

@@ -57,7 +57,7 @@ fn wants_json(matches: &ArgMatches) -> bool {
     }
 }
 
-/// Whoever serves wants to see on stderr who came; the other commands say what is to be said themselves. `RUST_LOG` asks for
+/// One who serves wants to see on stderr who came; the other commands say what is to be said themselves. `RUST_LOG` asks for
 /// more or less of it, but not for what dependencies say of the bytes that they move: codes and rows are in them.
 fn start_log(command: &Command) {
     let default = if matches!(command, Command::Serve(_)) { "rowferry=info" } else { "off" };

@@ -51,7 +51,7 @@ impl Out {
         field_lines(object)?.iter().try_for_each(|line| self.line(line))
     }
 
-    /// Writes a line at once: whoever reads events must not wait for the next one.
+    /// Writes a line at once: one who reads events must not wait for the next one.
     fn write(&mut self, line: &[u8]) -> Result<(), Failure> {
         if self.closed {
             return Ok(());

@@ -1,4 +1,4 @@
-//! A pull as it goes on: a bar on stderr for people, a line now and then for scripts.
+//! The progress of a pull: a bar on stderr for people, a line now and then for scripts.
 
 use std::time::{Duration, Instant};
 

@@ -207,7 +207,7 @@ impl Api {
     }
 
     /// Tells the other site the connection's new token; [`Api::token`] is the old one. False if the other site has no such
-    /// call, as those of the reference system: there the connection must be deleted and registered anew.
+    /// call, as those of the reference system: there the connection must be deleted and registered again.
     ///
     /// # Errors
     /// Those of [`Api`]; [`ErrorKind::NotFound`] if it has no such connection.

@@ -198,7 +198,7 @@ fn a_reference_sender_is_resumed_by_offset() {
     let at = 12;
     let first = world.pull_until(at, How::Killed, options()).unwrap();
     assert_eq!(first.tables[0].1.status, TableStatus::Incomplete, "{first:?}");
-    let kept = world.here().marks().list().unwrap();
+    let kept = world.here().checkpoints().list().unwrap();
     assert_eq!((kept.len(), &*kept[0].sender, &*kept[0].table), (1, "url:https://shop.example", "parents"));
     assert!(kept[0].kind == RememberedKind::Unfinished && kept[0].records > 0 && kept[0].strategy == Strategy::Overwrite);
     let report = world.pull(options().refresh(false));
@@ -227,7 +227,7 @@ fn another_sender_strategy_or_table_does_not_resume() {
         let report = world.pull(options);
         assert!(report.tables.iter().all(|(_, table)| !table.resumed), "{report:?}");
         // The marks of the other one are left alone.
-        let kept = world.here().marks().list().unwrap();
+        let kept = world.here().checkpoints().list().unwrap();
         assert!(kept.iter().any(|mark| mark.table == "parents" && mark.kind == RememberedKind::Unfinished), "{kept:?}");
     };
     let mut world = interrupted_in_parents(Strategy::Overwrite);
@@ -314,13 +314,15 @@ fn a_finished_append_is_remembered() {
     world.fake.id = Some(Uuid::nil());
     assert!(is_whole(&world.pull(append().append_again(true))));
     let here = world.here();
-    let kept: Vec<_> = here.marks().list().unwrap();
+    let kept: Vec<_> = here.checkpoints().list().unwrap();
     assert!(kept.len() == 4 && kept.iter().all(|mark| mark.kind == RememberedKind::Appended), "{kept:?}");
     let sender = format!("site:{}", Uuid::nil());
-    assert!(here.marks().forget(&sender, "PARENTS").unwrap() && !here.marks().forget(&sender, "parents").unwrap());
+    assert!(
+        here.checkpoints().forget(&sender, "PARENTS").unwrap() && !here.checkpoints().forget(&sender, "parents").unwrap()
+    );
     assert!(is_whole(&world.pull(all(Strategy::Append).tables(["parents"]))));
-    here.marks().clear().unwrap();
-    assert_eq!(here.marks().list().unwrap(), []);
+    here.checkpoints().clear().unwrap();
+    assert_eq!(here.checkpoints().list().unwrap(), []);
     assert!(is_whole(&world.pull(append())));
     // A table that was taken away since has none of the rows.
     world.run("DROP TABLE log");
@@ -350,7 +352,7 @@ fn a_pull_whose_checkpoints_are_forgotten_meanwhile_ends() {
     let here = world.here();
     let options = all(Strategy::Overwrite).tables(["parents"]).on_progress(move |progress| {
         if progress.records == 10 {
-            here.marks().clear().unwrap();
+            here.checkpoints().clear().unwrap();
         }
     });
     let report = world.pull(options);
@@ -386,7 +388,7 @@ fn a_pull_that_was_taken_over_ends_and_leaves_everything_to_the_other() {
     assert_eq!((parents.status, parents.outcome.total()), (TableStatus::Incomplete, 10));
     let words = report.table("words").unwrap();
     assert_eq!((words.status, words.error.as_ref().map(Error::kind)), (TableStatus::Failed, Some(ErrorKind::TakenOver)));
-    let kept = world.here().marks().list().unwrap();
+    let kept = world.here().checkpoints().list().unwrap();
     assert_eq!(kept.iter().map(|mark| (&*mark.table, mark.records)).collect::<Vec<_>>(), [("parents", 10), ("words", 0)]);
 }
 
@@ -442,10 +444,10 @@ fn what_comes_at_once_and_in_no_order_is_not_asked_for_again() {
     let options = || all(Strategy::Overwrite).tables(["parents", "words"]);
     let mut done = 0;
     world.pull_until(22, How::Killed, options()).unwrap();
-    for mark in world.here().marks().list().unwrap() {
+    for mark in world.here().checkpoints().list().unwrap() {
         done += usize::from(mark.kind == RememberedKind::Done);
     }
-    assert_eq!(done, 1, "{:?}", world.here().marks().list().unwrap());
+    assert_eq!(done, 1, "{:?}", world.here().checkpoints().list().unwrap());
     let before = world.fake.pages.load(Ordering::SeqCst);
     let report = world.pull(options().refresh(false));
     assert!(is_whole(&report) && report.table("parents").unwrap().outcome.total() == 23, "{report:?}");

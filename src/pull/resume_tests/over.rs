@@ -43,7 +43,7 @@ fn has(world: &World, change: &str) -> bool {
 }
 
 fn marks(world: &World) -> Vec<(String, RememberedKind)> {
-    world.here().marks().list().unwrap().into_iter().map(|mark| (mark.table, mark.kind)).collect()
+    world.here().checkpoints().list().unwrap().into_iter().map(|mark| (mark.table, mark.kind)).collect()
 }
 
 #[test]

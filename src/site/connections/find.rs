@@ -74,7 +74,7 @@ impl Connections<'_> {
     }
 
     /// Whether this is the password that pulls through a connection must give; true for one that needs none. It takes some
-    /// ten milliseconds and 19 MiB of memory: whoever lets strangers try must bound how often.
+    /// ten milliseconds and 19 MiB of memory: a program that lets strangers try must bound how often.
     pub fn validate_download_password(&self, uuid: Uuid, password: &str) -> Result<bool> {
         match self.read(|sql| connections::stored(sql, uuid))?.ok_or_else(|| not_found(uuid))?.password_hash {
             Some(hash) => verify(password, &hash),

@@ -73,7 +73,7 @@ impl NewConnection {
         self
     }
 
-    /// Notes. Defaults to none. No place for secrets: they are shown to whoever lists connections.
+    /// Notes. Defaults to none. No place for secrets: they are shown to all who list connections.
     pub fn metadata(mut self, metadata: Metadata) -> Self {
         self.metadata = metadata;
         self

@@ -82,7 +82,7 @@ impl Connections<'_> {
             let stopped = matches!(connection.status, ConnectionStatus::Suspended | ConnectionStatus::Revoked);
             let registered = connection.direction == ConnectionDirection::Receiver;
             if self.by_peer && registered && stopped && !connections::suspended_by_peer(sql, uuid)? {
-                // It would register itself anew, and be as if nothing had been.
+                // It would register itself again, and be as if nothing had been.
                 return Err(Error::new(ErrorKind::Refused, "a connection that was stopped here is deleted here only"));
             }
             let stored = connections::stored(sql, uuid)?.ok_or_else(|| not_found(uuid))?;
@@ -203,7 +203,7 @@ impl Connections<'_> {
         reason: Option<&str>,
     ) -> Result<()> {
         let from = connection.status;
-        // Whoever owns this site makes the other site's suspension his own.
+        // The owner of this site makes the other site's suspension his own.
         let taken_over = from == ConnectionStatus::Suspended
             && step == ConnectionStep::Suspend
             && !self.by_peer

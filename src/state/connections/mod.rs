@@ -1,4 +1,4 @@
-//! Connections: finding and writing their rows. Every function works within a transaction of whoever calls it.
+//! Connections: finding and writing their rows. Every function works within a transaction of its caller.
 
 mod row;
 mod take;

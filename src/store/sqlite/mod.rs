@@ -31,7 +31,7 @@ pub(super) mod write;
 /// A SQLite database file.
 ///
 /// Opening it switches the file to WAL mode, which stays, and makes rowferry's own `rowferry_*` tables; nothing else in it
-/// is changed. Programs that have the file open go on working.
+/// is changed. Programs that have the file open keep working.
 #[derive(Debug)]
 pub struct SqliteStore {
     pools: pool::Pools,

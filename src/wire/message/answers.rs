@@ -67,7 +67,7 @@ mod optional_uuid_text {
 /// Longest ticket that is kept of another site.
 const TICKET_BYTES: usize = 512;
 
-/// A ticket that can be none is left out: the pull goes on without.
+/// A ticket that can be none is left out: the pull works without.
 fn ticket_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Secret>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?.map(Zeroizing::new);
     let usable = |text: &Zeroizing<String>| {

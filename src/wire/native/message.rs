@@ -52,7 +52,7 @@ pub struct Fetch {
     pub request: u32,
     /// The name of the table; at most 1,024 bytes.
     pub table: String,
-    /// Where to go on; `None` for the first row.
+    /// Where to resume; `None` for the first row.
     pub after: Option<Place>,
     /// How many records of the table the asker has already: those before that place.
     pub records: u64,
@@ -152,7 +152,7 @@ impl Fetch {
             return Err(too_long("the table's name"));
         }
         let after = match &self.after {
-            Some(place) => place.encode().ok_or_else(|| too_long("the place to go on from"))?,
+            Some(place) => place.encode().ok_or_else(|| too_long("the place to resume at"))?,
             None => Vec::new(),
         };
         let mut out = frame::begin(Kind::Fetch, self.request);

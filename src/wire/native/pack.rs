@@ -11,7 +11,7 @@ const LARGEST: usize = 8 << 20;
 /// Pages that go by at most before compression is tried again.
 const LONGEST_WAIT: u32 = 63;
 
-/// Decides from page to page whether to compress: it goes on while it pays. When it does not, it lets more and more pages by
+/// Decides from page to page whether to compress: it continues while that pays. When it does not, it lets more and more pages by
 /// before it tries again.
 #[derive(Debug)]
 pub(super) struct Packer {

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// Most bytes that a place takes in a message.
 pub const PLACE_BYTES: usize = 64 << 10;
 
-/// The place behind a row of a table: what the next page goes on from. The sender makes it, and only the sender understands it;
+/// The place behind a row of a table: where the next page resumes. The sender makes it, and only the sender understands it;
 /// the receiver keeps it and may give it back.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Place {

@@ -185,7 +185,7 @@ pub struct EventsArgs {
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub limit: u32,
 
-    /// Go on and show further events as they happen, until interrupted
+    /// Wait for further events and show them as they happen, until interrupted
     #[arg(long)]
     pub follow: bool,
 

@@ -18,7 +18,7 @@ pub enum TransfersCommand {
     #[command(after_help = "Example:\n  rowferry transfers show 0199c2f8-0000-7000-8000-000000000000 --db shop.db")]
     Show(ShowArgs),
 
-    /// Lets a pull go on that waits for approval, once.
+    /// Approves a pull that waits for approval, once.
     #[command(after_help = "Example:\n  rowferry transfers approve 0199c2f8-0000-7000-8000-000000000000 --db shop.db")]
     Approve(OneArgs),
 

@@ -11,7 +11,7 @@ use crate::output::{Out, Table, counted, grouped, value_json, value_text};
 pub fn run(command: &KeymapCommand, out: &mut Out) -> Result<Done, Failure> {
     match command {
         KeymapCommand::List { db, format } => {
-            let all = open_existing(db)?.marks().list()?;
+            let all = open_existing(db)?.checkpoints().list()?;
             match format.json {
                 true => all.iter().try_for_each(|remembered| out.json(&remembered_json(remembered)))?,
                 false => print(&all, out)?,
@@ -31,20 +31,22 @@ pub fn run(command: &KeymapCommand, out: &mut Out) -> Result<Done, Failure> {
         }
         KeymapCommand::Clear { tables, db, format } => {
             let site = open_existing(db)?;
-            let (all, names) = (site.marks().list()?, site.store().names());
+            let (all, names) = (site.checkpoints().list()?, site.store().names());
             let is_meant = |one: &&Remembered| tables.is_empty() || names.is_among(&one.table, tables);
             let forgotten = all.iter().filter(is_meant).count() as u64;
             if tables.is_empty() {
-                site.marks().clear()?;
+                site.checkpoints().clear()?;
             } else {
-                all.iter().filter(is_meant).try_for_each(|one| site.marks().forget(&one.sender, &one.table).map(|_| ()))?;
+                all.iter()
+                    .filter(is_meant)
+                    .try_for_each(|one| site.checkpoints().forget(&one.sender, &one.table).map(|_| ()))?;
                 tables.iter().try_for_each(|table| site.key_map(table).clear().map(|_| ()))?;
             }
             match format.json {
                 true => out.json(&json!({ "cleared": forgotten }))?,
                 false => {
                     let maps = if tables.is_empty() { "all key maps" } else { "the key maps of these tables" };
-                    out.line(format!("{} forgotten, and {maps}.", counted(forgotten, "mark")))?
+                    out.line(format!("{} forgotten, and {maps}.", counted(forgotten, "checkpoint")))?
                 }
             }
         }

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 /// The other site, connected to as far as that is possible.
 pub enum Look {
     Channel(Box<Client>),
-    /// A site of the reference system. It is asked anew for each answer.
+    /// A site of the reference system. It is asked again for each answer.
     Http(Box<Api>),
 }
 

@@ -46,7 +46,7 @@ pub fn run(command: &SessionsCommand, out: &mut Out) -> Result<Done, Failure> {
                 true => out.json(&json!({ "reset": true }))?,
                 false => {
                     out.line("The site has a new key, and no sessions.")?;
-                    out.line("Its connections need their tokens anew: see `rowferry sessions reset-key --help`.")?;
+                    out.line("Its connections need new tokens: see `rowferry sessions reset-key --help`.")?;
                 }
             }
         }

@@ -109,7 +109,7 @@ impl Demo {
         let site = Site::open(copy)?;
         let mut options = TransferOptions::new().strategy(strategy);
         if strategy == Strategy::Append {
-            // Its key cannot be made anew: what is in a warehouse already stays as it is.
+            // Its key cannot be replaced: what is in a warehouse already stays as it is.
             options = options.table_strategy("stock", Strategy::Skip);
         }
         let report = self.pull(&site, options)?;

@@ -64,9 +64,9 @@ fn messages_are_laid_out_as_the_module_says() {
     assert_eq!(unsealed(&error), expected);
 }
 
-/// `ROWFERRY_WRITE_SEEDS` makes them anew: without the checksum, which the fuzzer adds.
+/// `ROWFERRY_WRITE_SEEDS` writes them again: without the checksum, which the fuzzer adds.
 #[test]
-#[allow(clippy::disallowed_methods)] // Only whoever changes the layout sets it.
+#[allow(clippy::disallowed_methods)] // Only a person who changes the layout sets it.
 fn the_fuzzers_seeds_are_of_this_layout() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/native_page");
     let write = std::env::var_os("ROWFERRY_WRITE_SEEDS").is_some();

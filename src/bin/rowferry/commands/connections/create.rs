@@ -216,7 +216,7 @@ fn show_token(connection: &Connection, token: &str, out: &mut Out) -> Result<(),
     out.line(format!("  uuid   {}", connection.uuid))?;
     out.line(format!("  token  {token}"))?;
     out.line("")?;
-    out.line("The token is shown only now. Whoever has it can pull what the connection allows.")
+    out.line("The token is shown only now. Who has it can pull what the connection allows.")
 }
 
 /// Makes a new token.

@@ -22,7 +22,7 @@ pub struct Told {
     /// Why it was not taken.
     message: Option<String>,
     http_status: Option<u16>,
-    /// When it is tried again, by whoever maintains the site.
+    /// When it is tried again, when the site is maintained next.
     next_at: Option<String>,
 }
 

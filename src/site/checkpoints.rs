@@ -11,21 +11,21 @@ use crate::state;
 
 impl Site {
     /// What is remembered of pulls: how far those are that were cut off, and which appends were finished.
-    pub fn marks(&self) -> Marks<'_> {
-        Marks::new(self)
+    pub fn checkpoints(&self) -> Checkpoints<'_> {
+        Checkpoints::new(self)
     }
 }
 
 /// What a [`Site`] remembers of the tables that it pulled.
 ///
-/// A pull that was cut off leaves a mark for each of its tables: the same pull, started again within
+/// A pull that was interrupted leaves a checkpoint for each of its tables: the same pull, started again within
 /// [`Limits::resume_time`](crate::Limits::resume_time), resumes there. An append that was finished, or that added rows and was not
 /// resumed in that time, is remembered until it is forgotten: the same one again is refused, unless
 /// [what is new](crate::TransferOptions::append_new) or [all of it again](crate::TransferOptions::append_again) is asked for.
 ///
 /// Every method fails with what the store says.
 #[derive(Debug, Clone, Copy)]
-pub struct Marks<'s> {
+pub struct Checkpoints<'s> {
     site: &'s Site,
 }
 
@@ -75,9 +75,9 @@ impl RememberedKind {
     }
 }
 
-impl<'s> Marks<'s> {
+impl<'s> Checkpoints<'s> {
     pub(super) fn new(site: &'s Site) -> Self {
-        Marks { site }
+        Checkpoints { site }
     }
 
     /// All that is remembered: first the pulls that are not whole, the newest first, then the appends.
@@ -113,7 +113,7 @@ impl<'s> Marks<'s> {
         })
     }
 
-    /// Forgets what is remembered of a table of this sender, named as [`Marks::list`] names it; the table's name is compared
+    /// Forgets what is remembered of a table of this sender, named as [`Checkpoints::list`] names it; the table's name is compared
     /// as the store compares names. Its next pull begins from the start, and it may be appended again: its part of the
     /// [key map](Site::key_map) is forgotten too. Rows stay as they are. Gives whether there was anything.
     pub fn forget(&self, sender: &str, table: &str) -> Result<bool> {
