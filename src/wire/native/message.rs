@@ -65,7 +65,7 @@ pub struct Fetch {
     /// Whether pages may come compressed.
     pub compress: bool,
     /// The asker's name for its pull, which stays the same when the pull is resumed. Only for senders with the feature
-    /// [`pulls`](crate::wire::message::FEATURE_PULLS): they answer requests of a named pull in their order, without waiting for
+    /// `pulls`: they answer requests of a named pull in their order, without waiting for
     /// [`Request::Done`], and a further one ends none before it.
     pub pull: Option<Uuid>,
 }
