@@ -15,8 +15,8 @@ use crate::pair::{Manners, Sender, pull_from};
 
 const BITS_PER_SECOND: f64 = 10e6;
 const ROUND_TRIP: Duration = Duration::from_millis(100);
-/// Rows of 4 KiB that do not compress: about five seconds on the link.
-const ROWS: u64 = 1_500;
+/// Rows of 4 KiB that do not compress: about ten seconds on the link.
+const ROWS: u64 = 3_000;
 /// What the link takes in at a time.
 const PIECE_BYTES: usize = 4 << 10;
 /// What it holds in each direction: what is on its way (62 kB), and about as much again that waits for its turn.
