@@ -1,4 +1,4 @@
-//! Two sites that pair for good, by the command line alone: each is a process that serves, and all else are commands.
+//! Two sites that pair permanently, by the command line alone: each is a process that serves, and all else are commands.
 #![cfg(feature = "cli")]
 
 mod cli_common;

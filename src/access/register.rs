@@ -1,4 +1,4 @@
-//! Sites that ask to be connected for good.
+//! Sites that ask to be connected permanently.
 
 use super::attempts::origin;
 use super::{Access, Caller, Denial, Refused};

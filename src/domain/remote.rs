@@ -25,7 +25,7 @@ words! {
         Pending = "pending",
         /// It was stopped there.
         Suspended = "suspended",
-        /// It was ended there for good.
+        /// It was ended there permanently.
         Revoked = "revoked",
         /// A date or limit has passed there.
         Expired = "expired",
@@ -55,7 +55,7 @@ words! {
     pub enum DeliveryOutcome("outcome of a delivery") {
         /// The other site did what it was told.
         Sent = "sent",
-        /// The other site said no for good. The message is not sent again.
+        /// The other site said no permanently. The message is not sent again.
         Refused = "refused",
         /// It did not work out, and is tried again later.
         Waiting = "waiting",

@@ -1,7 +1,7 @@
 //! A site's settings.
 
 words! {
-    /// What a site does with another site that asks to be connected for good.
+    /// What a site does with another site that asks to be connected permanently.
     #[derive(Default)]
     pub enum IncomingMode("incoming mode") {
         /// It is connected at once.

@@ -35,7 +35,7 @@ const USUAL_PAUSE: Duration = Duration::hours(1);
 pub struct Delivered {
     /// Messages that the other site took.
     pub sent: u64,
-    /// Messages that the other site refused for good.
+    /// Messages that the other site refused permanently.
     pub refused: u64,
     /// Messages that were tried, and are tried again later.
     pub waiting: u64,
@@ -87,7 +87,7 @@ impl Notifier {
     /// No message is begun when [`Limits::delivery_time`](crate::Limits::delivery_time) is over: the rest waits for the next
     /// call. What was begun then may take a few minutes more, if the other site is slow and is told in several steps.
     ///
-    /// A message ends when the other site takes it, or refuses it for good (400, 401, 404, 409); an event says which.
+    /// A message ends when the other site takes it, or refuses it permanently (400, 401, 404, 409); an event says which.
     /// Whatever else happens puts it off, for a minute and then for twice as long each time, up to an hour, or for as long
     /// as the other site says. After [`Limits::outbox_time`](crate::Limits::outbox_time) it is given up, if it was tried ten times
     /// by then, as is at once one whose secret cannot be opened with the site's key.

@@ -60,7 +60,7 @@ fn check(connection: &Connection, clock: &dyn Clock) -> Result<()> {
         let message = format!("the connection {:?} is {}", connection.name, connection.status);
         let hint = match connection.status {
             ConnectionStatus::Pending => "Approve it first.",
-            ConnectionStatus::Revoked => "It has ended for good: the two sites must be connected again.",
+            ConnectionStatus::Revoked => "It has ended permanently: the two sites must be connected again.",
             _ => "Reactivate it first.",
         };
         return Err(Error::new(ErrorKind::ConnectionNotActive, message).with_hint(hint));

@@ -27,7 +27,7 @@ impl Site {
     /// A database is a copy if it is on another machine than when it was last asked, or if both its path (without symbolic links)
     /// and its number in the file system are others. With only one of these it was moved, restored in place or mounted elsewhere,
     /// and stays what it is. Where the system has no machine id, as in many containers, and gives files a number, another number is
-    /// enough. A [store](crate::store::Store::identity) that cannot be told from a copy keeps its incarnation for good.
+    /// enough. A [store](crate::store::Store::identity) that cannot be told from a copy keeps its incarnation permanently.
     ///
     /// # Errors
     /// What the store says; [`Corrupt`](ErrorKind::Corrupt) if it cannot be read.

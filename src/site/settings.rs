@@ -54,13 +54,13 @@ impl<'s> Settings<'s> {
         self.write(ENABLED, flag_text(enabled))
     }
 
-    /// What becomes of sites that ask to be connected for good. Defaults to [`IncomingMode::RequireApproval`].
+    /// What becomes of sites that ask to be connected permanently. Defaults to [`IncomingMode::RequireApproval`].
     pub fn incoming_mode(&self) -> Result<IncomingMode> {
         self.read(INCOMING_MODE)?
             .map_or(Ok(IncomingMode::default()), |text| text.parse().map_err(|error| unreadable(INCOMING_MODE, error)))
     }
 
-    /// Sets what becomes of sites that ask to be connected for good.
+    /// Sets what becomes of sites that ask to be connected permanently.
     pub fn set_incoming_mode(&self, mode: IncomingMode) -> Result<()> {
         self.write(INCOMING_MODE, mode.as_str())
     }

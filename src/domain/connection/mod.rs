@@ -32,7 +32,7 @@ words! {
 words! {
     /// Where a connection stands.
     ///
-    /// `pending -> active <-> suspended`, `-> revoked` for good, `-> expired` when a limit or date has passed; an expired one
+    /// `pending -> active <-> suspended`, `-> revoked` permanently, `-> expired` when a limit or date has passed; an expired one
     /// can be reactivated once its policy allows it again.
     pub enum ConnectionStatus("connection status") {
         /// It waits for approval.
@@ -41,7 +41,7 @@ words! {
         Active = "active",
         /// It was stopped, and can be reactivated.
         Suspended = "suspended",
-        /// It was ended for good.
+        /// It was ended permanently.
         Revoked = "revoked",
         /// A date or limit of its policy has passed.
         Expired = "expired",
@@ -57,7 +57,7 @@ pub enum ConnectionStep {
     Suspend,
     /// One that was stopped or has expired works again.
     Reactivate,
-    /// It ends for good.
+    /// It ends permanently.
     Revoke,
     /// A date or limit has passed.
     Expire,
@@ -101,7 +101,7 @@ impl ConnectionStep {
             ConnectionStep::Approve => "Only a pending one is approved.",
             ConnectionStep::Suspend => "Only an active one is suspended.",
             ConnectionStep::Reactivate => "Only a suspended or expired one is reactivated; make a new one instead.",
-            ConnectionStep::Revoke | ConnectionStep::Expire => "It has ended for good.",
+            ConnectionStep::Revoke | ConnectionStep::Expire => "It has ended permanently.",
         }
     }
 }

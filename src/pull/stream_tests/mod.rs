@@ -444,7 +444,8 @@ fn a_panic_of_the_callers_ends_the_pull() {
 #[test]
 fn a_database_that_becomes_locked_ends_the_pull() {
     for kind in BOTH {
-        let limits = Limits { lock_time: Duration::from_millis(100), commit_rows: 1, ..Limits::default() };
+        // Not so short that a busy disk is taken for a lock.
+        let limits = Limits { lock_time: Duration::from_secs(2), commit_rows: 1, ..Limits::default() };
         let (locked, is_locked) = mpsc::channel();
         let is_locked = Mutex::new(is_locked);
         let world = World::with(kind, limits, quick().request_timeout(EVER), move |fetch, peer| match fetch.after {

@@ -81,7 +81,7 @@ impl Connections<'_> {
     fn replace(&self, sql: &mut dyn Sql, connection: &Connection, token: &Token, sealed: &str) -> Result<()> {
         if connection.status == ConnectionStatus::Revoked {
             return Err(Error::new(ErrorKind::InvalidTransition, "a connection that is revoked gets no new token")
-                .with_hint("It has ended for good: make a new one."));
+                .with_hint("It has ended permanently: make a new one."));
         }
         let lookup = token.credential().lookup();
         check_token(sql, connection, &lookup)?;

@@ -66,7 +66,7 @@ impl Connections<'_> {
         })
     }
 
-    /// Ends a connection for good. Pulls that run end at their next page. The other site is told.
+    /// Ends a connection permanently. Pulls that run end at their next page. The other site is told.
     ///
     /// # Errors
     /// [`InvalidTransition`](ErrorKind::InvalidTransition) for one that is revoked already.
@@ -203,7 +203,7 @@ impl Connections<'_> {
         reason: Option<&str>,
     ) -> Result<()> {
         let from = connection.status;
-        // The owner of this site makes the other site's suspension his own.
+        // The owner of this site takes the other site's suspension over.
         let taken_over = from == ConnectionStatus::Suspended
             && step == ConnectionStep::Suspend
             && !self.by_peer

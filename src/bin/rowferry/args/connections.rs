@@ -50,7 +50,7 @@ pub enum ConnectionsCommand {
     #[command(after_help = "Example:\n  rowferry connections reactivate Backup --db shop.db")]
     Reactivate(ChangeArgs),
 
-    /// Ends a connection for good, and keeps it for the record.
+    /// Ends a connection permanently, and keeps it for the record.
     #[command(after_help = "Example:\n  rowferry connections revoke Backup --db shop.db --reason 'machine sold'")]
     Revoke(EndArgs),
 

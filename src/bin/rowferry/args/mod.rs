@@ -39,7 +39,7 @@ pub enum Command {
     /// Serves a database to other sites, until it is interrupted.
     ///
     /// Other sites get nothing without a code or a connection: --code makes a code for them, as does `rowferry sessions
-    /// create`; `rowferry connections create` pairs with one for good. Every minute it sends what waits for other sites that
+    /// create`; `rowferry connections create` pairs with one permanently. Every minute it sends what waits for other sites that
     /// were offline, and lets expire what is over.
     #[command(after_help = "Example:\n  rowferry serve --db shop.db --code")]
     Serve(ServeArgs),
@@ -84,7 +84,7 @@ pub enum Command {
         command: SettingsCommand,
     },
 
-    /// Pairs with other sites for good: makes connections, and says who may pull what, how much and how long.
+    /// Pairs with other sites permanently: makes connections, and says who may pull what, how much and how long.
     #[command(
         after_help = "Example:\n  rowferry connections create --db shop.db --name Backup --site-url https://backup.example"
     )]

@@ -1,4 +1,4 @@
-//! Two sites that pair for good: one of them says what the other may pull, approves it, and ends it.
+//! Two sites that pair permanently: one of them says what the other may pull, approves it, and ends it.
 
 use std::path::Path;
 

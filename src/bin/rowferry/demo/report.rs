@@ -161,7 +161,7 @@ pub fn again(step: &Step, strategy: Strategy, out: &mut Out) -> Result<(), Failu
 }
 
 pub fn paired(lines: &[Line], out: &mut Out) -> Result<(), Failure> {
-    out.line("7. Pair two sites for good: the shop lets the backup pull two tables, one of them only when asked.")?;
+    out.line("7. Pair two sites permanently: the shop lets the backup pull two tables, one of them only when asked.")?;
     out.line("")?;
     let mut table = Table::new(["step", "outcome", ""]);
     for line in lines {

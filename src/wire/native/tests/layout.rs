@@ -66,7 +66,7 @@ fn messages_are_laid_out_as_the_module_says() {
 
 /// `ROWFERRY_WRITE_SEEDS` writes them again: without the checksum, which the fuzzer adds.
 #[test]
-#[allow(clippy::disallowed_methods)] // Only a person who changes the layout sets it.
+#[expect(clippy::disallowed_methods, reason = "only a person who changes the layout sets it")]
 fn the_fuzzers_seeds_are_of_this_layout() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/native_page");
     let write = std::env::var_os("ROWFERRY_WRITE_SEEDS").is_some();
