@@ -78,6 +78,11 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
         if group.is_empty() {
             return;
         }
+        let joins = !staged && group.iter().all(|at| self.may_join(*at));
+        if !(joins && self.writing.has_room(self.ledger.limits(), SMALL as usize)) {
+            // This comes first: where it fails, it is about tables that this one may have to wait for.
+            self.commit_quietly();
+        }
         if let Some(error) = waits(self.cx, self.ledger, self.tables, &group) {
             for at in group {
                 self.session.skip(at);
@@ -86,10 +91,9 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
             return;
         }
         if !staged {
-            group.into_iter().for_each(|at| self.direct(at));
+            group.into_iter().for_each(|at| self.direct(at, joins));
             return;
         }
-        self.commit_quietly();
         let (at, mut tables): (Vec<usize>, Vec<Staged>) = self.stage(&group).into_iter().unzip();
         if at.is_empty() {
             return;
@@ -104,13 +108,13 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
     }
 
     /// Applies a table as its rows come.
-    fn direct(&mut self, at: usize) {
+    fn direct(&mut self, at: usize, joins: bool) {
         // Over HTTP a table may come at once and in no order, so that nothing can be fetched after its last row.
         if self.tables[at].checkpoint.step == Step::Done {
             self.close(at);
             return;
         }
-        if let Err(error) = self.try_direct(at) {
+        if let Err(error) = self.try_direct(at, joins) {
             // The transaction in progress is about others.
             self.session.skip(at);
             self.open.retain(|open| open.at != at);
@@ -118,12 +122,8 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
         }
     }
 
-    fn try_direct(&mut self, at: usize) -> Result<()> {
+    fn try_direct(&mut self, at: usize, joins: bool) -> Result<()> {
         self.begin(at)?;
-        let joins = self.may_join(at);
-        if self.writing.is_open() && !(joins && self.writing.has_room(self.ledger.limits(), SMALL as usize)) {
-            self.commit_quietly();
-        }
         self.writing.join()?;
         let table = &self.tables[at];
         let direct = Direct::new(table.plan.clone(), table.stage.clone(), table.checkpoint.clone());

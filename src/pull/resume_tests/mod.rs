@@ -92,6 +92,11 @@ fn an_append_that_is_killed_at_any_step_resumes_there() {
 }
 
 #[test]
+fn an_append_any_step_of_which_fails_resumes_there() {
+    each_step(Strategy::Append, true, true, How::Once);
+}
+
+#[test]
 fn a_merge_any_step_of_which_fails_resumes_there() {
     each_step(Strategy::Merge, true, false, How::Once);
 }
