@@ -91,7 +91,8 @@ impl Patience {
         match self.deadline {
             Some((at, allowed)) if Instant::now() >= at => {
                 let message = format!("{doing} did not end within the {} s of the whole call", in_seconds(allowed));
-                Err(Error::new(ErrorKind::Timeout, message).with_hint("What was done stays; call again to go on."))
+                Err(Error::new(ErrorKind::Timeout, message)
+                    .with_hint("What was committed stays: the same call again resumes."))
             }
             _ => Ok(()),
         }

@@ -153,6 +153,8 @@ kinds! {
     Cancelled = "cancelled",
     /// Rows of the sender's table did not all arrive.
     Incomplete = "incomplete",
+    /// Records of a pull could not be taken; the others were.
+    RecordsFailed = "records_failed",
     /// Foreign keys that could not be satisfied.
     ForeignKey = "foreign_key",
 }

@@ -330,7 +330,8 @@ fn a_pull_that_is_cut_off_is_reported_and_can_be_made_again() {
     let served = folder.serve();
     let (child, stdout) = begun(&served, &served.code);
     kill(&child, "-INT");
-    assert_eq!(ended(child, stdout, &["cancelled"])["error_code"], "cancelled");
+    let says = ["cancelled", "Pull again with the same code: it resumes, although the code is spent."];
+    assert_eq!(ended(child, stdout, &says)["error_code"], "cancelled");
     // Its code is spent, and takes it up all the same; when it is complete no more.
     let again = format!("pull {} --code {} --db backup.db --table many", served.url, served.code);
     folder.run(&again).ok();
@@ -339,9 +340,52 @@ fn a_pull_that_is_cut_off_is_reported_and_can_be_made_again() {
 
     let (child, stdout) = begun(&served, &folder.code());
     kill(&served.child, "-KILL");
-    assert_eq!(ended(child, stdout, &["lost"])["error_code"], "disconnected");
+    let many = ended(child, stdout, &["lost", "Pull again with the same code"]);
+    assert_eq!(many["error_code"], "disconnected");
+    assert!(many["error"].as_str().unwrap().ends_with("although the code is spent."), "{many}");
 
     let served = folder.serve();
     folder.run(&format!("pull {} --code {} --db backup.db", served.url, served.code)).ok();
     assert_eq!(folder.number("backup.db", "SELECT count(*) FROM many"), 100_000);
+}
+
+#[test]
+fn tables_are_named_apart_by_commas_and_near_names_are_suggested() {
+    let folder = Folder::new();
+    let served = folder.serve();
+    let url = &served.url;
+    let pulled = folder.run(&format!("pull {url} --code {} --db a.db --table users,posts --json", served.code)).ok();
+    let report: Value = serde_json::from_str(pulled.stdout.lines().last().unwrap()).unwrap();
+    assert_eq!(report["tables"].as_object().unwrap().keys().collect::<Vec<_>>(), ["users", "posts"]);
+    let (code, again) = (folder.code(), folder.code());
+    folder.run(&format!("pull {url} --code {code} --db b.db --table user")).failed(1, &["Did you mean \"users\"?"]);
+    let line = format!("pull {url} --code {again} --db b.db --table users,customers --table-strategy user=skip");
+    folder.run(&line).failed(2, &["a strategy is given for \"user\"", "Did you mean \"users\"?"]);
+    folder.run(&format!("pull {url} --code {} --db b.db --table a,", folder.code())).failed(2, &["write it like a,b"]);
+}
+
+#[test]
+fn a_pull_that_finds_no_table_is_no_success() {
+    let folder = Folder::new();
+    folder.sql("empty.db", "CREATE VIEW v AS SELECT 1");
+    let served = folder.serve_db("empty.db", "--code");
+    let ran = folder.run(&format!("pull {} --code {} --db backup.db --json", served.url, served.code));
+    assert_eq!(ran.status, 3, "{ran:?}");
+    assert!(ran.stderr.contains("nothing was pulled: the other site offers no table"), "{ran:?}");
+    let report: Value = serde_json::from_str(ran.stdout.lines().last().unwrap()).unwrap();
+    assert_eq!((&report["event"], report["tables"].as_object().unwrap().len()), (&Value::from("report"), 0));
+
+    // A connection whose tables are all misspelt says so when it is made, and to those who pull by it.
+    let served = folder.serve();
+    let create = "connections create --db shop.db --name Nightly --site-url https://backup.example --no-notify --json";
+    let made = folder.run(&format!("{create} --allowed-tables user,customers"));
+    assert_eq!(made.status, 0, "{made:?}");
+    assert!(made.stderr.contains("this site offers no table \"user\". Did you mean \"users\"?"), "{made:?}");
+    assert!(made.stderr.contains("this site offers no table \"customers\"."), "{made:?}");
+    let token = made.json()["token"].as_str().unwrap().to_owned();
+    let ran = folder.run(&format!("pull {} --token {token} --db nightly.db", served.url));
+    assert_eq!((ran.status, ran.stdout.as_str()), (3, ""), "{ran:?}");
+    assert!(ran.stderr.contains("nothing was pulled"), "{ran:?}");
+    let update = "connections update Nightly --db shop.db --allowed-tables users,posts --json";
+    assert_eq!(folder.run(update).ok().json()["allowed_tables"][0], "users");
 }

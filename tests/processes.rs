@@ -68,7 +68,7 @@ fn pulling_child(url: &str, code: &str, stop: usize) {
         }
         step += 1;
     });
-    client.transfer_all(&site, options).unwrap();
+    let _ = client.transfer_all(&site, options).unwrap();
 }
 
 const SHOP: &str = "

@@ -47,6 +47,23 @@ pub fn is_reserved(table: &str) -> bool {
     RESERVED.iter().any(|prefix| begins(prefix))
 }
 
+/// Names longer than this are not looked through for one that is near.
+const LONGEST_COMPARED: usize = 64;
+
+/// The name among `others` that someone who wrote `name` most likely meant: another spelling of it, or one with a letter or two more,
+/// less, changed or swapped.
+pub fn nearest<'n>(name: &str, others: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    let most = (name.chars().count() / 3).clamp(1, 3);
+    let distance = |other: &str| match other.eq_ignore_ascii_case(name) {
+        true => 0,
+        false => strsim::osa_distance(name, other),
+    };
+    let is_short = |name: &str| name.len() <= LONGEST_COMPARED;
+    let compared = others.into_iter().filter(|other| is_short(name) && is_short(other));
+    let (distance, other) = compared.map(|other| (distance(other), other)).min()?;
+    (distance <= most && distance < name.chars().count()).then_some(other)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,5 +77,17 @@ mod tests {
         let exact = NameRules::Exact;
         assert!(exact.same("a", "a") && !exact.same("a", "A"));
         assert_eq!(exact.fold("A"), "A");
+    }
+    #[test]
+    fn a_near_name_is_a_likely_one() {
+        let tables = ["users", "orders", "order_items", "a", "Ärzte"];
+        let near = |name| nearest(name, tables);
+        assert_eq!(
+            ["user", "usres", "USERS", "order", "order_item"].map(near),
+            ["users", "users", "users", "orders", "order_items"].map(Some)
+        );
+        assert_eq!(near("Arzte"), Some("Ärzte"));
+        assert_eq!(["customers", "b", "", "x".repeat(1_000).as_str()].map(near), [None; 4]);
+        assert_eq!(nearest("users", []), None);
     }
 }

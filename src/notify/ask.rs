@@ -7,7 +7,7 @@ use crate::client::{Api, FetchedRecords, RecordsQuery, remote_status};
 use crate::domain::connection::ConnectionDirection;
 use crate::domain::schema::TableSchema;
 use crate::domain::settings::SiteStatus;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::pull::{TableReport, TransferOptions};
 use crate::wire::api::ListedTable;
 
@@ -53,11 +53,7 @@ impl Notifier {
     /// # Errors
     /// Those of [`Site::pull`](crate::Site::pull) and [`Client::transfer`](crate::Client::transfer).
     pub fn pull_table(&self, uuid: Uuid, table: &str, options: TransferOptions<'_>) -> Result<TableReport> {
-        let report = self.site.pull(uuid, self.options.clone(), options.tables([table]))?;
-        match report.tables.into_iter().next() {
-            Some((_, report)) => report.into_result(),
-            None => Err(Error::new(ErrorKind::TableNotFound, format!("the other site offers no table {table:?}"))),
-        }
+        self.site.pull(uuid, self.options.clone(), options.tables([table]))?.into_table(table)
     }
 
     fn sender(&self, uuid: Uuid) -> Result<Api> {

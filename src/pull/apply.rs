@@ -405,11 +405,11 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
                     taken?;
                 }
                 Arrival::Again => take(self, Taken::Again)?,
-                Arrival::Waiting => self.pause(at, Phase::RateLimited)?,
-                Arrival::Reconnecting => self.pause(at, Phase::Reconnecting)?,
-                Arrival::AwaitingApproval(transfer) => {
+                Arrival::Waiting(time) => self.pause(at, Phase::RateLimited, time)?,
+                Arrival::Reconnecting(time) => self.pause(at, Phase::Reconnecting, time)?,
+                Arrival::AwaitingApproval(transfer, time) => {
                     self.tables[at].report.approval = transfer;
-                    self.pause(at, Phase::AwaitingApproval)?;
+                    self.pause(at, Phase::AwaitingApproval, time)?;
                 }
                 Arrival::Ended(Ok(fetched)) => {
                     self.gathered.fetched(&fetched);
@@ -429,10 +429,10 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
         }
     }
 
-    /// Nothing will come for a while: the database is left to others.
-    fn pause(&mut self, at: usize, phase: Phase) -> Result<()> {
+    /// Nothing will come for so long at most: the database is left to others.
+    fn pause(&mut self, at: usize, phase: Phase, time: Duration) -> Result<()> {
         self.commit()?;
-        self.teller.note(at, phase, &self.tables[at]);
+        self.teller.note_wait(at, phase, time, &self.tables[at]);
         self.tell();
         Ok(())
     }

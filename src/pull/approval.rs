@@ -8,7 +8,7 @@ use super::planned::{Plan, Table};
 use super::progress::Phase;
 use super::teller::Teller;
 use super::verdict::{Approval, Verdict, required};
-use super::wait::{Allowance, Poll};
+use super::wait::{Allowance, Poll, left};
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
 
@@ -38,7 +38,7 @@ pub(super) fn await_approvals(cx: &mut Context<'_, '_>, ledger: &mut Ledger<'_>,
                 Some((Verdict::Pending, error)) => {
                     table.report.approval = error.transfer();
                     waiting.push(at);
-                    teller.note(at, Phase::AwaitingApproval, table);
+                    teller.note_wait(at, Phase::AwaitingApproval, left(cx.approval_until), table);
                 }
                 Some((_, error)) => refuse(cx, ledger, table, teller, at, error),
             }

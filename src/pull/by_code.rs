@@ -1,7 +1,7 @@
 //! Pulls by a code. A code works once, so that a pull which did not complete is resumed with the ticket that its join gave, also when
 //! the program was killed in between.
 
-use super::{Report, TableStatus, TransferOptions};
+use super::{Report, TransferOptions};
 use crate::client::{Auth, Client, ConnectOptions};
 use crate::domain::url::SiteUrl;
 use crate::error::{ErrorKind, Result};
@@ -26,8 +26,12 @@ impl Site {
                 client
             }
         };
-        let report = client.transfer_all(self, options)?;
-        if report.tables.iter().all(|(_, table)| table.status == TableStatus::Completed) {
+        let mut report = client.transfer_all(self, options)?;
+        report.hint_again(match self.kept_ticket(&own, code) {
+            Ok(Some(_)) => "Pull again with the same code: it resumes, although the code is spent.",
+            _ => "Pull again with another code: it resumes.",
+        });
+        if report.is_whole() {
             self.forget_ticket(&own, code).unwrap_or_else(|error| log::warn!("a ticket that is not needed stays: {error}"));
         }
         Ok(report)

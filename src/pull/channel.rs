@@ -27,11 +27,7 @@ impl Client {
     /// [`Incomplete`](ErrorKind::Incomplete), and what the database says. A record that cannot be taken is no error: see
     /// [`Outcome::failures`](crate::Outcome::failures).
     pub fn transfer(&self, site: &Site, table: &str, options: TransferOptions<'_>) -> Result<TableReport> {
-        let report = self.transfer_all(site, options.tables([table]))?;
-        match report.tables.into_iter().next() {
-            Some((_, report)) => report.into_result(),
-            None => Err(Error::new(ErrorKind::TableNotFound, format!("the other site offers no table {table:?}"))),
-        }
+        self.transfer_all(site, options.tables([table]))?.into_table(table)
     }
 
     /// Pulls tables into a site, all that the sender offers unless the options name some, in the order of their foreign keys.

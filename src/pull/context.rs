@@ -66,7 +66,7 @@ impl<'a, 'p> Context<'a, 'p> {
         let (allowance, reconnect) = (&mut self.allowance, &mut self.reconnect);
         let answer = loop {
             let answer =
-                patience.check("the pull").and_then(|()| allowance.ask(patience, || question(source, patience), || Ok(())));
+                patience.check("the pull").and_then(|()| allowance.ask(patience, || question(source, patience), |_| Ok(())));
             match answer {
                 Err(error) if is_transient(error.kind()) && patience.check("the pull").is_ok() => {
                     if let Err(error) = reconnect.again(source, patience, error) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -56,12 +56,12 @@ pub(super) enum Arrival {
     Batch(Batch),
     /// The place in the table has expired: it comes from its first row again.
     Again,
-    /// The other site said to wait, so that nothing will come for a while.
-    Waiting,
-    /// The connection was lost, and is about to be made again.
-    Reconnecting,
-    /// The other site has to approve the table first, by this transfer of its own.
-    AwaitingApproval(Option<Uuid>),
+    /// The other site said to wait for so long.
+    Waiting(Duration),
+    /// The connection was lost, and is about to be made again, which may take so long.
+    Reconnecting(Duration),
+    /// The other site has to approve the table first, by this transfer of its own; that is waited for so long at most.
+    AwaitingApproval(Option<Uuid>, Duration),
     /// The table has come to its end.
     Ended(Result<Fetched>),
 }

@@ -8,7 +8,7 @@ use super::fetch::{Arrival, Batch, Exchange, Fetch, Fetched, Task, gone};
 use super::flow::Flow;
 use super::source::{Page, Position};
 use super::states::States;
-use super::wait::Poll;
+use super::wait::{Poll, left};
 use crate::domain::record::Failure;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
@@ -190,7 +190,7 @@ impl TableRun {
                     false => flow.end_stream(),
                 })
             },
-            || arrivals.send((at, Arrival::Waiting)).map_err(|_| gone()),
+            |time| arrivals.send((at, Arrival::Waiting(time))).map_err(|_| gone()),
         );
         task.allowance = allowance;
         page
@@ -202,7 +202,7 @@ impl TableRun {
         match error.kind() {
             ErrorKind::ApprovalRequired if self.fetched.pages == 0 && poll.is_before(approval_until) => {
                 flow.end_stream();
-                flow.tell(self.at, Arrival::AwaitingApproval(error.transfer()))?;
+                flow.tell(self.at, Arrival::AwaitingApproval(error.transfer(), left(approval_until)))?;
                 poll.pause(patience, approval_until)
             }
             ErrorKind::CursorExpired if self.restarts < MOST_RESTARTS && self.position != Some(Position::default()) => {
@@ -218,7 +218,7 @@ impl TableRun {
                 if !self.is_empty() {
                     self.hand_over(flow, task);
                 }
-                flow.tell(self.at, Arrival::Reconnecting)?;
+                flow.tell(self.at, Arrival::Reconnecting(flow.fetch.reconnect.left()))?;
                 flow.fetch.reconnect.again(source, patience, error)
             }
             _ => Err(error),
@@ -227,7 +227,7 @@ impl TableRun {
 
     fn count(&mut self, flow: &mut Flow<'_>, task: &mut Task) -> Result<u64> {
         let Fetch { source, patience, .. } = flow.fetch;
-        let waiting = || flow.tell(self.at, Arrival::Waiting);
+        let waiting = |time| flow.tell(self.at, Arrival::Waiting(time));
         task.allowance.ask(patience, || source.count(&task.table.name, patience), waiting)
     }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::run::pull;
+use super::run::{pull, unless_cancelled};
 use super::source::{Page, Source};
 use super::{Report, TableReport, TransferOptions};
 use crate::cancel::Patience;
@@ -31,11 +31,7 @@ impl Api {
     /// # Errors
     /// Those of [`Client::transfer`](crate::Client::transfer), and of [`Api`].
     pub fn transfer(&self, site: &Site, table: &str, options: TransferOptions<'_>) -> Result<TableReport> {
-        let report = self.transfer_all(site, options.tables([table]))?;
-        match report.tables.into_iter().next() {
-            Some((_, report)) => report.into_result(),
-            None => Err(Error::new(ErrorKind::TableNotFound, format!("the other site offers no table {table:?}"))),
-        }
+        self.transfer_all(site, options.tables([table]))?.into_table(table)
     }
 
     /// Pulls tables into a site with the connection's token, as [`Client::transfer_all`](crate::Client::transfer_all) does
@@ -65,13 +61,16 @@ impl Site {
     /// # Errors
     /// Those of [`Client::connect`] and [`Client::transfer_all`].
     pub fn pull_from(&self, url: &str, auth: Auth, connect: ConnectOptions, options: TransferOptions<'_>) -> Result<Report> {
-        if let Some(code) = auth.as_code() {
-            return self.pull_by_code(url, code, &auth, connect, options);
-        }
-        match Client::connect_to_rowferry(url, auth.clone(), connect.clone())? {
-            Some(client) => client.transfer_all(self, options),
-            None => Api::with_auth(url, &auth, &connect)?.transfer_all(self, options),
-        }
+        let tokens = [connect.cancel().clone(), options.cancel.clone()];
+        unless_cancelled(&tokens, || {
+            if let Some(code) = auth.as_code() {
+                return self.pull_by_code(url, code, &auth, connect, options);
+            }
+            match Client::connect_to_rowferry(url, auth.clone(), connect.clone())? {
+                Some(client) => client.transfer_all(self, options),
+                None => Api::with_auth(url, &auth, &connect)?.transfer_all(self, options),
+            }
+        })
     }
 }
 

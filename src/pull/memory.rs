@@ -20,12 +20,7 @@ impl Site {
     /// does not have, and what the database says. A record that cannot be taken is no error: see
     /// [`Outcome::failures`](crate::Outcome::failures).
     pub fn import_records(&self, table: &str, records: &Records, options: TransferOptions<'_>) -> Result<TableReport> {
-        let report = self.import_multiple(&[(table, records)], options)?;
-        let mut tables = report.tables;
-        match tables.pop() {
-            Some((_, report)) => report.into_result(),
-            None => Err(Error::new(ErrorKind::TableNotFound, format!("there is no table {table:?} here"))),
-        }
+        self.import_multiple(&[(table, records)], options)?.into_table(table)
     }
 
     /// Imports records into several local tables, in the order of their foreign keys: see [`Site::import_records`].

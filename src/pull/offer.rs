@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use super::TableReport;
 use super::context::Context;
 use super::wait::Allowance;
-use crate::domain::names::is_reserved;
+use crate::domain::names::{is_reserved, nearest};
 use crate::domain::schema::TableSchema;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -43,8 +43,12 @@ pub(super) fn ask(cx: &mut Context<'_, '_>) -> Result<Offer> {
         }
     };
     if let Some(name) = cx.options.table_strategies.keys().find(|name| !wanted.contains(name)) {
+        let hint = match nearest(name, wanted.iter().map(String::as_str)) {
+            Some(near) => format!("Did you mean {near:?}?"),
+            None => "Strategies per table go by the sender's names of the tables that are pulled.".to_owned(),
+        };
         return Err(Error::new(ErrorKind::InvalidInput, format!("a strategy is given for {name:?}, which is not pulled"))
-            .with_hint("Strategies per table go by the sender's names of the tables that are pulled."));
+            .with_hint(hint));
     }
     let counts: HashMap<&str, u64> = offered.iter().map(|table| (table.name.as_str(), table.row_count)).collect();
     let mut offer = Offer { tables: Vec::new(), failed: Vec::new() };
@@ -57,10 +61,14 @@ pub(super) fn ask(cx: &mut Context<'_, '_>) -> Result<Offer> {
         }
         let announced = counts.get(name.as_str()).copied();
         let refusal = match announced {
-            None => Some(
-                Error::new(ErrorKind::TableNotFound, format!("the other site offers no table {name:?}"))
-                    .with_hint("Names are compared exactly: see the list of tables."),
-            ),
+            None => {
+                let hint = match nearest(&name, offered.iter().map(|table| table.name.as_str())) {
+                    Some(near) => format!("Did you mean {near:?}?"),
+                    None => "Names are compared exactly: see the list of tables.".to_owned(),
+                };
+                let error = Error::new(ErrorKind::TableNotFound, format!("the other site offers no table {name:?}"));
+                Some(error.with_hint(hint))
+            }
             Some(_) if is_reserved(&name) => Some(
                 Error::new(ErrorKind::ReservedName, format!("a table named {name:?} is not pulled"))
                     .with_hint("Names that begin with sqlite_, rowferry_ or pg_ are reserved."),

@@ -1,5 +1,7 @@
 //! How far a pull is.
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
 /// How far a pull is, for a progress bar.
@@ -22,6 +24,8 @@ pub struct Progress<'t> {
     pub phase: Phase,
     /// The sender's transfer that someone there has to approve before this table is pulled, once it is known.
     pub approval: Option<Uuid>,
+    /// How long it may wait for approval or for a connection, or how long the other site said to wait; `None` in the other phases.
+    pub wait: Option<Duration>,
 }
 
 /// What a pull is doing with a table.

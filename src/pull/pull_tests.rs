@@ -231,7 +231,7 @@ fn what_goes_wrong_stands_in_the_history() {
             cancel.cancel();
         }
     });
-    world.pull(options);
+    let _ = world.pull(options);
     let history = world.history();
     let status: Vec<_> = history[3..].iter().map(|transfer| transfer.status).collect();
     assert_eq!(status, [TransferStatus::Completed, TransferStatus::Cancelled], "c was not asked for");
@@ -486,4 +486,52 @@ fn a_transfer_that_is_cancelled_here_ends_its_table() {
     let kept = &world.history()[1];
     assert_eq!((kept.status, kept.counters.records_created), (TransferStatus::Cancelled, 10), "what was moved is told");
     assert_eq!((cancelled.outcome.created, world.rows("b")), (10, 10));
+}
+
+#[test]
+fn a_pull_that_is_cancelled_gives_its_report_whenever_that_is() {
+    let token = CancelToken::new();
+    let stop = token.clone();
+    let world = World::new().on_page(move |table, _, _| {
+        if table == "b" {
+            stop.cancel();
+        }
+        Ok(())
+    });
+    let report = world.pull(TransferOptions::new().cancel(token.clone()));
+    assert!(report.cancelled && report.error.is_none() && report.tables.len() == 3, "{report:?}");
+    let error = report.ok().unwrap_err();
+    assert_eq!((error.kind(), error.hint()), (ErrorKind::Cancelled, Some("Pull again: it resumes.")));
+    // Before there were tables.
+    let report = world.pull(TransferOptions::new().cancel(token.clone()));
+    assert!(report.cancelled && report.tables.is_empty() && !report.is_clean(), "{report:?}");
+    assert_eq!(report.ok().unwrap_err().kind(), ErrorKind::Cancelled);
+    // One that was through before it could be cancelled is whole.
+    let late = CancelToken::new();
+    let cancel = |progress: &super::Progress<'_>| {
+        if progress.phase == Phase::Finished && progress.table_index == 2 {
+            late.cancel();
+        }
+    };
+    let world = World::new();
+    let report = world.pull(TransferOptions::new().cancel(late.clone()).on_progress(cancel));
+    assert!(late.is_cancelled() && !report.cancelled && report.ok().is_ok(), "{report:?}");
+}
+
+#[test]
+fn waits_are_told_with_the_time_that_they_may_take() {
+    let world = World::new().on_page(|table, _, asked| match (table, asked) {
+        ("b", 0) => Err(later()),
+        _ => Ok(()),
+    });
+    let mut waits = Vec::new();
+    let report = world.pull(TransferOptions::new().on_progress(|progress| {
+        if let Some(wait) = progress.wait {
+            waits.push((progress.table.to_owned(), progress.phase, wait));
+        }
+    }));
+    report.ok().unwrap();
+    // Each of its two pages once.
+    let wait = ("b".to_owned(), Phase::RateLimited, Duration::from_millis(20));
+    assert_eq!(waits, [wait.clone(), wait]);
 }

@@ -27,6 +27,11 @@ impl ReconnectPolicy {
         ReconnectPolicy { time, until: None, wait: FIRST }
     }
 
+    /// For how long it is still tried.
+    pub(super) fn left(&self) -> Duration {
+        self.until.map_or(self.time, |until| until.saturating_duration_since(Instant::now()))
+    }
+
     /// Something came: what is lost after this is lost for the first time.
     pub(super) fn reached(&mut self) {
         self.until = None;

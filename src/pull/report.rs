@@ -7,9 +7,13 @@ use uuid::Uuid;
 use crate::domain::record::Outcome;
 use crate::error::{Error, ErrorKind, Result};
 
-/// What a pull of several tables did. One table's failure does not stop the others.
+/// What a pull of several tables did. One table's failure does not stop the others: [`ok`](Report::ok) says whether all is well.
+///
+/// A pull that was cancelled also gives its report, whenever that was: [`cancelled`](Report::cancelled) is set, and the tables that
+/// were not pulled whole say [`Cancelled`](ErrorKind::Cancelled).
 #[derive(Debug, Default)]
 #[non_exhaustive]
+#[must_use = "tables and records may have failed: see `ok`"]
 pub struct Report {
     /// The tables in the order in which they were pulled, each with what became of it.
     pub tables: Vec<(String, TableReport)>,
@@ -23,7 +27,10 @@ pub struct Report {
     pub bytes: u64,
     /// How long it took.
     pub duration: Duration,
-    /// Why the end of the pull could not be noted, although the tables are as they are reported. The next pull resumes this one.
+    /// Whether the caller cancelled it before all was pulled. What was committed stays; the same pull again resumes.
+    pub cancelled: bool,
+    /// What is wrong beside the tables: it was cancelled before the sender said which tables it offers; or its end could not be noted,
+    /// although the tables are as they are reported. The next pull resumes this one.
     pub error: Option<Error>,
 }
 
@@ -82,10 +89,87 @@ impl Report {
         self.tables.iter().find(|(table, _)| table == name).map(|(_, report)| report)
     }
 
-    /// Whether every table is complete and no record failed.
+    /// Whether tables were pulled, each is complete and no record failed.
     pub fn is_clean(&self) -> bool {
-        self.error.is_none() && self.tables.iter().all(|(_, table)| table.is_clean())
+        self.is_whole() && self.tables.iter().all(|(_, table)| table.is_clean())
     }
+
+    /// Whether tables were pulled, and each is complete, whatever became of its records.
+    pub(crate) fn is_whole(&self) -> bool {
+        let is_complete = |(_, table): &(String, TableReport)| table.status == TableStatus::Completed;
+        self.error.is_none() && !self.tables.is_empty() && self.tables.iter().all(is_complete)
+    }
+
+    /// An error unless the report is [clean](Report::is_clean), for those who want all or to know why not.
+    ///
+    /// # Errors
+    /// [`Cancelled`](ErrorKind::Cancelled) if the caller cancelled the pull. [`TableNotFound`](ErrorKind::TableNotFound) if there was
+    /// no table to pull. Otherwise the error of the first table that is not complete, or
+    /// [`RecordsFailed`](ErrorKind::RecordsFailed) with the first record that failed. The message counts the others.
+    pub fn ok(&self) -> Result<()> {
+        if self.is_clean() {
+            return Ok(());
+        }
+        if let Some(error) = &self.error {
+            return Err(error.copy());
+        }
+        if self.tables.is_empty() {
+            return Err(Error::new(ErrorKind::TableNotFound, "nothing was pulled: the other site offers no table")
+                .with_hint("See there which tables exist, and which of them may be pulled."));
+        }
+        let failed: Vec<_> = self.tables.iter().filter(|(_, table)| table.status != TableStatus::Completed).collect();
+        let mut errors = failed.iter().filter_map(|(name, table)| Some((name, table.error.as_ref()?)));
+        let first = match self.cancelled {
+            true => errors.find(|(_, error)| error.kind() == ErrorKind::Cancelled),
+            false => errors.next(),
+        };
+        if let Some((name, error)) = first {
+            let count = format!("{} of {} tables were not pulled whole", failed.len(), self.tables.len());
+            return Err(error.copy().while_doing(format!("{count}; {name:?}")));
+        }
+        let records: u64 = self.tables.iter().map(|(_, table)| table.outcome.failed).sum();
+        let first = self.tables.iter().find_map(|(name, table)| Some((name, table.outcome.failures.first()?)));
+        let why = first.map_or(String::new(), |(name, failure)| {
+            format!("; the first one, of {name:?}: {} ({})", failure.message, failure.reason.code())
+        });
+        Err(Error::new(ErrorKind::RecordsFailed, format!("{records} records could not be taken{why}"))
+            .with_hint("The report names them."))
+    }
+
+    /// The report of the only table as a result: an incomplete or failed one is its error.
+    pub(crate) fn into_table(self, table: &str) -> Result<TableReport> {
+        match (self.tables.into_iter().next(), self.error) {
+            (Some((_, report)), _) => report.into_result(),
+            (None, Some(error)) => Err(error),
+            (None, None) => Err(Error::new(ErrorKind::TableNotFound, format!("there is no table {table:?} to pull"))),
+        }
+    }
+
+    /// Says whether it was cancelled, if that `was_asked`: it may have been done before.
+    pub(super) fn note_cancelled(&mut self, was_asked: bool) {
+        let is_cancelled = |error: &Error| error.kind() == ErrorKind::Cancelled;
+        self.cancelled = was_asked && self.tables.iter().any(|(_, table)| table.error.as_ref().is_some_and(is_cancelled));
+    }
+
+    /// Says of what was interrupted how to resume.
+    pub(super) fn hint_again(&mut self, hint: &str) {
+        for (_, table) in &mut self.tables {
+            table.error =
+                table.error.take().map(|error| if is_interruption(&error) { error.with_hint(hint) } else { error });
+        }
+    }
+
+    /// The report of a pull that was cancelled before the sender said which tables it offers.
+    pub(super) fn of_cancelled(error: Error, duration: Duration) -> Self {
+        Report { duration, cancelled: true, error: Some(error), ..Report::default() }
+    }
+}
+
+/// Whether the pull ended with this error, and not one table only: that is what the other site answered, or called off.
+fn is_interruption(error: &Error) -> bool {
+    let is_cut =
+        matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Timeout | ErrorKind::Unreachable | ErrorKind::Cancelled);
+    is_cut && error.http_status().is_none()
 }
 
 impl TableReport {
@@ -105,12 +189,68 @@ impl TableReport {
         self.error = Some(error);
     }
 
-    /// The report of a single table as a result: an incomplete or failed one is its error.
-    pub(crate) fn into_result(mut self) -> Result<Self> {
+    /// The report as a result: an incomplete or failed table is its error.
+    fn into_result(mut self) -> Result<Self> {
         match (self.status, self.error.take()) {
             (TableStatus::Completed, _) => Ok(self),
             (_, Some(error)) => Err(error),
             (_, None) => Err(Error::new(ErrorKind::Incomplete, "the table was not pulled whole")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::record::{Failure, Reason};
+
+    fn report(tables: Vec<TableReport>) -> Report {
+        let name = |(at, table)| (format!("t{at}"), table);
+        Report { tables: tables.into_iter().enumerate().map(name).collect(), ..Report::default() }
+    }
+
+    fn failed(kind: ErrorKind) -> TableReport {
+        TableReport::failed(Error::new(kind, "no"))
+    }
+
+    #[test]
+    fn all_is_well_only_if_something_was_pulled_and_nothing_failed() {
+        assert!(report(vec![TableReport::default()]).ok().is_ok());
+        assert_eq!(report(vec![]).ok().unwrap_err().kind(), ErrorKind::TableNotFound);
+
+        let tables = vec![TableReport::default(), failed(ErrorKind::SchemaMismatch), failed(ErrorKind::TableNotFound)];
+        let error = report(tables).ok().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::SchemaMismatch);
+        assert_eq!(error.message(), "2 of 3 tables were not pulled whole; \"t1\": no");
+
+        let mut table = TableReport::default();
+        let failure = Failure { key: vec![], column: None, reason: Reason::Check, message: "a < 3".to_owned() };
+        (table.outcome.failed, table.outcome.failures) = (2, vec![failure]);
+        let error = report(vec![TableReport::default(), table]).ok().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::RecordsFailed);
+        assert_eq!(error.message(), "2 records could not be taken; the first one, of \"t1\": a < 3 (check)");
+    }
+
+    #[test]
+    fn a_cancelled_pull_is_cancelled_whatever_else_failed() {
+        let mut report = report(vec![failed(ErrorKind::TableNotFound), failed(ErrorKind::Cancelled)]);
+        report.note_cancelled(true);
+        assert_eq!((report.cancelled, report.ok().unwrap_err().kind()), (true, ErrorKind::Cancelled));
+        // The other site may call a table off.
+        report.note_cancelled(false);
+        assert_eq!((report.cancelled, report.ok().unwrap_err().kind()), (false, ErrorKind::TableNotFound));
+    }
+
+    #[test]
+    fn only_what_was_interrupted_says_how_to_resume() {
+        let error = |kind| Error::new(kind, "no").with_hint("first");
+        let mut report = report(vec![
+            TableReport::failed(error(ErrorKind::Disconnected)),
+            TableReport::failed(error(ErrorKind::Timeout).with_http_status(504)),
+            TableReport::failed(error(ErrorKind::TableNotFound)),
+        ]);
+        report.hint_again("again");
+        let hints: Vec<_> = report.tables.iter().map(|(_, table)| table.error.as_ref().and_then(Error::hint)).collect();
+        assert_eq!(hints, [Some("again"), Some("first"), Some("first")]);
     }
 }

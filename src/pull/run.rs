@@ -11,7 +11,7 @@ use super::source::Source;
 use super::states::States;
 use super::teller::Teller;
 use super::{Report, TransferOptions, dry, offer, plan, rounds};
-use crate::cancel::Patience;
+use crate::cancel::{CancelToken, Patience};
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::history::{History, Origin};
@@ -27,6 +27,22 @@ pub(crate) fn pull(
     options: TransferOptions<'_>,
     origin: Option<Origin>,
 ) -> Result<Report> {
+    let cancel = options.cancel.clone();
+    unless_cancelled(&[cancel], || try_pull(source, here, options, origin))
+}
+
+/// The report of a pull, also where one of these tokens was cancelled before the first table was tried.
+pub(super) fn unless_cancelled(tokens: &[CancelToken], pull: impl FnOnce() -> Result<Report>) -> Result<Report> {
+    let began = Instant::now();
+    match pull() {
+        Err(error) if error.kind() == ErrorKind::Cancelled && tokens.iter().any(CancelToken::is_cancelled) => {
+            Ok(Report::of_cancelled(error, began.elapsed()))
+        }
+        pulled => pulled,
+    }
+}
+
+fn try_pull(source: &dyn Source, here: Here<'_>, options: TransferOptions<'_>, origin: Option<Origin>) -> Result<Report> {
     let began = Instant::now();
     if options.append_again && options.append_new {
         return Err(Error::new(ErrorKind::InvalidInput, "append_again and append_new exclude each other")
@@ -66,7 +82,10 @@ pub(crate) fn pull(
     if let Err(error) = prune_some(here.store, here.limits, here.clock.now()) {
         log::warn!("the old part of the history stays: {error}");
     }
-    Ok(report(plan, &gathered, teller.bytes, began, error))
+    let mut report = report(plan, &gathered, teller.bytes, began, error);
+    report.hint_again("Pull again: it resumes.");
+    report.note_cancelled(cx.options.cancel.is_cancelled());
+    Ok(report)
 }
 
 /// Who the rows come from: the other site, or the URL where it told none.

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::http::HttpSource;
-use super::run::pull;
+use super::run::{pull, unless_cancelled};
 use super::source::Source;
 use super::{Report, TransferOptions};
 use crate::client::{Api, Auth, Client, ConnectOptions};
@@ -43,10 +43,11 @@ impl Site {
             connections.touch_connected(connection)?;
             pull(source, self.here(), options, Some(origin))
         };
-        match Client::connect_to_rowferry(&stored.site_url, auth.clone(), connect.clone())? {
+        let tokens = [connect.cancel().clone(), options.cancel.clone()];
+        unless_cancelled(&tokens, || match Client::connect_to_rowferry(&stored.site_url, auth.clone(), connect.clone())? {
             Some(client) => run(&client, options),
             None => run(&HttpSource::new(&Api::with_auth(&stored.site_url, &auth, &connect)?), options),
-        }
+        })
     }
 }
 

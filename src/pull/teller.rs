@@ -1,5 +1,7 @@
 //! Tells the caller how far a pull is.
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use super::options::OnProgress;
@@ -24,13 +26,23 @@ struct Notice {
     records: u64,
     bytes: u64,
     approval: Option<Uuid>,
+    wait: Option<Duration>,
 }
 
 impl Teller {
     /// Takes note of what a pull is doing with a table.
     pub(super) fn note(&mut self, at: usize, phase: Phase, table: &Table) {
+        self.push(at, phase, None, table);
+    }
+
+    /// Takes note that a pull waits for something, for so long at most.
+    pub(super) fn note_wait(&mut self, at: usize, phase: Phase, time: Duration, table: &Table) {
+        self.push(at, phase, Some(time), table);
+    }
+
+    fn push(&mut self, at: usize, phase: Phase, wait: Option<Duration>, table: &Table) {
         let (records, approval) = (table.received, table.report.approval);
-        self.waiting.push(Notice { at, phase, table_index: self.done, records, bytes: self.bytes, approval });
+        self.waiting.push(Notice { at, phase, table_index: self.done, records, bytes: self.bytes, approval, wait });
         self.done += usize::from(phase == Phase::Finished);
     }
 
@@ -59,6 +71,7 @@ impl Teller {
                 bytes: notice.bytes,
                 phase: notice.phase,
                 approval: notice.approval,
+                wait: notice.wait,
             });
         }
     }

@@ -28,6 +28,11 @@ pub(super) fn pause(patience: &Patience, time: Duration, doing: &str) -> Result<
 /// The longest time between two questions for approval.
 const LAST: Duration = Duration::from_secs(15);
 
+/// How much time is left until then; none where there is nothing to wait for.
+pub(super) fn left(until: Option<Instant>) -> Duration {
+    until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
+}
+
 /// How often the other site is asked for approval: less and less often.
 #[derive(Debug)]
 pub(super) struct Poll {
@@ -46,8 +51,7 @@ impl Poll {
 
     /// Waits until it is time to ask again, and no longer than until then.
     pub(super) fn pause(&mut self, patience: &Patience, until: Option<Instant>) -> Result<()> {
-        let left = until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
-        pause(patience, self.interval.min(left), "waiting for approval")?;
+        pause(patience, self.interval.min(left(until)), "waiting for approval")?;
         self.interval = (self.interval * 3 / 2).min(LAST);
         Ok(())
     }
@@ -65,12 +69,12 @@ impl Allowance {
     }
 
     /// Asks, and asks again as often as the other site says to wait for so long, while there is time left for that.
-    /// `waiting` is called before each wait.
+    /// `waiting` is called before each wait, with how long that is.
     pub(super) fn ask<T>(
         &mut self,
         patience: &Patience,
         mut question: impl FnMut() -> Result<T>,
-        mut waiting: impl FnMut() -> Result<()>,
+        mut waiting: impl FnMut(Duration) -> Result<()>,
     ) -> Result<T> {
         loop {
             let began = Instant::now();
@@ -84,7 +88,7 @@ impl Allowance {
             };
             // A question that is answered late costs its time, too.
             self.left = self.left.saturating_sub(told.max(began.elapsed()));
-            waiting()?;
+            waiting(told)?;
             pause(patience, told, "waiting as the other site asked")?;
         }
     }
@@ -110,7 +114,7 @@ mod tests {
                     (false, None) => Err(error),
                 }
             },
-            || Ok(()),
+            |_| Ok(()),
         );
         (answer, asked)
     }
@@ -135,7 +139,7 @@ mod tests {
             std::thread::sleep(2 * SHORTEST);
             Err::<(), _>(Error::new(ErrorKind::RateLimited, "x").with_retry_after(Duration::ZERO))
         };
-        let answer = Allowance::new(4 * SHORTEST).ask(&patience, slow, || Ok(()));
+        let answer = Allowance::new(4 * SHORTEST).ask(&patience, slow, |_| Ok(()));
         assert_eq!(answer.unwrap_err().kind(), ErrorKind::RateLimited);
         assert!(asked <= 3, "{asked}");
     }

@@ -1,6 +1,7 @@
 //! What is printed on stdout: lines and tables for people, or a JSON object per line.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -253,6 +254,15 @@ pub fn value_json(value: &Value) -> serde_json::Value {
     }
 }
 
+/// A time for people: `3 hours`.
+pub fn span(time: Duration) -> String {
+    match time.as_secs() {
+        seconds if seconds < 120 => counted(seconds, "second"),
+        seconds if seconds < 7_200 => counted(seconds / 60, "minute"),
+        seconds => counted(seconds / 3_600, "hour"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -304,5 +314,10 @@ mod tests {
     #[test]
     fn messages_stay_on_one_line() {
         assert_eq!(one_line("a\r\n  b\tc\n"), r"a b\tc");
+    }
+    #[test]
+    fn spans_are_short() {
+        let spans = [1, 119, 120, 7_199, 90_000].map(|seconds| span(Duration::from_secs(seconds)));
+        assert_eq!(spans, ["1 second", "119 seconds", "2 minutes", "119 minutes", "25 hours"]);
     }
 }

@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rowferry::{Phase, Progress};
 use serde_json::{Value, json};
 
-use crate::output::printable;
+use crate::output::{printable, span};
 
 /// A bar on stderr. It is not drawn when that is no terminal.
 #[derive(Debug)]
@@ -25,10 +25,13 @@ impl Bar {
         self.0.set_position(progress.records);
         self.0.set_length(progress.announced.max(progress.records));
         self.0.set_prefix(format!("{}/{}", progress.table_index + 1, progress.tables));
+        let wait = progress.wait.map_or(String::new(), |wait| format!(" up to {}", span(wait)));
         let doing = match progress.phase {
-            Phase::Applying => " (applying)",
-            Phase::AwaitingApproval => " (waits for approval)",
-            _ => "",
+            Phase::Applying => " (applying)".to_owned(),
+            Phase::AwaitingApproval => format!(" (waiting{wait} for approval)"),
+            Phase::RateLimited => format!(" (waiting{wait}, as the other site asked)"),
+            Phase::Reconnecting => format!(" (connection lost, reconnecting for{wait})"),
+            _ => String::new(),
         };
         self.0.set_message(format!("{}{doing}", printable(progress.table)));
     }
@@ -51,7 +54,8 @@ impl Events {
 
     /// The event to print, if it is time for one.
     pub fn event(&mut self, progress: &Progress<'_>) -> Option<Value> {
-        if self.last.is_some_and(|last| last.elapsed() < Self::PAUSE) {
+        // That it waits is said each time: nothing else is for a while.
+        if progress.wait.is_none() && self.last.is_some_and(|last| last.elapsed() < Self::PAUSE) {
             return None;
         }
         self.last = Some(Instant::now());
@@ -60,6 +64,8 @@ impl Events {
             Phase::Receiving => "receiving",
             Phase::Applying => "applying",
             Phase::AwaitingApproval => "awaiting_approval",
+            Phase::RateLimited => "rate_limited",
+            Phase::Reconnecting => "reconnecting",
             Phase::Finished => "finished",
             _ => "other",
         };
@@ -72,6 +78,7 @@ impl Events {
             "announced": progress.announced,
             "bytes": progress.bytes,
             "phase": phase,
+            "wait_seconds": progress.wait.map(|wait| wait.as_secs_f64()),
         }))
     }
 }

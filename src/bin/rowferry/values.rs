@@ -96,7 +96,7 @@ pub fn list<T: FromStr<Err: ToString>>(text: &str) -> Result<Vec<T>, String> {
         }
     }
     if quoted || names.iter().any(String::is_empty) {
-        return Err("write it like a,b, or none".to_owned());
+        return Err("write it like a,b".to_owned());
     }
     names.iter().map(|name| name.parse().map_err(|error: T::Err| error.to_string())).collect()
 }

@@ -93,7 +93,7 @@ fn an_append_says_that_another_copy_was_appended_before() {
 fn an_append_of_another_copy_that_may_run_is_waited_for() {
     let mut world = World::new(false);
     world.fake.incarnation = Some(ORIGINAL);
-    world.pull_until(14, How::Killed, all(Strategy::Append).tables(["parents"])).unwrap();
+    let _ = world.pull_until(14, How::Killed, all(Strategy::Append).tables(["parents"])).unwrap();
     world.run("UPDATE rowferry_pulls SET owner = 'another process'");
     turn_to_the_copy(&mut world);
     let before = rows(&world, "%");

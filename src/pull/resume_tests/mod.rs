@@ -130,10 +130,10 @@ proptest! {
 #[test]
 fn what_was_done_is_not_fetched_again() {
     let mut world = World::new(false);
-    world.pull(all(Strategy::Skip));
+    let _ = world.pull(all(Strategy::Skip));
     let (pages, steps) = (world.fake.pages.load(Ordering::SeqCst), world.steps());
     let mut world = World::new(false);
-    world.pull_until(steps / 2, How::Killed, all(Strategy::Skip)).unwrap();
+    let _ = world.pull_until(steps / 2, How::Killed, all(Strategy::Skip)).unwrap();
     let before = world.fake.pages.swap(0, Ordering::SeqCst);
     let report = world.pull(all(Strategy::Skip));
     let after = world.fake.pages.load(Ordering::SeqCst);
@@ -146,7 +146,7 @@ fn what_was_done_is_not_fetched_again() {
 #[test]
 fn rows_of_two_states_are_told() {
     let mut world = World::new(false);
-    world.pull_until(40, How::Killed, all(Strategy::Skip)).unwrap();
+    let _ = world.pull_until(40, How::Killed, all(Strategy::Skip)).unwrap();
     world.fake.state.store(2, Ordering::SeqCst);
     world.there("INSERT INTO parents VALUES (100, 'new'); UPDATE children SET parent = 100 WHERE id = 23");
     let report = world.pull(all(Strategy::Skip).refresh(false));
@@ -160,7 +160,7 @@ fn rows_of_two_states_are_told() {
 fn what_came_from_an_older_state_is_pulled_again() {
     let mut world = World::new(false);
     world.fake.streams = true;
-    world.pull_until(60, How::Killed, all(Strategy::Overwrite)).unwrap();
+    let _ = world.pull_until(60, How::Killed, all(Strategy::Overwrite)).unwrap();
     world.fake.state.store(2, Ordering::SeqCst);
     world.there("UPDATE parents SET v = 'new'; INSERT INTO parents VALUES (100, 'new')");
     world.there("UPDATE children SET parent = 100 WHERE id > 20; DELETE FROM children WHERE id = 2");
@@ -452,7 +452,7 @@ fn what_comes_at_once_and_in_no_order_is_not_asked_for_again() {
     (world.fake.is_reference, world.fake.asks_apart) = (true, true);
     let options = || all(Strategy::Overwrite).tables(["parents", "words"]);
     let mut done = 0;
-    world.pull_until(22, How::Killed, options()).unwrap();
+    let _ = world.pull_until(22, How::Killed, options()).unwrap();
     for mark in world.here().checkpoints().list().unwrap() {
         done += usize::from(mark.kind == RememberedKind::Done);
     }

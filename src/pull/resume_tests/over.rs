@@ -50,7 +50,7 @@ fn marks(world: &World) -> Vec<(String, RememberedKind)> {
 fn a_table_whose_pull_ends_is_pulled_whole_again_though_another_one_was_interrupted() {
     let mut world = World::new(true);
     world.fake.fails = vec![("parents", 10, ErrorKind::System), ("words", 10, ErrorKind::System)];
-    world.pull(overwrite(&["parents", "words"]));
+    let _ = world.pull(overwrite(&["parents", "words"]));
     world.fake.fails.clear();
     let report = world.pull(overwrite(&["parents"]));
     assert!(table(&report, "parents").is_clean() && table(&report, "parents").resumed, "{report:?}");
@@ -70,7 +70,7 @@ fn a_table_whose_pull_ends_is_pulled_whole_again_though_another_one_was_interrup
 fn a_table_that_is_done_does_not_wait_for_one_that_is_not_pulled() {
     let mut world = World::new(true);
     world.fake.fails = vec![("words", 10, ErrorKind::System)];
-    world.pull(overwrite(&["parents", "words"]));
+    let _ = world.pull(overwrite(&["parents", "words"]));
     assert_eq!(marks(&world).iter().filter(|(_, kind)| *kind == RememberedKind::Done).count(), 1);
     change(&world, "new");
     let report = world.pull(overwrite(&["parents"]));
@@ -85,7 +85,7 @@ fn a_table_that_fails_again_at_the_same_place_begins_again_and_holds_up_no_other
     for rows in [10, 0] {
         let mut world = World::new(true);
         world.fake.fails = vec![("words", rows, ErrorKind::Database)];
-        world.pull(overwrite(&["parents", "words"]));
+        let _ = world.pull(overwrite(&["parents", "words"]));
         change(&world, "new");
         let report = world.pull(overwrite(&["parents", "words"]));
         assert!(table(&report, "parents").resumed && kind(&report, "words") == Some(ErrorKind::Database), "{report:?}");
@@ -99,7 +99,7 @@ fn a_table_that_fails_again_at_the_same_place_begins_again_and_holds_up_no_other
 fn a_table_is_not_taken_for_done_for_more_than_a_day() {
     let mut world = World::new(true);
     world.fake.fails = vec![("words", 10, ErrorKind::System)];
-    world.pull(overwrite(&["parents", "words"]));
+    let _ = world.pull(overwrite(&["parents", "words"]));
     change(&world, "new");
     for resumed in [true, false] {
         world.clock.advance(DAY * 4 / 5);
@@ -141,9 +141,9 @@ fn rows_of_several_states_are_not_counted_against_one() {
 fn appends_that_were_interrupted_in_several_pulls_are_not_begun_again() {
     let mut world = World::new(true);
     world.fake.fails = vec![("parents", 10, ErrorKind::System), ("words", 10, ErrorKind::System)];
-    world.pull(append(&["parents"]));
+    let _ = world.pull(append(&["parents"]));
     world.clock.advance(Duration::from_secs(1));
-    world.pull(append(&["words"]));
+    let _ = world.pull(append(&["words"]));
     world.fake.fails.clear();
     let both = append(&["parents", "words"]);
     let report = world.pull(both);
@@ -161,9 +161,9 @@ fn appends_that_were_interrupted_in_several_pulls_are_not_begun_again() {
 fn what_is_appended_again_is_not_resumed_elsewhere() {
     let mut world = World::new(true);
     world.fake.fails = vec![("parents", 10, ErrorKind::System), ("words", 10, ErrorKind::System)];
-    world.pull(append(&["parents"]));
+    let _ = world.pull(append(&["parents"]));
     world.clock.advance(Duration::from_secs(1));
-    world.pull(append(&["words"]));
+    let _ = world.pull(append(&["words"]));
     world.fake.fails = vec![("parents", 0, ErrorKind::System)];
     // It begins again, and fails before anything came: what was appended before is remembered.
     let report = world.pull(append(&["parents", "words"]).append_again(true));
@@ -178,7 +178,7 @@ fn what_is_appended_again_is_not_resumed_elsewhere() {
 fn an_append_that_was_done_when_its_pull_was_killed_is_remembered() {
     let mut world = World::new(true);
     world.fake.fails = vec![("words", 10, ErrorKind::System)];
-    world.pull(append(&["parents", "words"]));
+    let _ = world.pull(append(&["parents", "words"]));
     // As if it had been killed instead.
     world.run("DELETE FROM rowferry_appends; UPDATE rowferry_pulls SET owner = 'killed'");
     world.fake.fails.clear();
@@ -194,7 +194,7 @@ fn an_append_that_is_done_is_not_resumed_for_another_table() {
     for again in [false, true] {
         let mut world = World::new(true);
         world.fake.fails = vec![("words", 10, ErrorKind::System)];
-        world.pull(append(&["parents", "words"]));
+        let _ = world.pull(append(&["parents", "words"]));
         world.there("INSERT INTO parents VALUES (100, 'new')");
         let report = world.pull(append(&["parents"]).append_again(again));
         let rows = count(&world, "SELECT count(*) FROM parents");
@@ -230,7 +230,7 @@ fn a_pull_that_may_run_is_taken_over_only_by_one_of_all_its_tables() {
     let interrupted = || {
         let mut world = World::new(true);
         world.fake.fails = vec![("parents", 10, ErrorKind::System), ("words", 10, ErrorKind::System)];
-        world.pull(overwrite(&["parents", "words"]));
+        let _ = world.pull(overwrite(&["parents", "words"]));
         world.fake.fails.clear();
         world.run("UPDATE rowferry_pulls SET owner = 'another process'");
         world
@@ -254,7 +254,7 @@ fn the_history_has_each_record_once() {
         for (name, rows) in [("parents", 23), ("tree", 23)] {
             let mut world = World::new(true);
             world.fake.fails = vec![(name, 10, ErrorKind::System)];
-            world.pull(all(strategy).tables([name]));
+            let _ = world.pull(all(strategy).tables([name]));
             world.fake.fails.clear();
             let report = world.pull(all(strategy).tables([name]));
             assert!(table(&report, name).resumed && report.records == rows, "{report:?}");

@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use super::new::verify;
 use super::{Connections, found, not_found};
-use crate::domain::connection::{Connection, ConnectionDirection, ConnectionFilter};
+use crate::domain::connection::{Connection, ConnectionDirection, ConnectionFilter, Policy};
+use crate::domain::names::nearest;
 use crate::domain::url::SiteUrl;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::{Credential, Token};
@@ -51,6 +52,23 @@ impl Connections<'_> {
     /// How many connections a filter chooses, its limit and offset left out.
     pub fn count(&self, filter: &ConnectionFilter) -> Result<u64> {
         self.read(|sql| connections::count(sql, filter))
+    }
+
+    /// The names in a policy's lists of tables that no table has which this site offers, each once, with the name that may have been
+    /// meant. A policy may name tables that are made later: that they are missing is nothing wrong, but worth a word.
+    pub fn unknown_tables(&self, policy: &Policy) -> Result<Vec<(String, Option<String>)>> {
+        let (store, offer) = (self.site.store(), self.site.offer());
+        let mut offered = store.snapshot()?.tables()?;
+        offered.retain(|table| offer.allows(table));
+        let mut unknown: Vec<(String, Option<String>)> = Vec::new();
+        let lists = [&policy.allowed_tables, &policy.excluded_tables, &policy.auto_approve_tables];
+        for name in lists.into_iter().flatten() {
+            if !store.names().is_among(name, &offered) && unknown.iter().all(|(other, _)| other != name) {
+                let near = nearest(name, offered.iter().map(String::as_str)).map(str::to_owned);
+                unknown.push((name.clone(), near));
+            }
+        }
+        Ok(unknown)
     }
 
     /// The sender connection of a token, if it may be used now and from this address. Nothing is counted, and neither

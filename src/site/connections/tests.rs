@@ -550,6 +550,21 @@ fn nothing_kept_or_shown_gives_a_secret_away() {
     assert!(!shown.contains(&shop.credential().lookup()) && !shown.contains("1:"), "sealed and looked-up forms stay inside");
 }
 
+#[test]
+fn tables_that_a_policy_names_and_nobody_has_are_told() {
+    let (folder, site, _) = site();
+    let sqlite = rusqlite::Connection::open(folder.path().join("a.db")).unwrap();
+    sqlite.execute_batch("CREATE TABLE users (id); CREATE TABLE posts (id);").unwrap();
+    let policy = Policy {
+        allowed_tables: vec!["USERS".into(), "post".into(), "rowferry_settings".into()],
+        excluded_tables: vec!["post".into(), "customers".into()],
+        ..Policy::default()
+    };
+    let near = |name: &str, near: Option<&str>| (name.to_owned(), near.map(str::to_owned));
+    let expected = [near("post", Some("posts")), near("rowferry_settings", None), near("customers", None)];
+    assert_eq!(site.connections().unknown_tables(&policy).unwrap(), expected);
+}
+
 fn connections_stored(sql: &mut dyn Sql, uuid: Uuid) -> Result<Option<connections::Stored>> {
     connections::stored(sql, uuid)
 }

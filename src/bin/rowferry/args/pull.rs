@@ -7,7 +7,7 @@ use rowferry::{OnTakenKey, Strategy};
 
 use super::secret::Access;
 use super::{By, Db, Format, Network};
-use crate::values::{seconds, seconds_or_none, table_strategy};
+use crate::values::{list, seconds, seconds_or_none, table_strategy};
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("who").args(["code", "token", "token_file", "connection"]).required(true))]
@@ -26,9 +26,10 @@ pub struct PullArgs {
     #[command(flatten)]
     pub access: Access,
 
-    /// A table to pull, by the other site's name for it; may be given again. Without it all are pulled
-    #[arg(long = "table", value_name = "TABLE")]
-    pub tables: Vec<String>,
+    /// The tables to pull, by the other site's names for them; may be given again. Without it all are pulled. A name with a comma in it
+    /// goes into "double quotes"
+    #[arg(long = "table", value_name = "TABLE,..", value_parser = list::<String>)]
+    pub tables: Vec<Vec<String>>,
 
     /// What to do with a record whose key exists here
     ///
@@ -190,9 +191,9 @@ pub enum KeymapCommand {
     /// start, and may append again.
     #[command(after_help = "Example:\n  rowferry keymap clear --table orders --db backup.db")]
     Clear {
-        /// Only of this table, by the other site's name for it; may be given again
-        #[arg(long = "table", value_name = "TABLE")]
-        tables: Vec<String>,
+        /// Only of these tables, by the other site's names for them; may be given again
+        #[arg(long = "table", value_name = "TABLE,..", value_parser = list::<String>)]
+        tables: Vec<Vec<String>>,
 
         #[command(flatten)]
         db: Db,

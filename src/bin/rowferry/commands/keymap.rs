@@ -30,9 +30,10 @@ pub fn run(command: &KeymapCommand, out: &mut Out) -> Result<Done, Failure> {
             }
         }
         KeymapCommand::Clear { tables, db, format } => {
+            let tables: Vec<&str> = tables.iter().flatten().map(String::as_str).collect();
             let site = open_existing(db)?;
             let (all, names) = (site.checkpoints().list()?, site.store().names());
-            let is_meant = |one: &&Remembered| tables.is_empty() || names.is_among(&one.table, tables);
+            let is_meant = |one: &&Remembered| tables.is_empty() || names.is_among(&one.table, &tables);
             let forgotten = all.iter().filter(is_meant).count() as u64;
             if tables.is_empty() {
                 site.checkpoints().clear()?;

@@ -60,7 +60,7 @@ pub fn run(args: &PullArgs, out: &mut Out) -> Result<Done, Failure> {
         options = options.extra_columns(ExtraColumns::Ignore);
     }
     if !args.tables.is_empty() {
-        options = options.tables(&args.tables);
+        options = options.tables(args.tables.iter().flatten());
     }
     for (table, strategy) in &args.table_strategies {
         options = options.table_strategy(table, *strategy);
@@ -94,7 +94,7 @@ pub fn run(args: &PullArgs, out: &mut Out) -> Result<Done, Failure> {
         true => out.json(&report::Json(&pulled))?,
         false => report::print(&pulled, args.dry_run, out)?,
     }
-    verdict(pulled, cancel.is_cancelled())
+    verdict(pulled)
 }
 
 /// Where the tables come from.
@@ -166,10 +166,11 @@ fn with_events(
     failed.map_or(Ok(pulled), Err)
 }
 
-/// How the command ends after this report; `cancelled` says that it was interrupted here.
-fn verdict(report: Report, cancelled: bool) -> Result<Done, Failure> {
-    if report.is_clean() {
-        return Ok(Done::Whole);
+/// How the command ends after this report of a pull.
+fn verdict(report: Report) -> Result<Done, Failure> {
+    let Err(error) = report.ok() else { return Ok(Done::Whole) };
+    if report.cancelled {
+        return Err(Failure::reported(error));
     }
     if let Some(error) = report.error {
         return Err(Failure::reported(error));
@@ -179,9 +180,12 @@ fn verdict(report: Report, cancelled: bool) -> Result<Done, Failure> {
     let incomplete = report.tables.iter().filter(|(_, table)| table.status != TableStatus::Completed).count();
     let records: u64 = report.tables.iter().map(|(_, table)| table.outcome.failed).sum();
     let mut errors: Vec<Error> = report.tables.into_iter().filter_map(|(_, table)| table.error).collect();
-    let cut_off = errors.iter().position(|error| ends_the_pull(error, cancelled));
-    if let Some(at) = cut_off {
+    if let Some(at) = errors.iter().position(cuts_off) {
         return Err(Failure::reported(errors.swap_remove(at)));
+    }
+    if tables == 0 {
+        complain(error.to_string());
+        return Ok(Done::Partly);
     }
     if failed == tables
         && let Some(error) = errors.into_iter().next()
@@ -195,13 +199,10 @@ fn verdict(report: Report, cancelled: bool) -> Result<Done, Failure> {
     Ok(Done::Partly)
 }
 
-/// Whether nothing was tried after this error. What the other site answered, or called off, ends one table only.
-fn ends_the_pull(error: &Error, cancelled: bool) -> bool {
-    match error.kind() {
-        ErrorKind::Cancelled => cancelled,
-        ErrorKind::Disconnected | ErrorKind::Timeout | ErrorKind::Unreachable => error.http_status().is_none(),
-        _ => false,
-    }
+/// Whether the connection ended with this error. What the other site answered, or called off, ends one table only.
+fn cuts_off(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Timeout | ErrorKind::Unreachable)
+        && error.http_status().is_none()
 }
 
 #[cfg(test)]
@@ -211,9 +212,8 @@ mod tests {
     #[test]
     fn a_table_that_the_other_site_called_off_does_not_end_the_pull() {
         let error = |kind| Error::new(kind, "m");
-        assert!(ends_the_pull(&error(ErrorKind::Cancelled), true) && !ends_the_pull(&error(ErrorKind::Cancelled), false));
-        assert!(ends_the_pull(&error(ErrorKind::Timeout), false));
-        assert!(!ends_the_pull(&error(ErrorKind::Timeout).with_http_status(504), false));
-        assert!(!ends_the_pull(&error(ErrorKind::TableNotFound), true));
+        assert!(cuts_off(&error(ErrorKind::Timeout)) && cuts_off(&error(ErrorKind::Disconnected)));
+        assert!(!cuts_off(&error(ErrorKind::Timeout).with_http_status(504)));
+        assert!(!cuts_off(&error(ErrorKind::Cancelled)) && !cuts_off(&error(ErrorKind::TableNotFound)));
     }
 }

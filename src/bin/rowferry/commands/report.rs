@@ -1,13 +1,11 @@
 //! The report of a pull, for scripts and for people.
 
-use std::time::Duration;
-
 use rowferry::{Failure as Refused, Report, TableReport, TableStatus};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::json;
 
 use crate::failure::Failure;
-use crate::output::{Out, Table, counted, grouped, printable, value_json, value_text};
+use crate::output::{Out, Table, counted, grouped, printable, span, value_json, value_text};
 
 /// Failures that are listed for people, for each table.
 const LISTED: usize = 10;
@@ -26,6 +24,7 @@ impl Serialize for Json<'_> {
         map.serialize_entry("records", &self.0.records)?;
         map.serialize_entry("bytes", &self.0.bytes)?;
         map.serialize_entry("seconds", &self.0.duration.as_secs_f64())?;
+        map.serialize_entry("cancelled", &self.0.cancelled)?;
         map.serialize_entry("error", &self.0.error.as_ref().map(ToString::to_string))?;
         map.serialize_entry("error_code", &self.0.error.as_ref().map(rowferry::Error::code))?;
         map.end()
@@ -71,7 +70,7 @@ fn failure_json(failure: &Refused) -> serde_json::Value {
 /// Prints the report for people.
 pub fn print(report: &Report, dry_run: bool, out: &mut Out) -> Result<(), Failure> {
     if report.tables.is_empty() {
-        return out.line("The other site offers no tables.");
+        return Ok(());
     }
     let mut table = Table::new(["table", ">created", ">updated", ">unchanged", ">skipped", ">failed", "status"]);
     for (name, pulled) in &report.tables {
@@ -134,15 +133,6 @@ fn print_details(name: &str, table: &TableReport, out: &mut Out) -> Result<(), F
     Ok(())
 }
 
-/// A time for people: `3 hours`.
-fn span(time: Duration) -> String {
-    match time.as_secs() {
-        seconds if seconds < 120 => counted(seconds, "second"),
-        seconds if seconds < 7_200 => counted(seconds / 60, "minute"),
-        seconds => counted(seconds / 3_600, "hour"),
-    }
-}
-
 /// Bytes for people: `1.5 MB`.
 pub fn size(bytes: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
@@ -173,17 +163,11 @@ mod tests {
         let text = serde_json::to_string(&Json(&Report::default())).unwrap();
         assert_eq!(
             text,
-            r#"{"event":"report","tables":{},"one_state":false,"records":0,"bytes":0,"seconds":0.0,"error":null,"error_code":null}"#
+            r#"{"event":"report","tables":{},"one_state":false,"records":0,"bytes":0,"seconds":0.0,"cancelled":false,"error":null,"error_code":null}"#
         );
         let table = table_json(&TableReport::default());
         assert_eq!(table["status"], "completed");
         assert!(table["error"].is_null() && table["errors"].as_array().is_some_and(Vec::is_empty));
-    }
-
-    #[test]
-    fn spans_are_short() {
-        let spans = [1, 119, 120, 7_199, 90_000].map(|seconds| span(Duration::from_secs(seconds)));
-        assert_eq!(spans, ["1 second", "119 seconds", "2 minutes", "119 minutes", "25 hours"]);
     }
 
     #[test]

@@ -8,13 +8,13 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::tell::{self, Teller, Told};
-use super::{Shown, find, shown};
+use super::{Shown, find, shown, warn_of_unknown_tables};
 use crate::args::Network;
 use crate::args::connections::{ChangeArgs, CreateArgs, Secrets};
 use crate::args::secret::Secret;
 use crate::commands::{cancelled_by_signals, connect_options, open_existing};
 use crate::failure::Failure;
-use crate::output::{Out, printable};
+use crate::output::{Out, complain, printable};
 
 /// A connection with its token, and what the other site said to it.
 #[derive(Serialize)]
@@ -50,6 +50,10 @@ pub fn run(args: &CreateArgs, out: &mut Out) -> Result<(), Failure> {
             true => out.json(&Made::<Value> { connection: shown(&connection), token: None, notified: None }),
             false => receiver(args, &connection, out),
         };
+    }
+    // The token is shown whatever else fails.
+    if let Err(failure) = warn_of_unknown_tables(&site, &connection) {
+        complain(format!("warning: which tables there are cannot be said: {failure}"));
     }
     let asked = match (args.no_notify, &ours) {
         (true, _) => None,

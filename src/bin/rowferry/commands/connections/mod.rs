@@ -12,7 +12,7 @@ use super::{moment, open_existing};
 use crate::args::connections::{ChangeArgs, ConnectionsCommand, EndArgs, ListArgs, ShowArgs, UpdateArgs};
 use crate::args::secret::Secret;
 use crate::failure::{Done, Failure};
-use crate::output::{Out, Table, grouped, printable};
+use crate::output::{Out, Table, complain, grouped, printable};
 
 pub fn run(command: &ConnectionsCommand, out: &mut Out) -> Result<Done, Failure> {
     match command {
@@ -110,6 +110,7 @@ fn update(args: &UpdateArgs, out: &mut Out) -> Result<(), Failure> {
             }
         })
         .map_err(Failure::typed)?;
+    warn_of_unknown_tables(&site, &connection)?;
     if let Some(token) = token {
         connection = connections.set_token(uuid, token).map_err(Failure::typed)?;
     }
@@ -117,6 +118,18 @@ fn update(args: &UpdateArgs, out: &mut Out) -> Result<(), Failure> {
         true => out.json(&shown(&connection)),
         false => out.line(format!("Connection {} is changed.", printable(&connection.name))),
     }
+}
+
+/// Says on stderr which tables a sender's policy names that are not here. They may be made later.
+fn warn_of_unknown_tables(site: &Site, connection: &Connection) -> rowferry::Result<()> {
+    if connection.direction != ConnectionDirection::Sender {
+        return Ok(());
+    }
+    for (name, near) in site.connections().unknown_tables(&connection.policy)? {
+        let hint = near.map_or(String::new(), |near| format!(" Did you mean {near:?}?"));
+        complain(format!("warning: this site offers no table {name:?}.{hint}"));
+    }
+    Ok(())
 }
 
 fn approve(args: &ChangeArgs, out: &mut Out) -> Result<(), Failure> {
