@@ -356,7 +356,8 @@ fn tables_are_named_apart_by_commas_and_near_names_are_suggested() {
     let url = &served.url;
     let pulled = folder.run(&format!("pull {url} --code {} --db a.db --table users,posts --json", served.code)).ok();
     let report: Value = serde_json::from_str(pulled.stdout.lines().last().unwrap()).unwrap();
-    assert_eq!(report["tables"].as_object().unwrap().keys().collect::<Vec<_>>(), ["users", "posts"]);
+    let tables = report["tables"].as_object().unwrap();
+    assert!(tables.len() == 2 && tables.contains_key("users") && tables.contains_key("posts"), "{report}");
     let (code, again) = (folder.code(), folder.code());
     folder.run(&format!("pull {url} --code {code} --db b.db --table user")).failed(1, &["Did you mean \"users\"?"]);
     let line = format!("pull {url} --code {again} --db b.db --table users,customers --table-strategy user=skip");
