@@ -390,3 +390,19 @@ fn a_pull_that_finds_no_table_is_no_success() {
     let update = "connections update Nightly --db shop.db --allowed-tables users,posts --json";
     assert_eq!(folder.run(update).ok().json()["allowed_tables"][0], "users");
 }
+
+#[test]
+fn a_skip_says_how_many_rows_differ() {
+    let folder = Folder::new();
+    let served = folder.serve();
+    folder.run(&format!("pull {} --code {} --db backup.db", served.url, served.code)).ok();
+    folder.sql("backup.db", "UPDATE posts SET body = 'mine' WHERE id IN (7, 700, 1400); DELETE FROM posts WHERE id = 8");
+    let pull = |more: &str| folder.run(&format!("pull {} --code {} --db backup.db {more}", served.url, folder.code())).ok();
+    let report: Value = serde_json::from_str(pull("--json").stdout.lines().last().unwrap()).unwrap();
+    let posts = &report["tables"]["posts"];
+    assert_eq!((&posts["created"], &posts["skipped"], &posts["differing"]), (&1.into(), &1499.into(), &3.into()));
+    assert_eq!(report["tables"]["users"]["differing"], 0);
+    let text = pull("").stdout;
+    assert!(text.contains("posts: 3 rows differ from the other site's, and were left as they are (skip)."), "{text}");
+    assert!(!pull("--strategy overwrite").stdout.contains("differ"));
+}

@@ -14,6 +14,9 @@ pub struct Outcome {
     pub unchanged: u64,
     /// Records that were left out because their row exists.
     pub skipped: u64,
+    /// How many of the skipped records say something else than their row, which was left as it is. Under
+    /// [`Skip`](crate::Strategy::Skip) only; it is no sixth count beside the five.
+    pub differing: u64,
     /// Records that could not be taken.
     pub failed: u64,
     /// The first failures, up to [`Limits::reported_failures`](crate::Limits::reported_failures).
@@ -32,6 +35,7 @@ impl Outcome {
         self.updated += other.updated;
         self.unchanged += other.unchanged;
         self.skipped += other.skipped;
+        self.differing += other.differing;
         self.failed += other.failed;
         let room = reported_failures.saturating_sub(self.failures.len());
         self.failures.extend(other.failures.into_iter().take(room));
@@ -51,7 +55,8 @@ impl Outcome {
         let created = take(before.created.saturating_add(self.created));
         let updated = take(before.updated.saturating_add(self.updated));
         let skipped = take(self.skipped);
-        Outcome { created, updated, skipped, unchanged: left, ..self }
+        let differing = self.differing.min(skipped);
+        Outcome { created, updated, skipped, differing, unchanged: left, ..self }
     }
 }
 
@@ -88,6 +93,7 @@ impl Tally {
             left -= *count;
         }
         outcome.unchanged = left;
+        outcome.differing = again.outcome.differing.min(outcome.skipped);
         self.lacks_parents |= again.lacks_parents;
     }
 
@@ -223,7 +229,7 @@ mod tests {
         (second.outcome.updated, second.outcome.unchanged) = (3, 7);
         second.fail(failure);
         first.again(second);
-        let Outcome { created, updated, unchanged, skipped, failed, failures } = first.outcome;
+        let Outcome { created, updated, unchanged, skipped, failed, failures, .. } = first.outcome;
         assert_eq!((created, updated, unchanged, skipped, failed, failures.len()), (3, 3, 4, 0, 1, 1));
     }
 
@@ -235,7 +241,7 @@ mod tests {
             unchanged,
             skipped,
             failed,
-            failures: Vec::new(),
+            ..Outcome::default()
         };
         let before = counts(2, 0, 0, 0, 0);
         assert_eq!(counts(1, 1, 1, 0, 0).after(&before), counts(3, 0, 0, 0, 0));

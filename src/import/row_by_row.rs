@@ -113,7 +113,7 @@ pub(super) enum Became {
     Created,
     Updated,
     Unchanged,
-    Skipped,
+    Skipped { differs: bool },
     Failed(Failure),
 }
 
@@ -124,7 +124,10 @@ impl Became {
             Became::Created => outcome.created += 1,
             Became::Updated => outcome.updated += 1,
             Became::Unchanged => outcome.unchanged += 1,
-            Became::Skipped => outcome.skipped += 1,
+            Became::Skipped { differs } => {
+                outcome.skipped += 1;
+                outcome.differing += u64::from(differs);
+            }
             Became::Failed(failure) => tally.fail(failure),
         }
     }
@@ -155,7 +158,7 @@ pub(super) fn one(
         let mut misfits = fitted.misfits.iter().filter(|misfit| misfit.row == number);
         let key_fits = misfits.all(|misfit| !key.contains(&misfit.column));
         if plan.strategy == Strategy::Skip && key_fits && tx.find_by_key(&plan.table, key, &[], rows, number)?.is_some() {
-            return Ok(Became::Skipped);
+            return Ok(Became::Skipped { differs: true });
         }
         return Ok(Became::Failed(failure));
     }
@@ -167,7 +170,7 @@ pub(super) fn one(
         decide(plan.strategy, &existing, &incoming)
     });
     let (refused, became) = match decision {
-        Some(Decision::Skip) => return Ok(Became::Skipped),
+        Some(Decision::Skip { differs }) => return Ok(Became::Skipped { differs }),
         Some(Decision::Unchanged) => return Ok(Became::Unchanged),
         None => (tx.write(&plan.table, Change::Insert, rows, number)?, Became::Created),
         Some(Decision::Update(changed)) => {

@@ -42,7 +42,7 @@ pub(super) fn apply(
                 continue;
             }
             let became = match (one(tx, plan, key, &fitted, number, &record_key)?, misfit) {
-                (Became::Skipped, Some(misfit)) => Became::Failed(misfit),
+                (Became::Skipped { .. }, Some(misfit)) => Became::Failed(misfit),
                 (became, _) => became,
             };
             if let Became::Failed(failure) = &became

@@ -151,6 +151,8 @@ struct Progress {
     counted: bool,
     /// Created, updated, unchanged, skipped, failed.
     counts: [u64; 5],
+    #[serde(default)]
+    differing: u64,
     failures: Vec<KeptFailure>,
     #[serde(default)]
     lacks_parents: bool,
@@ -232,6 +234,7 @@ impl Progress {
             stage: checkpoint.stage,
             counted: checkpoint.counted,
             counts: counts_of(&checkpoint.outcome),
+            differing: checkpoint.outcome.differing,
             failures: checkpoint.outcome.failures.iter().map(kept).collect(),
             lacks_parents: checkpoint.lacks_parents,
             again: checkpoint.again,
@@ -251,7 +254,7 @@ impl Progress {
             })
         };
         let failures = std::mem::take(&mut self.failures).into_iter().map(failure).collect::<Result<_>>()?;
-        Ok(outcome_of(self.counts, failures))
+        Ok(Outcome { differing: self.differing, failures, ..outcome_of(self.counts) })
     }
 }
 
@@ -259,8 +262,8 @@ fn counts_of(outcome: &Outcome) -> [u64; 5] {
     [outcome.created, outcome.updated, outcome.unchanged, outcome.skipped, outcome.failed]
 }
 
-fn outcome_of([created, updated, unchanged, skipped, failed]: [u64; 5], failures: Vec<Failure>) -> Outcome {
-    Outcome { created, updated, unchanged, skipped, failed, failures }
+fn outcome_of([created, updated, unchanged, skipped, failed]: [u64; 5]) -> Outcome {
+    Outcome { created, updated, unchanged, skipped, failed, ..Outcome::default() }
 }
 
 /// Keeps the first checkpoint of a table of a pull, in place of one that is there.
@@ -347,7 +350,7 @@ fn read(row: &[Value]) -> Result<Checkpoint> {
         done_at,
         lacks_parents: progress.lacks_parents,
         again: progress.again,
-        before: progress.before.map(|counts| outcome_of(counts, Vec::new())),
+        before: progress.before.map(outcome_of),
         created: progress.created,
         notes: progress.notes,
     })

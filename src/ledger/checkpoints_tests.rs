@@ -24,7 +24,7 @@ fn outcome() -> impl Generator<Value = Outcome> {
     let failure = parts.prop_map(move |(key, column, at, message)| Failure { key, column, reason: reasons[at], message });
     (any::<[u64; 5]>(), proptest::collection::vec(failure, 0..4)).prop_map(|(counts, failures)| {
         let [created, updated, unchanged, skipped, failed] = counts;
-        Outcome { created, updated, unchanged, skipped, failed, failures }
+        Outcome { created, updated, unchanged, skipped, differing: skipped / 2, failed, failures }
     })
 }
 
@@ -65,7 +65,7 @@ proptest! {
         (checkpoint.step, checkpoint.records, checkpoint.bytes) = (step, numbers.1, numbers.2);
         (checkpoint.place, checkpoint.states, checkpoint.stage, checkpoint.notes, checkpoint.outcome) = (place, states, stage, notes, outcome);
         (checkpoint.continues, checkpoint.created, checkpoint.counted) = flags;
-        checkpoint.before = checkpoint.counted.then(|| Outcome { failures: Vec::new(), ..checkpoint.outcome.clone() });
+        checkpoint.before = checkpoint.counted.then(|| Outcome { failures: Vec::new(), differing: 0, ..checkpoint.outcome.clone() });
         let (first, later) = (datetime!(2026-01-02 03:04:05 UTC), datetime!(2026-01-03 03:04:05 UTC));
         checkpoint.done_at = Some(first).filter(|_| checkpoint.step == Step::Done);
         let kept = state::write(&**site.store(), |sql| {

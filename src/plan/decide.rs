@@ -10,7 +10,10 @@ use crate::domain::value::ValueRef;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     /// The row stays, and the record counts as skipped.
-    Skip,
+    Skip {
+        /// Whether the record says something else than the row. Never of an append.
+        differs: bool,
+    },
     /// The row is already as the record wants it.
     Unchanged,
     /// The columns at these positions, at least one, are set to the record's values.
@@ -24,7 +27,9 @@ pub enum Decision {
 /// never meets an existing key, because it makes its own; a row that it would clash with by another unique set stays: skip.
 pub fn decide(strategy: Strategy, existing: &[ValueRef<'_>], incoming: &[Option<ValueRef<'_>>]) -> Decision {
     if matches!(strategy, Strategy::Skip | Strategy::Append) {
-        return Decision::Skip;
+        let mut pairs = existing.iter().zip(incoming);
+        let differs = strategy == Strategy::Skip && pairs.any(|(old, new)| new.is_some_and(|new| !new.same(*old)));
+        return Decision::Skip { differs };
     }
     let changed: Vec<usize> = existing
         .iter()
@@ -53,9 +58,12 @@ mod tests {
     const EXISTING: [ValueRef<'_>; 4] = [Integer(1), Text(b"a"), Null, Real(0.0)];
 
     #[test]
-    fn skip_never_looks() {
-        assert_eq!(decide(Strategy::Skip, &EXISTING, &EXISTING.map(Some)), Decision::Skip);
-        assert_eq!(decide(Strategy::Skip, &EXISTING, &[None; 4]), Decision::Skip);
+    fn skip_says_what_it_leaves() {
+        let skip = |incoming: &[Option<ValueRef<'_>>]| decide(Strategy::Skip, &EXISTING, incoming);
+        assert_eq!(skip(&EXISTING.map(Some)), Decision::Skip { differs: false });
+        assert_eq!(skip(&[None; 4]), Decision::Skip { differs: false });
+        assert_eq!(skip(&[Some(Integer(1)), None, Some(Text(b"")), None]), Decision::Skip { differs: true });
+        assert_eq!(decide(Strategy::Append, &EXISTING, &[Some(Null); 4]), Decision::Skip { differs: false });
     }
 
     #[test]

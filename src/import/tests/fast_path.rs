@@ -317,9 +317,10 @@ fn apply_entangled(
 }
 
 /// Counts, and failures without their sentences, which name the table.
-fn told(outcome: &Outcome) -> ([u64; 5], Vec<String>) {
+fn told(outcome: &Outcome) -> ([u64; 6], Vec<String>) {
     let failures = outcome.failures.iter().map(|f| format!("{:?} {:?} {:?}", f.key, f.reason, f.column)).collect();
-    ([outcome.created, outcome.updated, outcome.unchanged, outcome.skipped, outcome.failed], failures)
+    let Outcome { created, updated, unchanged, skipped, differing, failed, .. } = *outcome;
+    ([created, updated, unchanged, skipped, differing, failed], failures)
 }
 
 proptest! {

@@ -77,7 +77,7 @@ impl Pair {
         let single = apply(store, &self.single, rows);
         let strategy = self.bulk.strategy;
         let doing = format!("{} records under {strategy}, at most {most} at once", rows.len());
-        let counts = |o: &Outcome| [o.created, o.updated, o.unchanged, o.skipped, o.failed];
+        let counts = |o: &Outcome| [o.created, o.updated, o.unchanged, o.skipped, o.differing, o.failed];
         assert_eq!(
             counts(&tally.outcome),
             counts(&single),

@@ -37,7 +37,10 @@ pub(crate) fn apply_each(
             Became::Created => outcome.created += 1,
             Became::Updated => outcome.updated += 1,
             Became::Unchanged => outcome.unchanged += 1,
-            Became::Skipped => outcome.skipped += 1,
+            Became::Skipped { differs } => {
+                outcome.skipped += 1;
+                outcome.differing += u64::from(differs);
+            }
             Became::Failed { reason, column, message } => {
                 tally.fail(Failure { key: key_of_record(plan, rows, row), column, reason, message });
             }
@@ -50,7 +53,7 @@ enum Became {
     Created,
     Updated,
     Unchanged,
-    Skipped,
+    Skipped { differs: bool },
     Failed { reason: Reason, column: Option<String>, message: String },
 }
 
@@ -69,7 +72,7 @@ fn one(writer: &mut dyn Writer, plan: &TablePlan, fitted: &Fitted) -> Result<Bec
         // A row that is there is skipped whatever else the record holds.
         let key_fits = !key.is_empty() && !fitted.misfits.iter().any(|misfit| key.contains(&misfit.column));
         if plan.strategy == Strategy::Skip && key_fits && find(writer, table, key, &[], rows)?.is_some() {
-            return Ok(Became::Skipped);
+            return Ok(Became::Skipped { differs: true });
         }
         let message = misfit.message.clone();
         return Ok(Became::Failed { reason: misfit.reason, column: name(misfit.column), message });
@@ -83,7 +86,7 @@ fn one(writer: &mut dyn Writer, plan: &TablePlan, fitted: &Fitted) -> Result<Bec
     });
     let mut refused = Vec::new();
     let became = match decision {
-        Some(Decision::Skip) => return Ok(Became::Skipped),
+        Some(Decision::Skip { differs }) => return Ok(Became::Skipped { differs }),
         Some(Decision::Unchanged) => return Ok(Became::Unchanged),
         Some(Decision::Update(changed)) => {
             let set: Vec<usize> = changed.iter().map(|at| present[*at]).collect();

@@ -45,6 +45,7 @@ fn table_json(table: &TableReport) -> serde_json::Value {
         "updated": outcome.updated,
         "unchanged": outcome.unchanged,
         "skipped": outcome.skipped,
+        "differing": outcome.differing,
         "failed": outcome.failed,
         "errors": outcome.failures.iter().map(failure_json).collect::<Vec<_>>(),
         "error": table.error.as_ref().map(ToString::to_string),
@@ -116,6 +117,10 @@ fn print_details(name: &str, table: &TableReport, out: &mut Out) -> Result<(), F
         out.line(format!("Note: {}", printable(note)))?;
     }
     let outcome = &table.outcome;
+    if outcome.differing > 0 {
+        let rows = counted(outcome.differing, "row");
+        out.line(format!("{name}: {rows} differ from the other site's, and were left as they are (skip)."))?;
+    }
     if outcome.failed > 0 {
         out.line(format!("{name}: {} failed.", counted(outcome.failed, "record")))?;
     }

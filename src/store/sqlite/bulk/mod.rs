@@ -19,7 +19,7 @@ mod skip_unchanged;
 mod upsert;
 
 use shape::Shape;
-use skip_unchanged::Unchanged;
+use skip_unchanged::{Found, Unchanged};
 use upsert::Upsert;
 
 /// What earlier records of the transaction say of those to come.
@@ -72,8 +72,8 @@ fn apply_shape(
     let plain = range.clone().take_while(|row| shape.is_plain(rows, *row)).count();
     let range = range.start..range.start + plain;
     let unchanged = Unchanged { transaction, shape, rows }.find(&mut pace.unchanged, range.clone())?;
-    let is_unchanged = |row: usize| unchanged.get(row - range.start).copied().unwrap_or(false);
-    let others: Vec<usize> = range.clone().filter(|row| !is_unchanged(*row)).collect();
+    let found = |row: usize| unchanged.get(row - range.start).copied().unwrap_or(Found::New);
+    let others: Vec<usize> = range.clone().filter(|row| found(*row).is_new()).collect();
     let mut upsert = Upsert::new(transaction, shape, rows, &mut pace.streak);
     let written = match (shape.has_triggers, shape.is_held) {
         (true, _) => 0,
@@ -83,7 +83,7 @@ fn apply_shape(
     };
     // The first one that was not written ends it; of those before it each is applied.
     let end = others.get(written).copied().unwrap_or(range.end);
-    let passed_over = (range.start..end).filter(|row| is_unchanged(*row)).count() as u64;
-    skip_unchanged::count(shape.plan.strategy, passed_over, tally);
+    let passed_over = (range.start..end).map(found).filter(|found| !found.is_new());
+    passed_over.for_each(|found| found.count(shape.plan.strategy, tally));
     Ok(end - range.start)
 }

@@ -54,11 +54,29 @@ impl Pause {
     }
 }
 
-/// Counts records that change nothing.
-pub(super) fn count(strategy: Strategy, records: u64, tally: &mut Tally) {
-    match strategy {
-        Strategy::Skip | Strategy::Append => tally.outcome.skipped += records,
-        Strategy::Overwrite | Strategy::Merge => tally.outcome.unchanged += records,
+/// What the look says of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// It is to be written.
+    New,
+    /// It changes nothing: its row is like it already.
+    Same,
+    /// It changes nothing, although its row is otherwise: the strategy skips it.
+    Skipped,
+}
+
+impl Found {
+    pub(super) fn is_new(self) -> bool {
+        self == Found::New
+    }
+
+    /// Counts a record that changes nothing.
+    pub(super) fn count(self, strategy: Strategy, tally: &mut Tally) {
+        match strategy {
+            Strategy::Skip | Strategy::Append => tally.outcome.skipped += 1,
+            Strategy::Overwrite | Strategy::Merge => tally.outcome.unchanged += 1,
+        }
+        tally.outcome.differing += u64::from(self == Found::Skipped);
     }
 }
 
@@ -70,17 +88,16 @@ pub(super) struct Unchanged<'u> {
 }
 
 impl Unchanged<'_> {
-    /// For each of the first records whether it changes nothing; those after them are not looked at. All are plain.
-    pub(super) fn find(&self, pause: &mut Pause, range: Range<usize>) -> Result<Vec<bool>> {
+    /// Says it of the first records; those after them are not looked at. All are plain.
+    pub(super) fn find(&self, pause: &mut Pause, range: Range<usize>) -> Result<Vec<Found>> {
         if range.is_empty() || !is_ordered_alike(self.transaction, self.shape) || !pause.is_over(range.len()) {
             return Ok(Vec::new());
         }
-        let compare_all = self.shape.plan.strategy != Strategy::Skip;
-        let others = self.shape.columns.iter().filter(|column| compare_all && self.shape.may_differ(column)).collect();
+        let others = self.shape.columns.iter().filter(|column| self.shape.may_differ(column)).collect();
         let key = self.shape.key.iter().map(|(at, _)| &self.shape.columns[*at]).collect();
         let Unchanged { transaction, shape, rows } = *self;
         let found = Pass { transaction, shape, rows, key, others }.run(range)?;
-        pause.note(found.len(), found.iter().filter(|unchanged| **unchanged).count());
+        pause.note(found.len(), found.iter().filter(|found| !found.is_new()).count());
         Ok(found)
     }
 }
@@ -101,10 +118,10 @@ struct Pass<'p> {
 }
 
 impl Pass<'_> {
-    /// For each of the first records whether it changes nothing; the pass may end before the last one.
-    fn run(&self, mut range: Range<usize>) -> Result<Vec<bool>> {
+    /// Says it of the first records; the pass may end before the last one.
+    fn run(&self, mut range: Range<usize>) -> Result<Vec<Found>> {
         let sql = self.sql();
-        let mut unchanged: Vec<bool> = Vec::with_capacity(range.len());
+        let mut unchanged: Vec<Found> = Vec::with_capacity(range.len());
         let mut count = 0;
         let (mut key, mut before) = (Vec::new(), Vec::new());
         while !range.is_empty() {
@@ -138,11 +155,11 @@ impl Pass<'_> {
                         key.clear();
                         break;
                     }
-                    (Ordering::Greater, _) => unchanged.push(false),
+                    (Ordering::Greater, _) => unchanged.push(Found::New),
                     (Ordering::Equal, Some(here)) => {
-                        let same = self.is_unchanged(here, row)?;
-                        unchanged.push(same);
-                        count += usize::from(same);
+                        let found = self.compare(here, row)?;
+                        unchanged.push(found);
+                        count += usize::from(!found.is_new());
                         current = local.next().map_err(failed)?;
                     }
                 }
@@ -186,14 +203,19 @@ impl Pass<'_> {
         self.shape.stored(column, self.rows.get(row, column.incoming).unwrap_or(ValueRef::Null))
     }
 
-    fn is_unchanged(&self, here: &rusqlite::Row<'_>, row: usize) -> Result<bool> {
+    fn compare(&self, here: &rusqlite::Row<'_>, row: usize) -> Result<Found> {
+        // What is skipped is compared as if it were to replace the row.
+        let (strategy, changed) = match self.shape.plan.strategy {
+            Strategy::Skip => (Strategy::Overwrite, Found::Skipped),
+            strategy => (strategy, Found::New),
+        };
         for (at, column) in self.others.iter().enumerate() {
             let existing = borrowed(here.get_ref(self.key.len() + at).map_err(failed)?);
-            if changes(self.shape.plan.strategy, existing, self.stored(column, row)) {
-                return Ok(false);
+            if changes(strategy, existing, self.stored(column, row)) {
+                return Ok(changed);
             }
         }
-        Ok(true)
+        Ok(Found::Same)
     }
 }
 

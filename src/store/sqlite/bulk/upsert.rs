@@ -299,6 +299,7 @@ fn count(strategy: Strategy, records: u64, done: &Done, tally: &mut Tally) {
         Strategy::Skip | Strategy::Append => {
             outcome.created += done.changes;
             outcome.skipped += records - done.changes;
+            outcome.differing += done.hits;
         }
         Strategy::Overwrite | Strategy::Merge => {
             let created = records - done.hits;
@@ -320,12 +321,17 @@ fn upsert_sql(shape: &Shape, records: usize, action: &str) -> String {
     format!("{} ON CONFLICT({}) DO {action}", insert_sql(shape, "ABORT", records), shape.conflict_target)
 }
 
-/// What an upsert does with a row that exists.
+/// What an upsert does with a row that exists. What is skipped counts as a hit only where it differs.
 fn update_sql(shape: &Shape, key: &[usize]) -> String {
-    if matches!(shape.plan.strategy, Strategy::Skip | Strategy::Append) {
-        return "NOTHING".to_owned();
-    }
     let changing: Vec<&Column> = shape.columns.iter().filter(|column| shape.may_differ(column)).collect();
+    match (shape.plan.strategy, &changing[..]) {
+        (Strategy::Append, _) | (Strategy::Skip, []) => return "NOTHING".to_owned(),
+        // Updates nothing: it counts the rows that differ.
+        (Strategy::Skip, [first, ..]) => {
+            return format!("UPDATE SET {} WHERE {} AND NOT rowferry_hit()", set(shape, &[first]), differ(shape, &changing));
+        }
+        _ => {}
+    }
     let Some(first_key) = key.first() else {
         return "NOTHING".to_owned();
     };
