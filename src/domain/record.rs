@@ -12,7 +12,7 @@ pub struct Outcome {
     pub updated: u64,
     /// Records whose row was already equal.
     pub unchanged: u64,
-    /// Records that were left out because their row exists.
+    /// Records that were left out because their row exists, or because a trigger of the local table left them out (RAISE(IGNORE)).
     pub skipped: u64,
     /// Records that could not be taken.
     pub failed: u64,

@@ -141,6 +141,10 @@ fn append_page(tx: &mut Transaction, page: &Page<'_>, keys: Keys, tally: &mut Ta
                     became.insert(&old.compared, old.became(key, false, true));
                 }
             }
+            (Some(refused), old) if refused.is_left_out => {
+                tally.outcome.skipped += 1;
+                forget(tx, map, keys, old)?;
+            }
             (Some(refused), old) => {
                 tally.fail(tx.failure_of(plan, page.shown_key(number), (&local, 0), refused)?);
                 forget(tx, map, keys, old)?;
@@ -209,6 +213,10 @@ fn append_unkeyed(
             tally.outcome.created += 1;
             written.add_inserted(row, &fitted.rows, number);
             tx.note_came(&name, digest)
+        }
+        Some(refused) if refused.is_left_out => {
+            tally.outcome.skipped += 1;
+            Ok(())
         }
         Some(refused) => {
             tally.fail(tx.failure_of(plan, page.shown_key(number), (&fitted.rows, number), refused)?);

@@ -106,6 +106,7 @@ pub(super) fn apply(
                 tally.outcome.created += 1;
                 written.add_inserted(row, &fitted.rows, number);
             }
+            Some(refused) if refused.is_left_out => tally.outcome.skipped += 1,
             Some(refused) => tally.fail(tx.failure_of(plan, key(), (&fitted.rows, number), refused)?),
         }
     }

@@ -185,6 +185,7 @@ pub(super) fn one(
     };
     match refused {
         None => Ok(became),
+        Some(refused) if refused.is_left_out => Ok(Became::Skipped),
         Some(refused) => Ok(Became::Failed(tx.failure_of(plan, record_key(), (rows, number), refused)?)),
     }
 }

@@ -402,6 +402,7 @@ impl Transaction {
     ) -> Result<Failure> {
         let Refused { reason, column, message, .. } = refused;
         if reason == Reason::ForeignKey
+            && column.is_none()
             && let Some((column, message)) = self.missing_parent(&plan.table, local.0, local.1)?
         {
             return Ok(Failure { key, column: Some(column), reason, message });
