@@ -16,6 +16,9 @@ pub struct Outcome {
     pub skipped: u64,
     /// Records that could not be taken.
     pub failed: u64,
+    /// Of those created or updated, the ones that were written although they refer to rows that are missing: see
+    /// [`TransferOptions::dangling`](crate::TransferOptions::dangling).
+    pub dangling: u64,
     /// The first failures, up to [`Limits::reported_failures`](crate::Limits::reported_failures).
     pub failures: Vec<Failure>,
 }
@@ -33,6 +36,7 @@ impl Outcome {
         self.unchanged += other.unchanged;
         self.skipped += other.skipped;
         self.failed += other.failed;
+        self.dangling += other.dangling;
         let room = reported_failures.saturating_sub(self.failures.len());
         self.failures.extend(other.failures.into_iter().take(room));
     }
@@ -51,7 +55,8 @@ impl Outcome {
         let created = take(before.created.saturating_add(self.created));
         let updated = take(before.updated.saturating_add(self.updated));
         let skipped = take(self.skipped);
-        Outcome { created, updated, skipped, unchanged: left, ..self }
+        let dangling = before.dangling.saturating_add(self.dangling).min(created + updated);
+        Outcome { created, updated, skipped, unchanged: left, dangling, ..self }
     }
 }
 
@@ -223,7 +228,7 @@ mod tests {
         (second.outcome.updated, second.outcome.unchanged) = (3, 7);
         second.fail(failure);
         first.again(second);
-        let Outcome { created, updated, unchanged, skipped, failed, failures } = first.outcome;
+        let Outcome { created, updated, unchanged, skipped, failed, failures, .. } = first.outcome;
         assert_eq!((created, updated, unchanged, skipped, failed, failures.len()), (3, 3, 4, 0, 1, 1));
     }
 
@@ -235,7 +240,7 @@ mod tests {
             unchanged,
             skipped,
             failed,
-            failures: Vec::new(),
+            ..Outcome::default()
         };
         let before = counts(2, 0, 0, 0, 0);
         assert_eq!(counts(1, 1, 1, 0, 0).after(&before), counts(3, 0, 0, 0, 0));

@@ -151,6 +151,8 @@ struct Progress {
     counted: bool,
     /// Created, updated, unchanged, skipped, failed.
     counts: [u64; 5],
+    #[serde(default)]
+    dangling: u64,
     failures: Vec<KeptFailure>,
     #[serde(default)]
     lacks_parents: bool,
@@ -159,6 +161,8 @@ struct Progress {
     /// The same counts of earlier passes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     before: Option<[u64; 5]>,
+    #[serde(default)]
+    dangling_before: u64,
     created: bool,
     notes: Vec<String>,
 }
@@ -232,10 +236,12 @@ impl Progress {
             stage: checkpoint.stage,
             counted: checkpoint.counted,
             counts: counts_of(&checkpoint.outcome),
+            dangling: checkpoint.outcome.dangling,
             failures: checkpoint.outcome.failures.iter().map(kept).collect(),
             lacks_parents: checkpoint.lacks_parents,
             again: checkpoint.again,
             before: checkpoint.before.as_ref().map(counts_of),
+            dangling_before: checkpoint.before.as_ref().map_or(0, |before| before.dangling),
             created: checkpoint.created,
             notes: checkpoint.notes.clone(),
         }
@@ -251,7 +257,7 @@ impl Progress {
             })
         };
         let failures = std::mem::take(&mut self.failures).into_iter().map(failure).collect::<Result<_>>()?;
-        Ok(outcome_of(self.counts, failures))
+        Ok(outcome_of(self.counts, self.dangling, failures))
     }
 }
 
@@ -259,8 +265,9 @@ fn counts_of(outcome: &Outcome) -> [u64; 5] {
     [outcome.created, outcome.updated, outcome.unchanged, outcome.skipped, outcome.failed]
 }
 
-fn outcome_of([created, updated, unchanged, skipped, failed]: [u64; 5], failures: Vec<Failure>) -> Outcome {
-    Outcome { created, updated, unchanged, skipped, failed, failures }
+fn outcome_of(counts: [u64; 5], dangling: u64, failures: Vec<Failure>) -> Outcome {
+    let [created, updated, unchanged, skipped, failed] = counts;
+    Outcome { created, updated, unchanged, skipped, failed, dangling, failures }
 }
 
 /// Keeps the first checkpoint of a table of a pull, in place of one that is there.
@@ -347,7 +354,7 @@ fn read(row: &[Value]) -> Result<Checkpoint> {
         done_at,
         lacks_parents: progress.lacks_parents,
         again: progress.again,
-        before: progress.before.map(|counts| outcome_of(counts, Vec::new())),
+        before: progress.before.map(|counts| outcome_of(counts, progress.dangling_before, Vec::new())),
         created: progress.created,
         notes: progress.notes,
     })

@@ -24,7 +24,7 @@ fn outcome() -> impl Generator<Value = Outcome> {
     let failure = parts.prop_map(move |(key, column, at, message)| Failure { key, column, reason: reasons[at], message });
     (any::<[u64; 5]>(), proptest::collection::vec(failure, 0..4)).prop_map(|(counts, failures)| {
         let [created, updated, unchanged, skipped, failed] = counts;
-        Outcome { created, updated, unchanged, skipped, failed, failures }
+        Outcome { created, updated, unchanged, skipped, failed, dangling: created / 2, failures }
     })
 }
 

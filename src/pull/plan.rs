@@ -190,6 +190,7 @@ fn planned(
     // Nothing came to a table that is made only now.
     let again = cx.options.append_again || is_made;
     plan.append = AppendRules { again, on_taken_key: cx.options.on_taken_key };
+    plan.dangling = cx.options.dangling;
     // PhoenixKit does not tell its keys over HTTP.
     let tells_key = cx.source.is_rowferry() || !offered.schema.primary_key.is_empty();
     plan.keys_may_meet = tells_key && keys_may_meet(&offered.schema, &plan);

@@ -256,6 +256,18 @@ pub trait Writer {
         refused: &mut Vec<Refused>,
     ) -> Result<()>;
 
+    /// Writes one local row as [`Writer::write`] does, although rows are missing that it refers to, and does not check its references. The caller
+    /// knows that they are missing, that references are checked [with each row](Check::Now), and that an update sets nothing that other
+    /// rows refer to. What triggers write to other tables may go unchecked, too.
+    fn write_dangling(
+        &mut self,
+        table: &TableSchema,
+        change: Change<'_>,
+        rows: &Rows,
+        row: usize,
+        refused: &mut Vec<Refused>,
+    ) -> Result<()>;
+
     /// Finds the rows that keep a local row out: all others than the row of its key (its columns are at `key`) that have its
     /// values in one of these unique sets, as the database compares them. What the row lacks takes its default, as when it is
     /// inserted. `found` gets the values at `key` of each such row, once; it is cleared first. A row that the table would not take

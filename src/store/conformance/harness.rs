@@ -229,7 +229,7 @@ pub(crate) const NONE: Counts = Counts { created: 0, updated: 0, unchanged: 0, s
 
 #[track_caller]
 pub(crate) fn expect_counts(outcome: &Outcome, expected: Counts) {
-    let Outcome { created, updated, unchanged, skipped, failed, failures } = outcome;
+    let Outcome { created, updated, unchanged, skipped, failed, failures, .. } = outcome;
     let (created, updated, unchanged, skipped, failed) = (*created, *updated, *unchanged, *skipped, *failed);
     let found = Counts { created, updated, unchanged, skipped, failed };
     assert!(found == expected, "the records count as {found:?} instead of {expected:?}; failures: {failures:?}");

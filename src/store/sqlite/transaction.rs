@@ -97,6 +97,20 @@ impl Transaction {
         restored.and(done)
     }
 
+    /// Does something whose references are not checked: they are put off, and what is found broken meanwhile is forgotten, so that all
+    /// that foreign keys do is done; or foreign keys are off altogether.
+    pub(super) fn without_checks<T>(&mut self, is_off: bool, work: impl FnOnce(&Transaction) -> Result<T>) -> Result<T> {
+        let before = self.check;
+        self.set_check(if is_off { Check::ByCaller } else { Check::AtCommit })?;
+        let done = work(self);
+        // That the pragma forgets what it put off is how SQLite is: https://www.sqlite.org/pragma.html#pragma_defer_foreign_keys.
+        let restored = self.set_check(before);
+        if restored.is_err() {
+            self.connection.spoil();
+        }
+        restored.and(done)
+    }
+
     /// References are checked then from now on.
     pub(super) fn set_check(&mut self, when: Check) -> Result<()> {
         self.check = when;
