@@ -139,7 +139,7 @@ pub use domain::remote::{DeliveryOutcome, RegisterOutcome, RemoteStatus, Told};
 pub use domain::schema;
 pub use domain::session::{Direction, SessionInfo, SessionStatus};
 pub use domain::settings::{IncomingMode, SiteStatus};
-pub use domain::strategy::{OnTakenKey, Strategy};
+pub use domain::strategy::{Dangling, OnTakenKey, Strategy};
 pub use domain::table::TableInfo;
 pub use domain::transfer::{ConnectionStats, NewTransfer, TableStats, TransferFilter};
 pub use domain::transfer::{Transfer, TransferCounters, TransferStatus};

@@ -176,3 +176,60 @@ fn a_function_that_is_missing_fails_the_table() {
         }
     }
 }
+
+/// A foreign key that SQLite cannot check is noticed by statements that write several rows, and by few others.
+#[test]
+fn faulty_foreign_keys_refuse_what_sqlite_refuses_row_by_row() {
+    let import = |fixture: &common::Fixture, table: &str, choice: Choice, columns: [&str; 3], ids: std::ops::Range<i64>| {
+        let mut records = rowferry::Records::new(columns);
+        ids.for_each(|id| records.push([id.into(), format!("c{id}").into(), Value::Null]));
+        let options = rowferry::TransferOptions::new().strategy(choice);
+        told(&fixture.site.import_records(table, &records, options).unwrap().outcome)
+    };
+    let columns = ["id", "code", "note"];
+    for (reference, more) in [
+        ("p(code)", ""),
+        ("p(code)", "CREATE UNIQUE INDEX i ON p(code) WHERE note > 0;"),
+        ("p(code)", "CREATE INDEX i ON p(code);"),
+        ("p(gone)", ""),
+    ] {
+        for choice in [Choice::Skip, Choice::Overwrite, Choice::Merge, Choice::Append] {
+            let context = format!("{reference} {more} {choice}");
+            let fixture = common::Fixture::new(&format!(
+                "CREATE TABLE p(id INTEGER PRIMARY KEY, code TEXT, note TEXT); {more}
+                 CREATE TABLE c(id INTEGER PRIMARY KEY, code TEXT REFERENCES {reference}, note TEXT);"
+            ));
+            assert_eq!(import(&fixture, "p", choice, columns, 0..300), ([300, 0, 0, 0, 0], vec![]), "{context}");
+            let (counts, failures) = import(&fixture, "c", choice, columns, 0..30);
+            assert_eq!((counts, failures.len()), ([0, 0, 0, 0, 30], 30), "{context}");
+            assert!(failures[0].ends_with("ForeignKey Some(\"code\")"), "{context} {}", failures[0]);
+        }
+    }
+    // Columns that no foreign key is about can change on both sides.
+    let fixture = common::Fixture::new(
+        "PRAGMA foreign_keys = OFF; CREATE TABLE p(id INTEGER PRIMARY KEY, code TEXT, note TEXT);
+         CREATE TABLE c(id INTEGER PRIMARY KEY, code TEXT REFERENCES p(code), note TEXT);
+         INSERT INTO p VALUES (1, 'c1', 'x'), (2, 'c2', NULL), (3, 'other', NULL);
+         INSERT INTO c VALUES (1, 'c1', 'x'), (2, 'c2', NULL), (3, 'other', NULL);",
+    );
+    for table in ["p", "c"] {
+        let (counts, failures) = import(&fixture, table, Choice::Overwrite, columns, 1..4);
+        assert_eq!((counts, failures.len()), ([0, 1, 1, 0, 1], 1), "{table}");
+        assert_eq!(failures[0], "[3] ForeignKey Some(\"code\")", "{table}");
+    }
+}
+
+#[test]
+fn a_reference_to_a_table_that_was_renamed_away_is_named() {
+    let fixture = common::Fixture::new(
+        "CREATE TABLE starred(id INTEGER PRIMARY KEY, track_id INTEGER REFERENCES \"track_old\"(id), note TEXT)",
+    );
+    for id in [1i64, 300] {
+        let mut records = rowferry::Records::new(["id", "track_id"]);
+        (0..id).for_each(|id| records.push([id.into(), Value::Null]));
+        let outcome = fixture.site.import_records("starred", &records, rowferry::TransferOptions::new()).unwrap().outcome;
+        assert_eq!((outcome.failed, outcome.failures[0].column.as_deref()), (id as u64, Some("track_id")));
+        let message = "foreign key (track_id) refers to track_old(id), and there is no such table";
+        assert_eq!(outcome.failures[0].message, message);
+    }
+}

@@ -12,13 +12,16 @@ pub struct Outcome {
     pub updated: u64,
     /// Records whose row was already equal.
     pub unchanged: u64,
-    /// Records that were left out because their row exists.
+    /// Records that were left out because their row exists, or because a trigger of the local table left them out (RAISE(IGNORE)).
     pub skipped: u64,
     /// How many of the skipped records say something else than their row, which was left as it is. Under
     /// [`Skip`](crate::Strategy::Skip) only; it is no sixth count beside the five.
     pub differing: u64,
     /// Records that could not be taken.
     pub failed: u64,
+    /// Of those created or updated, the ones that were written although they refer to rows that are missing: see
+    /// [`TransferOptions::dangling`](crate::TransferOptions::dangling).
+    pub dangling: u64,
     /// The first failures, up to [`Limits::reported_failures`](crate::Limits::reported_failures).
     pub failures: Vec<Failure>,
 }
@@ -37,6 +40,7 @@ impl Outcome {
         self.skipped += other.skipped;
         self.differing += other.differing;
         self.failed += other.failed;
+        self.dangling += other.dangling;
         let room = reported_failures.saturating_sub(self.failures.len());
         self.failures.extend(other.failures.into_iter().take(room));
     }
@@ -56,7 +60,8 @@ impl Outcome {
         let updated = take(before.updated.saturating_add(self.updated));
         let skipped = take(self.skipped);
         let differing = self.differing.min(skipped);
-        Outcome { created, updated, skipped, differing, unchanged: left, ..self }
+        let dangling = before.dangling.saturating_add(self.dangling).min(created + updated);
+        Outcome { created, updated, skipped, differing, unchanged: left, dangling, ..self }
     }
 }
 

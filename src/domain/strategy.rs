@@ -22,6 +22,19 @@ words! {
 }
 
 words! {
+    /// What becomes of a record that refers to a row which is neither here nor among the records.
+    #[derive(Default)]
+    pub enum Dangling("choice for dangling references") {
+        /// The record fails, with [`ForeignKey`](crate::Reason::ForeignKey).
+        #[default]
+        Fail = "fail",
+        /// The record becomes a row with the reference as it is, and is [counted](crate::Outcome::dangling): as at a sender whose
+        /// application leaves foreign keys unchecked, which is SQLite's default.
+        Keep = "keep",
+    }
+}
+
+words! {
     /// What an append does with a record whose key is taken here, where no new one can be made of its kind: text, for example.
     #[derive(Default)]
     pub enum OnTakenKey("choice for a taken key") {

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::append_page::{OldKey, Page, row_of};
+use super::dangling;
 use super::new_key::{Key, find_key};
 use super::transaction::Transaction;
 use super::written::Written;
@@ -49,7 +50,7 @@ pub(super) fn append(
 ) -> Result<()> {
     for first in range.clone().step_by(TOGETHER) {
         let range = first..range.end.min(first + TOGETHER);
-        let page = Page::new(tx, plan, rows, range)?;
+        let page = Page::new(tx, plan, rows, range, plan.dangling)?;
         match plan.identity {
             Identity::WholeRow => append_keyless(tx, &page, tally, written)?,
             Identity::Key { .. } => append_page(tx, &page, keys, tally, written)?,
@@ -130,7 +131,21 @@ fn append_page(tx: &mut Transaction, page: &Page<'_>, keys: Keys, tally: &mut Ta
             }
             continue;
         }
-        match (refused, old) {
+        let failure = match refused {
+            None => None,
+            Some(refused) if refused.is_left_out => {
+                tally.outcome.skipped += 1;
+                forget(tx, map, keys, old)?;
+                continue;
+            }
+            Some(refused) => {
+                let failure = tx.failure_of(plan, page.shown_key(number), (&local, 0), refused)?;
+                let kept = dangling::keep(tx, plan, Change::Insert, (&local, 0), &failure)?;
+                tally.outcome.dangling += u64::from(kept);
+                (!kept).then_some(failure)
+            }
+        };
+        match (failure, old) {
             (None, old) => {
                 tally.outcome.created += 1;
                 match (&plan.identity, &new) {
@@ -141,8 +156,8 @@ fn append_page(tx: &mut Transaction, page: &Page<'_>, keys: Keys, tally: &mut Ta
                     became.insert(&old.compared, old.became(key, false, true));
                 }
             }
-            (Some(refused), old) => {
-                tally.fail(tx.failure_of(plan, page.shown_key(number), (&local, 0), refused)?);
+            (Some(failure), old) => {
+                tally.fail(failure);
                 forget(tx, map, keys, old)?;
             }
         }
@@ -204,17 +219,26 @@ fn append_unkeyed(
         tally.fail(failure);
         return Ok(());
     }
-    match tx.write(&plan.table, Change::Insert, &fitted.rows, number)? {
+    let local = (&fitted.rows, number);
+    let is_written = match tx.write(&plan.table, Change::Insert, &fitted.rows, number)? {
         None => {
             tally.outcome.created += 1;
-            written.add_inserted(row, &fitted.rows, number);
-            tx.note_came(&name, digest)
+            true
+        }
+        Some(refused) if refused.is_left_out => {
+            tally.outcome.skipped += 1;
+            false
         }
         Some(refused) => {
-            tally.fail(tx.failure_of(plan, page.shown_key(number), (&fitted.rows, number), refused)?);
-            Ok(())
+            let failure = tx.failure_of(plan, page.shown_key(number), local, refused)?;
+            dangling::keep_new(tx, plan, local, failure, tally)?
         }
+    };
+    if is_written {
+        written.add_inserted(row, &fitted.rows, number);
+        tx.note_came(&name, digest)?;
     }
+    Ok(())
 }
 
 /// What stands for a record's content.

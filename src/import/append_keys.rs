@@ -12,7 +12,7 @@ use super::remap::Lost;
 use super::staged::{Staged, each_page};
 use super::transaction::Transaction;
 use crate::domain::schema::UniqueKind;
-use crate::domain::strategy::Strategy;
+use crate::domain::strategy::{Dangling, Strategy};
 use crate::domain::value::Rows;
 use crate::error::Result;
 use crate::ledger::key_map::{self, KeyMap};
@@ -191,7 +191,7 @@ impl Making<'_> {
     ) -> Result<()> {
         let AppendedTable { at, map, .. } = self.appended[number];
         let Staged { plan, stage, .. } = &self.tables[at];
-        let page = Page::new(tx, plan, rows, 0..rows.len())?;
+        let page = Page::new(tx, plan, rows, 0..rows.len(), Dangling::Fail)?;
         for (record, staged) in numbers.iter().enumerate() {
             if record % RUN == 0 {
                 tx.check_cancelled()?;
@@ -209,7 +209,11 @@ impl Making<'_> {
                     continue;
                 }
                 // Its parents may be known now that were not when the page was looked at.
-                let again = if lost.is_empty() { None } else { Some(Page::new(tx, plan, rows, record..record + 1)?) };
+                let again = if lost.is_empty() {
+                    None
+                } else {
+                    Some(Page::new(tx, plan, rows, record..record + 1, Dangling::Fail)?)
+                };
                 let (page, record) = again.as_ref().map_or((&page, record), |page| (page, 0));
                 let mut values = page.values(record);
                 if wait == Wait::No {

@@ -7,6 +7,7 @@ use super::remap::{Followed, follow, key_bytes, lost_parent, push};
 use super::transaction::{Transaction, key_of_record, misfit_of};
 use crate::domain::cells::encode;
 use crate::domain::record::Failure;
+use crate::domain::strategy::Dangling;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;
 use crate::ledger::key_map::{Became, NewKey};
@@ -36,8 +37,15 @@ pub(super) struct OldKey {
 }
 
 impl<'p> Page<'p> {
-    pub(super) fn new(tx: &mut Transaction, plan: &'p TablePlan, rows: &'p Rows, range: Range<usize>) -> Result<Self> {
-        let followed = follow(tx, plan, rows, range.clone())?;
+    /// References of which the parents did not come may stay only where that is `dangling`, and never before all keys are made.
+    pub(super) fn new(
+        tx: &mut Transaction,
+        plan: &'p TablePlan,
+        rows: &'p Rows,
+        range: Range<usize>,
+        dangling: Dangling,
+    ) -> Result<Self> {
+        let followed = follow(tx, plan, rows, range.clone(), dangling)?;
         let fitted = match &followed {
             Some(followed) => tx.fit(plan, &followed.rows, 0..followed.rows.len())?,
             None => tx.fit(plan, rows, range.clone())?,

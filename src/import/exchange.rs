@@ -195,7 +195,7 @@ impl Settling<'_> {
         };
         let became = match self.circle.as_ref().and_then(|circle| circle.parked.get(&number)) {
             Some(whole) => match unpark(tx, self.plan, self.key, whole)? {
-                None => Became::Updated,
+                None => Became::Updated { dangling: false },
                 Some(refused) => Became::Failed(tx.failure_of(self.plan, key(), (whole, 0), refused)?),
             },
             None => {
@@ -236,7 +236,7 @@ impl Settling<'_> {
         let mut record = waiting::get(tx.state().0, self.stage, number)?.record;
         // It may have been found under another key before it had to wait for other tables.
         if self.renamed.is_some()
-            && let Some(followed) = follow(tx, self.plan, &record, 0..1)?
+            && let Some(followed) = follow(tx, self.plan, &record, 0..1, self.plan.dangling)?
         {
             record = followed.rows;
         }

@@ -17,7 +17,7 @@ use super::transaction::{References, Transaction, key_of_record, tally};
 use super::waits;
 use super::written::Written;
 use crate::domain::record::{Failure, Outcome, Reason, Tally};
-use crate::domain::strategy::Strategy;
+use crate::domain::strategy::{Dangling, Strategy};
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::references;
@@ -47,7 +47,7 @@ pub(crate) fn apply_group(
     for _ in 0..PASSES {
         tx.savepoint()?;
         tx.renamed.clear();
-        let applied = apply_all(ledger, tx, tables, deferred, checks, &mut keys_received)?;
+        let mut applied = apply_all(ledger, tx, tables, deferred, checks, &mut keys_received)?;
         keys_received.are_all = true;
         if applied.needs_database {
             tx.rollback_to()?;
@@ -62,7 +62,21 @@ pub(crate) fn apply_group(
             follows_moved = true;
             continue;
         }
-        let orphans = if deferred { orphans::orphans(tx, tables)? } else { Orphans::new() };
+        let keeps = deferred && may_keep(tables, checks);
+        // What may refer to records that wait for other tables waits for them, whatever becomes of the rest.
+        let follow = if keeps { Some(follow_late(tx, tables)?) } else { None };
+        let orphans = match (deferred, &follow) {
+            (false, _) => Orphans::new(),
+            (true, None) => orphans::orphans(tx, tables, &vec![true; tables.len()])?,
+            (true, Some(follow)) => orphans::orphans(tx, tables, follow)?,
+        };
+        if keeps && orphans.is_empty() {
+            for (tally, dangling) in applied.tallies.iter_mut().zip(orphans::count(tx, tables)?) {
+                tally.outcome.dangling += dangling;
+            }
+        }
+        let (sql, scope) = tx.state();
+        references::forget(sql, scope)?;
         if orphans.is_empty() {
             let broken = referred::broken_in_group(tx)?;
             if broken.is_empty() {
@@ -72,7 +86,7 @@ pub(crate) fn apply_group(
             tables.iter_mut().try_for_each(|table| leave_out_held(tx, table, &broken))?;
             continue;
         }
-        let follow = follow_late(tx, tables)?;
+        let follow = follow.map_or_else(|| follow_late(tx, tables), Ok)?;
         tx.rollback_to()?;
         descendants::fell(tx, tables, &orphans)?;
         for (table, follows) in tables.iter_mut().zip(follow) {
@@ -84,6 +98,12 @@ pub(crate) fn apply_group(
     let names: Vec<&str> = tables.iter().map(|table| table.plan.table.name.as_str()).collect();
     let message = format!("rows of {} refer to missing rows over more than {PASSES} generations", names.join(", "));
     Err(Error::new(ErrorKind::ForeignKey, message).with_hint("Repair the references at the sender, then pull again."))
+}
+
+/// Whether rows that refer to nothing stay. The database cannot be told so of keys that it puts off itself.
+fn may_keep(tables: &[Staged], checks: Checks) -> bool {
+    let keeps = |table: &Staged| table.plan.dangling == Dangling::Keep;
+    tables.iter().all(keeps) && (checks == Checks::Here || !tables.iter().any(|table| table.plan.table.deferred))
 }
 
 /// Which tables of a group have rows that may refer to records that wait for other tables, directly or through others of the group.
@@ -115,6 +135,10 @@ fn finish_group(
 ) -> Result<()> {
     tx.release()?;
     tx.put_off(References::Now);
+    if tallies.iter().any(|tally| tally.outcome.dangling > 0) {
+        // What was put off until the commit is forgotten with it.
+        tx.writer.check_references(Check::Now, &[])?;
+    }
     let mut done = Vec::with_capacity(tables.len());
     for (table, tally) in tables.iter_mut().zip(&tallies) {
         table.is_late = waiting::is_late(tx.state().0, &table.stage)?;

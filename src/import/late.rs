@@ -14,6 +14,7 @@ use super::staged::Finish;
 use super::transaction::{References, Transaction, key_of_record, tally};
 use super::written::Written;
 use crate::domain::record::{Failure, Outcome, Reason, Tally};
+use crate::domain::strategy::Dangling;
 use crate::domain::value::{Rows, Value};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::stages::Stage;
@@ -75,9 +76,14 @@ pub(crate) fn apply(ledger: &Ledger<'_>, tx: &mut Transaction, tables: &mut [&mu
             )?;
             renamed.extend(changed.into_iter().map(|row| (at, row)));
         }
-        let broken = broken(tx, tables, &renamed)?;
+        let (broken, dangling) = broken(tx, tables, &renamed)?;
         if broken.is_empty() {
             tx.release()?;
+            if dangling.iter().any(|dangling| *dangling > 0) {
+                // What was put off until the commit is forgotten with it.
+                tx.writer.check_references(Check::Now, &[])?;
+            }
+            pass.iter_mut().zip(dangling).for_each(|(tally, dangling)| tally.outcome.dangling += dangling);
             return end(ledger, tx, tables, pass, finish);
         }
         tx.rollback_to()?;
@@ -114,8 +120,11 @@ fn end(
 /// A record that was settled and must not stay: its table's position, its number, and why.
 type Broken = (usize, i64, Failure);
 
-/// The records after which a reference is broken.
-fn broken(tx: &mut Transaction, tables: &[&mut Late], renamed: &[(usize, Renamed)]) -> Result<Vec<Broken>> {
+/// The records after which a reference is broken; and how many each table has that refer to missing rows and are kept. The database cannot
+/// be told so of keys that it puts off itself.
+fn broken(tx: &mut Transaction, tables: &[&mut Late], renamed: &[(usize, Renamed)]) -> Result<(Vec<Broken>, Vec<u64>)> {
+    let keeps = !tables.iter().any(|table| table.plan.table.deferred);
+    let mut dangling = vec![0; tables.len()];
     let (mut broken, mut seen): (Vec<Broken>, BTreeSet<(usize, i64)>) = (Vec::new(), BTreeSet::new());
     for (at, Renamed { number, before }) in renamed {
         tx.check_cancelled()?;
@@ -149,10 +158,14 @@ fn broken(tx: &mut Transaction, tables: &[&mut Late], renamed: &[(usize, Renamed
             let mut row = Rows::new(values.len());
             row.push(values.iter().map(Value::as_ref));
             if let Some((column, message)) = tx.missing_parent(&plan.table, &row, 0)? {
+                if keeps && plan.dangling == Dangling::Keep {
+                    dangling[at] += 1;
+                    continue;
+                }
                 let (key, column) = (key_of_record(plan, &record, 0), Some(column));
                 broken.push((at, number, Failure { key, column, reason: Reason::ForeignKey, message }));
             }
         }
     }
-    Ok(broken)
+    Ok((broken, dangling))
 }

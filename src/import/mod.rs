@@ -14,6 +14,7 @@
 mod append;
 mod append_keys;
 mod append_page;
+mod dangling;
 mod descendants;
 mod direct;
 mod exchange;

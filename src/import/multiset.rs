@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::dangling;
 use super::transaction::{Transaction, key_of_record, misfit_of};
 use super::written::Written;
 use crate::domain::digest::RowDigest;
@@ -106,7 +107,11 @@ pub(super) fn apply(
                 tally.outcome.created += 1;
                 written.add_inserted(row, &fitted.rows, number);
             }
-            Some(refused) => tally.fail(tx.failure_of(plan, key(), (&fitted.rows, number), refused)?),
+            Some(refused) if refused.is_left_out => tally.outcome.skipped += 1,
+            Some(refused) => {
+                let failure = tx.failure_of(plan, key(), (&fitted.rows, number), refused)?;
+                dangling::keep_new(tx, plan, (&fitted.rows, number), failure, tally)?;
+            }
         }
     }
     Ok(())

@@ -27,10 +27,39 @@ const MOST_ORPHANS: usize = 200_000;
 /// Rows that refer to nothing, each with the position of its broken foreign key.
 pub(super) type Orphans = BTreeMap<StagedRow, usize>;
 
-/// The rows whose references are still broken when all are there; what was noted of references is forgotten.
-pub(super) fn orphans(tx: &mut Transaction, tables: &[Staged]) -> Result<Orphans> {
-    let (mut orphans, mut last) = (Orphans::new(), None);
-    while orphans.len() < MOST_ORPHANS {
+/// The rows whose references are still broken when all are there, of those tables of which they are wanted.
+pub(super) fn orphans(tx: &mut Transaction, tables: &[Staged], wanted: &[bool]) -> Result<Orphans> {
+    let mut orphans = Orphans::new();
+    each_broken(tx, tables, &mut |broken| {
+        let is_wanted = |stage: u32| position(tables, stage).is_some_and(|at| wanted[at]);
+        orphans.extend(broken.into_iter().filter(|((stage, _), _)| is_wanted(*stage)));
+        orphans.len() < MOST_ORPHANS
+    })?;
+    Ok(orphans)
+}
+
+/// How many such rows each of the tables has.
+pub(super) fn count(tx: &mut Transaction, tables: &[Staged]) -> Result<Vec<u64>> {
+    let (mut counts, mut last) = (vec![0; tables.len()], None);
+    each_broken(tx, tables, &mut |broken| {
+        for row in broken.keys() {
+            // References of one row follow each other.
+            if last != Some(*row)
+                && let Some(at) = position(tables, row.0)
+            {
+                counts[at] += 1;
+                last = Some(*row);
+            }
+        }
+        true
+    })?;
+    Ok(counts)
+}
+
+/// Gives the rows that refer to nothing, some of them at a time, in the order of their tables and numbers, for as long as more are wanted.
+fn each_broken(tx: &mut Transaction, tables: &[Staged], wants_more: &mut dyn FnMut(Orphans) -> bool) -> Result<()> {
+    let mut last = None;
+    loop {
         tx.check_cancelled()?;
         let (sql, scope) = tx.state();
         let waiting = references::pending(sql, scope, last.as_ref(), TOGETHER)?;
@@ -41,6 +70,7 @@ pub(super) fn orphans(tx: &mut Transaction, tables: &[Staged]) -> Result<Orphans
         for pending in &waiting {
             by_key.entry((pending.row.0, pending.reference)).or_default().push(pending);
         }
+        let mut orphans = Orphans::new();
         for ((stage, reference), waiting) in by_key {
             let Some(key) = table_of(tables, stage).and_then(|table| table.plan.table.foreign_keys.get(reference)) else {
                 return Err(unreadable("reference"));
@@ -55,12 +85,17 @@ pub(super) fn orphans(tx: &mut Transaction, tables: &[Staged]) -> Result<Orphans
             let broken = waiting.iter().enumerate().filter(|(row, _)| !found.has(*row));
             orphans.extend(broken.map(|(_, pending)| (pending.row, reference)));
         }
+        if !wants_more(orphans) {
+            break;
+        }
     }
-    let (sql, scope) = tx.state();
-    references::forget(sql, scope)?;
-    Ok(orphans)
+    Ok(())
 }
 
 pub(super) fn table_of(tables: &[Staged], stage: u32) -> Option<&Staged> {
-    tables.iter().find(|table| table.stage.number == stage)
+    tables.get(position(tables, stage)?)
+}
+
+fn position(tables: &[Staged], stage: u32) -> Option<usize> {
+    tables.iter().position(|table| table.stage.number == stage)
 }

@@ -7,14 +7,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::transaction::{Transaction, key_of_record};
+use super::transaction::{Transaction, key_of_record, names};
 use crate::domain::cells::encode;
 use crate::domain::record::{Failure, Reason, Tally};
+use crate::domain::schema::ForeignKey;
+use crate::domain::strategy::Dangling;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;
 use crate::ledger::key_map::Known;
 use crate::plan::{Follow, Identity, ParentKeys, TablePlan};
-use crate::store::KeyColumns;
+use crate::store::{Found, KeyColumns, Lookup};
 
 /// Records after which the pull can be cancelled.
 const RUN: usize = 1_000;
@@ -52,7 +54,15 @@ enum Leads {
 }
 
 /// The records with their references following; `None` where no column of the plan does.
-pub(super) fn follow(tx: &mut Transaction, plan: &TablePlan, rows: &Rows, range: Range<usize>) -> Result<Option<Followed>> {
+///
+/// With [`Dangling::Keep`] a reference whose parent is lost stays as it is where no row has the key, so that it leads nowhere here, too.
+pub(super) fn follow(
+    tx: &mut Transaction,
+    plan: &TablePlan,
+    rows: &Rows,
+    range: Range<usize>,
+    dangling: Dangling,
+) -> Result<Option<Followed>> {
     if plan.follows.is_empty() {
         return Ok(None);
     }
@@ -64,7 +74,7 @@ pub(super) fn follow(tx: &mut Transaction, plan: &TablePlan, rows: &Rows, range:
     if !may_lead {
         return Ok(None);
     }
-    let leads = plan.follows.iter().map(|follow| leads(tx, plan, follow, rows, range.clone()));
+    let leads = plan.follows.iter().map(|follow| leads(tx, plan, follow, rows, range.clone(), dangling));
     let leads: Vec<Vec<Leads>> = leads.collect::<Result<_>>()?;
     let mut followed = Followed { rows: Rows::new(rows.width()), lost: BTreeMap::new() };
     for (number, row) in range.enumerate() {
@@ -107,7 +117,14 @@ fn as_stored_there(old: Option<ValueRef<'_>>, new: &Value) -> Value {
     }
 }
 
-fn leads(tx: &mut Transaction, plan: &TablePlan, follow: &Follow, rows: &Rows, range: Range<usize>) -> Result<Vec<Leads>> {
+fn leads(
+    tx: &mut Transaction,
+    plan: &TablePlan,
+    follow: &Follow,
+    rows: &Rows,
+    range: Range<usize>,
+    dangling: Dangling,
+) -> Result<Vec<Leads>> {
     let columns = KeyColumns { table: &follow.parent, columns: &follow.key };
     let compared = tx.comparable(&columns, &follow.incoming, rows, range)?;
     // Rows that follow each other often have one parent.
@@ -124,7 +141,13 @@ fn leads(tx: &mut Transaction, plan: &TablePlan, follow: &Follow, rows: &Rows, r
         let lead = match looked_up.get(&parent) {
             Some(lead) => lead.clone(),
             None => {
-                let lead = lead(tx, plan, follow, &parent)?;
+                let mut lead = lead(tx, plan, follow, &parent)?;
+                if matches!(lead, Leads::Nowhere(_))
+                    && dangling == Dangling::Keep
+                    && may_stay(tx, plan, follow, &compared, row)?
+                {
+                    lead = Leads::Stays;
+                }
                 looked_up.insert(parent, lead.clone());
                 lead
             }
@@ -149,6 +172,27 @@ fn lead(tx: &mut Transaction, plan: &TablePlan, follow: &Follow, parent: &[u8]) 
         None if follow.keys == ParentKeys::Kept && !tx.is_moved_to(&follow.parent, parent)? => Ok(Leads::Stays),
         None => Ok(Leads::Nowhere(parent.to_vec())),
     }
+}
+
+/// Whether a reference whose parent is lost may stay as it is: the local table checks it, so that it is counted, and no row has the key that
+/// it refers to, nor will any get it.
+fn may_stay(tx: &mut Transaction, plan: &TablePlan, follow: &Follow, compared: &Rows, row: usize) -> Result<bool> {
+    let table = &plan.table;
+    let columns: Vec<usize> = follow.incoming.iter().filter_map(|at| plan.targets[*at]).collect();
+    let is_it = |key: &ForeignKey| {
+        let same = table.column_indexes(&key.columns).is_some_and(|own| own.iter().all(|column| columns.contains(column)));
+        same && key.columns.len() == columns.len() && table.names.same(&key.parent, &follow.parent.name)
+    };
+    if !table.foreign_keys.iter().any(is_it) {
+        return Ok(false);
+    }
+    let key: Vec<usize> = (0..follow.key.len()).collect();
+    let names = names(&follow.parent, &follow.key);
+    let collations = follow.parent.key_collations_of(&follow.key);
+    let lookup = Lookup { table: &follow.parent.name, columns: &names, collations: &collations, cells: &key, read: &[] };
+    let mut found = Found::default();
+    tx.writer.lookup(&lookup, compared, row..row + 1, &mut found)?;
+    Ok(!found.has(0) && !tx.may_be_given(&follow.parent, &follow.key, compared, row)?)
 }
 
 /// A key as bytes; `None` if a part of it is NULL or absent.
@@ -193,7 +237,7 @@ pub(super) fn remap(
     range: Range<usize>,
     tally: &mut Tally,
 ) -> Result<Option<Remapped>> {
-    let Some(followed) = follow(tx, plan, rows, range.clone())? else { return Ok(None) };
+    let Some(followed) = follow(tx, plan, rows, range.clone(), plan.dangling)? else { return Ok(None) };
     if followed.lost.is_empty() {
         return Ok(Some(Remapped { rows: followed.rows, records: range.collect() }));
     }

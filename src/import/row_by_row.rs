@@ -6,10 +6,10 @@
 
 use std::ops::Range;
 
-use super::referred;
 use super::transaction::{Transaction, key_of_record, misfit_of};
 use super::waits::key_bytes;
 use super::written::{Waits, Written};
+use super::{dangling, referred};
 use crate::domain::record::{Failure, Reason, Tally};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value, ValueRef};
@@ -110,8 +110,8 @@ pub(super) fn key_columns(plan: &TablePlan) -> Result<&[usize]> {
 
 /// What became of a record.
 pub(super) enum Became {
-    Created,
-    Updated,
+    Created { dangling: bool },
+    Updated { dangling: bool },
     Unchanged,
     Skipped { differs: bool },
     Failed(Failure),
@@ -121,8 +121,14 @@ impl Became {
     pub(super) fn count(self, tally: &mut Tally) {
         let outcome = &mut tally.outcome;
         match self {
-            Became::Created => outcome.created += 1,
-            Became::Updated => outcome.updated += 1,
+            Became::Created { dangling } => {
+                outcome.created += 1;
+                outcome.dangling += u64::from(dangling);
+            }
+            Became::Updated { dangling } => {
+                outcome.updated += 1;
+                outcome.dangling += u64::from(dangling);
+            }
             Became::Unchanged => outcome.unchanged += 1,
             Became::Skipped { differs } => {
                 outcome.skipped += 1;
@@ -169,12 +175,13 @@ pub(super) fn one(
         let incoming: Vec<_> = present.iter().map(|column| rows.get(number, *column)).collect();
         decide(plan.strategy, &existing, &incoming)
     });
-    let (refused, became) = match decision {
+    let mut set = Vec::new();
+    let change = match decision {
         Some(Decision::Skip { differs }) => return Ok(Became::Skipped { differs }),
         Some(Decision::Unchanged) => return Ok(Became::Unchanged),
-        None => (tx.write(&plan.table, Change::Insert, rows, number)?, Became::Created),
+        None => Change::Insert,
         Some(Decision::Update(changed)) => {
-            let set: Vec<usize> = changed.iter().map(|at| present[*at]).collect();
+            set.extend(changed.iter().map(|at| present[*at]));
             if let Some(message) = referred::must_wait(tx, plan, key, &set)? {
                 let failure = Failure { key: record_key(), column: None, reason: Reason::ForeignKey, message };
                 return Ok(Became::Failed(failure));
@@ -183,11 +190,22 @@ pub(super) fn one(
                 let record: Vec<Value> = key.iter().filter_map(|at| rows.get(number, *at)).map(ValueRef::to_owned).collect();
                 referred::note_renamed(tx, plan, &set, present.iter().zip(existing), &record)?;
             }
-            (tx.write(&plan.table, Change::Update { key, set: &set }, rows, number)?, Became::Updated)
+            Change::Update { key, set: &set }
         }
     };
-    match refused {
-        None => Ok(became),
-        Some(refused) => Ok(Became::Failed(tx.failure_of(plan, record_key(), (rows, number), refused)?)),
+    let became = |dangling| match change {
+        Change::Insert => Became::Created { dangling },
+        Change::Update { .. } => Became::Updated { dangling },
+    };
+    match tx.write(&plan.table, change, rows, number)? {
+        None => Ok(became(false)),
+        Some(refused) if refused.is_left_out => Ok(Became::Skipped { differs: false }),
+        Some(refused) => {
+            let failure = tx.failure_of(plan, record_key(), (rows, number), refused)?;
+            match dangling::keep(tx, plan, change, (rows, number), &failure)? {
+                true => Ok(became(true)),
+                false => Ok(Became::Failed(failure)),
+            }
+        }
     }
 }

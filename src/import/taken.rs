@@ -55,7 +55,7 @@ pub(super) fn apply(
             if !matches!(became, Became::Failed(_)) {
                 take(tx, plan, key, &fitted.rows, number)?;
             }
-            if matches!(became, Became::Created | Became::Updated) && written.is_wanted() {
+            if matches!(became, Became::Created { .. } | Became::Updated { .. }) && written.is_wanted() {
                 let mut local = Rows::new(fitted.rows.width());
                 local.push_rows(&fitted.rows, number..number + 1);
                 written.add_keyed(tx, plan, key, row, &local)?;

@@ -36,6 +36,8 @@ pub(crate) struct Transaction {
     moved: Vec<(TableSchema, Became)>,
     /// The last integer key that was given to a row, per table.
     last_keys: HashMap<String, i64>,
+    /// The first one, per table.
+    first_keys: HashMap<String, i64>,
     /// The tables that were compared with their plans.
     compared: HashSet<String>,
     /// Records of a table without a key that came, and are not kept yet: how often each did.
@@ -82,6 +84,7 @@ impl Transaction {
             renamed: Vec::new(),
             moved: Vec::new(),
             last_keys: HashMap::new(),
+            first_keys: HashMap::new(),
             compared: HashSet::new(),
             came: None,
             came_earlier: HashMap::new(),
@@ -284,6 +287,7 @@ impl Transaction {
     pub(super) fn rollback_to(&mut self) -> Result<()> {
         self.savepoints = self.savepoints.saturating_sub(1);
         self.last_keys.clear();
+        self.first_keys.clear();
         self.compared.clear();
         self.key_maps.clear();
         self.came = None;
@@ -366,11 +370,25 @@ impl Transaction {
         Ok(self.refused.pop())
     }
 
+    /// Writes one local row although rows are missing that it refers to. Gives why it was refused, if it was.
+    pub(super) fn write_dangling(
+        &mut self,
+        table: &TableSchema,
+        change: Change<'_>,
+        rows: &Rows,
+        row: usize,
+    ) -> Result<Option<Refused>> {
+        self.refused.clear();
+        self.writer.write_dangling(table, change, rows, row, &mut self.refused)?;
+        Ok(self.refused.pop())
+    }
+
     /// The next integer for this column of a table: one more than the largest that is there or was given.
     pub(super) fn next_integer(&mut self, table: &TableSchema, column: usize) -> Result<Option<i64>> {
         let next = self.peek_integer(table, column)?;
         if let Some(next) = next {
             self.last_keys.insert(table.name.clone(), next);
+            self.first_keys.entry(table.name.clone()).or_insert(next);
         }
         Ok(next)
     }
@@ -385,6 +403,22 @@ impl Transaction {
             }
         };
         Ok(last.checked_add(1))
+    }
+
+    /// Whether a row of this table that is not written yet may get the key that stands in these rows: all new keys of tables that are
+    /// appended together are made before the first row is written.
+    pub(super) fn may_be_given(&mut self, table: &TableSchema, key: &[usize], rows: &Rows, row: usize) -> Result<bool> {
+        match (&self.references, key) {
+            (References::With(tables), [_, _, ..]) => Ok(table.names.is_among(&table.name, tables)),
+            (References::With(_), [column]) => match (self.first_keys.get(&table.name).copied(), rows.get(row, 0)) {
+                (Some(first), Some(ValueRef::Integer(wanted))) => {
+                    let next = self.peek_integer(table, *column)?;
+                    Ok(wanted >= first && next.is_none_or(|next| wanted < next))
+                }
+                _ => Ok(false),
+            },
+            _ => Ok(false),
+        }
     }
 
     /// Forgets which integers were given: something else may have written to the table. Gives whether there were any.
@@ -402,6 +436,7 @@ impl Transaction {
     ) -> Result<Failure> {
         let Refused { reason, column, message, .. } = refused;
         if reason == Reason::ForeignKey
+            && column.is_none()
             && let Some((column, message)) = self.missing_parent(&plan.table, local.0, local.1)?
         {
             return Ok(Failure { key, column: Some(column), reason, message });

@@ -153,6 +153,8 @@ struct Progress {
     counts: [u64; 5],
     #[serde(default)]
     differing: u64,
+    #[serde(default)]
+    dangling: u64,
     failures: Vec<KeptFailure>,
     #[serde(default)]
     lacks_parents: bool,
@@ -161,6 +163,8 @@ struct Progress {
     /// The same counts of earlier passes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     before: Option<[u64; 5]>,
+    #[serde(default)]
+    dangling_before: u64,
     created: bool,
     notes: Vec<String>,
 }
@@ -235,10 +239,12 @@ impl Progress {
             counted: checkpoint.counted,
             counts: counts_of(&checkpoint.outcome),
             differing: checkpoint.outcome.differing,
+            dangling: checkpoint.outcome.dangling,
             failures: checkpoint.outcome.failures.iter().map(kept).collect(),
             lacks_parents: checkpoint.lacks_parents,
             again: checkpoint.again,
             before: checkpoint.before.as_ref().map(counts_of),
+            dangling_before: checkpoint.before.as_ref().map_or(0, |before| before.dangling),
             created: checkpoint.created,
             notes: checkpoint.notes.clone(),
         }
@@ -254,7 +260,8 @@ impl Progress {
             })
         };
         let failures = std::mem::take(&mut self.failures).into_iter().map(failure).collect::<Result<_>>()?;
-        Ok(Outcome { differing: self.differing, failures, ..outcome_of(self.counts) })
+        let counts = outcome_of(self.counts);
+        Ok(Outcome { differing: self.differing, dangling: self.dangling, failures, ..counts })
     }
 }
 
@@ -350,7 +357,7 @@ fn read(row: &[Value]) -> Result<Checkpoint> {
         done_at,
         lacks_parents: progress.lacks_parents,
         again: progress.again,
-        before: progress.before.map(outcome_of),
+        before: progress.before.map(|counts| Outcome { dangling: progress.dangling_before, ..outcome_of(counts) }),
         created: progress.created,
         notes: progress.notes,
     })

@@ -24,7 +24,8 @@ fn outcome() -> impl Generator<Value = Outcome> {
     let failure = parts.prop_map(move |(key, column, at, message)| Failure { key, column, reason: reasons[at], message });
     (any::<[u64; 5]>(), proptest::collection::vec(failure, 0..4)).prop_map(|(counts, failures)| {
         let [created, updated, unchanged, skipped, failed] = counts;
-        Outcome { created, updated, unchanged, skipped, differing: skipped / 2, failed, failures }
+        let (differing, dangling) = (skipped / 2, created / 2);
+        Outcome { created, updated, unchanged, skipped, differing, failed, dangling, failures }
     })
 }
 

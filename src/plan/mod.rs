@@ -7,7 +7,7 @@ pub mod order;
 pub mod table;
 
 use crate::domain::schema::{TableSchema, UniqueKind};
-use crate::domain::strategy::{OnTakenKey, Strategy};
+use crate::domain::strategy::{Dangling, OnTakenKey, Strategy};
 
 /// How the records of one of the sender's tables become rows of a local one.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +29,8 @@ pub struct TablePlan {
     pub follows: Vec<Follow>,
     /// How an append goes about it.
     pub append: AppendRules,
+    /// What becomes of records that refer to rows which are missing.
+    pub dangling: Dangling,
 }
 
 impl TablePlan {

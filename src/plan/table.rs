@@ -1,7 +1,7 @@
 //! How the records of a sender's table fit the local table: which column goes where, and what tells one row from another.
 
 use crate::domain::schema::{TableSchema, UniqueKind};
-use crate::domain::strategy::Strategy;
+use crate::domain::strategy::{Dangling, Strategy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{AppendRules, Identity, TablePlan};
 
@@ -45,6 +45,7 @@ pub fn plan_table(sender: &TableSchema, local: &TableSchema, strategy: Strategy,
         keys_may_meet: false,
         follows: Vec::new(),
         append: AppendRules::default(),
+        dangling: Dangling::default(),
     })
 }
 

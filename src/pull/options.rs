@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::cancel::CancelToken;
-use crate::domain::strategy::{OnTakenKey, Strategy};
+use crate::domain::strategy::{Dangling, OnTakenKey, Strategy};
 use crate::plan::table::ExtraColumns;
 use crate::pull::Progress;
 
@@ -26,6 +26,7 @@ pub struct TransferOptions<'p> {
     pub(super) append_new: bool,
     pub(super) no_refresh: bool,
     pub(super) on_taken_key: OnTakenKey,
+    pub(super) dangling: Dangling,
     pub(super) timeout: Option<Duration>,
     pub(super) retry_time: Option<Duration>,
     pub(super) lock_time: Option<Duration>,
@@ -143,6 +144,18 @@ impl<'p> TransferOptions<'p> {
         self
     }
 
+    /// What becomes of records that refer to rows which are neither here nor among the records. Defaults to [`Dangling::Fail`].
+    ///
+    /// What is kept is counted ([`Outcome::dangling`](crate::Outcome::dangling)). A record fails all the same where keeping it would change
+    /// what other rows refer to; in an append, where a row that has nothing to do with it has the key that it refers to; and in tables that
+    /// refer to each other and have both triggers and keys that are DEFERRABLE INITIALLY DEFERRED. A pull that resumes may choose
+    /// otherwise than it began; records that failed before are not looked at again.
+    #[must_use]
+    pub fn dangling(mut self, dangling: Dangling) -> Self {
+        self.dangling = dangling;
+        self
+    }
+
     /// How long the whole pull may take. Defaults to no bound; each single request has its own
     /// ([`ConnectOptions`](crate::client::ConnectOptions)).
     #[must_use]
@@ -235,6 +248,7 @@ impl fmt::Debug for TransferOptions<'_> {
             .field("append_new", &self.append_new)
             .field("refresh", &!self.no_refresh)
             .field("on_taken_key", &self.on_taken_key)
+            .field("dangling", &self.dangling)
             .field("timeout", &self.timeout)
             .field("retry_time", &self.retry_time)
             .field("lock_time", &self.lock_time)

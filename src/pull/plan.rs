@@ -100,40 +100,65 @@ impl Planned {
     }
 }
 
-/// Makes the tables that are missing. What was made of each: nothing, its notes, or why it cannot be made.
-fn make_missing(
-    cx: &Context<'_, '_>,
-    writer: &mut dyn Writer,
-    offered: &[Offered],
-) -> Result<Vec<Option<Result<Vec<String>>>>> {
+/// What was made of each table: nothing, its notes, or why it cannot be made.
+type Made = Vec<Option<Result<Vec<String>>>>;
+
+/// Makes the tables that are missing. Where one cannot be made to which others refer, all are made once more: they are made without these
+/// references, each with a note.
+fn make_missing(cx: &Context<'_, '_>, writer: &mut dyn Writer, offered: &[Offered]) -> Result<Made> {
     let mut missing = Vec::with_capacity(offered.len());
     for table in offered {
         missing.push(writer.schema(&table.name)?.is_none());
     }
-    let mut made = Vec::with_capacity(offered.len());
-    for (table, is_missing) in offered.iter().zip(missing) {
-        made.push(match (is_missing, cx.options.keep_missing_tables) {
-            (false, _) => None,
-            (true, true) => {
-                let error = Error::new(ErrorKind::TableNotFound, format!("there is no table {:?} here", table.name));
-                Some(Err(error.with_hint("Make it first, or let missing tables be created.")))
-            }
-            (true, false) => Some(make_one(cx, writer, &table.schema, offered)?),
-        });
+    // Every pass but the last finds one more that cannot be made.
+    let mut impossible: Vec<Option<Error>> = offered.iter().map(|_| None).collect();
+    loop {
+        writer.savepoint()?;
+        let (mut made, mut again) = (Vec::with_capacity(offered.len()), false);
+        for (at, table) in offered.iter().enumerate() {
+            made.push(match (missing[at], &impossible[at]) {
+                (false, _) => None,
+                (true, Some(error)) => Some(Err(error.copy())),
+                (true, None) => match make_one(cx, writer, &table.schema, offered, &impossible)? {
+                    Ok(notes) => Some(Ok(notes)),
+                    Err(error) => {
+                        let refers = |other: &Offered| {
+                            other.schema.foreign_keys.iter().any(|key| cx.names.same(&key.parent, &table.name))
+                        };
+                        again |= offered[..at].iter().zip(&missing).any(|(other, missing)| *missing && refers(other));
+                        impossible[at] = Some(error.copy());
+                        Some(Err(error))
+                    }
+                },
+            });
+        }
+        if !again {
+            writer.release()?;
+            return Ok(made);
+        }
+        writer.rollback_to()?;
     }
-    Ok(made)
 }
 
-/// Makes a missing table; gives what was left out. The outer error is the database's, the inner one this table's.
+/// Makes a missing table; gives what was left out. The outer error is the database's, the inner one this table's, of which nothing is left
+/// then.
 fn make_one(
     cx: &Context<'_, '_>,
     writer: &mut dyn Writer,
     sender: &TableSchema,
     offered: &[Offered],
+    impossible: &[Option<Error>],
 ) -> Result<Result<Vec<String>>> {
+    if cx.options.keep_missing_tables {
+        let error = Error::new(ErrorKind::TableNotFound, format!("there is no table {:?} here", sender.name));
+        return Ok(Err(error.with_hint("Make it first, or let missing tables be created.")));
+    }
     writer.savepoint()?;
-    let parents =
-        |name: &str| offered.iter().find(|table| cx.names.same(&table.name, name)).map(|table| table.schema.clone());
+    let possible = offered.iter().zip(impossible).filter(|(_, error)| error.is_none()).map(|(table, _)| table);
+    let parents = |name: &str| {
+        let parent = possible.clone().find(|table| cx.names.same(&table.name, name));
+        parent.map(|table| table.schema.clone())
+    };
     match writer.create_table(&NewTable { schema: sender, exact: cx.source.is_rowferry(), parents: &parents }) {
         Ok(notes) => writer.release().map(|()| Ok(notes)),
         Err(error) => writer.rollback_to().map(|()| Err(error)),
@@ -165,6 +190,7 @@ fn planned(
     // Nothing came to a table that is made only now.
     let again = cx.options.append_again || is_made;
     plan.append = AppendRules { again, on_taken_key: cx.options.on_taken_key };
+    plan.dangling = cx.options.dangling;
     // PhoenixKit does not tell its keys over HTTP.
     let tells_key = cx.source.is_rowferry() || !offered.schema.primary_key.is_empty();
     plan.keys_may_meet = tells_key && keys_may_meet(&offered.schema, &plan);

@@ -245,7 +245,7 @@ pub trait Writer {
 
     /// Writes the local rows of `range` in their order, each on its own: one that is refused leaves nothing behind and takes no
     /// other with it. Adds to `refused` which were, and why. A row of which nothing came without an error is refused as well:
-    /// a trigger left it out, or there was none to update. No other row is ever replaced or deleted to make room for one, and
+    /// a trigger [left it out](Refused::is_left_out), or there was none to update. No other row is ever replaced or deleted to make room for one, and
     /// triggers run as for any statement.
     fn write(
         &mut self,
@@ -253,6 +253,18 @@ pub trait Writer {
         change: Change<'_>,
         rows: &Rows,
         range: Range<usize>,
+        refused: &mut Vec<Refused>,
+    ) -> Result<()>;
+
+    /// Writes one local row as [`Writer::write`] does, although rows are missing that it refers to, and does not check its references. The caller
+    /// knows that they are missing, that references are checked [with each row](Check::Now), and that an update sets nothing that other
+    /// rows refer to. What triggers write to other tables may go unchecked, too.
+    fn write_dangling(
+        &mut self,
+        table: &TableSchema,
+        change: Change<'_>,
+        rows: &Rows,
+        row: usize,
         refused: &mut Vec<Refused>,
     ) -> Result<()>;
 
@@ -473,6 +485,8 @@ pub struct Refused {
     pub column: Option<String>,
     /// Why, as a sentence.
     pub message: String,
+    /// Whether nothing went wrong: a trigger left the row out (RAISE(IGNORE)), or its change.
+    pub is_left_out: bool,
 }
 
 /// A table that rows are written to.

@@ -41,6 +41,17 @@ impl<F: FnMut(Step) -> Result<()>> Sql for Stepping<F> {
 }
 
 impl<F: FnMut(Step) -> Result<()>> Writer for Stepping<F> {
+    fn write_dangling(
+        &mut self,
+        table: &TableSchema,
+        change: Change<'_>,
+        rows: &Rows,
+        row: usize,
+        refused: &mut Vec<Refused>,
+    ) -> Result<()> {
+        self.writer.write_dangling(table, change, rows, row, refused)
+    }
+
     fn schema(&mut self, table: &str) -> Result<Option<TableSchema>> {
         self.writer.schema(table)
     }

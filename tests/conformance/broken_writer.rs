@@ -119,6 +119,17 @@ impl BrokenWriter {
 }
 
 impl Writer for BrokenWriter {
+    fn write_dangling(
+        &mut self,
+        table: &TableSchema,
+        change: Change<'_>,
+        rows: &Rows,
+        row: usize,
+        refused: &mut Vec<Refused>,
+    ) -> Result<()> {
+        self.inner.write_dangling(table, change, rows, row, refused)
+    }
+
     fn schema(&mut self, table: &str) -> Result<Option<TableSchema>> {
         let found = self.inner.schema(table)?;
         Ok(found.filter(|found| self.fault != Fault::NamesNotFolded || found.name == table))

@@ -92,7 +92,9 @@ pub(super) fn write(
         }
         match done {
             Ok(()) => {}
-            Err(Stop::Refused { reason, column, message }) => refused.push(Refused { row, reason, column, message }),
+            Err(Stop::Refused { reason, column, message }) => {
+                refused.push(Refused { row, reason, column, message, is_left_out: false });
+            }
             Err(Stop::Failed(error)) => return Err(error.while_doing(format_args!("writing to {:?}", table.name))),
         }
     }

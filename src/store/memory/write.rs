@@ -173,6 +173,17 @@ impl Writer for MemoryWriter {
         Ok(found.largest(position))
     }
 
+    fn write_dangling(
+        &mut self,
+        table: &TableSchema,
+        change: Change<'_>,
+        rows: &Rows,
+        row: usize,
+        refused: &mut Vec<Refused>,
+    ) -> Result<()> {
+        rows::write(self.data()?, Check::ByCaller, table, change, (rows, row..row + 1), refused)
+    }
+
     fn check_references(&mut self, when: Check, tables: &[Target<'_>]) -> Result<bool> {
         let data = self.data()?;
         if when == Check::ByCaller {

@@ -17,7 +17,7 @@ use crate::store::{Check, Target};
 
 /// The structure of an ordinary table.
 pub(super) fn read(sqlite: &Connection, entry: &Entry) -> Result<TableSchema> {
-    let Entry { name, without_rowid, strict, deferred, has_triggers } = entry.clone();
+    let Entry { name, without_rowid, strict, deferred, has_triggers, .. } = entry.clone();
     let mut table = TableSchema { name, without_rowid, strict, has_triggers, ..TableSchema::default() };
     columns(sqlite, &mut table).map_err(failed)?;
     let has_key_index = indexes(sqlite, &mut table).map_err(failed)?;

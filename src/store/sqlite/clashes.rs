@@ -4,15 +4,13 @@
 //! row only SQLite knows. So it is made to insert the row, in a savepoint of its own: each row that it names as the one in the way is
 //! noted and deleted, until none is left. Triggers and foreign keys are off meanwhile, and all of it is undone.
 
-use rusqlite::config::DbConfig;
-
 use super::dialect::{Parameter, borrowed, failed, of_run, quote, quote_all, refusal};
 use super::keys::key_parts;
 use super::transaction::Transaction;
 use crate::domain::schema::{TableSchema, UniqueKind, UniqueSet};
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{Check, Sets};
+use crate::store::Sets;
 
 /// A local row, and what is wanted of it: see [`Writer::clashes`](crate::store::Writer::clashes).
 pub(super) struct Clashing<'c> {
@@ -106,21 +104,10 @@ impl Clashing<'_> {
                 is_quiet
             }
         };
-        let sqlite = &transaction.connection.sqlite;
-        let switch = |on: bool| -> Result<()> {
-            let enforced = on && transaction.check != Check::ByCaller;
-            sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, enforced).map_err(failed)?;
-            sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, on).map(|_| ()).map_err(failed)
-        };
-        sqlite.execute_batch("SAVEPOINT rowferry_clashes").map_err(failed)?;
-        let done = if is_quiet { Ok(()) } else { switch(false) }.and_then(|()| work(transaction));
-        let undone = sqlite.execute_batch("ROLLBACK TO rowferry_clashes; RELEASE rowferry_clashes").map_err(failed);
-        let restored = if is_quiet { Ok(()) } else { switch(true) };
-        if undone.is_err() || restored.is_err() {
-            // Nothing may be written with this connection any more: triggers may be off, or rows gone.
-            transaction.connection.spoil();
+        match is_quiet {
+            true => transaction.undone(|| work(transaction)),
+            false => transaction.undone_alone(|| work(transaction)),
         }
-        undone.and(restored).and(done)
     }
 
     /// Deletes what is in the way of the row until SQLite inserts it. Gives the keys of what was deleted, and the row with all its columns,

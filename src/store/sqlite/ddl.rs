@@ -76,7 +76,8 @@ fn made(table: &TableSchema, indexes: Vec<String>) -> Made {
         key.parent_columns.iter().map(reference)
     });
     let references = references.collect();
-    Made { entry: Entry { name, without_rowid, strict, deferred: false, has_triggers: false }, indexes, references }
+    let entry = Entry { name, without_rowid, strict, deferred: false, has_triggers: false, says_conflict: false };
+    Made { entry, indexes, references }
 }
 
 /// Whether SQLite calls a table part of a virtual one.

@@ -19,6 +19,8 @@ pub(super) struct Entry {
     /// written more carefully than need be.
     pub(super) deferred: bool,
     pub(super) has_triggers: bool,
+    /// Whether the word CONFLICT stands in its statement: a constraint of its own may say what becomes of a row that breaks it.
+    pub(super) says_conflict: bool,
 }
 
 /// A foreign key that refers to a table, as far as it is told without reading the table that has it.
@@ -62,14 +64,18 @@ impl Overview {
 
     fn try_read(sqlite: &Connection) -> rusqlite::Result<Self> {
         let mut found = Overview::default();
-        let mut deferred = HashSet::new();
-        let sql = "SELECT type, tbl_name, name, type = 'table' AND sql LIKE '%DEFERRED%', rootpage = 0 AND type = 'table' FROM sqlite_schema";
+        let (mut deferred, mut conflict) = (HashSet::new(), HashSet::new());
+        let sql = "SELECT type, tbl_name, name, type = 'table' AND sql LIKE '%DEFERRED%', rootpage = 0 AND type = 'table',
+                   type = 'table' AND sql LIKE '%CONFLICT%' FROM sqlite_schema";
         let mut statement = sqlite.prepare_cached(sql)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let (kind, name, says_deferred) = (row.get_ref(0)?, row.get::<_, String>(1)?, row.get::<_, Option<bool>>(3)?);
             found.has_virtual |= row.get::<_, bool>(4)?;
             found.taken.insert(folded(&row.get::<_, String>(2)?));
+            if row.get::<_, Option<bool>>(5)? == Some(true) {
+                conflict.insert(name.clone());
+            }
             match kind.as_bytes()? {
                 b"view" => drop(found.views.insert(folded(&name))),
                 b"trigger" => drop(found.with_triggers.insert(folded(&name))),
@@ -84,7 +90,9 @@ impl Overview {
         while let Some(row) = rows.next()? {
             let (name, without_rowid, strict): (String, bool, bool) = (row.get(0)?, row.get(1)?, row.get(2)?);
             let (deferred, has_triggers) = (deferred.contains(&name), found.with_triggers.contains(&folded(&name)));
-            found.tables.insert(folded(&name), Entry { name, without_rowid, strict, deferred, has_triggers });
+            let says_conflict = conflict.contains(&name);
+            let entry = Entry { name, without_rowid, strict, deferred, has_triggers, says_conflict };
+            found.tables.insert(folded(&entry.name), entry);
         }
         found.read_references(sqlite)?;
         Ok(found)

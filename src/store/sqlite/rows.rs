@@ -1,7 +1,7 @@
 //! The primitives over rows: what a column makes of a value, looking rows up, and writing them one by one.
 //!
 //! Every statement that writes says OR ABORT: a constraint may be declared with ON CONFLICT REPLACE, which would delete another
-//! row, or with IGNORE, which would leave the row out without a word.
+//! row, or with IGNORE, which would leave the row out without a word. Where there are [triggers] more care is taken.
 
 use std::ops::Range;
 
@@ -10,6 +10,7 @@ use super::dialect::{Parameter, borrowed, column_of, failed, of_run, quote, quot
 use super::keys::{collated, key_parts};
 use super::pool::Connection;
 use super::transaction::Transaction;
+use super::{faults, triggers};
 use crate::domain::record::Reason;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, ValueRef};
@@ -127,7 +128,7 @@ pub(super) fn write(
     let mut columns = Vec::new();
     for row in range {
         columns.clear();
-        let sql = match change {
+        let statement = match change {
             Change::Insert => {
                 columns.extend((0..rows.width()).filter(|column| rows.get(row, *column).is_some()));
                 insert_sql(table, &columns)
@@ -137,19 +138,29 @@ pub(super) fn write(
                 update_sql(table, set, key)
             }
         };
-        let values = columns.iter().map(|column| rows.get(row, *column).unwrap_or(ValueRef::Null));
-        let refusal_of = |reason, column, message| Refused { row, reason, column, message };
-        match run(transaction, &sql, values) {
+        let values = || columns.iter().map(|column| rows.get(row, *column).unwrap_or(ValueRef::Null));
+        let refusal_of = |reason, column, message| Refused { row, reason, column, message, is_left_out: false };
+        match triggers::run(transaction, table, &statement, &values)? {
             Ok(0) => {
-                let message = format!("a trigger of {:?} left the record out", table.name);
-                refused.push(refusal_of(Reason::Trigger, None, message));
+                let is_there = match change {
+                    Change::Insert => true,
+                    Change::Update { key, .. } => is_there(transaction, table, key, rows, row)?,
+                };
+                let message = match is_there {
+                    true => format!("a trigger of {:?} left the record out", table.name),
+                    false => format!("a trigger removed the row from {:?} that the record changes", table.name),
+                };
+                refused.push(Refused { is_left_out: is_there, ..refusal_of(Reason::Trigger, None, message) });
             }
             Ok(_) => {}
             Err(error) => {
                 let Some(reason) = refusal(&error) else {
+                    if let Some((column, message)) = faults::behind(&transaction.connection, table, &error)? {
+                        refused.push(refusal_of(Reason::ForeignKey, column, message));
+                        continue;
+                    }
                     return Err(failed(error).while_doing(format_args!("writing to {:?}", table.name)));
                 };
-                transaction.still_open()?;
                 let error = failed(error);
                 let column = column_of(error.message(), &table.name);
                 refused.push(refusal_of(reason, column, error.message().to_owned()));
@@ -159,25 +170,62 @@ pub(super) fn write(
     Ok(())
 }
 
+/// Whether there is a row with this key.
+fn is_there(transaction: &Transaction, table: &TableSchema, key: &[usize], rows: &Rows, row: usize) -> Result<bool> {
+    let columns: Vec<&str> = names(table, key).collect();
+    let collations = table.key_collations_of(key);
+    let by_key = Lookup { table: &table.name, columns: &columns, collations: &collations, cells: key, read: &[] };
+    let mut found = Found::default();
+    lookup(transaction, &by_key, rows, row..row + 1, &mut found)?;
+    Ok(found.has(0))
+}
+
 fn names<'t>(table: &'t TableSchema, columns: &'t [usize]) -> impl Iterator<Item = &'t str> {
     columns.iter().map(|column| table.columns[*column].name.as_str())
 }
 
-fn insert_sql(table: &TableSchema, columns: &[usize]) -> String {
-    if columns.is_empty() {
-        return format!("INSERT OR ABORT INTO {} DEFAULT VALUES", quote(&table.name));
-    }
-    let marks = vec!["?"; columns.len()].join(", ");
-    format!("INSERT OR ABORT INTO {}({}) VALUES ({marks})", quote(&table.name), quote_all(names(table, columns)))
+/// A statement that writes a row, in two parts: its conflict clause stands between them.
+pub(super) struct Statement {
+    verb: &'static str,
+    rest: String,
 }
 
-fn update_sql(table: &TableSchema, set: &[usize], key: &[usize]) -> String {
+impl Statement {
+    /// With a clause that overrides those of constraints: a row that breaks one is refused.
+    pub(super) fn or_abort(&self) -> String {
+        format!("{} OR ABORT {}", self.verb, self.rest)
+    }
+
+    /// Without one.
+    pub(super) fn plain(&self) -> String {
+        format!("{} {}", self.verb, self.rest)
+    }
+}
+
+fn insert_sql(table: &TableSchema, columns: &[usize]) -> Statement {
+    let rest = match columns {
+        [] => format!("INTO {} DEFAULT VALUES", quote(&table.name)),
+        _ => {
+            let marks = vec!["?"; columns.len()].join(", ");
+            format!("INTO {}({}) VALUES ({marks})", quote(&table.name), quote_all(names(table, columns)))
+        }
+    };
+    Statement { verb: "INSERT", rest }
+}
+
+fn update_sql(table: &TableSchema, set: &[usize], key: &[usize]) -> Statement {
     let set: Vec<String> = names(table, set).map(|name| format!("{} = ?", quote(name))).collect();
     let equal: Vec<String> = key_parts(table, key).iter().map(|part| format!("{part} = ?")).collect();
-    format!("UPDATE OR ABORT {} SET {} WHERE {}", quote(&table.name), set.join(", "), equal.join(" AND "))
+    let rest = format!("{} SET {} WHERE {}", quote(&table.name), set.join(", "), equal.join(" AND "));
+    Statement { verb: "UPDATE", rest }
 }
 
-fn run<'v>(transaction: &Transaction, sql: &str, values: impl Iterator<Item = ValueRef<'v>>) -> rusqlite::Result<usize> {
+/// Runs a statement that writes one row; gives how many were written.
+pub(super) fn run<'v>(
+    transaction: &Transaction,
+    sql: &str,
+    values: impl Iterator<Item = ValueRef<'v>>,
+) -> rusqlite::Result<usize> {
     let sqlite = &transaction.connection.sqlite;
     let mut statement = sqlite.prepare_cached(sql)?;
     for (at, value) in values.enumerate() {

@@ -64,7 +64,51 @@ impl Transaction {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Database, "the database rolled the whole batch back; a trigger may have asked for it")
-            .with_hint("Look for RAISE(ROLLBACK) in the triggers of the table."))
+            .with_hint("Look for RAISE(ROLLBACK) and OR ROLLBACK in the triggers of the table, and ON CONFLICT ROLLBACK in what they write."))
+    }
+
+    /// Does something that is undone.
+    pub(super) fn undone<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let sqlite = &self.connection.sqlite;
+        sqlite.execute_batch("SAVEPOINT rowferry_undone").map_err(failed)?;
+        let done = work();
+        let undone = sqlite.execute_batch("ROLLBACK TO rowferry_undone; RELEASE rowferry_undone").map_err(failed);
+        if undone.is_err() {
+            // Nothing may be written with this connection any more: rows may be gone.
+            self.connection.spoil();
+        }
+        undone.and(done)
+    }
+
+    /// The same with triggers and foreign keys off.
+    pub(super) fn undone_alone<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let sqlite = &self.connection.sqlite;
+        let switch = |on: bool| -> Result<()> {
+            let enforced = on && self.check != Check::ByCaller;
+            sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, enforced).map_err(failed)?;
+            sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, on).map(|_| ()).map_err(failed)
+        };
+        let done = self.undone(|| switch(false).and_then(|()| work()));
+        let restored = switch(true);
+        if restored.is_err() {
+            // Triggers may be off.
+            self.connection.spoil();
+        }
+        restored.and(done)
+    }
+
+    /// Does something whose references are not checked: they are put off, and what is found broken meanwhile is forgotten, so that all
+    /// that foreign keys do is done; or foreign keys are off altogether.
+    pub(super) fn without_checks<T>(&mut self, is_off: bool, work: impl FnOnce(&Transaction) -> Result<T>) -> Result<T> {
+        let before = self.check;
+        self.set_check(if is_off { Check::ByCaller } else { Check::AtCommit })?;
+        let done = work(self);
+        // That the pragma forgets what it put off is how SQLite is: https://www.sqlite.org/pragma.html#pragma_defer_foreign_keys.
+        let restored = self.set_check(before);
+        if restored.is_err() {
+            self.connection.spoil();
+        }
+        restored.and(done)
     }
 
     /// References are checked then from now on.

@@ -8,7 +8,7 @@ use super::dialect::{failed, parameters, quote};
 use super::pool::{Pooled, Pools};
 use super::transaction::Transaction;
 use super::wal::{BULK_LOG_PAGES, LOG_PAGES};
-use super::{catalogue, comparable, ddl, read, rows};
+use super::{catalogue, comparable, ddl, faults, read, rows};
 use crate::domain::record::Tally;
 use crate::domain::schema::{ForeignKey, TableSchema};
 use crate::domain::value::{Rows, Value};
@@ -86,6 +86,20 @@ impl Writer for SqliteWriter {
         refused: &mut Vec<Refused>,
     ) -> Result<()> {
         rows::write(&self.transaction, table, change, rows, range, refused)
+    }
+
+    fn write_dangling(
+        &mut self,
+        table: &TableSchema,
+        change: Change<'_>,
+        rows: &Rows,
+        row: usize,
+        refused: &mut Vec<Refused>,
+    ) -> Result<()> {
+        // A deferred key is looked at again at the commit, and one that SQLite cannot check refuses all.
+        let is_off = table.deferred || faults::has_any(&self.transaction.connection, table)?;
+        self.transaction
+            .without_checks(is_off, |transaction| rows::write(transaction, table, change, rows, row..row + 1, refused))
     }
 
     fn clashes(

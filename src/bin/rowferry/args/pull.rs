@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, Subcommand};
-use rowferry::{OnTakenKey, Strategy};
+use rowferry::{Dangling, OnTakenKey, Strategy};
 
 use super::secret::Access;
 use super::{By, Db, Format, Network};
@@ -83,6 +83,13 @@ pub struct PullArgs {
     /// fail: the record fails. map: the record is the row that has the key; what refers to it refers to that row.
     #[arg(long, value_name = "fail|map", default_value = "fail")]
     pub on_taken_key: OnTakenKey,
+
+    /// What becomes of a record that refers to a row which is neither here nor pulled
+    ///
+    /// fail: the record fails. keep: it becomes a row all the same, and the report counts it as dangling: for databases of
+    /// applications that leave foreign keys unchecked.
+    #[arg(long, value_name = "fail|keep", default_value = "fail")]
+    pub dangling: Dangling,
 
     /// How long to wait until the other side approves the pull, where that is needed. Without it, nothing is
     /// waited for: the same pull may be started again after the approval

@@ -45,6 +45,7 @@ pub fn run(args: &PullArgs, out: &mut Out) -> Result<Done, Failure> {
         .append_new(args.append_new)
         .refresh(!args.no_refresh)
         .on_taken_key(args.on_taken_key)
+        .dangling(args.dangling)
         .initiated_by(&args.by.name)
         .cancel(cancel.clone());
     if let Some(records) = args.batch_size {

@@ -47,6 +47,7 @@ fn table_json(table: &TableReport) -> serde_json::Value {
         "skipped": outcome.skipped,
         "differing": outcome.differing,
         "failed": outcome.failed,
+        "dangling": outcome.dangling,
         "errors": outcome.failures.iter().map(failure_json).collect::<Vec<_>>(),
         "error": table.error.as_ref().map(ToString::to_string),
         "error_code": table.error.as_ref().map(rowferry::Error::code),
@@ -121,6 +122,10 @@ fn print_details(name: &str, table: &TableReport, out: &mut Out) -> Result<(), F
         let rows = counted(outcome.differing, "row");
         out.line(format!("{name}: {rows} differ from the other site's, and were left as they are (skip)."))?;
     }
+    if outcome.dangling > 0 {
+        let rows = counted(outcome.dangling, "row");
+        out.line(format!("Note: {rows} of {name} were kept although they refer to rows that are missing (dangling)."))?;
+    }
     if outcome.failed > 0 {
         out.line(format!("{name}: {} failed.", counted(outcome.failed, "record")))?;
     }
@@ -171,7 +176,7 @@ mod tests {
             r#"{"event":"report","tables":{},"one_state":false,"records":0,"bytes":0,"seconds":0.0,"cancelled":false,"error":null,"error_code":null}"#
         );
         let table = table_json(&TableReport::default());
-        assert_eq!(table["status"], "completed");
+        assert_eq!((&table["status"], &table["dangling"]), (&json!("completed"), &json!(0)));
         assert!(table["error"].is_null() && table["errors"].as_array().is_some_and(Vec::is_empty));
     }
 

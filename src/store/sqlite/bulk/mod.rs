@@ -2,7 +2,8 @@
 //!
 //! First what changes nothing is found by reading ([`skip_unchanged`]). What is left is written in as few statements as possible
 //! ([`upsert`]), with values that are bound where they lie ([`bind`]). The first record that needs more care ends it: one that
-//! lacks a column, holds what its column would store otherwise, or is refused; in a table with triggers each that is written.
+//! lacks a column, holds what its column would store otherwise, or is refused; in a table with triggers, or with a foreign key that SQLite
+//! cannot check, each that is written.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -75,7 +76,7 @@ fn apply_shape(
     let found = |row: usize| unchanged.get(row - range.start).copied().unwrap_or(Found::New);
     let others: Vec<usize> = range.clone().filter(|row| found(*row).is_new()).collect();
     let mut upsert = Upsert::new(transaction, shape, rows, &mut pace.streak);
-    let written = match (shape.has_triggers, shape.is_held) {
+    let written = match (shape.one_by_one, shape.is_held) {
         (true, _) => 0,
         // Nothing refers to a row that is new.
         (false, true) => upsert.insert(&others, tally)?,

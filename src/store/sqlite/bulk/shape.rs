@@ -3,7 +3,7 @@
 use super::super::affinity::{Affinity, Fit, fit};
 use super::super::rows::is_utf8;
 use super::super::transaction::Transaction;
-use super::super::{catalogue, keys};
+use super::super::{catalogue, faults, keys};
 use super::upsert::Statements;
 use crate::domain::value::{Cell, Rows, ValueRef};
 use crate::error::Result;
@@ -71,8 +71,9 @@ pub(super) struct Shape {
     /// What an upsert names for it to be about the key.
     pub(super) conflict_target: String,
     pub(super) any_text: bool,
-    /// Whether something of the host's runs when a row is written: then none is written here.
-    pub(super) has_triggers: bool,
+    /// Whether each row is written by a statement of its own, and none here: something of the host's runs with it, or SQLite refuses to
+    /// write several at once because of a [faulty](super::super::faults) foreign key.
+    pub(super) one_by_one: bool,
     /// Whether rows refer to columns that may change, and are checked only at the commit: the importer looks at each such change.
     pub(super) is_held: bool,
     /// Whether it shows when one statement writes several records: a row may refer to one that the same statement adds after it,
@@ -108,7 +109,7 @@ impl Shape {
             conflict_target: keys::conflict_target(sqlite, &plan.table, key)?,
             columns,
             any_text: transaction.any_text,
-            has_triggers,
+            one_by_one: has_triggers || faults::has_any(&transaction.connection, &plan.table)?,
             is_held: catalogue::is_held(&overview, references(), transaction.check),
             order_shows: transaction.check == Check::Now && refers_to_itself(&plan.table, plan.table.names),
             extent: if others_change { Extent::First } else { Extent::All },
