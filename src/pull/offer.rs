@@ -63,7 +63,7 @@ pub(super) fn ask(cx: &mut Context<'_, '_>) -> Result<Offer> {
             ),
             Some(_) if is_reserved(&name) => Some(
                 Error::new(ErrorKind::ReservedName, format!("a table named {name:?} is not pulled"))
-                    .with_hint("Names that begin with sqlite_, rowferry_ or pg_ are reserved."),
+                    .with_hint("Names that begin with sqlite_ or rowferry_ are reserved."),
             ),
             Some(_) if !taken.insert(cx.names.fold(&name).into_owned()) => Some(
                 Error::new(

@@ -125,7 +125,7 @@ impl Site {
     }
 
     /// Whether a table of this name is offered to peers, if there is one: not rowferry's own (`rowferry_*`), not the
-    /// database's own (`sqlite_*`, `pg_*`), and none that [`SiteBuilder::hide_tables`] names.
+    /// database's own (`sqlite_*`), and none that [`SiteBuilder::hide_tables`] names.
     pub fn offers(&self, table: &str) -> bool {
         self.0.offer.allows(table)
     }
