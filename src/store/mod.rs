@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use std::ops::Range;
 
 use crate::domain::names::NameRules;
+use crate::domain::not_offered::NotOffered;
 use crate::domain::record::{Reason, Tally};
 use crate::domain::schema::{ForeignKey, TableSchema};
 use crate::domain::value::{Rows, Value, ValueRef};
@@ -117,6 +118,12 @@ pub trait Snapshot: Send {
     /// The structure of a table, found by its name as the store compares names; its own name in it is as it was made. `None`
     /// if [`Snapshot::tables`] has none such.
     fn schema(&mut self, table: &str) -> Result<Option<TableSchema>>;
+
+    /// What there is beside the tables of [`Snapshot::tables`], and what of those a pull does not take over. Nothing, unless a
+    /// store says otherwise.
+    fn not_offered(&mut self) -> Result<NotOffered> {
+        Ok(NotOffered::default())
+    }
 
     /// How many rows a table has. A table that is not there is an error.
     fn count(&mut self, table: &TableSchema) -> Result<u64>;

@@ -25,6 +25,7 @@ mod read;
 mod rows;
 mod transaction;
 mod types;
+mod virtual_tables;
 mod wal;
 pub(super) mod write;
 

@@ -10,6 +10,7 @@ use super::creatable::MOST_COLUMNS;
 use super::dialect::{borrowed, failed, parameters, quote, quote_all};
 use super::keys::key_parts;
 use super::pool::Pooled;
+use crate::domain::not_offered::NotOffered;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, Value};
 use crate::error::{Error, ErrorKind, Result};
@@ -56,6 +57,10 @@ impl Snapshot for SqliteSnapshot {
 
     fn schema(&mut self, table: &str) -> Result<Option<TableSchema>> {
         self.connection.schema(table)
+    }
+
+    fn not_offered(&mut self) -> Result<NotOffered> {
+        Ok(self.connection.overview()?.not_offered())
     }
 
     fn count(&mut self, table: &TableSchema) -> Result<u64> {
