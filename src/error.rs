@@ -137,7 +137,7 @@ kinds! {
     TakenOver = "taken_over",
     /// A URL from outside leads to an address that is not public.
     ForbiddenAddress = "forbidden_address",
-    /// A site cannot be connected to itself.
+    /// A site cannot be connected to itself, nor pull from itself.
     SelfConnection = "self_connection",
     /// Sync is switched off on the other side.
     Disabled = "disabled",

@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::channel::refuse_itself;
 use super::http::HttpSource;
 use super::run::pull;
 use super::source::Source;
@@ -44,7 +45,10 @@ impl Site {
             pull(source, self.here(), options, Some(origin))
         };
         match Client::connect_to_rowferry(&stored.site_url, auth.clone(), connect.clone())? {
-            Some(client) => run(&client, options),
+            Some(client) => {
+                refuse_itself(&client, self)?;
+                run(&client, options)
+            }
             None => run(&HttpSource::new(&Api::with_auth(&stored.site_url, &auth, &connect)?), options),
         }
     }

@@ -124,6 +124,19 @@ impl Site {
         Ok(*self.0.uuid.get_or_init(|| uuid))
     }
 
+    /// Whether a peer that says this of itself is this very site, and no copy of it.
+    #[cfg(feature = "client")]
+    pub(crate) fn is(&self, site: Uuid, incarnation: Option<Uuid>) -> Result<bool> {
+        let known = match self.0.uuid.get() {
+            Some(uuid) => Some(*uuid),
+            // One that was never asked for is not made for this: no peer has it.
+            None => {
+                state::read(self.store_ref(), |sql| state::settings::get(sql, SITE_UUID))?.and_then(|text| text.parse().ok())
+            }
+        };
+        Ok(known == Some(site) && incarnation.is_some() && incarnation == Some(self.incarnation()?))
+    }
+
     /// Whether a table of this name is offered to peers, if there is one: not rowferry's own (`rowferry_*`), not the
     /// database's own (`sqlite_*`), and none that [`SiteBuilder::hide_tables`] names.
     pub fn offers(&self, table: &str) -> bool {
