@@ -85,7 +85,12 @@ impl Exporter {
             if view.offer.allows(&name) {
                 let row_count = match view.schema(&name).and_then(|table| view.snapshot.count(&table)) {
                     Ok(count) => count,
-                    Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Database) => {
+                    Err(error)
+                        if matches!(
+                            error.kind(),
+                            ErrorKind::Corrupt | ErrorKind::Database | ErrorKind::UnknownCollation
+                        ) =>
+                    {
                         log::warn!("the rows of {name:?} cannot be counted: {error}");
                         0
                     }

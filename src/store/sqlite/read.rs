@@ -10,6 +10,7 @@ use super::creatable::MOST_COLUMNS;
 use super::dialect::{borrowed, failed, parameters, quote, quote_all};
 use super::keys::key_parts;
 use super::pool::Pooled;
+use super::stand_in;
 use crate::domain::not_offered::NotOffered;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, Value};
@@ -64,7 +65,8 @@ impl Snapshot for SqliteSnapshot {
     }
 
     fn count(&mut self, table: &TableSchema) -> Result<u64> {
-        count(&self.connection.sqlite, table)
+        // Rows are counted in any order.
+        stand_in::reading(&self.connection, table, &[], || count(&self.connection.sqlite, table))
     }
 
     fn page(
@@ -75,7 +77,10 @@ impl Snapshot for SqliteSnapshot {
         bounds: PageBounds,
         rows: &mut Rows,
     ) -> Result<PageEnd> {
-        page(&self.connection.sqlite, table, after, skip, bounds, rows)
+        let order = key_of(table)?.map_or(Vec::new(), |(columns, _)| columns);
+        stand_in::reading(&self.connection, table, &order, || {
+            page(&self.connection.sqlite, table, after, skip, bounds, rows)
+        })
     }
 
     fn find(
@@ -87,7 +92,10 @@ impl Snapshot for SqliteSnapshot {
         bounds: PageBounds,
         rows: &mut Rows,
     ) -> Result<bool> {
-        find(&self.connection.sqlite, table, column, keys, (skip, bounds), rows)
+        let column = (column < table.columns.len()).then_some(column);
+        stand_in::reading(&self.connection, table, column.as_slice(), || {
+            find(&self.connection.sqlite, table, column, keys, (skip, bounds), rows)
+        })
     }
 
     fn pinned_bytes(&self) -> u64 {
@@ -318,13 +326,13 @@ fn read_run(
 fn find(
     sqlite: &Connection,
     table: &TableSchema,
-    column: usize,
+    column: Option<usize>,
     keys: &Keys<'_>,
     (skip, bounds): (u64, PageBounds),
     rows: &mut Rows,
 ) -> Result<bool> {
     rows.clear(table.columns.len());
-    let Some(key) = table.columns.get(column).map(|column| quote(&column.name)) else {
+    let Some(key) = column.and_then(|column| table.columns.get(column)).map(|column| quote(&column.name)) else {
         return Err(Error::new(ErrorKind::SchemaMismatch, format!("table {:?} has no such column", table.name)));
     };
     let number = |n: u64| Value::Integer(i64::try_from(n).unwrap_or(i64::MAX));
