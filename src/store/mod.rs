@@ -211,6 +211,14 @@ pub trait Writer {
     /// The structure of a table as this transaction sees it: see [`Snapshot::schema`].
     fn schema(&mut self, table: &str) -> Result<Option<TableSchema>>;
 
+    /// An error if it is known beforehand that a table takes no rows, whatever they are; a store need not know.
+    ///
+    /// # Errors
+    /// [`UnknownCollation`](crate::ErrorKind::UnknownCollation).
+    fn check_writable(&mut self, _table: &TableSchema) -> Result<()> {
+        Ok(())
+    }
+
     /// Makes a table like this one, which a sender described: names and types only, quoted; nothing of the structure is run as
     /// SQL. Gives what could not be taken over, as whole sentences for a report. `parents` finds the tables that are made later
     /// in the same transaction, so that tables may refer to each other.

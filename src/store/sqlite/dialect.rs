@@ -65,7 +65,8 @@ pub(super) fn opening(path: &Path, error: rusqlite::Error) -> Error {
 }
 
 /// What to do about what SQLite does not know.
-const REGISTER: &str = "Only the program that made the table has this: register it with SiteBuilder::on_connection.";
+pub(super) const REGISTER: &str =
+    "Only the program that made the table has this: register it with SiteBuilder::on_connection.";
 
 /// The collation that a statement lacks, by SQLite's message.
 pub(super) fn missing_collation(message: &str) -> Option<&str> {

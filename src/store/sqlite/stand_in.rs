@@ -5,8 +5,8 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 
-use super::dialect::missing_collation;
-use super::keys::collations_of;
+use super::dialect::{REGISTER, failed, missing_collation, quote};
+use super::keys::{collations_of, is_known};
 use super::pool::Connection;
 use crate::domain::schema::TableSchema;
 use crate::error::{Error, ErrorKind, Result};
@@ -22,7 +22,7 @@ impl StandIns {
 
     /// Registers one on this connection, which only reads.
     fn register(&self, sqlite: &rusqlite::Connection, collation: &str) -> Result<()> {
-        sqlite.create_collation(collation, |one: &str, other: &str| one.cmp(other)).map_err(super::dialect::failed)?;
+        sqlite.create_collation(collation, |one: &str, other: &str| one.cmp(other)).map_err(failed)?;
         self.0.borrow_mut().insert(collation.to_ascii_lowercase());
         Ok(())
     }
@@ -40,8 +40,16 @@ pub(super) fn reading<T>(
 ) -> Result<T> {
     let stand_ins = &connection.stand_ins;
     let orders: Vec<String> = collations_of(table, order).into_iter().filter_map(|(_, collation)| collation).collect();
-    if let Some(collation) = orders.iter().find(|collation| stand_ins.has(collation)) {
-        return Err(unknown(table, collation));
+    // Of these tables SQLite only says that there is "no query solution".
+    for missing in missing_of_rows(connection, table)? {
+        if !orders.iter().any(|order| order.eq_ignore_ascii_case(missing)) {
+            stand_ins.register(&connection.sqlite, missing)?;
+        }
+    }
+    for collation in &orders {
+        if stand_ins.has(collation) || !is_registered(connection, collation)? {
+            return Err(unknown(table, collation));
+        }
     }
     loop {
         let error = match read() {
@@ -57,6 +65,41 @@ pub(super) fn reading<T>(
             _ => return Err(error),
         }
     }
+}
+
+/// Whether a collation is registered, or stood in for.
+fn is_registered(connection: &Connection, collation: &str) -> Result<bool> {
+    if is_known(collation) {
+        return Ok(true);
+    }
+    // The host may register collations when they are first needed: SQLite asks it for this one.
+    let sql = format!("SELECT '' = '' COLLATE {}", quote(collation));
+    match connection.sqlite.prepare_cached(&sql).map_err(failed) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::UnknownCollation => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The collations that the rows of a table cannot be reached without, and that are not registered: those of all columns, if it is
+/// WITHOUT ROWID.
+fn missing_of_rows<'t>(connection: &Connection, table: &'t TableSchema) -> Result<Vec<&'t str>> {
+    let mut missing = Vec::new();
+    if table.without_rowid {
+        for collation in table.columns.iter().filter_map(|column| column.collation.as_deref()) {
+            if !is_registered(connection, collation)? {
+                missing.push(collation);
+            }
+        }
+    }
+    Ok(missing)
+}
+
+/// Whether rows of a table can be written at all, as far as its collations go: none stands in for another then.
+pub(super) fn check_writable(connection: &Connection, table: &TableSchema) -> Result<()> {
+    let Some(missing) = missing_of_rows(connection, table)?.into_iter().next() else { return Ok(()) };
+    let why = format!("the table {:?} here has a column of the collation {missing:?}, which is not registered", table.name);
+    Err(Error::new(ErrorKind::UnknownCollation, why).with_hint(REGISTER))
 }
 
 fn unknown(table: &TableSchema, collation: &str) -> Error {
