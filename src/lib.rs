@@ -139,6 +139,7 @@ pub use domain::connection::{
 };
 pub use domain::event::{Event, EventFilter, EventKind};
 pub use domain::names::NameRules;
+pub use domain::not_copied::NotCopied;
 pub use domain::record::{Failure, Outcome, Reason};
 pub use domain::remote::{DeliveryOutcome, RegisterOutcome, RemoteStatus, Told};
 pub use domain::schema;

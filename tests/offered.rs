@@ -5,7 +5,7 @@ mod common;
 
 use common::Fixture;
 use common::served::Sender;
-use rowferry::{Client, ConnectOptions, Direction, ErrorKind, Report, Site, TransferOptions};
+use rowferry::{Client, ConnectOptions, Direction, ErrorKind, EventFilter, EventKind, Report, Site, TransferOptions};
 
 fn pull(there: &Sender, here: &Site) -> Report {
     there.client().transfer_all(here, TransferOptions::new()).unwrap()
@@ -118,4 +118,62 @@ fn a_site_does_not_pull_from_itself() {
     there.there.sqlite.execute("VACUUM INTO ?1", [copy.to_str()]).unwrap();
     let report = pull(&there, &Site::open(&copy).unwrap());
     assert_eq!(report.table("t").unwrap().outcome.skipped, 1);
+}
+
+/// A little of everything beside rows.
+const BESIDE: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY CHECK (id > 0), n INT CHECK (n < 9), CHECK (id <> n));
+    CREATE TABLE u(id INTEGER PRIMARY KEY CHECK (id <> 5)); INSERT INTO t VALUES (1, 2);
+    CREATE TRIGGER tr AFTER INSERT ON t BEGIN SELECT 1; END; CREATE TRIGGER ur AFTER INSERT ON u BEGIN SELECT 1; END;
+    CREATE VIEW seen AS SELECT * FROM t; CREATE VIEW both_have AS SELECT 1; CREATE VIEW secret AS SELECT 1;
+    CREATE VIRTUAL TABLE docs USING fts5(x); CREATE VIRTUAL TABLE Here_Too USING fts5(x); CREATE TABLE bad(c_c);
+    UPDATE t SET id = id;";
+
+fn not_copied_events(site: &Site) -> Vec<serde_json::Value> {
+    let filter = EventFilter::new().kinds([EventKind::PullNotCopied]);
+    site.events().list(&filter).unwrap().into_iter().map(|event| event.details.into()).collect()
+}
+
+#[test]
+fn a_report_says_what_was_not_copied() {
+    let there = Sender::new(BESIDE);
+    there.there.run(
+        "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = replace(sql, 'c_c', CAST(x'e9' AS TEXT)) WHERE name = 'bad';
+         PRAGMA writable_schema = RESET",
+    );
+    let hiding = Site::builder().hide_tables(["secret"]).open(there.there.path()).unwrap();
+    let session = hiding.sessions().create(Direction::Send).unwrap();
+    let client = Client::link(&hiding, rowferry::Auth::code(session.code()), ConnectOptions::default()).unwrap();
+    let here = Fixture::new(
+        "CREATE TABLE u(id INTEGER PRIMARY KEY); CREATE VIEW BOTH_have AS SELECT 1; CREATE VIRTUAL TABLE here_too USING fts5(x);",
+    );
+    let looked = client.transfer_all(&here.site, TransferOptions::new().dry_run(true)).unwrap();
+    assert!(!looked.not_copied.is_empty() && not_copied_events(&here.site).is_empty());
+    let report = client.transfer_all(&here.site, TransferOptions::new()).unwrap();
+    assert!(report.is_clean(), "{report:?}");
+    let of_docs = ["docs_config", "docs_content", "docs_data", "docs_docsize", "docs_idx"];
+    let left = &report.not_copied;
+    assert_eq!(left.checks, [("t".to_owned(), 3)].into(), "the other table was here");
+    assert_eq!(left.triggers, [("t".to_owned(), vec!["tr".to_owned()])].into());
+    assert_eq!((&left.views[..], &left.virtual_tables[..]), (&["seen".to_owned()][..], &["docs".to_owned()][..]));
+    assert_eq!((&left.shadow_tables[..], &left.not_utf8[..]), (&of_docs.map(String::from)[..], &["bad".to_owned()][..]));
+    let line = "3 CHECK constraints, 1 trigger, 1 view, 1 virtual table (docs), 5 tables behind virtual ones, \
+                1 table with a name that is no UTF-8 (bad)";
+    assert_eq!(left.to_string(), line);
+    let counts = serde_json::json!({
+        "checks": 3, "triggers": 1, "views": 1, "virtual_tables": 1, "shadow_tables": 5, "not_utf8": 1, "more": 0
+    });
+    assert_eq!(not_copied_events(&here.site), [counts]);
+
+    // The tables are here now. Who names some tables wants no views.
+    let again = client.transfer_all(&here.site, TransferOptions::new()).unwrap();
+    assert!(
+        again.not_copied.checks.is_empty() && again.not_copied.triggers.is_empty() && again.not_copied.views == ["seen"]
+    );
+    let empty = Fixture::new("");
+    let named = client.transfer_all(&empty.site, TransferOptions::new().tables(["u"])).unwrap();
+    assert_eq!(named.not_copied.to_string(), "1 CHECK constraint, 1 trigger");
+    let error = client.transfer_all(&empty.site, TransferOptions::new().tables(["docs"])).unwrap();
+    let error = error.table("docs").unwrap().error.as_ref().unwrap();
+    assert!(error.kind() == ErrorKind::TableNotFound && error.message().contains("a virtual table"), "{error}");
+    assert!(!format!("{report:?}").contains("secret"));
 }

@@ -20,6 +20,7 @@ pub(crate) use look::{Ids, TableDetails};
 pub(crate) use offer::Offer;
 use places::{Place, Places};
 
+use crate::domain::not_copied::NotCopied;
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
 use crate::domain::value::Rows;
@@ -100,6 +101,14 @@ impl Exporter {
             }
         }
         Ok(tables)
+    }
+
+    /// What a pull does not copy, as far as its names are no secret.
+    pub(crate) fn not_copied(&mut self) -> Result<NotCopied> {
+        let view = self.source.view()?;
+        let mut found = view.snapshot.not_copied()?;
+        found.retain(|name| view.offer.allows(name));
+        Ok(found)
     }
 
     /// The structure of a table.

@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn own_system_and_hidden_tables_are_not_offered() {
+    fn own_system_and_hidden_tables_are_not_copied() {
         let offer = Offer::hiding(["salaries"], NameRules::IgnoreAsciiCase);
         for name in ["rowferry_sessions", "ROWFERRY_x", "sqlite_sequence", "salaries", "Salaries"] {
             assert!(!offer.allows(name), "{name}");

@@ -8,6 +8,7 @@ use super::verdict::{Approval, Verdict};
 use super::{Report, TableReport, TransferOptions};
 use crate::cancel::Patience;
 use crate::client::{Client, PageStream};
+use crate::domain::not_copied::NotCopied;
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
 use crate::domain::value::Rows;
@@ -89,6 +90,10 @@ impl Source for Client {
     }
 
     fn tables(&self, patience: &Patience) -> Result<Vec<TableInfo>> {
+        Ok(self.ask_tables(patience)?.0)
+    }
+
+    fn list(&self, patience: &Patience) -> Result<(Vec<TableInfo>, NotCopied)> {
         self.ask_tables(patience)
     }
 

@@ -6,6 +6,7 @@ use super::TableReport;
 use super::context::Context;
 use super::wait::Allowance;
 use crate::domain::names::is_reserved;
+use crate::domain::not_copied::NotCopied;
 use crate::domain::schema::TableSchema;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -30,11 +31,13 @@ pub(super) struct Offer {
     pub(super) tables: Vec<Offered>,
     /// Tables that cannot be pulled, because it is not even known what they look like.
     pub(super) failed: Vec<(String, TableReport)>,
+    /// What it says that it does not copy.
+    pub(super) not_copied: NotCopied,
 }
 
 /// Finds out which tables to pull and what they look like. Those that cannot be pulled are told apart.
 pub(super) fn ask(cx: &mut Context<'_, '_>) -> Result<Offer> {
-    let offered = cx.ask(|source, patience| source.tables(patience))?;
+    let (offered, not_copied) = cx.ask(|source, patience| source.list(patience))?;
     let wanted: Vec<String> = match &cx.options.tables {
         Some(names) => names.clone(),
         None => {
@@ -47,7 +50,7 @@ pub(super) fn ask(cx: &mut Context<'_, '_>) -> Result<Offer> {
             .with_hint("Strategies per table go by the sender's names of the tables that are pulled."));
     }
     let counts: HashMap<&str, u64> = offered.iter().map(|table| (table.name.as_str(), table.row_count)).collect();
-    let mut offer = Offer { tables: Vec::new(), failed: Vec::new() };
+    let mut offer = Offer { tables: Vec::new(), failed: Vec::new(), not_copied };
     // Names as they are written, and as they are compared here.
     let (mut seen, mut taken) = (HashSet::new(), HashSet::new());
     let mut unknown: VecDeque<(String, u64)> = VecDeque::new();
@@ -57,10 +60,14 @@ pub(super) fn ask(cx: &mut Context<'_, '_>) -> Result<Offer> {
         }
         let announced = counts.get(name.as_str()).copied();
         let refusal = match announced {
-            None => Some(
-                Error::new(ErrorKind::TableNotFound, format!("the other site offers no table {name:?}"))
+            None => Some(match offer.not_copied.what_is(&name) {
+                Some(what) => {
+                    let why = format!("the other site does not offer {name:?}, which is {what} there");
+                    Error::new(ErrorKind::TableNotFound, why).with_hint("Only ordinary tables are pulled.")
+                }
+                None => Error::new(ErrorKind::TableNotFound, format!("the other site offers no table {name:?}"))
                     .with_hint("Names are compared exactly: see the list of tables."),
-            ),
+            }),
             Some(_) if is_reserved(&name) => Some(
                 Error::new(ErrorKind::ReservedName, format!("a table named {name:?} is not pulled"))
                     .with_hint("Names that begin with sqlite_ or rowferry_ are reserved."),

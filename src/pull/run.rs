@@ -6,6 +6,7 @@ use super::approval::await_approvals;
 use super::context::Context;
 use super::errors::passes;
 use super::finish::{self, Gathered};
+use super::not_copied::left_out;
 use super::planned::{Plan, Table};
 use super::source::Source;
 use super::states::States;
@@ -51,7 +52,8 @@ pub(crate) fn pull(
     let mut cx = Context::new(source, here.limits, here.store.names(), options, patience);
     let (mut teller, mut gathered) = (Teller::default(), Gathered::default());
 
-    let offer = offer::ask(&mut cx)?;
+    let mut offer = offer::ask(&mut cx)?;
+    let not_copied = std::mem::take(&mut offer.not_copied);
     let mut plan = plan::make(&mut cx, &mut ledger, offer, sender);
     teller.bytes = plan.tables.iter().map(|table| table.bytes).sum();
     await_approvals(&mut cx, &mut ledger, &mut plan, &mut teller);
@@ -66,7 +68,15 @@ pub(crate) fn pull(
     if let Err(error) = prune_some(here.store, here.limits, here.clock.now()) {
         log::warn!("the old part of the history stays: {error}");
     }
-    Ok(report(plan, &gathered, teller.bytes, began, error))
+    let mut report = report(plan, &gathered, teller.bytes, began, error);
+    match left_out(&cx, here.store, not_copied, &report) {
+        Ok(left_out) => report.not_copied = left_out,
+        Err(error) => log::warn!("what was not copied cannot be told: {error}"),
+    }
+    if let Err(error) = ledger.tell_not_copied(&report.not_copied) {
+        log::warn!("what was not copied cannot be noted: {error}");
+    }
+    Ok(report)
 }
 
 /// Who the rows come from: the other site, or the URL where it told none.

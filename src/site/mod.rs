@@ -32,6 +32,7 @@ pub use transfers::Transfers;
 
 use crate::clock::{Clock, SystemClock};
 use crate::domain::names::NameRules;
+use crate::domain::not_copied::NotCopied;
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
 use crate::domain::value::{Records, Rows};
@@ -151,6 +152,15 @@ impl Site {
     /// What the store says.
     pub fn list_tables(&self) -> Result<Vec<TableInfo>> {
         self.exporter().tables()
+    }
+
+    /// What a pull of this site does not copy of its database: triggers and CHECK constraints of its tables, views, virtual tables
+    /// and what lies behind them, and tables whose names cannot be told.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn not_copied(&self) -> Result<NotCopied> {
+        self.exporter().not_copied()
     }
 
     /// What a table looks like.

@@ -8,7 +8,7 @@ use std::fmt::Debug;
 use std::ops::Range;
 
 use crate::domain::names::NameRules;
-use crate::domain::not_offered::NotOffered;
+use crate::domain::not_copied::NotCopied;
 use crate::domain::record::{Reason, Tally};
 use crate::domain::schema::{ForeignKey, TableSchema};
 use crate::domain::value::{Rows, Value, ValueRef};
@@ -121,8 +121,8 @@ pub trait Snapshot: Send {
 
     /// What there is beside the tables of [`Snapshot::tables`], and what of those a pull does not take over. Nothing, unless a
     /// store says otherwise.
-    fn not_offered(&mut self) -> Result<NotOffered> {
-        Ok(NotOffered::default())
+    fn not_copied(&mut self) -> Result<NotCopied> {
+        Ok(NotCopied::default())
     }
 
     /// How many rows a table has. A table that is not there is an error.

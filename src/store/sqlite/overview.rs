@@ -6,10 +6,11 @@ use std::collections::{HashMap, HashSet};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 
+use super::create_text;
 use super::dialect::failed;
 use super::virtual_tables::{self, Virtual};
 use crate::domain::names::is_reserved;
-use crate::domain::not_offered::NotOffered;
+use crate::domain::not_copied::NotCopied;
 use crate::error::{Error, ErrorKind, Result};
 
 /// An ordinary table, and what no pragma about it alone tells.
@@ -68,6 +69,8 @@ pub(super) struct Overview {
     taken: HashSet<String>,
     /// By the table that they belong to.
     triggers: HashMap<String, Vec<String>>,
+    /// How many CHECK constraints tables have.
+    checks: HashMap<String, u64>,
     /// By the table that is referred to.
     references: HashMap<String, Vec<Reference>>,
 }
@@ -112,6 +115,13 @@ impl Overview {
                     // All names of a table and its indexes stand in their statements.
                     if !is_utf8(row, 2)? || !is_utf8(row, 5)? {
                         suspicious.insert(table.clone());
+                    }
+                    if kind == b"table" {
+                        let sql = String::from_utf8_lossy(row.get_ref(5)?.as_bytes_or_null()?.unwrap_or_default());
+                        let checks = count_checks(&sql);
+                        if checks > 0 {
+                            found.checks.insert(folded(&name), checks);
+                        }
                     }
                     if says_deferred == Some(true) {
                         deferred.insert(table);
@@ -221,8 +231,8 @@ impl Overview {
     }
 
     /// What there is beside the ordinary tables; nothing of rowferry's own.
-    pub(super) fn not_offered(&self) -> NotOffered {
-        let mut found = NotOffered::default();
+    pub(super) fn not_copied(&self) -> NotCopied {
+        let mut found = NotCopied::default();
         found.views = self.views.values().cloned().collect();
         found.virtual_tables = self.virtual_tables.iter().map(|table| table.name.clone()).collect();
         for (name, apart) in self.apart.values() {
@@ -234,6 +244,11 @@ impl Overview {
         for (table, triggers) in &self.triggers {
             if let Some(entry) = self.tables.get(table) {
                 found.triggers.insert(entry.name.clone(), triggers.clone());
+            }
+        }
+        for (table, checks) in &self.checks {
+            if let Some(entry) = self.tables.get(table) {
+                found.checks.insert(entry.name.clone(), *checks);
             }
         }
         found.retain(|name| !is_reserved(name));
@@ -262,6 +277,12 @@ impl Overview {
         names.dedup();
         names
     }
+}
+
+/// How many CHECK constraints the statement of a table has. None where the word is not in it, or it makes no sense.
+fn count_checks(sql: &str) -> u64 {
+    let has_word = sql.as_bytes().windows(5).any(|word| word.eq_ignore_ascii_case(b"CHECK"));
+    if !has_word { 0 } else { create_text::read(sql).map_or(0, |read| read.checks as u64) }
 }
 
 /// Whether all that is read of a table is UTF-8.
@@ -323,7 +344,7 @@ mod tests {
         sqlite
             .execute_batch(
                 "CREATE VIRTUAL TABLE notes USING fts5(x); CREATE TABLE notes_tags(x);
-                 CREATE TABLE Doc_Vec_info(x); CREATE TABLE doc_vec(x); CREATE TABLE doc_vecchio(x); CREATE VIEW doc_vec_v AS SELECT 1;
+                 CREATE TABLE Doc_Vec_info(x); CREATE TABLE doc_vec(x); CREATE TABLE doc_vecchio(x CHECK (x > 0), CHECK (x < 9)); CREATE VIEW doc_vec_v AS SELECT 1;
                  CREATE TRIGGER tr AFTER INSERT ON doc_vecchio BEGIN SELECT 1; END;
                  CREATE TRIGGER of_shadow AFTER INSERT ON Doc_Vec_info BEGIN SELECT 1; END; DROP TABLE doc_vec;
                  PRAGMA writable_schema = ON;
@@ -337,13 +358,14 @@ mod tests {
         assert_eq!(kind("doc_vec_INFO"), Some(ErrorKind::ShadowTable));
         assert_eq!([kind("doc_vec_not_here"), kind("NOTES_data")], [Some(ErrorKind::ShadowTable); 2]);
         assert_eq!([kind("doc_vecchio"), kind("notes_tags"), kind("notes_new"), kind("doc_vec")], [None, None, None, None]);
-        let beside = found.not_offered();
+        let beside = found.not_copied();
         assert_eq!(
             (&beside.views[..], &beside.virtual_tables[..]),
             (&["doc_vec_v".into()][..], &["DOC_vec".into(), "notes".into()][..])
         );
         let of_notes = ["config", "content", "data", "docsize", "idx"].map(|part| format!("notes_{part}"));
         assert_eq!(beside.shadow_tables, [&["Doc_Vec_info".to_owned()][..], &of_notes].concat());
+        assert_eq!(beside.checks, [("doc_vecchio".into(), 2)].into());
         assert_eq!(beside.triggers, [("doc_vecchio".into(), vec!["tr".into()])].into());
     }
 
@@ -363,7 +385,7 @@ mod tests {
         let found = Overview::read(&sqlite).unwrap();
         assert_eq!(found.names(), ["com", "good"]);
         let bad = ["child", "col", "def", "ind", "na\u{fffd}me", "par\u{fffd}ent", "typ"];
-        let beside = found.not_offered();
+        let beside = found.not_copied();
         assert_eq!(beside.not_utf8, bad);
         assert_eq!(
             (&beside.views[..], &beside.triggers["good"][..]),

@@ -11,7 +11,7 @@ use super::dialect::{borrowed, failed, parameters, quote, quote_all};
 use super::keys::key_parts;
 use super::pool::Pooled;
 use super::stand_in;
-use crate::domain::not_offered::NotOffered;
+use crate::domain::not_copied::NotCopied;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, Value};
 use crate::error::{Error, ErrorKind, Result};
@@ -60,8 +60,8 @@ impl Snapshot for SqliteSnapshot {
         self.connection.schema(table)
     }
 
-    fn not_offered(&mut self) -> Result<NotOffered> {
-        Ok(self.connection.overview()?.not_offered())
+    fn not_copied(&mut self) -> Result<NotCopied> {
+        Ok(self.connection.overview()?.not_copied())
     }
 
     fn count(&mut self, table: &TableSchema) -> Result<u64> {

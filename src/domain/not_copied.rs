@@ -1,12 +1,17 @@
-//! What a database has beside the tables that it offers.
+//! What of a database a pull does not copy: the rows of tables come over, and nothing that runs.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-/// What a site has and does not offer, or offers without it: the rows of tables are pulled, and nothing that runs. All lists are
-/// sorted. A name that is no UTF-8 is there as far as it can be read.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+use serde::{Deserialize, Serialize};
+
+/// What a pull of a site does not copy. All lists are sorted. A name that is no UTF-8 is there as far as it can be read.
+///
+/// Its text is one line: `3 CHECK constraints, 30 triggers, 5 views, 2 virtual tables (docs, words)`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
-pub struct NotOffered {
+pub struct NotCopied {
     /// How many CHECK constraints tables have, by the table.
     pub checks: BTreeMap<String, u64>,
     /// The triggers of tables, by the table.
@@ -20,14 +25,60 @@ pub struct NotOffered {
     pub shadow_tables: Vec<String>,
     /// Tables with a name or default in them, their own included, that is no UTF-8 (`not_utf8`).
     pub not_utf8: Vec<String>,
-    /// How many more there are, of any kind, than were named.
+    /// How many more there are, of any kind, than were named: a sender names 1,000 of each.
     pub more: u64,
 }
 
-impl NotOffered {
+/// How many of a kind are named in a line.
+const NAMED: usize = 10;
+
+impl fmt::Display for NotCopied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let triggers = self.triggers.values().map(Vec::len).sum::<usize>() as u64;
+        let named = |list: &[String]| match list.get(..NAMED) {
+            Some(first) if list.len() > NAMED => format!(" ({}, ...)", first.join(", ")),
+            _ => format!(" ({})", list.join(", ")),
+        };
+        let parts = [
+            (self.check_count(), String::new(), "CHECK constraint", "CHECK constraints"),
+            (triggers, String::new(), "trigger", "triggers"),
+            (self.views.len() as u64, String::new(), "view", "views"),
+            (self.virtual_tables.len() as u64, named(&self.virtual_tables), "virtual table", "virtual tables"),
+            (self.shadow_tables.len() as u64, String::new(), "table behind virtual ones", "tables behind virtual ones"),
+            (
+                self.not_utf8.len() as u64,
+                named(&self.not_utf8),
+                "table with a name that is no UTF-8",
+                "tables with names that are no UTF-8",
+            ),
+            (self.more, String::new(), "more that is not named", "more that are not named"),
+        ];
+        let parts = parts.into_iter().filter(|(count, ..)| *count > 0);
+        let text = parts.map(|(count, names, one, many)| format!("{count} {}{names}", if count == 1 { one } else { many }));
+        f.write_str(&text.collect::<Vec<_>>().join(", "))
+    }
+}
+
+impl NotCopied {
+    /// How many CHECK constraints there are.
+    pub fn check_count(&self) -> u64 {
+        self.checks.values().fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
+    /// What this name is, if it is none of an ordinary table: `a view`, say.
+    pub(crate) fn what_is(&self, name: &str) -> Option<&'static str> {
+        let kinds = [
+            (&self.views, "a view"),
+            (&self.virtual_tables, "a virtual table"),
+            (&self.shadow_tables, "a table behind a virtual one"),
+            (&self.not_utf8, "a table with a name or default that is no UTF-8"),
+        ];
+        kinds.into_iter().find(|(list, _)| list.iter().any(|other| other == name)).map(|(_, what)| what)
+    }
+
     /// Whether there is nothing of it.
     pub fn is_empty(&self) -> bool {
-        *self == NotOffered::default()
+        *self == NotCopied::default()
     }
 
     fn lists(&mut self) -> [&mut Vec<String>; 4] {
@@ -88,14 +139,29 @@ mod tests {
     }
 
     #[test]
+    fn it_is_told_in_one_line() {
+        let mut found = NotCopied { checks: [("t".into(), 2), ("u".into(), 1)].into(), ..NotCopied::default() };
+        assert_eq!(found.to_string(), "3 CHECK constraints");
+        found.views = names("v");
+        found.virtual_tables = names("docs words");
+        found.more = 2;
+        found.triggers.insert("t".into(), names("a b"));
+        let line = "3 CHECK constraints, 2 triggers, 1 view, 2 virtual tables (docs, words), 2 more that are not named";
+        assert_eq!(found.to_string(), line);
+        found = NotCopied { not_utf8: vec!["x".into(); 11], ..NotCopied::default() };
+        assert!(found.to_string().ends_with("(x, x, x, x, x, x, x, x, x, x, ...)"), "{found}");
+        assert_eq!((NotCopied::default().to_string().as_str(), found.what_is("x").is_some()), ("", true));
+    }
+
+    #[test]
     fn what_is_cut_is_counted() {
-        let mut found = NotOffered {
+        let mut found = NotCopied {
             views: names("a b c"),
             not_utf8: names("abcd a"),
             triggers: [("t".into(), names("a b")), ("u".into(), names("c"))].into(),
             checks: [("t".into(), 2), ("u".into(), 3), ("long".into(), 9)].into(),
             more: 1,
-            ..NotOffered::default()
+            ..NotCopied::default()
         };
         let whole = found.clone();
         found.cut(3, 4);
