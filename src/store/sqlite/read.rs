@@ -66,7 +66,9 @@ impl Snapshot for SqliteSnapshot {
 
     fn count(&mut self, table: &TableSchema) -> Result<u64> {
         // Rows are counted in any order.
-        stand_in::reading(&self.connection, table, &[], || count(&self.connection.sqlite, table))
+        stand_in::reading((&self.connection.sqlite, &self.connection.stand_ins), table, &[], || {
+            count(&self.connection.sqlite, table)
+        })
     }
 
     fn page(
@@ -78,7 +80,7 @@ impl Snapshot for SqliteSnapshot {
         rows: &mut Rows,
     ) -> Result<PageEnd> {
         let order = key_of(table)?.map_or(Vec::new(), |(columns, _)| columns);
-        stand_in::reading(&self.connection, table, &order, || {
+        stand_in::reading((&self.connection.sqlite, &self.connection.stand_ins), table, &order, || {
             page(&self.connection.sqlite, table, after, skip, bounds, rows)
         })
     }
@@ -93,7 +95,7 @@ impl Snapshot for SqliteSnapshot {
         rows: &mut Rows,
     ) -> Result<bool> {
         let column = (column < table.columns.len()).then_some(column);
-        stand_in::reading(&self.connection, table, column.as_slice(), || {
+        stand_in::reading((&self.connection.sqlite, &self.connection.stand_ins), table, column.as_slice(), || {
             find(&self.connection.sqlite, table, column, keys, (skip, bounds), rows)
         })
     }

@@ -5,9 +5,10 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 
+use rusqlite::Connection;
+
 use super::dialect::{REGISTER, failed, missing_collation, quote};
 use super::keys::{collations_of, is_known};
-use super::pool::Connection;
 use crate::domain::schema::TableSchema;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -21,7 +22,7 @@ impl StandIns {
     }
 
     /// Registers one on this connection, which only reads.
-    fn register(&self, sqlite: &rusqlite::Connection, collation: &str) -> Result<()> {
+    fn register(&self, sqlite: &Connection, collation: &str) -> Result<()> {
         sqlite.create_collation(collation, |one: &str, other: &str| one.cmp(other)).map_err(failed)?;
         self.0.borrow_mut().insert(collation.to_ascii_lowercase());
         Ok(())
@@ -33,21 +34,20 @@ impl StandIns {
 /// # Errors
 /// [`UnknownCollation`](ErrorKind::UnknownCollation) if the order depends on one; those of `read`.
 pub(super) fn reading<T>(
-    connection: &Connection,
+    (sqlite, stand_ins): (&Connection, &StandIns),
     table: &TableSchema,
     order: &[usize],
     mut read: impl FnMut() -> Result<T>,
 ) -> Result<T> {
-    let stand_ins = &connection.stand_ins;
     let orders: Vec<String> = collations_of(table, order).into_iter().filter_map(|(_, collation)| collation).collect();
     // Of these tables SQLite only says that there is "no query solution".
-    for missing in missing_of_rows(connection, table)? {
+    for missing in missing_of_rows(sqlite, table)? {
         if !orders.iter().any(|order| order.eq_ignore_ascii_case(missing)) {
-            stand_ins.register(&connection.sqlite, missing)?;
+            stand_ins.register(sqlite, missing)?;
         }
     }
     for collation in &orders {
-        if stand_ins.has(collation) || !is_registered(connection, collation)? {
+        if stand_ins.has(collation) || !is_registered(sqlite, collation)? {
             return Err(unknown(table, collation));
         }
     }
@@ -61,20 +61,20 @@ pub(super) fn reading<T>(
                 return Err(unknown(table, missing));
             }
             // One that stands in and is still missing would be missing forever.
-            Some(missing) if !stand_ins.has(missing) => stand_ins.register(&connection.sqlite, missing)?,
+            Some(missing) if !stand_ins.has(missing) => stand_ins.register(sqlite, missing)?,
             _ => return Err(error),
         }
     }
 }
 
 /// Whether a collation is registered, or stood in for.
-fn is_registered(connection: &Connection, collation: &str) -> Result<bool> {
+fn is_registered(sqlite: &Connection, collation: &str) -> Result<bool> {
     if is_known(collation) {
         return Ok(true);
     }
     // The host may register collations when they are first needed: SQLite asks it for this one.
     let sql = format!("SELECT '' = '' COLLATE {}", quote(collation));
-    match connection.sqlite.prepare_cached(&sql).map_err(failed) {
+    match sqlite.prepare_cached(&sql).map_err(failed) {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == ErrorKind::UnknownCollation => Ok(false),
         Err(error) => Err(error),
@@ -83,11 +83,11 @@ fn is_registered(connection: &Connection, collation: &str) -> Result<bool> {
 
 /// The collations that the rows of a table cannot be reached without, and that are not registered: those of all columns, if it is
 /// WITHOUT ROWID.
-fn missing_of_rows<'t>(connection: &Connection, table: &'t TableSchema) -> Result<Vec<&'t str>> {
+fn missing_of_rows<'t>(sqlite: &Connection, table: &'t TableSchema) -> Result<Vec<&'t str>> {
     let mut missing = Vec::new();
     if table.without_rowid {
         for collation in table.columns.iter().filter_map(|column| column.collation.as_deref()) {
-            if !is_registered(connection, collation)? {
+            if !is_registered(sqlite, collation)? {
                 missing.push(collation);
             }
         }
@@ -96,8 +96,8 @@ fn missing_of_rows<'t>(connection: &Connection, table: &'t TableSchema) -> Resul
 }
 
 /// Whether rows of a table can be written at all, as far as its collations go: none stands in for another then.
-pub(super) fn check_writable(connection: &Connection, table: &TableSchema) -> Result<()> {
-    let Some(missing) = missing_of_rows(connection, table)?.into_iter().next() else { return Ok(()) };
+pub(super) fn check_writable(sqlite: &Connection, table: &TableSchema) -> Result<()> {
+    let Some(missing) = missing_of_rows(sqlite, table)?.into_iter().next() else { return Ok(()) };
     let why = format!("the table {:?} here has a column of the collation {missing:?}, which is not registered", table.name);
     Err(Error::new(ErrorKind::UnknownCollation, why).with_hint(REGISTER))
 }

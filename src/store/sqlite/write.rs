@@ -48,7 +48,7 @@ impl Writer for SqliteWriter {
     }
 
     fn check_writable(&mut self, table: &TableSchema) -> Result<()> {
-        stand_in::check_writable(&self.transaction.connection, table)
+        stand_in::check_writable(&self.transaction.connection.sqlite, table)
     }
 
     fn create_table(&mut self, table: &NewTable<'_>) -> Result<Vec<String>> {
