@@ -53,6 +53,12 @@ kinds! {
     NotFound = "not_found",
     /// A table name that belongs to the database or to rowferry itself.
     ReservedName = "reserved_name",
+    /// A table that lies behind a virtual one, whose module alone may write it.
+    ShadowTable = "shadow_table",
+    /// A name or default in the catalogue that is no UTF-8.
+    NotUtf8 = "not_utf8",
+    /// A collation that only the program that made the table has.
+    UnknownCollation = "unknown_collation",
     /// The two tables do not fit together: see the message for the column.
     SchemaMismatch = "schema_mismatch",
     /// The database file cannot be opened or created.
@@ -131,7 +137,7 @@ kinds! {
     TakenOver = "taken_over",
     /// A URL from outside leads to an address that is not public.
     ForbiddenAddress = "forbidden_address",
-    /// A site cannot be connected to itself.
+    /// A site cannot be connected to itself, nor pull from itself.
     SelfConnection = "self_connection",
     /// Sync is switched off on the other side.
     Disabled = "disabled",

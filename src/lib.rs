@@ -124,6 +124,11 @@ pub mod protocol {
     #![doc = include_str!("wire/native/layout.md")]
 }
 
+/// The SQLite library that [`SiteBuilder::on_connection`] gives connections of. It follows its own versions: a new one may come with
+/// any version of this crate.
+#[cfg(feature = "sqlite")]
+pub use rusqlite;
+
 pub use cancel::CancelToken;
 #[cfg(feature = "client")]
 pub use client::{Api, Auth, Client, ConnectOptions, FetchOptions, FetchedRecords, RecordsQuery, remote_status};
@@ -134,6 +139,7 @@ pub use domain::connection::{
 };
 pub use domain::event::{Event, EventFilter, EventKind};
 pub use domain::names::NameRules;
+pub use domain::not_copied::NotCopied;
 pub use domain::record::{Failure, Outcome, Reason};
 pub use domain::remote::{DeliveryOutcome, RegisterOutcome, RemoteStatus, Told};
 pub use domain::schema;

@@ -13,6 +13,7 @@ use super::options::ConnectOptions;
 use super::transport::Near;
 use super::transport::Way;
 use crate::cancel::{CancelToken, Patience};
+use crate::domain::not_copied::NotCopied;
 use crate::domain::record::Failure;
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
@@ -226,7 +227,7 @@ impl Client {
     /// # Errors
     /// As [`Client::capabilities`].
     pub fn list_tables(&self) -> Result<Vec<TableInfo>> {
-        self.ask_tables(&self.patience())
+        Ok(self.ask_tables(&self.patience())?.0)
     }
 
     /// A table's structure.
@@ -303,9 +304,9 @@ impl Client {
         if self.peer.is_some() { Dialect::Rowferry } else { Dialect::ReferenceSocket }
     }
 
-    /// [`Client::list_tables`] for a pull.
-    pub(crate) fn ask_tables(&self, patience: &Patience) -> Result<Vec<TableInfo>> {
-        self.ask(Ask::Tables, patience, |answer| answer.tables(&self.options.limits))
+    /// [`Client::list_tables`] for a pull, with what the sender says that it does not copy.
+    pub(crate) fn ask_tables(&self, patience: &Patience) -> Result<(Vec<TableInfo>, NotCopied)> {
+        self.ask(Ask::Tables, patience, |answer| Ok((answer.tables(&self.options.limits)?, answer.not_copied()?)))
     }
 
     /// [`Client::get_schema`] for a pull.

@@ -55,6 +55,8 @@ words! {
         TransferCancelled = "transfer.cancelled",
         /// A transfer was deleted from the history.
         TransferDeleted = "transfer.deleted",
+        /// A pull was made of a database that has more than was copied: see [`Report::not_copied`](crate::Report::not_copied).
+        PullNotCopied = "pull.not_copied",
         /// This database is a copy of another one: it has a new [incarnation](crate::Site::incarnation).
         SiteCopied = "site.copied",
     }

@@ -14,6 +14,7 @@ pub mod digest;
 pub mod event;
 pub mod logical;
 pub mod names;
+pub mod not_copied;
 pub mod record;
 pub mod remote;
 pub mod schema;

@@ -39,7 +39,7 @@ impl NameRules {
 }
 
 /// Beginnings of the names of tables that belong to a database or to rowferry.
-const RESERVED: [&str; 3] = ["sqlite_", "rowferry_", "pg_"];
+const RESERVED: [&str; 2] = ["sqlite_", "rowferry_"];
 
 /// Whether tables of this name belong to a database or to rowferry itself. They are neither offered nor made.
 pub fn is_reserved(table: &str) -> bool {

@@ -173,6 +173,42 @@ impl ForeignKeyAction {
     }
 }
 
+/// What a constraint does with a row that breaks it, where the statement that writes the row does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnConflict {
+    /// The statement fails, and leaves nothing behind.
+    #[default]
+    Abort,
+    /// The transaction is rolled back.
+    Rollback,
+    /// The statement fails at this row: what it wrote before stays.
+    Fail,
+    /// The row is left out.
+    Ignore,
+    /// The rows that are in its way are deleted, or NULL becomes the column's default.
+    Replace,
+}
+
+impl OnConflict {
+    /// The SQL word.
+    pub fn as_sql(self) -> &'static str {
+        match self {
+            OnConflict::Abort => "ABORT",
+            OnConflict::Rollback => "ROLLBACK",
+            OnConflict::Fail => "FAIL",
+            OnConflict::Ignore => "IGNORE",
+            OnConflict::Replace => "REPLACE",
+        }
+    }
+
+    /// What this SQL word says; `None` for any other.
+    pub fn from_sql(word: &str) -> Option<Self> {
+        [Self::Abort, Self::Rollback, Self::Fail, Self::Ignore, Self::Replace]
+            .into_iter()
+            .find(|known| known.as_sql().eq_ignore_ascii_case(word))
+    }
+}
+
 /// A plain index.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Index {

@@ -20,6 +20,7 @@ pub(crate) use look::{Ids, TableDetails};
 pub(crate) use offer::Offer;
 use places::{Place, Places};
 
+use crate::domain::not_copied::NotCopied;
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
 use crate::domain::value::Rows;
@@ -85,7 +86,12 @@ impl Exporter {
             if view.offer.allows(&name) {
                 let row_count = match view.schema(&name).and_then(|table| view.snapshot.count(&table)) {
                     Ok(count) => count,
-                    Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Database) => {
+                    Err(error)
+                        if matches!(
+                            error.kind(),
+                            ErrorKind::Corrupt | ErrorKind::Database | ErrorKind::UnknownCollation
+                        ) =>
+                    {
                         log::warn!("the rows of {name:?} cannot be counted: {error}");
                         0
                     }
@@ -95,6 +101,14 @@ impl Exporter {
             }
         }
         Ok(tables)
+    }
+
+    /// What a pull does not copy, as far as its names are no secret.
+    pub(crate) fn not_copied(&mut self) -> Result<NotCopied> {
+        let view = self.source.view()?;
+        let mut found = view.snapshot.not_copied()?;
+        found.retain(|name| view.offer.allows(name));
+        Ok(found)
     }
 
     /// The structure of a table.

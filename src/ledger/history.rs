@@ -60,6 +60,11 @@ impl History {
         History { origin, actor, entries: Vec::new() }
     }
 
+    /// The connection that the pull goes through, and who pulls.
+    pub(crate) fn of_whom(&self) -> (Option<Uuid>, String) {
+        (self.origin.connection, self.actor.clone())
+    }
+
     /// The rows of a table are about to be asked for.
     pub(crate) fn begin(&mut self, table: &str, announced: u64, strategy: Strategy, now: OffsetDateTime) -> Uuid {
         let mut transfer = Transfer::new(Direction::Receive, table, now);

@@ -11,6 +11,7 @@ mod here;
 pub(crate) mod history;
 pub(crate) mod key_map;
 mod known;
+mod not_copied;
 mod pause;
 pub(crate) mod prune;
 pub(crate) mod pulls;

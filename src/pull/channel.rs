@@ -8,6 +8,7 @@ use super::verdict::{Approval, Verdict};
 use super::{Report, TableReport, TransferOptions};
 use crate::cancel::Patience;
 use crate::client::{Client, PageStream};
+use crate::domain::not_copied::NotCopied;
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
 use crate::domain::value::Rows;
@@ -47,10 +48,23 @@ impl Client {
     /// While one batch of rows is written, the next one is fetched, on a thread of its own that ends with the call.
     ///
     /// # Errors
-    /// Why nothing could be pulled at all: the sender's list of tables could not be had.
+    /// Why nothing could be pulled at all: the sender's list of tables could not be had, or the other site serves the database that is
+    /// pulled into ([`SelfConnection`](ErrorKind::SelfConnection)).
     pub fn transfer_all(&self, site: &Site, options: TransferOptions<'_>) -> Result<Report> {
+        refuse_itself(self, site)?;
         let origin = Origin { connection: None, site_url: self.url() };
         pull(self, site.here(), options, Some(origin))
+    }
+}
+
+/// A pull into the database that is served would read what it writes.
+pub(super) fn refuse_itself(client: &Client, site: &Site) -> Result<()> {
+    match client.peer() {
+        Some(peer) if site.is(peer.site, peer.incarnation)? => {
+            let why = format!("the other site serves the database that is pulled into, {}", site.store().name());
+            Err(Error::new(ErrorKind::SelfConnection, why).with_hint("Pull into another database."))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -72,6 +86,10 @@ impl Source for Client {
     }
 
     fn tables(&self, patience: &Patience) -> Result<Vec<TableInfo>> {
+        Ok(self.ask_tables(patience)?.0)
+    }
+
+    fn list(&self, patience: &Patience) -> Result<(Vec<TableInfo>, NotCopied)> {
         self.ask_tables(patience)
     }
 

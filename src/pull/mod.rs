@@ -19,6 +19,7 @@ mod hold;
 mod http;
 mod identity;
 mod memory;
+mod not_copied;
 mod offer;
 mod options;
 mod order;

@@ -6,6 +6,7 @@ use super::TableReport;
 use super::context::Context;
 use super::wait::Allowance;
 use crate::domain::names::{is_reserved, nearest};
+use crate::domain::not_copied::NotCopied;
 use crate::domain::schema::TableSchema;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -30,11 +31,13 @@ pub(super) struct Offer {
     pub(super) tables: Vec<Offered>,
     /// Tables that cannot be pulled, because it is not even known what they look like.
     pub(super) failed: Vec<(String, TableReport)>,
+    /// What it says that it does not copy.
+    pub(super) not_copied: NotCopied,
 }
 
 /// Finds out which tables to pull and what they look like. Those that cannot be pulled are told apart.
 pub(super) fn ask(cx: &mut Context<'_, '_>) -> Result<Offer> {
-    let offered = cx.ask(|source, patience| source.tables(patience))?;
+    let (offered, not_copied) = cx.ask(|source, patience| source.list(patience))?;
     let wanted: Vec<String> = match &cx.options.tables {
         Some(names) => names.clone(),
         None => {
@@ -51,7 +54,8 @@ pub(super) fn ask(cx: &mut Context<'_, '_>) -> Result<Offer> {
             .with_hint(hint));
     }
     let counts: HashMap<&str, u64> = offered.iter().map(|table| (table.name.as_str(), table.row_count)).collect();
-    let mut offer = Offer { tables: Vec::new(), failed: Vec::new() };
+    let mut offer = Offer { tables: Vec::new(), failed: Vec::new(), not_copied };
+    let near = |name: &str| nearest(name, offered.iter().map(|table| table.name.as_str()));
     // Names as they are written, and as they are compared here.
     let (mut seen, mut taken) = (HashSet::new(), HashSet::new());
     let mut unknown: VecDeque<(String, u64)> = VecDeque::new();
@@ -62,16 +66,17 @@ pub(super) fn ask(cx: &mut Context<'_, '_>) -> Result<Offer> {
         let announced = counts.get(name.as_str()).copied();
         let refusal = match announced {
             None => {
-                let hint = match nearest(&name, offered.iter().map(|table| table.name.as_str())) {
-                    Some(near) => format!("Did you mean {near:?}?"),
-                    None => "Names are compared exactly: see the list of tables.".to_owned(),
+                let (why, hint) = match (offer.not_copied.what_is(&name), near(&name)) {
+                    (Some(what), _) => (format!(", where it is {what}"), "Only ordinary tables are pulled.".to_owned()),
+                    (None, Some(near)) => (String::new(), format!("Did you mean {near:?}?")),
+                    (None, None) => (String::new(), "Names are compared exactly: see the list of tables.".to_owned()),
                 };
-                let error = Error::new(ErrorKind::TableNotFound, format!("the other site offers no table {name:?}"));
+                let error = Error::new(ErrorKind::TableNotFound, format!("the other site offers no table {name:?}{why}"));
                 Some(error.with_hint(hint))
             }
             Some(_) if is_reserved(&name) => Some(
                 Error::new(ErrorKind::ReservedName, format!("a table named {name:?} is not pulled"))
-                    .with_hint("Names that begin with sqlite_, rowferry_ or pg_ are reserved."),
+                    .with_hint("Names that begin with sqlite_ or rowferry_ are reserved."),
             ),
             Some(_) if !taken.insert(cx.names.fold(&name).into_owned()) => Some(
                 Error::new(

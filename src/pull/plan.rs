@@ -186,6 +186,7 @@ fn planned(
     let notes = made.transpose()?.unwrap_or_default();
     let gone = || Error::new(ErrorKind::Database, format!("the table {:?} was made and is not there", offered.name));
     let local = writer.schema(&offered.name)?.ok_or_else(gone)?;
+    writer.check_writable(&local)?;
     let mut plan = plan_table(&offered.schema, &local, cx.options.strategy_of(&offered.name), cx.options.extra_columns)?;
     // Nothing came to a table that is made only now.
     let again = cx.options.append_again || is_made;

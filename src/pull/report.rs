@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::domain::not_copied::NotCopied;
 use crate::domain::record::Outcome;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -17,6 +18,15 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct Report {
     /// The tables in the order in which they were pulled, each with what became of it.
     pub tables: Vec<(String, TableReport)>,
+    /// What the sender has and this pull did not copy, as far as a rowferry sender of this version or a later one tells it:
+    ///
+    /// - the triggers and CHECK constraints of tables that the pull made, this run of it or an earlier one that it resumes;
+    /// - if all tables were wanted, and none was named: views, virtual tables and the tables behind them, where nothing of that name
+    ///   is here, and tables whose names are no UTF-8.
+    ///
+    /// Where there is any of it, an event tells how many
+    /// ([`EventKind::PullNotCopied`](crate::EventKind::PullNotCopied)), but for dry runs.
+    pub not_copied: NotCopied,
     /// Whether all rows come from one state of the sender's database. Between two rowferry sites they do, unless its snapshot
     /// had to be renewed, or the pull was interrupted and what came before was not [pulled again](crate::TransferOptions::refresh);
     /// PhoenixKit has no snapshots, so that only a pull of a single page can be sure of it.

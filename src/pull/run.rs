@@ -6,6 +6,7 @@ use super::approval::await_approvals;
 use super::context::Context;
 use super::errors::passes;
 use super::finish::{self, Gathered};
+use super::not_copied::left_out;
 use super::planned::{Plan, Table};
 use super::source::Source;
 use super::states::States;
@@ -67,7 +68,8 @@ fn try_pull(source: &dyn Source, here: Here<'_>, options: TransferOptions<'_>, o
     let mut cx = Context::new(source, here.limits, here.store.names(), options, patience);
     let (mut teller, mut gathered) = (Teller::default(), Gathered::default());
 
-    let offer = offer::ask(&mut cx)?;
+    let mut offer = offer::ask(&mut cx)?;
+    let not_copied = std::mem::take(&mut offer.not_copied);
     let mut plan = plan::make(&mut cx, &mut ledger, offer, sender);
     teller.bytes = plan.tables.iter().map(|table| table.bytes).sum();
     await_approvals(&mut cx, &mut ledger, &mut plan, &mut teller);
@@ -85,6 +87,13 @@ fn try_pull(source: &dyn Source, here: Here<'_>, options: TransferOptions<'_>, o
     let mut report = report(plan, &gathered, teller.bytes, began, error);
     report.hint_again("Pull again: it resumes.");
     report.note_cancelled(cx.options.cancel.is_cancelled());
+    match left_out(&cx, here.store, not_copied, &report) {
+        Ok(left_out) => report.not_copied = left_out,
+        Err(error) => log::warn!("what was not copied cannot be told: {error}"),
+    }
+    if let Err(error) = ledger.tell_not_copied(&report.not_copied) {
+        log::warn!("what was not copied cannot be noted: {error}");
+    }
     Ok(report)
 }
 

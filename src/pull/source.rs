@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::verdict::Approval;
 use crate::cancel::Patience;
+use crate::domain::not_copied::NotCopied;
 use crate::domain::record::Failure;
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
@@ -35,6 +36,11 @@ pub(crate) trait Source: Sync {
 
     /// The tables it offers.
     fn tables(&self, patience: &Patience) -> Result<Vec<TableInfo>>;
+
+    /// The same, with what it says that it does not copy.
+    fn list(&self, patience: &Patience) -> Result<(Vec<TableInfo>, NotCopied)> {
+        Ok((self.tables(patience)?, NotCopied::default()))
+    }
 
     /// The structure of a table.
     fn schema(&self, table: &str, patience: &Patience) -> Result<TableSchema>;

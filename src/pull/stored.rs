@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::channel::refuse_itself;
 use super::http::HttpSource;
 use super::run::{pull, unless_cancelled};
 use super::source::Source;
@@ -45,7 +46,10 @@ impl Site {
         };
         let tokens = [connect.cancel().clone(), options.cancel.clone()];
         unless_cancelled(&tokens, || match Client::connect_to_rowferry(&stored.site_url, auth.clone(), connect.clone())? {
-            Some(client) => run(&client, options),
+            Some(client) => {
+                refuse_itself(&client, self)?;
+                run(&client, options)
+            }
             None => run(&HttpSource::new(&Api::with_auth(&stored.site_url, &auth, &connect)?), options),
         })
     }

@@ -296,7 +296,12 @@ impl ChannelSession {
         match request {
             Request::Tables => {
                 let tables = self.source.exporter.tables().map_err(|error| failed("Failed to list tables", &error))?;
-                Ok(message::answer_tables(topic, reference, &tables))
+                let not_copied = match dialect {
+                    Dialect::Rowferry => Some(self.source.exporter.not_copied()),
+                    Dialect::ReferenceSocket | Dialect::ReferenceHttp => None,
+                };
+                let not_copied = not_copied.transpose().map_err(|error| failed("Failed to list tables", &error))?;
+                Ok(message::answer_tables(topic, reference, &tables, not_copied))
             }
             Request::Schema { table } => {
                 self.visible(table)?;

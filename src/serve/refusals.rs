@@ -21,6 +21,10 @@ pub(super) fn failed(doing: &str, error: &Error) -> Error {
         return Error::new(error.kind(), format!("{doing}: :table_not_found"));
     }
     log::warn!("{doing} for a peer: {error}");
+    if error.kind() == ErrorKind::UnknownCollation {
+        // It names a table that the peer asked for and a collation, which its schema tells.
+        return Error::new(error.kind(), format!("{doing}: {}", error.message()));
+    }
     Error::new(error.kind(), format!("{doing}: {}", error.code()))
 }
 

@@ -32,6 +32,7 @@ pub use transfers::Transfers;
 
 use crate::clock::{Clock, SystemClock};
 use crate::domain::names::NameRules;
+use crate::domain::not_copied::NotCopied;
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
 use crate::domain::value::{Records, Rows};
@@ -41,6 +42,8 @@ use crate::ledger::{Here, RunningPulls};
 use crate::limits::Limits;
 use crate::secret::SiteKey;
 use crate::state::{self, Wake};
+#[cfg(feature = "sqlite")]
+use crate::store::sqlite::{Setup, SqliteStore};
 use crate::store::{Sql, Store};
 use key::{KeyRing, KeySource};
 
@@ -124,8 +127,21 @@ impl Site {
         Ok(*self.0.uuid.get_or_init(|| uuid))
     }
 
+    /// Whether a peer that says this of itself is this very site, and no copy of it.
+    #[cfg(feature = "client")]
+    pub(crate) fn is(&self, site: Uuid, incarnation: Option<Uuid>) -> Result<bool> {
+        let known = match self.0.uuid.get() {
+            Some(uuid) => Some(*uuid),
+            // One that was never asked for is not made for this: no peer has it.
+            None => {
+                state::read(self.store_ref(), |sql| state::settings::get(sql, SITE_UUID))?.and_then(|text| text.parse().ok())
+            }
+        };
+        Ok(known == Some(site) && incarnation.is_some() && incarnation == Some(self.incarnation()?))
+    }
+
     /// Whether a table of this name is offered to peers, if there is one: not rowferry's own (`rowferry_*`), not the
-    /// database's own (`sqlite_*`, `pg_*`), and none that [`SiteBuilder::hide_tables`] names.
+    /// database's own (`sqlite_*`), and none that [`SiteBuilder::hide_tables`] names.
     pub fn offers(&self, table: &str) -> bool {
         self.0.offer.allows(table)
     }
@@ -136,6 +152,15 @@ impl Site {
     /// What the store says.
     pub fn list_tables(&self) -> Result<Vec<TableInfo>> {
         self.exporter().tables()
+    }
+
+    /// What a pull of this site does not copy of its database: triggers and CHECK constraints of its tables, views, virtual tables
+    /// and what lies behind them, and tables whose names cannot be told.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn not_copied(&self) -> Result<NotCopied> {
+        self.exporter().not_copied()
     }
 
     /// What a table looks like.
@@ -264,6 +289,8 @@ pub struct SiteBuilder {
     key: Option<SiteKey>,
     key_file: Option<PathBuf>,
     hidden: Vec<String>,
+    #[cfg(feature = "sqlite")]
+    setup: Setup,
 }
 
 impl SiteBuilder {
@@ -299,13 +326,43 @@ impl SiteBuilder {
         self
     }
 
+    /// What is done to each connection to the SQLite file, before anything else is: collations, functions and virtual table modules
+    /// of the program's own are registered so, extensions loaded, and a key given (`PRAGMA key` of SQLCipher). It is done often, from
+    /// any thread, and must do the same each time. Settings that rowferry depends on (`foreign_keys`, `synchronous`, `query_only`,
+    /// `cache_size`, the time-out) are set afterwards. Defaults to nothing; the last call counts.
+    ///
+    /// An error ends what needed the connection, [`SiteBuilder::open`] first, with its message; an error of another kind fits into
+    /// `rusqlite::Error::UserFunctionError`. The type is that of [`rowferry::rusqlite`](crate::rusqlite): it follows that crate's
+    /// versions and is no part of what semantic versioning promises of this one.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("notes.db");
+    /// let site = rowferry::Site::builder()
+    ///     .on_connection(|sqlite| {
+    ///         sqlite.create_collation("unicase", |one: &str, other: &str| one.to_lowercase().cmp(&other.to_lowercase()))
+    ///     })
+    ///     .open(&path)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "sqlite")]
+    pub fn on_connection(
+        mut self,
+        setup: impl Fn(&rusqlite::Connection) -> rusqlite::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        self.setup = Setup::new(setup);
+        self
+    }
+
     /// Opens the site of a SQLite file, which is made if there is none.
     ///
     /// # Errors
-    /// Those of [`SqliteStore::open`](crate::store::sqlite::SqliteStore::open).
+    /// Those of [`SqliteStore::open`](crate::store::sqlite::SqliteStore::open), and of [`SiteBuilder::on_connection`].
     #[cfg(feature = "sqlite")]
     pub fn open(self, path: impl AsRef<Path>) -> Result<Site> {
-        let store = crate::store::sqlite::SqliteStore::open(path, &self.limits)?;
+        let store = SqliteStore::open_with(path.as_ref(), &self.limits, &self.setup)?;
         let key_file = self.key_file.clone().unwrap_or_else(|| store.key_path());
         Ok(self.key_file(key_file).with_store(Arc::new(store)))
     }

@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use std::ops::Range;
 
 use crate::domain::names::NameRules;
+use crate::domain::not_copied::NotCopied;
 use crate::domain::record::{Reason, Tally};
 use crate::domain::schema::{ForeignKey, TableSchema};
 use crate::domain::value::{Rows, Value, ValueRef};
@@ -118,6 +119,12 @@ pub trait Snapshot: Send {
     /// if [`Snapshot::tables`] has none such.
     fn schema(&mut self, table: &str) -> Result<Option<TableSchema>>;
 
+    /// What there is beside the tables of [`Snapshot::tables`], and what of those a pull does not take over. Nothing, unless a
+    /// store says otherwise.
+    fn not_copied(&mut self) -> Result<NotCopied> {
+        Ok(NotCopied::default())
+    }
+
     /// How many rows a table has. A table that is not there is an error.
     fn count(&mut self, table: &TableSchema) -> Result<u64>;
 
@@ -203,6 +210,14 @@ pub struct PageEnd {
 pub trait Writer {
     /// The structure of a table as this transaction sees it: see [`Snapshot::schema`].
     fn schema(&mut self, table: &str) -> Result<Option<TableSchema>>;
+
+    /// An error if it is known beforehand that a table takes no rows, whatever they are; a store need not know.
+    ///
+    /// # Errors
+    /// [`UnknownCollation`](crate::ErrorKind::UnknownCollation).
+    fn check_writable(&mut self, _table: &TableSchema) -> Result<()> {
+        Ok(())
+    }
 
     /// Makes a table like this one, which a sender described: names and types only, quoted; nothing of the structure is run as
     /// SQL. Gives what could not be taken over, as whole sentences for a report. `parents` finds the tables that are made later

@@ -28,6 +28,9 @@ pub(super) fn create(connection: &Connection, new: &NewTable<'_>) -> Result<Vec<
 fn make(connection: &Connection, table: &TableSchema) -> Result<()> {
     let doing = || format!("cannot create the table {:?}", table.name);
     let overview = connection.overview()?;
+    if let Some(error) = overview.forbids(&table.name) {
+        return Err(error);
+    }
     if overview.is_taken(&table.name) {
         let message = format!("{}: there is something of that name which is no ordinary table", doing());
         return Err(Error::new(ErrorKind::SchemaMismatch, message).with_hint("Rename one of the two, or leave it out."));
@@ -58,7 +61,7 @@ fn make(connection: &Connection, table: &TableSchema) -> Result<()> {
     if overview.has_virtual() && is_shadow(&connection.sqlite, &table.name).map_err(failed)? {
         // SQLite takes a table for part of a virtual one by its name alone.
         let message = format!("a table named {:?} would be part of a virtual table here", table.name);
-        return Err(Error::new(ErrorKind::SchemaMismatch, message).with_hint("Rename one of the two, or leave it out."));
+        return Err(Error::new(ErrorKind::ShadowTable, message).with_hint("Rename one of the two, or leave it out."));
     }
     drop(overview);
     connection.note_made(made(table, indexes))

@@ -64,6 +64,15 @@ pub(super) fn opening(path: &Path, error: rusqlite::Error) -> Error {
     }
 }
 
+/// What to do about what SQLite does not know.
+pub(super) const REGISTER: &str =
+    "Only the program that made the table has this: register it with SiteBuilder::on_connection.";
+
+/// The collation that a statement lacks, by SQLite's message.
+pub(super) fn missing_collation(message: &str) -> Option<&str> {
+    message.strip_prefix("no such collation sequence: ")
+}
+
 /// SQLite's error as ours.
 pub(in crate::store) fn failed(error: rusqlite::Error) -> Error {
     let (kind, hint) = match error.sqlite_error_code() {
@@ -95,8 +104,11 @@ pub(in crate::store) fn failed(error: rusqlite::Error) -> Error {
         }
         other => other.to_string(),
     };
-    let foreign = ["no such collation", "no such function", "unknown function"].iter().any(|what| text.starts_with(what));
-    let hint = hint.or(foreign.then_some("Only the program that made the table has this: it cannot be used without it."));
+    let foreign = ["no such function", "unknown function"].iter().any(|what| text.starts_with(what));
+    let (kind, hint) = match missing_collation(&text) {
+        Some(_) => (ErrorKind::UnknownCollation, Some(REGISTER)),
+        None => (kind, hint.or(foreign.then_some(REGISTER))),
+    };
     let error = Error::new(kind, text).with_source(error);
     match hint {
         Some(hint) => error.with_hint(hint),

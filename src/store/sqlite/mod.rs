@@ -14,6 +14,7 @@ mod catalogue;
 mod clashes;
 mod comparable;
 pub(crate) mod creatable;
+mod create_text;
 mod ddl;
 pub(super) mod dialect;
 mod faults;
@@ -24,11 +25,17 @@ mod overview;
 mod pool;
 mod read;
 mod rows;
+mod setup;
+mod stand_in;
+mod tokens;
 mod transaction;
 mod triggers;
 mod types;
+mod virtual_tables;
 mod wal;
 pub(super) mod write;
+
+pub(crate) use setup::Setup;
 
 /// A SQLite database file.
 ///
@@ -48,13 +55,17 @@ impl SqliteStore {
     /// [`NewerState`](ErrorKind::NewerState) that a newer rowferry was used on it;
     /// [`InvalidInput`](ErrorKind::InvalidInput) is the answer to `:memory:` and to an empty path.
     pub fn open(path: impl AsRef<Path>, limits: &Limits) -> Result<Self> {
-        let path = path.as_ref();
+        SqliteStore::open_with(path.as_ref(), limits, &Setup::default())
+    }
+
+    /// The same, after each connection was set up so.
+    pub(crate) fn open_with(path: &Path, limits: &Limits, setup: &Setup) -> Result<Self> {
         if path.as_os_str().is_empty() || path.as_os_str() == ":memory:" {
             let message =
                 format!("cannot open {path:?}: rowferry reads and writes over several connections, so it needs a file");
             return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("Give the path of a file."));
         }
-        let store = SqliteStore { pools: pool::Pools::open(path, limits)? };
+        let store = SqliteStore { pools: pool::Pools::open(path, limits, setup)? };
         // The writing connection is open, and others need none until they read.
         let is_current = migrate::is_current(&mut write::Reading(store.pools.writer()?), migrate::SQLITE);
         if !is_current {

@@ -15,6 +15,8 @@ use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::bulk::bind::Kept;
 use super::overview::{Made, Overview};
+use super::setup::Setup;
+use super::stand_in::StandIns;
 use super::wal::{KeepsLog, Log};
 use super::{catalogue, dialect, functions, machine};
 use crate::domain::schema::TableSchema;
@@ -55,6 +57,8 @@ pub struct Connection {
     /// Whether it is of no further use: its settings could not be set back.
     is_spoilt: Cell<bool>,
     pub(super) keeps_log: KeepsLog,
+    /// Of collations that are not registered.
+    pub(super) stand_ins: StandIns,
 }
 
 /// What was read of the catalogue, and the number that SQLite gave to it then.
@@ -70,7 +74,7 @@ impl Connection {
     pub(super) fn new(sqlite: rusqlite::Connection, hits: Arc<AtomicU64>) -> rusqlite::Result<Self> {
         let keeps_log = KeepsLog::cut(&sqlite)?;
         let (kept, schemas, is_spoilt) = (Kept::default(), RefCell::default(), Cell::new(false));
-        Ok(Connection { kept, sqlite, hits, schemas, is_spoilt, keeps_log })
+        Ok(Connection { kept, sqlite, hits, schemas, is_spoilt, keeps_log, stand_ins: StandIns::default() })
     }
 
     /// What there is in the catalogue. It is read once for as long as that stays the same.
@@ -214,6 +218,7 @@ pub struct Manager {
     role: Role,
     cache_bytes: usize,
     lock_time: Duration,
+    setup: Setup,
     /// A connection that is already open: it is handed out first.
     opened: Mutex<Option<Connection>>,
 }
@@ -225,16 +230,25 @@ impl std::fmt::Debug for Manager {
 }
 
 impl Manager {
-    fn open(&self) -> rusqlite::Result<Connection> {
+    fn open(&self) -> Result<Connection> {
+        let opening = |error| dialect::opening(&self.path, error);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let sqlite = rusqlite::Connection::open_with_flags(&self.path, flags)?;
-        sqlite.busy_timeout(self.lock_time)?;
+        let sqlite = rusqlite::Connection::open_with_flags(&self.path, flags).map_err(opening)?;
+        sqlite.busy_timeout(self.lock_time).map_err(opening)?;
+        // Before any statement: without its key an encrypted file cannot be read.
+        self.setup.run(&sqlite, &self.path)?;
+        self.set_up(sqlite).map_err(opening)
+    }
+
+    fn set_up(&self, sqlite: rusqlite::Connection) -> rusqlite::Result<Connection> {
         sqlite.set_prepared_statement_cache_capacity(STATEMENTS);
         // Each pragma is set explicitly: SQLite's defaults differ between builds.
         sqlite.pragma_update(None, "foreign_keys", true)?;
         sqlite.pragma_update(None, "synchronous", "NORMAL")?;
         sqlite.pragma_update(None, "cache_size", -((self.cache_bytes >> 10) as i64))?;
         sqlite.pragma_update(None, "query_only", self.role == Role::Reader)?;
+        // The host may have set one for itself.
+        sqlite.busy_timeout(self.lock_time)?;
         let hits = Arc::new(AtomicU64::new(0));
         functions::register(&sqlite, Arc::clone(&hits))?;
         Connection::new(sqlite, hits)
@@ -243,17 +257,17 @@ impl Manager {
 
 impl r2d2::ManageConnection for Manager {
     type Connection = Connection;
-    type Error = rusqlite::Error;
+    type Error = Error;
 
-    fn connect(&self) -> std::result::Result<Connection, rusqlite::Error> {
+    fn connect(&self) -> Result<Connection> {
         match self.opened.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(opened) => Ok(opened),
             None => self.open(),
         }
     }
 
-    fn is_valid(&self, connection: &mut Connection) -> std::result::Result<(), rusqlite::Error> {
-        connection.sqlite.execute_batch("SELECT 1")
+    fn is_valid(&self, connection: &mut Connection) -> Result<()> {
+        connection.sqlite.execute_batch("SELECT 1").map_err(dialect::failed)
     }
 
     /// A connection that comes back in a transaction could not end it, and would be of no use to the next one.
@@ -266,6 +280,7 @@ impl r2d2::ManageConnection for Manager {
 #[derive(Debug)]
 pub(super) struct Pools {
     path: PathBuf,
+    setup: Setup,
     file: Arc<DatabaseFile>,
     log: Arc<Log>,
     readers: r2d2::Pool<Manager>,
@@ -315,14 +330,16 @@ fn switch_to_wal(sqlite: &rusqlite::Connection, lock_time: Duration) -> rusqlite
 
 impl Pools {
     /// Opens the file, making it if it is missing, and checks that it is a database that can be written.
-    pub(super) fn open(path: &Path, limits: &Limits) -> Result<Self> {
+    pub(super) fn open(path: &Path, limits: &Limits, setup: &Setup) -> Result<Self> {
         let lock_time = limits.lock_time.min(LONGEST_LOCK_TIME);
-        let manager =
-            |role, cache_bytes| Manager { path: path.to_owned(), role, cache_bytes, lock_time, opened: Mutex::default() };
+        let manager = |role, cache_bytes| {
+            let (path, setup) = (path.to_owned(), setup.clone());
+            Manager { path, role, cache_bytes, lock_time, setup, opened: Mutex::default() }
+        };
         let writer = manager(Role::Writer, limits.write_cache_bytes);
         // The first connection is made outside of the pool, which would try again and again and then only say "timed out".
         // It then becomes the writing one: a file whose last connection is closed loses its log, and gets it again.
-        let first = writer.open().map_err(|e| dialect::opening(path, e))?;
+        let first = writer.open()?;
         switch_to_wal(&first.sqlite, lock_time).map_err(|e| dialect::opening(path, e))?;
         *writer.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
         let file = Arc::new(DatabaseFile::opened(path));
@@ -341,6 +358,7 @@ impl Pools {
         let readers = limits.connections.saturating_add(SPARE_READERS).min(MOST_READERS) as u32;
         Ok(Pools {
             path: path.to_owned(),
+            setup: setup.clone(),
             file,
             log: Arc::new(Log::new(limits, lock_time)),
             readers: pool(manager(Role::Reader, READ_CACHE_BYTES), readers),
@@ -374,7 +392,7 @@ impl Pools {
     /// Why the pool gave no connection: none can be made, or all are in use.
     fn exhausted(&self, doing: &str, error: &r2d2::Error) -> Error {
         match self.probe().open() {
-            Err(e) => dialect::opening(&self.path, e),
+            Err(error) => error,
             Ok(_) => {
                 let message = format!("all connections for {doing} {} are in use: {error}", self.path.display());
                 Error::new(ErrorKind::Locked, message).with_hint("Try again when other work on this database is done.")
@@ -389,6 +407,7 @@ impl Pools {
             role: Role::Reader,
             cache_bytes: READ_CACHE_BYTES,
             lock_time: Duration::from_millis(100),
+            setup: self.setup.clone(),
             opened: Mutex::default(),
         }
     }
@@ -401,7 +420,7 @@ mod tests {
     #[test]
     fn a_connection_that_did_not_end_its_transaction_is_not_used_again() {
         let folder = tempfile::tempdir().unwrap();
-        let pools = Pools::open(&folder.path().join("site.db"), &Limits::default()).unwrap();
+        let pools = Pools::open(&folder.path().join("site.db"), &Limits::default(), &Setup::default()).unwrap();
         for _ in 0..3 {
             pools.writer().unwrap().sqlite.execute_batch("BEGIN IMMEDIATE").unwrap();
             pools.reader().unwrap().sqlite.execute_batch("BEGIN").unwrap();

@@ -10,6 +10,8 @@ use super::creatable::MOST_COLUMNS;
 use super::dialect::{borrowed, failed, parameters, quote, quote_all};
 use super::keys::key_parts;
 use super::pool::Pooled;
+use super::stand_in;
+use crate::domain::not_copied::NotCopied;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, Value};
 use crate::error::{Error, ErrorKind, Result};
@@ -58,8 +60,15 @@ impl Snapshot for SqliteSnapshot {
         self.connection.schema(table)
     }
 
+    fn not_copied(&mut self) -> Result<NotCopied> {
+        Ok(self.connection.overview()?.not_copied())
+    }
+
     fn count(&mut self, table: &TableSchema) -> Result<u64> {
-        count(&self.connection.sqlite, table)
+        // Rows are counted in any order.
+        stand_in::reading((&self.connection.sqlite, &self.connection.stand_ins), table, &[], || {
+            count(&self.connection.sqlite, table)
+        })
     }
 
     fn page(
@@ -70,7 +79,10 @@ impl Snapshot for SqliteSnapshot {
         bounds: PageBounds,
         rows: &mut Rows,
     ) -> Result<PageEnd> {
-        page(&self.connection.sqlite, table, after, skip, bounds, rows)
+        let order = key_of(table)?.map_or(Vec::new(), |(columns, _)| columns);
+        stand_in::reading((&self.connection.sqlite, &self.connection.stand_ins), table, &order, || {
+            page(&self.connection.sqlite, table, after, skip, bounds, rows)
+        })
     }
 
     fn find(
@@ -82,7 +94,10 @@ impl Snapshot for SqliteSnapshot {
         bounds: PageBounds,
         rows: &mut Rows,
     ) -> Result<bool> {
-        find(&self.connection.sqlite, table, column, keys, (skip, bounds), rows)
+        let column = (column < table.columns.len()).then_some(column);
+        stand_in::reading((&self.connection.sqlite, &self.connection.stand_ins), table, column.as_slice(), || {
+            find(&self.connection.sqlite, table, column, keys, (skip, bounds), rows)
+        })
     }
 
     fn pinned_bytes(&self) -> u64 {
@@ -313,13 +328,13 @@ fn read_run(
 fn find(
     sqlite: &Connection,
     table: &TableSchema,
-    column: usize,
+    column: Option<usize>,
     keys: &Keys<'_>,
     (skip, bounds): (u64, PageBounds),
     rows: &mut Rows,
 ) -> Result<bool> {
     rows.clear(table.columns.len());
-    let Some(key) = table.columns.get(column).map(|column| quote(&column.name)) else {
+    let Some(key) = column.and_then(|column| table.columns.get(column)).map(|column| quote(&column.name)) else {
         return Err(Error::new(ErrorKind::SchemaMismatch, format!("table {:?} has no such column", table.name)));
     };
     let number = |n: u64| Value::Integer(i64::try_from(n).unwrap_or(i64::MAX));

@@ -230,7 +230,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("a.db");
             let limits = Limits { log_restart_bytes: 4096 * BOUND as u64, ..Limits::default() };
-            let pools = Pools::open(&path, &limits).unwrap();
+            let pools = Pools::open(&path, &limits, &super::super::Setup::default()).unwrap();
             let other = rusqlite::Connection::open(path).unwrap();
             other.execute_batch("PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (x)").unwrap();
             World { pools, other, _folder: folder }

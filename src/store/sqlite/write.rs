@@ -8,7 +8,7 @@ use super::dialect::{failed, parameters, quote};
 use super::pool::{Pooled, Pools};
 use super::transaction::Transaction;
 use super::wal::{BULK_LOG_PAGES, LOG_PAGES};
-use super::{catalogue, comparable, ddl, faults, read, rows};
+use super::{catalogue, comparable, ddl, faults, read, rows, stand_in};
 use crate::domain::record::Tally;
 use crate::domain::schema::{ForeignKey, TableSchema};
 use crate::domain::value::{Rows, Value};
@@ -45,6 +45,10 @@ impl SqliteWriter {
 impl Writer for SqliteWriter {
     fn schema(&mut self, table: &str) -> Result<Option<TableSchema>> {
         self.transaction.connection.schema(table)
+    }
+
+    fn check_writable(&mut self, table: &TableSchema) -> Result<()> {
+        stand_in::check_writable(&self.transaction.connection.sqlite, table)
     }
 
     fn create_table(&mut self, table: &NewTable<'_>) -> Result<Vec<String>> {

@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use crate::domain::not_copied::NotCopied;
 use crate::domain::table::TableInfo;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
@@ -135,10 +136,20 @@ pub fn answer_capabilities(topic: &str, reference: Option<&RawValue>) -> String 
     channel::encode(None, topic, "response:capabilities", &Payload { capabilities, reference })
 }
 
-/// The answer to [`Request::Tables`](super::Request::Tables).
-pub fn answer_tables(topic: &str, reference: Option<&RawValue>, tables: &[TableInfo]) -> String {
+/// How many names of a kind a sender tells of what is not copied, and a receiver takes.
+const MOST_NAMED: usize = 1_000;
+
+/// The answer to [`Request::Tables`](super::Request::Tables). A rowferry peer is told what is not copied, if there is anything.
+pub fn answer_tables(
+    topic: &str,
+    reference: Option<&RawValue>,
+    tables: &[TableInfo],
+    not_copied: Option<NotCopied>,
+) -> String {
     #[derive(Serialize)]
     struct Payload<'a> {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        not_copied: Option<NotCopied>,
         #[serde(rename = "ref")]
         reference: Option<&'a RawValue>,
         tables: Vec<Table<'a>>,
@@ -149,7 +160,13 @@ pub fn answer_tables(topic: &str, reference: Option<&RawValue>, tables: &[TableI
         name: &'a str,
     }
     let tables = tables.iter().map(|t| Table { estimated_count: t.row_count, name: &t.name }).collect();
-    channel::encode(None, topic, "response:tables", &Payload { reference, tables })
+    let not_copied = not_copied.map(cut).filter(|not_copied| !not_copied.is_empty());
+    channel::encode(None, topic, "response:tables", &Payload { not_copied, reference, tables })
+}
+
+fn cut(mut not_copied: NotCopied) -> NotCopied {
+    not_copied.cut(MOST_NAMED, NAME_BYTES);
+    not_copied
 }
 
 /// The answer to [`Request::Schema`](super::Request::Schema), around what
@@ -214,6 +231,8 @@ pub struct Answer<'a> {
     #[serde(borrow, default)]
     tables: Option<&'a RawValue>,
     #[serde(borrow, default)]
+    not_copied: Option<&'a RawValue>,
+    #[serde(borrow, default)]
     schema: Option<&'a RawValue>,
     #[serde(borrow, default)]
     count: Option<&'a RawValue>,
@@ -263,6 +282,14 @@ impl<'a> Answer<'a> {
         }
         let count = |count: Option<i64>| count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
         Ok(tables.into_iter().map(|t| TableInfo { name: t.name, row_count: count(t.estimated_count) }).collect())
+    }
+
+    /// What is not copied: nothing, if the sender says nothing of it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Protocol`].
+    pub fn not_copied(&self) -> Result<NotCopied> {
+        self.not_copied.map_or(Ok(NotCopied::default()), |raw| read(raw.get(), "what it does not offer").map(cut))
     }
 
     /// The JSON of a table's structure, for [`decode_schema`](crate::wire::schema::decode_schema).
@@ -330,7 +357,7 @@ mod tests {
         );
         let tables = [TableInfo { name: "users".into(), row_count: 4 }];
         assert_eq!(
-            answer_tables(topic, Some(&raw(r#"{"a":[1]}"#)), &tables),
+            answer_tables(topic, Some(&raw(r#"{"a":[1]}"#)), &tables, None),
             r#"[null,null,"transfer:AB","response:tables",{"ref":{"a":[1]},"tables":[{"estimated_count":4,"name":"users"}]}]"#
         );
         assert_eq!(
@@ -406,6 +433,32 @@ mod tests {
         let capabilities =
             r#"{"capabilities":{"features":["list_tables"],"phoenix_kit_version":"0.1.6","version":"1.0.0"}}"#;
         assert_eq!(Answer::read(capabilities).unwrap().capabilities().unwrap().version, "1.0.0");
+    }
+
+    #[test]
+    fn what_is_not_copied_is_told_and_bounded() {
+        let told = |not_copied: NotCopied| {
+            let text = answer_tables("t", None, &[], Some(not_copied));
+            let frame = channel::decode(&text).unwrap();
+            Answer::read(frame.payload.get()).unwrap().not_copied().unwrap()
+        };
+        let mut some = NotCopied::default();
+        assert!(!answer_tables("t", None, &[], Some(some.clone())).contains("not_copied"));
+        assert_eq!(told(some.clone()), some);
+        some.views = vec!["v".into()];
+        some.checks.insert("t".into(), 3);
+        some.triggers.insert("t".into(), vec!["a".into()]);
+        assert_eq!(told(some.clone()), some);
+        some.views = (0..MOST_NAMED + 5).map(|at| format!("v{at}")).chain(["x".repeat(NAME_BYTES + 1)]).collect();
+        let bounded = told(some);
+        assert_eq!((bounded.views.len(), bounded.more), (MOST_NAMED, 6));
+        // As a peer that knows no bounds, or no shape.
+        let names = vec!["\"n\""; MOST_NAMED + 1].join(",");
+        let payload = format!(r#"{{"not_copied":{{"shadow_tables":[{names}],"more":18446744073709551615,"new":1}}}}"#);
+        let bounded = Answer::read(&payload).unwrap().not_copied().unwrap();
+        assert_eq!((bounded.shadow_tables.len(), bounded.more), (MOST_NAMED, u64::MAX));
+        let junk = Answer::read(r#"{"not_copied":{"views":5}}"#).unwrap().not_copied();
+        assert_eq!(junk.map_err(|error| error.kind()), Err(ErrorKind::Protocol));
     }
 
     #[test]

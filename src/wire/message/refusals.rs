@@ -34,6 +34,7 @@ const REASONS: &[ErrorKind] = &[
     ErrorKind::ApprovalExpired,
     ErrorKind::TakenOver,
     ErrorKind::CursorExpired,
+    ErrorKind::UnknownCollation,
     ErrorKind::Locked,
     ErrorKind::DiskFull,
     ErrorKind::Io,
@@ -90,6 +91,7 @@ pub fn hint(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::RateLimited | ErrorKind::TooManyAttempts => "Wait, and try again.",
         ErrorKind::ApprovalRequired => "Wait until the other site's people have approved it, and pull again.",
         ErrorKind::ApprovalDenied | ErrorKind::ApprovalExpired => "Ask the other site's people.",
+        ErrorKind::UnknownCollation => "The program there that has the collation must share the table.",
         _ => return None,
     })
 }

@@ -1,6 +1,6 @@
 //! The report of a pull, for scripts and for people.
 
-use rowferry::{Failure as Refused, Report, TableReport, TableStatus};
+use rowferry::{Failure as Refused, NotCopied, Report, TableReport, TableStatus};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::json;
 
@@ -27,6 +27,7 @@ impl Serialize for Json<'_> {
         map.serialize_entry("cancelled", &self.0.cancelled)?;
         map.serialize_entry("error", &self.0.error.as_ref().map(ToString::to_string))?;
         map.serialize_entry("error_code", &self.0.error.as_ref().map(rowferry::Error::code))?;
+        map.serialize_entry("not_copied", &not_copied_json(&self.0.not_copied))?;
         map.end()
     }
 }
@@ -60,6 +61,19 @@ fn table_json(table: &TableReport) -> serde_json::Value {
     })
 }
 
+/// What is not copied: how many CHECK constraints, and the names of the rest.
+pub fn not_copied_json(not_copied: &NotCopied) -> serde_json::Value {
+    json!({
+        "checks": not_copied.check_count(),
+        "triggers": not_copied.triggers.values().flatten().collect::<Vec<_>>(),
+        "views": not_copied.views,
+        "virtual_tables": not_copied.virtual_tables,
+        "shadow_tables": not_copied.shadow_tables,
+        "not_utf8": not_copied.not_utf8,
+        "more": not_copied.more,
+    })
+}
+
 fn failure_json(failure: &Refused) -> serde_json::Value {
     let key = match &failure.key[..] {
         [] => json!(null),
@@ -72,7 +86,7 @@ fn failure_json(failure: &Refused) -> serde_json::Value {
 /// Prints the report for people.
 pub fn print(report: &Report, dry_run: bool, out: &mut Out) -> Result<(), Failure> {
     if report.tables.is_empty() {
-        return Ok(());
+        return print_not_copied(&report.not_copied, out);
     }
     let mut table = Table::new(["table", ">created", ">updated", ">unchanged", ">skipped", ">failed", "status"]);
     for (name, pulled) in &report.tables {
@@ -100,7 +114,14 @@ pub fn print(report: &Report, dry_run: bool, out: &mut Out) -> Result<(), Failur
     for (name, pulled) in &report.tables {
         print_details(name, pulled, out)?;
     }
-    Ok(())
+    print_not_copied(&report.not_copied, out)
+}
+
+fn print_not_copied(not_copied: &NotCopied, out: &mut Out) -> Result<(), Failure> {
+    match not_copied.is_empty() {
+        true => Ok(()),
+        false => out.line(printable(&format!("Not copied: {not_copied}."))),
+    }
 }
 
 fn print_details(name: &str, table: &TableReport, out: &mut Out) -> Result<(), Failure> {
@@ -173,7 +194,7 @@ mod tests {
         let text = serde_json::to_string(&Json(&Report::default())).unwrap();
         assert_eq!(
             text,
-            r#"{"event":"report","tables":{},"one_state":false,"records":0,"bytes":0,"seconds":0.0,"cancelled":false,"error":null,"error_code":null}"#
+            r#"{"event":"report","tables":{},"one_state":false,"records":0,"bytes":0,"seconds":0.0,"cancelled":false,"error":null,"error_code":null,"not_copied":{"checks":0,"more":0,"not_utf8":[],"shadow_tables":[],"triggers":[],"views":[],"virtual_tables":[]}}"#
         );
         let table = table_json(&TableReport::default());
         assert_eq!((&table["status"], &table["dangling"]), (&json!("completed"), &json!(0)));

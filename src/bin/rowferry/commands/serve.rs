@@ -3,10 +3,11 @@
 use std::sync::mpsc;
 
 use rowferry::serve::{Server, ServerTls};
-use rowferry::{CancelToken, Direction, Session, Site};
+use rowferry::{CancelToken, Direction, NotCopied, Session, Site};
 use serde_json::json;
 
 use super::maintain::Maintainer;
+use super::report::not_copied_json;
 use super::{connect_options, moment, on_signal, open_existing, read_file};
 use crate::args::Network;
 use crate::args::site::ServeArgs;
@@ -50,7 +51,7 @@ pub fn run(args: &ServeArgs, out: &mut Out) -> Result<Done, Failure> {
         false => None,
     };
     match args.format.json {
-        true => announce_json(server.url(), session.as_ref(), out)?,
+        true => announce_json(&site, server.url(), session.as_ref(), out)?,
         false => announce(args, &site, server.url(), session.as_ref(), out)?,
     }
     // An error means that there will never be a signal: the handler, which has the sender, stays until the program ends.
@@ -65,8 +66,29 @@ pub fn run(args: &ServeArgs, out: &mut Out) -> Result<Done, Failure> {
     Ok(Done::Whole)
 }
 
-fn announce_json(url: &str, session: Option<&Session>, out: &mut Out) -> Result<(), Failure> {
-    out.json(&json!({ "event": "listening", "url": url }))?;
+/// What is there and not offered: what belongs to the tables is told to who pulls them.
+fn not_offered(site: &Site) -> NotCopied {
+    let mut found = site.not_copied().unwrap_or_else(|error| {
+        complain(format!("what is not offered cannot be told: {error}"));
+        NotCopied::default()
+    });
+    found.checks.clear();
+    found.triggers.clear();
+    found
+}
+
+fn announce_json(site: &Site, url: &str, session: Option<&Session>, out: &mut Out) -> Result<(), Failure> {
+    let listening = match not_offered(site) {
+        nothing if nothing.is_empty() => json!({ "event": "listening", "url": url }),
+        some => {
+            let mut kinds = not_copied_json(&some);
+            if let Some(kinds) = kinds.as_object_mut() {
+                kinds.retain(|kind, _| kind != "checks" && kind != "triggers");
+            }
+            json!({ "event": "listening", "url": url, "not_offered": kinds })
+        }
+    };
+    out.json(&listening)?;
     match session {
         Some(session) => out.json(&json!({
             "event": "session",
@@ -83,6 +105,10 @@ fn announce(args: &ServeArgs, site: &Site, url: &str, session: Option<&Session>,
     let rows: u64 = tables.iter().map(|table| table.row_count).sum();
     let db = printable(&args.db.path);
     out.line(format!("Serving {db} ({}, {}) at {url}", counted(tables.len() as u64, "table"), counted(rows, "row")))?;
+    let not_offered = not_offered(site);
+    if !not_offered.is_empty() {
+        out.line(printable(&format!("Not offered: {not_offered}.")))?;
+    }
     out.line("Ctrl-C ends it.")?;
     if !site.settings().enabled()? {
         out.line("Sync is switched off: nobody gets anything until `rowferry settings set enabled true`.")?;

@@ -1,0 +1,176 @@
+//! What of a database a pull does not copy: the rows of tables come over, and nothing that runs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What a pull of a site does not copy. All lists are sorted. A name that is no UTF-8 is there as far as it can be read.
+///
+/// Its text is one line: `3 CHECK constraints, 30 triggers, 5 views, 2 virtual tables (docs, words)`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct NotCopied {
+    /// How many CHECK constraints tables have, by the table.
+    pub checks: BTreeMap<String, u64>,
+    /// The triggers of tables, by the table.
+    pub triggers: BTreeMap<String, Vec<String>>,
+    /// The views.
+    pub views: Vec<String>,
+    /// The virtual tables, full-text indexes and the like, with all that is in them.
+    pub virtual_tables: Vec<String>,
+    /// The tables behind virtual ones. Where the module of a virtual table is not registered in this program, these are all whose
+    /// names begin with its name and an underscore.
+    pub shadow_tables: Vec<String>,
+    /// Tables with a name or default in them, their own included, that is no UTF-8 (`not_utf8`).
+    pub not_utf8: Vec<String>,
+    /// How many more there are, of any kind, than were named: a sender names 1,000 of each.
+    pub more: u64,
+}
+
+/// How many of a kind are named in a line.
+const NAMED: usize = 10;
+
+impl fmt::Display for NotCopied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let triggers = self.triggers.values().map(Vec::len).sum::<usize>() as u64;
+        let named = |list: &[String]| match list.get(..NAMED) {
+            Some(first) if list.len() > NAMED => format!(" ({}, ...)", first.join(", ")),
+            _ => format!(" ({})", list.join(", ")),
+        };
+        let parts = [
+            (self.check_count(), String::new(), "CHECK constraint", "CHECK constraints"),
+            (triggers, String::new(), "trigger", "triggers"),
+            (self.views.len() as u64, String::new(), "view", "views"),
+            (self.virtual_tables.len() as u64, named(&self.virtual_tables), "virtual table", "virtual tables"),
+            (self.shadow_tables.len() as u64, String::new(), "table behind virtual ones", "tables behind virtual ones"),
+            (
+                self.not_utf8.len() as u64,
+                named(&self.not_utf8),
+                "table with a name that is no UTF-8",
+                "tables with names that are no UTF-8",
+            ),
+            (self.more, String::new(), "more that is not named", "more that are not named"),
+        ];
+        let parts = parts.into_iter().filter(|(count, ..)| *count > 0);
+        let text = parts.map(|(count, names, one, many)| format!("{count} {}{names}", if count == 1 { one } else { many }));
+        f.write_str(&text.collect::<Vec<_>>().join(", "))
+    }
+}
+
+impl NotCopied {
+    /// How many CHECK constraints there are.
+    pub fn check_count(&self) -> u64 {
+        self.checks.values().fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
+    /// What this name is, if it is none of an ordinary table: `a view`, say.
+    pub(crate) fn what_is(&self, name: &str) -> Option<&'static str> {
+        let kinds = [
+            (&self.views, "a view"),
+            (&self.virtual_tables, "a virtual table"),
+            (&self.shadow_tables, "a table behind a virtual one"),
+            (&self.not_utf8, "a table with a name or default that is no UTF-8"),
+        ];
+        kinds.into_iter().find(|(list, _)| list.iter().any(|other| other == name)).map(|(_, what)| what)
+    }
+
+    /// Whether there is nothing of it.
+    pub fn is_empty(&self) -> bool {
+        *self == NotCopied::default()
+    }
+
+    fn lists(&mut self) -> [&mut Vec<String>; 4] {
+        [&mut self.views, &mut self.virtual_tables, &mut self.shadow_tables, &mut self.not_utf8]
+    }
+
+    /// Keeps what has these names; of what belongs to a table, what belongs to one of these.
+    pub(crate) fn retain(&mut self, keeps: impl Fn(&str) -> bool) {
+        self.lists().into_iter().for_each(|list| list.retain(|name| keeps(name)));
+        self.checks.retain(|table, _| keeps(table));
+        self.triggers.retain(|table, _| keeps(table));
+    }
+
+    pub(crate) fn sort(&mut self) {
+        self.lists().into_iter().for_each(|list| list.sort_unstable());
+        self.triggers.values_mut().for_each(|list| list.sort_unstable());
+    }
+
+    /// Leaves out what has a name that is longer than so many bytes, and of each kind what is beyond so many names; counts what was
+    /// left out.
+    pub(crate) fn cut(&mut self, most_names: usize, most_bytes: usize) {
+        let mut more = 0;
+        for list in self.lists() {
+            more += cut(list, most_names, most_bytes);
+        }
+        let mut room = most_names;
+        for (table, triggers) in &mut self.triggers {
+            more += cut(triggers, if table.len() > most_bytes { 0 } else { room }, most_bytes);
+            room -= triggers.len();
+        }
+        self.triggers.retain(|_, triggers| !triggers.is_empty());
+        let mut room = most_names;
+        self.checks.retain(|table, count| {
+            let keeps = room > 0 && table.len() <= most_bytes;
+            match keeps {
+                true => room -= 1,
+                false => more = more.saturating_add(*count),
+            }
+            keeps
+        });
+        self.more = self.more.saturating_add(more);
+    }
+}
+
+fn cut(list: &mut Vec<String>, most: usize, most_bytes: usize) -> u64 {
+    let before = list.len();
+    list.retain(|name| name.len() <= most_bytes);
+    list.truncate(most);
+    (before - list.len()) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &str) -> Vec<String> {
+        names.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn it_is_told_in_one_line() {
+        let mut found = NotCopied { checks: [("t".into(), 2), ("u".into(), 1)].into(), ..NotCopied::default() };
+        assert_eq!(found.to_string(), "3 CHECK constraints");
+        found.views = names("v");
+        found.virtual_tables = names("docs words");
+        found.more = 2;
+        found.triggers.insert("t".into(), names("a b"));
+        let line = "3 CHECK constraints, 2 triggers, 1 view, 2 virtual tables (docs, words), 2 more that are not named";
+        assert_eq!(found.to_string(), line);
+        found = NotCopied { not_utf8: vec!["x".into(); 11], ..NotCopied::default() };
+        assert!(found.to_string().ends_with("(x, x, x, x, x, x, x, x, x, x, ...)"), "{found}");
+        assert_eq!((NotCopied::default().to_string().as_str(), found.what_is("x").is_some()), ("", true));
+    }
+
+    #[test]
+    fn what_is_cut_is_counted() {
+        let mut found = NotCopied {
+            views: names("a b c"),
+            not_utf8: names("abcd a"),
+            triggers: [("t".into(), names("a b")), ("u".into(), names("c"))].into(),
+            checks: [("t".into(), 2), ("u".into(), 3), ("long".into(), 9)].into(),
+            more: 1,
+            ..NotCopied::default()
+        };
+        let whole = found.clone();
+        found.cut(3, 4);
+        assert_eq!(found, whole);
+        found.cut(2, 3);
+        assert_eq!((found.views, found.not_utf8, found.more), (names("a b"), names("a"), 1 + 1 + 1 + 1 + 9));
+        assert_eq!((found.triggers, found.checks.len()), ([("t".into(), names("a b"))].into(), 2));
+        found = whole;
+        found.retain(|name| name == "t" || name == "b");
+        assert_eq!((found.views, found.triggers.len(), found.checks), (names("b"), 1, [("t".into(), 2)].into()));
+    }
+}

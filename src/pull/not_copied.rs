@@ -1,0 +1,36 @@
+//! What of the sender's database a pull did not copy: see [`Report::not_copied`].
+
+use std::collections::HashSet;
+
+use super::Report;
+use super::context::Context;
+use crate::domain::not_copied::NotCopied;
+use crate::error::Result;
+use crate::store::Store;
+
+/// What the pull of this report left out of what the sender `told`.
+pub(super) fn left_out(cx: &Context<'_, '_>, here: &dyn Store, mut told: NotCopied, report: &Report) -> Result<NotCopied> {
+    let names = cx.names;
+    let made = report.tables.iter().filter(|(_, table)| table.created_table);
+    let made: HashSet<_> = made.map(|(table, _)| names.fold(table)).collect();
+    told.checks.retain(|table, _| made.contains(&names.fold(table)));
+    told.triggers.retain(|table, _| made.contains(&names.fold(table)));
+    if cx.options.tables.is_some() {
+        // Nobody expects more than was named.
+        let (checks, triggers) = (told.checks, told.triggers);
+        let mut named = NotCopied::default();
+        (named.checks, named.triggers) = (checks, triggers);
+        return Ok(named);
+    }
+    if [&told.views, &told.virtual_tables, &told.shadow_tables].iter().all(|list| list.is_empty()) {
+        return Ok(told);
+    }
+    let mut snapshot = here.snapshot()?;
+    let (beside, tables) = (snapshot.not_copied()?, snapshot.tables()?);
+    let present = [beside.views, beside.virtual_tables, beside.shadow_tables, tables].concat();
+    let present: HashSet<String> = present.iter().map(|name| names.fold(name).into_owned()).collect();
+    for list in [&mut told.views, &mut told.virtual_tables, &mut told.shadow_tables] {
+        list.retain(|name| !present.contains(&*names.fold(name)));
+    }
+    Ok(told)
+}
