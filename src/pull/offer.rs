@@ -30,6 +30,8 @@ pub(super) struct Offer {
     pub(super) tables: Vec<Offered>,
     /// Tables that cannot be pulled, because it is not even known what they look like.
     pub(super) failed: Vec<(String, TableReport)>,
+    /// Whether that is all that it offers.
+    pub(super) is_all: bool,
 }
 
 /// Finds out which tables to pull and what they look like. Those that cannot be pulled are told apart.
@@ -47,7 +49,8 @@ pub(super) fn ask(cx: &mut Context<'_, '_>) -> Result<Offer> {
             .with_hint("Strategies per table go by the sender's names of the tables that are pulled."));
     }
     let counts: HashMap<&str, u64> = offered.iter().map(|table| (table.name.as_str(), table.row_count)).collect();
-    let mut offer = Offer { tables: Vec::new(), failed: Vec::new() };
+    let is_all = offered.iter().all(|table| wanted.contains(&table.name));
+    let mut offer = Offer { tables: Vec::new(), failed: Vec::new(), is_all };
     // Names as they are written, and as they are compared here.
     let (mut seen, mut taken) = (HashSet::new(), HashSet::new());
     let mut unknown: VecDeque<(String, u64)> = VecDeque::new();

@@ -23,6 +23,9 @@ pub struct Report {
     pub bytes: u64,
     /// How long it took.
     pub duration: Duration,
+    /// What a reader should know of the pull as a whole. Whole sentences, each with its code in parentheses: `file_numbers` where the
+    /// `user_version` and `application_id` of the sender's file are not taken over.
+    pub notes: Vec<String>,
     /// Why the end of the pull could not be noted, although the tables are as they are reported. The next pull resumes this one.
     pub error: Option<Error>,
 }

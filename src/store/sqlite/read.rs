@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use super::catalogue;
 use super::creatable::MOST_COLUMNS;
 use super::dialect::{borrowed, failed, parameters, quote, quote_all};
+use super::file;
 use super::keys::key_parts;
 use super::pool::Pooled;
 use crate::domain::schema::TableSchema;
@@ -56,6 +57,12 @@ impl Snapshot for SqliteSnapshot {
 
     fn schema(&mut self, table: &str) -> Result<Option<TableSchema>> {
         self.connection.schema(table)
+    }
+
+    fn tell(&mut self, table: &mut TableSchema) -> Result<()> {
+        table.sequence = file::sequence(&self.connection.sqlite, table)?;
+        table.file = file::numbers(&self.connection.sqlite)?;
+        Ok(())
     }
 
     fn count(&mut self, table: &TableSchema) -> Result<u64> {
