@@ -20,7 +20,7 @@ pub fn measure(runs: usize) {
     let (source, rows) = (folder.path().join("source.db"), (NARROW.rows / scale()).max(1));
     NARROW.make(&source, rows, Content::Source);
     run(&source, INDEXES);
-    let (mut limits, mut pulls) = (Times::default(), Times::default());
+    let (mut limits, mut pulls, mut receiver_kb) = (Times::default(), Times::default(), 0);
     for _ in 0..runs {
         let folder = tempfile::tempdir_in(folder.path()).expect("a temporary folder");
         let (indexed, new) = (folder.path().join("indexed.db"), folder.path().join("new.db"));
@@ -32,6 +32,7 @@ pub fn measure(runs: usize) {
         let indexes = "SELECT count(*) FROM sqlite_schema WHERE type = 'index' AND tbl_name = 't'";
         let found: i64 = open(&new).query_row(indexes, [], |row| row.get(0)).expect("a count");
         assert_eq!(found, 3, "indexes");
+        receiver_kb = receiver_kb.max(pulled.receiver_kb);
         pulls.push(pulled.took);
     }
     let ratio = pulls.ratio_to(&limits);
@@ -40,11 +41,12 @@ pub fn measure(runs: usize) {
     );
     println!("{:<7} {:>8} {:>9} {:>9} {:>6}", "table", "rows", "limit", "took", "ratio");
     println!(
-        "{:<7} {rows:>8} {:>6.0} ms {:>6.0} ms {ratio}  {}",
+        "{:<7} {rows:>8} {:>6.0} ms {:>6.0} ms {ratio}  {}  receiver {} MB",
         "indexed",
         limits.median_ms(),
         pulls.median_ms(),
-        verdict(ratio.median, Some(TARGET))
+        verdict(ratio.median, Some(TARGET)),
+        receiver_kb / 1024
     );
 }
 

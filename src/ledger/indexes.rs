@@ -31,12 +31,20 @@ pub(super) fn build_if_possible(writer: &mut dyn Writer, checkpoint: &Checkpoint
     if checkpoint.missing_indexes().is_empty() {
         return Ok(());
     }
-    writer.savepoint()?;
-    match build(writer, checkpoint) {
-        Ok(()) => writer.release(),
-        Err(error) => {
-            log::warn!("the indexes of {:?} that were to be made after its rows are not: {error}", checkpoint.table);
-            writer.rollback_to()
+    let Some(table) = writer.schema(&checkpoint.table)? else { return Ok(()) };
+    for index in checkpoint.missing_indexes() {
+        writer.savepoint()?;
+        match writer.create_indexes(&table, std::slice::from_ref(index)) {
+            Ok(()) => writer.release()?,
+            Err(error) => {
+                log::warn!(
+                    "the index {:?} of {:?}, which was to be made after its rows, is not: {error}",
+                    index.name,
+                    table.name
+                );
+                writer.rollback_to()?;
+            }
         }
     }
+    Ok(())
 }

@@ -212,6 +212,9 @@ fn unique_sets<'a>(
     notes: &mut Notes<'_>,
 ) -> Vec<UniqueSet> {
     let mut sets: Vec<UniqueSet> = Vec::new();
+    let key_collation = |at: usize| made.key_collations.get(at).and_then(Option::as_deref);
+    let key = made.primary_key.iter().enumerate().map(|(at, column)| compared_by(column, key_collation(at), made));
+    let key: Vec<_> = if made.rowid_alias { Vec::new() } else { key.collect() };
     for set in &sender.unique {
         let mut left_out = |why: &str| match &set.index {
             Some(index) => notes.add(format_args!("the unique index {index:?} is left out, because {why}")),
@@ -227,7 +230,7 @@ fn unique_sets<'a>(
                 _ => "it is not a list of columns of the table",
             });
         } else if let Some(mut new) = listed_set(set, sender, &mut left_out) {
-            let same = |other: &UniqueSet| other.index == new.index && compared(other) == compared(&new);
+            let same = |other: &UniqueSet| other.index == new.index && compared(other, made) == compared(&new, made);
             if sets.iter().any(same) {
                 continue;
             }
@@ -236,7 +239,7 @@ fn unique_sets<'a>(
                 continue;
             }
             // An index is no constraint, and one that the key shares does what the key says.
-            if new.index.is_some() || new.columns == made.primary_key {
+            if new.index.is_some() || compared(&new, made) == key {
                 new.on_conflict = OnConflict::Abort;
             }
             sets.push(new);
@@ -266,13 +269,18 @@ fn listed_set(set: &UniqueSet, sender: &TableSchema, left_out: &mut dyn FnMut(&s
     Some(new)
 }
 
-/// What rows are compared by: SQLite makes one index of constraints of which that is the same.
-fn compared(set: &UniqueSet) -> Vec<(String, Option<String>)> {
-    let fold = |name: &String| name.to_ascii_lowercase();
+/// What a set compares rows by: SQLite makes one index of constraints of which that is the same.
+fn compared(set: &UniqueSet, made: &TableSchema) -> Vec<(String, String)> {
     match set.parts.is_empty() {
-        true => set.columns.iter().map(|column| (fold(column), None)).collect(),
-        false => set.parts.iter().map(|part| (fold(&part.column), part.collation.as_ref().map(fold))).collect(),
+        true => set.columns.iter().map(|column| compared_by(column, None, made)).collect(),
+        false => set.parts.iter().map(|part| compared_by(&part.column, part.collation.as_deref(), made)).collect(),
     }
+}
+
+/// A column, and the collation that it is compared by.
+fn compared_by(column: &str, collation: Option<&str>, made: &TableSchema) -> (String, String) {
+    let own = || made.column(column).and_then(|column| column.collation.as_deref());
+    (column.to_ascii_lowercase(), collation.or_else(own).unwrap_or("BINARY").to_ascii_lowercase())
 }
 
 /// Why an index with these parts cannot be made.

@@ -66,13 +66,28 @@ pub(super) fn drop_indexes(connection: &Connection, table: &TableSchema) -> Resu
     Ok(table.indexes.clone())
 }
 
+/// The page cache while an index is made, in KiB: SQLite sorts the rows in as much memory again.
+const SORTING_CACHE: i64 = 16 << 10;
+
 /// Makes plain indexes of a table, but for those that it has.
 pub(super) fn create_indexes(connection: &Connection, table: &TableSchema, indexes: &[Index]) -> Result<()> {
-    let Some(now) = connection.schema(&table.name)? else { return Ok(()) };
-    let has = |index: &&Index| now.indexes.iter().any(|other| now.names.same(&other.name, &index.name));
-    for index in indexes.iter().filter(|index| !has(index)) {
+    let usual: i64 = connection.sqlite.query_one("PRAGMA cache_size", [], |row| row.get(0)).map_err(failed)?;
+    let set = |size: i64| connection.sqlite.pragma_update(None, "cache_size", size).map_err(failed);
+    set(-SORTING_CACHE)?;
+    let made = try_create_indexes(connection, table, indexes);
+    set(usual)?;
+    made
+}
+
+fn try_create_indexes(connection: &Connection, table: &TableSchema, indexes: &[Index]) -> Result<()> {
+    for index in indexes {
+        let Some(now) = connection.schema(&table.name)? else { return Ok(()) };
         let overview = connection.overview()?;
-        // Another program may have taken the name meanwhile.
+        // Another program may have taken the name meanwhile: then the index has another one.
+        let is_renamed = |other: &Index| overview.is_taken(&index.name) && other.parts == index.parts;
+        if now.indexes.iter().any(|other| now.names.same(&other.name, &index.name) || is_renamed(other)) {
+            continue;
+        }
         let name = free_name(&index.name, |name| overview.is_taken(name));
         let sql = format!("CREATE INDEX {} ON {}({})", quote(&name), quote(&now.name), listed(&index.parts));
         let doing = || format!("cannot create the index {name:?} of the table {:?}", now.name);
@@ -247,6 +262,28 @@ mod tests {
             assert_eq!(read.overview().unwrap().table(name), target.overview().unwrap().table(name));
             assert_eq!(read.overview().unwrap().children("parent"), target.overview().unwrap().children("parent"));
         }
+    }
+
+    #[test]
+    fn indexes_that_were_taken_away_are_made_again_once() {
+        let tables = "CREATE TABLE t(x, y); CREATE INDEX i ON t(x, y COLLATE NOCASE DESC, x); CREATE INDEX j ON t(y); CREATE UNIQUE INDEX u ON t(y)";
+        let sqlite = in_memory(tables);
+        let before = sqlite.schema("t").unwrap().unwrap();
+        let indexes = drop_indexes(&sqlite, &before).unwrap();
+        assert_eq!(indexes, before.indexes);
+        let bare = sqlite.schema("t").unwrap().unwrap();
+        assert_eq!((bare.indexes.len(), bare.unique.len()), (0, 1));
+        // Another table takes a name meanwhile.
+        sqlite.sqlite.execute_batch("CREATE TABLE o(x); CREATE INDEX j ON o(x)").unwrap();
+        let size = || -> i64 { sqlite.sqlite.query_one("PRAGMA cache_size", [], |row| row.get(0)).unwrap() };
+        let usual = size();
+        for _ in 0..2 {
+            create_indexes(&sqlite, &bare, &indexes).unwrap();
+            let now = sqlite.schema("t").unwrap().unwrap().indexes;
+            assert_eq!(now.iter().map(|index| index.name.as_str()).collect::<Vec<_>>(), ["i", "j 2"]);
+            assert!(now.iter().zip(&indexes).all(|(now, index)| now.parts == index.parts));
+        }
+        assert_eq!(size(), usual);
     }
 
     #[test]
