@@ -171,6 +171,52 @@ fn contradictions_in_a_structure() {
     }
 }
 
+/// The same of what constraints and indexes may claim.
+#[test]
+fn contradictions_in_constraints_and_indexes() {
+    let kind = Kind::Rowferry;
+    let parts = [
+        json!([]),
+        json!([{"name": "ID"}]),
+        json!([{"name": "id", "collation": "BINARY"}, {"name": "id", "descending": true}]),
+        json!([{"name": "other", "collation": "nocase"}, {"name": "id"}, {"name": "OTHER"}]),
+        json!([{"name": "other", "collation": "x\"; DROP TABLE mine; --"}]),
+    ];
+    let mut tables = Vec::new();
+    for bits in 0..32u32 {
+        for (at, parts) in parts.iter().enumerate() {
+            let flag = |bit: u32| bits & (1 << bit) != 0;
+            let name = format!("t{bits}_{at}");
+            let declared = if flag(0) { "INTEGER" } else { "TEXT" };
+            let mut table = schema(&name, &[("id", declared, "any"), ("other", "TEXT", "any")]);
+            table["columns"][1]["not_null_on_conflict"] = if flag(1) { json!("replace") } else { json!(null) };
+            let clause = |word: &str, bit| if flag(bit) { json!(word) } else { json!(null) };
+            let set = |index: Json, word: &str| json!({"columns": ["id"], "kind": "full", "index": index, "parts": parts, "on_conflict": clause(word, 2)});
+            table["rowferry"] = json!({
+                "rowid_alias": flag(0), "autoincrement": flag(3), "without_rowid": flag(4), "sequence": i64::MIN + i64::from(flag(1)),
+                "key_on_conflict": clause("ROLLBACK", 3), "key_collations": if flag(2) { json!(["NOCASE"]) } else { json!([]) },
+                "unique": [set(json!(null), "IGNORE"), set(json!(null), "REPLACE"), set(json!("i"), "FAIL"), set(json!("mine"), "FAIL")],
+                "indexes": [{"name": format!("i{bits}_{at}"), "columns": [{"name": "id"}], "parts": parts}, {"name": "i", "columns": [{"name": "id"}]}],
+                "collated_indexes": [{"name": "sqlite_c", "columns": parts}, {"name": format!("c{bits}_{at}"), "columns": parts}],
+                "foreign_keys": [{"parent": name, "columns": ["id", "id"], "parent_columns": ["id", "id"], "on_delete": "CASCADE", "on_update": "CASCADE", "deferred": flag(4)},
+                    {"parent": name, "columns": ["other"], "parent_columns": ["id"], "on_delete": "CASCADE", "on_update": "CASCADE", "deferred": flag(4)}],
+                "other_indexes": ["; DROP TABLE mine; --"], "unread": flag(1), "user_version": i32::MIN, "application_id": -1,
+            });
+            let record = json!({"id": if flag(0) { json!(1) } else { json!("1") }, "other": null});
+            tables.push(FakeTable { name, count: json!(1), schema: table, records: vec![record] });
+        }
+    }
+    let (names, all) = (tables.clone(), tables.len());
+    let pulled = pull_with(kind, tables, quick(), TransferOptions::new(), |_, _| false);
+    assert_eq!(pulled.report.tables.len(), all);
+    for table in names {
+        let report = pulled.report.table(&table.name).unwrap();
+        assert!(report.error.is_none(), "{}: {report:?}", table.schema);
+        assert_eq!((report.outcome.total(), report.outcome.created), (1, 1), "{report:?}");
+    }
+    assert_eq!(pulled.here.rows("SELECT user_version FROM pragma_user_version"), ["0"], "the file has tables of its own");
+}
+
 #[test]
 fn names_that_are_not_theirs_to_use() {
     for kind in BOTH {

@@ -11,6 +11,7 @@
 //! - `cargo bench --bench pull -- locks`: how long another writer on the receiving database waits for its lock.
 //! - `cargo bench --bench pull --features cli -- small`: pulls of one small table, of many, and of 100,000 rows, each as a whole
 //!   command from the start of its process to its end, beside `sqlite3 .dump | sqlite3`.
+//! - `cargo bench --bench pull -- indexed`: a table with three plain indexes into a new file, which gets them after its rows.
 //! - `cargo bench --bench pull -- link`: a pull through a link of 10 Mbit/s with a round trip of 100 ms.
 //!
 //! `--runs N` measures N times (3 if nothing is said). `memory` takes `--megabytes N` for the size of its table (1,000), and
@@ -18,6 +19,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod indexed;
 mod link;
 mod locks;
 mod memory;
@@ -45,9 +47,12 @@ fn main() -> ExitCode {
             Ok(Arguments { what: What::Memory, megabytes, .. }) => memory::measure(megabytes),
             Ok(Arguments { what: What::Locks, runs, .. }) => locks::measure(runs),
             Ok(Arguments { what: What::Small, runs, .. }) => small::measure(runs),
+            Ok(Arguments { what: What::Indexed, runs, .. }) => indexed::measure(runs),
             Ok(Arguments { what: What::Link, runs, .. }) => link::measure(runs),
             Err(why) => {
-                eprintln!("{why}\nusage: [growth | memory [--megabytes N | --large] | locks | small | link] [--runs N]");
+                eprintln!(
+                    "{why}\nusage: [growth | memory [--megabytes N | --large] | locks | small | indexed | link] [--runs N]"
+                );
                 return ExitCode::from(2);
             }
         },
@@ -61,6 +66,7 @@ enum What {
     Memory,
     Locks,
     Small,
+    Indexed,
     Link,
 }
 
@@ -84,6 +90,7 @@ impl Arguments {
                 "memory" => arguments.what = What::Memory,
                 "locks" => arguments.what = What::Locks,
                 "small" => arguments.what = What::Small,
+                "indexed" => arguments.what = What::Indexed,
                 "link" => arguments.what = What::Link,
                 "--runs" => arguments.runs = number()? as usize,
                 "--megabytes" => arguments.megabytes = number()?,

@@ -106,7 +106,11 @@ mod tests {
         assert!(changed(&|table| table.columns[0].collation = Some("NOCASE".to_owned())));
         assert!(changed(&|table| table.columns.swap(0, 1)));
         assert!(changed(&|table| table.primary_key.push("bc".to_owned())));
-        assert!(changed(&|table| table.unique.push(UniqueSet { columns: vec!["bc".into()], kind: UniqueKind::Full })));
+        assert!(changed(&|table| table.unique.push(UniqueSet {
+            columns: vec!["bc".into()],
+            kind: UniqueKind::Full,
+            ..UniqueSet::default()
+        })));
         assert!(!changed(&|table| table.columns[1].default = Some("1".to_owned())));
         assert!(!changed(&|table| table.indexes.push(Index::default())));
         assert!(!changed(&|table| table.foreign_keys.push(ForeignKey::default())));

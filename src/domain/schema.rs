@@ -1,6 +1,7 @@
 //! What a table looks like: columns, key, unique sets, foreign keys.
 
 use crate::domain::names::NameRules;
+use crate::domain::table::FileNumbers;
 use crate::domain::value::Value;
 
 /// A table's structure, as a store reads it from its catalogue or a peer describes it. It never holds SQL that is run:
@@ -16,18 +17,29 @@ pub struct TableSchema {
     /// SQLite: for each column of the primary key the name of the collation that the key compares it by, `None` where that is the
     /// column's own. Empty where the whole key compares as its columns do.
     pub key_collations: Vec<Option<String>>,
+    /// SQLite: what the primary key does with a row whose key is taken.
+    pub key_on_conflict: OnConflict,
     /// Unique sets beside the primary key.
     pub unique: Vec<UniqueSet>,
     /// References to other tables.
     pub foreign_keys: Vec<ForeignKey>,
     /// Plain indexes: not unique, not partial, over columns only.
     pub indexes: Vec<Index>,
+    /// The names of other indexes that are not unique: over expressions, or over some of the rows.
+    pub other_indexes: Vec<String>,
     /// SQLite: a STRICT table.
     pub strict: bool,
     /// SQLite: a WITHOUT ROWID table.
     pub without_rowid: bool,
     /// SQLite: the key is AUTOINCREMENT.
     pub autoincrement: bool,
+    /// The largest number that AUTOINCREMENT ever gave. It is known of a peer's tables only, where the peer tells it.
+    pub sequence: Option<i64>,
+    /// SQLite: the numbers of the file that the table is in. They are known of a peer's tables only, where the peer tells them.
+    pub file: FileNumbers,
+    /// SQLite: whether the statement that it keeps of the table cannot be read, so that nothing is known of ON CONFLICT clauses and
+    /// deferred foreign keys.
+    pub is_unread: bool,
     /// SQLite: the key is the rowid itself, as `INTEGER PRIMARY KEY` makes it (and `INTEGER PRIMARY KEY DESC` does not).
     /// It is never NULL, and SQLite finds the next one itself.
     pub rowid_alias: bool,
@@ -52,6 +64,8 @@ pub struct Column {
     /// Whether NULL may stand in it, whatever its declaration says: a column of a key is nullable only where the store lets NULL
     /// into the key, as SQLite does in most tables whose key does not say NOT NULL.
     pub nullable: bool,
+    /// SQLite: what NOT NULL does with a row that has NULL there.
+    pub not_null_on_conflict: OnConflict,
     /// The default as the store's expression text. Only literals and the current time are ever taken over: see
     /// [`DefaultValue::parse`].
     pub default: Option<String>,
@@ -104,10 +118,34 @@ pub enum LogicalType {
 /// A set of columns of which no two rows may have the same values.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UniqueSet {
-    /// The columns; empty for an index over expressions.
+    /// The columns, each once; empty for an index over expressions, or one that compares otherwise than its columns do.
     pub columns: Vec<String>,
     /// What the index covers.
     pub kind: UniqueKind,
+    /// SQLite: the name of the index, where it was made as one; `None` for a constraint of the table.
+    pub index: Option<String>,
+    /// SQLite: the columns as the index lists them, where that is more than `columns` say; empty otherwise.
+    pub parts: Vec<IndexPart>,
+    /// SQLite: what it does with a row whose values are taken.
+    pub on_conflict: OnConflict,
+}
+
+/// A column of an index.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct IndexPart {
+    /// Its name. One may stand in an index several times.
+    pub column: String,
+    /// The name of the collation that the index compares it by, `None` where that is the column's own.
+    pub collation: Option<String>,
+    /// Whether its values come in descending order.
+    pub descending: bool,
+}
+
+impl IndexPart {
+    /// The column as it is: in ascending order, compared as it compares itself.
+    pub fn plain(column: &str) -> Self {
+        IndexPart { column: column.to_owned(), ..IndexPart::default() }
+    }
 }
 
 /// What a unique index covers. Only a [`UniqueKind::Full`] one can identify rows or be made again elsewhere.
@@ -135,6 +173,8 @@ pub struct ForeignKey {
     pub on_delete: ForeignKeyAction,
     /// What happens to this row when the parent's key changes.
     pub on_update: ForeignKeyAction,
+    /// Whether it is checked only at the commit (DEFERRABLE INITIALLY DEFERRED).
+    pub deferred: bool,
 }
 
 /// What a change of the parent does to the referring row.
@@ -214,8 +254,8 @@ impl OnConflict {
 pub struct Index {
     /// Its name.
     pub name: String,
-    /// The columns, each with whether it is descending.
-    pub columns: Vec<(String, bool)>,
+    /// The columns. One may stand in it several times.
+    pub parts: Vec<IndexPart>,
 }
 
 /// A default that may be taken over from a peer: a literal, or the current date or time. Anything else is code.
@@ -263,7 +303,8 @@ impl TableSchema {
 
 impl DefaultValue {
     /// Reads a default's expression text, SQLite's or Postgres'. `None` if it is anything but a literal (a Postgres cast
-    /// behind it is allowed) or the current date or time: such a default is left out of tables that are made here.
+    /// behind it is allowed) or the current date or time: such a default is left out of tables that are made here. What is in
+    /// quotes of any kind is a string: SQLite takes a name for one.
     pub fn parse(text: &str) -> Option<Self> {
         let mut text = text.trim();
         while let Some(inner) = text.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')) {
@@ -285,37 +326,83 @@ impl DefaultValue {
             "CURRENT_TIMESTAMP" | "NOW()" => return Some(DefaultValue::CurrentTimestamp),
             _ => {}
         }
-        if let Some(inner) = quoted(text) {
+        if let Some(inner) = ['\'', '"', '`'].into_iter().find_map(|quote| quoted(text, quote)).or_else(|| bracketed(text)) {
             return literal(Value::Text(inner.into_bytes()));
         }
-        if let Some(hex) = text.strip_prefix(['x', 'X']).and_then(quoted) {
+        if let Some(hex) = text.strip_prefix(['x', 'X']).and_then(|text| quoted(text, '\'')) {
             return unhex(&hex).and_then(|bytes| literal(Value::Blob(bytes)));
         }
-        let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-        if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
-            return text.parse().ok().and_then(|v| literal(Value::Integer(v)));
-        }
-        let numeric = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
-            && digits.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'));
-        match text.parse::<f64>() {
-            Ok(v) if numeric && v.is_finite() => literal(Value::Real(v)),
-            _ => None,
+        number(text).map(DefaultValue::Literal)
+    }
+
+    /// It as SQL that every database reads alike.
+    pub fn to_sql(&self) -> String {
+        match self {
+            DefaultValue::CurrentDate => "CURRENT_DATE".to_owned(),
+            DefaultValue::CurrentTime => "CURRENT_TIME".to_owned(),
+            DefaultValue::CurrentTimestamp => "CURRENT_TIMESTAMP".to_owned(),
+            DefaultValue::Literal(Value::Null) => "NULL".to_owned(),
+            DefaultValue::Literal(Value::Integer(v)) => v.to_string(),
+            DefaultValue::Literal(Value::Real(v)) => format!("{v:?}"),
+            DefaultValue::Literal(Value::Text(v)) => format!("'{}'", String::from_utf8_lossy(v).replace('\'', "''")),
+            DefaultValue::Literal(Value::Blob(v)) => {
+                format!("x'{}'", v.iter().map(|b| format!("{b:02x}")).collect::<String>())
+            }
         }
     }
 }
 
-/// The content of a string in single quotes, quotes undoubled; `None` if that is not what the text is.
-fn quoted(text: &str) -> Option<String> {
-    let inner = text.strip_prefix('\'')?.strip_suffix('\'')?;
+/// The number that this is, with a sign or without; `None` if it is none, or none that can be written down again.
+fn number(text: &str) -> Option<Value> {
+    let (is_negative, digits) = match text.strip_prefix(['-', '+']) {
+        Some(digits) => (text.starts_with('-'), digits.trim_start()),
+        None => (false, text),
+    };
+    let digits = without_separators(digits)?;
+    let signed = |digits: &str| format!("{}{digits}", if is_negative { "-" } else { "" });
+    if let Some(hex) = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+        let is_hex = !hex.is_empty() && hex.bytes().all(|b| b.is_ascii_hexdigit());
+        let value = is_hex.then(|| u64::from_str_radix(hex, 16).ok())??.cast_signed();
+        return if is_negative { value.checked_neg() } else { Some(value) }.map(Value::Integer);
+    }
+    if !digits.is_empty()
+        && digits.bytes().all(|b| b.is_ascii_digit())
+        && let Ok(value) = signed(&digits).parse()
+    {
+        return Some(Value::Integer(value));
+    }
+    let is_numeric = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+        && digits.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'));
+    let value = signed(&digits).parse::<f64>().ok()?;
+    (is_numeric && value.is_finite()).then_some(Value::Real(value))
+}
+
+/// Digits without the `_` that may stand between them; `None` where one stands elsewhere.
+fn without_separators(digits: &str) -> Option<String> {
+    let is_digit = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_hexdigit());
+    let bytes = digits.as_bytes();
+    let between = |at: usize| at > 0 && is_digit(bytes.get(at - 1).copied()) && is_digit(bytes.get(at + 1).copied());
+    let all_between = digits.bytes().enumerate().all(|(at, b)| b != b'_' || between(at));
+    all_between.then(|| digits.replace('_', ""))
+}
+
+/// What stands in these quotes, which are doubled inside; `None` if the text is anything else.
+fn quoted(text: &str, quote: char) -> Option<String> {
+    let inner = text.strip_prefix(quote)?.strip_suffix(quote)?;
     let mut content = String::with_capacity(inner.len());
     let mut chars = inner.chars();
     while let Some(c) = chars.next() {
-        if c == '\'' && chars.next() != Some('\'') {
+        if c == quote && chars.next() != Some(quote) {
             return None;
         }
         content.push(c);
     }
     Some(content)
+}
+
+/// What stands in brackets.
+fn bracketed(text: &str) -> Option<String> {
+    text.strip_prefix('[')?.strip_suffix(']').filter(|inner| !inner.contains(']')).map(str::to_owned)
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
@@ -340,6 +427,26 @@ mod tests {
         assert_eq!(DefaultValue::parse("x'00ff'"), literal(Value::Blob(vec![0, 255])));
         assert_eq!(DefaultValue::parse("true"), literal(1.into()));
         assert_eq!(DefaultValue::parse("current_timestamp"), Some(DefaultValue::CurrentTimestamp));
+        for (text, value) in [
+            ("\"x \"\"y\"", Value::from("x \"y")),
+            ("`a``b`", "a`b".into()),
+            ("[br ack]", "br ack".into()),
+            ("''", "".into()),
+            ("\"current_date\"", "current_date".into()),
+            ("0x10", 16.into()),
+            ("-0X1f", (-31).into()),
+            ("0xFFFFFFFFFFFFFFFF", (-1).into()),
+            ("- 5", (-5).into()),
+            ("+ 1", 1.into()),
+            ("1_000", 1_000.into()),
+            ("-9223372036854775808", i64::MIN.into()),
+            ("9223372036854775808", Value::Real(9_223_372_036_854_775_808.0)),
+            (".5", Value::Real(0.5)),
+            ("5.", Value::Real(5.0)),
+        ] {
+            assert_eq!(DefaultValue::parse(text), literal(value.clone()), "{text}");
+            assert_eq!(DefaultValue::parse(&DefaultValue::Literal(value.clone()).to_sql()), literal(value), "{text}");
+        }
         for code in [
             "nextval('a_seq'::regclass)",
             "random()",
@@ -348,7 +455,16 @@ mod tests {
             "'a'); DROP TABLE t; --'",
             "inf",
             "nan",
-            "\"x\"",
+            "word",
+            "\"x\"y\"",
+            "[a]b]",
+            "0x",
+            "0x10000000000000000",
+            "-0x8000000000000000",
+            "1__0",
+            "_1",
+            "- - 5",
+            "1e999",
             "x'0'",
             "",
         ] {

@@ -304,6 +304,7 @@ impl View {
         let mut schema = found.filter(|schema| self.offer.allows(&schema.name)).ok_or_else(|| not_found(name))?;
         // A reference would tell the name of a table that is hidden, and its key.
         schema.foreign_keys.retain(|key| self.offer.allows(&key.parent));
+        self.snapshot.tell(&mut schema)?;
         if self.schemas.len() >= self.remembered {
             self.schemas.clear();
         }

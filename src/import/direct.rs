@@ -160,6 +160,11 @@ impl Direct {
         let waits = waits || (has_nulls(&self.plan) && self.stage.is_some());
         let done = |late| if late { Step::Fetching } else { Step::Done };
         let Some(stage) = self.stage.clone().filter(|_| waits) else {
+            if !late && !self.kept.indexes.is_empty() {
+                // They are made with the commit that says that the table is done.
+                writing.tx(ledger)?;
+                self.pending(ledger);
+            }
             match &mut self.pending {
                 Some(pending) => pending.checkpoint.step = done(late),
                 // Nothing is written for that alone: it is known again when nothing comes after the last row.

@@ -131,7 +131,7 @@ mod tests {
             ..TableSchema::default()
         };
         if unique {
-            table.unique.push(UniqueSet { columns: vec!["v".into()], kind: UniqueKind::Full });
+            table.unique.push(UniqueSet { columns: vec!["v".into()], kind: UniqueKind::Full, ..UniqueSet::default() });
         }
         plan_table(&table, &table, Strategy::Overwrite, ExtraColumns::Refuse).unwrap()
     }

@@ -13,6 +13,7 @@ use super::scope::Scope;
 use crate::clock;
 use crate::domain::names::NameRules;
 use crate::domain::record::{Failure, Outcome, Reason};
+use crate::domain::schema::{Index, IndexPart};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::Value;
 use crate::error::Result;
@@ -59,6 +60,8 @@ pub(crate) struct Checkpoint {
     /// Whether the table was made by this pull, and what of it was left out.
     pub(crate) created: bool,
     pub(crate) notes: Vec<String>,
+    /// Plain indexes that are made when all its rows are there. A table that is done has them.
+    pub(crate) indexes: Vec<Index>,
 }
 
 /// A place in the sender's table, and what it took to get there.
@@ -119,7 +122,13 @@ impl Checkpoint {
             before: None,
             created: false,
             notes: Vec::new(),
+            indexes: Vec::new(),
         }
+    }
+
+    /// The indexes that it still lacks.
+    pub(crate) fn missing_indexes(&self) -> &[Index] {
+        if self.step == Step::Done { &[] } else { &self.indexes }
     }
 
     /// Moves on to a place.
@@ -167,6 +176,24 @@ struct Progress {
     dangling_before: u64,
     created: bool,
     notes: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    indexes: Vec<KeptIndex>,
+}
+
+/// An index: its name, and its columns, each with a collation and whether it is descending.
+#[derive(Serialize, Deserialize)]
+struct KeptIndex(String, Vec<(String, Option<String>, bool)>);
+
+impl KeptIndex {
+    fn of(index: &Index) -> Self {
+        let part = |part: &IndexPart| (part.column.clone(), part.collation.clone(), part.descending);
+        KeptIndex(index.name.clone(), index.parts.iter().map(part).collect())
+    }
+
+    fn index(self) -> Index {
+        let part = |(column, collation, descending)| IndexPart { column, collation, descending };
+        Index { name: self.0, parts: self.1.into_iter().map(part).collect() }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -247,6 +274,7 @@ impl Progress {
             dangling_before: checkpoint.before.as_ref().map_or(0, |before| before.dangling),
             created: checkpoint.created,
             notes: checkpoint.notes.clone(),
+            indexes: checkpoint.missing_indexes().iter().map(KeptIndex::of).collect(),
         }
     }
 
@@ -360,6 +388,7 @@ fn read(row: &[Value]) -> Result<Checkpoint> {
         before: progress.before.map(|counts| Outcome { dangling: progress.dangling_before, ..outcome_of(counts) }),
         created: progress.created,
         notes: progress.notes,
+        indexes: progress.indexes.into_iter().map(KeptIndex::index).collect(),
     })
 }
 

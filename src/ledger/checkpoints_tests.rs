@@ -66,6 +66,10 @@ proptest! {
         (checkpoint.step, checkpoint.records, checkpoint.bytes) = (step, numbers.1, numbers.2);
         (checkpoint.place, checkpoint.states, checkpoint.stage, checkpoint.notes, checkpoint.outcome) = (place, states, stage, notes, outcome);
         (checkpoint.continues, checkpoint.created, checkpoint.counted) = flags;
+        if checkpoint.step != Step::Done {
+            let part = |name: &String| IndexPart { collation: Some(name.clone()), descending: true, ..IndexPart::plain(name) };
+            checkpoint.indexes = vec![Index { name: "i".into(), parts: checkpoint.notes.iter().map(part).collect() }];
+        }
         checkpoint.before = checkpoint.counted.then(|| Outcome { failures: Vec::new(), differing: 0, ..checkpoint.outcome.clone() });
         let (first, later) = (datetime!(2026-01-02 03:04:05 UTC), datetime!(2026-01-03 03:04:05 UTC));
         checkpoint.done_at = Some(first).filter(|_| checkpoint.step == Step::Done);

@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use super::checkpoints::{Checkpoint, Step};
 use super::run::{Ledger, forget_stage};
-use super::{appends, checkpoints, pulls};
+use super::{appends, checkpoints, indexes, pulls};
 use crate::domain::strategy::Strategy;
 use crate::error::{ErrorKind, Result};
 use crate::state;
+use crate::store::Writer;
 
 /// How long the end is tried again after the caller has cancelled the pull.
 const CANCELLED_TIME: Duration = Duration::from_secs(1);
@@ -27,12 +28,18 @@ impl Ledger<'_> {
     /// Ends the pull: remembers the appends among the tables that are `done`, forgets the checkpoints of those that cannot be
     /// resumed, and drops what the pull kept for itself, unless it is to be resumed. What is done is kept as such only for a pull
     /// that was interrupted: the next one is to get all rows of it. It is tried again for a while: what could not be noted would be
-    /// resumed by the next pull.
-    pub(crate) fn end(&self, done: &[Checkpoint], forgotten: &[Checkpoint], ending: Ending) -> Result<()> {
+    /// resumed by the next pull. `last` is run in the same transaction.
+    pub(crate) fn end(
+        &self,
+        done: &[Checkpoint],
+        forgotten: &[Checkpoint],
+        ending: Ending,
+        last: &mut dyn FnMut(&mut dyn Writer) -> Result<()>,
+    ) -> Result<()> {
         let began = Instant::now();
         let mut wait = Duration::from_millis(50);
         loop {
-            let ended = self.try_end(done, forgotten, ending);
+            let ended = self.try_end(done, forgotten, ending, last);
             let Err(error) = &ended else { return Ok(()) };
             let time = match self.patience.check("the end of a pull") {
                 Ok(()) => self.here.limits.retry_time,
@@ -64,18 +71,27 @@ impl Ledger<'_> {
         }
     }
 
-    fn try_end(&self, done: &[Checkpoint], forgotten: &[Checkpoint], ending: Ending) -> Result<()> {
+    fn try_end(
+        &self,
+        done: &[Checkpoint],
+        forgotten: &[Checkpoint],
+        ending: Ending,
+        last: &mut dyn FnMut(&mut dyn Writer) -> Result<()>,
+    ) -> Result<()> {
         let (mut writer, names) = (self.transaction()?, self.names());
+        last(&mut *writer)?;
         let told = self.tell(&mut *writer)?;
         let mut stays = false;
         if let Some(sender) = &self.sender {
             for checkpoint in forgotten {
+                indexes::build_if_possible(&mut *writer, checkpoint)?;
                 checkpoints::remove(writer.state(), &self.scope, &checkpoint.table, checkpoint.strategy, names)?;
                 forget_stage(&mut *writer, &self.scope, checkpoint)?;
             }
             // Nothing is written for that alone when the last row was applied.
             let done: Vec<Checkpoint> = done.iter().map(|done| Checkpoint { step: Step::Done, ..done.clone() }).collect();
             appends::remember(writer.state(), sender, &done, names, self.now())?;
+            done.iter().try_for_each(|done| indexes::build(&mut *writer, done))?;
             let is_done = |(table, strategy): &(String, Strategy)| {
                 done.iter().any(|done| names.same(&done.table, table) && done.strategy == *strategy)
             };

@@ -3,6 +3,7 @@
 use super::appends;
 use super::checkpoints;
 use super::forget::forget_scope;
+use super::indexes;
 use super::pulls::{self, Sender};
 use super::resume::RunningPulls;
 use super::scope::Scope;
@@ -48,6 +49,7 @@ impl Here<'_> {
             let kept = checkpoints::of_scope(writer.state(), scope)?;
             appends::remember(writer.state(), sender, &kept, self.store.names(), self.clock.now())?;
         }
+        indexes::build_all(writer, scope)?;
         forget_scope(writer.state(), scope)?;
         pulls::end(writer.state(), scope)
     }

@@ -9,6 +9,7 @@ mod end;
 mod forget;
 mod here;
 pub(crate) mod history;
+pub(crate) mod indexes;
 pub(crate) mod key_map;
 mod known;
 mod not_copied;

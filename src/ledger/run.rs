@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::appends::{self, Appended};
-use super::checkpoints::{self, Checkpoint};
+use super::checkpoints::{self, Checkpoint, Step};
 use super::here::Here;
 use super::history::History;
 use super::pause::Pauses;
@@ -15,7 +15,7 @@ use super::pulls::{self, KeptPull, Sender, Touched};
 use super::resume::Running;
 use super::scope::Scope;
 use super::stages::{self, Stage};
-use super::{counts, taken_keys, waiting};
+use super::{counts, indexes, taken_keys, waiting};
 use crate::cancel::Patience;
 use crate::domain::names::NameRules;
 use crate::domain::strategy::Strategy;
@@ -46,6 +46,8 @@ pub(crate) struct Ledger<'s> {
     stages: u32,
     pub(super) pauses: Pauses,
     history: RefCell<Option<History>>,
+    /// The tables that a pull made which was completed and could not say so.
+    made_before: Vec<String>,
     /// When the run that it resumes wrote last.
     resumed_from: Option<OffsetDateTime>,
     /// When [`Ledger::keep_alive`] last noted that the pull is alive.
@@ -92,6 +94,7 @@ impl<'s> Ledger<'s> {
             stages: 0,
             pauses: Pauses::default(),
             history: RefCell::new(None),
+            made_before: Vec::new(),
             resumed_from: None,
             touched: here.clock.now(),
         }
@@ -217,6 +220,9 @@ impl<'s> Ledger<'s> {
                 if how == Begin::Resume {
                     for pull in self.here.running.completed(writer.state(), sender, wanted, silent)? {
                         log::info!("the pull {} was completed and could not note it", pull.scope.as_str());
+                        let tables = checkpoints::of_scope(writer.state(), &pull.scope)?;
+                        let made = tables.into_iter().filter(|table| table.created).map(|table| table.table);
+                        self.made_before.extend(made);
                         self.here.drop_pull(writer, &pull.scope, Some(&pull.of()))?;
                     }
                 }
@@ -324,6 +330,11 @@ impl<'s> Ledger<'s> {
         }
     }
 
+    /// Whether the pull made a table before it could say that it was completed.
+    pub(crate) fn made_before(&self, table: &str) -> bool {
+        self.names().is_among(table, &self.made_before)
+    }
+
     /// Whether checkpoints are kept, so that the pull can be resumed.
     pub(crate) fn keeps_checkpoints(&self) -> bool {
         self.sender.is_some()
@@ -337,11 +348,14 @@ impl<'s> Ledger<'s> {
         }
     }
 
-    /// Keeps a checkpoint, as part of a transaction.
+    /// Keeps a checkpoint, as part of a transaction. A table that is done gets the indexes with it that were put off.
     ///
     /// # Errors
     /// [`TakenOver`](ErrorKind::TakenOver) if the one before it was taken away: another pull has the table now.
     pub(crate) fn put_checkpoint(&self, writer: &mut dyn Writer, checkpoint: &Checkpoint) -> Result<()> {
+        if checkpoint.step == Step::Done {
+            indexes::build(writer, checkpoint)?;
+        }
         if !self.keeps_checkpoints()
             || checkpoints::update(writer.state(), &self.scope, checkpoint, self.names(), self.now())?
         {
@@ -407,6 +421,7 @@ impl<'s> Ledger<'s> {
                 continue;
             }
             appends::remember(writer.state(), &pull.of(), std::slice::from_ref(&checkpoint), names, self.now())?;
+            indexes::build_if_possible(writer, &checkpoint)?;
             checkpoints::remove(writer.state(), &pull.scope, table, strategy, names)?;
             forget_stage(writer, &pull.scope, &checkpoint)?;
         }

@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn rows_that_may_be_found_by_another_set_are_followed_where_they_are() {
         let mut parent = table("p", "id mail", "id");
-        parent.unique.push(UniqueSet { columns: names("mail"), kind: UniqueKind::Partial });
+        parent.unique.push(UniqueSet { columns: names("mail"), kind: UniqueKind::Partial, ..UniqueSet::default() });
         let mut child = table("c", "id p", "id");
         child.foreign_keys.push(reference("p", "p", "id"));
         for strategy in Strategy::ALL.iter().copied() {
@@ -218,7 +218,7 @@ mod tests {
             assert!(linked(&[(&users, strategy)], &[])[0].follows.is_empty());
         }
         assert!(linked(&[(&users, Strategy::Append)], &known)[0].follows.is_empty());
-        users.unique.push(UniqueSet { columns: names("name"), kind: UniqueKind::Full });
+        users.unique.push(UniqueSet { columns: names("name"), kind: UniqueKind::Full, ..UniqueSet::default() });
         assert_eq!(linked(&[(&users, Strategy::Merge)], &[])[0].follows, [follow(&[1], &users, ParentKeys::Kept)]);
     }
 
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn references_to_anything_but_the_key_stay() {
         let mut parent = table("p", "id mail", "id");
-        parent.unique.push(UniqueSet { columns: names("mail"), kind: UniqueKind::Full });
+        parent.unique.push(UniqueSet { columns: names("mail"), kind: UniqueKind::Full, ..UniqueSet::default() });
         let mut child = table("c", "id mail", "id");
         child.foreign_keys.push(reference("mail", "p", "mail"));
         assert!(linked(&[(&parent, Strategy::Append), (&child, Strategy::Append)], &[])[1].follows.is_empty());

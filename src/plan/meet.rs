@@ -91,7 +91,11 @@ mod tests {
     }
 
     fn unique(columns: &str, kind: UniqueKind, mut table: TableSchema) -> TableSchema {
-        table.unique.push(UniqueSet { columns: columns.split_whitespace().map(String::from).collect(), kind });
+        table.unique.push(UniqueSet {
+            columns: columns.split_whitespace().map(String::from).collect(),
+            kind,
+            ..UniqueSet::default()
+        });
         table
     }
 

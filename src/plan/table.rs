@@ -169,7 +169,7 @@ mod tests {
     }
 
     fn unique(columns: &str, kind: UniqueKind) -> UniqueSet {
-        UniqueSet { columns: names(columns), kind }
+        UniqueSet { columns: names(columns), kind, ..UniqueSet::default() }
     }
 
     fn plan(sender: &TableSchema, local: &TableSchema, strategy: Strategy) -> Result<TablePlan> {

@@ -114,6 +114,7 @@ pub(super) fn fresh(table: &Table) -> Checkpoint {
         before: Some(Outcome { failures: Vec::new(), ..before }),
         created: old.created,
         notes: old.notes.clone(),
+        indexes: old.missing_indexes().to_vec(),
         stage: old.stage,
         ..Checkpoint::new(&table.name, old.strategy, old.plan.clone(), table.announced)
     }
@@ -170,6 +171,15 @@ pub(super) fn note_end(ledger: &Ledger<'_>, table: &Table) {
 pub(super) fn close(cx: &Context<'_, '_>, ledger: &Ledger<'_>, table: &mut Table, teller: &mut Teller, at: usize) {
     table.has_ended = true;
     verdict::note(&mut table.report);
+    if let [_, ..] = table.checkpoint.missing_indexes() {
+        let names: Vec<String> = table.checkpoint.indexes.iter().map(|index| format!("{:?}", index.name)).collect();
+        let (name, names) = (&table.name, names.join(", "));
+        let note = format!(
+            "Table {name:?}: its indexes are not made yet ({names}; indexes_put_off): that comes after its last row, when the pull is \
+             resumed or given up."
+        );
+        table.report.notes.push(note);
+    }
     table.report.notes.extend(cx.source.notes(&table.name, table.report.created_table));
     note_end(ledger, table);
     if let Some(before) = &table.before {

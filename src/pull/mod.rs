@@ -12,6 +12,7 @@ mod dry;
 mod errors;
 mod fetch;
 mod fetching;
+mod file_numbers;
 mod finish;
 mod flow;
 mod hold;

@@ -33,6 +33,8 @@ pub(super) struct Offer {
     pub(super) failed: Vec<(String, TableReport)>,
     /// What it says that it does not copy.
     pub(super) not_copied: NotCopied,
+    /// Whether that is all that it offers.
+    pub(super) is_all: bool,
 }
 
 /// Finds out which tables to pull and what they look like. Those that cannot be pulled are told apart.
@@ -54,7 +56,8 @@ pub(super) fn ask(cx: &mut Context<'_, '_>) -> Result<Offer> {
             .with_hint(hint));
     }
     let counts: HashMap<&str, u64> = offered.iter().map(|table| (table.name.as_str(), table.row_count)).collect();
-    let mut offer = Offer { tables: Vec::new(), failed: Vec::new(), not_copied };
+    let is_all = offered.iter().all(|table| wanted.contains(&table.name));
+    let mut offer = Offer { tables: Vec::new(), failed: Vec::new(), not_copied, is_all };
     let near = |name: &str| nearest(name, offered.iter().map(|table| table.name.as_str()));
     // Names as they are written, and as they are compared here.
     let (mut seen, mut taken) = (HashSet::new(), HashSet::new());

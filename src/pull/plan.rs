@@ -11,6 +11,7 @@ use super::planned::{Earlier, Group, Plan, Table};
 use super::settle::settle;
 use super::states::States;
 use crate::domain::schema::TableSchema;
+use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::pulls::Sender;
 use crate::ledger::{Begin, Checkpoint, Ledger};
@@ -50,6 +51,9 @@ fn try_make(cx: &mut Context<'_, '_>, ledger: &mut Ledger<'_>, offer: Offer, sen
     link(&mut plans, &senders, &known);
     plan.tables.iter_mut().zip(plans).for_each(|(table, plan)| table.plan = plan);
     plan.groups = grouped(cx, &plan.tables);
+    if sender.is_some() {
+        put_off_indexes(cx, &mut *writer, &mut plan)?;
+    }
     // A dry run makes the tables again, inside of the transaction that it does not commit.
     let begin = if cx.options.dry_run { Begin::Look } else { Begin::Resume };
     if cx.options.dry_run {
@@ -192,10 +196,38 @@ fn planned(
     let again = cx.options.append_again || is_made;
     plan.append = AppendRules { again, on_taken_key: cx.options.on_taken_key };
     plan.dangling = cx.options.dangling;
+    // Where keys are the sender's, none of them is given again that it once gave. An append gives keys of its own.
+    if let Some(sequence) = offered.schema.sequence.filter(|_| plan.strategy != Strategy::Append) {
+        writer.raise_sequence(&local, sequence)?;
+    }
     // PhoenixKit does not tell its keys over HTTP.
     let tells_key = cx.source.is_rowferry() || !offered.schema.primary_key.is_empty();
     plan.keys_may_meet = tells_key && keys_may_meet(&offered.schema, &plan);
     Ok(Planned { plan, made: is_made.then_some(local), notes })
+}
+
+/// A table of fewer rows has its indexes at once: it would not be faster without. Fewer in tests, whose tables are small.
+const PUT_OFF_FROM: u64 = if cfg!(test) { 20 } else { 2_000 };
+
+/// In a file that this pull makes, large tables get their plain indexes after their rows: nobody else waits for the lock meanwhile. Not
+/// where tables refer to each other: then rows are looked up by the columns that refer.
+fn put_off_indexes(cx: &Context<'_, '_>, writer: &mut dyn Writer, plan: &mut Plan) -> Result<()> {
+    let made: Vec<&str> = plan.tables.iter().filter_map(|table| Some(table.made.as_ref()?.name.as_str())).collect();
+    let is_put_off = !cx.options.dry_run && cx.options.lock_time.is_none();
+    if !is_put_off || made.is_empty() || !writer.file_numbers(&made)?.is_some_and(|(_, has_only_these)| has_only_these) {
+        return Ok(());
+    }
+    for at in plan.groups.iter().filter(|group| !group.deferred).flat_map(|group| &group.tables) {
+        let table = &mut plan.tables[*at];
+        if table.announced >= PUT_OFF_FROM && table.made.is_some() {
+            table.checkpoint.indexes = writer.put_off_indexes(&table.plan.table)?;
+            if !table.checkpoint.indexes.is_empty() {
+                table.plan.table.indexes.clear();
+                table.made = Some(table.plan.table.clone());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The groups of tables in the order in which they are pulled. What decides it: the foreign keys of both sides. Those that are

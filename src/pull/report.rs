@@ -37,6 +37,9 @@ pub struct Report {
     pub bytes: u64,
     /// How long it took.
     pub duration: Duration,
+    /// What a reader should know of the pull as a whole. Whole sentences, each with its code in parentheses: `file_numbers` where the
+    /// `user_version` and `application_id` of the sender's file are not taken over.
+    pub notes: Vec<String>,
     /// Whether the caller cancelled it before all was pulled. What was committed stays; the same pull again resumes.
     pub cancelled: bool,
     /// What is wrong beside the tables: it was cancelled before the sender said which tables it offers; or its end could not be noted,

@@ -11,7 +11,7 @@ use super::planned::{Plan, Table};
 use super::source::Source;
 use super::states::States;
 use super::teller::Teller;
-use super::{Report, TransferOptions, dry, offer, plan, rounds};
+use super::{Report, TransferOptions, dry, file_numbers, offer, plan, rounds};
 use crate::cancel::{CancelToken, Patience};
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
@@ -19,6 +19,7 @@ use crate::ledger::history::{History, Origin};
 use crate::ledger::prune::prune_some;
 use crate::ledger::pulls::Sender;
 use crate::ledger::{Checkpoint, Ending, Here, Ledger};
+use crate::store::Writer;
 
 /// Pulls tables from `source` into the site that is `here`. An error is the answer when no table could be tried; what becomes of each
 /// table is in the report. With an origin, each table leaves a transfer in the history.
@@ -70,6 +71,7 @@ fn try_pull(source: &dyn Source, here: Here<'_>, options: TransferOptions<'_>, o
 
     let mut offer = offer::ask(&mut cx)?;
     let not_copied = std::mem::take(&mut offer.not_copied);
+    let is_all = offer.is_all;
     let mut plan = plan::make(&mut cx, &mut ledger, offer, sender);
     teller.bytes = plan.tables.iter().map(|table| table.bytes).sum();
     await_approvals(&mut cx, &mut ledger, &mut plan, &mut teller);
@@ -77,7 +79,12 @@ fn try_pull(source: &dyn Source, here: Here<'_>, options: TransferOptions<'_>, o
         true => dry::run(&mut cx, &mut ledger, &mut plan, &mut teller, &mut gathered),
         false => rounds::all(&mut cx, &mut ledger, &mut plan, &mut teller, &mut gathered),
     }
-    let error = end(&cx, &ledger, &plan, &gathered).err();
+    let mut notes = Vec::new();
+    let error = end(&cx, &ledger, &plan, &gathered, &mut |writer| {
+        notes = file_numbers::take_over(&cx, &ledger, writer, &plan, is_all)?.into_iter().collect();
+        Ok(())
+    });
+    let error = error.err();
     if let Err(error) = here.store.tidy() {
         log::warn!("what was put off until the end of the pull is not done: {error}");
     }
@@ -85,6 +92,7 @@ fn try_pull(source: &dyn Source, here: Here<'_>, options: TransferOptions<'_>, o
         log::warn!("the old part of the history stays: {error}");
     }
     let mut report = report(plan, &gathered, teller.bytes, began, error);
+    report.notes = notes;
     report.hint_again("Pull again: it resumes.");
     report.note_cancelled(cx.options.cancel.is_cancelled());
     match left_out(&cx, here.store, not_copied, &report) {
@@ -107,7 +115,13 @@ fn sender_of(source: &dyn Source, origin: &Origin) -> Sender {
 }
 
 /// Ends what the pull kept for itself, or leaves it for the run that resumes it.
-fn end(cx: &Context<'_, '_>, ledger: &Ledger<'_>, plan: &Plan, gathered: &Gathered) -> Result<()> {
+fn end(
+    cx: &Context<'_, '_>,
+    ledger: &Ledger<'_>,
+    plan: &Plan,
+    gathered: &Gathered,
+    last: &mut dyn FnMut(&mut dyn Writer) -> Result<()>,
+) -> Result<()> {
     let tables = || plan.tables.iter().filter(|table| !table.checkpoint.plan.is_empty());
     let done: Vec<Checkpoint> =
         tables().filter(|table| finish::is_done(table)).map(|table| table.checkpoint.clone()).collect();
@@ -125,7 +139,7 @@ fn end(cx: &Context<'_, '_>, ledger: &Ledger<'_>, plan: &Plan, gathered: &Gather
     } else {
         Ending::Open
     };
-    match ledger.end(&done, &forgotten, ending) {
+    match ledger.end(&done, &forgotten, ending, last) {
         Err(error) if matches!(error.kind(), ErrorKind::TakenOver | ErrorKind::Timeout) => {
             log::debug!("nothing is left of the pull: {error}");
             Ok(())

@@ -53,6 +53,10 @@ fn settle_table(
         }
         found => found,
     };
+    fresh.indexes = match &found {
+        Some(found) => found.missing_indexes().to_vec(),
+        None => table.checkpoint.indexes.clone(),
+    };
     (fresh.created, fresh.notes) = match &found {
         Some(found) if found.created => (true, found.notes.clone()),
         _ => (table.report.created_table, table.report.notes.clone()),

@@ -6,7 +6,7 @@ use super::Site;
 use crate::domain::strategy::Strategy;
 use crate::error::Result;
 use crate::ledger::checkpoints::{self, Step};
-use crate::ledger::{Scope, appends, counts, key_map, pulls};
+use crate::ledger::{Scope, appends, counts, indexes, key_map, pulls};
 use crate::state;
 
 impl Site {
@@ -126,6 +126,10 @@ impl<'s> Checkpoints<'s> {
         for pull in pulls::kept(writer.state(), Some(sender))? {
             let kept = checkpoints::tables(writer.state(), &pull.scope)?;
             let (of_table, others): (Vec<_>, Vec<_>) = kept.into_iter().partition(|(name, _)| names.same(name, table));
+            if !of_table.is_empty() {
+                // Rows stay as they are, and get their indexes.
+                indexes::build_all(&mut *writer, &pull.scope)?;
+            }
             for (name, strategy) in &of_table {
                 checkpoints::remove(writer.state(), &pull.scope, name, *strategy, names)?;
             }
@@ -143,6 +147,7 @@ impl<'s> Checkpoints<'s> {
     pub fn clear(&self) -> Result<()> {
         let mut writer = self.site.store_ref().writer()?;
         for pull in pulls::kept(writer.state(), None)? {
+            indexes::build_all(&mut *writer, &pull.scope)?;
             crate::ledger::forget_scope(writer.state(), &pull.scope)?;
             pulls::end(writer.state(), &pull.scope)?;
         }

@@ -10,7 +10,8 @@ use std::ops::Range;
 use crate::domain::names::NameRules;
 use crate::domain::not_copied::NotCopied;
 use crate::domain::record::{Reason, Tally};
-use crate::domain::schema::{ForeignKey, TableSchema};
+use crate::domain::schema::{ForeignKey, Index, TableSchema};
+use crate::domain::table::FileNumbers;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;
 use crate::plan::TablePlan;
@@ -125,6 +126,13 @@ pub trait Snapshot: Send {
         Ok(NotCopied::default())
     }
 
+    /// Adds to a table's structure what is true in this snapshot, although the structure stays: the
+    /// [sequence](TableSchema::sequence) and the [numbers of the file](TableSchema::file). Nothing, unless a store says otherwise.
+    fn tell(&mut self, table: &mut TableSchema) -> Result<()> {
+        let _ = table;
+        Ok(())
+    }
+
     /// How many rows a table has. A table that is not there is an error.
     fn count(&mut self, table: &TableSchema) -> Result<u64>;
 
@@ -228,6 +236,39 @@ pub trait Writer {
     /// [`TooLarge`](crate::ErrorKind::TooLarge) where no such table can be made; what the database says, for example that the
     /// table exists.
     fn create_table(&mut self, table: &NewTable<'_>) -> Result<Vec<String>>;
+
+    /// Takes the plain indexes of a table away, which [`Writer::create_indexes`] makes again: rows come faster without. Gives what they
+    /// were. A store to which indexes are no work leaves it at this.
+    fn put_off_indexes(&mut self, table: &TableSchema) -> Result<Vec<Index>> {
+        let _ = table;
+        Ok(Vec::new())
+    }
+
+    /// Makes these plain indexes of a table, but for those that are there. Nothing where [`Writer::put_off_indexes`] is left at that.
+    fn create_indexes(&mut self, table: &TableSchema, indexes: &[Index]) -> Result<()> {
+        let _ = (table, indexes);
+        Ok(())
+    }
+
+    /// Lets the numbers that AUTOINCREMENT gives to a table begin after this one, if they would begin earlier. Nothing, unless a store
+    /// says otherwise.
+    fn raise_sequence(&mut self, table: &TableSchema, to: i64) -> Result<()> {
+        let _ = (table, to);
+        Ok(())
+    }
+
+    /// The numbers of the file, and whether there is nothing in it but rowferry's own and these tables, with their indexes. `None`,
+    /// unless a store says otherwise.
+    fn file_numbers(&mut self, tables: &[&str]) -> Result<Option<(FileNumbers, bool)>> {
+        let _ = tables;
+        Ok(None)
+    }
+
+    /// Sets the numbers of the file. Nothing, unless a store says otherwise.
+    fn set_file_numbers(&mut self, numbers: FileNumbers) -> Result<()> {
+        let _ = numbers;
+        Ok(())
+    }
 
     /// A page of a table as this transaction sees it: see [`Snapshot::page`].
     fn page(&mut self, table: &TableSchema, after: Option<&Cursor>, bounds: PageBounds, rows: &mut Rows) -> Result<PageEnd>;

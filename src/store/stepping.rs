@@ -7,7 +7,8 @@ use super::{
     Target, Writer,
 };
 use crate::domain::record::Tally;
-use crate::domain::schema::TableSchema;
+use crate::domain::schema::{Index, TableSchema};
+use crate::domain::table::FileNumbers;
 use crate::domain::value::{Rows, Value};
 use crate::error::Result;
 use crate::plan::TablePlan;
@@ -58,6 +59,26 @@ impl<F: FnMut(Step) -> Result<()>> Writer for Stepping<F> {
 
     fn create_table(&mut self, table: &NewTable<'_>) -> Result<Vec<String>> {
         self.writer.create_table(table)
+    }
+
+    fn put_off_indexes(&mut self, table: &TableSchema) -> Result<Vec<Index>> {
+        self.writer.put_off_indexes(table)
+    }
+
+    fn create_indexes(&mut self, table: &TableSchema, indexes: &[Index]) -> Result<()> {
+        self.writer.create_indexes(table, indexes)
+    }
+
+    fn raise_sequence(&mut self, table: &TableSchema, to: i64) -> Result<()> {
+        self.writer.raise_sequence(table, to)
+    }
+
+    fn file_numbers(&mut self, tables: &[&str]) -> Result<Option<(FileNumbers, bool)>> {
+        self.writer.file_numbers(tables)
+    }
+
+    fn set_file_numbers(&mut self, numbers: FileNumbers) -> Result<()> {
+        self.writer.set_file_numbers(numbers)
     }
 
     fn page(&mut self, table: &TableSchema, after: Option<&Cursor>, bounds: PageBounds, rows: &mut Rows) -> Result<PageEnd> {

@@ -11,10 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::dialect::Dialect;
+use super::extras::{Extras, read_on_conflict, refused, said};
 use super::{NAME_BYTES, excerpt};
-use crate::domain::schema::{
-    Column, DefaultValue, ForeignKey, ForeignKeyAction, Index, LogicalType, TableSchema, UniqueKind, UniqueSet,
-};
+use crate::domain::schema::{Column, DefaultValue, IndexPart, LogicalType, TableSchema};
 use crate::domain::value::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
@@ -32,7 +31,7 @@ pub fn encode_schema(table: &TableSchema, dialect: Dialect) -> Box<RawValue> {
     let wire = WireTable {
         columns: table.columns.iter().map(|column| wire_column(table, column, exact)).collect(),
         primary_key: table.primary_key.clone(),
-        rowferry: exact.then(|| wire_extras(table)),
+        rowferry: exact.then(|| Extras::of(table)),
         schema: Some("public".to_owned()),
         table: table.name.clone(),
     };
@@ -62,7 +61,7 @@ struct WireTable {
     #[serde(default)]
     primary_key: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    rowferry: Option<WireExtras>,
+    rowferry: Option<Extras>,
     #[serde(default)]
     schema: Option<String>,
     table: String,
@@ -83,6 +82,9 @@ struct WireColumn {
     #[serde(default)]
     max_length: Option<i64>,
     name: String,
+    /// Only where NOT NULL says what becomes of a row that breaks it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    not_null_on_conflict: Option<String>,
     nullable: bool,
     #[serde(default)]
     precision: Option<i64>,
@@ -92,63 +94,6 @@ struct WireColumn {
     scale: Option<i64>,
     #[serde(rename = "type")]
     type_name: String,
-}
-
-#[derive(Serialize, Deserialize)]
-struct WireExtras {
-    #[serde(default)]
-    autoincrement: bool,
-    #[serde(default)]
-    foreign_keys: Vec<WireForeignKey>,
-    #[serde(default)]
-    indexes: Vec<WireIndex>,
-    /// Only where the key compares otherwise than its columns; a peer of an earlier version does not know it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    key_collations: Vec<Option<String>>,
-    #[serde(default)]
-    rowid_alias: bool,
-    #[serde(default)]
-    strict: bool,
-    #[serde(default)]
-    unique: Vec<WireUnique>,
-    #[serde(default)]
-    without_rowid: bool,
-}
-
-#[derive(Serialize, Deserialize)]
-struct WireForeignKey {
-    columns: Vec<String>,
-    on_delete: String,
-    on_update: String,
-    parent: String,
-    parent_columns: Vec<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct WireIndex {
-    columns: Vec<WireIndexColumn>,
-    name: String,
-}
-
-#[derive(Serialize, Deserialize)]
-struct WireIndexColumn {
-    #[serde(default)]
-    descending: bool,
-    name: String,
-}
-
-#[derive(Serialize, Deserialize)]
-struct WireUnique {
-    columns: Vec<String>,
-    kind: WireUniqueKind,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum WireUniqueKind {
-    Full,
-    Partial,
-    Expression,
 }
 
 fn wire_column(table: &TableSchema, column: &Column, exact: bool) -> WireColumn {
@@ -170,6 +115,7 @@ fn wire_column(table: &TableSchema, column: &Column, exact: bool) -> WireColumn 
         logical: exact.then(|| logical_name(&column.logical)),
         max_length,
         name: column.name.clone(),
+        not_null_on_conflict: exact.then(|| said(column.not_null_on_conflict)).flatten(),
         // SQLite lets NULL into most primary keys; Postgres has no such keys.
         nullable: column.nullable && (exact || !primary_key),
         precision,
@@ -179,76 +125,23 @@ fn wire_column(table: &TableSchema, column: &Column, exact: bool) -> WireColumn 
     }
 }
 
-fn wire_extras(table: &TableSchema) -> WireExtras {
-    let foreign_key = |key: &ForeignKey| WireForeignKey {
-        columns: key.columns.clone(),
-        on_delete: key.on_delete.as_sql().to_owned(),
-        on_update: key.on_update.as_sql().to_owned(),
-        parent: key.parent.clone(),
-        parent_columns: key.parent_columns.clone(),
-    };
-    let index = |index: &Index| WireIndex {
-        columns: (index.columns.iter())
-            .map(|(name, descending)| WireIndexColumn { descending: *descending, name: name.clone() })
-            .collect(),
-        name: index.name.clone(),
-    };
-    let unique = |set: &UniqueSet| WireUnique {
-        columns: set.columns.clone(),
-        kind: match set.kind {
-            UniqueKind::Full => WireUniqueKind::Full,
-            UniqueKind::Partial => WireUniqueKind::Partial,
-            UniqueKind::Expression => WireUniqueKind::Expression,
-        },
-    };
-    WireExtras {
-        autoincrement: table.autoincrement,
-        foreign_keys: table.foreign_keys.iter().map(foreign_key).collect(),
-        indexes: table.indexes.iter().map(index).collect(),
-        key_collations: table.key_collations.clone(),
-        rowid_alias: table.rowid_alias,
-        strict: table.strict,
-        unique: table.unique.iter().map(unique).collect(),
-        without_rowid: table.without_rowid,
-    }
-}
-
 fn table_from(wire: WireTable) -> Result<TableSchema> {
     let mut table = TableSchema {
         name: wire.table,
-        columns: wire.columns.into_iter().map(column_from).collect(),
+        columns: wire.columns.into_iter().map(column_from).collect::<Result<_>>()?,
         primary_key: wire.primary_key,
         ..TableSchema::default()
     };
-    let Some(extras) = wire.rowferry else { return Ok(table) };
-    table.autoincrement = extras.autoincrement;
-    table.key_collations = extras.key_collations;
-    table.rowid_alias = extras.rowid_alias;
-    table.strict = extras.strict;
-    table.without_rowid = extras.without_rowid;
-    for key in extras.foreign_keys {
-        let action = |words: &str| {
-            ForeignKeyAction::from_sql(words).ok_or_else(|| refused(format!("{:?} is no action", excerpt(words))))
-        };
-        let (on_delete, on_update) = (action(&key.on_delete)?, action(&key.on_update)?);
-        let WireForeignKey { columns, parent, parent_columns, .. } = key;
-        table.foreign_keys.push(ForeignKey { columns, parent, parent_columns, on_delete, on_update });
+    if let Some(extras) = wire.rowferry {
+        extras.tell(&mut table)?;
     }
-    let columns = |columns: Vec<WireIndexColumn>| columns.into_iter().map(|c| (c.name, c.descending)).collect();
-    table.indexes = extras.indexes.into_iter().map(|i| Index { name: i.name, columns: columns(i.columns) }).collect();
-    let kind = |kind| match kind {
-        WireUniqueKind::Full => UniqueKind::Full,
-        WireUniqueKind::Partial => UniqueKind::Partial,
-        WireUniqueKind::Expression => UniqueKind::Expression,
-    };
-    table.unique = extras.unique.into_iter().map(|set| UniqueSet { columns: set.columns, kind: kind(set.kind) }).collect();
     Ok(table)
 }
 
-fn column_from(wire: WireColumn) -> Column {
+fn column_from(wire: WireColumn) -> Result<Column> {
     // Numbers that make no sense as a length are none.
     let number = |a: Option<i64>| a.and_then(|a| u32::try_from(a).ok());
-    Column {
+    Ok(Column {
         logical: match &wire.logical {
             Some(name) => logical_from_name(name),
             None => LogicalType::from_postgres(&wire.type_name),
@@ -256,17 +149,14 @@ fn column_from(wire: WireColumn) -> Column {
         declared_type: wire.declared_type.unwrap_or(wire.type_name),
         name: wire.name,
         nullable: wire.nullable,
+        not_null_on_conflict: read_on_conflict(wire.not_null_on_conflict.as_deref())?,
         default: wire.default,
         generated: wire.generated.unwrap_or(false),
         collation: wire.collation,
         max_length: number(wire.max_length),
         precision: number(wire.precision),
         scale: number(wire.scale),
-    }
-}
-
-fn refused(why: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Protocol, why)
+    })
 }
 
 /// What must hold before anyone looks names up in the structure.
@@ -275,8 +165,10 @@ pub(super) fn check(table: &TableSchema, limits: &Limits) -> Result<()> {
     if table.columns.is_empty() {
         return Err(refused("it has no columns"));
     }
-    let lists = [table.columns.len(), table.unique.len(), table.foreign_keys.len(), table.indexes.len()];
-    if lists.into_iter().any(|length| length > limits.columns) {
+    let lists =
+        [table.columns.len(), table.unique.len(), table.foreign_keys.len(), table.indexes.len(), table.other_indexes.len()];
+    let parts = table.unique.iter().map(|set| &set.parts).chain(table.indexes.iter().map(|index| &index.parts));
+    if lists.into_iter().chain(parts.map(Vec::len)).any(|length| length > limits.columns) {
         return Err(too_large(format!("it has more than {} columns, keys or indexes", limits.columns)));
     }
     let name = |name: &str| match name {
@@ -310,15 +202,29 @@ pub(super) fn check(table: &TableSchema, limits: &Limits) -> Result<()> {
         return Err(refused("its key has not as many collations as columns"));
     }
     table.key_collations.iter().flatten().try_for_each(|collation| name(collation))?;
+    let is_column = |column: &str| match known.contains(&column.to_ascii_lowercase()) {
+        true => Ok(()),
+        false => Err(refused(format!("an index or foreign key names {:?}, which is no column", excerpt(column)))),
+    };
+    // SQLite lets a column stand in an index or a foreign key several times.
+    let parts = |parts: &[IndexPart]| {
+        parts.iter().try_for_each(|part| {
+            name(part.collation.as_deref().unwrap_or_default())?;
+            is_column(&part.column)
+        })
+    };
     for unique in &table.unique {
         set(&mut unique.columns.iter())?;
+        name(unique.index.as_deref().unwrap_or_default())?;
+        parts(&unique.parts)?;
     }
     for index in &table.indexes {
         name(&index.name)?;
-        set(&mut index.columns.iter().map(|(column, _)| column))?;
+        parts(&index.parts)?;
     }
+    table.other_indexes.iter().try_for_each(|index| name(index))?;
     for key in &table.foreign_keys {
-        set(&mut key.columns.iter())?;
+        key.columns.iter().try_for_each(|column| is_column(column))?;
         name(&key.parent)?;
         key.parent_columns.iter().try_for_each(|column| name(column))?;
         if key.columns.is_empty() || key.columns.len() != key.parent_columns.len() {

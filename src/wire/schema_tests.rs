@@ -2,6 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::names::NameRules;
+use crate::domain::schema::{ForeignKey, ForeignKeyAction, Index, OnConflict, UniqueKind, UniqueSet};
+use crate::domain::table::FileNumbers;
 
 fn column(name: &str, logical: LogicalType) -> Column {
     Column { name: name.into(), logical, nullable: true, ..Column::default() }
@@ -120,6 +122,7 @@ fn columns() -> impl Strategy<Value = Vec<Column>> {
                     declared_type,
                     logical,
                     nullable,
+                    not_null_on_conflict: if nullable { OnConflict::Abort } else { OnConflict::Ignore },
                     default,
                     generated,
                     collation,
@@ -151,35 +154,52 @@ fn tables() -> impl Strategy<Value = TableSchema> {
         let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
         let some = proptest::sample::subsequence(names.clone(), 0..=names.len());
         let one = proptest::sample::subsequence(names.clone(), 1..=names.len());
-        let unique = (some.clone(), kind.clone()).prop_map(|(columns, kind)| UniqueSet { columns, kind });
-        let foreign = (one.clone(), "[a-z]{1,5}", action.clone(), action.clone()).prop_map(
-            |(columns, parent, on_delete, on_update)| ForeignKey {
+        let part = (proptest::sample::select(names.clone()), any::<bool>(), any::<bool>()).prop_map(
+            |(column, collated, descending)| {
+                let collation = if collated { collation_for(&column) } else { None };
+                IndexPart { column, collation, descending }
+            },
+        );
+        let parts = proptest::collection::vec(part, 0..4);
+        let conflict = proptest::sample::select(vec![OnConflict::Abort, OnConflict::Fail, OnConflict::Replace]);
+        let unique = (some.clone(), kind.clone(), proptest::option::of("[a-z]{1,3}"), parts.clone(), conflict.clone())
+            .prop_map(|(columns, kind, index, parts, on_conflict)| UniqueSet { columns, kind, index, parts, on_conflict });
+        let foreign = (one.clone(), "[a-z]{1,5}", action.clone(), action.clone(), any::<bool>()).prop_map(
+            |(columns, parent, on_delete, on_update, deferred)| ForeignKey {
                 parent_columns: columns.clone(),
                 columns,
                 parent,
                 on_delete,
                 on_update,
+                deferred,
             },
         );
-        let index = (one, "[a-z]{1,5}", any::<bool>()).prop_map(|(columns, name, descending)| Index {
-            name,
-            columns: columns.into_iter().map(|column| (column, descending)).collect(),
-        });
+        let index = ("[a-z]{1,5}", parts).prop_map(|(name, parts)| Index { name, parts });
         let several = 0..3usize;
         let lists = (
             proptest::collection::vec(unique, several.clone()),
             proptest::collection::vec(foreign, several.clone()),
             proptest::collection::vec(index, several),
         );
-        ("[^\0]{0,9}", Just(columns), some, lists, any::<[bool; 5]>()).prop_map(
-            |(name, columns, primary_key, (unique, foreign_keys, indexes), flags)| TableSchema {
+        ("[^\0]{0,9}", Just(columns), some, lists, any::<[bool; 6]>(), conflict, any::<Option<i64>>()).prop_map(
+            |(name, columns, primary_key, (unique, foreign_keys, indexes), flags, key_on_conflict, sequence)| TableSchema {
                 name,
                 columns,
                 key_collations: primary_key.iter().filter(|_| flags[4]).map(|name| collation_for(name)).collect(),
                 primary_key,
                 unique,
                 foreign_keys,
-                indexes,
+                // Those that compare otherwise than their columns are told after the others.
+                indexes: {
+                    let is_collated = |index: &Index| index.parts.iter().any(|part| part.collation.is_some());
+                    let (collated, plain): (Vec<_>, Vec<_>) = indexes.into_iter().partition(is_collated);
+                    plain.into_iter().chain(collated).collect()
+                },
+                other_indexes: if flags[5] { vec!["x".into()] } else { Vec::new() },
+                key_on_conflict,
+                sequence,
+                file: FileNumbers { user_version: i32::from(flags[0]), application_id: -i32::from(flags[1]) },
+                is_unread: flags[5],
                 has_triggers: false,
                 strict: flags[0],
                 without_rowid: flags[1],
@@ -191,6 +211,66 @@ fn tables() -> impl Strategy<Value = TableSchema> {
             },
         )
     })
+}
+
+/// Version 0.1.0 refuses a table in which a list names a column twice, and makes an index of what it finds among the indexes.
+#[test]
+fn version_0_1_0_is_told_nothing_that_it_would_take_for_something_else() {
+    let part = |column: &str, by: Option<&str>| IndexPart { collation: by.map(String::from), ..IndexPart::plain(column) };
+    let index = |name: &str, parts: Vec<IndexPart>| Index { name: name.into(), parts };
+    let table = TableSchema {
+        name: "t".into(),
+        columns: vec![column("a", LogicalType::Text), column("b", LogicalType::Text)],
+        indexes: vec![
+            index("twice", vec![part("a", None), part("b", None), part("a", None)]),
+            index("collated", vec![part("a", Some("NOCASE"))]),
+        ],
+        ..TableSchema::default()
+    };
+    let json = encode_schema(&table, Dialect::Rowferry);
+    let told: serde_json::Value = serde_json::from_str(json.get()).unwrap();
+    let indexes = &told["rowferry"]["indexes"];
+    assert_eq!(indexes.as_array().unwrap().len(), 1);
+    let columns: Vec<_> = indexes[0]["columns"].as_array().unwrap().iter().map(|column| column["name"].clone()).collect();
+    assert_eq!(columns, ["a", "b"]);
+    assert_eq!(decode_schema(json.get(), &Limits::default()).unwrap(), table);
+    // What is as it was is told as it was.
+    let plain = TableSchema { indexes: vec![index("plain", vec![part("b", None)])], ..table };
+    let told: serde_json::Value = serde_json::from_str(encode_schema(&plain, Dialect::Rowferry).get()).unwrap();
+    let fields: Vec<_> = told["rowferry"].as_object().unwrap().keys().cloned().collect();
+    let known = ["autoincrement", "foreign_keys", "indexes", "rowid_alias", "strict", "unique", "without_rowid"];
+    assert_eq!(fields, known);
+}
+
+#[test]
+fn what_an_index_or_a_constraint_claims_is_bounded() {
+    let table = |rowferry: &str| {
+        let json = format!(
+            r#"{{"table":"t","columns":[{{"name":"a","type":"t","nullable":true}}],"primary_key":[],"rowferry":{rowferry}}}"#
+        );
+        decode_schema(&json, &Limits { columns: 3, ..Limits::default() }).map_err(|error| error.kind())
+    };
+    let part = r#"{"name":"a"}"#;
+    let parts = |count: usize| vec![part; count].join(",");
+    let index = |parts: &str| format!(r#"{{"indexes":[{{"name":"i","columns":[{part}],"parts":[{parts}]}}]}}"#);
+    assert_eq!(table(&index(&parts(3))).unwrap().indexes[0].parts.len(), 3);
+    assert_eq!(table(&index(&parts(4))), Err(ErrorKind::TooLarge));
+    assert_eq!(table(&index(r#"{"name":"nowhere"}"#)), Err(ErrorKind::Protocol));
+    let long = format!(r#"{{"name":"a","collation":"{}"}}"#, "x".repeat(2000));
+    assert_eq!(table(&index(&long)), Err(ErrorKind::TooLarge));
+    for (bad, kind) in [
+        (r#"{"key_on_conflict":"DROP TABLE"}"#.to_owned(), ErrorKind::Protocol),
+        (r#"{"unique":[{"columns":["a"],"kind":"full","on_conflict":"x"}]}"#.to_owned(), ErrorKind::Protocol),
+        (format!(r#"{{"unique":[{{"columns":["a"],"kind":"full","parts":[{}]}}]}}"#, parts(4)), ErrorKind::TooLarge),
+        (r#"{"unique":[{"columns":["a"],"kind":"full","index":"\u0000"}]}"#.to_owned(), ErrorKind::Protocol),
+        (r#"{"other_indexes":["a","b","c","d"]}"#.to_owned(), ErrorKind::TooLarge),
+        (r#"{"user_version":99999999999}"#.to_owned(), ErrorKind::Protocol),
+        (r#"{"sequence":1.5}"#.to_owned(), ErrorKind::Protocol),
+    ] {
+        assert_eq!(table(&bad), Err(kind), "{bad}");
+    }
+    let twice = r#"{"foreign_keys":[{"columns":["a","a"],"parent":"p","parent_columns":["x","y"],"on_delete":"CASCADE","on_update":"CASCADE"}]}"#;
+    assert_eq!(table(twice).unwrap().foreign_keys[0].columns, ["a", "a"]);
 }
 
 proptest! {

@@ -2,6 +2,7 @@
 
 mod copies;
 mod fate;
+mod indexes;
 mod moves;
 mod over;
 mod world;
@@ -61,7 +62,10 @@ fn interrupted(strategy: Strategy, exists: bool, streams: bool, cuts: &[(i64, Ho
     let mut was_done = false;
     for (at, how) in cuts {
         match world.pull_until(*at, *how, all(strategy)) {
-            Ok(report) if is_whole(&report) => return ((!was_done).then(|| sums(&report)), world.rows()),
+            // The numbers of a file that is made come with the end.
+            Ok(report) if is_whole(&report) && (exists || report.error.is_none()) => {
+                return ((!was_done).then(|| sums(&report)), world.rows());
+            }
             _ => was_done |= world.is_done() && strategy != Strategy::Append,
         }
     }

@@ -183,7 +183,12 @@ const SHOP: &str = "
     CREATE TABLE tree(id INTEGER PRIMARY KEY, up INT REFERENCES tree(id));
     CREATE TABLE hens(id INTEGER PRIMARY KEY, egg INT REFERENCES eggs(id));
     CREATE TABLE eggs(id INTEGER PRIMARY KEY, hen INT REFERENCES hens(id));
-    CREATE TABLE log(at INT, what TEXT);";
+    CREATE TABLE log(at INT, what TEXT);
+    CREATE INDEX by_parent ON children(parent, v); CREATE INDEX by_v ON children(v); CREATE INDEX words_by_v ON words(v, k);
+    CREATE INDEX by_hen ON eggs(hen); CREATE INDEX by_at ON log(at, what);";
+
+/// Numbers of the sender's file.
+const NUMBERS: &str = "PRAGMA user_version = 27; PRAGMA application_id = 5";
 
 const ROWS: &str = "
     CREATE TEMP TABLE n AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 23) SELECT i FROM n;
@@ -222,7 +227,7 @@ impl World {
             sqlite.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
             sql.iter().for_each(|sql| sqlite.execute_batch(sql).unwrap());
         };
-        make(&there, &[SHOP, ROWS]);
+        make(&there, &[SHOP, ROWS, NUMBERS]);
         if exists {
             // Two words that differ in case only are one here.
             let shop = SHOP.replace("k TEXT PRIMARY KEY", "k TEXT COLLATE NOCASE PRIMARY KEY");
@@ -287,9 +292,14 @@ impl World {
         self.fake.fate.made.load(Ordering::SeqCst) as i64
     }
 
-    /// All rows here.
+    /// All rows here; and the indexes, and the numbers of the file.
     pub(super) fn rows(&self) -> Vec<Vec<String>> {
         let sqlite = self.sqlite();
+        let beside = "SELECT sql FROM sqlite_schema WHERE type = 'index' AND tbl_name NOT LIKE 'rowferry%' AND sql IS NOT NULL
+                      UNION ALL SELECT user_version || ' ' || application_id FROM pragma_user_version, pragma_application_id ORDER BY 1";
+        let mut beside = sqlite.prepare(beside).unwrap();
+        let beside: Vec<String> = beside.query_map([], |row| row.get(0)).unwrap().map(|row| row.unwrap()).collect();
+        assert!(beside.len() >= 6, "an index is missing: {beside:?}");
         let of = |table: &str| {
             let mut columns = Vec::new();
             let mut info = sqlite.prepare(&format!("SELECT name FROM pragma_table_info('{table}')")).unwrap();
@@ -299,7 +309,7 @@ impl World {
             let mut select = sqlite.prepare(&format!("SELECT {all} FROM {table} ORDER BY 1")).unwrap();
             select.query_map([], |row| row.get(0)).unwrap().map(|row| row.unwrap()).collect()
         };
-        TABLES.iter().map(|table| of(table)).collect()
+        TABLES.iter().map(|table| of(table)).chain([beside]).collect()
     }
 
     /// Whether a pull left all its tables done, and could not note its end.

@@ -1,7 +1,9 @@
 //! Which tables there are, what they look like, and making them.
 
 use super::harness::*;
-use crate::domain::schema::{Column, DefaultValue, ForeignKey, ForeignKeyAction, Index, LogicalType, TableSchema};
+use crate::domain::schema::{
+    Column, DefaultValue, ForeignKey, ForeignKeyAction, Index, IndexPart, LogicalType, TableSchema,
+};
 use crate::error::ErrorKind;
 use crate::store::{NewTable, Store};
 
@@ -56,7 +58,10 @@ fn rich() -> [TableSchema; 2] {
     child.columns[2].default = Some("'it''s'".into());
     child.columns[3].default = Some("1.5".into());
     child.columns.push(Column { name: "group by".into(), logical: LogicalType::Text, nullable: true, ..Column::default() });
-    child.indexes.push(Index { name: "by t".into(), columns: vec![("t".into(), false), ("group by".into(), true)] });
+    child.indexes.push(Index {
+        name: "by t".into(),
+        parts: vec![IndexPart::plain("t"), IndexPart { descending: true, ..IndexPart::plain("group by") }],
+    });
     [parent, child]
 }
 
@@ -88,7 +93,7 @@ fn expect_same(found: &TableSchema, made: &TableSchema) {
     };
     assert_eq!(unique(found), unique(made), "the unique sets of {name:?} changed");
     assert_eq!(sorted_keys(found), sorted_keys(made), "the foreign keys of {name:?} changed");
-    let indexes = |table: &TableSchema| table.indexes.iter().map(|index| index.columns.clone()).collect::<Vec<_>>();
+    let indexes = |table: &TableSchema| table.indexes.iter().map(|index| index.parts.clone()).collect::<Vec<_>>();
     assert_eq!(indexes(found), indexes(made), "the indexes of {name:?} changed");
 }
 
@@ -163,7 +168,7 @@ pub(super) fn nothing_of_a_description_is_run(store: &dyn Store) {
     hostile.columns[1].default = Some("0); DROP TABLE users; --".into());
     hostile.columns[1].declared_type = "INT); DROP TABLE users; --".into();
     hostile.columns[1].collation = Some("BINARY); DROP TABLE users; --".into());
-    hostile.indexes.push(Index { name: attack.into(), columns: vec![(attack.into(), false)] });
+    hostile.indexes.push(Index { name: attack.into(), parts: vec![IndexPart::plain(attack)] });
     for exact in [false, true] {
         hostile.name.push('x');
         write(store, |writer| {

@@ -88,7 +88,7 @@ pub(crate) trait Describe {
 
 impl Describe for TableSchema {
     fn with_unique(mut self, columns: &str) -> Self {
-        self.unique.push(UniqueSet { columns: names(columns), kind: UniqueKind::Full });
+        self.unique.push(UniqueSet { columns: names(columns), kind: UniqueKind::Full, ..UniqueSet::default() });
         self
     }
 

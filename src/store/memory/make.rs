@@ -98,7 +98,7 @@ mod tests {
         table.columns[0].collation = Some("NOCASE".into());
         table.key_collations = vec![Some("BINARY".into())];
         table.columns[1].generated = true;
-        table.unique = vec![UniqueSet { columns: vec!["up".into()], kind: UniqueKind::Partial }];
+        table.unique = vec![UniqueSet { columns: vec!["up".into()], kind: UniqueKind::Partial, ..UniqueSet::default() }];
         let notes = make(&mut tables, &table, None).unwrap();
         assert!(notes.len() == 3 && notes.iter().all(|note| note.ends_with('.')), "{notes:?}");
         let made = &tables.table("t").unwrap().schema;

@@ -177,7 +177,7 @@ mod tests {
     /// A parent, its code unique, and a child that refers to the code.
     fn family(on_update: ForeignKeyAction) -> (memory::MemoryStore, TableSchema, TableSchema) {
         let mut parent = memory::tests::table("parent", "id! code", "id");
-        parent.unique = vec![UniqueSet { columns: vec!["code".into()], kind: UniqueKind::Full }];
+        parent.unique = vec![UniqueSet { columns: vec!["code".into()], kind: UniqueKind::Full, ..UniqueSet::default() }];
         let mut child = memory::tests::table("child", "id! code", "id");
         child.columns[1].default = Some("'none'".into());
         child.foreign_keys = vec![ForeignKey { on_update, ..reference("code", "parent", "code") }];
@@ -224,7 +224,7 @@ mod tests {
     fn a_change_that_cannot_be_followed_is_undone_as_a_whole() {
         let (store, parent, mut child) = family(ForeignKeyAction::Cascade);
         child.name = "picky".into();
-        child.unique = vec![UniqueSet { columns: vec!["code".into()], kind: UniqueKind::Full }];
+        child.unique = vec![UniqueSet { columns: vec!["code".into()], kind: UniqueKind::Full, ..UniqueSet::default() }];
         child.foreign_keys[0].on_update = ForeignKeyAction::SetDefault;
         let mut writer = store.writer().unwrap();
         let new = crate::store::NewTable { schema: &child, exact: true, parents: &|_| None };

@@ -332,7 +332,7 @@ mod tests {
             name: "t".into(),
             columns: ["a", "b"].map(column).into(),
             primary_key: names(key),
-            unique: vec![UniqueSet { columns: names(unique), kind: UniqueKind::Full }],
+            unique: vec![UniqueSet { columns: names(unique), kind: UniqueKind::Full, ..UniqueSet::default() }],
             ..TableSchema::default()
         })
         .unwrap()
@@ -362,7 +362,11 @@ mod tests {
             columns: columns.into(),
             primary_key: vec!["b".into(), "a".into()],
             key_collations: vec![Some("rtrim".into()), Some("NOCASE".into())],
-            unique: vec![UniqueSet { columns: vec!["a".into(), "b".into()], kind: UniqueKind::Full }],
+            unique: vec![UniqueSet {
+                columns: vec!["a".into(), "b".into()],
+                kind: UniqueKind::Full,
+                ..UniqueSet::default()
+            }],
             ..TableSchema::default()
         })
         .unwrap();

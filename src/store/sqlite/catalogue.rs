@@ -10,7 +10,12 @@ use super::dialect::failed;
 use super::keys::{is_unique, key_collations};
 use super::overview::{Entry, Overview, Reference};
 
-use crate::domain::schema::{Column, ForeignKey, ForeignKeyAction, Index, LogicalType, TableSchema, UniqueKind, UniqueSet};
+use super::tokens::{self, Token};
+use crate::domain::schema::{
+    Column, DefaultValue, ForeignKey, ForeignKeyAction, Index, IndexPart as Part, LogicalType, TableSchema, UniqueKind,
+    UniqueSet,
+};
+use crate::domain::value::Value;
 use crate::error::Result;
 use crate::plan::table::key_of;
 use crate::store::{Check, Target};
@@ -60,7 +65,7 @@ fn columns(sqlite: &Connection, table: &mut TableSchema) -> rusqlite::Result<()>
             name,
             declared_type,
             nullable: !row.get::<_, bool>(2)?,
-            default: row.get(3)?,
+            default: row.get::<_, Option<String>>(3)?.map(plain_default),
             generated: matches!(row.get::<_, i64>(5)?, 2 | 3),
             collation,
             ..Column::default()
@@ -86,19 +91,28 @@ fn indexes(sqlite: &Connection, table: &mut TableSchema) -> rusqlite::Result<boo
             table.key_collations = key_collations(table, &parts);
             continue;
         }
-        // An index that compares otherwise than its column does is like one over an expression: it cannot be written as a
-        // set of columns.
+        // An index that compares otherwise than its column does is like one over an expression: it is no set of columns.
         let plain = parts
             .iter()
             .all(|part| part.column.as_deref().is_some_and(|column| compares_alike(table, column, &part.collation)));
         match (unique, plain) {
             (true, true) => {
                 let kind = if partial { UniqueKind::Partial } else { UniqueKind::Full };
-                table.unique.push(UniqueSet { columns: distinct(&parts).map(|(column, _)| column).collect(), kind });
+                let columns: Vec<String> = distinct(&parts).map(|(column, _)| column).collect();
+                let says_more =
+                    kind == UniqueKind::Full && (columns.len() < parts.len() || parts.iter().any(|p| p.descending));
+                let parts = if says_more { listed(table, &parts).unwrap_or_default() } else { Vec::new() };
+                table.unique.push(UniqueSet { columns, kind, index: named(&origin, name), parts, ..UniqueSet::default() });
             }
-            (true, false) => table.unique.push(UniqueSet { columns: Vec::new(), kind: UniqueKind::Expression }),
-            (false, true) if !partial => table.indexes.push(Index { name, columns: distinct(&parts).collect() }),
-            (false, _) => {}
+            (true, false) => {
+                let parts = listed(table, &parts).filter(|_| !partial).unwrap_or_default();
+                let (kind, index) = (UniqueKind::Expression, named(&origin, name));
+                table.unique.push(UniqueSet { kind, index, parts, ..UniqueSet::default() });
+            }
+            (false, _) => match listed(table, &parts).filter(|_| !partial) {
+                Some(parts) => table.indexes.push(Index { name, parts }),
+                None => table.other_indexes.push(name),
+            },
         }
     }
     Ok(has_key_index)
@@ -123,6 +137,40 @@ pub(super) fn distinct(parts: &[IndexPart]) -> impl Iterator<Item = (String, boo
     let first = |at: usize, column: &String| parts[..at].iter().all(|before| before.column.as_ref() != Some(column));
     let columns = parts.iter().enumerate().filter_map(|(at, part)| Some((at, part.column.as_ref()?, part.descending)));
     columns.filter(move |(at, column, _)| first(*at, column)).map(|(_, column, descending)| (column.clone(), descending))
+}
+
+/// The name of an index that was made as one.
+fn named(origin: &str, name: String) -> Option<String> {
+    (origin == "c").then_some(name)
+}
+
+/// The columns of an index as it lists them; `None` if there is an expression among them.
+fn listed(table: &TableSchema, parts: &[IndexPart]) -> Option<Vec<Part>> {
+    let part = |part: &IndexPart| {
+        let column = part.column.clone()?;
+        let collation = (!compares_alike(table, &column, &part.collation)).then(|| part.collation.clone());
+        Some(Part { column, collation, descending: part.descending })
+    };
+    parts.iter().map(part).collect()
+}
+
+/// A default as SQL that every database reads alike, if it is a literal; otherwise as it is. To SQLite a name is a string there: in
+/// parentheses it would have refused it.
+fn plain_default(text: String) -> String {
+    let Some(found) = tokens::tokens(&text) else { return text };
+    let mut tokens = &found[..];
+    while let [Token::Sign('('), inner @ .., Token::Sign(')')] = tokens {
+        tokens = inner;
+    }
+    let read = |text: &str| DefaultValue::parse(text);
+    let plain = match tokens {
+        [Token::Word(word)] => read(word).or_else(|| Some(DefaultValue::Literal(Value::from(*word)))),
+        [quoted @ Token::Quoted(_)] => quoted.name().map(|text| DefaultValue::Literal(text.into())),
+        [Token::Number(text) | Token::Blob(text)] => read(text),
+        [Token::Sign(sign @ ('-' | '+')), Token::Number(text)] => read(&format!("{sign}{text}")),
+        _ => None,
+    };
+    plain.map_or(text, |plain| plain.to_sql())
 }
 
 pub(super) fn compares_alike(table: &TableSchema, column: &str, collation: &str) -> bool {
@@ -223,6 +271,7 @@ pub(super) fn rowid_name(table: &TableSchema) -> Option<&'static str> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::statements::Statements;
     use super::*;
     use crate::domain::schema::UniqueKind;
 
@@ -236,7 +285,9 @@ pub(super) mod tests {
     /// The structure of a table, if there is one.
     pub(in crate::store::sqlite) fn schema(sqlite: &Connection, table: &str) -> Option<TableSchema> {
         let overview = Overview::read(sqlite).unwrap();
-        overview.table(table).map(|entry| read(sqlite, entry).unwrap())
+        let mut found = overview.table(table).map(|entry| read(sqlite, entry).unwrap());
+        found.iter_mut().for_each(|found| Statements::read(sqlite).unwrap().tell(found));
+        found
     }
 
     #[test]
@@ -261,7 +312,59 @@ pub(super) mod tests {
         assert_eq!(table.columns[2].default.as_deref(), Some("5"));
         let kinds: Vec<UniqueKind> = table.unique.iter().map(|set| set.kind).collect();
         assert_eq!(kinds, [UniqueKind::Full, UniqueKind::Partial, UniqueKind::Expression, UniqueKind::Expression]);
-        assert_eq!(table.indexes, [Index { name: "plain".into(), columns: vec![("b".into(), false), ("a".into(), true)] }]);
+        let part = |column: &str, descending| Part { descending, ..Part::plain(column) };
+        assert_eq!(table.indexes, [Index { name: "plain".into(), parts: vec![part("b", false), part("a", true)] }]);
+        assert_eq!(table.other_indexes, ["partial_plain"]);
+        let names: Vec<_> = table.unique.iter().map(|set| set.index.as_deref()).collect();
+        assert_eq!(names, [None, Some("part"), Some("expr"), Some("other")]);
+        assert_eq!(table.unique[3].parts, [Part { collation: Some("BINARY".into()), ..Part::plain("email") }]);
+        assert!(table.unique[..3].iter().all(|set| set.parts.is_empty()));
+    }
+
+    /// What the catalogue calls a default is what SQLite makes of it.
+    #[test]
+    fn defaults_that_are_literals_are_told_as_every_database_reads_them() {
+        for (text, plain) in [
+            ("\"x \"\"y\"", "'x \"y'"),
+            ("word", "'word'"),
+            ("[br ack]", "'br ack'"),
+            ("`tick`", "'tick'"),
+            ("\"\"", "''"),
+            ("'it''s'", "'it''s'"),
+            ("\"true\"", "'true'"),
+            ("TRUE", "1"),
+            ("[current_time]", "'current_time'"),
+            ("current_Time", "CURRENT_TIME"),
+            ("NULL", "NULL"),
+            ("0x10", "16"),
+            ("-0x10", "-16"),
+            ("- /* minus */ 5", "-5"),
+            ("+ 1", "1"),
+            ("- 1.5e3", "-1500.0"),
+            ("9223372036854775808", "9.223372036854776e18"),
+            ("-9223372036854775808", "-9223372036854775808"),
+            ("X'00FF'", "x'00ff'"),
+            ("((5))", "5"),
+            ("( 'a' -- x\n)", "'a'"),
+        ] {
+            let sqlite = Connection::open_in_memory().unwrap();
+            sqlite.execute_batch(&format!("CREATE TABLE t(id INTEGER PRIMARY KEY, a DEFAULT {text})")).unwrap();
+            let found = schema(&sqlite, "t").unwrap().columns[1].default.clone().unwrap();
+            assert_eq!(found, plain, "{text}");
+            let copy = format!(
+                "CREATE TABLE u(id INTEGER PRIMARY KEY, a DEFAULT {found}); INSERT INTO t(id) VALUES (1);
+                                INSERT INTO u(id) VALUES (1)"
+            );
+            sqlite.execute_batch(&copy).unwrap();
+            let same = "SELECT t.a IS u.a AND typeof(t.a) = typeof(u.a) FROM t, u";
+            assert!(sqlite.query_one::<bool, _, _>(same, [], |row| row.get(0)).unwrap(), "{text}: {found}");
+        }
+        for code in
+            ["(1 + 1)", "(random())", "('a' || 'b')", "(- - 5)", "(-'5')", "1e999", "(datetime('now'))", "(x'00' || 1)"]
+        {
+            let found = inspect(&format!("CREATE TABLE t(a DEFAULT {code})"), "t").columns[0].default.clone().unwrap();
+            assert_eq!(DefaultValue::parse(&found), None, "{found}");
+        }
     }
 
     #[test]

@@ -15,7 +15,9 @@ use super::affinity::Affinity;
 use super::keys::{self, are_columns, is_in, is_known, is_unique};
 use super::types::{is_plain_type, is_strict_type, type_of, type_of_affinity};
 use crate::domain::names::is_reserved;
-use crate::domain::schema::{Column, DefaultValue, ForeignKey, Index, TableSchema, UniqueKind, UniqueSet};
+use crate::domain::schema::{
+    Column, DefaultValue, ForeignKey, Index, IndexPart, OnConflict, TableSchema, UniqueKind, UniqueSet,
+};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The most columns that a table may have: SQLite's own bound.
@@ -44,6 +46,7 @@ pub fn creatable(
         primary_key: sender.primary_key.clone(),
         strict: sender_is_rowferry && sender.strict,
         without_rowid: sender_is_rowferry && sender.without_rowid && !sender.primary_key.is_empty(),
+        key_on_conflict: sender.key_on_conflict,
         ..TableSchema::default()
     };
     if made.strict && !sender.columns.iter().all(|column| is_strict_type(&column.declared_type)) {
@@ -63,8 +66,14 @@ pub fn creatable(
     for column in &mut made.columns {
         take_default(column, made.rowid_alias && is_in(&made.primary_key, &column.name), &mut notes);
     }
-    made.unique = unique_sets(sender, &mut notes);
-    made.indexes = indexes(sender, others, &mut notes);
+    if sender.is_unread {
+        notes.add(
+            "its statement at the sender makes no sense (unread_statement): ON CONFLICT clauses and DEFERRABLE are left out",
+        );
+    }
+    let mut names = IndexNames { table: &sender.name, taken: Vec::new(), others };
+    made.unique = unique_sets(sender, &made, &mut names, &mut notes);
+    made.indexes = indexes(sender, &mut names, &mut notes);
     made.foreign_keys = foreign_keys(sender, &made, others, &mut notes);
     Ok((made, notes.sentences))
 }
@@ -177,41 +186,128 @@ fn take_default(column: &mut Column, is_rowid: bool, notes: &mut Notes<'_>) {
     }
 }
 
-fn unique_sets(sender: &TableSchema, notes: &mut Notes<'_>) -> Vec<UniqueSet> {
+/// The names of indexes that can be made beside a table: tables and indexes share one room of names.
+struct IndexNames<'a> {
+    table: &'a str,
+    taken: Vec<&'a str>,
+    others: &'a dyn Fn(&str) -> Option<TableSchema>,
+}
+
+impl<'a> IndexNames<'a> {
+    /// Takes a name; `false` if it cannot be used.
+    fn take(&mut self, name: &'a str) -> bool {
+        let is_taken = self.taken.iter().chain([&self.table]).any(|other| other.eq_ignore_ascii_case(name));
+        if is_taken || (self.others)(name).is_some() || is_reserved(name) || name.contains('\0') {
+            return false;
+        }
+        self.taken.push(name);
+        true
+    }
+}
+
+fn unique_sets<'a>(
+    sender: &'a TableSchema,
+    made: &TableSchema,
+    names: &mut IndexNames<'a>,
+    notes: &mut Notes<'_>,
+) -> Vec<UniqueSet> {
     let mut sets: Vec<UniqueSet> = Vec::new();
+    let key_collation = |at: usize| made.key_collations.get(at).and_then(Option::as_deref);
+    let key = made.primary_key.iter().enumerate().map(|(at, column)| compared_by(column, key_collation(at), made));
+    let key: Vec<_> = if made.rowid_alias { Vec::new() } else { key.collect() };
     for set in &sender.unique {
-        match set.kind {
-            UniqueKind::Full if !set.columns.is_empty() && are_columns(&set.columns, sender) => {
-                if !sets.contains(set) {
-                    sets.push(set.clone());
-                }
+        let mut left_out = |why: &str| match &set.index {
+            Some(index) => notes.add(format_args!("the unique index {index:?} is left out, because {why}")),
+            None => notes.add(format_args!("a unique set is left out, because {why}")),
+        };
+        let is_plain = set.kind == UniqueKind::Full && !set.columns.is_empty();
+        if set.kind == UniqueKind::Partial {
+            let columns = list(&set.columns);
+            left_out(&format!("it is over some of the rows ({columns})"));
+        } else if set.parts.is_empty() && !(is_plain && are_columns(&set.columns, sender)) {
+            left_out(match set.kind {
+                UniqueKind::Expression => "it is over an expression",
+                _ => "it is not a list of columns of the table",
+            });
+        } else if let Some(mut new) = listed_set(set, sender, &mut left_out) {
+            let same = |other: &UniqueSet| other.index == new.index && compared(other, made) == compared(&new, made);
+            if sets.iter().any(same) {
+                continue;
             }
-            UniqueKind::Full => notes.add("a unique set that is not a list of its columns is left out"),
-            UniqueKind::Partial => {
-                notes.add(format_args!("a unique index over some of the rows is left out ({})", list(&set.columns)));
+            if set.index.as_deref().is_some_and(|index| !names.take(index)) {
+                left_out("its name cannot be used here");
+                continue;
             }
-            UniqueKind::Expression => notes.add("a unique index over an expression is left out"),
+            // An index is no constraint, and one that the key shares does what the key says.
+            if new.index.is_some() || compared(&new, made) == key {
+                new.on_conflict = OnConflict::Abort;
+            }
+            sets.push(new);
         }
     }
     sets
 }
 
-fn indexes(sender: &TableSchema, others: &dyn Fn(&str) -> Option<TableSchema>, notes: &mut Notes<'_>) -> Vec<Index> {
+/// A unique set as it can be made here, from its columns as the sender's index lists them.
+fn listed_set(set: &UniqueSet, sender: &TableSchema, left_out: &mut dyn FnMut(&str)) -> Option<UniqueSet> {
+    let mut new = set.clone();
+    if set.parts.is_empty() {
+        return Some(new);
+    }
+    if let Some(why) = unlisted(&set.parts, sender) {
+        left_out(&why);
+        return None;
+    }
+    let is_plain = set.parts.iter().all(|part| part.collation.is_none());
+    new.kind = if is_plain { UniqueKind::Full } else { UniqueKind::Expression };
+    new.columns.clear();
+    for part in set.parts.iter().filter(|_| is_plain) {
+        if !is_in(&new.columns, &part.column) {
+            new.columns.push(part.column.clone());
+        }
+    }
+    Some(new)
+}
+
+/// What a set compares rows by: SQLite makes one index of constraints of which that is the same.
+fn compared(set: &UniqueSet, made: &TableSchema) -> Vec<(String, String)> {
+    match set.parts.is_empty() {
+        true => set.columns.iter().map(|column| compared_by(column, None, made)).collect(),
+        false => set.parts.iter().map(|part| compared_by(&part.column, part.collation.as_deref(), made)).collect(),
+    }
+}
+
+/// A column, and the collation that it is compared by.
+fn compared_by(column: &str, collation: Option<&str>, made: &TableSchema) -> (String, String) {
+    let own = || made.column(column).and_then(|column| column.collation.as_deref());
+    (column.to_ascii_lowercase(), collation.or_else(own).unwrap_or("BINARY").to_ascii_lowercase())
+}
+
+/// Why an index with these parts cannot be made.
+fn unlisted(parts: &[IndexPart], sender: &TableSchema) -> Option<String> {
+    if parts.is_empty() || parts.len() > MOST_COLUMNS || parts.iter().any(|part| sender.column_index(&part.column).is_none())
+    {
+        return Some("it is not over columns of the table".to_owned());
+    }
+    let unknown = parts.iter().filter_map(|part| part.collation.as_deref()).find(|collation| !is_known(collation));
+    unknown.map(|collation| format!("the collation {collation:?} is unknown here"))
+}
+
+fn indexes<'a>(sender: &'a TableSchema, names: &mut IndexNames<'a>, notes: &mut Notes<'_>) -> Vec<Index> {
     let mut indexes: Vec<Index> = Vec::new();
     for index in &sender.indexes {
-        let name = &index.name;
-        let columns: Vec<String> = index.columns.iter().map(|(column, _)| column.clone()).collect();
-        // Tables and indexes share one room of names.
-        let taken = name.eq_ignore_ascii_case(&sender.name)
-            || indexes.iter().any(|other| other.name.eq_ignore_ascii_case(name))
-            || others(name).is_some();
-        if taken || is_reserved(name) || name.contains('\0') {
-            notes.add(format_args!("the index {name:?} is left out, because its name cannot be used here"));
-        } else if columns.is_empty() || !are_columns(&columns, sender) {
-            notes.add(format_args!("the index {name:?} is left out, because it is not over columns of the table"));
-        } else {
-            indexes.push(index.clone());
-        }
+        let why = match unlisted(&index.parts, sender) {
+            None if names.take(&index.name) => {
+                indexes.push(index.clone());
+                continue;
+            }
+            None => "its name cannot be used here".to_owned(),
+            Some(why) => why,
+        };
+        notes.add(format_args!("the index {:?} is left out, because {why}", index.name));
+    }
+    for name in &sender.other_indexes {
+        notes.add(format_args!("the index {name:?} is left out, because it is over an expression or some of the rows"));
     }
     indexes
 }
@@ -306,8 +402,9 @@ mod tests {
         sender.columns[1].default = Some("'x'".into());
         sender.columns[1].nullable = false;
         sender.columns[3].collation = Some("nocase".into());
-        sender.unique = vec![UniqueSet { columns: names("a b"), kind: UniqueKind::Full }];
-        sender.indexes = vec![Index { name: "by c".into(), columns: vec![("c".into(), true)] }];
+        sender.unique = vec![UniqueSet { columns: names("a b"), kind: UniqueKind::Full, ..UniqueSet::default() }];
+        sender.indexes =
+            vec![Index { name: "by c".into(), parts: vec![IndexPart { descending: true, ..IndexPart::plain("c") }] }];
         sender.foreign_keys = vec![ForeignKey {
             columns: names("b"),
             parent: "GRößE \"1\"".into(),
@@ -388,14 +485,14 @@ mod tests {
         sender.columns[2].generated = true;
         sender.columns[2].default = Some("1".into());
         sender.without_rowid = true;
-        let unique = |columns: &str, kind| UniqueSet { columns: names(columns), kind };
+        let unique = |columns: &str, kind| UniqueSet { columns: names(columns), kind, ..UniqueSet::default() };
         sender.unique = vec![
             unique("a", UniqueKind::Partial),
             unique("", UniqueKind::Expression),
             unique("nowhere", UniqueKind::Full),
             unique("a A", UniqueKind::Full),
         ];
-        let index = |name: &str, column: &str| Index { name: name.into(), columns: vec![(column.into(), false)] };
+        let index = |name: &str, column: &str| Index { name: name.into(), parts: vec![IndexPart::plain(column)] };
         sender.indexes =
             vec![index("sqlite_x", "a"), index("T", "a"), index("i", "nowhere"), index("ok", "a"), index("OK", "b")];
         let (table, notes) = made(&sender);
@@ -407,12 +504,59 @@ mod tests {
     }
 
     #[test]
+    fn sets_and_indexes_are_made_as_they_are_listed() {
+        let mut sender = table("t", "a:TEXT b:TEXT", "a");
+        let part =
+            |column: &str, by: Option<&str>| IndexPart { collation: by.map(String::from), ..IndexPart::plain(column) };
+        let set = |index: Option<&str>, parts: Vec<IndexPart>, on_conflict| UniqueSet {
+            index: index.map(String::from),
+            parts,
+            on_conflict,
+            ..UniqueSet::default()
+        };
+        let (abort, ignore) = (OnConflict::Abort, OnConflict::Ignore);
+        sender.unique = vec![
+            set(None, vec![part("b", None), part("A", None), part("b", None)], ignore),
+            set(None, vec![part("b", Some("nocase"))], ignore),
+            // The same once more, but for what it does: SQLite would refuse it.
+            set(None, vec![part("B", Some("NOCASE"))], OnConflict::Replace),
+            set(Some("i"), vec![part("b", Some("rtrim"))], ignore),
+            set(Some("I"), vec![part("b", None)], abort),
+            set(None, vec![part("b", Some("german"))], abort),
+            set(Some("j"), vec![part("c", None)], abort),
+        ];
+        sender.indexes = vec![
+            Index { name: "k".into(), parts: vec![part("a", None), part("b", Some("NOCASE")), part("a", None)] },
+            Index { name: "i".into(), parts: vec![part("a", None)] },
+            Index { name: "l".into(), parts: vec![part("a", Some("german"))] },
+        ];
+        sender.other_indexes = vec!["m".into()];
+        sender.is_unread = true;
+        let (table, notes) = made(&sender);
+        let sets: Vec<_> = table.unique.iter().map(|set| (set.columns.join(" "), set.kind, set.on_conflict)).collect();
+        assert_eq!(
+            sets,
+            [
+                ("b A".to_owned(), UniqueKind::Full, ignore),
+                (String::new(), UniqueKind::Expression, ignore),
+                (String::new(), UniqueKind::Expression, abort)
+            ]
+        );
+        assert_eq!(table.indexes, sender.indexes[..1]);
+        assert_eq!(notes.len(), 1 + 3 + 2 + 1, "{notes:#?}");
+        assert!(
+            notes[0].contains("(unread_statement)") && notes[1].contains("\"I\"") && notes[2].contains("german"),
+            "{notes:#?}"
+        );
+    }
+
+    #[test]
     fn foreign_keys_need_a_parent_with_a_unique_key() {
         let others = |name: &str| {
             let mut parent = table("parent", "id:INT code:TEXT part:TEXT", "id");
             parent.unique = vec![
-                UniqueSet { columns: names("part code"), kind: UniqueKind::Full },
-                UniqueSet { columns: names("code"), kind: UniqueKind::Partial },
+                UniqueSet { columns: names("part code"), kind: UniqueKind::Full, ..UniqueSet::default() },
+                UniqueSet { columns: names("code"), kind: UniqueKind::Partial, ..UniqueSet::default() },
             ];
             (name.eq_ignore_ascii_case("parent") || name == "sqlite_sequence").then_some(parent)
         };

@@ -17,6 +17,7 @@ use super::bulk::bind::Kept;
 use super::overview::{Made, Overview};
 use super::setup::Setup;
 use super::stand_in::StandIns;
+use super::statements::Statements;
 use super::wal::{KeepsLog, Log};
 use super::{catalogue, dialect, functions, machine};
 use crate::domain::schema::TableSchema;
@@ -66,6 +67,7 @@ pub struct Connection {
 struct Schemas {
     version: Option<i64>,
     overview: Option<Arc<Overview>>,
+    statements: Option<Statements>,
     tables: HashMap<String, Option<TableSchema>>,
 }
 
@@ -98,7 +100,14 @@ impl Connection {
             return Ok(known.clone());
         }
         let overview = self.overview_in(&mut schemas)?;
-        let found = overview.table(table).map(|entry| catalogue::read(&self.sqlite, entry)).transpose()?;
+        let mut found = overview.table(table).map(|entry| catalogue::read(&self.sqlite, entry)).transpose()?;
+        if let Some(found) = &mut found {
+            let statements = match schemas.statements.take() {
+                Some(known) => known,
+                None => Statements::read(&self.sqlite)?,
+            };
+            schemas.statements.insert(statements).tell(found);
+        }
         schemas.tables.insert(table.to_owned(), found.clone());
         Ok(found)
     }
@@ -118,13 +127,16 @@ impl Connection {
         version.and_then(|mut found| found.query_one([], |row| row.get(0))).map_err(dialect::failed)
     }
 
-    /// Takes note of a table that this connection has just made, when all was known before: the rest of the catalogue is as it was.
-    pub(super) fn note_made(&self, made: Made) -> Result<()> {
+    /// Takes note of a table that this connection has just made by this statement, when all was known before: the rest of the catalogue is as it was.
+    pub(super) fn note_made(&self, made: Made, statement: &str) -> Result<()> {
         let version = self.version()?;
         let mut schemas = self.schemas.borrow_mut();
         let name = made.entry.name.clone();
         if let Some(overview) = &mut schemas.overview {
             Arc::make_mut(overview).add(made);
+        }
+        if let Some(statements) = &mut schemas.statements {
+            statements.add(&name, statement);
         }
         // A reference that names no columns means the key of a table that is there only now.
         schemas.tables.retain(|known, table| {

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use super::catalogue;
 use super::creatable::MOST_COLUMNS;
 use super::dialect::{borrowed, failed, parameters, quote, quote_all};
+use super::file;
 use super::keys::key_parts;
 use super::pool::Pooled;
 use super::stand_in;
@@ -62,6 +63,12 @@ impl Snapshot for SqliteSnapshot {
 
     fn not_copied(&mut self) -> Result<NotCopied> {
         Ok(self.connection.overview()?.not_copied())
+    }
+
+    fn tell(&mut self, table: &mut TableSchema) -> Result<()> {
+        table.sequence = file::sequence(&self.connection.sqlite, table)?;
+        table.file = file::numbers(&self.connection.sqlite)?;
+        Ok(())
     }
 
     fn count(&mut self, table: &TableSchema) -> Result<u64> {

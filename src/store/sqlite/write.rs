@@ -8,9 +8,10 @@ use super::dialect::{failed, parameters, quote};
 use super::pool::{Pooled, Pools};
 use super::transaction::Transaction;
 use super::wal::{BULK_LOG_PAGES, LOG_PAGES};
-use super::{catalogue, comparable, ddl, faults, read, rows, stand_in};
+use super::{catalogue, comparable, ddl, faults, file, read, rows, stand_in};
 use crate::domain::record::Tally;
-use crate::domain::schema::{ForeignKey, TableSchema};
+use crate::domain::schema::{ForeignKey, Index, TableSchema};
+use crate::domain::table::FileNumbers;
 use crate::domain::value::{Rows, Value};
 use crate::error::Result;
 use crate::plan::TablePlan;
@@ -40,6 +41,12 @@ impl SqliteWriter {
     fn begin(pools: &Pools, most_log_pages: i32) -> Result<Self> {
         Ok(SqliteWriter { transaction: Transaction::begin(pools, most_log_pages)?, bulk: bulk::Cache::default() })
     }
+
+    /// What is known of the table that was written last is over.
+    fn forget_shape(&mut self) {
+        self.bulk.clear();
+        self.transaction.quiet = None;
+    }
 }
 
 impl Writer for SqliteWriter {
@@ -55,6 +62,29 @@ impl Writer for SqliteWriter {
         self.bulk.clear();
         self.transaction.quiet = None;
         ddl::create(&self.transaction.connection, table)
+    }
+
+    fn put_off_indexes(&mut self, table: &TableSchema) -> Result<Vec<Index>> {
+        self.forget_shape();
+        ddl::drop_indexes(&self.transaction.connection, table)
+    }
+
+    fn create_indexes(&mut self, table: &TableSchema, indexes: &[Index]) -> Result<()> {
+        self.forget_shape();
+        ddl::create_indexes(&self.transaction.connection, table, indexes)
+    }
+
+    fn raise_sequence(&mut self, table: &TableSchema, to: i64) -> Result<()> {
+        file::raise_sequence(&self.transaction.connection.sqlite, table, to)
+    }
+
+    fn file_numbers(&mut self, tables: &[&str]) -> Result<Option<(FileNumbers, bool)>> {
+        let sqlite = &self.transaction.connection.sqlite;
+        Ok(Some((file::numbers(sqlite)?, file::has_only(sqlite, tables)?)))
+    }
+
+    fn set_file_numbers(&mut self, numbers: FileNumbers) -> Result<()> {
+        file::set_numbers(&self.transaction.connection.sqlite, numbers)
     }
 
     fn page(&mut self, table: &TableSchema, after: Option<&Cursor>, bounds: PageBounds, rows: &mut Rows) -> Result<PageEnd> {

@@ -25,6 +25,7 @@ impl Serialize for Json<'_> {
         map.serialize_entry("bytes", &self.0.bytes)?;
         map.serialize_entry("seconds", &self.0.duration.as_secs_f64())?;
         map.serialize_entry("cancelled", &self.0.cancelled)?;
+        map.serialize_entry("notes", &self.0.notes)?;
         map.serialize_entry("error", &self.0.error.as_ref().map(ToString::to_string))?;
         map.serialize_entry("error_code", &self.0.error.as_ref().map(rowferry::Error::code))?;
         map.serialize_entry("not_copied", &not_copied_json(&self.0.not_copied))?;
@@ -110,6 +111,9 @@ pub fn print(report: &Report, dry_run: bool, out: &mut Out) -> Result<(), Failur
     }
     if dry_run {
         out.line("This was a dry run: nothing of it was kept.")?;
+    }
+    for note in &report.notes {
+        out.line(format!("Note: {}", printable(note)))?;
     }
     for (name, pulled) in &report.tables {
         print_details(name, pulled, out)?;

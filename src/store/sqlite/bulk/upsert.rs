@@ -351,7 +351,7 @@ fn light_sql(shape: &Shape) -> Option<String> {
     let table = &shape.plan.table;
     let sets = table.unique.iter().flat_map(|set| set.columns.iter());
     let indexed: Vec<&String> =
-        sets.chain(table.indexes.iter().flat_map(|index| index.columns.iter().map(|(name, _)| name))).collect();
+        sets.chain(table.indexes.iter().flat_map(|index| index.parts.iter().map(|part| &part.column))).collect();
     let is_indexed = |column: &&Column| column.in_key || indexed.iter().any(|name| *name == shape.name(column));
     let changing = shape.columns.iter().filter(|column| shape.may_differ(column));
     let (indexed, others): (Vec<&Column>, Vec<&Column>) = changing.partition(is_indexed);

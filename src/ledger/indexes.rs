@@ -1,0 +1,50 @@
+//! Indexes of tables that a pull made, which are made after their rows: that is faster. A checkpoint keeps them until then, so that no
+//! table is left without.
+
+use super::checkpoints::{self, Checkpoint};
+use super::scope::Scope;
+use crate::error::Result;
+use crate::store::Writer;
+
+/// Makes the indexes that a table waits for, if it is there.
+pub(super) fn build(writer: &mut dyn Writer, checkpoint: &Checkpoint) -> Result<()> {
+    if checkpoint.indexes.is_empty() {
+        return Ok(());
+    }
+    match writer.schema(&checkpoint.table)? {
+        Some(table) => writer.create_indexes(&table, &checkpoint.indexes),
+        None => Ok(()),
+    }
+}
+
+/// Makes those of all tables of a pull that is about to be forgotten. One that cannot be made, because the table has changed, stays
+/// away.
+pub(crate) fn build_all(writer: &mut dyn Writer, scope: &Scope) -> Result<()> {
+    for checkpoint in checkpoints::of_scope(writer.state(), scope)? {
+        build_if_possible(writer, &checkpoint)?;
+    }
+    Ok(())
+}
+
+/// Makes those of a table whose checkpoint is about to be forgotten, as well.
+pub(super) fn build_if_possible(writer: &mut dyn Writer, checkpoint: &Checkpoint) -> Result<()> {
+    if checkpoint.missing_indexes().is_empty() {
+        return Ok(());
+    }
+    let Some(table) = writer.schema(&checkpoint.table)? else { return Ok(()) };
+    for index in checkpoint.missing_indexes() {
+        writer.savepoint()?;
+        match writer.create_indexes(&table, std::slice::from_ref(index)) {
+            Ok(()) => writer.release()?,
+            Err(error) => {
+                log::warn!(
+                    "the index {:?} of {:?}, which was to be made after its rows, is not: {error}",
+                    index.name,
+                    table.name
+                );
+                writer.rollback_to()?;
+            }
+        }
+    }
+    Ok(())
+}
