@@ -175,7 +175,7 @@ impl ChannelSession {
     /// Those of others are ignored, as in the reference.
     pub fn on_binary(&mut self, message: &[u8]) -> Reply {
         self.source.exporter.let_go_if_spent();
-        if !matches!(self.joined, Some((_, Dialect::Rowferry))) {
+        if !self.is_with_rowferry() {
             return Reply::default();
         }
         match self.asked(message) {
@@ -185,6 +185,11 @@ impl ChannelSession {
                 Reply { frames: Vec::new(), close: Some(CloseCode::Protocol) }
             }
         }
+    }
+
+    /// Whether the peer has joined as one of rowferry.
+    pub(super) fn is_with_rowferry(&self) -> bool {
+        matches!(self.joined, Some((_, Dialect::Rowferry)))
     }
 
     /// The peer says goodbye: it has all that it was sent. One whose connection is lost may lack the last page.

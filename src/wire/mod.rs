@@ -9,6 +9,7 @@
 pub mod api;
 pub mod channel;
 pub mod dialect;
+pub mod fragments;
 pub mod message;
 #[cfg_attr(
     not(any(test, fuzzing, feature = "internals")),
