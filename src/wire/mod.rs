@@ -9,6 +9,7 @@
 pub mod api;
 pub mod channel;
 pub mod dialect;
+mod elixir;
 pub mod fragments;
 pub mod message;
 #[cfg_attr(
@@ -16,6 +17,7 @@ pub mod message;
     expect(dead_code, unused_imports, reason = "agreed on, tested and measured before the channel speaks it")
 )]
 pub mod native;
+mod postgrex;
 mod read;
 pub mod records;
 mod render;

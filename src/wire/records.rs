@@ -6,7 +6,7 @@ use std::ops::Range;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::dialect::Dialect;
+use super::dialect::{Dialect, announced};
 use super::read::{self, Fault, Scratch};
 use super::{excerpt, render};
 use crate::domain::record::{Failure, Reason};
@@ -106,7 +106,7 @@ fn encode_record(
             out.push(b',');
         }
         out.extend_from_slice(key.as_bytes());
-        render::value(out, dialect, &table.columns[column].logical, value);
+        render::value(out, dialect, &announced(&table.columns[column].logical), value);
     }
 }
 
@@ -453,7 +453,7 @@ impl<'de> Visitor<'de> for Record<'_, '_> {
             let described = &page.table.columns[column];
             let read = match page.rows.last_has(column) {
                 true => Err(Fault::new(Reason::DuplicateColumn, "the record has the column twice")),
-                false => read::value(raw.get(), page.dialect, &described.logical, &mut page.scratch),
+                false => read::of_column(raw.get(), page.dialect, described, &mut page.scratch),
             };
             match read {
                 Ok(value) => page.rows.set(column, value),
