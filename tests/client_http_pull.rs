@@ -401,6 +401,38 @@ fn wrong_topic(asked: &Asked) -> Reply {
 }
 
 #[test]
+fn what_came_before_and_after_an_interruption_is_not_one_state() {
+    let tables: Vec<Table> = ["a", "b"].map(|name| table(name, "id bigint, v text", numbered(3))).into();
+    let is_down = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let down = std::sync::Arc::clone(&is_down);
+    let sender = site(tables, move |asked| {
+        let fails = asked.call() == "pull-data" && asked.table() == "b" && down.load(std::sync::atomic::Ordering::SeqCst);
+        fails.then_some(Reply::Close)
+    });
+    for no_refresh in [false, true] {
+        is_down.store(true, std::sync::atomic::Ordering::SeqCst);
+        let here =
+            Fixture::new("CREATE TABLE a(id INTEGER PRIMARY KEY, v TEXT); CREATE TABLE b(id INTEGER PRIMARY KEY, v TEXT)");
+        let options = || if no_refresh { at_once().refresh(false) } else { at_once() };
+        let report = pull(&sender, &here, options());
+        assert_eq!(of(&report, "b").error.as_ref().unwrap().kind(), ErrorKind::Disconnected);
+        is_down.store(false, std::sync::atomic::Ordering::SeqCst);
+        let report = pull(&sender, &here, options());
+        assert!(report.is_clean() && !report.one_state, "{report:?}");
+    }
+}
+
+#[test]
+fn the_sender_is_told_the_strategy() {
+    let sender = honest(["a", "b"].map(|name| table(name, "id bigint, v text", numbered(1))).into());
+    let options = TransferOptions::new().strategy(Strategy::Merge).table_strategy("b", Strategy::Overwrite);
+    assert!(pull(&sender, &Fixture::new(""), options).is_clean());
+    let told = sender.asked().into_iter().filter(|asked| asked.call() == "pull-data");
+    let told: Vec<_> = told.map(|asked| (asked.table(), asked.json()["conflict_strategy"].clone())).collect();
+    assert_eq!(told, [("a".into(), json!("merge")), ("b".into(), json!("overwrite"))]);
+}
+
+#[test]
 fn a_url_and_a_token_are_enough_for_either_kind_of_site() {
     let tables = vec![table("plain", "id bigint, v text", numbered(3))];
     let sender = site(tables, |asked| asked.line.contains("/sync/websocket?").then(|| wrong_topic(asked)));

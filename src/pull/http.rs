@@ -5,7 +5,7 @@
 //! is fetched again from the start by `table-records`, in pages of 100 by offset; an answer with as many records as the sender
 //! counts rows is whole.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -15,6 +15,7 @@ use super::{Report, TableReport, TransferOptions};
 use crate::cancel::Patience;
 use crate::client::{Api, Auth, Client, ConnectOptions, RecordsQuery};
 use crate::domain::schema::TableSchema;
+use crate::domain::strategy::Strategy;
 use crate::domain::table::TableInfo;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
@@ -50,7 +51,7 @@ impl Api {
     /// Why nothing could be pulled at all: the sender's list of tables could not be had.
     pub fn transfer_all(&self, site: &Site, options: TransferOptions<'_>) -> Result<Report> {
         let origin = Origin { connection: None, site_url: self.url() };
-        pull(&HttpSource::new(self), site.here(), options, Some(origin))
+        pull(&HttpSource::new(self, &options), site.here(), options, Some(origin))
     }
 }
 
@@ -80,6 +81,8 @@ impl Site {
 #[derive(Debug)]
 pub(crate) struct HttpSource<'a> {
     api: &'a Api,
+    /// The strategies of tables that have one of their own, and that of the others.
+    strategies: (BTreeMap<String, Strategy>, Strategy),
     tables: Mutex<HashMap<String, Table>>,
     gone: AtomicBool,
     /// How many questions in a row were not answered in time.
@@ -110,9 +113,16 @@ enum How {
 }
 
 impl<'a> HttpSource<'a> {
-    /// A source of what the token of these calls may pull.
-    pub(crate) fn new(api: &'a Api) -> Self {
-        HttpSource { api, tables: Mutex::new(HashMap::new()), gone: AtomicBool::new(false), unanswered: AtomicU32::new(0) }
+    /// A source of what the token of these calls may pull, for a pull with these options.
+    pub(crate) fn new(api: &'a Api, options: &TransferOptions<'_>) -> Self {
+        let strategies = (options.table_strategies.clone(), options.strategy.unwrap_or_default());
+        let (gone, unanswered) = (AtomicBool::new(false), AtomicU32::new(0));
+        HttpSource { api, strategies, tables: Mutex::new(HashMap::new()), gone, unanswered }
+    }
+
+    fn strategy_of(&self, table: &str) -> Strategy {
+        let (own, others) = &self.strategies;
+        own.get(table).copied().unwrap_or(*others)
     }
 
     /// Passes an answer on, and remembers when there is nobody to answer any more.
@@ -152,7 +162,7 @@ impl<'a> HttpSource<'a> {
     /// The whole table, or, where that looks cut, its first page.
     fn first(&self, table: &TableSchema, announced: u64, limit: u64, rows: &mut Rows, patience: &Patience) -> Result<Page> {
         let before = rows.len();
-        let whole = match self.api.fetch_all(table, rows, patience) {
+        let whole = match self.api.fetch_all(table, Some(self.strategy_of(&table.name)), rows, patience) {
             Ok(page) if self.is_whole(&page, &table.name, announced, patience) => {
                 self.fetched(&table.name, How::Whole);
                 return Ok(whole_page(page));
