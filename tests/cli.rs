@@ -137,7 +137,7 @@ fn codes_work_once_and_only_while_they_should() {
     folder.run(&format!("tables {} --code {}", served.url, served.code)).ok();
     folder.run(&format!("records users {} --code {} --limit 1", served.url, served.code)).ok();
     let transfers = folder.run("transfers list --db shop.db --json").ok().stdout;
-    assert!(transfers.contains(r#""status":"completed""#) && !transfers.contains("failed\""), "{transfers}");
+    assert!(transfers.contains(r#""status":"completed""#) && !transfers.contains(r#""status":"failed""#), "{transfers}");
     assert_eq!(count(&served.code).failed(1, &["used already"]).json()["code"], "code_used");
     assert_eq!(count("AAAAAAAA").failed(1, &["does not know"]).json()["code"], "invalid_code");
     count("A/B").failed(2, &["letters and digits"]);

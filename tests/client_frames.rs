@@ -208,7 +208,7 @@ fn a_rowferry_sender_is_known_by_its_reply() {
         asked_for_schema(&mut peer, "2");
         // More than the 1000 that a reference sender is asked for at most.
         peer.hears(
-            r#"[null,"3","transfer:A7X9K2M4","request:records",{"limit":5000,"offset":0,"ref":"3","table":"users"}]"#,
+            r#"[null,"3","transfer:A7X9K2M4","request:records",{"limit":5000,"look":true,"offset":0,"ref":"3","table":"users"}]"#,
         );
         peer.says(
             r#"[null,null,"transfer:A7X9K2M4","response:records",{"has_more":false,"offset":0,"records":[{"id":1,"name":{"__rowferry_text__":"/w=="},"key":{"__phoenix_kit_binary__":"AAE="},"ratio":{"__rowferry_real__":"-inf"}}],"ref":"3","state":7}]"#,

@@ -409,6 +409,7 @@ fn an_answer_about_a_token_that_was_replaced_suspends_nothing() {
     let home = Arc::new(OnceLock::<Site>::new());
     let other = Arc::clone(&home);
     let peer = FakePeer::new(move |asked: &Asked| match asked.call() {
+        "verify-connection" if asked.field("sender_url").ends_with('/') => no(404, "Connection not found"),
         "verify-connection" => {
             assert_eq!(deliver(other.get().unwrap()).sent, 1);
             no(404, "Connection not found")
@@ -421,7 +422,7 @@ fn an_answer_about_a_token_that_was_replaced_suspends_nothing() {
     here.rotate(uuid);
     let checked = here.site.notifier(options()).verify(uuid).unwrap();
     assert_eq!((checked.suspended, checked.connection.status), (false, ConnectionStatus::Active));
-    assert_eq!(peer.calls(), ["verify-connection", "rotate-token"]);
+    assert_eq!(peer.calls(), ["verify-connection", "rotate-token", "verify-connection"]);
 }
 
 #[test]
