@@ -120,6 +120,9 @@ pub struct Limits {
     pub event_time: Duration,
     /// Connections, transfers or events in one list, whatever was asked for. Defaults to 1,000.
     pub listed: u32,
+    /// Records of a table that a connection may look at within an hour, by `table-records`, without a download; what it asks for beyond
+    /// that begins one. Defaults to 1,000.
+    pub look_records_per_hour: u64,
     /// Receiver connections beyond which no further site can register itself. Defaults to 1,000.
     pub registered: u32,
     /// Names of tables, or ranges of addresses, in one list of a connection's policy. Defaults to 1,000.
@@ -217,6 +220,7 @@ impl Default for Limits {
             digest_bytes: 64 << 20,
             event_time: Duration::from_secs(90 * 24 * 3600),
             listed: 1_000,
+            look_records_per_hour: 1_000,
             registered: 1_000,
             policy_entries: 1_000,
             metadata_bytes: 64 << 10,

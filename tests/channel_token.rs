@@ -161,15 +161,17 @@ fn a_pull_is_counted_once_and_its_pages_not() {
 #[test]
 fn another_offset_is_a_new_pull() {
     let served = served();
-    let puller = served.puller(|policy| (policy.max_downloads, policy.rate_limit_requests_per_minute) = (Some(9), 2));
+    let puller = served.puller(|policy| (policy.max_downloads, policy.rate_limit_requests_per_minute) = (Some(9), 1));
+    // Of the five that there may be at once two are left.
+    (0..3).for_each(|_| assert_eq!(served.data("list-tables", &puller, json!({})).0, 200));
     let mut channel = served.channel(&puller, true);
     assert_eq!((channel.page("many", 0, 10), channel.page("many", 10, 10)), (Ok((10, true)), Ok((10, true))));
     assert_eq!(channel.page("many", 500, 10), Ok((10, true)));
     let (_, limited) = channel.ask("records", json!({"table": "many", "offset": 30}));
     assert_eq!((&limited["error"], &limited["code"]), (&json!("Too many requests"), &json!("rate_limited")));
-    assert_eq!(limited["retry_after"], 55);
+    assert_eq!(limited["retry_after"], 60);
     assert_eq!(served.history(), ["many failed 20", "many failed 10"]);
-    served.clock.advance(Duration::from_secs(55));
+    served.clock.advance(Duration::from_secs(60));
     assert_eq!(channel.page("many", 30, 10), Ok((10, true)));
     assert_eq!(served.connection(&puller).downloads_used, 3);
 }

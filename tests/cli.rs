@@ -131,7 +131,13 @@ fn codes_work_once_and_only_while_they_should() {
     let folder = Folder::new();
     let served = folder.serve();
     let count = |code: &str| folder.run(&format!("count users {} --code {code} --json", served.url));
-    count(&served.code).ok();
+    // Who only looks does not spend it; who gets records does.
+    (0..3).for_each(|_| drop(count(&served.code).ok()));
+    folder.run(&format!("schema users {} --code {}", served.url, served.code)).ok();
+    folder.run(&format!("tables {} --code {}", served.url, served.code)).ok();
+    folder.run(&format!("records users {} --code {} --limit 1", served.url, served.code)).ok();
+    let transfers = folder.run("transfers list --db shop.db --json").ok().stdout;
+    assert!(transfers.contains(r#""status":"completed""#) && !transfers.contains(r#""status":"failed""#), "{transfers}");
     assert_eq!(count(&served.code).failed(1, &["used already"]).json()["code"], "code_used");
     assert_eq!(count("AAAAAAAA").failed(1, &["does not know"]).json()["code"], "invalid_code");
     count("A/B").failed(2, &["letters and digits"]);

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use rowferry::{Auth, CancelToken, Client, ConnectOptions, Error, ErrorKind, FetchOptions, Limits, Reason, ValueRef};
 use tungstenite::handshake::server::{Request, Response};
 use tungstenite::protocol::CloseFrame;
-use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::protocol::frame::Frame;
+use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tungstenite::{Message, WebSocket};
 
 const CODE: &str = "A7X9K2M4";
@@ -207,7 +208,7 @@ fn a_rowferry_sender_is_known_by_its_reply() {
         asked_for_schema(&mut peer, "2");
         // More than the 1000 that a reference sender is asked for at most.
         peer.hears(
-            r#"[null,"3","transfer:A7X9K2M4","request:records",{"limit":5000,"offset":0,"ref":"3","table":"users"}]"#,
+            r#"[null,"3","transfer:A7X9K2M4","request:records",{"limit":5000,"look":true,"offset":0,"ref":"3","table":"users"}]"#,
         );
         peer.says(
             r#"[null,null,"transfer:A7X9K2M4","response:records",{"has_more":false,"offset":0,"records":[{"id":1,"name":{"__rowferry_text__":"/w=="},"key":{"__phoenix_kit_binary__":"AAE="},"ratio":{"__rowferry_real__":"-inf"}}],"ref":"3","state":7}]"#,
@@ -237,6 +238,99 @@ fn a_reference_sender_is_never_asked_for_more_than_1000() {
     });
     let records = fake.connect().fetch_records("users", FetchOptions::default().limit(2000)).unwrap();
     assert!(records.rows.is_empty() && !records.has_more);
+    fake.end();
+}
+
+/// A message in fragments of so many bytes, with pings in between.
+fn says_in_fragments(peer: &mut Peer, text: &str, most: usize) {
+    let parts: Vec<&[u8]> = text.as_bytes().chunks(most).collect();
+    for (at, part) in parts.iter().enumerate() {
+        let kind = if at == 0 { Data::Text } else { Data::Continue };
+        let frame = Frame::message(part.to_vec(), OpCode::Data(kind), at + 1 == parts.len());
+        peer.0.send(Message::Frame(frame)).unwrap();
+        if at % 3 == 0 {
+            peer.0.send(Message::Ping("p".into())).unwrap();
+        }
+    }
+}
+
+#[test]
+fn answers_in_fragments_are_read_with_pings_in_between() {
+    let fake = Fake::joined(|peer| {
+        peer.hears(r#"[null,"2","transfer:A7X9K2M4","request:tables",{"ref":"2"}]"#);
+        let name = "\u{159}".repeat(400);
+        let answer = format!(
+            r#"[null,null,"transfer:A7X9K2M4","response:tables",{{"ref":"2","tables":[{{"estimated_count":3,"name":"{name}"}}]}}]"#
+        );
+        says_in_fragments(peer, &answer, 7);
+        assert_eq!(peer.0.read().unwrap(), Message::Pong("p".into()));
+    });
+    let client = fake.connect();
+    assert_eq!(client.list_tables().unwrap()[0].name, "\u{159}".repeat(400));
+    client.disconnect();
+    fake.end();
+}
+
+#[test]
+fn fragments_together_are_no_larger_than_a_message_may_be() {
+    let fake = Fake::new(|listener| {
+        let mut peer = Peer::accept(listener, &format!("/sync/websocket?code={CODE}&vsn=2.0.0"));
+        // It says how long messages may be.
+        assert!(peer.0.read().unwrap().to_text().unwrap().contains("phx_join"));
+        peer.says(JOINED);
+        peer.hears(r#"[null,"2","transfer:A7X9K2M4","request:tables",{"ref":"2"}]"#);
+        let part = || Frame::message(vec![b' '; 600], OpCode::Data(Data::Text), false);
+        peer.0.send(Message::Frame(part())).unwrap();
+        let more = Frame::message(vec![b' '; 600], OpCode::Data(Data::Continue), true);
+        peer.0.send(Message::Frame(more)).unwrap();
+        while peer.0.read().is_ok() {}
+    });
+    let mut limits = Limits::default();
+    limits.message_bytes = 1_000;
+    let client = fake.connect_with(quick().limits(limits)).unwrap();
+    assert_eq!(client.list_tables().unwrap_err().kind(), ErrorKind::TooLarge);
+    fake.end();
+}
+
+/// What a person puts into the join may be long.
+#[test]
+fn a_long_request_goes_out_in_fragments() {
+    let fake = Fake::new(|listener| {
+        let (mut stream, _) = listener.accept().unwrap();
+        let (mut head, mut byte) = (Vec::new(), [0]);
+        while !head.ends_with(b"\r\n\r\n") {
+            stream.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).unwrap();
+        let key = head.lines().find_map(|line| line.to_lowercase().starts_with("sec-websocket-key:").then(|| &line[18..]));
+        let accept = tungstenite::handshake::derive_accept_key(key.unwrap().trim().as_bytes());
+        let upgrade =
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: ";
+        write!(stream, "{upgrade}{accept}\r\n\r\n").unwrap();
+        let mut take = |length: usize| {
+            let mut bytes = vec![0; length];
+            stream.read_exact(&mut bytes).unwrap();
+            bytes
+        };
+        let mut lengths = Vec::new();
+        loop {
+            let head = take(2);
+            let length = match head[1] & 0x7F {
+                126 => u16::from_be_bytes(take(2).try_into().unwrap()).into(),
+                127 => u64::from_be_bytes(take(8).try_into().unwrap()),
+                short => short.into(),
+            };
+            take(4 + usize::try_from(length).unwrap());
+            lengths.push(length);
+            if head[0] & 0x80 != 0 {
+                break;
+            }
+        }
+        assert!(lengths.len() > 3 && lengths.iter().all(|length| *length <= 64 << 10), "{lengths:?}");
+    });
+    let long = "x".repeat(200_000);
+    assert!(Client::connect(&fake.url, Auth::code(CODE), quick().receiver_info("project", long)).is_err());
     fake.end();
 }
 

@@ -182,6 +182,57 @@ fn a_table_that_is_whole_costs_one_call() {
 }
 
 #[test]
+fn an_answer_as_long_as_the_table_is_whole_also_at_a_round_number() {
+    for records in [1_000, 10_000] {
+        let sender = honest(vec![table("many", "id bigint, v text", numbered(records))]);
+        let here = Fixture::new("");
+        let report = pull(&sender, &here, TransferOptions::new());
+        assert_eq!(of(&report, "many").outcome.created, records as u64, "{report:?}");
+        assert!(!noted(of(&report, "many"), "in pages") && report.one_state, "{report:?}");
+        assert_eq!((calls(&sender, "pull-data"), calls(&sender, "table-records")), (1, 0));
+    }
+}
+
+/// A sender that counts so many rows when it is asked again.
+fn counting_again(many: Table, rows: usize) -> FakeSite {
+    let asked_before = std::sync::atomic::AtomicBool::new(false);
+    site(vec![many], move |asked| {
+        let again = asked.call() == "list-tables" && asked_before.swap(true, std::sync::atomic::Ordering::SeqCst);
+        let listed = json!({"checksum": null, "depends_on": [], "name": "many", "row_count": rows, "size_bytes": null});
+        again.then(|| ok(json!({"success": true, "tables": [listed]}).to_string()))
+    })
+}
+
+#[test]
+fn rows_that_come_or_go_after_the_list_do_not_make_an_answer_cut() {
+    // Announced, received, counted again.
+    for (announced, received, again) in [(1_500, 1_200, 1_200), (900, 2_000, 2_000), (1_500, 1_000, 1_000)] {
+        let many = Table { row_count: announced, ..table("many", "id bigint, v text", numbered(received)) };
+        let sender = counting_again(many, again);
+        let here = Fixture::new(LOCAL);
+        let report = pull(&sender, &here, TransferOptions::new());
+        assert_eq!(of(&report, "many").status, TableStatus::Completed, "{report:?}");
+        assert_eq!(of(&report, "many").outcome.created, received as u64 - 1, "{report:?}");
+        assert_eq!((calls(&sender, "pull-data"), calls(&sender, "table-records")), (1, 0), "{announced} {received}");
+    }
+    // It was cut exactly where the table ended when it was listed.
+    let many = Table { row_count: 1_000, most: 1_000, ..table("many", "id bigint, v text", numbered(1_007)) };
+    let (sender, here) = (counting_again(many, 1_007), Fixture::new(LOCAL));
+    let report = pull(&sender, &here, TransferOptions::new());
+    assert_eq!(of(&report, "many").outcome.created, 1_006, "{report:?}");
+    assert!(noted(of(&report, "many"), "fetched in pages"));
+}
+
+#[test]
+fn more_records_at_once_than_are_taken_are_fetched_in_pages() {
+    let many = Table { most: usize::MAX, ..table("many", "id bigint", (1..=100_001).map(|id| json!({"id": id})).collect()) };
+    let here = Fixture::new("CREATE TABLE many(id INTEGER PRIMARY KEY)");
+    let report = pull(&honest(vec![many]), &here, TransferOptions::new());
+    assert_eq!(of(&report, "many").outcome.created, 100_001, "{:?}", of(&report, "many").error);
+    assert!(noted(of(&report, "many"), "fetched in pages"));
+}
+
+#[test]
 fn too_large_an_answer_is_fetched_in_pages() {
     let sender = honest(vec![table("many", "id bigint, v text", numbered(2_501))]);
     let here = Fixture::new(LOCAL);
@@ -347,6 +398,38 @@ fn wrong_topic(asked: &Asked) -> Reply {
     bytes.extend([0x81, u8::try_from(frame.len()).unwrap()]);
     bytes.extend_from_slice(frame.as_bytes());
     Reply::Raw(bytes)
+}
+
+#[test]
+fn what_came_before_and_after_an_interruption_is_not_one_state() {
+    let tables: Vec<Table> = ["a", "b"].map(|name| table(name, "id bigint, v text", numbered(3))).into();
+    let is_down = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let down = std::sync::Arc::clone(&is_down);
+    let sender = site(tables, move |asked| {
+        let fails = asked.call() == "pull-data" && asked.table() == "b" && down.load(std::sync::atomic::Ordering::SeqCst);
+        fails.then_some(Reply::Close)
+    });
+    for no_refresh in [false, true] {
+        is_down.store(true, std::sync::atomic::Ordering::SeqCst);
+        let here =
+            Fixture::new("CREATE TABLE a(id INTEGER PRIMARY KEY, v TEXT); CREATE TABLE b(id INTEGER PRIMARY KEY, v TEXT)");
+        let options = || if no_refresh { at_once().refresh(false) } else { at_once() };
+        let report = pull(&sender, &here, options());
+        assert_eq!(of(&report, "b").error.as_ref().unwrap().kind(), ErrorKind::Disconnected);
+        is_down.store(false, std::sync::atomic::Ordering::SeqCst);
+        let report = pull(&sender, &here, options());
+        assert!(report.is_clean() && !report.one_state, "{report:?}");
+    }
+}
+
+#[test]
+fn the_sender_is_told_the_strategy() {
+    let sender = honest(["a", "b"].map(|name| table(name, "id bigint, v text", numbered(1))).into());
+    let options = TransferOptions::new().strategy(Strategy::Merge).table_strategy("b", Strategy::Overwrite);
+    assert!(pull(&sender, &Fixture::new(""), options).is_clean());
+    let told = sender.asked().into_iter().filter(|asked| asked.call() == "pull-data");
+    let told: Vec<_> = told.map(|asked| (asked.table(), asked.json()["conflict_strategy"].clone())).collect();
+    assert_eq!(told, [("a".into(), json!("merge")), ("b".into(), json!("overwrite"))]);
 }
 
 #[test]

@@ -60,9 +60,11 @@ fn dates_downloads_and_records_end() {
 }
 
 #[test]
-fn calls_per_minute_are_counted_and_pages_are_not() {
-    let served = served();
-    let puller = served.puller(|policy| policy.rate_limit_requests_per_minute = 3);
+fn calls_are_counted_and_pages_are_not() {
+    let served = served_with(|limits| limits.look_records_per_hour = 0);
+    let puller = served.puller(|policy| policy.rate_limit_requests_per_minute = 1);
+    // The bucket holds five.
+    (0..2).for_each(|_| assert_eq!(served.data("list-tables", &puller, json!({})).0, 200));
     let page =
         |offset: u64| served.data("table-records", &puller, json!({"table_name": "many", "limit": 100, "offset": offset}));
     for offset in (0..2500).step_by(100) {
@@ -72,17 +74,27 @@ fn calls_per_minute_are_counted_and_pages_are_not() {
     for call in ["list-tables", "pull-data", "table-schema", "table-records"] {
         let body = json!({"auth_token_hash": puller.hash, "table_name": "many"}).to_string();
         let answer = served.post(&format!("/sync/api/{call}"), body.as_bytes(), "");
-        assert_eq!((answer.status, answer.headers["retry-after"].as_str()), (429, "55"), "{call}");
+        assert_eq!((answer.status, answer.headers["retry-after"].as_str()), (429, "60"), "{call}");
         assert!(answer.body.contains(r#""error":"Too many requests""#), "{}", answer.body);
     }
-    served.clock.advance(Duration::from_secs(55));
+    served.clock.advance(Duration::from_secs(60));
     assert_eq!(pull(&served, &puller, "no_pk").0, 200);
     assert_eq!(served.history(), ["many completed 2500", "no_pk completed 2", "no_pk completed 2"]);
 }
 
 #[test]
-fn another_offset_another_table_and_a_long_pause_are_new_pulls() {
+fn a_site_that_asks_for_all_tables_at_once_is_no_flood() {
     let served = served();
+    let puller = served.puller(|_| {});
+    // So many calls a "sync all" of the reference system makes within two seconds.
+    for _ in 0..80 {
+        assert_eq!(served.data("table-schema", &puller, json!({"table_name": "many"})).0, 200);
+    }
+}
+
+#[test]
+fn another_offset_another_table_and_a_long_pause_are_new_pulls() {
+    let served = served_with(|limits| limits.look_records_per_hour = 0);
     let puller = served.puller(|policy| policy.max_downloads = Some(4));
     let page = |offset: u64| code(served.data("table-records", &puller, json!({"table_name": "many", "offset": offset})));
     let used = || served.connection(&puller).downloads_used;
@@ -101,8 +113,42 @@ fn another_offset_another_table_and_a_long_pause_are_new_pulls() {
 }
 
 #[test]
+fn a_look_takes_no_download_and_no_approval_but_is_counted_and_bounded() {
+    let served = served_with(|limits| limits.look_records_per_hour = 25);
+    let puller = served.puller(|policy| policy.max_downloads = Some(1));
+    let look = |puller: &Puller, table: &str, fields: Value| {
+        let mut asked = json!({"table_name": table});
+        asked.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        served.data("table-records", puller, asked).0
+    };
+    let used = |puller: &Puller| (served.connection(puller).downloads_used, served.connection(puller).records_downloaded);
+    assert_eq!((look(&puller, "many", json!({})), look(&puller, "many", json!({"ids": [1, 2]}))), (200, 200));
+    assert_eq!(used(&puller), (0, 12));
+    assert_eq!(served.history(), ["many completed 10", "many completed 2"], "nothing is left open");
+    assert_eq!((look(&puller, "many", json!({"offset": 500})), used(&puller)), (200, (0, 22)));
+    assert_eq!((look(&puller, "no_pk", json!({})), used(&puller)), (200, (0, 24)), "another table");
+    // More than may be looked at is a download, whose records are counted at its end.
+    assert_eq!((look(&puller, "many", json!({"offset": 700})), used(&puller)), (200, (1, 24)));
+    assert_eq!(look(&puller, "many", json!({})), 403, "there are no more of them");
+    let fresh = served.puller_of("http://127.0.0.1:9/f", |new| new, |policy| policy.max_downloads = Some(1));
+    assert_eq!((look(&fresh, "many", json!({"limit": 25})), used(&fresh)), (200, (0, 25)));
+    served.clock.advance(Duration::from_secs(3_601));
+    assert_eq!((look(&fresh, "many", json!({"limit": 25})), used(&fresh)), (200, (0, 50)));
+
+    let url = "http://127.0.0.1:9/a";
+    let approved = served.puller_of(url, |new| new, |policy| policy.approval_mode = ApprovalMode::RequireApproval);
+    let asked = served.data("table-records", &approved, json!({"table_name": "many"}));
+    assert_eq!(code(asked.clone()), is(403, "approval_required"));
+    let transfer: uuid::Uuid = asked.1["transfer_uuid"].as_str().unwrap().parse().unwrap();
+    served.site.transfers().by("alice").approve(transfer).unwrap();
+    assert_eq!((look(&approved, "many", json!({})), look(&approved, "many", json!({}))), (200, 200));
+    assert_eq!(served.site.transfers().get(transfer).unwrap().status.as_str(), "approved", "it is still good");
+    assert_eq!((pull(&served, &approved, "many").0, used(&approved)), (200, (1, 2_520)));
+}
+
+#[test]
 fn pauses_of_one_peer_end_none_of_another() {
-    let served = served_with(|limits| limits.paused_pulls = 4);
+    let served = served_with(|limits| (limits.paused_pulls, limits.look_records_per_hour) = (4, 0));
     let (one, other) = (
         served.puller(|policy| policy.max_downloads = Some(1)),
         served.puller_of("http://127.0.0.1:9/b", |new| new, |_| {}),
@@ -293,7 +339,7 @@ fn parallel_pulls_cannot_pass_a_limit() {
 
 #[test]
 fn a_look_at_a_few_records_leaves_the_others() {
-    let served = served();
+    let served = served_with(|limits| limits.look_records_per_hour = 0);
     let puller = served.puller(|policy| policy.max_records_total = Some(2_530));
     let page =
         |offset: u64| served.data("table-records", &puller, json!({"table_name": "many", "limit": 10, "offset": offset})).0;

@@ -148,12 +148,30 @@ fn a_deleted_connection_still_says_so() {
     assert_eq!(peer.calls(), ["delete-connection"; 2]);
     let hashes: Vec<_> = peer.asked().iter().map(|asked| asked.field("auth_token_hash").to_owned()).collect();
     assert!(hashes[0] != hashes[1] && hashes.iter().all(|hash| hash.len() == 64));
-    // That the other site has it no more is what was wanted.
+    // That the other site has it no more is as it should be, but nobody was told.
     let gone = FakePeer::new(|_| no(404, "Connection not found"));
     let uuid = home.sender(&gone.url()).connection.uuid;
     home.site.connections().delete(uuid).unwrap();
     let delivered = home.site.notifier(options()).deliver_to(uuid).unwrap();
-    assert_eq!((counts(&delivered), home.waiting()), ((1, 0, 0, 0), 0));
+    assert_eq!((counts(&delivered), home.waiting()), ((0, 1, 0, 0), 0));
+    assert_eq!(delivered.messages[0].error.as_ref().unwrap().kind(), rowferry::ErrorKind::NotFound);
+    assert_eq!(gone.calls(), ["delete-connection"; 2], "with a slash and without");
+}
+
+/// A site of the reference system keeps URLs as they were typed.
+#[test]
+fn a_connection_that_is_kept_under_a_url_with_a_slash_is_found() {
+    let peer = FakePeer::new(|asked| match asked.field("sender_url").ends_with('/') {
+        true => done(),
+        false => no(404, "Connection not found"),
+    });
+    let home = Home::new();
+    let uuid = home.sender(&peer.url()).connection.uuid;
+    home.site.connections().suspend(uuid, None).unwrap();
+    assert_eq!(counts(&deliver(&home.site)), (1, 0, 0, 0));
+    home.site.connections().delete(uuid).unwrap();
+    assert_eq!(counts(&deliver(&home.site)), (1, 0, 0, 0));
+    assert_eq!(peer.calls(), ["update-status", "update-status", "delete-connection", "delete-connection"]);
 }
 
 #[test]
@@ -391,6 +409,7 @@ fn an_answer_about_a_token_that_was_replaced_suspends_nothing() {
     let home = Arc::new(OnceLock::<Site>::new());
     let other = Arc::clone(&home);
     let peer = FakePeer::new(move |asked: &Asked| match asked.call() {
+        "verify-connection" if asked.field("sender_url").ends_with('/') => no(404, "Connection not found"),
         "verify-connection" => {
             assert_eq!(deliver(other.get().unwrap()).sent, 1);
             no(404, "Connection not found")
@@ -403,7 +422,7 @@ fn an_answer_about_a_token_that_was_replaced_suspends_nothing() {
     here.rotate(uuid);
     let checked = here.site.notifier(options()).verify(uuid).unwrap();
     assert_eq!((checked.suspended, checked.connection.status), (false, ConnectionStatus::Active));
-    assert_eq!(peer.calls(), ["verify-connection", "rotate-token"]);
+    assert_eq!(peer.calls(), ["verify-connection", "rotate-token", "verify-connection"]);
 }
 
 #[test]

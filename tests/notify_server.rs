@@ -84,6 +84,16 @@ fn a_registered_connection_is_pulled_through() {
 }
 
 #[test]
+fn a_senders_strategy_reaches_the_receiver() {
+    let (shop, backup, made) = shop_and_backup();
+    let uuid = made.connection.uuid;
+    let merge = |edit: &mut rowferry::ConnectionEdit| edit.policy.default_conflict_strategy = Strategy::Merge;
+    shop.fixture.site.connections().update(uuid, merge).unwrap();
+    assert_eq!(shop.notifier().register(uuid, &made.token, None).unwrap().outcome, RegisterOutcome::Registered);
+    assert_eq!(backup.received().policy.default_conflict_strategy, Strategy::Merge);
+}
+
+#[test]
 fn what_a_registration_gets_is_the_other_sites_decision() {
     let (shop, backup, made) = shop_and_backup();
     let settings = backup.fixture.site.settings();
@@ -127,7 +137,12 @@ fn changes_on_one_side_reach_the_other_and_do_not_come_back() {
     let (there, here) = (shop.fixture.site.connections(), backup.fixture.site.connections());
     there.suspend(sent.uuid, Some("too much")).unwrap();
     assert_eq!(shop.deliver().sent, 1);
-    assert_eq!(backup.status(&received), ConnectionStatus::Suspended);
+    let suspended = here.get(received.uuid).unwrap();
+    assert_eq!(suspended.status, ConnectionStatus::Suspended);
+    assert_eq!(suspended.suspended_reason.as_deref(), Some("the other site says: too much"));
+    let refused = backup.fixture.site.pull(received.uuid, ConnectOptions::default(), TransferOptions::new()).unwrap_err();
+    assert!(refused.to_string().contains("by the other site (the other site says: too much)"), "{refused}");
+    assert!(refused.hint().unwrap().contains("reactivate it there"), "{refused}");
     assert_eq!(backup.notifier().pending().unwrap(), 0, "the other site is not told what it said itself");
     there.reactivate(sent.uuid).unwrap();
     assert_eq!(shop.deliver().sent, 1);

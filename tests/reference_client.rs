@@ -14,7 +14,7 @@ use tungstenite::{Message, WebSocket};
 struct Shop {
     server: ServerHandle,
     site: Site,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 fn shop(limits: Limits) -> Shop {
@@ -46,7 +46,7 @@ fn shop(limits: Limits) -> Shop {
         .unwrap();
     let site = Site::builder().limits(limits).open(&path).unwrap();
     let server = Server::bind(&site, "127.0.0.1:0").unwrap().spawn().unwrap();
-    Shop { server, site, _folder: folder }
+    Shop { server, site, folder }
 }
 
 /// The reference's client: one session with one code.
@@ -228,6 +228,48 @@ fn transfers_bring_every_row_once_however_pages_are_cut() {
         }
         assert_eq!(client.transfer("odd-name", 500, 90), [1]);
     }
+}
+
+/// One frame as it crosses the wire: whether it is the last one of its message, its opcode and its payload.
+fn frame(stream: &mut TcpStream) -> (bool, u8, Vec<u8>) {
+    let mut take = |length: usize| {
+        let mut bytes = vec![0; length];
+        stream.read_exact(&mut bytes).unwrap();
+        bytes
+    };
+    let head = take(2);
+    let length = match head[1] {
+        126 => u16::from_be_bytes(take(2).try_into().unwrap()).into(),
+        127 => u64::from_be_bytes(take(8).try_into().unwrap()),
+        short => short.into(),
+    };
+    (head[0] & 0x80 != 0, head[0] & 0x0F, take(usize::try_from(length).unwrap()))
+}
+
+#[test]
+fn a_large_answer_comes_in_fragments_that_it_reads_fast() {
+    let shop = shop(Limits::default());
+    let database = rusqlite::Connection::open(shop.folder.path().join("shop.db")).unwrap();
+    // Three bytes a character, so that 64 KiB do not end with one.
+    let text = "\u{20ac}".repeat(1_000_000);
+    database.execute_batch("CREATE TABLE large (id INTEGER PRIMARY KEY, v TEXT)").unwrap();
+    database.execute("INSERT INTO large VALUES (1, ?1)", [&text]).unwrap();
+    let mut client = Client::joined(&shop);
+    client.send(r#"[null,"2","transfer:CODE","request:records",{"limit":500,"offset":0,"ref":"2","table":"large"}]"#);
+    let stream = client.socket.get_mut();
+    let mut message = Vec::new();
+    for at in 0.. {
+        let (is_last, kind, part) = frame(stream);
+        assert!(part.len() <= 64 << 10 && std::str::from_utf8(&part).is_ok(), "{}", part.len());
+        assert_eq!(kind, u8::from(at == 0), "a text frame, and then continuations of it");
+        message.extend(part);
+        if is_last {
+            assert!(at > 40);
+            break;
+        }
+    }
+    let message: serde_json::Value = serde_json::from_slice(&message).unwrap();
+    assert_eq!(message[4]["records"][0]["v"], text);
 }
 
 #[test]

@@ -362,7 +362,7 @@ fn position(kept: &Kept, wanted: &Wanted, key: Option<&SiteKey>) -> Option<u64> 
 }
 
 /// Keeps a transfer that starts at once.
-fn start(sql: &mut dyn Sql, now: OffsetDateTime, actor: &str, mut transfer: Transfer) -> Result<Uuid> {
+pub(super) fn start(sql: &mut dyn Sql, now: OffsetDateTime, actor: &str, mut transfer: Transfer) -> Result<Uuid> {
     transfer.status = TransferStatus::InProgress;
     transfer.started_at = Some(now);
     transfers::insert(sql, now, actor, &transfer)?;

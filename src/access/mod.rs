@@ -13,6 +13,7 @@ mod caller;
 mod course;
 mod grant;
 mod lifecycle;
+mod look;
 mod moments;
 mod passwords;
 mod paused;
@@ -188,6 +189,15 @@ impl Access {
         Ok((code, Grant::of_session(self.clone(), session, caller.clone())))
     }
 
+    /// Lets in a peer with this code, which it does not use up, to look at what there is. It is not for records.
+    pub(crate) fn look_by_code(&self, given: &str, caller: &Caller) -> Answer<(Code, Grant)> {
+        self.enabled()?;
+        let key = origin(caller.address);
+        self.0.codes.take(key).map_err(|wait| Denial::wait(ErrorKind::TooManyAttempts, wait))?;
+        let (code, session) = self.guessed(self.sending_session(given), caller)?;
+        Ok((code, Grant::of_session(self.clone(), session, caller.clone())))
+    }
+
     /// Lets in a peer with this ticket, with the rights of the session that it is of. It stays good until its time is over or the
     /// session is deleted: a receiver that is killed right after it came back has nothing else.
     pub(crate) fn by_ticket(&self, given: &str, caller: &Caller) -> Answer<Grant> {
@@ -226,14 +236,21 @@ impl Access {
         })
     }
 
-    fn spend(&self, given: &str, caller: &Caller) -> error::Result<(Code, Uuid)> {
+    /// The session of a code that is good to pull with.
+    fn sending_session(&self, given: &str) -> error::Result<(Code, Uuid)> {
         let invalid = || Error::new(ErrorKind::InvalidCode, "there is no session to send with this code");
         let code = Code::parse(given).ok_or_else(invalid)?;
-        let sessions = self.site().sessions();
+        let session = self.site().sessions().validate(code.as_str())?;
         // A session to receive is for this site to pull; nobody pulls from here with it.
-        if sessions.validate(code.as_str())?.direction != Direction::Send {
-            return Err(invalid());
+        match session.direction {
+            Direction::Send => Ok((code, session.uuid)),
+            Direction::Receive => Err(invalid()),
         }
+    }
+
+    fn spend(&self, given: &str, caller: &Caller) -> error::Result<(Code, Uuid)> {
+        let (code, _) = self.sending_session(given)?;
+        let sessions = self.site().sessions();
         let by = caller.address.map(|address| address.to_string());
         let session = sessions.use_code(code.as_str(), by.as_deref())?;
         log::info!("session {} is used by {}", session.uuid, by.as_deref().unwrap_or("an unknown address"));

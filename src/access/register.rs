@@ -104,7 +104,8 @@ impl Access {
         let token = Token::parse(asked.auth_token.as_str()).map_err(NotRegistered::Unusable)?;
         let actor = format!("peer {site_url}");
         let active = mode != IncomingMode::RequireApproval;
-        let registration = Registration { site_url, name: asked.connection_name.clone(), token, active };
+        let (name, strategy) = (asked.connection_name.clone(), asked.default_conflict_strategy);
+        let registration = Registration { site_url, name, token, active, strategy };
         self.site().connections().by_peer(&actor).register(registration).map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => NotRegistered::Exists,
             ErrorKind::InvalidInput | ErrorKind::ForbiddenAddress | ErrorKind::SelfConnection | ErrorKind::Refused => {

@@ -18,6 +18,7 @@ pub struct Auth {
     by: By,
     secret: Zeroizing<String>,
     password: Option<Zeroizing<String>>,
+    only_looks: bool,
 }
 
 /// What the secret is.
@@ -44,18 +45,31 @@ impl Auth {
     /// The code of a session: eight characters, given out by the other site, good for one connection. Space around it and the
     /// case of its letters do not matter.
     pub fn code(code: impl AsRef<str>) -> Self {
-        Auth { by: By::Code, secret: Zeroizing::new(code.as_ref().trim().to_ascii_uppercase()), password: None }
+        Auth {
+            by: By::Code,
+            secret: Zeroizing::new(code.as_ref().trim().to_ascii_uppercase()),
+            password: None,
+            only_looks: false,
+        }
     }
 
     /// The token of a connection: the other site shows it when it makes the connection. It works until that site suspends,
     /// revokes or deletes the connection, or until one of its limits is reached. Space around it does not matter.
     pub fn token(token: impl AsRef<str>) -> Self {
-        Auth { by: By::Token, secret: Zeroizing::new(token.as_ref().trim().to_owned()), password: None }
+        Auth { by: By::Token, secret: Zeroizing::new(token.as_ref().trim().to_owned()), password: None, only_looks: false }
     }
 
     /// What the other site gave to a client that came by a code, to come back with.
     pub(crate) fn ticket(ticket: &str) -> Self {
-        Auth { by: By::Ticket, secret: Zeroizing::new(ticket.to_owned()), password: None }
+        Auth { by: By::Ticket, secret: Zeroizing::new(ticket.to_owned()), password: None, only_looks: false }
+    }
+
+    /// Only to look at tables, their structures and counts, which does not spend a code: a rowferry site then gives no records, and takes
+    /// the code again. Other sites, and those of rowferry 0.1.0, do not know of it, and spend the code. A token is not spent anyway.
+    #[must_use]
+    pub fn only_looking(mut self) -> Self {
+        self.only_looks = self.by == By::Code;
+        self
     }
 
     /// The code, if it is one.
@@ -104,7 +118,8 @@ impl Auth {
             return Err(Error::new(ErrorKind::InvalidInput, "this can be no code: a code is letters and digits")
                 .with_hint("Give the code that the other site shows, like A7X9K2M4."));
         }
-        let query = Zeroizing::new(format!("code={code}&vsn=2.0.0"));
+        let look = if self.only_looks { "&look=1" } else { "" };
+        let query = Zeroizing::new(format!("code={code}{look}&vsn=2.0.0"));
         let secrets = vec![self.secret.clone()];
         Ok(Pass { by: By::Code, query, topic: Zeroizing::new(topic(code)), secrets })
     }
@@ -192,6 +207,7 @@ mod tests {
         let auth = Auth::code(" a7x9k2m4\n");
         let pass = auth.pass().unwrap();
         assert_eq!((pass.by, &**pass.query, &**pass.topic), (By::Code, "code=A7X9K2M4&vsn=2.0.0", "transfer:A7X9K2M4"));
+        assert_eq!(&**auth.clone().only_looking().pass().unwrap().query, "code=A7X9K2M4&look=1&vsn=2.0.0");
         assert_eq!(format!("{auth:?}"), "Auth::code(..)");
         for bad in ["", "A&token=x", "A B", "Ř", &"A".repeat(65)] {
             let error = Auth::code(bad).pass().map(|_| ()).unwrap_err();

@@ -258,7 +258,8 @@ impl Client {
         }
         let table = self.get_schema(table)?;
         let mut rows = Rows::default();
-        let page = self.fetch_page(&table, options.offset, options.limit, &mut rows, &self.patience())?;
+        let (offset, limit) = (options.offset, options.limit);
+        let page = self.some_records(&table, (offset, limit, true), &mut rows, &self.patience())?;
         Ok(FetchedRecords { table, rows, failures: page.failures, offset: options.offset, has_more: page.has_more })
     }
 
@@ -272,6 +273,17 @@ impl Client {
         rows: &mut Rows,
         patience: &Patience,
     ) -> Result<RecordsPage> {
+        self.some_records(table, (offset, limit, false), rows, patience)
+    }
+
+    /// The same; `look` says that no more will be asked for.
+    fn some_records(
+        &self,
+        table: &TableSchema,
+        (offset, limit, look): (u64, u64, bool),
+        rows: &mut Rows,
+        patience: &Patience,
+    ) -> Result<RecordsPage> {
         let limits = &self.options.limits;
         let most = match self.dialect() {
             Dialect::Rowferry => u64::try_from(limits.page_rows).unwrap_or(u64::MAX),
@@ -279,7 +291,8 @@ impl Client {
             Dialect::ReferenceSocket | Dialect::ReferenceHttp => REFERENCE_PAGE_RECORDS,
         };
         let limit = limit.clamp(1, most.max(1));
-        let ask = Ask::Records { table: &table.name, offset, limit };
+        let look = look && self.dialect() == Dialect::Rowferry;
+        let ask = Ask::Records { table: &table.name, offset, limit, look };
         // Even a record of many short columns takes no more than a few times its JSON in memory.
         let bounds = PageLimits { records: limit, bytes: limits.message_bytes.saturating_mul(4) };
         let dialect = self.dialect();

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 #[cfg(feature = "server")]
 use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::frame::Frame;
+use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::{Role, WebSocketConfig};
-use tungstenite::{Message, WebSocket};
+use tungstenite::{Bytes, Message, WebSocket};
 use zeroize::Zeroizing;
 
 use super::auth::Pass;
@@ -23,6 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::net::stream::refuse_without_tls;
 use crate::net::{Budget, Stream};
+use crate::wire::fragments::{TEXT_FRAGMENT_BYTES, fragments};
 
 /// The least time that a socket is waited for.
 pub(super) const INSTANT: Duration = Duration::from_millis(1);
@@ -141,12 +144,16 @@ impl Transport for Socket {
     fn send(&mut self, message: Message, until: Instant) -> Outcome<bool> {
         self.socket.get_mut().set_until(until);
         self.unflushed = true;
-        match self.socket.write(message) {
-            // Taken into the buffer all the same.
-            Err(error) if would_block(&error) => Ok(false),
-            Err(error) => Err(lost(error)),
-            Ok(()) => self.flush(until),
+        let mut is_taken = true;
+        for frame in frames(message) {
+            match self.socket.write(frame) {
+                Ok(()) => {}
+                // Taken into the buffer all the same.
+                Err(error) if would_block(&error) => is_taken = false,
+                Err(error) => return Err(lost(error)),
+            }
         }
+        if is_taken { self.flush(until) } else { Ok(false) }
     }
 
     fn flush(&mut self, until: Instant) -> Outcome<bool> {
@@ -190,6 +197,22 @@ impl Transport for Socket {
 
     fn received(&self) -> u64 {
         self.socket.get_ref().received()
+    }
+}
+
+/// A long text in frames that a server of the reference system reads fast; any other message as it is.
+fn frames(message: Message) -> Vec<Message> {
+    match message {
+        Message::Text(text) if text.len() > TEXT_FRAGMENT_BYTES => {
+            let text = Bytes::from(text);
+            let frame = |part: std::ops::Range<usize>| {
+                let kind = if part.start == 0 { Data::Text } else { Data::Continue };
+                let is_last = part.end == text.len();
+                Message::Frame(Frame::message(text.slice(part), OpCode::Data(kind), is_last))
+            };
+            fragments(&text, TEXT_FRAGMENT_BYTES).map(frame).collect()
+        }
+        message => vec![message],
     }
 }
 

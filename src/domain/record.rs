@@ -200,6 +200,9 @@ reasons! {
     DuplicateKey = "duplicate_key",
     /// The record or a value in it is not of the form that the protocol gives it.
     Malformed = "malformed",
+    /// The value came as text for the eyes of the sender's programmers, which the reference system sends of types that its JSON has no
+    /// form for, and what it stands for is not known here.
+    UnknownTerm = "unknown_term",
     /// Storing the value here would change it: the column's type rewrites it.
     ValueWouldChange = "value_would_change",
     /// The value is outside of what can be stored here.

@@ -7,6 +7,7 @@ use super::Notifier;
 use crate::clock;
 use crate::domain::connection::{Connection, ConnectionDirection, Metadata};
 use crate::domain::remote::RegisterOutcome;
+use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Token;
 
@@ -72,7 +73,8 @@ impl Notifier {
             let http_status = error.http_status();
             RegisterResult { outcome: RegisterOutcome::Failed, http_status, message, remote_uuid: None }
         };
-        match api.register_connection_in_words(own_url, &connection.name, token, password) {
+        let strategy = Some(connection.policy.default_conflict_strategy).filter(|strategy| *strategy != Strategy::default());
+        match api.register_connection_in_words(own_url, (&connection.name, strategy), token, password) {
             Ok((Ok(answer), words)) => {
                 let outcome = match answer.connection_status.as_str() {
                     "active" => RegisterOutcome::Registered,

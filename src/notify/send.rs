@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Token;
 use crate::state::outbox::{Message, Outgoing};
 use crate::state::{self, connections};
-use crate::wire::api::PeerStatus;
+use crate::wire::api::{PeerStatus, REASON_BYTES};
 
 /// What sending a message came to.
 pub(super) enum Sending {
@@ -57,12 +57,24 @@ impl Notifier {
             }
         };
         let own_url = self.own_url()?;
-        self.api_for(message)?.update_status(&own_url, status).map(|()| Sending::Done)
+        // One that was deleted since has no reason any more.
+        let connection = state::read(self.site.store_ref(), |sql| connections::by_uuid(sql, message.connection))?;
+        let reason = connection.and_then(|connection| match status {
+            PeerStatus::Suspended => connection.suspended_reason,
+            PeerStatus::Revoked => connection.revoked_reason,
+            PeerStatus::Active => None,
+        });
+        let reason = reason.as_deref().filter(|reason| reason.len() <= REASON_BYTES);
+        self.api_for(message)?.update_status_because(&own_url, status, reason).map(|()| Sending::Done)
     }
 
     fn send_delete(&self, message: &Outgoing) -> Result<Sending> {
         let own_url = self.own_url()?;
-        gone_is_fine(self.api_for(message)?.delete_connection(&own_url)).map(|()| Sending::Done)
+        match self.api_for(message)?.delete_connection(&own_url) {
+            // It is as it should be, though nobody there was told.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Sending::Refused(error)),
+            answer => answer.map(|()| Sending::Done),
+        }
     }
 
     /// Tells of a new token. What was told before, its answer lost on the way, counts as told now.

@@ -1,10 +1,11 @@
 //! Pulls over HTTP: how a site of the reference system is pulled from with a token, since its channel needs a uuid that it does
 //! not tell.
 //!
-//! Its `pull-data` gives a whole table, but cut at some number of records without a word, and in no order. So what looks cut
-//! is fetched again from the start by `table-records`, in pages of 100 by offset.
+//! Its `pull-data` gives a whole table, but cut at some number of records without a word, and in no order. So what is cut
+//! is fetched again from the start by `table-records`, in pages of 100 by offset; an answer with as many records as the sender
+//! counts rows is whole.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -14,6 +15,7 @@ use super::{Report, TableReport, TransferOptions};
 use crate::cancel::Patience;
 use crate::client::{Api, Auth, Client, ConnectOptions, RecordsQuery};
 use crate::domain::schema::TableSchema;
+use crate::domain::strategy::Strategy;
 use crate::domain::table::TableInfo;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
@@ -45,7 +47,7 @@ impl Api {
     /// Why nothing could be pulled at all: the sender's list of tables could not be had.
     pub fn transfer_all(&self, site: &Site, options: TransferOptions<'_>) -> Result<Report> {
         let origin = Origin { connection: None, site_url: self.url() };
-        pull(&HttpSource::new(self), site.here(), options, Some(origin))
+        pull(&HttpSource::new(self, &options), site.here(), options, Some(origin))
     }
 }
 
@@ -78,6 +80,8 @@ impl Site {
 #[derive(Debug)]
 pub(crate) struct HttpSource<'a> {
     api: &'a Api,
+    /// The strategies of tables that have one of their own, and that of the others.
+    strategies: (BTreeMap<String, Strategy>, Strategy),
     tables: Mutex<HashMap<String, Table>>,
     gone: AtomicBool,
     /// How many questions in a row were not answered in time.
@@ -108,9 +112,16 @@ enum How {
 }
 
 impl<'a> HttpSource<'a> {
-    /// A source of what the token of these calls may pull.
-    pub(crate) fn new(api: &'a Api) -> Self {
-        HttpSource { api, tables: Mutex::new(HashMap::new()), gone: AtomicBool::new(false), unanswered: AtomicU32::new(0) }
+    /// A source of what the token of these calls may pull, for a pull with these options.
+    pub(crate) fn new(api: &'a Api, options: &TransferOptions<'_>) -> Self {
+        let strategies = (options.table_strategies.clone(), options.strategy.unwrap_or_default());
+        let (gone, unanswered) = (AtomicBool::new(false), AtomicU32::new(0));
+        HttpSource { api, strategies, tables: Mutex::new(HashMap::new()), gone, unanswered }
+    }
+
+    fn strategy_of(&self, table: &str) -> Strategy {
+        let (own, others) = &self.strategies;
+        own.get(table).copied().unwrap_or(*others)
     }
 
     /// Passes an answer on, and remembers when there is nobody to answer any more.
@@ -150,8 +161,8 @@ impl<'a> HttpSource<'a> {
     /// The whole table, or, where that looks cut, its first page.
     fn first(&self, table: &TableSchema, announced: u64, limit: u64, rows: &mut Rows, patience: &Patience) -> Result<Page> {
         let before = rows.len();
-        let whole = match self.api.fetch_all(table, rows, patience) {
-            Ok(page) if !looks_cut(&page, announced) => {
+        let whole = match self.api.fetch_all(table, Some(self.strategy_of(&table.name)), rows, patience) {
+            Ok(page) if self.is_whole(&page, &table.name, announced, patience) => {
                 self.fetched(&table.name, How::Whole);
                 return Ok(whole_page(page));
             }
@@ -164,6 +175,8 @@ impl<'a> HttpSource<'a> {
             Err(error) => return Err(explained(error, &table.name)),
         };
         let mut paged = Rows::new(table.columns.len());
+        // It may have been counted again meanwhile.
+        let announced = self.table(&table.name).announced;
         match (self.some(table, announced, 0, limit, &mut paged, patience), whole) {
             (Ok(page), _) => {
                 rows.truncate(before);
@@ -184,6 +197,20 @@ impl<'a> HttpSource<'a> {
                 rows.truncate(before);
                 Err(if error.kind() == ErrorKind::Peer { too_large } else { error })
             }
+        }
+    }
+
+    /// Whether an answer has the whole table. Where its size alone does not tell, the sender counts its rows again: the count that it
+    /// announced may be old, and as many records as there are rows are all of them, also if it is a round number.
+    fn is_whole(&self, page: &RecordsPage, table: &str, announced: u64, patience: &Patience) -> bool {
+        match seems(page, announced) {
+            Seems::Whole => true,
+            Seems::Cut => false,
+            Seems::Uncertain => match self.count(table, patience) {
+                Ok(rows) => page.received == rows || (page.received > rows && !is_round(page.received)),
+                // The count that was announced is all that is known.
+                Err(_) => page.received == announced,
+            },
         }
     }
 
@@ -216,9 +243,25 @@ fn is_too_much(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::TooLarge | ErrorKind::Timeout) || error.http_status() == Some(504)
 }
 
-fn looks_cut(page: &RecordsPage, announced: u64) -> bool {
-    let round = page.received > 0 && page.received.is_multiple_of(ROUND);
-    page.has_more || page.received < announced || round
+/// What the number of records in an answer says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seems {
+    Whole,
+    Cut,
+    /// It is as long as a cut answer would be, or shorter than announced: rows may have come or gone since.
+    Uncertain,
+}
+
+fn seems(page: &RecordsPage, announced: u64) -> Seems {
+    match page.received {
+        _ if page.has_more => Seems::Cut,
+        received if received < announced || is_round(received) => Seems::Uncertain,
+        _ => Seems::Whole,
+    }
+}
+
+fn is_round(received: u64) -> bool {
+    received > 0 && received.is_multiple_of(ROUND)
 }
 
 /// What the reference cannot do, where it just says that it failed.
@@ -323,7 +366,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_looks_cut() {
+    fn what_seems_cut() {
         let page = |received, has_more| RecordsPage {
             received,
             failures: Vec::new(),
@@ -333,19 +376,20 @@ mod tests {
             reference: None,
             bytes: 0,
         };
-        for (received, announced, cut) in [
-            (0, 0, false),
-            (0, 1, true),
-            (999, 999, false),
-            (999, 0, false),
-            (999, 1_500, true),
-            (1_000, 1_000, true),
-            (10_000, 0, true),
-            (10_001, 10_000, false),
+        use Seems::{Cut, Uncertain, Whole};
+        for (received, announced, expected) in [
+            (0, 0, Whole),
+            (0, 1, Uncertain),
+            (999, 999, Whole),
+            (999, 0, Whole),
+            (999, 1_500, Uncertain),
+            (1_000, 1_000, Uncertain),
+            (10_000, 0, Uncertain),
+            (10_001, 10_000, Whole),
         ] {
-            assert_eq!(looks_cut(&page(received, false), announced), cut, "{received} of {announced}");
+            assert_eq!(seems(&page(received, false), announced), expected, "{received} of {announced}");
         }
-        assert!(looks_cut(&page(3, true), 3));
+        assert_eq!(seems(&page(3, true), 3), Cut);
     }
 
     #[test]

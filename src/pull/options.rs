@@ -37,7 +37,7 @@ pub struct TransferOptions<'p> {
 }
 
 /// Records asked for at a time, where nothing else is said.
-const BATCH_SIZE: u32 = 500;
+pub(super) const BATCH_SIZE: u32 = 500;
 
 /// The most records asked for at a time.
 const MOST_RECORDS: u32 = 10_000;
@@ -71,9 +71,9 @@ impl<'p> TransferOptions<'p> {
         self
     }
 
-    /// How many records are asked for at a time, from 1 to 10,000. Defaults to 500 where pages are asked for one by one; a rowferry
-    /// sender sends pages by itself, which are then cut by bytes ([`Limits::stream_page_bytes`](crate::Limits::stream_page_bytes)). A reference sender is never asked for more
-    /// than 1,000. How many rows are written in one transaction is another matter: see
+    /// How many records are asked for at a time, from 1 to 10,000. Defaults to 1,000 of a reference sender, which is never asked for
+    /// more, and over HTTP not for more than 100; a rowferry sender sends pages by itself, which are then cut by bytes
+    /// ([`Limits::stream_page_bytes`](crate::Limits::stream_page_bytes)), one of an early version is asked for 500. How many rows are written in one transaction is another matter: see
     /// [`Limits::commit_rows`](crate::Limits::commit_rows).
     #[must_use]
     pub fn batch_size(mut self, records: u32) -> Self {
@@ -229,8 +229,9 @@ impl<'p> TransferOptions<'p> {
         self.batch_size.map(|records| records.clamp(1, MOST_RECORDS)).or(yielding)
     }
 
-    pub(super) fn page_records(&self, most: u32) -> u32 {
-        self.batch_size.unwrap_or(BATCH_SIZE).clamp(1, MOST_RECORDS).min(most)
+    /// Records in a page that is asked for, where the caller does not say otherwise as many as `usual`.
+    pub(super) fn page_records(&self, usual: u32) -> u32 {
+        self.batch_size.unwrap_or(usual).clamp(1, MOST_RECORDS)
     }
 }
 
@@ -240,7 +241,7 @@ impl fmt::Debug for TransferOptions<'_> {
             .field("strategy", &self.strategy.unwrap_or_default())
             .field("table_strategies", &self.table_strategies)
             .field("tables", &self.tables)
-            .field("batch_size", &self.page_records(MOST_RECORDS))
+            .field("batch_size", &self.page_records(BATCH_SIZE))
             .field("create_missing_tables", &!self.keep_missing_tables)
             .field("extra_columns", &self.extra_columns)
             .field("dry_run", &self.dry_run)

@@ -10,6 +10,7 @@ use super::errors::passes;
 use super::fetch::{Fetch, Task};
 use super::finish::{self, Gathered};
 use super::hold::waits_for;
+use super::options::BATCH_SIZE;
 use super::planned::{Group, Plan, Table};
 use super::reconnect::ReconnectPolicy;
 use super::session::{self, Session};
@@ -67,13 +68,17 @@ pub(super) fn with_session<'a, 'p, 's>(
     groups: &[Group],
     work: impl FnOnce(&mut Context<'a, 'p>, &mut Ledger<'s>, &mut [Table], &mut Session),
 ) -> Result<()> {
-    let most = if cx.source.is_rowferry() { u32::MAX } else { PHOENIX_RECORDS };
+    let page_records = match cx.source.is_rowferry() {
+        true => cx.options.page_records(BATCH_SIZE),
+        // It takes as long for a small page as for a large one.
+        false => cx.options.page_records(PHOENIX_RECORDS).min(PHOENIX_RECORDS),
+    };
     let patience = cx.patience.child();
     let fetch = Fetch {
         source: cx.source,
         pull: ledger.name(),
         limits: cx.limits,
-        page_records: cx.options.page_records(most),
+        page_records,
         stream_records: cx.options.stream_records(),
         patience: &patience,
         reconnect: std::mem::replace(&mut cx.reconnect, ReconnectPolicy::new(std::time::Duration::ZERO)),

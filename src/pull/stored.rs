@@ -50,7 +50,10 @@ impl Site {
                 refuse_itself(&client, self)?;
                 run(&client, options)
             }
-            None => run(&HttpSource::new(&Api::with_auth(&stored.site_url, &auth, &connect)?), options),
+            None => {
+                let api = Api::with_auth(&stored.site_url, &auth, &connect)?;
+                run(&HttpSource::new(&api, &options), options)
+            }
         })
     }
 }
@@ -62,9 +65,17 @@ fn check(connection: &Connection, clock: &dyn Clock) -> Result<()> {
         return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("Pull through a receiver connection."));
     }
     if connection.status != ConnectionStatus::Active {
-        let message = format!("the connection {:?} is {}", connection.name, connection.status);
+        let by_peer = connection.suspended_by.as_deref().is_some_and(|by| by.starts_with("peer "));
+        let (by, reason) = match (connection.status, by_peer) {
+            (ConnectionStatus::Suspended, true) => (" by the other site", connection.suspended_reason.as_deref()),
+            (ConnectionStatus::Suspended, false) => (" on this side", connection.suspended_reason.as_deref()),
+            _ => ("", None),
+        };
+        let reason = reason.map_or_else(String::new, |reason| format!(" ({reason})"));
+        let message = format!("the connection {:?} is {}{by}{reason}", connection.name, connection.status);
         let hint = match connection.status {
             ConnectionStatus::Pending => "Approve it first.",
+            ConnectionStatus::Suspended if by_peer => "Ask the other site's people to reactivate it there.",
             ConnectionStatus::Revoked => "It has ended permanently: the two sites must be connected again.",
             _ => "Reactivate it first.",
         };

@@ -82,7 +82,11 @@ pub(super) fn update_status(access: &Access, fields: &Fields<'_>, caller: &Calle
         let connection = named(access, &asked.sender_url, &asked.auth_token_hash, caller)?.ok_or_else(unknown)?;
         let actor = actor(&connection);
         let connections = access.site().connections().by_peer(&actor);
-        let reason = Some("the other site says so");
+        let reason = match asked.reason.as_deref() {
+            Some(reason) => format!("the other site says: {reason}"),
+            None => "the other site says so".to_owned(),
+        };
+        let reason = Some(reason.as_str());
         let changed = match asked.status {
             PeerStatus::Active => connections.reactivate(connection.uuid),
             PeerStatus::Suspended => connections.suspend(connection.uuid, reason),

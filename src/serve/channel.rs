@@ -98,6 +98,8 @@ pub struct ChannelSession {
     pub(super) refusal: Option<Refusal>,
     /// Those of named pulls.
     pub(super) queue: Queue,
+    /// Whether the peer gets no records: its code is not spent.
+    only_looks: bool,
 }
 
 /// What to send to the peer.
@@ -150,7 +152,14 @@ impl ChannelSession {
             sending: None,
             refusal: None,
             queue: Queue::default(),
+            only_looks: false,
         }
+    }
+
+    /// The same for a peer that gets no records: it may look at tables, their structures and counts.
+    pub(super) fn only_looking(mut self) -> Self {
+        self.only_looks = true;
+        self
     }
 
     /// Takes a text message and gives what to send back. What is no frame ends the connection; a request that cannot be
@@ -175,7 +184,7 @@ impl ChannelSession {
     /// Those of others are ignored, as in the reference.
     pub fn on_binary(&mut self, message: &[u8]) -> Reply {
         self.source.exporter.let_go_if_spent();
-        if !matches!(self.joined, Some((_, Dialect::Rowferry))) {
+        if !self.is_with_rowferry() || self.only_looks {
             return Reply::default();
         }
         match self.asked(message) {
@@ -185,6 +194,11 @@ impl ChannelSession {
                 Reply { frames: Vec::new(), close: Some(CloseCode::Protocol) }
             }
         }
+    }
+
+    /// Whether the peer has joined as one of rowferry.
+    pub(super) fn is_with_rowferry(&self) -> bool {
+        matches!(self.joined, Some((_, Dialect::Rowferry)))
     }
 
     /// The peer says goodbye: it has all that it was sent. One whose connection is lost may lack the last page.
@@ -238,7 +252,8 @@ impl ChannelSession {
             Some(Ok((site, incarnation))) => {
                 let features =
                     [message::FEATURE_SNAPSHOT, message::FEATURE_APPROVALS, message::FEATURE_PAGES, message::FEATURE_PULLS];
-                let features = features.map(str::to_owned).to_vec();
+                let features = if self.only_looks { &features[..1] } else { &features[..] };
+                let features = features.iter().map(|feature| (*feature).to_owned()).collect();
                 let (incarnation, version) = (Some(incarnation), message::ROWFERRY_VERSION);
                 Some(PeerInfo { features, incarnation, site, ticket: self.ticket(), version })
             }
@@ -257,6 +272,7 @@ impl ChannelSession {
     /// that one: it has it safely, while a new one might get lost on its way.
     fn ticket(&mut self) -> Option<Secret> {
         if self.ticket.is_none()
+            && !self.only_looks
             && let Topics::Code(_) = self.topics
         {
             match self.source.grant.ticket() {
@@ -271,6 +287,9 @@ impl ChannelSession {
     /// # Errors
     /// With the text for `response:error`, which says nothing of this machine.
     fn serve(&mut self, request: &Request, topic: &str, reference: &RawValue, dialect: Dialect) -> Result<String> {
+        if self.only_looks && matches!(request, Request::Records(_) | Request::Approvals { .. }) {
+            return Err(Error::new(ErrorKind::Refused, "A code that is not to be spent gives no records"));
+        }
         // A peer that asks for more has what was sent before.
         self.last = None;
         let goes_on = match request {
@@ -358,7 +377,7 @@ impl ChannelSession {
         let ask = Ask { records: request.limit, bytes: page_bytes, checked };
         let next = self.source.next(Download { account, place }, ask, &mut json);
         let (Download { mut account, .. }, sent) = next.map_err(|refused| told(FAILED, refused))?;
-        match sent.more {
+        match sent.more && !request.look {
             true => drop(self.pulls.insert(table.name.clone(), account)),
             false => {
                 ended(account.completed());

@@ -117,13 +117,13 @@ fn some_records(access: &Access, asked: &TableRecords, caller: &Caller) -> Answe
         (Some(connection), None) => access.paused().resume(access.site(), connection, &asked.table_name, asked.offset),
         _ => None,
     };
-    let (table, account) = match resumed {
+    let (table, account, is_look) = match resumed {
         Some(mut paused) => {
             if let Some(kept) = paused.exporter.take() {
                 source.exporter = kept;
             }
             match source.check(&mut paused.account, None, asked.limit) {
-                Ok(()) => (paused.table, paused.account),
+                Ok(()) => (paused.table, paused.account, false),
                 Err(refused @ Refused::Denied(_)) => return Err(source.give_up(paused.account, refused)),
                 // A store that is busy ends no pull: the same may be asked again.
                 Err(failed) => {
@@ -141,8 +141,13 @@ fn some_records(access: &Access, asked: &TableRecords, caller: &Caller) -> Answe
                 return Ok(nothing());
             }
             let wanted = source.asked(&table)?;
-            let account = source.grant.begin(&wanted, None)?;
-            (wanted.table, account)
+            match source.grant.begin_look(&wanted, asked.limit)? {
+                Some(account) => (wanted.table, account, true),
+                None => {
+                    let account = source.grant.begin(&wanted, None)?;
+                    (wanted.table, account, false)
+                }
+            }
         }
     };
     let keep = |offset, account, exporter| {
@@ -171,7 +176,7 @@ fn some_records(access: &Access, asked: &TableRecords, caller: &Caller) -> Answe
         denied => denied,
     })?;
     body.extend_from_slice(tail(PagesHead::Records, false).as_bytes());
-    match sent.more && !is_whole {
+    match sent.more && !is_whole && !is_look {
         true => keep(asked.offset.saturating_add(sent.rows), download.account, source.exporter),
         false => download.account.complete()?,
     }

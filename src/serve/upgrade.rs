@@ -54,6 +54,12 @@ pub(super) fn let_in(access: &Access, query: Option<&str>, caller: &Caller) -> R
             })
         }
         (None, Some(ticket), _) => access.by_ticket(&ticket, caller).map(|pass| (Topics::Ticket, pass)),
+        // A peer that does not know of it asks for no look, and spends its code.
+        (None, None, Some(code)) if parameter("look").is_some_and(|look| look.as_str() == "1") => {
+            let looking = access.look_by_code(&code, caller).map_err(|refused| no_upgrade(&refused))?;
+            let session = ChannelSession::new(access.site(), Topics::Code(looking.0), looking.1);
+            return Ok(session.only_looking());
+        }
         (None, None, Some(code)) => access.by_code(&code, caller).map(|(code, pass)| (Topics::Code(code), pass)),
         (None, None, None) => return Err(forbidden("Missing authentication")),
     };

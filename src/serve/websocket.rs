@@ -12,8 +12,9 @@ use super::channel::{ChannelSession, CloseCode, IDLE_AFTER, Reply};
 use super::socket::Transport;
 use crate::clock;
 use crate::limits::Limits;
+use crate::wire::fragments::{TEXT_FRAGMENT_BYTES, fragments};
 
-/// The most bytes of a message in one frame.
+/// The most bytes of a binary message in one frame.
 const FRAGMENT_BYTES: usize = 1 << 20;
 
 /// Serves a channel to its end. `tail` is what has already arrived after the request.
@@ -77,8 +78,8 @@ fn talk(
             Err(error) => return Err(error),
         };
         for frame in reply.frames {
-            socket.get_mut().write_within(limits.write_time);
-            socket.send(Message::text(frame))?;
+            let most = if session.is_with_rowferry() { usize::MAX } else { TEXT_FRAGMENT_BYTES };
+            send(socket, frame.into(), Data::Text, most, limits)?;
         }
         if reply.close.is_some() {
             return Ok(reply.close);
@@ -88,7 +89,7 @@ fn talk(
             if socket.get_mut().stopping() {
                 return Ok(Some(CloseCode::GoingAway));
             }
-            send_binary(socket, message, limits)?;
+            send(socket, message.into(), Data::Binary, FRAGMENT_BYTES, limits)?;
             sent = true;
             // What the peer has to say meanwhile tells how fast it is, or that it wants no more.
             if socket.get_mut().has_input() {
@@ -102,21 +103,22 @@ fn talk(
     }
 }
 
-/// Sends a binary message, a large one in fragments: neither end then has to hold it once more in the buffer of its socket.
-fn send_binary(socket: &mut WebSocket<Transport>, message: Vec<u8>, limits: &Limits) -> tungstenite::Result<()> {
-    let message = Bytes::from(message);
-    let mut kind = Data::Binary;
-    let mut from = 0;
-    loop {
-        let to = message.len().min(from + FRAGMENT_BYTES);
-        let fragment = Frame::message(message.slice(from..to), OpCode::Data(kind), to == message.len());
+/// Sends a message, a large one in fragments: neither end then has to hold it once more in the buffer of its socket.
+fn send(
+    socket: &mut WebSocket<Transport>,
+    message: Bytes,
+    mut kind: Data,
+    most: usize,
+    limits: &Limits,
+) -> tungstenite::Result<()> {
+    for part in fragments(&message, most) {
+        let is_last = part.end == message.len();
+        let fragment = Frame::message(message.slice(part), OpCode::Data(kind), is_last);
         socket.get_mut().write_within(limits.write_time);
         socket.send(Message::Frame(fragment))?;
-        if to == message.len() {
-            return Ok(());
-        }
-        (kind, from) = (Data::Continue, to);
+        kind = Data::Continue;
     }
+    Ok(())
 }
 
 fn close(socket: &mut WebSocket<Transport>, code: CloseCode, limits: &Limits) {

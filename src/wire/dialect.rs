@@ -1,11 +1,16 @@
 //! How values are written as JSON. Which way depends on who reads.
 
+use std::borrow::Cow;
+
+use crate::domain::schema::LogicalType;
+
 /// How values are written as JSON.
 ///
 /// | stored | `Rowferry` | `ReferenceSocket` | `ReferenceHttp` |
 /// |---|---|---|---|
 /// | integer | number | number; `true`/`false` for 0 and 1 of boolean columns | the same |
 /// | real | number with a point or exponent; `{"__rowferry_real__":"inf"}` | number; `":inf"` | number; `"inf"` |
+/// | integer, real of a text, uuid or unknown column | number | string | string |
 /// | text | string; `{"__rowferry_text__":base64}` if not UTF-8 | string; a binary object if not UTF-8 | the same |
 /// | text of a numeric column | string | number where the number is exact, else string | string if it has a point, else number |
 /// | text of a timestamp column | string | with `T` between date and time, and a zone for timestamps with zone | the same |
@@ -36,6 +41,20 @@ pub enum Dialect {
     ReferenceHttp,
     /// Between two rowferry sites.
     Rowferry,
+}
+
+/// What the values of a column are announced as to a reference peer, and written as. Types that are none of ours but whose names say
+/// that they hold numbers are announced as such; what else is not known is announced as text, and its numbers are written as strings:
+/// a number in a column of text, and a string in one of numbers, breaks the peer's import.
+pub(crate) fn announced(logical: &LogicalType) -> Cow<'_, LogicalType> {
+    let LogicalType::Other(declared) = logical else { return Cow::Borrowed(logical) };
+    let word = declared.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+    Cow::Owned(match &*word.to_ascii_uppercase() {
+        "MONEY" | "SMALLMONEY" | "CURRENCY" | "FIXED" => LogicalType::Numeric,
+        "YEAR" | "LONG" => LogicalType::Integer,
+        "SINGLE" => LogicalType::Real,
+        _ => return Cow::Borrowed(logical),
+    })
 }
 
 /// The key of a binary object.

@@ -9,13 +9,16 @@
 pub mod api;
 pub mod channel;
 pub mod dialect;
+mod elixir;
 mod extras;
+pub mod fragments;
 pub mod message;
 #[cfg_attr(
     not(any(test, fuzzing, feature = "internals")),
     expect(dead_code, unused_imports, reason = "agreed on, tested and measured before the channel speaks it")
 )]
 pub mod native;
+mod postgrex;
 mod read;
 pub mod records;
 mod render;

@@ -9,8 +9,9 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::dialect::Dialect;
+use super::postgrex::{self, Meant};
 use crate::domain::record::Reason;
-use crate::domain::schema::LogicalType;
+use crate::domain::schema::{Column, LogicalType};
 use crate::domain::value::ValueRef;
 
 /// Both with and without padding: peers differ, and the bytes are the same.
@@ -29,6 +30,11 @@ pub(crate) struct Fault {
 impl Fault {
     pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {
         Fault { reason, message: message.into() }
+    }
+
+    fn unknown_term() -> Self {
+        let message = "the sender sent a term of Elixir in place of the value, and it is not known what it stands for";
+        Fault::new(Reason::UnknownTerm, message)
     }
 
     fn malformed(message: &str) -> Self {
@@ -68,6 +74,25 @@ pub(crate) fn value<'v>(
     }
 }
 
+/// Reads the JSON of a value of a column of the sender's.
+pub(crate) fn of_column<'v>(
+    raw: &'v str,
+    dialect: Dialect,
+    column: &Column,
+    scratch: &'v mut Scratch,
+) -> Result<ValueRef<'v>, Fault> {
+    if dialect != Dialect::Rowferry && column.declared_type.eq_ignore_ascii_case("ARRAY") && has_terms(raw) {
+        // The type of the elements is not told.
+        return Err(Fault::unknown_term());
+    }
+    value(raw, dialect, &column.logical, scratch)
+}
+
+/// Whether an array has terms of Elixir as elements. A quote within a text has a backslash before it.
+fn has_terms(raw: &str) -> bool {
+    raw.starts_with('[') && ["[\"%Postgrex.", ",\"%Postgrex."].into_iter().any(|term| raw.contains(term))
+}
+
 fn exact<'v>(raw: &'v str, scratch: &'v mut Scratch) -> Result<ValueRef<'v>, Fault> {
     match raw.as_bytes().first() {
         Some(b'"') => Ok(ValueRef::Text(string(raw, &mut scratch.text)?.as_bytes())),
@@ -91,6 +116,14 @@ fn by_meaning<'v>(raw: &'v str, logical: &LogicalType, scratch: &'v mut Scratch)
         b't' => Ok(ValueRef::Integer(1)),
         b'f' => Ok(ValueRef::Integer(0)),
         b'{' if raw.contains(super::dialect::BINARY) => binary_by_meaning(raw, logical, scratch),
+        b'[' if matches!(logical, LogicalType::Other(name) if name.eq_ignore_ascii_case("tsvector")) => {
+            let text = serde_json::from_str::<Vec<Cow<'_, str>>>(raw).ok().and_then(|lexemes| {
+                let lexemes: Vec<&str> = lexemes.iter().map(|lexeme| &**lexeme).collect();
+                postgrex::tsvector(&lexemes)
+            });
+            scratch.text = text.ok_or_else(Fault::unknown_term)?;
+            Ok(ValueRef::Text(scratch.text.as_bytes()))
+        }
         b'{' | b'[' => match logical {
             // Types that have no counterpart here come as whatever the sender's JSON makes of them.
             LogicalType::Any | LogicalType::Other(_) => Ok(ValueRef::Text(raw.as_bytes())),
@@ -117,6 +150,14 @@ fn string_by_meaning<'v>(raw: &'v str, logical: &LogicalType, scratch: &'v mut S
             "NaN" | ":NaN" => Err(Fault::new(Reason::ValueOutOfRange, "NaN cannot be stored: SQLite has no NaN")),
             _ => Ok(ValueRef::Text(text.as_bytes())),
         },
+        LogicalType::Other(name) => match postgrex::meant(name, text) {
+            Meant::Itself => Ok(ValueRef::Text(text.as_bytes())),
+            Meant::Text(text) => {
+                *bytes = text.into_bytes();
+                Ok(ValueRef::Text(bytes))
+            }
+            Meant::Unknown => Err(Fault::unknown_term()),
+        },
         _ => Ok(ValueRef::Text(text.as_bytes())),
     }
 }
@@ -129,6 +170,10 @@ fn binary_by_meaning<'v>(raw: &'v str, logical: &LogicalType, scratch: &'v mut S
     match logical {
         LogicalType::Uuid => uuid_text(uuid(&scratch.bytes)?, &mut scratch.bytes),
         LogicalType::Text => Ok(ValueRef::Text(&scratch.bytes)),
+        LogicalType::Other(name) if postgrex::is_bits(name) => {
+            scratch.bytes = postgrex::bits_of_bytes(&scratch.bytes).into_bytes();
+            Ok(ValueRef::Text(&scratch.bytes))
+        }
         _ => Ok(ValueRef::Blob(&scratch.bytes)),
     }
 }
@@ -272,7 +317,27 @@ mod tests {
         assert_eq!(reference(r#"{"a":[1.0,2.0e3,null]}"#, LogicalType::Json), Ok(Value::from(r#"{"a":[1.0,2.0e3,null]}"#)));
         assert_eq!(reference("\"str\"", LogicalType::Json), Ok(Value::from("\"str\"")));
         assert_eq!(reference("null", LogicalType::Json), Ok(Value::Null));
-        assert_eq!(reference("[\"a\"]", LogicalType::Other("tsvector".into())), Ok(Value::from("[\"a\"]")));
+        assert_eq!(reference("[\"a\"]", LogicalType::Other("int2vector".into())), Ok(Value::from("[\"a\"]")));
+        assert_eq!(reference("[\"a\"]", LogicalType::Other("tsvector".into())), Err(Reason::UnknownTerm));
+        let other = |raw, name: &str| reference(raw, LogicalType::Other(name.into()));
+        let inet = r#""%Postgrex.INET{address: {192, 168, 0, 1}, netmask: 24}""#;
+        assert_eq!(other(inet, "inet"), Ok(Value::from("192.168.0.1/24")));
+        assert_eq!(reference(inet, LogicalType::Text), Ok(Value::from(inet.trim_matches('"'))));
+        assert_eq!(other(r#""%Postgrex.INET{address: {1}, netmask: 24}""#, "inet"), Err(Reason::UnknownTerm));
+        assert_eq!(other("\"<<5::size(4)>>\"", "bit"), Ok(Value::from("0101")));
+        assert_eq!(other(r#"{"__phoenix_kit_binary__":"/w=="}"#, "bit varying"), Ok(Value::from("11111111")));
+        let lexemes = r#"["%Postgrex.Lexeme{word: \"cat\", positions: [{1, nil}]}"]"#;
+        assert_eq!(other(lexemes, "tsvector"), Ok(Value::from("'cat':1")));
+        let array = |raw, declared_type: &str| {
+            let column = Column { declared_type: declared_type.into(), logical: LogicalType::Json, ..Column::default() };
+            let mut scratch = Scratch::default();
+            of_column(raw, Dialect::ReferenceSocket, &column, &mut scratch).map(ValueRef::to_owned).map_err(|f| f.reason)
+        };
+        let inets = format!("[null,{inet}]");
+        assert_eq!(array(&inets, "ARRAY"), Err(Reason::UnknownTerm));
+        assert_eq!(array(&inets, "jsonb"), Ok(Value::from(&*inets)));
+        let quoted = r#"["a,\"%Postgrex.INET{"]"#;
+        assert_eq!(array(quoted, "ARRAY"), Ok(Value::from(quoted)));
         assert_eq!(reference("{\"a\":1}", LogicalType::Text), Err(Reason::Malformed));
     }
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::dialect::Dialect;
+use super::dialect::{Dialect, announced};
 use super::read::{self, Fault, Scratch};
 use super::{excerpt, render};
 use crate::domain::record::{Failure, Reason};
@@ -106,7 +106,7 @@ fn encode_record(
             out.push(b',');
         }
         out.extend_from_slice(key.as_bytes());
-        render::value(out, dialect, &table.columns[column].logical, value);
+        render::value(out, dialect, &announced(&table.columns[column].logical), value);
     }
 }
 
@@ -204,6 +204,8 @@ pub struct PageDecoder<'d> {
     seen: Seen,
     /// Whether it is the answer to an HTTP call, which need not say whether there is more, and may call its records `data`.
     call: bool,
+    /// Whether they came under that name: a whole table, of which no number of records was asked for.
+    whole: bool,
     beyond: Option<Error>,
 }
 
@@ -245,6 +247,7 @@ impl<'d> PageDecoder<'d> {
             page,
             seen,
             call: false,
+            whole: false,
             beyond: None,
         }
     }
@@ -305,7 +308,12 @@ impl<'d> PageDecoder<'d> {
     fn begin_record(&mut self) -> bool {
         let (limits, name) = (&self.limits, &self.table.name);
         self.page.received += 1;
-        let message = if self.page.received > limits.records {
+        let message = if self.page.received > limits.records && self.whole {
+            (
+                ErrorKind::TooLarge,
+                format!("the other site sent more than {} records of table {name:?} at once", limits.records),
+            )
+        } else if self.page.received > limits.records {
             let kind = ErrorKind::Protocol;
             (kind, format!("the other site sent more than the {} records of table {name:?} asked for", limits.records))
         } else if self.rows.size_bytes().saturating_sub(self.before_bytes) > limits.bytes {
@@ -345,6 +353,7 @@ impl<'de> Visitor<'de> for &mut PageDecoder<'_> {
                 _ if records && self.seen.records => return Err(serde::de::Error::duplicate_field("records")),
                 _ if records => {
                     self.seen.records = true;
+                    self.whole = key == "data";
                     map.next_value_seed(Records(self))?;
                 }
                 "has_more" => {
@@ -444,7 +453,7 @@ impl<'de> Visitor<'de> for Record<'_, '_> {
             let described = &page.table.columns[column];
             let read = match page.rows.last_has(column) {
                 true => Err(Fault::new(Reason::DuplicateColumn, "the record has the column twice")),
-                false => read::value(raw.get(), page.dialect, &described.logical, &mut page.scratch),
+                false => read::of_column(raw.get(), page.dialect, described, &mut page.scratch),
             };
             match read {
                 Ok(value) => page.rows.set(column, value),

@@ -38,6 +38,11 @@ fn exact(out: &mut Vec<u8>, value: ValueRef<'_>) {
 fn by_meaning(out: &mut Vec<u8>, http: bool, logical: &LogicalType, value: ValueRef<'_>) {
     match value {
         ValueRef::Integer(v @ (0 | 1)) if *logical == LogicalType::Boolean => json(out, &(v == 1)),
+        ValueRef::Integer(_) | ValueRef::Real(_) if is_text(logical) && !is_infinite(value) => {
+            out.push(b'"');
+            exact(out, value);
+            out.push(b'"');
+        }
         ValueRef::Null | ValueRef::Integer(_) => exact(out, value),
         ValueRef::Real(v) if v.is_infinite() => json(
             out,
@@ -65,6 +70,15 @@ fn by_meaning(out: &mut Vec<u8>, http: bool, logical: &LogicalType, value: Value
             }
         }
     }
+}
+
+/// Whether such a column is announced as text. See [`announced`](super::dialect::announced).
+fn is_text(logical: &LogicalType) -> bool {
+    matches!(logical, LogicalType::Text | LogicalType::Uuid | LogicalType::Other(_))
+}
+
+fn is_infinite(value: ValueRef<'_>) -> bool {
+    matches!(value, ValueRef::Real(v) if v.is_infinite())
 }
 
 fn text_by_meaning(out: &mut Vec<u8>, http: bool, logical: &LogicalType, text: &str) {

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::dialect::Dialect;
+use super::dialect::{Dialect, announced};
 use super::extras::{Extras, read_on_conflict, refused, said};
 use super::{NAME_BYTES, excerpt};
 use crate::domain::schema::{Column, DefaultValue, IndexPart, LogicalType, TableSchema};
@@ -236,7 +236,7 @@ pub(super) fn check(table: &TableSchema, limits: &Limits) -> Result<()> {
 
 /// The name of a type in Postgres that takes the values of such a column.
 pub fn postgres_name(logical: &LogicalType) -> &'static str {
-    match logical {
+    match &*announced(logical) {
         LogicalType::Boolean => "boolean",
         LogicalType::Integer => "bigint",
         LogicalType::Real => "double precision",
@@ -289,7 +289,7 @@ fn logical_from_name(name: &str) -> LogicalType {
 
 /// A default that means the same in a Postgres column of this type; `None` for any other. The peer may put it into SQL.
 pub(super) fn portable_default(column: &Column) -> Option<String> {
-    let logical = &column.logical;
+    let logical = &*announced(&column.logical);
     match (DefaultValue::parse(column.default.as_deref()?)?, logical) {
         (DefaultValue::Literal(Value::Integer(v @ (0 | 1))), LogicalType::Boolean) => Some((v == 1).to_string()),
         (DefaultValue::Literal(Value::Integer(v)), LogicalType::Integer | LogicalType::Numeric | LogicalType::Real) => {

@@ -5,6 +5,7 @@ use crate::cancel::Patience;
 use crate::client::FetchedRecords;
 use crate::domain::schema::TableSchema;
 use crate::domain::settings::SiteStatus;
+use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Token;
@@ -72,6 +73,22 @@ impl RecordsQuery {
     }
 }
 
+/// Asks about this site's URL, and where the other site has no connection with it, with or without a slash at its end: a site of the
+/// reference system keeps URLs as they were typed.
+fn in_either_spelling<T>(own_url: &str, ask: impl Fn(&str) -> Result<T>) -> Result<T> {
+    let is_unknown = |error: &Error| error.kind() == ErrorKind::NotFound && error.http_status() == Some(404);
+    match ask(own_url) {
+        Err(error) if is_unknown(&error) => {
+            let other = own_url.strip_suffix('/').map_or_else(|| format!("{own_url}/"), str::to_owned);
+            match ask(&other) {
+                Err(again) if is_unknown(&again) => Err(error),
+                answer => answer,
+            }
+        }
+        answer => answer,
+    }
+}
+
 impl Api {
     /// What the other site says of itself to anyone.
     ///
@@ -95,7 +112,7 @@ impl Api {
         token: &Token,
         password: Option<&str>,
     ) -> Result<Registered> {
-        self.register_connection_in_words(own_url, name, token, password).and_then(|(answer, _)| answer)
+        self.register_connection_in_words(own_url, (name, None), token, password).and_then(|(answer, _)| answer)
     }
 
     /// [`Api::register_connection`], with the other site's own words: for people, whatever the answer. An error without them
@@ -103,13 +120,14 @@ impl Api {
     pub(crate) fn register_connection_in_words(
         &self,
         own_url: &str,
-        name: &str,
+        (name, default_conflict_strategy): (&str, Option<Strategy>),
         token: &Token,
         password: Option<&str>,
     ) -> Result<(Result<Registered>, String)> {
         let message = Register {
             auth_token: Secret::new(token.as_str()),
             connection_name: name.to_owned(),
+            default_conflict_strategy,
             password: password.map(Secret::new),
             sender_url: own_url.to_string(),
         };
@@ -128,7 +146,9 @@ impl Api {
     /// # Errors
     /// Those of [`Api`]; [`ErrorKind::NotFound`] if it has no such connection.
     pub fn delete_connection(&self, own_url: &str) -> Result<()> {
-        let body = self.needed(&Question::new(Call::Delete, self.named(own_url)?), &Api::patience())?;
+        let body = in_either_spelling(own_url, |own_url| {
+            self.needed(&Question::new(Call::Delete, self.named(own_url)?), &Api::patience())
+        })?;
         decode::<Deleted>(&body, "its answer to the deletion").map(|_| ())
     }
 
@@ -137,7 +157,10 @@ impl Api {
     /// # Errors
     /// Those of [`Api`].
     pub fn verify_connection(&self, own_url: &str) -> Result<bool> {
-        match self.needed(&Question::new(Call::Verify, self.named(own_url)?), &Api::patience()) {
+        let answer = in_either_spelling(own_url, |own_url| {
+            self.needed(&Question::new(Call::Verify, self.named(own_url)?), &Api::patience())
+        });
+        match answer {
             Ok(body) => decode::<Exists>(&body, "its answer about the connection").map(|answer| answer.exists),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
@@ -150,8 +173,16 @@ impl Api {
     /// Those of [`Api`]; [`ErrorKind::NotFound`] if it has no such connection; [`ErrorKind::InvalidTransition`] if the
     /// connection cannot come to that from where it stands there.
     pub fn update_status(&self, own_url: &str, status: PeerStatus) -> Result<()> {
-        let message = UpdateStatus { auth_token_hash: self.hash()?, sender_url: own_url.to_string(), status };
-        let body = self.needed(&Question::new(Call::UpdateStatus, encode(&message)), &Api::patience())?;
+        self.update_status_because(own_url, status, None)
+    }
+
+    /// [`Api::update_status`], with the reason that somebody gave.
+    pub(crate) fn update_status_because(&self, own_url: &str, status: PeerStatus, reason: Option<&str>) -> Result<()> {
+        let body = in_either_spelling(own_url, |own_url| {
+            let (sender_url, reason) = (own_url.to_owned(), reason.map(str::to_owned));
+            let message = UpdateStatus { auth_token_hash: self.hash()?, sender_url, status, reason };
+            self.needed(&Question::new(Call::UpdateStatus, encode(&message)), &Api::patience())
+        })?;
         decode::<Updated>(&body, "its answer to the new status").map(|_| ())
     }
 
@@ -189,7 +220,7 @@ impl Api {
     /// Those of [`Api`].
     pub fn pull_data(&self, table: &TableSchema) -> Result<FetchedRecords> {
         let mut rows = Rows::default();
-        let page = self.fetch_all(table, &mut rows, &Api::patience())?;
+        let page = self.fetch_all(table, None, &mut rows, &Api::patience())?;
         let (table, failures, has_more) = (table.clone(), page.failures, page.has_more);
         Ok(FetchedRecords { table, rows, failures, offset: 0, has_more })
     }
@@ -240,11 +271,17 @@ impl Api {
         decode_table_schema(&body, table, &self.options.limits)
     }
 
-    /// [`Api::pull_data`] for a pull.
-    pub(crate) fn fetch_all(&self, table: &TableSchema, rows: &mut Rows, patience: &Patience) -> Result<RecordsPage> {
+    /// [`Api::pull_data`] for a pull. The sender keeps the strategy in its history.
+    pub(crate) fn fetch_all(
+        &self,
+        table: &TableSchema,
+        conflict_strategy: Option<Strategy>,
+        rows: &mut Rows,
+        patience: &Patience,
+    ) -> Result<RecordsPage> {
         let message = PullData {
             auth_token_hash: self.hash()?,
-            conflict_strategy: None,
+            conflict_strategy,
             mark_cut: true,
             password: self.sent_password(),
             table_name: table.name.clone(),

@@ -45,8 +45,8 @@ pub struct Policy {
     pub max_records_total: Option<u64>,
     /// Most records in one answer, at least 1. Defaults to 10,000.
     pub max_records_per_request: u64,
-    /// Most HTTP calls and pulls of a table per minute, at least 1; the pages of a running pull are not counted. Defaults
-    /// to 60.
+    /// How many HTTP calls and pulls there may be per minute in the long run, at least 1; for a moment, five times as many. The pages of
+    /// a running pull are not counted, and a named pull of a rowferry site is one call. Defaults to 60.
     pub rate_limit_requests_per_minute: u32,
     /// The only addresses that may use it; empty for all.
     pub ip_whitelist: Vec<AddressRange>,

@@ -147,8 +147,13 @@ fn what_is_not_the_same_download_begins_a_new_one() {
 
 #[test]
 fn a_named_pull_takes_one_call_for_all_its_tables() {
-    let world = World::new(|policy| policy.rate_limit_requests_per_minute = 2);
+    let world = World::new(|policy| policy.rate_limit_requests_per_minute = 1);
     let (mut peer, pull) = (world.peer(), Uuid::new_v4());
+    // Of the five that there may be at once two are left.
+    for request in 11..14 {
+        assert_eq!(peer.fetch(fetch(Uuid::new_v4(), request, "t", 1)).pages, 1);
+        peer.say(Request::Cancel { request });
+    }
     for (request, table) in [(1, "t"), (2, "u"), (3, "empty")] {
         peer.say(Request::Fetch(fetch(pull, request, table, ENOUGH)));
     }

@@ -11,6 +11,7 @@ use crate::domain::connection::{
     Connection, ConnectionDirection, ConnectionFilter, ConnectionStatus, Metadata, Policy, check_metadata, normal_name,
 };
 use crate::domain::event::{EventKind, cleaned_actor};
+use crate::domain::strategy::Strategy;
 use crate::domain::url::SiteUrl;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::{self, Token};
@@ -108,6 +109,8 @@ pub(crate) struct Registration {
     pub token: Token,
     /// Whether it works at once; else it waits for approval.
     pub active: bool,
+    /// The strategy that the other site proposes.
+    pub strategy: Option<Strategy>,
 }
 
 impl Connections<'_> {
@@ -143,7 +146,8 @@ impl Connections<'_> {
     pub(crate) fn register(&self, registration: Registration) -> Result<Connection> {
         let name = normal_name(&registration.name)?;
         let status = if registration.active { ConnectionStatus::Active } else { ConnectionStatus::Pending };
-        let connection = self.blank(name, registration.site_url, ConnectionDirection::Receiver, status)?;
+        let mut connection = self.blank(name, registration.site_url, ConnectionDirection::Receiver, status)?;
+        connection.policy.default_conflict_strategy = registration.strategy.unwrap_or_default();
         self.insert(connection, &registration.token, None, EventKind::ConnectionRegistered)
     }
 

@@ -64,17 +64,19 @@ fn records_are_never_more_than_allowed() {
 }
 
 #[test]
-fn calls_are_never_more_than_a_minute_allows() {
-    let (_folder, sites, uuid) = sites(|policy| policy.rate_limit_requests_per_minute = 20);
+fn calls_are_never_more_than_the_bucket_holds() {
+    let (_folder, sites, uuid) = sites(|policy| policy.rate_limit_requests_per_minute = 4);
     let now = datetime!(2026-01-02 03:04:05.5 UTC);
     let call = |site: &Site, now| site.change(|sql| connections::take_call(sql, uuid, now)).unwrap();
     let taken = at_once(&sites, |site| (0..15).filter(|_| call(site, now).is_ok()).count());
     assert_eq!(taken.iter().sum::<usize>(), 20, "{taken:?}");
-    assert_eq!(call(&sites[0], now), Err(Duration::from_secs(55)));
-    assert_eq!(call(&sites[0], datetime!(2026-01-02 03:04:59 UTC)), Err(Duration::from_secs(1)));
-    assert_eq!(call(&sites[0], datetime!(2026-01-02 03:05:00 UTC)), Ok(()), "a new minute");
-    let more = (0..25).filter(|_| call(&sites[0], datetime!(2026-01-02 03:05:59 UTC)).is_ok()).count();
-    assert_eq!(more, 19, "the first one of the minute counts");
+    assert_eq!(call(&sites[0], now), Err(Duration::from_secs(15)), "one of four in a minute");
+    assert_eq!(call(&sites[0], datetime!(2026-01-02 03:04:19 UTC)), Err(Duration::from_secs(1)));
+    assert_eq!(call(&sites[0], datetime!(2026-01-02 03:04:20.2 UTC)), Ok(()), "it has come back");
+    assert_eq!(call(&sites[0], datetime!(2026-01-02 03:04:20.9 UTC)), Err(Duration::from_secs(15)));
+    let calls = |at| (0..25).filter(|_| call(&sites[0], at).is_ok()).count();
+    assert_eq!(calls(datetime!(2026-01-02 03:06:20 UTC)), 8, "two minutes");
+    assert_eq!(calls(datetime!(2026-01-02 04:00:00 UTC)), 20, "it holds no more than five times as many");
     assert_eq!(call(&sites[0], datetime!(2025-01-02 03:04:05 UTC)), Ok(()), "a clock that was set back");
 }
 

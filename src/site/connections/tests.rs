@@ -42,7 +42,7 @@ fn events(site: &Site) -> Vec<Event> {
 
 fn registration(url: &str, token: &Token) -> Registration {
     let token = token.clone();
-    Registration { site_url: SiteUrl::of_site(url).unwrap(), name: "Shop".into(), token, active: true }
+    Registration { site_url: SiteUrl::of_site(url).unwrap(), name: "Shop".into(), token, active: true, strategy: None }
 }
 
 /// What waits in the outbox, in its order: the connection and the kind of message.

@@ -12,21 +12,32 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::state::{Fields, number};
 use crate::store::Sql;
 
-/// Counts a call in this minute: refused with how long to wait when as many as the connection allows were made in it.
+/// How many minutes' calls the bucket of a connection holds.
+const BUCKET_MINUTES: u64 = 5;
+
+/// Takes a call from the connection's bucket, which holds five times as many as it gets back in a minute: a site that asks about each
+/// of many tables at once is no flood. Refused with how long to wait until there is one.
 pub(crate) fn take_call(sql: &mut dyn Sql, uuid: Uuid, now: OffsetDateTime) -> Result<Result<(), Duration>> {
-    let seconds = now.unix_timestamp().rem_euclid(60);
-    let minute = now.checked_sub(time::Duration::seconds(seconds)).unwrap_or(now);
-    // Another minute than the one that was counted in, whichever way the clock was set, begins again.
-    let update = "UPDATE rowferry_connections \
-                  SET rate_count = CASE WHEN rate_window = ?2 THEN rate_count + 1 ELSE 1 END, rate_window = ?2 \
-                  WHERE uuid = ?1 AND \
-                  (rate_window IS NULL OR rate_window <> ?2 OR rate_count < rate_limit_requests_per_minute)";
-    let taken = sql.execute(update, &[uuid.to_string().into(), clock::to_text(minute).into()])? == 1;
-    Ok(match taken {
-        true => Ok(()),
-        // Between 1 and 60 seconds.
-        false => Err(Duration::from_secs(60u64.saturating_sub(seconds.unsigned_abs()))),
-    })
+    let select = "SELECT rate_window, rate_count, rate_limit_requests_per_minute FROM rowferry_connections WHERE uuid = ?1";
+    let rows = sql.query(select, &[uuid.to_string().into()])?;
+    // One that is gone has none.
+    let Some(row) = rows.first() else { return Ok(Err(Duration::from_secs(1))) };
+    let mut row = Fields::of(row);
+    let (since, taken, rate) = (row.optional_text()?, row.number()?, row.number()?.max(1));
+    // In sixtieths of a call, of which so many come back each second as there are calls in a minute.
+    let passed = since.and_then(|since| clock::from_text(&since)).map(|since| (now - since).whole_seconds());
+    let taken = match passed.map(u64::try_from) {
+        Some(Ok(seconds)) => taken.saturating_sub(seconds.saturating_mul(rate)),
+        // The first one, or the clock was set back.
+        _ => 0,
+    };
+    let over = taken.saturating_add(60).saturating_sub(rate.saturating_mul(60 * BUCKET_MINUTES));
+    if over > 0 {
+        return Ok(Err(Duration::from_secs(over.div_ceil(rate))));
+    }
+    let update = "UPDATE rowferry_connections SET rate_window = ?2, rate_count = ?3 WHERE uuid = ?1";
+    sql.execute(update, &[uuid.to_string().into(), clock::to_text(now).into(), integer(taken.saturating_add(60))])?;
+    Ok(Ok(()))
 }
 
 /// Takes one pull of a table: `false` when none is left.

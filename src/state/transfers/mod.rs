@@ -4,6 +4,8 @@
 mod ended;
 mod lists;
 #[cfg(feature = "server")]
+pub(crate) mod looks;
+#[cfg(feature = "server")]
 pub(crate) mod pulls;
 mod row;
 

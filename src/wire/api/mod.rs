@@ -16,7 +16,7 @@ pub use answers::{
     Deleted, Exists, Listed, ListedTable, Queried, Refusal, Registered, Updated, decode, decode_table_schema,
     encode_table_schema,
 };
-pub use bounds::{CONNECTION_NAME_CHARS, DEFAULT_RECORDS, IDS, MOST_RECORDS, PASSWORD_BYTES, URL_BYTES};
+pub use bounds::{CONNECTION_NAME_CHARS, DEFAULT_RECORDS, IDS, MOST_RECORDS, PASSWORD_BYTES, REASON_BYTES, URL_BYTES};
 pub use encode::encode;
 pub use fields::{BadRequest, Fields};
 pub use records::{PagesHead, decode_records, head, tail};

@@ -4,13 +4,14 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::{
-    BadRequest, CONNECTION_NAME_CHARS, DEFAULT_RECORDS, Fields, IDS, MOST_RECORDS, PASSWORD_BYTES, Secret, URL_BYTES,
+    BadRequest, CONNECTION_NAME_CHARS, DEFAULT_RECORDS, Fields, IDS, MOST_RECORDS, PASSWORD_BYTES, REASON_BYTES, Secret,
+    URL_BYTES,
 };
 use crate::domain::schema::LogicalType;
 use crate::domain::strategy::Strategy;
 use crate::domain::value::Value;
 use crate::domain::words::words;
-use crate::wire::{Dialect, NAME_BYTES, render};
+use crate::wire::{Dialect, NAME_BYTES, excerpt, render};
 
 /// Longest text that is looked at as a token or the hash of one; longer ones are none.
 const TOKEN_BYTES: usize = 512;
@@ -39,6 +40,9 @@ pub struct Register {
     pub auth_token: Secret,
     /// What to call the connection.
     pub connection_name: String,
+    /// What the receiver does with records whose key it has, where it does not say otherwise. The reference does not know of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_conflict_strategy: Option<Strategy>,
     /// The password that the site may ask for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
@@ -64,6 +68,9 @@ pub struct UpdateStatus {
     pub sender_url: String,
     /// What became of the connection.
     pub status: PeerStatus,
+    /// Why, if somebody said. The reference does not know of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// `get-connection-status`.
@@ -167,10 +174,19 @@ impl Register {
         Ok(Register {
             auth_token: given(fields.secret(TOKEN, TOKEN_BYTES)?, TOKEN)?,
             connection_name,
+            default_conflict_strategy: strategy_named(fields, "default_conflict_strategy")?,
             password: password(fields)?,
             sender_url: given(fields.text(URL, URL_BYTES)?, URL)?,
         })
     }
+}
+
+/// A strategy by its name. One that is not known here is refused: records must not be treated in another way than was meant.
+fn strategy_named(fields: &Fields<'_>, name: &'static str) -> Result<Option<Strategy>, BadRequest> {
+    let Some(raw) = fields.raw(name) else { return Ok(None) };
+    let known = Strategy::ALL.iter().copied().find(|strategy| raw == format!("\"{strategy}\""));
+    let names = || Strategy::ALL.iter().map(Strategy::to_string).collect::<Vec<_>>().join(", ");
+    known.map(Some).ok_or_else(|| BadRequest::wrong(name, format!("must be one of {}", names())))
 }
 
 impl Named {
@@ -194,7 +210,9 @@ impl UpdateStatus {
         required(fields, &[URL, HASH, STATUS])?;
         let known = |raw: &str| PeerStatus::ALL.iter().copied().find(|status| raw == format!("\"{status}\""));
         let status = fields.raw(STATUS).and_then(known).ok_or(BadRequest::Status)?;
-        Ok(UpdateStatus { auth_token_hash: hash(fields)?, sender_url: given(fields.text(URL, URL_BYTES)?, URL)?, status })
+        let sender_url = given(fields.text(URL, URL_BYTES)?, URL)?;
+        let reason = fields.text("reason", REASON_BYTES)?.map(|reason| excerpt(&reason));
+        Ok(UpdateStatus { auth_token_hash: hash(fields)?, sender_url, status, reason })
     }
 }
 

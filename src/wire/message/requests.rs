@@ -59,6 +59,8 @@ pub struct RecordsRequest {
     pub offset: i64,
     /// At most how many records to send.
     pub limit: u64,
+    /// Whether these records are all that is wanted, for people to look at. Between rowferry sites only.
+    pub look: bool,
 }
 
 impl RecordsRequest {
@@ -104,6 +106,7 @@ pub fn decode_request(frame: &Frame<'_>) -> Result<Request> {
                 table: fields.table()?,
                 offset: number(fields.offset, "offset", 0)?,
                 limit: number(fields.limit, "limit", 100)?,
+                look: fields.look.is_some_and(|look| look.get() == "true"),
             })
         }
         _ => Request::Unknown,
@@ -118,6 +121,8 @@ struct Fields<'a> {
     offset: Option<&'a RawValue>,
     #[serde(borrow, default)]
     limit: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    look: Option<&'a RawValue>,
     #[serde(borrow, default)]
     tables: Option<&'a RawValue>,
 }
@@ -207,6 +212,8 @@ pub fn encode_request(reference: u64, topic: &str, request: &Ask<'_>) -> String 
     struct Payload<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         limit: Option<u64>,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        look: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
         offset: Option<u64>,
         #[serde(rename = "ref")]
@@ -217,15 +224,15 @@ pub fn encode_request(reference: u64, topic: &str, request: &Ask<'_>) -> String 
         tables: Option<&'a [&'a str]>,
     }
     let reference = raw_ref(reference);
-    let (limit, offset) = match request {
-        Ask::Records { offset, limit, .. } => (Some(*limit), Some(*offset)),
-        _ => (None, None),
+    let (limit, offset, look) = match request {
+        Ask::Records { offset, limit, look, .. } => (Some(*limit), Some(*offset), *look),
+        _ => (None, None, false),
     };
     let tables = match request {
         Ask::Approvals(tables) => Some(*tables),
         _ => None,
     };
-    let payload = Payload { limit, offset, reference: &reference, table: request.table(), tables };
+    let payload = Payload { limit, look, offset, reference: &reference, table: request.table(), tables };
     channel::encode(Some(&reference), topic, request.event(), &payload)
 }
 
@@ -248,6 +255,8 @@ pub enum Ask<'a> {
         offset: u64,
         /// At most how many records to send.
         limit: u64,
+        /// Whether these are all that is wanted: a rowferry sender then ends the download with them.
+        look: bool,
     },
     /// Whether these tables may be pulled.
     Approvals(&'a [&'a str]),
@@ -302,7 +311,7 @@ mod tests {
     }
 
     fn records(offset: i64, limit: u64) -> Result<Request, String> {
-        Ok(Request::Records(RecordsRequest { table: "t".into(), offset, limit }))
+        Ok(Request::Records(RecordsRequest { table: "t".into(), offset, limit, look: false }))
     }
 
     #[test]
@@ -326,7 +335,7 @@ mod tests {
         assert_eq!(request("request:records", r#"{"table":"t"}"#), records(0, 100));
         assert_eq!(request("request:records", r#"{"table":"t","offset":null,"limit":null}"#), records(0, 100));
         assert_eq!(request("request:records", r#"{"table":"t","offset":-5,"limit":1}"#), records(-5, 1));
-        assert_eq!(RecordsRequest { table: "t".into(), offset: -5, limit: 1 }.skip(), 0);
+        assert_eq!(RecordsRequest { table: "t".into(), offset: -5, limit: 1, look: false }.skip(), 0);
         for (payload, why) in [
             (r#"{"table":"t","offset":"5"}"#, "The offset must be a whole number"),
             (r#"{"table":"t","limit":2.5}"#, "The limit must be a whole number"),
@@ -371,9 +380,13 @@ mod tests {
             r#"[null,"3","transfer:AB","request:schema",{"ref":"3","table":"users"}]"#
         );
         assert_eq!(
-            encode_request(8, "transfer:AB", &Ask::Records { table: "t", offset: 0, limit: 2 }),
+            encode_request(8, "transfer:AB", &Ask::Records { table: "t", offset: 0, limit: 2, look: false }),
             r#"[null,"8","transfer:AB","request:records",{"limit":2,"offset":0,"ref":"8","table":"t"}]"#
         );
+        let look = encode_request(8, "transfer:AB", &Ask::Records { table: "t", offset: 0, limit: 2, look: true });
+        assert!(look.contains(r#"{"limit":2,"look":true,"offset":0,"#), "{look}");
+        let read = request("request:records", r#"{"table":"t","look":true}"#);
+        assert!(matches!(read, Ok(Request::Records(RecordsRequest { look: true, .. }))), "{read:?}");
         let approvals = encode_request(9, "transfer:AB", &Ask::Approvals(&["a", "b"]));
         assert_eq!(approvals, r#"[null,"9","transfer:AB","request:approvals",{"ref":"9","tables":["a","b"]}]"#);
         assert_eq!(request("request:approvals", r#"{"ref":"9","tables":["a","b"]}"#), {

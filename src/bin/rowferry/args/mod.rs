@@ -54,15 +54,15 @@ pub enum Command {
     )]
     Pull(PullArgs),
 
-    /// Lists the tables that another site offers, with their numbers of rows. A code is spent by it, a token is not.
+    /// Lists the tables that another site offers, with their numbers of rows. Of a rowferry site, no code is spent by it.
     #[command(after_help = "Example:\n  rowferry tables https://shop.example --code A7X9K2M4")]
     Tables(TablesArgs),
 
-    /// Shows what a table of another site looks like. A code is spent by it, a token is not.
+    /// Shows what a table of another site looks like. Of a rowferry site, no code is spent by it.
     #[command(after_help = "Example:\n  rowferry schema users https://shop.example --code A7X9K2M4")]
     Schema(TableArgs),
 
-    /// Says how many rows a table of another site has. A code is spent by it, a token is not.
+    /// Says how many rows a table of another site has. Of a rowferry site, no code is spent by it.
     #[command(after_help = "Example:\n  rowferry count users https://shop.example --code A7X9K2M4")]
     Count(TableArgs),
 

@@ -12,7 +12,7 @@ use crate::failure::{Done, Failure};
 use crate::output::{Out, Table, complain, grouped, printable, value_text};
 
 pub fn tables(args: &TablesArgs, out: &mut Out) -> Result<Done, Failure> {
-    let tables = Look::at(&args.remote)?.tables()?;
+    let tables = Look::without_records(&args.remote)?.tables()?;
     if args.format.json {
         let tables: Vec<_> =
             tables.iter().map(|table| json!({ "name": table.name, "row_count": table.row_count })).collect();
@@ -29,7 +29,7 @@ pub fn tables(args: &TablesArgs, out: &mut Out) -> Result<Done, Failure> {
 }
 
 pub fn schema(args: &TableArgs, out: &mut Out) -> Result<Done, Failure> {
-    let table = Look::at(&args.remote)?.schema(&args.table)?;
+    let table = Look::without_records(&args.remote)?.schema(&args.table)?;
     match args.format.json {
         true => out.json(&raw(table.to_json())?)?,
         false => print_schema(&table, out)?,
@@ -38,7 +38,7 @@ pub fn schema(args: &TableArgs, out: &mut Out) -> Result<Done, Failure> {
 }
 
 pub fn count(args: &TableArgs, out: &mut Out) -> Result<Done, Failure> {
-    let count = Look::at(&args.remote)?.count(&args.table)?;
+    let count = Look::without_records(&args.remote)?.count(&args.table)?;
     match args.format.json {
         true => out.json(&json!({ "table": args.table, "count": count }))?,
         false => out.line(count.to_string())?,

@@ -1,7 +1,7 @@
 //! Another site that is looked at: through a channel, or over HTTP where it takes the token there only.
 
 use rowferry::schema::TableSchema;
-use rowferry::{Api, Client, Error, ErrorKind, FetchOptions, FetchedRecords, RecordsQuery, Result, TableInfo};
+use rowferry::{Api, Auth, Client, Error, ErrorKind, FetchOptions, FetchedRecords, RecordsQuery, Result, TableInfo};
 
 use super::{cancelled_by_signals, connect_options};
 use crate::args::pull::Remote;
@@ -15,9 +15,18 @@ pub enum Look {
 }
 
 impl Look {
+    /// For its tables, their structures and counts: a rowferry site does not spend a code for that.
+    pub fn without_records(remote: &Remote) -> std::result::Result<Self, Failure> {
+        Look::by(remote, remote.access.auth()?.only_looking())
+    }
+
+    /// For records.
     pub fn at(remote: &Remote) -> std::result::Result<Self, Failure> {
+        Look::by(remote, remote.access.auth()?)
+    }
+
+    fn by(remote: &Remote, auth: Auth) -> std::result::Result<Self, Failure> {
         let options = connect_options(&remote.network, &cancelled_by_signals()?)?;
-        let auth = remote.access.auth()?;
         let client = Client::connect_to_rowferry(&remote.url, auth.clone(), options.clone()).map_err(Failure::typed)?;
         Ok(match client {
             Some(client) => Look::Channel(Box::new(client)),

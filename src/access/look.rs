@@ -1,0 +1,77 @@
+//! Looks at a few records by `table-records`, which people take on the other site before they pull. A look is no download and uses no
+//! approval up, but it counts its records and is a call of the rate. It is in the history, and so are the looks before it: there are no
+//! more of a table within an hour than the limit lets through, because looks must not be a way round the limits on downloads.
+
+use time::OffsetDateTime;
+
+use super::account::{Account, Allowed, Begun};
+use super::approval::{self, Question, Standing};
+use super::begin::{Asked, start};
+use super::course::Repeats;
+use super::grant::Grant;
+use super::moments::{earlier, later};
+use super::{Answer, actor};
+use crate::domain::access::{self, Denial, Use};
+use crate::error::{ErrorKind, Result};
+use crate::state::connections;
+use crate::state::transfers::looks;
+use crate::store::Sql;
+
+const HOUR: std::time::Duration = std::time::Duration::from_secs(3600);
+
+/// What came of deciding: nothing, where it has to be a download.
+type Decided = std::result::Result<Option<Begun>, Denial>;
+
+impl Grant {
+    /// Begins a look at so many records of a table. `None` where it has to be a download like any other: as many were looked at within
+    /// the hour as may be, approval is needed that nobody has given, or it came by a code.
+    pub(crate) fn begin_look(&self, asked: &Asked, wanted: u64) -> Answer<Option<Account>> {
+        let now = self.site().now();
+        match self.site().change(|sql| self.decide_look(sql, now, asked, wanted))? {
+            Ok(begun) => Ok(begun.map(|begun| Account::new(self.site(), begun, self.access.paused()))),
+            Err(denial) => Err(self.noted(denial.of_table(&asked.table))),
+        }
+    }
+
+    fn decide_look(&self, sql: &mut dyn Sql, now: OffsetDateTime, asked: &Asked, wanted: u64) -> Result<Decided> {
+        let (site, table) = (self.site(), asked.table.as_str());
+        let connection = match self.read_again(sql, now)? {
+            Ok(Some(connection)) => connection,
+            Ok(None) => return Ok(Ok(None)),
+            Err(denial) => return Ok(Err(denial)),
+        };
+        let usable = access::usable(&connection, Use::New, now, self.caller.address)
+            .and_then(|()| access::table_visible(&connection.policy, table, site.names()));
+        if let Err(denial) = usable {
+            return Ok(Err(denial));
+        }
+        let (names, used_within) = (site.names(), site.limits().approval_time);
+        let question = Question { now, connection: &connection, names, terms: &asked.terms(), used_within };
+        let standing = approval::standing(sql, &question, table)?;
+        let uuid = connection.uuid;
+        let looked = looks::records(sql, uuid, table, earlier(now, HOUR))?;
+        let is_free = looked.saturating_add(wanted) <= site.limits().look_records_per_hour;
+        if !is_free || !matches!(standing, Standing::NotNeeded | Standing::Approved(_)) {
+            return Ok(Ok(None));
+        }
+        if let Err(wait) = connections::take_call(sql, uuid, now)? {
+            return Ok(Err(Denial::wait(ErrorKind::RateLimited, wait)));
+        }
+        let mut request = self.transfer(table, None, now);
+        request.records_requested = Some(wanted);
+        looks::mark(&mut request);
+        let actor = actor(&connection);
+        Ok(Ok(Some(Begun {
+            transfer: start(sql, now, &actor, request)?,
+            table: table.to_owned(),
+            connection: Some(uuid),
+            owner: uuid,
+            actor,
+            allowed: Allowed::by(&connection),
+            approved: None,
+            until: later(now, site.limits().pull_time),
+            repeats: Repeats::FREE,
+            named: None,
+        })))
+    }
+}
