@@ -261,3 +261,26 @@ fn a_kept_row_passes_all_other_checks() {
     assert_eq!((outcome.created, outcome.dangling), (1, 1));
     assert_eq!(to.rows("SELECT id, p, code FROM c"), ["1|NULL|'a'", "2|NULL|'b'", "6|7|'f'"]);
 }
+
+/// Records that wait for a renamed value of another table, and beside them some that refer to nothing.
+#[test]
+fn what_waits_for_other_tables_is_kept_after_them() {
+    for more in ["", ", up INT REFERENCES c(id)"] {
+        let tables = format!(
+            "PRAGMA foreign_keys = OFF; CREATE TABLE p(id INTEGER PRIMARY KEY, code TEXT UNIQUE);
+             CREATE TABLE c(id INTEGER PRIMARY KEY, code TEXT REFERENCES p(code){more});"
+        );
+        let from = Fixture::new(&format!(
+            "{tables} INSERT INTO p VALUES (1, 'b'), (2, 'x'); INSERT INTO c(id, code) VALUES (1, 'b'), (2, 'gone'), (3, 'x'), (4, 'gone');"
+        ));
+        let here = "INSERT INTO p VALUES (1, 'a'), (2, 'x'); INSERT INTO c(id, code) VALUES (1, 'a'), (4, 'x');";
+        let to = Fixture::new(&format!("{tables} {here}"));
+        let report = pull(&from, &to, TransferOptions::new().strategy(Strategy::Overwrite));
+        assert_eq!(counts(&report, "c"), [1, 1, 2, 0], "{more} {report:?}");
+        let to = Fixture::new(&format!("{tables} {here}"));
+        let report = pull(&from, &to, keep(Strategy::Overwrite));
+        assert_eq!((counts(&report, "p"), counts(&report, "c")), ([0, 1, 0, 0], [2, 2, 0, 2]), "{more} {report:?}");
+        assert_eq!(to.rows("SELECT id, code FROM c"), ["1|'b'", "2|'gone'", "3|'x'", "4|'gone'"], "{more}");
+        assert_eq!(broken(&to), 2, "{more}");
+    }
+}

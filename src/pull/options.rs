@@ -147,9 +147,10 @@ impl<'p> TransferOptions<'p> {
     /// What becomes of records that refer to rows which are neither here nor among the records. Defaults to [`Dangling::Fail`].
     ///
     /// What is kept is counted ([`Outcome::dangling`](crate::Outcome::dangling)). A record fails all the same where keeping it would change
-    /// what other rows refer to; in an append, where a row that has nothing to do with it has the key that it refers to; and in tables that
-    /// refer to each other and have both triggers and keys that are DEFERRABLE INITIALLY DEFERRED. A pull that resumes may choose
-    /// otherwise than it began; records that failed before are not looked at again.
+    /// what other rows refer to; in an append, where a row that has nothing to do with it has the key that it refers to, or no foreign key
+    /// of the local table says that it refers to anything; and in tables that refer to each other, where a foreign key refers to what is not
+    /// unique, or triggers go with one that is DEFERRABLE INITIALLY DEFERRED. What triggers write may go unchecked. A pull that resumes may
+    /// choose otherwise than it began; records that failed before are not looked at again.
     #[must_use]
     pub fn dangling(mut self, dangling: Dangling) -> Self {
         self.dangling = dangling;

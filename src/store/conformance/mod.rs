@@ -203,6 +203,7 @@ cases! {
     }
     references {
         they_are_checked_with_each_row,
+        a_row_may_be_written_without_what_it_refers_to,
         each_column_of_a_reference_counts,
         at_the_commit_parents_may_come_late,
         at_the_commit_what_refers_to_nothing_is_an_error,

@@ -68,6 +68,26 @@ pub(super) fn they_are_checked_with_each_row(store: &dyn Store) {
     expect_rows(store, &child, &rows([[v(1), v(5)], [v(2), v(5)]]));
 }
 
+pub(super) fn a_row_may_be_written_without_what_it_refers_to(store: &dyn Store) {
+    let [parent, child] = family(store);
+    write(store, |writer| {
+        put(writer, &parent, [v(5)]);
+        put(writer, &child, [v(2), v(5)]);
+        let (new, mut refused) = (rows([[v(1), v(9)], [v(2), v(9)]]), Vec::new());
+        writer.write_dangling(&child, Change::Insert, &new, 0, &mut refused)?;
+        expect_refused(&refused, &[]);
+        writer.write_dangling(&child, Change::Insert, &new, 1, &mut refused)?;
+        expect_refused(&refused, &[(1, Reason::UniqueConflict)]);
+        refused.clear();
+        writer.write_dangling(&child, Change::Update { key: &[0], set: &[1] }, &new, 1, &mut refused)?;
+        expect_refused(&refused, &[]);
+        // All others are checked as before.
+        expect_checked(writer, &child);
+        Ok(())
+    });
+    expect_rows(store, &child, &rows([[v(1), v(9)], [v(2), v(9)]]));
+}
+
 pub(super) fn each_column_of_a_reference_counts(store: &dyn Store) {
     let described = [
         table("parent", "a integer!, b text!", "a b"),
