@@ -264,7 +264,8 @@ fn a_whole_database_arrives_and_arrives_again_unchanged() {
 
     // What may end the connection comes last, and what did end it is reported.
     let order: Vec<&str> = report.tables.iter().map(|(name, _)| name.as_str()).collect();
-    let safe = ["MixedCase", "empty_table", "floats", "json", "many", "memberships", "no_pk", "plain"];
+    // `json` has an array, and `plain` moments.
+    let safe = ["MixedCase", "empty_table", "floats", "many", "memberships", "no_pk", "json", "plain"];
     assert_eq!(order, [&safe[..], &["events", "users"]].concat());
     let users = report.table("users").unwrap();
     let error = users.error.as_ref().unwrap();
@@ -277,7 +278,7 @@ fn a_whole_database_arrives_and_arrives_again_unchanged() {
     let created: Vec<String> = order.iter().map(|name| counts(&report, name)).collect();
     let floats = "7/0/0/0/1value_out_of_range";
     let one = |n| format!("{n}/0/0/0/0");
-    assert_eq!(created, [&one(1), &one(0), floats, &one(5), &one(2500), &one(3), &one(3), &one(4), &one(3), &one(0)]);
+    assert_eq!(created, [&one(1), &one(0), floats, &one(2500), &one(3), &one(3), &one(5), &one(4), &one(3), &one(0)]);
     assert_eq!(report.records, 1 + 8 + 5 + 2500 + 3 + 3 + 4 + 3);
 
     assert_eq!(receiver.rows("SELECT v FROM floats"), ["0.1", "0.0", "1e21", "5e-324", "inf", "-inf", "NULL"]);

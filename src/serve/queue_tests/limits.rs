@@ -239,7 +239,7 @@ fn names_and_places_of_others_are_worth_nothing() {
 
 #[test]
 fn asking_and_cancelling_writes_no_events_and_takes_calls() {
-    let world = World::new(|_| {});
+    let world = World::new(|policy| policy.rate_limit_requests_per_minute = 12);
     let (mut peer, pull) = (world.peer(), Uuid::new_v4());
     for (request, table, window) in [(1, "empty", ENOUGH), (2, "t", 1), (3, "u", 1)] {
         peer.say(Request::Fetch(fetch(pull, request, table, window)));
@@ -262,7 +262,7 @@ fn asking_and_cancelling_writes_no_events_and_takes_calls() {
     }
     peer.session.idle();
     assert_eq!((world.transfers().len(), world.events()), (3, 3 * 2 + 2), "that it was resumed, and nothing new came");
-    // By now each takes a call, of which there are 60 in a minute: the pull itself has taken one.
+    // By now each takes a call, of which there are 60 at once: the pull itself has taken one.
     let refused = (70..200).map(|request| again(&mut peer, request)).position(|error| error.is_some());
     assert!(refused.is_some_and(|refused| (56..=63).contains(&refused)), "{refused:?}");
     world.advance(60);
