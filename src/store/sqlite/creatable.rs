@@ -212,7 +212,10 @@ fn unique_sets<'a>(
     notes: &mut Notes<'_>,
 ) -> Vec<UniqueSet> {
     let mut sets: Vec<UniqueSet> = Vec::new();
-    let key_collation = |at: usize| made.key_collations.get(at).and_then(Option::as_deref);
+    // Of a key that is one column of the type INTEGER SQLite takes the collation of the column, whatever the key says.
+    let is_integer = |column: &Column| column.declared_type.eq_ignore_ascii_case("INTEGER");
+    let is_own = made.primary_key.len() == 1 && made.column(&made.primary_key[0]).is_some_and(is_integer);
+    let key_collation = |at: usize| made.key_collations.get(at).and_then(Option::as_deref).filter(|_| !is_own);
     let key = made.primary_key.iter().enumerate().map(|(at, column)| compared_by(column, key_collation(at), made));
     let key: Vec<_> = if made.rowid_alias { Vec::new() } else { key.collect() };
     for set in &sender.unique {
