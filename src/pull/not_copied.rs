@@ -17,10 +17,7 @@ pub(super) fn left_out(cx: &Context<'_, '_>, here: &dyn Store, mut told: NotCopi
     told.triggers.retain(|table, _| made.contains(&names.fold(table)));
     if cx.options.tables.is_some() {
         // Nobody expects more than was named.
-        let (checks, triggers) = (told.checks, told.triggers);
-        let mut named = NotCopied::default();
-        (named.checks, named.triggers) = (checks, triggers);
-        return Ok(named);
+        return Ok(NotCopied { checks: told.checks, triggers: told.triggers, ..NotCopied::default() });
     }
     if [&told.views, &told.virtual_tables, &told.shadow_tables].iter().all(|list| list.is_empty()) {
         return Ok(told);

@@ -241,9 +241,11 @@ impl Overview {
 
     /// What there is beside the ordinary tables; nothing of rowferry's own.
     pub(super) fn not_copied(&self) -> NotCopied {
-        let mut found = NotCopied::default();
-        found.views = self.views.values().cloned().collect();
-        found.virtual_tables = self.virtual_tables.iter().map(|table| table.name.clone()).collect();
+        let mut found = NotCopied {
+            views: self.views.values().cloned().collect(),
+            virtual_tables: self.virtual_tables.iter().map(|table| table.name.clone()).collect(),
+            ..NotCopied::default()
+        };
         for (name, apart) in self.apart.values() {
             match apart {
                 Apart::Shadow(_) => found.shadow_tables.push(name.clone()),

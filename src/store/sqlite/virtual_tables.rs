@@ -49,7 +49,8 @@ fn module_of(sql: &[u8]) -> Option<String> {
     }
     let mut name = words.next()?;
     if name.is("IF") && words.peek().is_some_and(|word| word.is("NOT")) {
-        (words.next(), words.next());
+        words.next();
+        words.next();
         name = words.next()?;
     }
     name.text()?;
