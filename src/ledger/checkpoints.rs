@@ -57,6 +57,8 @@ pub(crate) struct Checkpoint {
     pub(crate) again: bool,
     /// What earlier passes over the table made of its records, where it is pulled again: counts only.
     pub(crate) before: Option<Outcome>,
+    /// Whether it was made by the pull before this one, which was completed and could not note it.
+    pub(crate) made_before: bool,
     /// Whether the table was made by this pull, and what of it was left out.
     pub(crate) created: bool,
     pub(crate) notes: Vec<String>,
@@ -120,6 +122,7 @@ impl Checkpoint {
             lacks_parents: false,
             again: false,
             before: None,
+            made_before: false,
             created: false,
             notes: Vec::new(),
             indexes: Vec::new(),
@@ -174,6 +177,8 @@ struct Progress {
     before: Option<[u64; 5]>,
     #[serde(default)]
     dangling_before: u64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    made_before: bool,
     created: bool,
     notes: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -272,6 +277,7 @@ impl Progress {
             again: checkpoint.again,
             before: checkpoint.before.as_ref().map(counts_of),
             dangling_before: checkpoint.before.as_ref().map_or(0, |before| before.dangling),
+            made_before: checkpoint.made_before,
             created: checkpoint.created,
             notes: checkpoint.notes.clone(),
             indexes: checkpoint.missing_indexes().iter().map(KeptIndex::of).collect(),
@@ -386,6 +392,7 @@ fn read(row: &[Value]) -> Result<Checkpoint> {
         lacks_parents: progress.lacks_parents,
         again: progress.again,
         before: progress.before.map(|counts| Outcome { dangling: progress.dangling_before, ..outcome_of(counts) }),
+        made_before: progress.made_before,
         created: progress.created,
         notes: progress.notes,
         indexes: progress.indexes.into_iter().map(KeptIndex::index).collect(),

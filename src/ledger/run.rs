@@ -221,7 +221,8 @@ impl<'s> Ledger<'s> {
                     for pull in self.here.running.completed(writer.state(), sender, wanted, silent)? {
                         log::info!("the pull {} was completed and could not note it", pull.scope.as_str());
                         let tables = checkpoints::of_scope(writer.state(), &pull.scope)?;
-                        let made = tables.into_iter().filter(|table| table.created).map(|table| table.table);
+                        let made =
+                            tables.into_iter().filter(|table| table.created || table.made_before).map(|table| table.table);
                         self.made_before.extend(made);
                         self.here.drop_pull(writer, &pull.scope, Some(&pull.of()))?;
                     }

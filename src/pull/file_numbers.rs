@@ -6,23 +6,16 @@ use super::context::Context;
 use super::planned::{Plan, Table};
 use crate::domain::table::FileNumbers;
 use crate::error::Result;
-use crate::ledger::Ledger;
 use crate::store::Writer;
 
 /// Takes the sender's numbers over, if that is right, in the transaction that notes the end of the pull. Gives why not, as a sentence for
 /// the report.
-pub(super) fn take_over(
-    cx: &Context<'_, '_>,
-    ledger: &Ledger<'_>,
-    writer: &mut dyn Writer,
-    plan: &Plan,
-    is_all: bool,
-) -> Result<Option<String>> {
+pub(super) fn take_over(cx: &Context<'_, '_>, writer: &mut dyn Writer, plan: &Plan, is_all: bool) -> Result<Option<String>> {
     let there = plan.tables.first().map_or(FileNumbers::default(), |table| table.sender.file);
     if there == FileNumbers::default() || cx.options.dry_run {
         return Ok(None);
     }
-    let is_made = |table: &&Table| table.checkpoint.created || ledger.made_before(&table.name);
+    let is_made = |table: &&Table| table.checkpoint.created || table.checkpoint.made_before;
     let made: Vec<&str> = plan.tables.iter().filter(is_made).map(|table| table.plan.table.name.as_str()).collect();
     let Some((here, has_only_made)) = writer.file_numbers(&made)? else { return Ok(None) };
     let is_new = has_only_made && here == FileNumbers::default();

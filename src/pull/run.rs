@@ -81,7 +81,7 @@ fn try_pull(source: &dyn Source, here: Here<'_>, options: TransferOptions<'_>, o
     }
     let mut notes = Vec::new();
     let error = end(&cx, &ledger, &plan, &gathered, &mut |writer| {
-        notes = file_numbers::take_over(&cx, &ledger, writer, &plan, is_all)?.into_iter().collect();
+        notes = file_numbers::take_over(&cx, writer, &plan, is_all)?.into_iter().collect();
         Ok(())
     });
     let error = error.err();

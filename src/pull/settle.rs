@@ -43,6 +43,7 @@ fn settle_table(
     let table = &plan.tables[at];
     let (name, strategy) = (table.name.clone(), table.plan.strategy);
     let mut fresh = Checkpoint::new(&name, strategy, identity_of(table, staged), table.announced);
+    fresh.made_before = ledger.made_before(&name);
     let is_this = |found: &Checkpoint| cx.names.same(&found.table, &name) && found.strategy == strategy;
     // Of a table that was only now made nothing can be here.
     let found = found.iter().position(is_this).map(|at| found.swap_remove(at));
