@@ -71,6 +71,7 @@ fn what_is_no_database() {
     refused(&path("missing/shop.db"), ErrorKind::CannotOpen);
     refused(&path("text.db/shop.db"), ErrorKind::CannotOpen);
     refused(Path::new(":memory:"), ErrorKind::InvalidInput);
+    refused(Path::new("file:a.db?mode=memory"), ErrorKind::InvalidInput);
     refused(Path::new(""), ErrorKind::InvalidInput);
     std::fs::write(path("empty.db"), "").unwrap();
     assert_eq!(open(&path("empty.db")).unwrap().list_tables().unwrap(), []);

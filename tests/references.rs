@@ -284,3 +284,32 @@ fn what_waits_for_other_tables_is_kept_after_them() {
         assert_eq!(broken(&to), 2, "{more}");
     }
 }
+
+#[test]
+fn only_what_refers_to_something_dangles() {
+    let tables =
+        "CREATE TABLE p(id INTEGER PRIMARY KEY, x); CREATE TABLE gone(id INTEGER PRIMARY KEY, r INT REFERENCES nowhere(id));
+        CREATE TABLE c(id INTEGER PRIMARY KEY, r REFERENCES p(x));
+        CREATE TRIGGER t AFTER INSERT ON p BEGIN SELECT 1; END;";
+    let rows = "PRAGMA foreign_keys = OFF; INSERT INTO p VALUES (1, 1), (2, 2); INSERT INTO gone VALUES (1, NULL), (2, NULL), (3, 7);";
+    let (from, to) = (Fixture::new(&format!("{tables} {rows}")), Fixture::new(tables));
+    let report = pull(&from, &to, keep(Strategy::Skip));
+    let dangling = |table: &str| {
+        let outcome = &report.table(table).unwrap().outcome;
+        (outcome.created, outcome.failed, outcome.dangling)
+    };
+    assert_eq!((dangling("gone"), dangling("p")), ((3, 0, 1), (2, 0, 0)), "{report:?}");
+}
+
+#[test]
+fn a_key_with_another_number_of_columns_is_left_out_and_said() {
+    let from = Fixture::new(
+        "CREATE TABLE p(a INT, b INT, PRIMARY KEY (a, b)); CREATE TABLE c(id INTEGER PRIMARY KEY, p REFERENCES p);
+         INSERT INTO p VALUES (1, 2); PRAGMA foreign_keys = OFF; INSERT INTO c VALUES (1, 1), (2, NULL);",
+    );
+    let to = Fixture::new("");
+    let report = pull(&from, &to, TransferOptions::new());
+    let c = report.table("c").unwrap();
+    assert!(c.error.is_none() && c.notes.iter().any(|note| note.contains("its columns do not match")), "{c:?}");
+    assert_eq!(to.rows("SELECT * FROM c"), ["1|1", "2|NULL"]);
+}

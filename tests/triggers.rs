@@ -108,6 +108,27 @@ fn a_plain_statement_replaces_nothing_in_the_table_itself() {
 }
 
 #[test]
+fn a_trigger_that_puts_a_row_into_the_way_deletes_none() {
+    for (clause, event) in [
+        ("k TEXT UNIQUE ON CONFLICT REPLACE", "BEFORE UPDATE"),
+        ("k TEXT UNIQUE ON CONFLICT IGNORE", "UPDATE"),
+        ("k TEXT UNIQUE ON CONFLICT REPLACE", "BEFORE INSERT"),
+    ] {
+        let tables = format!(
+            "CREATE TABLE t(id INTEGER PRIMARY KEY, {clause}, v TEXT);
+             INSERT INTO t VALUES (7, 'mine', '7'); INSERT INTO t SELECT 1, 'old', '1' WHERE '{event}' LIKE '%UPDATE';
+             CREATE TRIGGER moves {event} ON t WHEN new.k = 'new' BEGIN UPDATE t SET k = 'new' WHERE id = 7; END;"
+        );
+        for choice in [Choice::Overwrite, Choice::Merge] {
+            let fixture = Fixture::new(&tables);
+            let before = fixture.rows("SELECT * FROM t");
+            let outcome = import(&fixture, "t", choice, &["id", "k", "v"], &[&[1.into(), "new".into(), "1".into()]]);
+            assert_eq!((outcome.failed, fixture.rows("SELECT * FROM t")), (1, before), "{clause} {event} {choice:?}");
+        }
+    }
+}
+
+#[test]
 fn unique_values_that_move_in_a_table_with_clauses_and_triggers() {
     let fixture = Fixture::new(
         "CREATE TABLE t(id INTEGER PRIMARY KEY, u TEXT UNIQUE ON CONFLICT REPLACE); CREATE TABLE seen(id INTEGER PRIMARY KEY, u);

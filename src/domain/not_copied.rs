@@ -44,7 +44,12 @@ impl fmt::Display for NotCopied {
             (triggers, String::new(), "trigger", "triggers"),
             (self.views.len() as u64, String::new(), "view", "views"),
             (self.virtual_tables.len() as u64, named(&self.virtual_tables), "virtual table", "virtual tables"),
-            (self.shadow_tables.len() as u64, String::new(), "table behind virtual ones", "tables behind virtual ones"),
+            (
+                self.shadow_tables.len() as u64,
+                named(&self.shadow_tables),
+                "table behind virtual ones",
+                "tables behind virtual ones",
+            ),
             (
                 self.not_utf8.len() as u64,
                 named(&self.not_utf8),

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::append_page::{OldKey, Page, row_of};
-use super::dangling;
+use super::dangling::{self, Kept};
 use super::new_key::{Key, find_key};
 use super::transaction::Transaction;
 use super::written::Written;
@@ -141,8 +141,8 @@ fn append_page(tx: &mut Transaction, page: &Page<'_>, keys: Keys, tally: &mut Ta
             Some(refused) => {
                 let failure = tx.failure_of(plan, page.shown_key(number), (&local, 0), refused)?;
                 let kept = dangling::keep(tx, plan, Change::Insert, (&local, 0), &failure)?;
-                tally.outcome.dangling += u64::from(kept);
-                (!kept).then_some(failure)
+                tally.outcome.dangling += u64::from(kept.is_dangling());
+                matches!(kept, Kept::Not).then_some(failure)
             }
         };
         match (failure, old) {

@@ -6,10 +6,11 @@
 
 use std::ops::Range;
 
+use super::dangling::{self, Kept};
+use super::referred;
 use super::transaction::{Transaction, key_of_record, misfit_of};
 use super::waits::key_bytes;
 use super::written::{Waits, Written};
-use super::{dangling, referred};
 use crate::domain::record::{Failure, Reason, Tally};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value, ValueRef};
@@ -203,8 +204,8 @@ pub(super) fn one(
         Some(refused) => {
             let failure = tx.failure_of(plan, record_key(), (rows, number), refused)?;
             match dangling::keep(tx, plan, change, (rows, number), &failure)? {
-                true => Ok(became(true)),
-                false => Ok(Became::Failed(failure)),
+                Kept::Not => Ok(Became::Failed(failure)),
+                kept => Ok(became(kept.is_dangling())),
             }
         }
     }

@@ -5,7 +5,7 @@ use super::{Report, TransferOptions};
 use crate::client::{Auth, Client, ConnectOptions};
 use crate::domain::url::SiteUrl;
 use crate::error::{ErrorKind, Result};
-use crate::site::Site;
+use crate::site::{Remembered, RememberedKind, Site};
 
 impl Site {
     pub(super) fn pull_by_code(
@@ -31,7 +31,7 @@ impl Site {
             Ok(Some(_)) => "Pull again with the same code: it resumes, although the code is spent.",
             _ => "Pull again with another code: it resumes.",
         });
-        if report.is_whole() {
+        if report.is_whole() && !self.may_resume(&client) {
             self.forget_ticket(&own, code).unwrap_or_else(|error| log::warn!("a ticket that is not needed stays: {error}"));
         }
         Ok(report)
@@ -61,6 +61,15 @@ impl Site {
         }
         self.forget_ticket(url, code)?;
         Ok(None)
+    }
+
+    /// Whether something is left of another pull from the client's site, which the same code resumes.
+    fn may_resume(&self, client: &Client) -> bool {
+        let Some(peer) = client.peer() else { return false };
+        let sender = format!("site:{}", peer.site);
+        let is_left =
+            |one: &Remembered| one.sender == sender && matches!(one.kind, RememberedKind::Unfinished | RememberedKind::Done);
+        self.checkpoints().list().is_ok_and(|left| left.iter().any(is_left))
     }
 
     /// Keeps the ticket that a client got. The code is spent: a pull that cannot be taken up again is better than none.

@@ -25,10 +25,13 @@ pub(super) fn take_over(cx: &Context<'_, '_>, writer: &mut dyn Writer, plan: &Pl
         return Ok(None);
     }
     if !is_new {
-        return Ok(Some(left(there, &format!("this pull did not make the file, which has {}", told(here)))));
+        return Ok(Some(left(there, &format!("the file was there before this pull, and has {}", told(here)))));
     }
     if !is_all || !is_whole {
         return Ok(Some(left(there, "not all tables came that the other site offers")));
+    }
+    if plan.tables.iter().any(|table| table.report.outcome.failed > 0) {
+        return Ok(Some(left(there, "records could not be taken")));
     }
     writer.set_file_numbers(there)?;
     Ok(None)

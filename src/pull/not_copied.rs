@@ -20,7 +20,7 @@ pub(super) fn left_out(cx: &Context<'_, '_>, here: &dyn Store, mut told: NotCopi
         return Ok(NotCopied { checks: told.checks, triggers: told.triggers, ..NotCopied::default() });
     }
     if [&told.views, &told.virtual_tables, &told.shadow_tables].iter().all(|list| list.is_empty()) {
-        return Ok(told);
+        return Ok(named(told));
     }
     let mut snapshot = here.snapshot()?;
     let (beside, tables) = (snapshot.not_copied()?, snapshot.tables()?);
@@ -29,5 +29,12 @@ pub(super) fn left_out(cx: &Context<'_, '_>, here: &dyn Store, mut told: NotCopi
     for list in [&mut told.views, &mut told.virtual_tables, &mut told.shadow_tables] {
         list.retain(|name| !present.contains(&*names.fold(name)));
     }
-    Ok(told)
+    Ok(named(told))
+}
+
+/// What was not even named is told only beside something that is: it is of the same kinds.
+fn named(left: NotCopied) -> NotCopied {
+    let more = left.more;
+    let named = NotCopied { more: 0, ..left };
+    if named.is_empty() { named } else { NotCopied { more, ..named } }
 }

@@ -56,7 +56,7 @@ pub(super) fn ask(cx: &mut Context<'_, '_>) -> Result<Offer> {
             .with_hint(hint));
     }
     let counts: HashMap<&str, u64> = offered.iter().map(|table| (table.name.as_str(), table.row_count)).collect();
-    let is_all = offered.iter().all(|table| wanted.contains(&table.name));
+    let is_all = cx.options.tables.is_none() || offered.iter().all(|table| wanted.contains(&table.name));
     let mut offer = Offer { tables: Vec::new(), failed: Vec::new(), not_copied, is_all };
     let near = |name: &str| nearest(name, offered.iter().map(|table| table.name.as_str()));
     // Names as they are written, and as they are compared here.

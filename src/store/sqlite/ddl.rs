@@ -148,7 +148,8 @@ fn made(table: &TableSchema, indexes: Vec<String>, statement: &str) -> Made {
     let references = references.collect();
     let deferred = table.foreign_keys.iter().any(|key| key.deferred);
     let says_conflict = statement.to_ascii_uppercase().contains("CONFLICT");
-    let entry = Entry { name, without_rowid, strict, deferred, has_triggers: false, says_conflict };
+    let entry =
+        Entry { name, without_rowid, strict, deferred, has_triggers: false, has_before_triggers: false, says_conflict };
     Made { entry, indexes, references }
 }
 

@@ -55,7 +55,7 @@ impl SqliteStore {
     /// [`CannotOpen`](ErrorKind::CannotOpen), [`NotADatabase`](ErrorKind::NotADatabase), [`Corrupt`](ErrorKind::Corrupt),
     /// [`ReadOnly`](ErrorKind::ReadOnly) and [`Locked`](ErrorKind::Locked) say what is wrong with the file;
     /// [`NewerState`](ErrorKind::NewerState) that a newer rowferry was used on it;
-    /// [`InvalidInput`](ErrorKind::InvalidInput) is the answer to `:memory:` and to an empty path.
+    /// [`InvalidInput`](ErrorKind::InvalidInput) is the answer to `:memory:`, to an empty path and to a `file:` URI.
     pub fn open(path: impl AsRef<Path>, limits: &Limits) -> Result<Self> {
         SqliteStore::open_with(path.as_ref(), limits, &Setup::default())
     }
@@ -66,6 +66,11 @@ impl SqliteStore {
             let message =
                 format!("cannot open {path:?}: rowferry reads and writes over several connections, so it needs a file");
             return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("Give the path of a file."));
+        }
+        if path.as_os_str().as_encoded_bytes().get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"file:")) {
+            // SQLite may take it for a URI, and then it is another name of a file that is known by its path.
+            let message = format!("cannot open {path:?}: it is a URI");
+            return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("Give the path of the file, without file:."));
         }
         let store = SqliteStore { pools: pool::Pools::open(path, limits, setup)? };
         // The writing connection is open, and others need none until they read.

@@ -8,6 +8,7 @@ use rusqlite::{Connection, Row};
 
 use super::create_text;
 use super::dialect::failed;
+use super::triggers;
 use super::virtual_tables::{self, Virtual};
 use crate::domain::names::is_reserved;
 use crate::domain::not_copied::NotCopied;
@@ -24,6 +25,8 @@ pub(super) struct Entry {
     /// written more carefully than need be.
     pub(super) deferred: bool,
     pub(super) has_triggers: bool,
+    /// Whether one of them may run before a row is written.
+    pub(super) has_before_triggers: bool,
     /// Whether the word CONFLICT stands in its statement: a constraint of its own may say what becomes of a row that breaks it.
     pub(super) says_conflict: bool,
 }
@@ -71,8 +74,6 @@ pub(super) struct Overview {
     taken: HashSet<String>,
     /// By the table that they belong to.
     triggers: HashMap<String, Vec<String>>,
-    /// How many CHECK constraints tables have.
-    checks: HashMap<String, u64>,
     /// By the table that is referred to.
     references: HashMap<String, Vec<Reference>>,
 }
@@ -96,7 +97,7 @@ impl Overview {
 
     fn try_read(sqlite: &Connection) -> rusqlite::Result<Self> {
         let mut found = Overview::default();
-        let (mut deferred, mut conflict) = (HashSet::new(), HashSet::new());
+        let (mut deferred, mut conflict, mut before) = (HashSet::new(), HashSet::new(), HashSet::new());
         let (mut suspicious, mut virtual_tables) = (HashSet::new(), Vec::new());
         let sql =
             "SELECT type, tbl_name, name, type = 'table' AND sql LIKE '%DEFERRED%', rootpage = 0 AND type = 'table', sql,
@@ -110,7 +111,12 @@ impl Overview {
             let kind = row.get_ref(0)?.as_bytes()?;
             match kind {
                 b"view" => drop(found.views.insert(folded(&name), name)),
-                b"trigger" => found.triggers.entry(folded(&table)).or_default().push(name),
+                b"trigger" => {
+                    if !triggers::runs_after(&text(row, 5)?) {
+                        before.insert(folded(&table));
+                    }
+                    found.triggers.entry(folded(&table)).or_default().push(name);
+                }
                 b"table" if row.get::<_, bool>(4)? => {
                     let sql = row.get_ref(5)?.as_bytes_or_null()?.unwrap_or_default().to_vec();
                     virtual_tables.push((name, sql));
@@ -122,13 +128,6 @@ impl Overview {
                     }
                     if row.get::<_, Option<bool>>(6)? == Some(true) {
                         conflict.insert(table.clone());
-                    }
-                    if kind == b"table" {
-                        let sql = String::from_utf8_lossy(row.get_ref(5)?.as_bytes_or_null()?.unwrap_or_default());
-                        let checks = count_checks(&sql);
-                        if checks > 0 {
-                            found.checks.insert(folded(&name), checks);
-                        }
                     }
                     if says_deferred == Some(true) {
                         deferred.insert(table);
@@ -158,7 +157,8 @@ impl Overview {
             }
             let (deferred, has_triggers) = (deferred.contains(&name), found.triggers.contains_key(&folded(&name)));
             let says_conflict = conflict.contains(&name);
-            let entry = Entry { name, without_rowid, strict, deferred, has_triggers, says_conflict };
+            let has_before_triggers = before.contains(&folded(&name));
+            let entry = Entry { name, without_rowid, strict, deferred, has_triggers, has_before_triggers, says_conflict };
             found.tables.insert(folded(&entry.name), entry);
         }
         found.read_references(sqlite)?;
@@ -240,7 +240,7 @@ impl Overview {
     }
 
     /// What there is beside the ordinary tables; nothing of rowferry's own.
-    pub(super) fn not_copied(&self) -> NotCopied {
+    pub(super) fn not_copied(&self, sqlite: &Connection) -> Result<NotCopied> {
         let mut found = NotCopied {
             views: self.views.values().cloned().collect(),
             virtual_tables: self.virtual_tables.iter().map(|table| table.name.clone()).collect(),
@@ -257,14 +257,25 @@ impl Overview {
                 found.triggers.insert(entry.name.clone(), triggers.clone());
             }
         }
-        for (table, checks) in &self.checks {
-            if let Some(entry) = self.tables.get(table) {
-                found.checks.insert(entry.name.clone(), *checks);
-            }
-        }
+        self.count_checks(sqlite, &mut found).map_err(failed)?;
         found.retain(|name| !is_reserved(name));
         found.sort();
-        found
+        Ok(found)
+    }
+
+    /// Counts the CHECK constraints in the statements of the tables. A statement that makes no sense has none.
+    fn count_checks(&self, sqlite: &Connection, found: &mut NotCopied) -> rusqlite::Result<()> {
+        let sql = "SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND sql LIKE '%CHECK%'";
+        let mut statement = sqlite.prepare_cached(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let Some(entry) = self.tables.get(&folded(&text(row, 0)?)) else { continue };
+            let checks = create_text::read(&text(row, 1)?).map_or(0, |read| read.checks as u64);
+            if checks > 0 {
+                found.checks.insert(entry.name.clone(), checks);
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn is_view(&self, name: &str) -> bool {
@@ -288,12 +299,6 @@ impl Overview {
         names.dedup();
         names
     }
-}
-
-/// How many CHECK constraints the statement of a table has. None where the word is not in it, or it makes no sense.
-fn count_checks(sql: &str) -> u64 {
-    let has_word = sql.as_bytes().windows(5).any(|word| word.eq_ignore_ascii_case(b"CHECK"));
-    if !has_word { 0 } else { create_text::read(sql).map_or(0, |read| read.checks as u64) }
 }
 
 /// Whether all that is read of a table is UTF-8.
@@ -369,7 +374,7 @@ mod tests {
         assert_eq!(kind("doc_vec_INFO"), Some(ErrorKind::ShadowTable));
         assert_eq!([kind("doc_vec_not_here"), kind("NOTES_data")], [Some(ErrorKind::ShadowTable); 2]);
         assert_eq!([kind("doc_vecchio"), kind("notes_tags"), kind("notes_new"), kind("doc_vec")], [None, None, None, None]);
-        let beside = found.not_copied();
+        let beside = found.not_copied(&sqlite).unwrap();
         assert_eq!(
             (&beside.views[..], &beside.virtual_tables[..]),
             (&["doc_vec_v".into()][..], &["DOC_vec".into(), "notes".into()][..])
@@ -396,7 +401,7 @@ mod tests {
         let found = Overview::read(&sqlite).unwrap();
         assert_eq!(found.names(), ["com", "good"]);
         let bad = ["child", "col", "def", "ind", "na\u{fffd}me", "par\u{fffd}ent", "typ"];
-        let beside = found.not_copied();
+        let beside = found.not_copied(&sqlite).unwrap();
         assert_eq!(beside.not_utf8, bad);
         assert_eq!(
             (&beside.views[..], &beside.triggers["good"][..]),

@@ -62,7 +62,7 @@ impl Snapshot for SqliteSnapshot {
     }
 
     fn not_copied(&mut self) -> Result<NotCopied> {
-        Ok(self.connection.overview()?.not_copied())
+        self.connection.overview()?.not_copied(&self.connection.sqlite)
     }
 
     fn tell(&mut self, table: &mut TableSchema) -> Result<()> {

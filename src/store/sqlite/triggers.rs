@@ -6,12 +6,14 @@
 //!
 //! But then a constraint of the table itself that is declared ON CONFLICT REPLACE, IGNORE, ROLLBACK or FAIL would delete another row, or
 //! leave the row out. Where there may be one, it is first tried whether the table takes the row as it is, with triggers and foreign keys off.
-//! If it does not, the statement says OR ABORT all the same: only a trigger that makes room lets it through then.
+//! If it does not, the statement says OR ABORT all the same: only a trigger that makes room lets it through then. So it does where a trigger
+//! runs before the row is written: it may put another row into its way.
 //!
 //! Actions of foreign keys (ON UPDATE CASCADE) are none of this: SQLite runs them, and the triggers behind them, with OR ABORT always.
 
 use super::dialect::{failed, refusal};
 use super::rows::{Statement, run as run_alone};
+use super::tokens::{Token, tokens};
 use super::transaction::Transaction;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::ValueRef;
@@ -31,9 +33,11 @@ pub(super) fn run<'v, V: Iterator<Item = ValueRef<'v>>>(
         let done = run_alone(transaction, &statement.or_abort(), values());
         return still_open(transaction, done);
     };
-    let is_taken = !entry.says_conflict || {
-        let try_it = || Ok(run_alone(transaction, &statement.or_abort(), values()).is_ok());
-        transaction.undone_alone(try_it)?
+    let try_it = || Ok(run_alone(transaction, &statement.or_abort(), values()).is_ok());
+    let is_taken = match (entry.says_conflict, entry.has_before_triggers) {
+        (false, _) => true,
+        (true, true) => false,
+        (true, false) => transaction.undone_alone(try_it)?,
     };
     let sql = if is_taken { statement.plain() } else { statement.or_abort() };
     // What a trigger ends with FAIL keeps what was done before.
@@ -52,10 +56,53 @@ pub(super) fn run<'v, V: Iterator<Item = ValueRef<'v>>>(
     Ok(done)
 }
 
+/// Whether the statement of a trigger says that it runs after the row is written. Before it is what it does otherwise.
+pub(super) fn runs_after(statement: &str) -> bool {
+    let Some(tokens) = tokens(statement) else { return false };
+    let mut words = tokens.iter().skip_while(|token| !token.is("TRIGGER")).skip(1).peekable();
+    if words.peek().is_some_and(|token| token.is("IF")) && words.nth(3).is_none() {
+        return false;
+    }
+    // The name, which may be AFTER itself.
+    let mut words = words.skip(1).peekable();
+    if words.peek() == Some(&&Token::Sign('.')) {
+        words.nth(1);
+    }
+    words.next().is_some_and(|token| token.is("AFTER"))
+}
+
 /// An error if a row was refused and the transaction ended with it.
 fn still_open(transaction: &Transaction, done: rusqlite::Result<usize>) -> Result<rusqlite::Result<usize>> {
     match &done {
         Err(error) if refusal(error).is_some() => transaction.still_open().map(|()| done),
         _ => Ok(done),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_say_after_may_run_before() {
+        for after in [
+            "CREATE TRIGGER t AFTER INSERT ON a BEGIN SELECT 1; END",
+            "CREATE TRIGGER IF NOT EXISTS \"before\" /* BEFORE */ after UPDATE ON a BEGIN SELECT 1; END",
+            "CREATE TRIGGER main.t AFTER DELETE ON a BEGIN SELECT 1; END",
+            "CREATE TRIGGER after AFTER DELETE ON a BEGIN SELECT 1; END",
+        ] {
+            assert!(runs_after(after), "{after}");
+        }
+        for before in [
+            "CREATE TRIGGER t BEFORE INSERT ON a BEGIN SELECT 1; END",
+            "CREATE TRIGGER after INSERT ON a BEGIN SELECT 1; END",
+            "CREATE TRIGGER t INSERT ON a BEGIN SELECT 'AFTER'; END",
+            "CREATE TRIGGER IF NOT EXISTS t INSERT ON after BEGIN SELECT 1; END",
+            "CREATE TRIGGER",
+            "CREATE TRIGGER IF NOT",
+            "",
+        ] {
+            assert!(!runs_after(before), "{before}");
+        }
     }
 }

@@ -92,12 +92,7 @@ pub fn run(args: &PullArgs, out: &mut Out) -> Result<Done, Failure> {
         }
     };
     match args.format.json {
-        true => {
-            out.json(&report::Json(&pulled))?;
-            if !pulled.not_copied.is_empty() {
-                complain(format!("not copied: {}", pulled.not_copied));
-            }
-        }
+        true => out.json(&report::Json(&pulled))?,
         false => report::print(&pulled, args.dry_run, out)?,
     }
     verdict(pulled)

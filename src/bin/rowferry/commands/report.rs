@@ -145,7 +145,7 @@ fn print_details(name: &str, table: &TableReport, out: &mut Out) -> Result<(), F
     let outcome = &table.outcome;
     if outcome.differing > 0 {
         let rows = counted(outcome.differing, "row");
-        out.line(format!("{name}: {rows} differ from the other site's, and were left as they are (skip)."))?;
+        out.line(format!("{name}: {rows} left as they are, although the other site's differ (skip)."))?;
     }
     if outcome.dangling > 0 {
         let rows = counted(outcome.dangling, "row");

@@ -14,7 +14,7 @@ use crate::args::connections::{ChangeArgs, CreateArgs, Secrets};
 use crate::args::secret::Secret;
 use crate::commands::{cancelled_by_signals, connect_options, open_existing};
 use crate::failure::Failure;
-use crate::output::{Out, complain, printable};
+use crate::output::{Out, printable};
 
 /// A connection with its token, and what the other site said to it.
 #[derive(Serialize)]
@@ -51,10 +51,7 @@ pub fn run(args: &CreateArgs, out: &mut Out) -> Result<(), Failure> {
             false => receiver(args, &connection, out),
         };
     }
-    // The token is shown whatever else fails.
-    if let Err(failure) = warn_of_unknown_tables(&site, &connection) {
-        complain(format!("warning: which tables there are cannot be said: {failure}"));
-    }
+    warn_of_unknown_tables(&site, &connection);
     let asked = match (args.no_notify, &ours) {
         (true, _) => None,
         (false, None) => Some(Registration::NoUrl),

@@ -110,7 +110,7 @@ fn update(args: &UpdateArgs, out: &mut Out) -> Result<(), Failure> {
             }
         })
         .map_err(Failure::typed)?;
-    warn_of_unknown_tables(&site, &connection)?;
+    warn_of_unknown_tables(&site, &connection);
     if let Some(token) = token {
         connection = connections.set_token(uuid, token).map_err(Failure::typed)?;
     }
@@ -121,15 +121,18 @@ fn update(args: &UpdateArgs, out: &mut Out) -> Result<(), Failure> {
 }
 
 /// Says on stderr which tables a sender's policy names that are not here. They may be made later.
-fn warn_of_unknown_tables(site: &Site, connection: &Connection) -> rowferry::Result<()> {
+fn warn_of_unknown_tables(site: &Site, connection: &Connection) {
     if connection.direction != ConnectionDirection::Sender {
-        return Ok(());
+        return;
     }
-    for (name, near) in site.connections().unknown_tables(&connection.policy)? {
-        let hint = near.map_or(String::new(), |near| format!(" Did you mean {near:?}?"));
-        complain(format!("warning: this site offers no table {name:?}.{hint}"));
+    match site.connections().unknown_tables(&connection.policy) {
+        Ok(unknown) => unknown.into_iter().for_each(|(name, near)| {
+            let hint = near.map_or(String::new(), |near| format!(" Did you mean {near:?}?"));
+            complain(format!("warning: this site offers no table {name:?}.{hint}"));
+        }),
+        // The connection is made or changed all the same.
+        Err(error) => complain(format!("warning: which tables there are cannot be said: {error}")),
     }
-    Ok(())
 }
 
 fn approve(args: &ChangeArgs, out: &mut Out) -> Result<(), Failure> {
