@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 #[test]
 fn every_field_can_be_set_changed_and_taken_away() {
     let folder = Folder::new();
+    folder.sql("shop.db", "CREATE TABLE secret (id)");
     let all = "--approval-mode per_table --allowed-tables users,posts --excluded-tables secret --auto-approve-tables users \
                --expires-at 2099-01-31 --max-downloads 5 --max-records-total 6 --max-records-per-request 7 --rate-limit 8 \
                --ip-whitelist 10.0.0.0/8,::1 --allowed-hours 22-5 --default-conflict-strategy merge --auto-sync true \

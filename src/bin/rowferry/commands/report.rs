@@ -198,7 +198,7 @@ mod tests {
         let text = serde_json::to_string(&Json(&Report::default())).unwrap();
         assert_eq!(
             text,
-            r#"{"event":"report","tables":{},"one_state":false,"records":0,"bytes":0,"seconds":0.0,"cancelled":false,"error":null,"error_code":null,"not_copied":{"checks":0,"more":0,"not_utf8":[],"shadow_tables":[],"triggers":[],"views":[],"virtual_tables":[]}}"#
+            r#"{"event":"report","tables":{},"one_state":false,"records":0,"bytes":0,"seconds":0.0,"cancelled":false,"notes":[],"error":null,"error_code":null,"not_copied":{"checks":0,"more":0,"not_utf8":[],"shadow_tables":[],"triggers":[],"views":[],"virtual_tables":[]}}"#
         );
         let table = table_json(&TableReport::default());
         assert_eq!((&table["status"], &table["dangling"]), (&json!("completed"), &json!(0)));
