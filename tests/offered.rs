@@ -156,7 +156,7 @@ fn a_report_says_what_was_not_copied() {
     assert_eq!(left.triggers, [("t".to_owned(), vec!["tr".to_owned()])].into());
     assert_eq!((&left.views[..], &left.virtual_tables[..]), (&["seen".to_owned()][..], &["docs".to_owned()][..]));
     assert_eq!((&left.shadow_tables[..], &left.not_utf8[..]), (&of_docs.map(String::from)[..], &["bad".to_owned()][..]));
-    let line = "3 CHECK constraints, 1 trigger, 1 view, 1 virtual table (docs), 5 tables behind virtual ones, \
+    let line = "3 CHECK constraints, 1 trigger, 1 view, 1 virtual table (docs), 5 tables behind virtual ones (docs_config, docs_content, docs_data, docs_docsize, docs_idx), \
                 1 table with a name that is no UTF-8 (bad)";
     assert_eq!(left.to_string(), line);
     let counts = serde_json::json!({

@@ -336,6 +336,21 @@ impl<'t> Reader<'t> {
     }
 }
 
+/// Whether the statement of a trigger says that it runs after the row is written. Before it is what it does otherwise.
+pub(super) fn runs_after(statement: &str) -> bool {
+    let Some(tokens) = tokens(statement) else { return false };
+    let mut words = tokens.iter().skip_while(|token| !token.is("TRIGGER")).skip(1).peekable();
+    if words.peek().is_some_and(|token| token.is("IF")) && words.nth(3).is_none() {
+        return false;
+    }
+    // The name, which may be AFTER itself.
+    let mut words = words.skip(1).peekable();
+    if words.peek() == Some(&&Token::Sign('.')) {
+        words.nth(1);
+    }
+    words.next().is_some_and(|token| token.is("AFTER"))
+}
+
 #[cfg(test)]
 #[path = "create_text_tests.rs"]
 mod tests;

@@ -310,3 +310,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_does_not_say_after_may_run_before() {
+    for after in [
+        "CREATE TRIGGER t AFTER INSERT ON a BEGIN SELECT 1; END",
+        "CREATE TRIGGER IF NOT EXISTS \"before\" /* BEFORE */ after UPDATE ON a BEGIN SELECT 1; END",
+        "CREATE TRIGGER main.t AFTER DELETE ON a BEGIN SELECT 1; END",
+        "CREATE TRIGGER after AFTER DELETE ON a BEGIN SELECT 1; END",
+    ] {
+        assert!(runs_after(after), "{after}");
+    }
+    for before in [
+        "CREATE TRIGGER t BEFORE INSERT ON a BEGIN SELECT 1; END",
+        "CREATE TRIGGER after INSERT ON a BEGIN SELECT 1; END",
+        "CREATE TRIGGER t INSERT ON a BEGIN SELECT 'AFTER'; END",
+        "CREATE TRIGGER IF NOT EXISTS t INSERT ON after BEGIN SELECT 1; END",
+        "CREATE TRIGGER",
+        "CREATE TRIGGER IF NOT",
+        "",
+    ] {
+        assert!(!runs_after(before), "{before}");
+    }
+}

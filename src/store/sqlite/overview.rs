@@ -8,7 +8,6 @@ use rusqlite::{Connection, Row};
 
 use super::create_text;
 use super::dialect::failed;
-use super::triggers;
 use super::virtual_tables::{self, Virtual};
 use crate::domain::names::is_reserved;
 use crate::domain::not_copied::NotCopied;
@@ -112,7 +111,7 @@ impl Overview {
             match kind {
                 b"view" => drop(found.views.insert(folded(&name), name)),
                 b"trigger" => {
-                    if !triggers::runs_after(&text(row, 5)?) {
+                    if !create_text::runs_after(&text(row, 5)?) {
                         before.insert(folded(&table));
                     }
                     found.triggers.entry(folded(&table)).or_default().push(name);

@@ -13,7 +13,6 @@
 
 use super::dialect::{failed, refusal};
 use super::rows::{Statement, run as run_alone};
-use super::tokens::{Token, tokens};
 use super::transaction::Transaction;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::ValueRef;
@@ -56,53 +55,10 @@ pub(super) fn run<'v, V: Iterator<Item = ValueRef<'v>>>(
     Ok(done)
 }
 
-/// Whether the statement of a trigger says that it runs after the row is written. Before it is what it does otherwise.
-pub(super) fn runs_after(statement: &str) -> bool {
-    let Some(tokens) = tokens(statement) else { return false };
-    let mut words = tokens.iter().skip_while(|token| !token.is("TRIGGER")).skip(1).peekable();
-    if words.peek().is_some_and(|token| token.is("IF")) && words.nth(3).is_none() {
-        return false;
-    }
-    // The name, which may be AFTER itself.
-    let mut words = words.skip(1).peekable();
-    if words.peek() == Some(&&Token::Sign('.')) {
-        words.nth(1);
-    }
-    words.next().is_some_and(|token| token.is("AFTER"))
-}
-
 /// An error if a row was refused and the transaction ended with it.
 fn still_open(transaction: &Transaction, done: rusqlite::Result<usize>) -> Result<rusqlite::Result<usize>> {
     match &done {
         Err(error) if refusal(error).is_some() => transaction.still_open().map(|()| done),
         _ => Ok(done),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_does_not_say_after_may_run_before() {
-        for after in [
-            "CREATE TRIGGER t AFTER INSERT ON a BEGIN SELECT 1; END",
-            "CREATE TRIGGER IF NOT EXISTS \"before\" /* BEFORE */ after UPDATE ON a BEGIN SELECT 1; END",
-            "CREATE TRIGGER main.t AFTER DELETE ON a BEGIN SELECT 1; END",
-            "CREATE TRIGGER after AFTER DELETE ON a BEGIN SELECT 1; END",
-        ] {
-            assert!(runs_after(after), "{after}");
-        }
-        for before in [
-            "CREATE TRIGGER t BEFORE INSERT ON a BEGIN SELECT 1; END",
-            "CREATE TRIGGER after INSERT ON a BEGIN SELECT 1; END",
-            "CREATE TRIGGER t INSERT ON a BEGIN SELECT 'AFTER'; END",
-            "CREATE TRIGGER IF NOT EXISTS t INSERT ON after BEGIN SELECT 1; END",
-            "CREATE TRIGGER",
-            "CREATE TRIGGER IF NOT",
-            "",
-        ] {
-            assert!(!runs_after(before), "{before}");
-        }
     }
 }
