@@ -239,6 +239,8 @@ impl Error {
     }
 
     /// Adds how a connection stands, and why.
+    #[cfg(any(test, feature = "server"))]
+    #[must_use]
     pub(crate) fn with_standing(mut self, status: &'static str, reason: Option<String>) -> Self {
         self.0.standing = Some((status, reason));
         self

@@ -27,7 +27,7 @@ type Decided = std::result::Result<Option<Decision>, Denial>;
 
 #[derive(Debug)]
 enum Decision {
-    Begun(Begun),
+    Begun(Box<Begun>),
     Continued,
 }
 
@@ -39,7 +39,7 @@ impl Grant {
         let before = paused.as_ref().map(|look| (look.transfer(), look.records()));
         match self.site().change(|sql| self.decide_look(sql, now, asked, (wanted, before)))? {
             Ok(None) => Ok(None),
-            Ok(Some(Decision::Begun(begun))) => Ok(Some(Account::new(self.site(), begun, self.access.paused()))),
+            Ok(Some(Decision::Begun(begun))) => Ok(Some(Account::new(self.site(), *begun, self.access.paused()))),
             Ok(Some(Decision::Continued)) => {
                 let mut look = paused.take();
                 look.iter_mut().for_each(Account::is_reopened);
@@ -91,7 +91,7 @@ impl Grant {
         request.records_requested = Some(wanted);
         looks::mark(&mut request);
         let actor = actor(&connection);
-        Ok(Ok(Some(Decision::Begun(Begun {
+        Ok(Ok(Some(Decision::Begun(Box::new(Begun {
             transfer: start(sql, now, &actor, request)?,
             table: table.to_owned(),
             connection: Some(uuid),
@@ -103,6 +103,6 @@ impl Grant {
             repeats: Repeats::FREE,
             named: None,
             is_look: true,
-        }))))
+        })))))
     }
 }
