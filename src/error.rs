@@ -25,6 +25,8 @@ struct Inner {
     transfer: Option<Uuid>,
     retry_after: Option<Duration>,
     http_status: Option<u16>,
+    /// How a connection stands that is not active, and why: what a peer is told of it.
+    standing: Option<(&'static str, Option<String>)>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -196,6 +198,7 @@ impl Error {
             transfer: None,
             retry_after: None,
             http_status: None,
+            standing: None,
             source: None,
         }))
     }
@@ -235,6 +238,19 @@ impl Error {
         self
     }
 
+    /// Adds how a connection stands, and why.
+    #[cfg(any(test, feature = "server"))]
+    #[must_use]
+    pub(crate) fn with_standing(mut self, status: &'static str, reason: Option<String>) -> Self {
+        self.0.standing = Some((status, reason));
+        self
+    }
+
+    /// How a connection stands, and why, for the peer that it is refused to.
+    pub(crate) fn standing(&self) -> Option<(&'static str, Option<&str>)> {
+        self.0.standing.as_ref().map(|(status, reason)| (*status, reason.as_deref()))
+    }
+
     /// Puts what was being done before the message: `doing: message`.
     #[must_use]
     pub fn while_doing(mut self, doing: impl fmt::Display) -> Self {
@@ -258,6 +274,7 @@ impl Error {
             transfer: self.0.transfer,
             retry_after: self.0.retry_after,
             http_status: self.0.http_status,
+            standing: self.0.standing.clone(),
             source: None,
         }))
     }

@@ -13,6 +13,7 @@ use crate::limits::Limits;
 use crate::serve::channel::IDLE_AFTER;
 use crate::serve::{ChannelSession, CloseCode, Handler, Reply};
 use crate::site::Site;
+use crate::wire::{REASON_HEADER, STATUS_HEADER};
 
 /// What the client says it is.
 const USER_AGENT: &str = concat!("rowferry/", env!("CARGO_PKG_VERSION"));
@@ -79,11 +80,16 @@ impl Near for Served {
         match self.handler.let_in(query, USER_AGENT) {
             Ok(session) => Ok(Box::new(Link::new(session, self.handler.site().limits(), limits))),
             Err(answer) => {
-                let retry_after = answer.headers().get(RETRY_AFTER).and_then(|wait| wait.to_str().ok()).map(str::to_owned);
+                let header = |name: &str| {
+                    let value = answer.headers().get(name)?;
+                    std::str::from_utf8(value.as_bytes()).ok().map(str::to_owned)
+                };
+                let retry_after = header(RETRY_AFTER.as_str());
+                let standing = (header(STATUS_HEADER), header(REASON_HEADER));
                 let status = answer.status();
                 // The status is the answer, also without its text.
                 let text = answer.into_body().into_bytes().unwrap_or_default();
-                Err(Refusal { status, text: String::from_utf8_lossy(&text).into_owned(), retry_after })
+                Err(Refusal { status, text: String::from_utf8_lossy(&text).into_owned(), retry_after, standing })
             }
         }
     }

@@ -66,6 +66,34 @@ fn every_field_can_be_set_changed_and_taken_away() {
 }
 
 #[test]
+fn the_strategy_of_a_sender_reaches_the_other_site_or_is_refused() {
+    let folder = Folder::new();
+    let create = |name: &str, more: &str| {
+        let url = format!("https://{name}.example");
+        folder.run(&format!("connections create --db shop.db --name {name} --site-url {url} --no-notify {more}")).ok().stdout
+    };
+    let made = create("a", "--default-conflict-strategy merge");
+    assert!(made.contains("--token-file FILE --default-conflict-strategy merge --db DB"), "{made}");
+    for same in ["", "--default-conflict-strategy skip"] {
+        let made = create(&format!("b{}", same.len()), same);
+        assert!(made.contains("--token-file FILE --db DB"), "{made}");
+    }
+    let update = "connections update a --db shop.db --max-downloads 3 --default-conflict-strategy append";
+    folder.run(update).failed(2, &["when it is registered", "other site's people", "--default-conflict-strategy append"]);
+    let kept = folder.json("connections show a --db shop.db");
+    assert_eq!(
+        (&kept["default_conflict_strategy"], &kept["max_downloads"]),
+        (&json!("merge"), &Value::Null),
+        "nothing changed"
+    );
+    std::fs::write(folder.path("token"), "zq81zq81zq81zq81zq81zq81").unwrap();
+    let receiver = "--name r --site-url https://r.example --direction receiver --token-file token";
+    folder.run(&format!("connections create --db shop.db {receiver}")).ok();
+    let updated = folder.json("connections update r --db shop.db --default-conflict-strategy append");
+    assert_eq!(updated["default_conflict_strategy"], "append");
+}
+
+#[test]
 fn what_cannot_be_meant_is_wrong_usage() {
     let folder = Folder::new();
     let create = "connections create --db shop.db --name N --site-url https://b.example";

@@ -61,9 +61,22 @@ fn a_token_pulls_over_both_ways() {
     assert_eq!(wrong.list_tables().unwrap_err().kind(), ErrorKind::InvalidToken);
     let error = Client::connect(server.url(), Auth::token("wrong"), options()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidToken);
-    shop.site.connections().suspend(made.connection.uuid, None).unwrap();
-    assert_eq!(api.list_tables().unwrap_err().kind(), ErrorKind::ConnectionNotActive);
-    assert_eq!(client.list_tables().unwrap_err().kind(), ErrorKind::ConnectionNotActive);
-    let error = Client::connect(server.url(), Auth::token(made.token.as_str()), options()).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::ConnectionNotActive);
+    // How it stands, and why, is told in each of the ways.
+    let uuid = made.connection.uuid;
+    let connect = || Client::connect(server.url(), Auth::token(made.token.as_str()), options()).unwrap_err();
+    shop.site.connections().suspend(uuid, Some("stocktaking – until noon")).unwrap();
+    for error in [api.list_tables().unwrap_err(), client.list_tables().unwrap_err(), connect()] {
+        let (kind, hint) = (error.kind(), error.hint().unwrap());
+        assert_eq!(
+            (kind, hint),
+            (ErrorKind::ConnectionNotActive, "Ask the other site's people to reactivate the connection.")
+        );
+        let why = "the connection is suspended by the other site: stocktaking – until noon";
+        assert!(error.message().ends_with(why), "{error}");
+    }
+    shop.site.connections().revoke(uuid, None).unwrap();
+    for error in [api.list_tables().unwrap_err(), client.list_tables().unwrap_err(), connect()] {
+        assert_eq!(error.kind(), ErrorKind::ConnectionNotActive);
+        assert!(error.message().ends_with("the connection is revoked by the other site"), "{error}");
+    }
 }

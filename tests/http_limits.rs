@@ -6,7 +6,7 @@ mod http_common;
 use std::time::Duration;
 
 use http_common::{Puller, Served, served, served_by, served_with};
-use rowferry::{AllowedHours, ApprovalMode, Handler, Policy};
+use rowferry::{AllowedHours, ApprovalMode, EventFilter, EventKind, Handler, Policy};
 use serde_json::{Value, json};
 use time::macros::datetime;
 
@@ -144,6 +144,44 @@ fn a_look_takes_no_download_and_no_approval_but_is_counted_and_bounded() {
     assert_eq!((look(&approved, "many", json!({})), look(&approved, "many", json!({}))), (200, 200));
     assert_eq!(served.site.transfers().get(transfer).unwrap().status.as_str(), "approved", "it is still good");
     assert_eq!((pull(&served, &approved, "many").0, used(&approved)), (200, (1, 2_520)));
+}
+
+#[test]
+fn who_pages_by_offset_takes_one_look_and_loses_no_record_that_moves() {
+    let served = served();
+    let puller = served.puller(|policy| policy.rate_limit_requests_per_minute = 1);
+    let page = |offset: u64, limit: u64| {
+        let asked = json!({"table_name": "many", "limit": limit, "offset": offset});
+        let (status, answer) = served.data("table-records", &puller, asked);
+        assert_eq!(status, 200, "{answer}");
+        answer["records"].as_array().unwrap().iter().map(|record| record["id"].as_i64().unwrap()).collect::<Vec<_>>()
+    };
+    let used = || (served.connection(&puller).downloads_used, served.connection(&puller).records_downloaded);
+    let mut seen = page(0, 100);
+    let first = seen[0];
+    let database = rusqlite::Connection::open(served.folder.path().join("shop.db")).unwrap();
+    database.execute("DELETE FROM many WHERE id = ?1", [first]).unwrap();
+    assert_eq!(page(100, 0), Vec::<i64>::new(), "nothing is asked for, and the place is kept");
+    for offset in (100..1_000).step_by(100) {
+        seen.extend(page(offset, 100));
+        let history = served.history();
+        assert_eq!((history.len(), history[0].clone()), (1, format!("many completed {}", offset + 100)));
+    }
+    assert_eq!(used(), (0, 1_000), "all of them were looked at");
+    let completed = EventFilter::new().kinds([EventKind::TransferCompleted]);
+    assert_eq!(served.site.events().list(&completed).unwrap().len(), 1, "it is told once");
+    // Beyond that it is a download, which begins in the same place.
+    for offset in (1_000..2_500).step_by(100) {
+        seen.extend(page(offset, 100));
+    }
+    assert_eq!(seen, (first..first + 2_500).collect::<Vec<_>>(), "no record is missing and none is there twice");
+    assert_eq!(used(), (1, 2_500));
+    assert_eq!(served.history(), ["many completed 1000", "many completed 1500"]);
+    served.clock.advance(Duration::from_secs(3_601));
+    page(0, 100);
+    served.clock.advance(Duration::from_secs(301));
+    page(100, 100);
+    assert_eq!(served.history().len(), 4, "after a long pause it is another look");
 }
 
 #[test]

@@ -51,6 +51,8 @@ pub(crate) struct Account {
     why: Option<String>,
     /// Its end is not kept yet.
     open: bool,
+    /// A look had ended, and was continued: it is told of no second time.
+    is_continued: bool,
     /// There while it is somebody's turn, and not while it pauses. For downloads without a name.
     running: Option<Running>,
 }
@@ -87,6 +89,8 @@ pub(super) struct Begun {
     pub(super) repeats: Repeats,
     /// If it is of a named pull.
     pub(super) named: Option<Named>,
+    /// Whether it is only a look: see [`Grant::begin_look`](super::Grant::begin_look).
+    pub(super) is_look: bool,
 }
 
 /// What is known of a download of a named pull.
@@ -147,6 +151,7 @@ impl Account {
             lives: true,
             why: Some(GIVEN_UP.to_owned()),
             open: true,
+            is_continued: false,
         }
     }
 
@@ -209,6 +214,30 @@ impl Account {
     /// Whether all records were sent, and its end is kept. It may still be that the receiver lacks the last ones.
     pub(super) fn is_completed(&self) -> bool {
         !self.open && self.why.is_none()
+    }
+
+    /// Whether it is a look, which has ended after each of its pages and may be continued.
+    pub(crate) fn is_look(&self) -> bool {
+        self.begun.is_look
+    }
+
+    /// Whether it is a look that was continued.
+    pub(crate) fn is_continued(&self) -> bool {
+        self.is_continued
+    }
+
+    pub(crate) fn owner(&self) -> Uuid {
+        self.begun.owner
+    }
+
+    /// How many records it has sent, each counted once.
+    pub(super) fn records(&self) -> u64 {
+        self.sent.records_transferred
+    }
+
+    /// A look that had ended is in progress again, as its transfer is.
+    pub(super) fn is_reopened(&mut self) {
+        (self.open, self.is_continued, self.told) = (true, true, self.site.now());
     }
 
     pub(super) fn transfer(&self) -> Uuid {
@@ -467,6 +496,7 @@ impl Account {
         // What it got before is not told again.
         let got_nothing = named.is_some_and(|named| named.sent.records_transferred == self.sent.records_transferred);
         let written = match self.why.as_deref() {
+            None if self.is_continued => transfers::change_quietly(sql, now, transfer, Change::Complete(&self.sent)),
             _ if got_nothing && named.is_some_and(|named| named.was_complete) => {
                 transfers::change_quietly(sql, now, transfer, Change::Complete(&self.sent))
             }

@@ -172,6 +172,7 @@ impl Grant {
             until: later(now, self.site().limits().pull_time),
             repeats: Repeats::FREE,
             named,
+            is_look: false,
         };
         let count = || {
             let counted = self.access.session_pulls().count(session, table, now, self.site().limits());
@@ -223,6 +224,7 @@ impl Grant {
             repeats: repeats(connection, approved),
             approved,
             named,
+            is_look: false,
         };
         let mut takes_call = true;
         if let Some((wanted, key)) = new.named {

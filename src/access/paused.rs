@@ -143,7 +143,9 @@ impl PausedPulls {
     /// those of others.
     fn too_many(&self, pulls: &VecDeque<Paused>, new: &Paused) -> Option<usize> {
         let first = |of: &dyn Fn(&Paused) -> bool, most: usize| {
-            let first = pulls.iter().position(of);
+            // A look before a download, which costs more to begin again.
+            let look = pulls.iter().position(|other| of(other) && other.account.is_look());
+            let first = look.or_else(|| pulls.iter().position(of));
             first.filter(|_| pulls.iter().filter(|other| of(other)).count() >= most)
         };
         let of_owner = |other: &Paused| other.owner == new.owner;

@@ -16,7 +16,8 @@ use super::refusal::{by_text, too_many, without};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::net::{Budget, Stream};
-use crate::wire::excerpt;
+use crate::wire::message::with_standing;
+use crate::wire::{REASON_HEADER, STATUS_HEADER, excerpt};
 
 /// How much of a refusal's text is read.
 const REFUSAL_BYTES: usize = 4096;
@@ -68,7 +69,8 @@ pub(super) fn upgrade(
         StatusCode::NOT_FOUND => Ok(Upgrade::NotFound),
         _ => {
             let text = refusal_text(stream, rest, head.body_bytes, budget);
-            Err(Refusal { status: head.status, text, retry_after: head.retry_after }.into_error(pass))
+            let Head { status, retry_after, standing, .. } = head;
+            Err(Refusal { status, text, retry_after, standing }.into_error(pass))
         }
     }
 }
@@ -84,6 +86,8 @@ struct Head {
     /// The answer claims an extension or sub-protocol, which was not asked for.
     unasked: bool,
     retry_after: Option<String>,
+    /// How a connection stands that is not active, and why.
+    standing: (Option<String>, Option<String>),
 }
 
 fn read_head(bytes: &[u8], limits: &Limits) -> Result<Option<Head>> {
@@ -114,6 +118,7 @@ fn read_head(bytes: &[u8], limits: &Limits) -> Result<Option<Head>> {
         accept: text("sec-websocket-accept").map(str::to_owned),
         unasked: text("sec-websocket-extensions").or(text("sec-websocket-protocol")).is_some_and(|text| !text.is_empty()),
         retry_after: text("retry-after").map(excerpt),
+        standing: (text(STATUS_HEADER).map(excerpt), text(REASON_HEADER).map(excerpt)),
     }))
 }
 
@@ -136,16 +141,21 @@ pub(crate) struct Refusal {
     pub(crate) text: String,
     /// The header of this name.
     pub(crate) retry_after: Option<String>,
+    /// The headers that tell how a connection stands that is not active, and why.
+    pub(crate) standing: (Option<String>, Option<String>),
 }
 
 impl Refusal {
     /// The error that it is: by its text where that is known, else by its status.
     pub(super) fn into_error(self, pass: &Pass) -> Error {
         let by = pass.by;
-        let text = &excerpt(&without(&self.text, pass.secrets.iter().map(|secret| secret.as_str())));
+        let clean = |text: &str| excerpt(&without(text, pass.secrets.iter().map(|secret| secret.as_str())));
+        let text = &clean(&self.text);
         if matches!(self.status.as_u16(), 400..=428 | 430..=599)
             && let Some(error) = by_text(text)
         {
+            let (status, reason) = (self.standing.0.as_deref(), self.standing.1.as_deref().map(clean));
+            let error = with_standing(error, status, reason.as_deref());
             return if by == By::Ticket { of_ticket(error) } else { error };
         }
         let (kind, why, hint) = match (self.status.as_u16(), by) {
@@ -284,8 +294,10 @@ mod tests {
     #[test]
     fn refusals_by_their_texts() {
         let refused = |status: u16, text: &str, auth: &Auth| {
-            let Head { status, retry_after, .. } = head(&format!("HTTP/1.1 {status} X\r\nretry-after: 30\r\n\r\n"));
-            Refusal { status, text: text.to_owned(), retry_after }.into_error(&auth.pass().unwrap())
+            let standing = "x-rowferry-status: suspended\r\nx-rowferry-reason: für die Inventur zq81";
+            let answer = head(&format!("HTTP/1.1 {status} X\r\nretry-after: 30\r\n{standing}\r\n\r\n"));
+            let Head { status, retry_after, standing, .. } = answer;
+            Refusal { status, text: text.to_owned(), retry_after, standing }.into_error(&auth.pass().unwrap())
         };
         let (code, token) = (Auth::code("A7X9K2M4"), Auth::token("zq81"));
         let kind = |status, text| refused(status, text, &code).kind();
@@ -307,6 +319,9 @@ mod tests {
         assert_eq!(by_token(401, "Invalid password").kind(), ErrorKind::InvalidPassword);
         let error = by_token(429, "");
         assert_eq!((error.kind(), error.retry_after()), (ErrorKind::RateLimited, Some(Duration::from_secs(30))));
+        let error = by_token(403, "Connection not active");
+        let why = "the other site refused: the connection is suspended by the other site: für die Inventur (..)";
+        assert_eq!((error.kind(), error.message()), (ErrorKind::ConnectionNotActive, why));
         let error = by_token(403, "Something new");
         assert!(error.kind() == ErrorKind::Refused && !error.hint().unwrap().contains("code"), "{error}");
     }

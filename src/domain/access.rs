@@ -7,7 +7,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::connection::{Connection, Policy};
+use crate::domain::connection::{Connection, ConnectionStatus, Policy};
 use crate::domain::names::NameRules;
 use crate::error::{Error, ErrorKind};
 
@@ -24,12 +24,14 @@ pub struct Denial {
     pub retry_after: Option<Duration>,
     /// Why someone said no, in his words.
     pub reason: Option<String>,
+    /// How the connection stands, where that is why.
+    pub status: Option<ConnectionStatus>,
 }
 
 impl Denial {
     /// A denial for this reason.
     pub fn new(kind: ErrorKind) -> Self {
-        Denial { kind, table: None, transfer: None, retry_after: None, reason: None }
+        Denial { kind, table: None, transfer: None, retry_after: None, reason: None, status: None }
     }
 
     /// Too much was asked within a minute: again after this time.
@@ -139,6 +141,9 @@ impl Denial {
         if let Some(time) = self.retry_after {
             error = error.with_retry_after(time);
         }
+        if let Some(status) = self.status {
+            error = error.with_standing(status.as_str(), self.reason.clone());
+        }
         error
     }
 }
@@ -163,7 +168,20 @@ pub fn usable(connection: &Connection, how: Use, now: OffsetDateTime, address: O
         Use::New => connection.judge(now, address),
         Use::Running => connection.judge_running(now, address),
     };
-    judged.map_err(|error| Denial::new(error.kind()))
+    judged.map_err(|error| match error.kind() {
+        ErrorKind::ConnectionNotActive => not_active(connection),
+        kind => Denial::new(kind),
+    })
+}
+
+/// The denial of a connection that is not active: rowferry's peers are told how it stands, and why.
+fn not_active(connection: &Connection) -> Denial {
+    let reason = match connection.status {
+        ConnectionStatus::Suspended => connection.suspended_reason.clone(),
+        ConnectionStatus::Revoked => connection.revoked_reason.clone(),
+        _ => None,
+    };
+    Denial { reason, status: Some(connection.status), ..Denial::new(ErrorKind::ConnectionNotActive) }
 }
 
 /// Whether a connection lets this table be seen. A table outside of the allowed ones is refused, whether it exists or not; one

@@ -18,6 +18,7 @@ use super::stream::TlsOptions;
 use super::{AddressPolicy, Budget, Stream};
 use crate::domain::url::SiteUrl;
 use crate::error::{Error, ErrorKind, Result};
+use crate::wire::{REASON_HEADER, STATUS_HEADER};
 
 /// How long an unused connection is kept for the next call. Servers keep them for longer, so that none is closed just when it
 /// is used again.
@@ -61,6 +62,8 @@ impl Running {
 pub(crate) struct HttpAnswer {
     pub(crate) status: u16,
     pub(crate) retry_after: Option<String>,
+    /// The headers that tell how a connection stands that is not active, and why.
+    pub(crate) standing: (Option<String>, Option<String>),
     pub(crate) body: Vec<u8>,
 }
 
@@ -106,11 +109,15 @@ impl Http {
     ) -> Result<HttpAnswer> {
         *lock(&self.running) = Running::new(budget, keep);
         let mut answer = self.agent.run(request).map_err(|error| failed(error, most))?;
-        let retry_after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let header = |name| {
+            let value = answer.headers().get(name)?;
+            std::str::from_utf8(value.as_bytes()).ok().map(str::to_owned)
+        };
+        let (retry_after, standing) = (header("retry-after"), (header(STATUS_HEADER), header(REASON_HEADER)));
         let status = answer.status().as_u16();
         let limit = u64::try_from(most).unwrap_or(u64::MAX);
         let body = answer.body_mut().with_config().limit(limit).read_to_vec().map_err(|error| failed(error, most))?;
-        Ok(HttpAnswer { status, retry_after, body })
+        Ok(HttpAnswer { status, retry_after, standing, body })
     }
 }
 

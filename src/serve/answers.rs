@@ -1,7 +1,5 @@
 //! Answers over HTTP.
 
-use std::time::Duration;
-
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION};
 use http::{Response, StatusCode};
 use serde::Serialize;
@@ -11,6 +9,7 @@ use crate::access::Refused;
 use crate::domain::access::Denial;
 use crate::error::Error;
 use crate::wire::api::{self, BadRequest, Refusal};
+use crate::wire::{REASON_HEADER, STATUS_HEADER, excerpt};
 
 const JSON: &str = "application/json; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -87,7 +86,7 @@ pub(super) fn denied(denial: &Denial) -> Response<Body> {
     let refusal = Refusal::new(denial.http_text()).with_transfer(denial.transfer);
     let refusal = if denial.is_references() { refusal } else { refusal.with_code(denial.kind) };
     let status = StatusCode::from_u16(denial.http_status()).unwrap_or(StatusCode::FORBIDDEN);
-    with_wait(refused(status, &refusal), denial.retry_after)
+    with_more(refused(status, &refusal), denial)
 }
 
 /// The answer to an upgrade that is denied, or has failed.
@@ -95,16 +94,25 @@ pub(super) fn no_upgrade(why: &Refused) -> Response<Body> {
     match why {
         Refused::Denied(denial) => {
             let status = if denial.retry_after.is_some() { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::FORBIDDEN };
-            with_wait(text(status, &denial.socket_text()), denial.retry_after)
+            with_more(text(status, &denial.socket_text()), denial)
         }
         Refused::Failed(error) => broken(error),
     }
 }
 
-fn with_wait(mut response: Response<Body>, wait: Option<Duration>) -> Response<Body> {
-    if let Some(wait) = wait {
+/// What stands in the header of a refusal, whose body has the reference's words and nothing else.
+fn with_more(mut response: Response<Body>, denial: &Denial) -> Response<Body> {
+    let headers = response.headers_mut();
+    if let Some(wait) = denial.retry_after {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let Some(status) = denial.status {
+        headers.insert(STATUS_HEADER, HeaderValue::from_static(status.as_str()));
+        let reason = denial.reason.as_deref().map(|reason| HeaderValue::from_bytes(excerpt(reason).as_bytes()));
+        if let Some(Ok(reason)) = reason {
+            headers.insert(REASON_HEADER, reason);
+        }
     }
     response
 }

@@ -6,7 +6,7 @@ use super::answers::{bad_request, broken_call, denied, good, json, not_allowed, 
 use super::body::Body;
 use super::download::{Ask, Checked, Download, Json, Place, Source};
 use super::records::RecordsBody;
-use crate::access::{Access, Answer, Caller, Grant, Paused, Refused};
+use crate::access::{Access, Account, Answer, Caller, Grant, Paused, Refused};
 use crate::domain::access::{Denial, Use};
 use crate::error::{Error, ErrorKind};
 use crate::export::{Exporter, Ids, TableDetails};
@@ -117,13 +117,13 @@ fn some_records(access: &Access, asked: &TableRecords, caller: &Caller) -> Answe
         (Some(connection), None) => access.paused().resume(access.site(), connection, &asked.table_name, asked.offset),
         _ => None,
     };
-    let (table, account, is_look) = match resumed {
-        Some(mut paused) => {
+    let (table, mut account) = match resumed {
+        Some(mut paused) if !paused.account.is_look() => {
             if let Some(kept) = paused.exporter.take() {
                 source.exporter = kept;
             }
             match source.check(&mut paused.account, None, asked.limit) {
-                Ok(()) => (paused.table, paused.account, false),
+                Ok(()) => (paused.table, paused.account),
                 Err(refused @ Refused::Denied(_)) => return Err(source.give_up(paused.account, refused)),
                 // A store that is busy ends no pull: the same may be asked again.
                 Err(failed) => {
@@ -132,23 +132,18 @@ fn some_records(access: &Access, asked: &TableRecords, caller: &Caller) -> Answe
                 }
             }
         }
-        None => {
-            let table = source.exporter.schema(&asked.table_name).map_err(found)?;
+        None if asked.limit == 0 => {
+            source.exporter.schema(&asked.table_name).map_err(found)?;
             // Nothing is asked for, so that nothing is pulled.
-            if asked.limit == 0 {
-                source.grant.new_use()?;
-                source.grant.call()?;
-                return Ok(nothing());
-            }
-            let wanted = source.asked(&table)?;
-            match source.grant.begin_look(&wanted, asked.limit)? {
-                Some(account) => (wanted.table, account, true),
-                None => {
-                    let account = source.grant.begin(&wanted, None)?;
-                    (wanted.table, account, false)
-                }
-            }
+            source.grant.new_use()?;
+            source.grant.call()?;
+            return Ok(nothing());
         }
+        Some(look) if asked.limit == 0 => {
+            access.paused().pause(look);
+            return Ok(nothing());
+        }
+        look => begin(access, &mut source, look, asked, ids.is_none())?,
     };
     let keep = |offset, account, exporter| {
         if let Some(owner) = connection {
@@ -176,11 +171,66 @@ fn some_records(access: &Access, asked: &TableRecords, caller: &Caller) -> Answe
         denied => denied,
     })?;
     body.extend_from_slice(tail(PagesHead::Records, false).as_bytes());
-    match sent.more && !is_whole && !is_look {
-        true => keep(asked.offset.saturating_add(sent.rows), download.account, source.exporter),
-        false => download.account.complete()?,
+    account = download.account;
+    if !sent.more || is_whole {
+        account.complete()?;
+        return Ok(body);
     }
+    if account.is_look() {
+        // Nobody has to come back for more: it has ended, until it is continued.
+        account.completed()?;
+    }
+    keep(asked.offset.saturating_add(sent.rows), account, source.exporter);
     Ok(body)
+}
+
+/// Begins a look at records, or continues the one that was taken before. What is no look is a download: where there was a look before,
+/// the download begins in the place that the look had come to.
+fn begin(
+    access: &Access,
+    source: &mut Source,
+    look: Option<Paused>,
+    asked: &TableRecords,
+    by_offset: bool,
+) -> Answer<(String, Account)> {
+    let (mut before, since) = match look {
+        Some(Paused { account, exporter, since, .. }) => {
+            if let Some(kept) = exporter {
+                source.exporter = kept;
+            }
+            (Some(account), Some(since))
+        }
+        None => (None, None),
+    };
+    let begun = begin_after(source, &mut before, asked, by_offset);
+    if let (Err(_), Some(account), Some(since)) = (&begun, before, since) {
+        // It may be asked for again: when someone has approved it, say.
+        let exporter = std::mem::replace(&mut source.exporter, access.site().exporter());
+        let (owner, table) = (account.owner(), account.table().to_owned());
+        access.paused().pause(Paused { owner, table, account, exporter: Some(exporter), offset: asked.offset, since });
+    }
+    begun
+}
+
+fn begin_after(
+    source: &mut Source,
+    look: &mut Option<Account>,
+    asked: &TableRecords,
+    by_offset: bool,
+) -> Answer<(String, Account)> {
+    source.exporter.offer(source.grant.offer());
+    let table = source.exporter.schema(&asked.table_name).map_err(found)?;
+    let wanted = source.asked(&table)?;
+    let mut account = match source.grant.begin_look(&wanted, asked.limit, look)? {
+        Some(account) => account,
+        None => source.grant.begin(&wanted, None)?,
+    };
+    if account.is_continued() {
+        source.check(&mut account, None, asked.limit)?;
+    } else if by_offset {
+        account.begins_after(asked.offset);
+    }
+    Ok((wanted.table, account))
 }
 
 /// An answer without records.

@@ -2,6 +2,7 @@
 
 use crate::access::Refused;
 use crate::error::{Error, ErrorKind};
+use crate::wire::message::text_with_standing;
 use crate::wire::native::Refusal;
 
 /// What is told of records, where the details stay here.
@@ -40,7 +41,7 @@ pub(super) fn refusal(request: u32, error: &Error) -> Refusal {
     Refusal {
         request,
         code: error.code().to_owned(),
-        text: error.message().to_owned(),
+        text: text_with_standing(error),
         transfer: error.transfer(),
         retry_after: error.retry_after(),
     }

@@ -30,6 +30,11 @@ pub use message::{Capabilities, PeerInfo};
 /// Longest name (of a table, a column, a type) that is taken from a peer, in bytes.
 pub const NAME_BYTES: usize = 1024;
 
+/// Headers of a refusal over HTTP, from a rowferry site only: how the connection stands that is not active, and why. The body has the
+/// reference's words and nothing else.
+pub(crate) const STATUS_HEADER: &str = "x-rowferry-status";
+pub(crate) const REASON_HEADER: &str = "x-rowferry-reason";
+
 /// A peer's text, cut to what fits in a message, without control characters.
 pub(crate) fn excerpt(text: &str) -> String {
     const LONGEST: usize = 300;

@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::net::http::HttpAnswer;
 use crate::wire::api::Refusal;
 use crate::wire::excerpt;
+use crate::wire::message::with_standing;
 
 /// Whether there is nothing at the path: a 404 that is not the call's own, which says `success` or `exists` false.
 pub(super) fn is_no_route(answer: &HttpAnswer) -> bool {
@@ -65,6 +66,8 @@ fn refused(status: u16, answer: &HttpAnswer) -> Error {
     let of_transfer = refusal.transfer_uuid.is_some();
     let known = refusal.code.as_deref().and_then(|code| by_code(code, text, of_transfer)).or_else(|| by_text(text));
     let error = known.unwrap_or_else(|| by_status(status, text));
+    let (standing, reason) = &answer.standing;
+    let error = with_standing(error, standing.as_deref(), reason.as_deref());
     match refusal.transfer_uuid {
         // Without a code it can only be the one thing that a transfer is named for.
         Some(transfer) if error.kind() == ErrorKind::Refused => {
@@ -98,7 +101,7 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, body: &str) -> HttpAnswer {
-        HttpAnswer { status, retry_after: Some("7".into()), body: body.into() }
+        HttpAnswer { status, retry_after: Some("7".into()), standing: (None, None), body: body.into() }
     }
 
     #[test]

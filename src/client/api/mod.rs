@@ -188,7 +188,12 @@ impl Api {
     fn without_secrets(&self, question: &Question, answer: HttpAnswer) -> HttpAnswer {
         match answer.status {
             200 => answer,
-            _ => HttpAnswer { body: self.clean(question, &String::from_utf8_lossy(&answer.body)).into_bytes(), ..answer },
+            _ => {
+                let body = self.clean(question, &String::from_utf8_lossy(&answer.body)).into_bytes();
+                let (status, reason) = answer.standing;
+                let standing = (status, reason.map(|reason| self.clean(question, &reason)));
+                HttpAnswer { body, standing, ..answer }
+            }
         }
     }
 

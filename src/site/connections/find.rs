@@ -57,9 +57,9 @@ impl Connections<'_> {
     /// The names in a policy's lists of tables that no table has which this site offers, each once, with the name that may have been
     /// meant. A policy may name tables that are made later: that they are missing is nothing wrong, but worth a word.
     pub fn unknown_tables(&self, policy: &Policy) -> Result<Vec<(String, Option<String>)>> {
-        let (store, offer) = (self.site.store(), self.site.offer());
+        let store = self.site.store();
         let mut offered = store.snapshot()?.tables()?;
-        offered.retain(|table| offer.allows(table));
+        offered.retain(|table| self.site.offers(table));
         let mut unknown: Vec<(String, Option<String>)> = Vec::new();
         let lists = [&policy.allowed_tables, &policy.excluded_tables, &policy.auto_approve_tables];
         for name in lists.into_iter().flatten() {

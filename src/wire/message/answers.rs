@@ -245,6 +245,10 @@ pub struct Answer<'a> {
     #[serde(borrow, default)]
     pub(super) retry_after: Option<&'a RawValue>,
     #[serde(borrow, default)]
+    pub(super) status: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) reason: Option<&'a RawValue>,
+    #[serde(borrow, default)]
     pub(super) approvals: Option<&'a RawValue>,
 }
 

@@ -9,7 +9,10 @@ pub use answers::{
     answer_tables, decode_reply,
 };
 pub(crate) use refusals::LONGEST_WAIT;
-pub use refusals::{Approval, ApprovalStatus, answer_approvals, answer_error, hint, reason, reason_of_text, refused};
+pub use refusals::{
+    Approval, ApprovalStatus, answer_approvals, answer_error, hint, reason, reason_of_text, refused, text_with_standing,
+    with_standing,
+};
 pub(crate) use requests::APPROVALS;
 pub use requests::{
     Announced, Ask, RecordsRequest, Request, answer_ref, decode_request, encode_heartbeat, encode_join, encode_request,

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::answers::{Answer, field, read};
+use crate::domain::connection::ConnectionStatus;
 use crate::domain::words::words;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
@@ -102,20 +103,27 @@ struct WireError<'a> {
     code: Option<&'a str>,
     #[serde(default)]
     error: &'a str,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
     #[serde(borrow, default, rename = "ref")]
     reference: Option<&'a RawValue>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     retry_after: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    status: Option<&'a str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     transfer_uuid: Option<Uuid>,
 }
 
 /// The answer to any request that is refused or has failed: the error's message, which says nothing of this machine. A
-/// rowferry peer (`exact`) also gets its code, its transfer, and how many seconds to wait.
+/// rowferry peer (`exact`) also gets its code, its transfer, how many seconds to wait, and how its connection stands and why.
 pub fn answer_error(topic: &str, reference: Option<&RawValue>, error: &Error, exact: bool) -> String {
     let more = if exact { Some(error) } else { None };
     let seconds = |time: Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    let standing = more.and_then(Error::standing);
     let payload = WireError {
+        reason: standing.and_then(|(_, reason)| reason).map(excerpt),
+        status: standing.map(|(status, _)| status),
         code: more.map(Error::code),
         error: error.message(),
         reference,
@@ -125,9 +133,60 @@ pub fn answer_error(topic: &str, reference: Option<&RawValue>, error: &Error, ex
     channel::encode(None, topic, "response:error", &payload)
 }
 
+/// The words of a connection that is not active on the two paths of the reference.
+const NOT_ACTIVE: [&str; 2] = ["Connection not active", "Connection is not active"];
+
+/// Where a message has room for a text only, and goes to rowferry's peers: how a connection stands follows the text.
+pub fn text_with_standing(error: &Error) -> String {
+    match error.standing() {
+        None => error.message().to_owned(),
+        Some((status, None)) => format!("{}: {status}", error.message()),
+        Some((status, Some(reason))) => format!("{}: {status}: {reason}", error.message()),
+    }
+}
+
+/// The text, the status and the reason that [`text_with_standing`] made one text of.
+fn split_standing(text: &str) -> (&str, Option<&str>, Option<&str>) {
+    let Some((text, standing)) = text.split_once(": ").filter(|(text, _)| NOT_ACTIVE.contains(text)) else {
+        return (text, None, None);
+    };
+    match standing.split_once(": ") {
+        Some((status, reason)) => (text, Some(status), Some(reason)),
+        None => (text, Some(standing), None),
+    }
+}
+
+/// The refusal of a connection that is not active, with how the other site says that it stands and why. Any other error is left as it
+/// is, and so is one with a status that is none.
+pub fn with_standing(error: Error, status: Option<&str>, reason: Option<&str>) -> Error {
+    let status = status.and_then(|status| status.parse::<ConnectionStatus>().ok());
+    let Some(status) = status.filter(|_| error.kind() == ErrorKind::ConnectionNotActive) else { return error };
+    let (stands, hint) = match status {
+        ConnectionStatus::Active => return error,
+        ConnectionStatus::Pending => ("waits for the other site's people to approve it", "Ask them to approve it."),
+        ConnectionStatus::Suspended => {
+            ("is suspended by the other site", "Ask the other site's people to reactivate the connection.")
+        }
+        ConnectionStatus::Revoked => {
+            ("is revoked by the other site", "It has ended permanently: ask the other site's people for a new connection.")
+        }
+        ConnectionStatus::Expired => (
+            "has expired on the other site",
+            "Ask the other site's people to raise the limit and to reactivate the connection.",
+        ),
+    };
+    let reason = reason.map(excerpt).filter(|reason| !reason.trim().is_empty());
+    let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
+    let message = error.message();
+    let before = NOT_ACTIVE.iter().find_map(|text| message.strip_suffix(text));
+    let before = before.map_or_else(|| format!("{message}: "), str::to_owned);
+    Error::new(error.kind(), format!("{before}the connection {stands}{reason}")).with_hint(hint)
+}
+
 /// The error that a peer answers with, by its code if it is rowferry's, else by the texts of the reference. `asked` is what was
 /// asked for.
 pub fn refused(asked: &str, code: Option<&str>, text: &str, transfer: Option<Uuid>, retry_after: Option<Duration>) -> Error {
+    let (text, status, why) = split_standing(text);
     let kind = code.and_then(|code| reason(code, transfer.is_some())).or_else(|| reason_of_text(text));
     let mut error = Error::new(kind.unwrap_or(ErrorKind::Peer), format!("the other site answered {asked}: {text}"));
     if let Some(hint) = kind.and_then(hint) {
@@ -139,7 +198,7 @@ pub fn refused(asked: &str, code: Option<&str>, text: &str, transfer: Option<Uui
     if let Some(wait) = retry_after {
         error = error.with_retry_after(wait.min(LONGEST_WAIT));
     }
-    error
+    with_standing(error, status, why)
 }
 
 impl Answer<'_> {
@@ -151,7 +210,8 @@ impl Answer<'_> {
         let transfer: Option<Uuid> = word(self.transfer_uuid).and_then(|text| text.parse().ok());
         let code = word(self.code);
         let wait = self.retry_after.and_then(|raw| raw.get().parse().ok()).map(Duration::from_secs);
-        refused(asked, code.as_deref(), &text, transfer, wait)
+        let error = refused(asked, code.as_deref(), &text, transfer, wait);
+        with_standing(error, word(self.status).as_deref(), word(self.reason).as_deref())
     }
 
     /// How the pulls that were asked about stand.
@@ -241,6 +301,44 @@ mod tests {
         assert_eq!((read.kind(), read.transfer()), (ErrorKind::ApprovalRequired, Some(transfer)));
         assert_eq!(read.retry_after(), Some(Duration::from_secs(2)));
         assert_eq!(read.message(), "the other site answered request:records for \"t\": Approval required");
+    }
+
+    #[test]
+    fn how_a_connection_stands_is_told_to_rowferry_only() {
+        let error = |reason: Option<&str>| {
+            let reason = reason.map(str::to_owned);
+            Error::new(ErrorKind::ConnectionNotActive, "Connection not active").with_standing("suspended", reason)
+        };
+        let (one, why) = (raw_ref(1), error(Some("stock\ntaking")));
+        let plain = payload(&answer_error("transfer:AB", Some(&one), &why, false));
+        assert_eq!(plain, r#"{"error":"Connection not active","ref":"1"}"#);
+        let exact = payload(&answer_error("transfer:AB", Some(&one), &why, true));
+        assert!(exact.contains(r#""error":"Connection not active","reason":"stock taking","#), "{exact}");
+        let read = Answer::read(&exact).unwrap().refusal("x");
+        let told = "the other site answered x: the connection is suspended by the other site: stock taking";
+        let hint = Some("Ask the other site's people to reactivate the connection.");
+        assert_eq!((read.kind(), read.message(), read.hint()), (ErrorKind::ConnectionNotActive, told, hint));
+        // The same where there is room for a text only.
+        let by_text = |text: &str| refused("x", Some("connection_not_active"), text, None, None);
+        assert_eq!(by_text(&text_with_standing(&why)).message(), told);
+        let unsaid = "the other site answered x: the connection is suspended by the other site";
+        assert_eq!(by_text(&text_with_standing(&error(None))).message(), unsaid);
+        for status in ["pending", "suspended", "revoked", "expired"] {
+            let error = by_text(&format!("Connection not active: {status}: {}", "y".repeat(5_000)));
+            assert!(error.message().len() < 500 && error.hint().is_some_and(|hint| hint.ends_with('.')), "{error}");
+        }
+        // What is no status is not believed, and nothing is lost that was said before.
+        for (kind, status) in [
+            (ErrorKind::ConnectionNotActive, "active"),
+            (ErrorKind::ConnectionNotActive, "on fire"),
+            (ErrorKind::RecordLimit, "suspended"),
+        ] {
+            let error = with_standing(Error::new(kind, "y").with_hint("Z."), Some(status), Some("w"));
+            assert_eq!((error.kind(), error.message(), error.hint()), (kind, "y", Some("Z.")));
+        }
+        let junk = r#"{"error":"Connection not active","status":7,"reason":[]}"#;
+        let error = Answer::read(junk).unwrap().refusal("x");
+        assert_eq!(error.message(), "the other site answered x: Connection not active");
     }
 
     #[test]

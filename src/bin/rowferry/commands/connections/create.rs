@@ -2,7 +2,7 @@
 
 use rowferry::{
     Connection, ConnectionDirection, Error, ErrorKind, NewConnection, NewlyConnected, Policy, RegisterOutcome,
-    RegisterResult,
+    RegisterResult, Strategy,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -127,6 +127,16 @@ pub fn no_token_of_a_sender(hint: &str) -> Failure {
     wrong("the token of a sender is made here", hint)
 }
 
+pub fn no_strategy_of_a_sender(strategy: Strategy) -> Failure {
+    wrong(
+        "the strategy of a sender's pulls is told to the other site when it is registered, and is that site's affair afterwards",
+        &format!(
+            "Leave --default-conflict-strategy out. The other site's people set it: `rowferry connections update CONNECTION \
+             --default-conflict-strategy {strategy} --db DB`."
+        ),
+    )
+}
+
 fn wrong(message: &str, hint: &str) -> Failure {
     Failure::usage(Error::new(ErrorKind::InvalidInput, message).with_hint(hint))
 }
@@ -206,10 +216,15 @@ const NO_URL: &str = "The other site was not told: the setting site_url, by whic
 fn by_hand(ours: Option<&str>, connection: &Connection, out: &mut Out) -> Result<(), Failure> {
     let ours = ours.unwrap_or("https://...");
     let name = super::quoted(&connection.name);
+    // A registration would have told it.
+    let strategy = match connection.policy.default_conflict_strategy {
+        strategy if strategy == Strategy::default() => String::new(),
+        strategy => format!(" --default-conflict-strategy {strategy}"),
+    };
     out.line("Give the token to the other site's people by hand. They put it into a file, and run:")?;
     out.line("")?;
     out.line(format!(
-        "  rowferry connections create --direction receiver --name {name} --site-url {ours} --token-file FILE --db DB"
+        "  rowferry connections create --direction receiver --name {name} --site-url {ours} --token-file FILE{strategy} --db DB"
     ))
 }
 

@@ -90,6 +90,11 @@ fn update(args: &UpdateArgs, out: &mut Out) -> Result<(), Failure> {
     if token.is_some() && direction == ConnectionDirection::Sender {
         return Err(create::no_token_of_a_sender("Leave --token out; `connections rotate-token` makes a new one."));
     }
+    if let Some(strategy) = args.policy.default_conflict_strategy
+        && direction == ConnectionDirection::Sender
+    {
+        return Err(create::no_strategy_of_a_sender(strategy));
+    }
     let mut connection = connections
         .update(uuid, |edit| {
             args.policy.apply(&mut edit.policy, &hours);
