@@ -171,7 +171,7 @@ impl<'s> Ledger<'s> {
         self.here.clock.now()
     }
 
-    fn silent(&self) -> Option<OffsetDateTime> {
+    pub(super) fn silent(&self) -> Option<OffsetDateTime> {
         self.now().checked_sub(SILENT)
     }
 

@@ -28,6 +28,7 @@ mod owed;
 mod plan;
 mod planned;
 mod progress;
+mod put_off;
 #[cfg(all(test, feature = "sqlite"))]
 mod pull_tests;
 mod reconnect;

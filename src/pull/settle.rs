@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::hold::hold_children;
 use super::planned::{Earlier, Plan, Table, identity_of};
+use super::put_off;
 use super::states::States;
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
@@ -62,6 +63,7 @@ fn settle_table(
         Some(found) if found.created => (true, found.notes.clone()),
         _ => (table.report.created_table, table.report.notes.clone()),
     };
+    fresh.notes.extend(put_off::leave_out(&mut fresh.indexes, &table.plan.table));
     let begin = Beginning::of(cx, ledger, writer, plan, at, (&fresh, found.as_ref()), sender)?;
     if let Some(made) = plan.tables[at].made.clone()
         && !cx.options.dry_run
