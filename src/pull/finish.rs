@@ -113,6 +113,7 @@ pub(super) fn fresh(table: &Table) -> Checkpoint {
     Checkpoint {
         again: old.again,
         before: Some(Outcome { failures: Vec::new(), ..before }),
+        made_before: old.made_before,
         created: old.created,
         notes: old.notes.clone(),
         indexes: old.missing_indexes().to_vec(),

@@ -28,9 +28,9 @@ mod owed;
 mod plan;
 mod planned;
 mod progress;
-mod put_off;
 #[cfg(all(test, feature = "sqlite"))]
 mod pull_tests;
+mod put_off;
 mod reconnect;
 mod report;
 #[cfg(all(test, feature = "sqlite"))]

@@ -11,7 +11,8 @@ use crate::store::Writer;
 pub(super) fn note_own(table: &mut Table) {
     let names: Vec<&str> = table.checkpoint.missing_indexes().iter().map(|index| index.name.as_str()).collect();
     if !names.is_empty() {
-        let why = "that comes after its last row, when the pull is resumed or given up. Pull again, or run rowferry keymap clear";
+        let why =
+            "that comes after its last row, when the pull is resumed or given up. Pull again, or run rowferry keymap clear";
         let note = sentence(&table.name, &names, why);
         table.report.notes.push(note);
     }
@@ -45,7 +46,10 @@ pub(super) fn leave_out(indexes: &mut Vec<Index>, table: &TableSchema) -> Vec<St
         let gone = index.parts.iter().find(|part| table.column_index(&part.column).is_none());
         notes.extend(gone.map(|part| {
             let (name, column) = (&index.name, &part.column);
-            format!("Table {:?}: the index {name:?} is left out, because the table has no column {column:?} any more.", table.name)
+            format!(
+                "Table {:?}: the index {name:?} is left out, because the table has no column {column:?} any more.",
+                table.name
+            )
         }));
         gone.is_none()
     });
