@@ -6,7 +6,7 @@ use super::all;
 use super::fate::How;
 use super::world::World;
 use crate::domain::strategy::Strategy;
-use crate::pull::{Report, TableStatus, TransferOptions};
+use crate::pull::{Report, TableReport, TableStatus};
 
 fn indexes(world: &World) -> String {
     let select = "SELECT coalesce(group_concat(name), '') FROM (SELECT name FROM sqlite_schema WHERE type = 'index' \
@@ -76,11 +76,12 @@ fn a_table_that_begins_again_gets_its_indexes_too() {
 fn another_pull_of_the_table_makes_what_one_that_was_killed_put_off() {
     let skip = || all(Strategy::Skip).tables(["children"]);
     let merge = || all(Strategy::Merge).tables(["parents", "children"]);
-    let other: fn(&mut World) = |world| world.fake.id = Some(uuid::Uuid::max());
-    let cases: [(fn(&mut World), fn() -> TransferOptions<'static>); 3] = [(other, skip), (|_| (), merge), (other, merge)];
-    for (of, options) in cases {
+    for (is_other, is_merge) in [(true, false), (false, true), (true, true)] {
+        let options = || if is_merge { merge() } else { skip() };
         let mut world = killed();
-        of(&mut world);
+        if is_other {
+            world.fake.id = Some(uuid::Uuid::max());
+        }
         // It may run yet: that is said, and no more.
         let report = world.pull(options());
         assert!(report.table("children").unwrap().status == TableStatus::Completed && is_told(&report), "{report:#?}");
@@ -102,6 +103,27 @@ fn another_pull_of_the_table_makes_what_one_that_was_killed_put_off() {
         assert!(report.table("children").unwrap().status == TableStatus::Completed && !is_told(&report), "{report:#?}");
         assert_eq!(indexes(&world), "by_parent");
     }
+}
+
+#[test]
+fn a_pull_of_some_of_the_tables_tells_what_one_of_all_put_off() {
+    let killed_in_all = |step| {
+        let mut world = World::new(false);
+        world.fake.streams = true;
+        let report = world.pull_until(step, How::Killed, all(Strategy::Skip)).ok()?;
+        let is_open = |(name, table): &(String, TableReport)| name != "children" && table.status != TableStatus::Completed;
+        let is_begun = report.table("children")?.status == TableStatus::Incomplete;
+        (is_begun && report.tables.iter().any(is_open)).then_some(world)
+    };
+    let mut world = (0..200).find_map(killed_in_all).unwrap();
+    let some = || all(Strategy::Skip).tables(["children"]);
+    assert_eq!(indexes(&world), "");
+    let report = world.pull(some());
+    assert!(report.table("children").unwrap().status == TableStatus::Completed && is_told(&report), "{report:#?}");
+    world.clock.advance(Duration::from_secs(180));
+    let report = world.pull(some());
+    assert!(report.table("children").unwrap().status == TableStatus::Completed && !is_told(&report), "{report:#?}");
+    assert_eq!(indexes(&world), BOTH);
 }
 
 #[test]
