@@ -126,10 +126,15 @@ fn a_sequence_goes_on_where_the_senders_is() {
         inserts.map(|insert| site.rows(&insert).join("")).join(" ")
     };
     assert_eq!(given(&here), "13 51 1");
-    // It is raised by later pulls, and never lowered.
-    there.run("UPDATE sqlite_sequence SET seq = 40 WHERE name = 'lesson'; UPDATE sqlite_sequence SET seq = 3 WHERE name = 'ticket'");
+    // That of a table which is here already is the host's: the sender could say that no number is left.
+    there.run(&format!("UPDATE sqlite_sequence SET seq = {}", i64::MAX));
     let _ = pull(&there, &here, TransferOptions::new());
-    assert_eq!(given(&here), "41 52 2");
+    assert_eq!(given(&here), "14 52 2");
+    // One below 0 is none that AUTOINCREMENT gave.
+    there.run("UPDATE sqlite_sequence SET seq = -7 WHERE name = 'ticket'");
+    let copy = Fixture::new("");
+    let _ = pull(&there, &copy, TransferOptions::new().tables(["ticket"]));
+    assert_eq!(copy.rows("SELECT count(*) FROM sqlite_sequence WHERE name = 'ticket'"), ["0"]);
     // An append gives numbers of its own.
     let copy = Fixture::new("");
     let _ = pull(&there, &copy, TransferOptions::new().strategy(Strategy::Append));

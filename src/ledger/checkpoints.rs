@@ -57,7 +57,7 @@ pub(crate) struct Checkpoint {
     pub(crate) again: bool,
     /// What earlier passes over the table made of its records, where it is pulled again: counts only.
     pub(crate) before: Option<Outcome>,
-    /// Whether it was made by the pull before this one, which was completed and could not note it.
+    /// Whether it was made by a pull before this one, which was completed and could not note it, or which this one supersedes.
     pub(crate) made_before: bool,
     /// Whether the table was made by this pull, and what of it was left out.
     pub(crate) created: bool,

@@ -1,8 +1,9 @@
 //! Indexes of tables that a pull made, which are made after their rows: that is faster. A checkpoint keeps them until then, so that no
-//! table is left without.
+//! table is left without: a pull that does not come to it leaves it to the next one of the table.
 
 use super::checkpoints::{self, Checkpoint};
 use super::scope::Scope;
+use crate::domain::schema::Index;
 use crate::error::Result;
 use crate::store::Writer;
 
@@ -26,12 +27,13 @@ pub(crate) fn build_all(writer: &mut dyn Writer, scope: &Scope) -> Result<()> {
     Ok(())
 }
 
-/// Makes those of a table whose checkpoint is about to be forgotten, as well.
-pub(super) fn build_if_possible(writer: &mut dyn Writer, checkpoint: &Checkpoint) -> Result<()> {
+/// Makes those of a table whose checkpoint is about to be forgotten, as well. Gives those that cannot be made.
+pub(super) fn build_if_possible(writer: &mut dyn Writer, checkpoint: &Checkpoint) -> Result<Vec<Index>> {
     if checkpoint.missing_indexes().is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    let Some(table) = writer.schema(&checkpoint.table)? else { return Ok(()) };
+    let Some(table) = writer.schema(&checkpoint.table)? else { return Ok(Vec::new()) };
+    let mut left = Vec::new();
     for index in checkpoint.missing_indexes() {
         writer.savepoint()?;
         match writer.create_indexes(&table, std::slice::from_ref(index)) {
@@ -43,8 +45,9 @@ pub(super) fn build_if_possible(writer: &mut dyn Writer, checkpoint: &Checkpoint
                     table.name
                 );
                 writer.rollback_to()?;
+                left.push(index.clone());
             }
         }
     }
-    Ok(())
+    Ok(left)
 }

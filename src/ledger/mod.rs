@@ -12,6 +12,7 @@ pub(crate) mod history;
 pub(crate) mod indexes;
 pub(crate) mod key_map;
 mod known;
+mod lacking;
 mod not_copied;
 mod pause;
 pub(crate) mod prune;

@@ -171,7 +171,7 @@ impl<'s> Ledger<'s> {
         self.here.clock.now()
     }
 
-    fn silent(&self) -> Option<OffsetDateTime> {
+    pub(super) fn silent(&self) -> Option<OffsetDateTime> {
         self.now().checked_sub(SILENT)
     }
 
@@ -411,10 +411,10 @@ impl<'s> Ledger<'s> {
         Ok(found.into_iter().map(other).collect())
     }
 
-    /// A table begins again: pulls that were interrupted in it and do not run will not resume it.
-    pub(crate) fn supersede(&self, writer: &mut dyn Writer, table: &str, strategy: Strategy) -> Result<()> {
-        let Some(sender) = &self.sender else { return Ok(()) };
-        let (silent, names) = (self.silent(), self.names());
+    /// A table begins again: pulls that were interrupted in it and do not run will not resume it. Gives whether one of them made it.
+    pub(crate) fn supersede(&self, writer: &mut dyn Writer, table: &str, strategy: Strategy) -> Result<bool> {
+        let Some(sender) = &self.sender else { return Ok(false) };
+        let (silent, names, mut was_made) = (self.silent(), self.names(), false);
         for (pull, checkpoint) in checkpoints::elsewhere(writer.state(), &self.scope, &sender.name, table, strategy, names)?
         {
             // One of another copy would resume among rows that are not its own: it ends, even if it runs.
@@ -425,8 +425,9 @@ impl<'s> Ledger<'s> {
             indexes::build_if_possible(writer, &checkpoint)?;
             checkpoints::remove(writer.state(), &pull.scope, table, strategy, names)?;
             forget_stage(writer, &pull.scope, &checkpoint)?;
+            was_made |= checkpoint.created || checkpoint.made_before;
         }
-        Ok(())
+        Ok(was_made)
     }
 
     /// Forgets the rows that waited for a table which does not resume from this checkpoint.

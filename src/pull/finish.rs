@@ -6,6 +6,7 @@ use super::errors::passes;
 use super::fetch::Fetched;
 use super::planned::Table;
 use super::progress::Phase;
+use super::put_off;
 use super::settle::{begin_rows, changed_since, place};
 use super::states::States;
 use super::teller::Teller;
@@ -112,6 +113,7 @@ pub(super) fn fresh(table: &Table) -> Checkpoint {
     Checkpoint {
         again: old.again,
         before: Some(Outcome { failures: Vec::new(), ..before }),
+        made_before: old.made_before,
         created: old.created,
         notes: old.notes.clone(),
         indexes: old.missing_indexes().to_vec(),
@@ -171,15 +173,7 @@ pub(super) fn note_end(ledger: &Ledger<'_>, table: &Table) {
 pub(super) fn close(cx: &Context<'_, '_>, ledger: &Ledger<'_>, table: &mut Table, teller: &mut Teller, at: usize) {
     table.has_ended = true;
     verdict::note(&mut table.report);
-    if let [_, ..] = table.checkpoint.missing_indexes() {
-        let names: Vec<String> = table.checkpoint.indexes.iter().map(|index| format!("{:?}", index.name)).collect();
-        let (name, names) = (&table.name, names.join(", "));
-        let note = format!(
-            "Table {name:?}: its indexes are not made yet ({names}; indexes_put_off): that comes after its last row, when the pull is \
-             resumed or given up."
-        );
-        table.report.notes.push(note);
-    }
+    put_off::note_own(table);
     table.report.notes.extend(cx.source.notes(&table.name, table.report.created_table));
     note_end(ledger, table);
     if let Some(before) = &table.before {

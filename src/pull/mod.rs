@@ -30,6 +30,7 @@ mod planned;
 mod progress;
 #[cfg(all(test, feature = "sqlite"))]
 mod pull_tests;
+mod put_off;
 mod reconnect;
 mod report;
 #[cfg(all(test, feature = "sqlite"))]

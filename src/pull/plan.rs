@@ -196,8 +196,10 @@ fn planned(
     let again = cx.options.append_again || is_made;
     plan.append = AppendRules { again, on_taken_key: cx.options.on_taken_key };
     plan.dangling = cx.options.dangling;
-    // Where keys are the sender's, none of them is given again that it once gave. An append gives keys of its own.
-    if let Some(sequence) = offered.schema.sequence.filter(|_| plan.strategy != Strategy::Append) {
+    // Where keys are the sender's, none of them is given again that it once gave. An append gives keys of its own, and so does a table
+    // that was here: its sequence is the host's.
+    let takes_sequence = is_made && plan.strategy != Strategy::Append;
+    if let Some(sequence) = offered.schema.sequence.filter(|sequence| takes_sequence && *sequence > 0) {
         writer.raise_sequence(&local, sequence)?;
     }
     // PhoenixKit does not tell its keys over HTTP.

@@ -11,7 +11,7 @@ use super::planned::{Plan, Table};
 use super::source::Source;
 use super::states::States;
 use super::teller::Teller;
-use super::{Report, TransferOptions, dry, file_numbers, offer, plan, rounds};
+use super::{Report, TransferOptions, dry, file_numbers, offer, plan, put_off, rounds};
 use crate::cancel::{CancelToken, Patience};
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
@@ -79,12 +79,14 @@ fn try_pull(source: &dyn Source, here: Here<'_>, options: TransferOptions<'_>, o
         true => dry::run(&mut cx, &mut ledger, &mut plan, &mut teller, &mut gathered),
         false => rounds::all(&mut cx, &mut ledger, &mut plan, &mut teller, &mut gathered),
     }
-    let mut notes = Vec::new();
+    let (mut notes, mut lacking) = (Vec::new(), Vec::new());
     let error = end(&cx, &ledger, &plan, &gathered, &mut |writer| {
+        lacking = put_off::of_others(&cx, &ledger, writer, &plan)?;
         notes = file_numbers::take_over(&cx, writer, &plan, is_all)?.into_iter().collect();
         Ok(())
     });
     let error = error.err();
+    lacking.into_iter().for_each(|(at, note)| plan.tables[at].report.notes.push(note));
     if let Err(error) = here.store.tidy() {
         log::warn!("what was put off until the end of the pull is not done: {error}");
     }

@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::hold::hold_children;
 use super::planned::{Earlier, Plan, Table, identity_of};
+use super::put_off;
 use super::states::States;
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
@@ -43,7 +44,7 @@ fn settle_table(
     let table = &plan.tables[at];
     let (name, strategy) = (table.name.clone(), table.plan.strategy);
     let mut fresh = Checkpoint::new(&name, strategy, identity_of(table, staged), table.announced);
-    fresh.made_before = ledger.made_before(&name);
+    let made_before = ledger.made_before(&name);
     let is_this = |found: &Checkpoint| cx.names.same(&found.table, &name) && found.strategy == strategy;
     // Of a table that was only now made nothing can be here.
     let found = found.iter().position(is_this).map(|at| found.swap_remove(at));
@@ -62,6 +63,7 @@ fn settle_table(
         Some(found) if found.created => (true, found.notes.clone()),
         _ => (table.report.created_table, table.report.notes.clone()),
     };
+    fresh.notes.extend(put_off::leave_out(&mut fresh.indexes, &table.plan.table));
     let begin = Beginning::of(cx, ledger, writer, plan, at, (&fresh, found.as_ref()), sender)?;
     if let Some(made) = plan.tables[at].made.clone()
         && !cx.options.dry_run
@@ -82,13 +84,16 @@ fn settle_table(
     let table = &mut plan.tables[at];
     fresh.again = table.plan.append.again;
     let began = found.is_some() && is_same;
-    let checkpoint = match found {
+    let made_before = made_before || found.as_ref().is_some_and(|found| found.made_before);
+    let mut checkpoint = match found {
         Some(found) if is_same => Checkpoint { announced: table.announced, ..found },
         _ => fresh,
     };
+    // It may be that only now the pull ended that made the table, or ends here.
+    checkpoint.made_before |= made_before;
     let resumed = is_same && checkpoint.has_progress();
     if !resumed {
-        ledger.supersede(writer, &name, strategy)?;
+        checkpoint.made_before |= ledger.supersede(writer, &name, strategy)?;
         begin_rows(ledger, writer, &plan.tables[at].plan)?;
     }
     let table = &mut plan.tables[at];

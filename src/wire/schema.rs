@@ -25,6 +25,10 @@ impl TableSchema {
     }
 }
 
+/// The most columns that all keys, indexes and unique sets of a peer's table may have together: what they become is found out while
+/// the database is locked.
+pub const MOST_PARTS: usize = 10_000;
+
 /// Writes a table's structure for this reader.
 pub fn encode_schema(table: &TableSchema, dialect: Dialect) -> Box<RawValue> {
     let exact = dialect == Dialect::Rowferry;
@@ -44,7 +48,7 @@ pub fn encode_schema(table: &TableSchema, dialect: Dialect) -> Box<RawValue> {
 /// # Errors
 /// [`ErrorKind::Protocol`] for anything that is no such description: columns that do not exist, names twice (SQLite does
 /// not tell ASCII letters by case, so neither may a table's columns), names with a NUL in them.
-/// [`ErrorKind::TooLarge`] for more columns than the limit, or names that are too long.
+/// [`ErrorKind::TooLarge`] for more columns than the limit, more than [`MOST_PARTS`] in keys and indexes, or names that are too long.
 pub fn decode_schema(json: &str, limits: &Limits) -> Result<TableSchema> {
     let wire: WireTable = serde_json::from_str(json).map_err(|error| {
         let why = excerpt(&error.to_string());
@@ -170,6 +174,12 @@ pub(super) fn check(table: &TableSchema, limits: &Limits) -> Result<()> {
     let parts = table.unique.iter().map(|set| &set.parts).chain(table.indexes.iter().map(|index| &index.parts));
     if lists.into_iter().chain(parts.map(Vec::len)).any(|length| length > limits.columns) {
         return Err(too_large(format!("it has more than {} columns, keys or indexes", limits.columns)));
+    }
+    let in_sets = table.unique.iter().map(|set| set.columns.len().max(set.parts.len()));
+    let in_indexes = table.indexes.iter().map(|index| index.parts.len());
+    let in_keys = table.foreign_keys.iter().map(|key| key.columns.len().max(key.parent_columns.len()));
+    if in_sets.chain(in_indexes).chain(in_keys).sum::<usize>() > MOST_PARTS {
+        return Err(too_large(format!("its keys and indexes have more than {MOST_PARTS} columns together")));
     }
     let name = |name: &str| match name {
         _ if name.len() > NAME_BYTES => Err(too_large(format!("a name is longer than {NAME_BYTES} bytes"))),

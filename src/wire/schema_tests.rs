@@ -273,6 +273,36 @@ fn what_an_index_or_a_constraint_claims_is_bounded() {
     assert_eq!(table(twice).unwrap().foreign_keys[0].columns, ["a", "a"]);
 }
 
+#[test]
+fn what_all_keys_and_indexes_claim_together_is_bounded() {
+    let columns: Vec<Column> = (0..100).map(|number| column(&format!("c{number}"), LogicalType::Text)).collect();
+    let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
+    let parts: Vec<IndexPart> = names.iter().map(|name| IndexPart::plain(name.as_str())).collect();
+    let unique = UniqueSet { columns: names.clone(), kind: UniqueKind::Full, ..UniqueSet::default() };
+    let index = Index { name: "i".into(), parts };
+    let key =
+        ForeignKey { columns: names.clone(), parent: "p".into(), parent_columns: names.clone(), ..ForeignKey::default() };
+    let most = TableSchema {
+        name: "t".into(),
+        columns,
+        unique: vec![unique; 50],
+        indexes: vec![index; 25],
+        foreign_keys: vec![key; 25],
+        ..TableSchema::default()
+    };
+    let read = |table: &TableSchema| decode_schema(&table.to_json(), &Limits::default()).map_err(|error| error.kind());
+    assert_eq!(read(&most).unwrap(), most);
+    for more in 0..3 {
+        let mut table = most.clone();
+        match more {
+            0 => table.unique.extend(most.unique.first().cloned()),
+            1 => table.indexes.extend(most.indexes.first().cloned()),
+            _ => table.foreign_keys.extend(most.foreign_keys.first().cloned()),
+        }
+        assert_eq!(read(&table), Err(ErrorKind::TooLarge), "{more}");
+    }
+}
+
 proptest! {
     #[test]
     fn between_rowferry_sites_nothing_is_lost(table in tables()) {

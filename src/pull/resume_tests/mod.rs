@@ -62,8 +62,8 @@ fn interrupted(strategy: Strategy, exists: bool, streams: bool, cuts: &[(i64, Ho
     let mut was_done = false;
     for (at, how) in cuts {
         match world.pull_until(*at, *how, all(strategy)) {
-            // The numbers of a file that is made come with the end.
-            Ok(report) if is_whole(&report) && (exists || report.error.is_none()) => {
+            // The numbers of a file that is made come with the end of the pull that made it.
+            Ok(report) if is_whole(&report) && (exists || (report.error.is_none() && !was_done)) => {
                 return ((!was_done).then(|| sums(&report)), world.rows());
             }
             _ => was_done |= world.is_done() && strategy != Strategy::Append,
@@ -128,6 +128,20 @@ proptest! {
         let found = interrupted(strategy, exists, streams, &cuts);
         prop_assert_eq!(found.0.as_ref().unwrap_or(&sums), &sums);
         prop_assert_eq!(found.1, rows);
+    }
+}
+
+/// A pull that was done and could not note it is followed by another one, which is killed before it is known that the first has ended.
+#[test]
+fn the_numbers_of_a_file_come_however_the_pull_that_made_it_ended() {
+    for streams in [false, true] {
+        let (_, rows, steps) = uninterrupted(Strategy::Skip, false, streams);
+        for then in [&[][..], &[(7, How::Killed)], &[(12, How::Killed), (7, How::Killed)], &[(steps, How::Once)]] {
+            for at in steps - 3..steps {
+                let cuts: Vec<_> = [(at, How::Once)].into_iter().chain(then.iter().copied()).collect();
+                assert_eq!(interrupted(Strategy::Skip, false, streams, &cuts).1, rows, "{cuts:?}");
+            }
+        }
     }
 }
 

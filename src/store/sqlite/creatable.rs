@@ -9,7 +9,7 @@
 //! is code when it is written into a statement, so it must be a plain one ([`is_plain_type`]). From a reference sender the
 //! type comes from what the values mean, so that each can be stored as it arrives: see [`type_of`].
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::affinity::Affinity;
 use super::keys::{self, are_columns, is_in, is_known, is_unique};
@@ -212,11 +212,13 @@ fn unique_sets<'a>(
     notes: &mut Notes<'_>,
 ) -> Vec<UniqueSet> {
     let mut sets: Vec<UniqueSet> = Vec::new();
+    let comparisons = Comparisons::of(made);
+    let mut seen = HashSet::new();
     // Of a key that is one column of the type INTEGER SQLite takes the collation of the column, whatever the key says.
     let is_integer = |column: &Column| column.declared_type.eq_ignore_ascii_case("INTEGER");
     let is_own = made.primary_key.len() == 1 && made.column(&made.primary_key[0]).is_some_and(is_integer);
     let key_collation = |at: usize| made.key_collations.get(at).and_then(Option::as_deref).filter(|_| !is_own);
-    let key = made.primary_key.iter().enumerate().map(|(at, column)| compared_by(column, key_collation(at), made));
+    let key = made.primary_key.iter().enumerate().map(|(at, column)| comparisons.part(column, key_collation(at)));
     let key: Vec<_> = if made.rowid_alias { Vec::new() } else { key.collect() };
     for set in &sender.unique {
         let mut left_out = |why: &str| match &set.index {
@@ -233,8 +235,10 @@ fn unique_sets<'a>(
                 _ => "it is not a list of columns of the table",
             });
         } else if let Some(mut new) = listed_set(set, sender, &mut left_out) {
-            let same = |other: &UniqueSet| other.index == new.index && compared(other, made) == compared(&new, made);
-            if sets.iter().any(same) {
+            let compared = comparisons.set(&new);
+            let is_key = compared == key;
+            let this = (set.index.as_deref(), compared);
+            if seen.contains(&this) {
                 continue;
             }
             if set.index.as_deref().is_some_and(|index| !names.take(index)) {
@@ -242,9 +246,10 @@ fn unique_sets<'a>(
                 continue;
             }
             // An index is no constraint, and one that the key shares does what the key says.
-            if new.index.is_some() || compared(&new, made) == key {
+            if new.index.is_some() || is_key {
                 new.on_conflict = OnConflict::Abort;
             }
+            seen.insert(this);
             sets.push(new);
         }
     }
@@ -264,26 +269,46 @@ fn listed_set(set: &UniqueSet, sender: &TableSchema, left_out: &mut dyn FnMut(&s
     let is_plain = set.parts.iter().all(|part| part.collation.is_none());
     new.kind = if is_plain { UniqueKind::Full } else { UniqueKind::Expression };
     new.columns.clear();
+    let mut seen = HashSet::new();
     for part in set.parts.iter().filter(|_| is_plain) {
-        if !is_in(&new.columns, &part.column) {
+        if seen.insert(part.column.to_ascii_lowercase()) {
             new.columns.push(part.column.clone());
         }
     }
     Some(new)
 }
 
-/// What a set compares rows by: SQLite makes one index of constraints of which that is the same.
-fn compared(set: &UniqueSet, made: &TableSchema) -> Vec<(String, String)> {
-    match set.parts.is_empty() {
-        true => set.columns.iter().map(|column| compared_by(column, None, made)).collect(),
-        false => set.parts.iter().map(|part| compared_by(&part.column, part.collation.as_deref(), made)).collect(),
-    }
+/// By what the columns of a table are compared, found by name once: a peer's table may have many sets over many columns.
+struct Comparisons {
+    /// By the folded name: the place of a column, and its own collation.
+    columns: HashMap<String, (usize, String)>,
 }
 
-/// A column, and the collation that it is compared by.
-fn compared_by(column: &str, collation: Option<&str>, made: &TableSchema) -> (String, String) {
-    let own = || made.column(column).and_then(|column| column.collation.as_deref());
-    (column.to_ascii_lowercase(), collation.or_else(own).unwrap_or("BINARY").to_ascii_lowercase())
+/// The place of a column, and the folded name of the collation that it is compared by.
+type Compared = (usize, String);
+
+impl Comparisons {
+    fn of(made: &TableSchema) -> Self {
+        let column = |(at, column): (usize, &Column)| {
+            let own = column.collation.as_deref().unwrap_or("BINARY").to_ascii_lowercase();
+            (column.name.to_ascii_lowercase(), (at, own))
+        };
+        Comparisons { columns: made.columns.iter().enumerate().map(column).collect() }
+    }
+
+    /// What a set compares rows by: SQLite makes one index of constraints of which that is the same.
+    fn set(&self, set: &UniqueSet) -> Vec<Compared> {
+        match set.parts.is_empty() {
+            true => set.columns.iter().map(|column| self.part(column, None)).collect(),
+            false => set.parts.iter().map(|part| self.part(&part.column, part.collation.as_deref())).collect(),
+        }
+    }
+
+    /// One column of it. The names are those of columns.
+    fn part(&self, column: &str, collation: Option<&str>) -> Compared {
+        let (at, own) = self.columns.get(&column.to_ascii_lowercase()).cloned().unwrap_or((usize::MAX, String::new()));
+        (at, collation.map_or(own, str::to_ascii_lowercase))
+    }
 }
 
 /// Why an index with these parts cannot be made.
@@ -361,6 +386,7 @@ fn list(names: &[String]) -> String {
 mod tests {
     use super::*;
     use crate::domain::schema::{ForeignKeyAction, LogicalType};
+    use crate::wire::schema::MOST_PARTS;
 
     fn names(text: &str) -> Vec<String> {
         text.split_whitespace().map(String::from).collect()
@@ -588,6 +614,30 @@ mod tests {
         sender.foreign_keys = vec![key("a", "parent", "")];
         let (table, _) = creatable(&sender, true, &others).unwrap();
         assert_eq!(table.foreign_keys, [key("a", "parent", "id")]);
+    }
+
+    /// As many parts as a peer's table may have: each set is compared once, not with each other.
+    #[test]
+    fn many_unique_sets_over_many_columns_are_made_once_each() {
+        let columns: Vec<String> = (0..400).map(|number| format!("Column_number_{number}")).collect();
+        let mut sender = table("t", &columns.iter().map(|name| format!("{name}:TEXT ")).collect::<String>(), "");
+        let set = |from: usize, fold: bool| {
+            let name = |at: usize| columns[(from + at) % 400].clone();
+            let columns = (0..395).map(name).map(|name| if fold { name.to_uppercase() } else { name }).collect();
+            UniqueSet { columns, kind: UniqueKind::Full, ..UniqueSet::default() }
+        };
+        sender.unique = (0..12).flat_map(|from| [set(from, false), set(from, true)]).collect();
+        let parts: usize = sender.unique.iter().map(|set| set.columns.len()).sum();
+        assert!(parts <= MOST_PARTS && parts + 2 * 395 > MOST_PARTS, "{parts}");
+        let (made, notes) = made(&sender);
+        assert_eq!((made.unique.len(), notes.len()), (12, 0));
+        // Another collation, or another index, is another set.
+        let indexed = UniqueSet { index: Some("i".into()), ..set(0, false) };
+        let parts = set(0, false).columns.into_iter();
+        let part = |column: String| IndexPart { collation: Some("NOCASE".into()), ..IndexPart::plain(&column) };
+        let collated = UniqueSet { parts: parts.map(part).collect(), ..set(0, false) };
+        sender.unique = vec![set(0, false), indexed, collated.clone(), collated];
+        assert_eq!(creatable(&sender, true, &nothing).unwrap().0.unique.len(), 3);
     }
 
     #[test]

@@ -94,6 +94,11 @@ fn try_create_indexes(connection: &Connection, table: &TableSchema, indexes: &[I
         let name = free_name(&index.name, |name| overview.is_taken(name));
         let sql = format!("CREATE INDEX {} ON {}({})", quote(&name), quote(&now.name), listed(&index.parts));
         let doing = || format!("cannot create the index {name:?} of the table {:?}", now.name);
+        // SQLite would take the name of a column that is not there for a string.
+        if let Some(part) = index.parts.iter().find(|part| now.column_index(&part.column).is_none()) {
+            let error = Error::new(ErrorKind::SchemaMismatch, format!("it has no column {:?}", part.column));
+            return Err(error.while_doing(doing()));
+        }
         connection.sqlite.execute_batch(&sql).map_err(|error| failed(error).while_doing(doing()))?;
     }
     Ok(())
