@@ -44,6 +44,8 @@ fn a_connection_is_registered_approved_pulled_through_and_ended() {
     assert_eq!((text(&suspended, "status"), text(&suspended, "suspended_reason")), ("suspended", "stocktaking"));
     assert_eq!((text(&suspended["notified"], "outcome"), text(&pair.received(), "status")), ("told", "suspended"));
     pair.pull("").failed(1, &["suspended"]);
+    let by_token = folder.run(&format!("tables {} --token {}", pair.shop.url, text(&made, "token")));
+    by_token.failed(1, &["the connection is suspended by the other site: stocktaking", "reactivate the connection"]);
     folder.run("connections suspend Backup --db shop.db").failed(1, &["suspended"]);
     let back = folder.run("connections reactivate Backup --db shop.db").ok();
     assert!(back.stdout.contains("active again") && back.stdout.contains("The other site was told"), "{}", back.stdout);

@@ -185,6 +185,21 @@ fn who_pages_by_offset_takes_one_look_and_loses_no_record_that_moves() {
 }
 
 #[test]
+fn looks_push_no_download_out() {
+    let served = served_with(|limits| limits.look_records_per_hour = 25);
+    let puller = served.puller(|_| {});
+    let page = |offset: u64, limit: u64| {
+        served.data("table-records", &puller, json!({"table_name": "many", "limit": limit, "offset": offset})).0
+    };
+    assert_eq!(page(0, 30), 200, "more than may be looked at");
+    for _ in 0..6 {
+        assert_eq!(page(0, 1), 200);
+    }
+    assert_eq!((page(30, 30), served.connection(&puller).downloads_used), (200, 1), "the same download");
+    assert_eq!(served.history()[0], "many in_progress 0");
+}
+
+#[test]
 fn pauses_of_one_peer_end_none_of_another() {
     let served = served_with(|limits| (limits.paused_pulls, limits.look_records_per_hour) = (4, 0));
     let (one, other) = (
