@@ -340,7 +340,7 @@ impl<'t> Reader<'t> {
 pub(super) fn runs_after(statement: &str) -> bool {
     let Some(tokens) = tokens(statement) else { return false };
     let mut words = tokens.iter().skip_while(|token| !token.is("TRIGGER")).skip(1).peekable();
-    if words.peek().is_some_and(|token| token.is("IF")) && words.nth(3).is_none() {
+    if words.peek().is_some_and(|token| token.is("IF")) && words.nth(2).is_none() {
         return false;
     }
     // The name, which may be AFTER itself.
