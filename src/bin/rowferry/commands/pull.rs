@@ -92,7 +92,13 @@ pub fn run(args: &PullArgs, out: &mut Out) -> Result<Done, Failure> {
         }
     };
     match args.format.json {
-        true => out.json(&report::Json(&pulled))?,
+        true => {
+            out.json(&report::Json(&pulled))?;
+            // Also where nobody reads the report: what stays out of a copy must be seen.
+            if !pulled.not_copied.is_empty() {
+                complain(format!("not copied: {}", pulled.not_copied));
+            }
+        }
         false => report::print(&pulled, args.dry_run, out)?,
     }
     verdict(pulled)
