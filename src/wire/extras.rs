@@ -39,7 +39,7 @@ pub(super) struct Extras {
     strict: bool,
     #[serde(default)]
     unique: Vec<WireUnique>,
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     unread: bool,
     #[serde(default, skip_serializing_if = "is_zero")]
     user_version: i32,
@@ -50,7 +50,7 @@ pub(super) struct Extras {
 #[derive(Serialize, Deserialize)]
 struct WireForeignKey {
     columns: Vec<String>,
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     deferred: bool,
     on_delete: String,
     on_update: String,
@@ -98,12 +98,6 @@ enum WireUniqueKind {
 }
 
 // The signature is serde's.
-#[allow(clippy::trivially_copy_pass_by_ref)]
-fn is_false(flag: &bool) -> bool {
-    !flag
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_zero(number: &i32) -> bool {
     *number == 0
 }
