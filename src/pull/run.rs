@@ -99,7 +99,7 @@ fn try_pull(source: &dyn Source, here: Here<'_>, options: TransferOptions<'_>, o
     report.note_cancelled(cx.options.cancel.is_cancelled());
     match left_out(&cx, here.store, not_copied, &report) {
         Ok(left_out) => report.not_copied = left_out,
-        Err(error) => log::warn!("what was not copied cannot be told: {error}"),
+        Err(error) => report.notes.push(format!("What was not copied cannot be told (not_copied): {error}")),
     }
     if let Err(error) = ledger.tell_not_copied(&report.not_copied) {
         log::warn!("what was not copied cannot be noted: {error}");
