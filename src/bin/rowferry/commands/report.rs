@@ -149,7 +149,7 @@ fn print_details(name: &str, table: &TableReport, out: &mut Out) -> Result<(), F
     }
     if outcome.dangling > 0 {
         let rows = counted(outcome.dangling, "row");
-        out.line(format!("Note: {rows} of {name} were kept although they refer to rows that are missing (dangling)."))?;
+        out.line(format!("Note: references to missing rows were kept in {rows} of {name} (dangling)."))?;
     }
     if outcome.failed > 0 {
         out.line(format!("{name}: {} failed.", counted(outcome.failed, "record")))?;
