@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use common::ratio::{Times, verdict};
 use common::{Content, NARROW, Table, WIDE, scale};
-use rowferry::{Records, Site, Strategy, TransferOptions, Value};
+use rowferry::{PullOptions, Records, Site, Strategy, Value};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -159,7 +159,7 @@ impl Bench {
         let (_folder, path) = self.target(case.before);
         let site = Site::open(path).expect("a site");
         let began = Instant::now();
-        let options = TransferOptions::new().strategy(case.strategy).batch_size(5_000);
+        let options = PullOptions::new().strategy(case.strategy).batch_size(5_000);
         let report = site.import_records("t", &self.records, options).expect("an import");
         let took = began.elapsed();
         assert_eq!(report.outcome.total(), self.records.rows.len() as u64);

@@ -16,7 +16,14 @@ fn main() -> ExitCode {
         eprintln!("usage: serve_from_program DATABASE");
         return ExitCode::from(2);
     };
-    match serve(&path) {
+    let until_enter = |url: &str, code: &str| {
+        println!("To pull it: rowferry pull {url} --code {code} --db backup.db");
+        println!("Press Enter to end.");
+        if let Err(error) = std::io::stdin().read_line(&mut String::new()) {
+            eprintln!("serve_from_program: cannot read from the terminal: {error}");
+        }
+    };
+    match serve(&path, until_enter) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("serve_from_program: {error}");
@@ -25,12 +32,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(path: &str) -> Result<()> {
+/// Serves a database for as long as `serving` takes, which gets the URL and a code.
+pub fn serve(path: &str, serving: impl FnOnce(&str, &str)) -> Result<()> {
     // The program's other connections to the file keep working meanwhile. Tables that nobody else should ever see are hidden.
     let shop = Site::builder().hide_tables(["passwords"]).open(path)?;
 
     // The handler turns a request into an answer; a host calls it from its own server, whatever that is. Requests for the
-    // WebSocket (`Handler::is_upgrade`) go to `Handler::upgrade`, and its frames to the session that this gives.
+    // WebSocket (`Handler::is_upgrade`) go to `Handler::upgrade`, and its stream to `ChannelSession::serve`. The folder
+    // `examples/servers` does so with tiny_http and with axum.
     let handler = shop.handler();
     if let Ok(request) = http::Request::get("/sync/api/status").body(Vec::new()) {
         let answer = handler.handle(&request, None);
@@ -47,13 +56,10 @@ fn serve(path: &str) -> Result<()> {
 
     // Nobody gets a row without a code. This one lives until it is used, or until the guard is dropped.
     let session = shop.sessions().create(Direction::Send)?;
-    println!("To pull it: rowferry pull {} --code {} --db backup.db", server.url(), session.code());
+    let code = session.code().to_owned();
     let _guard = session.guard();
 
-    println!("Press Enter to end.");
-    if let Err(error) = std::io::stdin().read_line(&mut String::new()) {
-        eprintln!("serve_from_program: cannot read from the terminal: {error}");
-    }
+    serving(server.url(), &code);
     server.stop();
     Ok(())
 }

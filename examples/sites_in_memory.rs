@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use rowferry::schema::{Column, LogicalType, TableSchema};
 use rowferry::store::MemoryStore;
-use rowferry::{Auth, Client, ConnectOptions, Direction, Limits, Records, Site, SiteKey, Strategy, TransferOptions, Value};
+use rowferry::{Auth, Client, ConnectOptions, Direction, Limits, PullOptions, Records, Site, SiteKey, Strategy, Value};
 
-fn main() -> Result<(), Box<dyn Error>> {
+pub fn main() -> Result<(), Box<dyn Error>> {
     // Nothing of these sites outlives the program, so that their keys need not either.
     let shop = Site::builder().key(SiteKey::generate()?).with_store(Arc::new(MemoryStore::open(&Limits::default())?));
     let backup = Site::builder().key(SiteKey::generate()?).with_store(Arc::new(MemoryStore::open(&Limits::default())?));
@@ -20,15 +20,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut records = Records::new(["id", "name"]);
     records.push([Value::Integer(1), "Ada".into()]);
     records.push([Value::Integer(2), "Grace".into()]);
-    shop.import_records("users", &records, TransferOptions::new())?;
+    shop.import_records("users", &records, PullOptions::new())?;
 
     // The link stands in for a socket. Codes, access, limits and history are those of any other pull.
     let session = shop.sessions().create(Direction::Send)?;
     let client = Client::link(&shop, Auth::code(session.code()), ConnectOptions::default())?;
-    let report = client.transfer_all(&backup, TransferOptions::new().strategy(Strategy::Overwrite))?;
+    let report = client.pull(&backup, PullOptions::new().strategy(Strategy::Overwrite))?;
 
-    for (table, done) in &report.tables {
-        println!("{table}: {} created, {} failed", done.outcome.created, done.outcome.failed);
+    for table in &report.tables {
+        println!("{}: {} created, {} failed", table.name, table.outcome.created, table.outcome.failed);
     }
     if shop.table_checksum("users")? != backup.table_checksum("users")? {
         return Err("the two tables differ".into());

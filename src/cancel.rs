@@ -90,11 +90,24 @@ impl Patience {
         self.cancel.check(doing)?;
         match self.deadline {
             Some((at, allowed)) if Instant::now() >= at => {
-                let message = format!("{doing} did not end within the {} s of the whole call", in_seconds(allowed));
-                Err(Error::new(ErrorKind::Timeout, message)
-                    .with_hint("What was committed stays: the same call again resumes."))
+                let message =
+                    format!("{doing} did not end within the {} s that the whole pull may take", in_seconds(allowed));
+                Err(Error::new(ErrorKind::Timeout, message).with_hint(
+                    "What was committed stays: pull again, and it resumes. Or allow more time: `PullOptions::timeout`.",
+                ))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// The error that something ended with: where that only had no more time, because all of it is over, that is what is said.
+    pub(crate) fn explain(&self, error: Error, doing: &str) -> Error {
+        match error.kind() {
+            ErrorKind::Timeout | ErrorKind::Disconnected | ErrorKind::Unreachable => match self.check(doing) {
+                Err(over) if over.kind() == ErrorKind::Timeout => over,
+                _ => error,
+            },
+            _ => error,
         }
     }
 
@@ -152,6 +165,13 @@ mod tests {
         }
         let over = Patience::new(token.clone(), Some(Duration::ZERO));
         assert_eq!(kind(&over), Err(ErrorKind::Timeout));
+        let late =
+            |patience: &Patience| patience.explain(Error::new(ErrorKind::Timeout, "no answer within 60 s"), "waiting");
+        assert!(
+            late(&over).message().contains("the whole pull may take")
+                && late(&Patience::unbounded()).message().contains("60 s")
+        );
+        assert_eq!(over.explain(Error::new(ErrorKind::DiskFull, "full"), "waiting").kind(), ErrorKind::DiskFull);
         token.cancel();
         assert_eq!(kind(&over), Err(ErrorKind::Cancelled));
     }

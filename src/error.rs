@@ -6,17 +6,20 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use serde::ser::{Serialize, SerializeStruct, Serializer};
 use uuid::Uuid;
 
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, why, and what to do about it. One word wide.
+/// What went wrong, why, and what to do about it. One word wide. As JSON: `{"code": .., "message": .., "hint": ..}`.
+#[derive(Clone)]
 pub struct Error(Box<Inner>);
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
 struct Inner {
     kind: ErrorKind,
@@ -25,19 +28,25 @@ struct Inner {
     transfer: Option<Uuid>,
     retry_after: Option<Duration>,
     http_status: Option<u16>,
+    from_peer: bool,
     /// How a connection stands that is not active, and why: what a peer is told of it.
     standing: Option<(&'static str, Option<String>)>,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $code:literal,)*) => {
         /// The kinds of failure that a caller may want to tell apart.
+        ///
+        #[doc = include_str!("error_codes.md")]
         #[non_exhaustive]
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum ErrorKind { $($(#[$doc])* $name,)* }
 
         impl ErrorKind {
+            /// All of them.
+            pub const ALL: &'static [ErrorKind] = &[$(ErrorKind::$name),*];
+
             /// The stable reason code, in snake case: for scripts, logs and reports.
             pub fn code(self) -> &'static str {
                 match self { $(ErrorKind::$name => $code,)* }
@@ -55,9 +64,9 @@ kinds! {
     NotFound = "not_found",
     /// A table name that belongs to the database or to rowferry itself.
     ReservedName = "reserved_name",
-    /// A table that lies behind a virtual one, whose module alone may write it.
+    /// A shadow table of a virtual one, whose module alone may write it.
     ShadowTable = "shadow_table",
-    /// A name or default in the catalogue that is no UTF-8.
+    /// A name or default in the catalogue that is not UTF-8.
     NotUtf8 = "not_utf8",
     /// A collation that only the program that made the table has.
     UnknownCollation = "unknown_collation",
@@ -71,7 +80,7 @@ kinds! {
     ReadOnly = "database_read_only",
     /// The database file is damaged.
     Corrupt = "database_corrupt",
-    /// The file is something else than a database.
+    /// The file is not a database.
     NotADatabase = "not_a_database",
     /// No room on the disk.
     DiskFull = "disk_full",
@@ -79,7 +88,7 @@ kinds! {
     Io = "io",
     /// Any other failure of the database.
     Database = "database",
-    /// A failure of a file that is no database: the site's key, a certificate.
+    /// A failure of a file that is not a database: the site's key, a certificate.
     File = "file",
     /// The database was written by a newer version of rowferry.
     NewerState = "newer_state",
@@ -121,21 +130,21 @@ kinds! {
     TableNotAllowed = "table_not_allowed",
     /// Too many calls within a minute.
     RateLimited = "rate_limited",
-    /// The pull waits for someone on the other side to approve it.
+    /// The pull waits for approval at the other site.
     ApprovalRequired = "approval_required",
-    /// Someone on the other side said no.
+    /// Someone at the other site denied it.
     ApprovalDenied = "approval_denied",
-    /// Nobody on the other side approved the pull in time.
+    /// Nobody at the other site approved the pull in time.
     ApprovalExpired = "approval_expired",
-    /// A transfer cannot start from where it stands.
+    /// A transfer cannot start in its status.
     CannotStart = "cannot_start",
-    /// A connection or transfer cannot do this from where it stands.
+    /// A connection or transfer cannot do this in its status.
     InvalidTransition = "invalid_transition",
     /// There is one already.
     AlreadyExists = "already_exists",
     /// The table was appended before, and neither what is new nor all of it again was asked for.
     AlreadyAppended = "already_appended",
-    /// Another process has this pull, or a table of it, now.
+    /// Another process runs this pull now, or pulls one of its tables.
     TakenOver = "taken_over",
     /// A URL from outside leads to an address that is not public.
     ForbiddenAddress = "forbidden_address",
@@ -149,7 +158,7 @@ kinds! {
     Peer = "peer_error",
     /// A message was damaged on its way: its checksum does not fit.
     Damaged = "damaged",
-    /// The place in a table at which a pull was interrupted means nothing any more: the sender's rows were put in another order.
+    /// The place in a table at which a pull was interrupted is no longer valid: the sender's rows were reordered.
     CursorExpired = "cursor_expired",
     /// The other side sent something that the protocol does not allow.
     Protocol = "protocol",
@@ -157,11 +166,17 @@ kinds! {
     TooLarge = "too_large",
     /// The operating system refused something: a thread, an address to listen on.
     System = "system",
-    /// The caller asked for an end.
+    /// The caller cancelled the call.
     Cancelled = "cancelled",
+    /// The pull reached the records or bytes that the caller allows ([`PullOptions`](crate::PullOptions)). What arrived is kept; the same
+    /// pull again resumes.
+    PullLimit = "pull_limit",
+    /// The caller's [`on_failure`](crate::PullOptions::on_failure) ended the pull, or one of its tables. What came stays; the same pull
+    /// again resumes.
+    Stopped = "stopped",
     /// Rows of the sender's table did not all arrive.
     Incomplete = "incomplete",
-    /// Records of a pull could not be taken; the others were.
+    /// Records of a pull failed; the others arrived.
     RecordsFailed = "records_failed",
     /// Foreign keys that could not be satisfied.
     ForeignKey = "foreign_key",
@@ -198,6 +213,7 @@ impl Error {
             transfer: None,
             retry_after: None,
             http_status: None,
+            from_peer: false,
             standing: None,
             source: None,
         }))
@@ -213,7 +229,7 @@ impl Error {
     /// Adds the error underneath. Its text should already be part of the message.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.0.source = Some(source.into());
+        self.0.source = Some(Arc::from(source.into()));
         self
     }
 
@@ -235,6 +251,13 @@ impl Error {
     #[must_use]
     pub fn with_http_status(mut self, status: u16) -> Self {
         self.0.http_status = Some(status);
+        self
+    }
+
+    /// Says that it is what the other side answered.
+    #[must_use]
+    pub(crate) fn by_peer(mut self) -> Self {
+        self.0.from_peer = true;
         self
     }
 
@@ -263,20 +286,6 @@ impl Error {
     pub(crate) fn reworded(mut self, change: impl FnOnce(&str) -> String) -> Self {
         self.0.message = change(&self.0.message);
         self
-    }
-
-    /// The same error once more, without the one underneath: for reports that name it for several things.
-    pub(crate) fn copy(&self) -> Self {
-        Error(Box::new(Inner {
-            kind: self.0.kind,
-            message: self.0.message.clone(),
-            hint: self.0.hint.clone(),
-            transfer: self.0.transfer,
-            retry_after: self.0.retry_after,
-            http_status: self.0.http_status,
-            standing: self.0.standing.clone(),
-            source: None,
-        }))
     }
 
     /// What kind of failure this is.
@@ -314,6 +323,11 @@ impl Error {
         self.0.http_status
     }
 
+    /// Whether it is what the other side answered, and not what this side found: a connection can be suspended on either side, say.
+    pub fn is_from_peer(&self) -> bool {
+        self.0.from_peer
+    }
+
     /// Whether the same call may well succeed when it is made again: [`ErrorKind::is_retryable`].
     pub fn is_retryable(&self) -> bool {
         self.0.kind.is_retryable()
@@ -332,7 +346,26 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        let Inner { kind, message, hint, source, .. } = &*self.0;
+        let mut error = f.debug_struct("Error");
+        error.field("kind", kind).field("message", message).field("hint", hint).field("source", source);
+        error.finish_non_exhaustive()
+    }
+}
+
+impl Serialize for ErrorKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.code())
+    }
+}
+
+impl Serialize for Error {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Error", 3)?;
+        fields.serialize_field("code", &self.kind())?;
+        fields.serialize_field("message", self.message())?;
+        fields.serialize_field("hint", &self.hint())?;
+        fields.end()
     }
 }
 
@@ -357,6 +390,33 @@ mod tests {
         let error = Error::new(ErrorKind::Locked, "the database is locked").with_hint("Close the other program.");
         assert_eq!(error.to_string(), "the database is locked. Close the other program.");
         assert_eq!(error.while_doing("opening x").message(), "opening x: the database is locked");
+    }
+
+    #[test]
+    fn a_clone_keeps_the_error_underneath() {
+        let error = Error::new(ErrorKind::Io, "it failed").with_source(std::io::Error::other("a bad sector")).clone();
+        assert_eq!(StdError::source(&error).map(ToString::to_string).as_deref(), Some("a bad sector"));
+    }
+
+    #[test]
+    fn it_is_json_with_its_code() {
+        let error = Error::new(ErrorKind::Locked, "the database is locked").with_hint("Close it.");
+        let json = r#"{"code":"database_locked","message":"the database is locked","hint":"Close it."}"#;
+        assert_eq!(serde_json::to_string(&error).unwrap(), json);
+    }
+
+    #[test]
+    fn the_documentation_lists_every_code() {
+        let cells = |line: &str| line.split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
+        let lines = include_str!("error_codes.md").lines().filter(|line| line.starts_with("| `"));
+        let listed: Vec<_> = lines.map(|line| cells(line)[1..].to_vec()).collect();
+        assert_eq!(listed.len(), ErrorKind::ALL.len());
+        for (kind, line) in ErrorKind::ALL.iter().zip(&listed) {
+            let again = if kind.is_retryable() { "yes" } else { "" };
+            let expected = [format!("`{kind}`"), format!("[`{kind:?}`](ErrorKind::{kind:?})")];
+            assert_eq!((&line[..2], &line[3][..]), (&expected[..], again), "{kind:?}");
+            assert!(line[2].ends_with('.'), "{kind:?} says what it means");
+        }
     }
 
     #[test]

@@ -9,9 +9,26 @@ use crate::limits::Limits;
 use crate::store::sqlite::creatable::creatable;
 use crate::wire::native::check;
 use crate::wire::records::{Cut, PageLimits, RecordsPage, decode_records, encode_records};
-use crate::wire::{Dialect, channel, message, schema};
+use crate::wire::schema::{decode_schema, encode_schema};
+use crate::wire::{Dialect, channel, message};
 
+#[cfg(all(feature = "client", feature = "server"))]
+pub mod answers;
 pub mod pull;
+pub mod schema;
+#[cfg(feature = "server")]
+pub mod server;
+
+/// Bytes that decide.
+struct Choices<'b>(&'b [u8]);
+
+impl Choices<'_> {
+    fn below(&mut self, end: u8) -> u8 {
+        let (first, rest) = self.0.split_first().unwrap_or((&0, &[]));
+        self.0 = rest;
+        first % end
+    }
+}
 
 const PAGE_LIMITS: PageLimits = PageLimits { records: 1_000, bytes: 1 << 20 };
 
@@ -72,7 +89,7 @@ fn chunked(input: &[u8], piece: usize) -> Result<(Vec<u8>, usize, bool), crate::
     let (mut body, mut waiting, mut used) = (Vec::new(), Vec::new(), 0);
     for piece in input.chunks(piece.max(1)) {
         waiting.extend_from_slice(piece);
-        let taken = chunks.take(&waiting, &mut body, Limits::default().body_bytes)?;
+        let taken = chunks.take(&waiting, &mut body, Limits::default().server.body_bytes)?;
         waiting.drain(..taken);
         used += taken;
     }
@@ -91,12 +108,12 @@ fn answers(payload: &str) {
 }
 
 fn table(json: &str) {
-    let Ok(table) = schema::decode_schema(json, &Limits::default()) else { return };
+    let Ok(table) = decode_schema(json, &Limits::default()) else { return };
     for sender_is_rowferry in [false, true] {
         let _ = creatable(&table, sender_is_rowferry, &|_| None);
     }
-    let again = schema::encode_schema(&table, Dialect::Rowferry);
-    let again = schema::decode_schema(again.get(), &Limits::default()).expect("what was written can be read");
+    let again = encode_schema(&table, Dialect::Rowferry);
+    let again = decode_schema(again.get(), &Limits::default()).expect("what was written can be read");
     assert_eq!(again, table);
 }
 

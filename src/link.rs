@@ -35,12 +35,12 @@ impl Client {
     /// # let folder = tempfile::tempdir()?;
     /// # let (shop_db, backup_db) = (folder.path().join("shop.db"), folder.path().join("backup.db"));
     /// # rusqlite::Connection::open(&shop_db)?.execute_batch("CREATE TABLE users(id INTEGER PRIMARY KEY); INSERT INTO users VALUES (1)")?;
-    /// use rowferry::{Auth, Client, ConnectOptions, Direction, Site, TransferOptions};
+    /// use rowferry::{Auth, Client, ConnectOptions, Direction, Site, PullOptions};
     ///
     /// let (shop, backup) = (Site::open(&shop_db)?, Site::open(&backup_db)?);
     /// let session = shop.sessions().create(Direction::Send)?;
     /// let client = Client::link(&shop, Auth::code(session.code()), ConnectOptions::default())?;
-    /// let report = client.transfer_all(&backup, TransferOptions::new())?;
+    /// let report = client.pull(&backup, PullOptions::new())?;
     /// assert!(report.is_clean());
     /// assert_eq!(shop.table_checksum("users")?, backup.table_checksum("users")?);
     /// # Ok(())
@@ -54,7 +54,7 @@ impl Client {
         Client::link_to(&site.handler(), auth, options)
     }
 
-    /// [`Client::link`] to what answers for a site: wrong codes and passwords are counted, and pulls taken up again, together with
+    /// [`Client::link`] to what answers for a site: wrong codes and passwords are counted, and pulls resumed, together with
     /// all that goes through this handler and its clones.
     ///
     /// # Errors
@@ -76,8 +76,8 @@ impl Near for Served {
         &self.name
     }
 
-    fn enter(&self, query: &str, limits: &Limits) -> std::result::Result<Box<dyn Transport>, Refusal> {
-        match self.handler.let_in(query, USER_AGENT) {
+    fn enter(&self, given: &str, limits: &Limits) -> std::result::Result<Box<dyn Transport>, Refusal> {
+        match self.handler.let_in(given, USER_AGENT) {
             Ok(session) => Ok(Box::new(Link::new(session, self.handler.site().limits(), limits))),
             Err(answer) => {
                 let header = |name: &str| {
@@ -117,9 +117,9 @@ impl Link {
             session: Some(session),
             said: VecDeque::new(),
             closed: None,
-            largest: (there.body_bytes, here.message_bytes),
+            largest: (there.server.body_bytes, here.wire.message_bytes),
             heard: Instant::now(),
-            idle_time: there.idle_time,
+            idle_time: there.server.idle_time,
             idle: false,
         }
     }

@@ -115,9 +115,9 @@ impl Table {
             .expect("pragmas");
         sqlite.execute("ATTACH ?1 AS src", [source.to_string_lossy()]).expect("the source");
         let action = match strategy {
-            Strategy::Skip | Strategy::Append => "DO NOTHING",
             Strategy::Overwrite => self.upsert,
             Strategy::Merge => self.merge,
+            _ => "DO NOTHING",
         };
         let statement = format!("INSERT INTO main.t SELECT * FROM src.t WHERE true ON CONFLICT(id) {action}");
         let began = Instant::now();
@@ -138,11 +138,12 @@ impl Table {
             .expect("pragmas");
         let hits = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&hits);
-        let hit = move |_: &rusqlite::functions::Context<'_>| {
-            counter.store(counter.load(Relaxed) + 1, Relaxed);
-            Ok(true)
-        };
-        sqlite.create_scalar_function("hit", 0, FunctionFlags::SQLITE_UTF8, hit).expect("a function");
+        sqlite
+            .create_scalar_function("hit", 0, FunctionFlags::SQLITE_UTF8, move |_| {
+                counter.store(counter.load(Relaxed) + 1, Relaxed);
+                Ok(true)
+            })
+            .expect("a function");
         let others = records.columns.iter().filter(|name| *name != "id");
         let differs = others.map(|name| format!("t.{name} IS NOT excluded.{name}")).collect::<Vec<_>>();
         let condition = if counted { format!(" WHERE hit() AND ({})", differs.join(" OR ")) } else { String::new() };

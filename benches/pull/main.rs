@@ -6,6 +6,8 @@
 //!
 //! - `cargo bench --bench pull`: pulls of each table in each case, through both protocols, and what one would take instead on
 //!   the same files. A few minutes.
+//! - `cargo bench --bench pull -- chart`: pulls into empty tables beside other ways, for the chart in the README: writes
+//!   `docs/speed.json`, and draws it as `docs/speed.svg`. `-- draw` only draws.
 //! - `cargo bench --bench pull -- growth`: the narrow table with its usual rows and with ten times as many.
 //! - `cargo bench --bench pull -- memory`: the peak memory of both ends for large tables and large rows.
 //! - `cargo bench --bench pull -- locks`: how long another writer on the receiving database waits for its lock.
@@ -17,6 +19,7 @@
 //! `--runs N` measures N times (3 if nothing is said). `memory` takes `--megabytes N` for the size of its table (1,000), and
 //! `--large` for 5 GB; it takes what the disk has room for. `ROWFERRY_BENCH_SCALE=10` measures a tenth of the rows.
 
+mod chart;
 #[path = "../common/mod.rs"]
 mod common;
 mod indexed;
@@ -27,6 +30,7 @@ mod others;
 mod pair;
 mod relay;
 mod small;
+mod speed;
 mod standard;
 
 use std::path::Path;
@@ -49,9 +53,11 @@ fn main() -> ExitCode {
             Ok(Arguments { what: What::Small, runs, .. }) => small::measure(runs),
             Ok(Arguments { what: What::Indexed, runs, .. }) => indexed::measure(runs),
             Ok(Arguments { what: What::Link, runs, .. }) => link::measure(runs),
+            Ok(Arguments { what: What::Chart, runs, .. }) => return exit(speed::measure(runs)),
+            Ok(Arguments { what: What::Draw, .. }) => return exit(speed::draw()),
             Err(why) => {
                 eprintln!(
-                    "{why}\nusage: [growth | memory [--megabytes N | --large] | locks | small | indexed | link] [--runs N]"
+                    "{why}\nusage: [chart | draw | growth | memory [--megabytes N | --large] | locks | small | indexed | link] [--runs N]"
                 );
                 return ExitCode::from(2);
             }
@@ -60,8 +66,20 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+fn exit(result: Result<(), String>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 enum What {
     Standard,
+    Chart,
+    Draw,
     Growth,
     Memory,
     Locks,
@@ -86,6 +104,8 @@ impl Arguments {
                 number.ok_or_else(|| format!("{word} needs a number from 1"))
             };
             match word {
+                "chart" => arguments.what = What::Chart,
+                "draw" => arguments.what = What::Draw,
                 "growth" => arguments.what = What::Growth,
                 "memory" => arguments.what = What::Memory,
                 "locks" => arguments.what = What::Locks,

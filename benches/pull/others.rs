@@ -15,6 +15,8 @@ pub struct Other {
     pub targets: &'static [(&'static str, f64)],
 }
 
+const BACKUP: &str = "sqlite3 .backup";
+
 const ALL: [Other; 3] = [
     Other {
         name: "sqlite3 .dump | sqlite3",
@@ -22,7 +24,7 @@ const ALL: [Other; 3] = [
         tool: "sqlite3",
         targets: &[(NARROW.name, 0.25), (WIDE.name, 0.45)],
     },
-    Other { name: "sqlite3 .backup", copy: backup, tool: "sqlite3", targets: &[] },
+    Other { name: BACKUP, copy: backup, tool: "sqlite3", targets: &[] },
     Other { name: "python3, row by row", copy: script, tool: "python3", targets: &[] },
 ];
 
@@ -33,6 +35,15 @@ pub fn installed() -> Vec<Other> {
         println!("left out, because {} is not installed: {}", other.tool, other.name);
     }
     installed
+}
+
+/// Those that write rows as a pull does; `.backup` copies pages and merges nothing.
+pub fn for_chart() -> Result<Vec<Other>, String> {
+    let rows: Vec<Other> = ALL.into_iter().filter(|other| other.name != BACKUP).collect();
+    match rows.iter().find(|other| !runs(other.tool)) {
+        Some(missing) => Err(format!("the chart needs {}, which is not installed", missing.tool)),
+        None => Ok(rows),
+    }
 }
 
 fn runs(tool: &str) -> bool {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rowferry::{Auth, Client, ConnectOptions, Direction, Server, Site, Strategy, TransferOptions};
+use rowferry::{Auth, Client, ConnectOptions, Direction, PullOptions, Server, Site, Strategy};
 
 /// The first word of a sending process's arguments.
 pub const SERVE: &str = "serve";
@@ -138,7 +138,7 @@ pub const COMMAND: Option<&str> = option_env!("CARGO_BIN_EXE_rowferry");
 pub fn pull_all(url: &str, code: &str, database: &Path) {
     let site = Site::open(database).expect("a site");
     let client = Client::connect(url, Auth::code(code), ConnectOptions::default()).expect("a connection");
-    let report = client.transfer_all(&site, TransferOptions::new().strategy(Strategy::Overwrite)).expect("a pull");
+    let report = client.pull(&site, PullOptions::new().strategy(Strategy::Overwrite)).expect("a pull");
     assert!(report.is_clean(), "{report:?}");
 }
 
@@ -162,11 +162,11 @@ pub fn pull(url: &str, code: &str, database: &Path, strategy: Strategy, manners:
     println!("{BEGUN}");
     let began = Instant::now();
     let client = Client::connect(url, Auth::code(code), ConnectOptions::default()).expect("a connection");
-    let mut options = TransferOptions::new().strategy(strategy);
+    let mut options = PullOptions::new().strategy(strategy);
     if manners == Manners::Polite {
         options = options.lock_time(Duration::from_millis(100));
     }
-    let report = client.transfer(&site, "t", options).expect("a pull");
+    let report = client.pull_table(&site, "t", options).expect("a pull");
     let took = began.elapsed();
     let of = report.outcome;
     for failure in of.failures.iter().take(3) {

@@ -1,6 +1,6 @@
-//! Makes both ends of a pull speak the reference protocol: a relay between them takes out of the join what announces rowferry.
+//! Makes both ends of a pull speak PhoenixKit's protocol: a relay between them takes out of the join what announces rowferry.
 //!
-//! Each end then takes the other for the reference system, as it would in earnest. Everything else passes as it is.
+//! Each end then takes the other for PhoenixKit, as it would in earnest. Everything else passes as it is.
 
 use std::io::{self, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -14,9 +14,9 @@ use crate::pair::{Manners, Pulled, Sender, pull_from, pull_once};
 use crate::relay;
 
 /// What is pulled into what.
-struct Case {
+pub struct Case {
     name: &'static str,
-    strategy: Strategy,
+    pub strategy: Strategy,
     before: Content,
     /// What the limit's statement finds. Where all is equal, the limit is that of rows that differ.
     limit_before: Content,
@@ -24,14 +24,17 @@ struct Case {
     counted: usize,
 }
 
+/// A first pull.
+pub const INTO_EMPTY: Case = Case {
+    name: "into empty",
+    strategy: Strategy::Overwrite,
+    before: Content::Empty,
+    limit_before: Content::Empty,
+    counted: 0,
+};
+
 const CASES: [Case; 4] = [
-    Case {
-        name: "into empty",
-        strategy: Strategy::Overwrite,
-        before: Content::Empty,
-        limit_before: Content::Empty,
-        counted: 0,
-    },
+    INTO_EMPTY,
     Case {
         name: "overwrite, all differ",
         strategy: Strategy::Overwrite,
@@ -56,7 +59,7 @@ const TARGETS: [(&str, &str, f64); 4] = [
     (NARROW.name, "overwrite, all equal", 0.85),
     (WIDE.name, "overwrite, all equal", 0.30),
 ];
-/// The same for the reference protocol's JSON, narrow into empty.
+/// The same for PhoenixKit's protocol's JSON, narrow into empty.
 const REFERENCE_TARGET: f64 = 4.0;
 /// How much larger the ratio to the limit may be with ten times the rows.
 const GROWTH_TARGET: f64 = 1.1;
@@ -93,19 +96,19 @@ fn print_growth(few: &[Ratio], many: &[Ratio]) {
     }
 }
 
-fn usual_rows(table: &Table) -> u64 {
+pub fn usual_rows(table: &Table) -> u64 {
     (table.rows / scale()).max(1)
 }
 
 /// A table in a file, as it is to be pulled, and files to pull it into.
-struct Bench {
+pub struct Bench {
     folder: TempDir,
     table: Table,
-    rows: u64,
+    pub rows: u64,
 }
 
 impl Bench {
-    fn new(table: Table, rows: u64) -> Bench {
+    pub fn new(table: Table, rows: u64) -> Bench {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let bench = Bench { folder, table, rows };
         for content in [Content::Source, Content::Changed, Content::Empty] {
@@ -136,13 +139,19 @@ impl Bench {
         (folder, path)
     }
 
-    fn limit(&self, case: &Case) -> Duration {
+    pub fn limit(&self, case: &Case) -> Duration {
         let (_folder, path) = self.target(case.limit_before);
         self.table.limit(&self.file(Content::Source), &path, case.strategy)
     }
 
+    /// The table by another way, into a new file.
+    pub fn copy(&self, other: &Other) -> Duration {
+        let (_folder, path) = self.no_target();
+        (other.copy)(&self.file(Content::Source), &path)
+    }
+
     /// A pull, after which the rows must be those of the source.
-    fn pull(&self, case: &Case, pull: impl FnOnce(&Path, &Path) -> Pulled) -> Pulled {
+    pub fn pull(&self, case: &Case, pull: impl FnOnce(&Path, &Path) -> Pulled) -> Pulled {
         let (_folder, path) = self.target(case.before);
         let source = self.file(Content::Source);
         let pulled = pull(&source, &path);
@@ -176,7 +185,7 @@ fn missing(source: &Path, target: &Path) -> i64 {
 }
 
 /// Pulls in each case; gives the ratios to the limit. Into an empty table the rows are copied in other ways too, if any are
-/// given: through the reference protocol, and by these.
+/// given: through PhoenixKit's protocol, and by these.
 fn measure_cases(bench: &Bench, runs: usize, others: Option<&[Other]>) -> Vec<Ratio> {
     let others = |case: &Case| others.filter(|_| case.before == Content::Empty);
     CASES.iter().map(|case| measure_case(bench, case, runs, others(case))).collect()
@@ -220,14 +229,13 @@ impl<'a> Instead<'a> {
         let by_reference = bench.pull(case, |source, target| pull_by_reference(source, target, case.strategy));
         self.reference.push(by_reference.took);
         for (other, times) in &mut self.others {
-            let (_folder, path) = bench.no_target();
-            times.push((other.copy)(&bench.file(Content::Source), &path));
+            times.push(bench.copy(other));
         }
     }
 
     fn report(&self, bench: &Bench, limits: &Times, pulls: &Times) {
         let target = (bench.table.name == NARROW.name).then_some(REFERENCE_TARGET);
-        bench.report("by the reference's JSON", limits, &self.reference, target, "");
+        bench.report("by PhoenixKit's JSON", limits, &self.reference, target, "");
         for (other, times) in &self.others {
             let ratio = pulls.ratio_to(times).median;
             let target = other.targets.iter().find(|(table, _)| *table == bench.table.name);
@@ -237,7 +245,7 @@ impl<'a> Instead<'a> {
     }
 }
 
-/// A pull through the reference protocol's JSON.
+/// A pull through PhoenixKit's protocol's JSON.
 fn pull_by_reference(source: &Path, target: &Path, strategy: Strategy) -> Pulled {
     let sender = Sender::start(source);
     let relay = relay::start(&sender.url);

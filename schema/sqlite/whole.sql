@@ -11,7 +11,7 @@ CREATE TABLE rowferry_sessions (
   expires_at TEXT NOT NULL,
   used_at TEXT,
   used_by TEXT
-);
+, over_at TEXT);
 CREATE TABLE rowferry_pulls (
   scope TEXT PRIMARY KEY NOT NULL,
   sender TEXT,
@@ -172,7 +172,7 @@ CREATE TABLE rowferry_tickets (
   lookup TEXT PRIMARY KEY NOT NULL,
   session TEXT NOT NULL,
   expires_at TEXT NOT NULL
-) WITHOUT ROWID;
+, receiver TEXT, tables TEXT) WITHOUT ROWID;
 CREATE TABLE rowferry_kept_tickets (
   place TEXT PRIMARY KEY NOT NULL,
   site_url TEXT NOT NULL,
@@ -264,3 +264,18 @@ CREATE INDEX rowferry_waiting_by_key ON rowferry_waiting (scope, stage, key, rec
 CREATE INDEX rowferry_waiting_by_late ON rowferry_waiting (scope, late);
 CREATE INDEX rowferry_waiting_by_turn ON rowferry_waiting (scope, stage, busy, late, record);
 CREATE INDEX rowferry_transfers_by_pull ON rowferry_transfers (pull, table_name, started_at);
+CREATE TABLE rowferry_guesses (
+  kind TEXT NOT NULL,
+  whose TEXT NOT NULL,
+  began_at TEXT NOT NULL,
+  wrong INTEGER NOT NULL,
+  PRIMARY KEY (kind, whose)
+) WITHOUT ROWID;
+CREATE INDEX rowferry_tickets_by_session ON rowferry_tickets (session);
+CREATE INDEX rowferry_transfers_by_session ON rowferry_transfers (session, table_name) WHERE session IS NOT NULL;
+CREATE TABLE rowferry_made (
+  sender TEXT NOT NULL,
+  table_name TEXT NOT NULL,
+  columns BLOB NOT NULL,
+  PRIMARY KEY (sender, table_name)
+) WITHOUT ROWID;

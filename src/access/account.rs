@@ -350,7 +350,12 @@ impl Account {
                 self.spare = 0;
                 self.begun.allowed.left = self.begun.allowed.left.map(|left| left.saturating_add(rest));
             }
-            Err(error) => log::warn!("records that were reserved and not sent cannot be given back yet: {error}"),
+            Err(error) => {
+                log::warn!(
+                    target: "rowferry::access",
+                    "records that were reserved and not sent cannot be given back yet: {error}"
+                )
+            }
         }
     }
 
@@ -521,7 +526,7 @@ pub(super) fn end_all(site: &Site, accounts: Vec<Account>) {
     }
     let now = site.now();
     if let Err(error) = site.change(|sql| accounts.iter().try_for_each(|account| account.write_end(sql, now))) {
-        log::error!("the ends of {} pulls cannot be kept: {error}", accounts.len());
+        log::error!(target: "rowferry::access", "the ends of {} pulls cannot be kept: {error}", accounts.len());
     }
     accounts.into_iter().for_each(Account::close);
 }

@@ -9,6 +9,7 @@ use super::course::{self, Repeats, Way};
 use super::grant::{Grant, Who};
 use super::moments::{earlier, later};
 use super::place::GivenPlace;
+use super::visit::Visit;
 use super::{Answer, actor, approval};
 use crate::domain::access::{self, Denial, Use};
 use crate::domain::connection::{ApprovalMode, Connection};
@@ -54,6 +55,22 @@ pub(crate) struct Wanted {
     pub(crate) after: Option<GivenPlace>,
 }
 
+/// The calls of named pulls that were taken.
+#[derive(Debug, Clone, Default)]
+struct Paid {
+    /// The pulls that have taken theirs in this transaction.
+    pulls: Vec<Uuid>,
+    /// Whether one was taken with the questions of a pull that has yet to begin.
+    before: bool,
+}
+
+impl Paid {
+    /// Whether the call of a pull was taken before it began; for one pull.
+    fn takes_before(&mut self) -> bool {
+        std::mem::take(&mut self.before)
+    }
+}
+
 /// What came of deciding.
 type Decided = std::result::Result<Begun, Denial>;
 
@@ -83,7 +100,8 @@ impl Grant {
     pub(crate) fn begin(&mut self, asked: &Asked, strategy: Option<Strategy>) -> Answer<Account> {
         let now = self.site().now();
         let new = New { now, asked, request: self.transfer(&asked.table, strategy, now), named: None };
-        let decided = self.site().change(|sql| self.decide(sql, &new, &mut Vec::new()))?;
+        let decided = self.site().change(|sql| self.decide(sql, &new, &mut Paid::default()))?;
+        self.told_is_kept();
         self.begun(&asked.table, decided)
     }
 
@@ -100,12 +118,15 @@ impl Grant {
             New { now, asked, request: self.transfer(&asked.table, None, now), named: Some((wanted, key)) }
         };
         let news: Vec<New<'_>> = wanted.iter().map(new).collect();
-        let decided = self.site().change(|sql| {
+        let (decided, paid) = self.site().change(|sql| {
             ended.iter().try_for_each(|account| account.write_end(sql, now))?;
-            let mut paid = Vec::new();
-            news.iter().map(|new| self.decide(sql, new, &mut paid)).collect::<Result<Vec<_>>>()
+            let mut paid = Paid { pulls: Vec::new(), before: self.has_paid };
+            let decided = news.iter().map(|new| self.decide(sql, new, &mut paid)).collect::<Result<Vec<_>>>()?;
+            Ok((decided, paid))
         })?;
+        self.has_paid = paid.before;
         ended.drain(..).for_each(Account::close);
+        self.told_is_kept();
         Ok(wanted.iter().zip(decided).map(|(wanted, decided)| self.begun(&wanted.asked.table, decided)).collect())
     }
 
@@ -120,7 +141,8 @@ impl Grant {
             let lives = due.iter().map(|account| account.write_life(sql, now));
             lives.collect::<Result<Vec<_>>>()
         });
-        let lives = lives.map_err(|error| log::warn!("running pulls cannot be noted as alive: {error}"));
+        let lives =
+            lives.map_err(|error| log::warn!(target: "rowferry::access", "running pulls cannot be noted as alive: {error}"));
         for (at, account) in due.into_iter().enumerate() {
             account.told(now, lives.as_ref().ok().and_then(|lives| lives.get(at).copied()));
         }
@@ -137,10 +159,22 @@ impl Grant {
         Ok(())
     }
 
+    fn told_is_kept(&mut self) {
+        if let Who::Session(visit) = &mut self.who {
+            visit.is_kept();
+        }
+    }
+
     fn begun(&mut self, table: &str, decided: Decided) -> Answer<Account> {
         self.waiting.remove(table);
         match decided {
-            Ok(begun) => Ok(Account::new(self.access.site(), begun, self.access.paused())),
+            Ok(begun) => {
+                let names = self.access.site().names();
+                if let Who::Session(visit) = &mut self.who {
+                    visit.has_begun(table, names);
+                }
+                Ok(Account::new(self.access.site(), begun, self.access.paused()))
+            }
             Err(denial) => {
                 if let (ErrorKind::ApprovalRequired, Some(transfer)) = (denial.kind, denial.transfer) {
                     self.waiting.insert(table.to_owned(), transfer);
@@ -150,16 +184,20 @@ impl Grant {
         }
     }
 
-    /// Decides on one download. `paid` are the pulls that have taken their call in this transaction.
-    fn decide(&self, sql: &mut dyn Sql, new: &New<'_>, paid: &mut Vec<Uuid>) -> Result<Decided> {
+    /// Decides on one download.
+    fn decide(&self, sql: &mut dyn Sql, new: &New<'_>, paid: &mut Paid) -> Result<Decided> {
         match &self.who {
-            Who::Session(session) => self.decide_by_code(sql, new, *session),
+            Who::Session(visit) => self.decide_by_code(sql, new, visit),
             Who::Connection(known, _) => self.decide_by_token(sql, new, known.uuid, paid),
         }
     }
 
-    fn decide_by_code(&self, sql: &mut dyn Sql, new: &New<'_>, session: Uuid) -> Result<Decided> {
-        let (now, table) = (new.now, new.asked.table.as_str());
+    fn decide_by_code(&self, sql: &mut dyn Sql, new: &New<'_>, visit: &Visit) -> Result<Decided> {
+        let (now, table, session) = (new.now, new.asked.table.as_str(), visit.session);
+        if let Err(denial) = visit.allows(table, self.site().names()) {
+            return Ok(Err(denial));
+        }
+        visit.keep(sql)?;
         let actor = self.caller.named();
         let begun = |transfer, named| Begun {
             transfer,
@@ -169,8 +207,9 @@ impl Grant {
             actor: actor.clone(),
             allowed: Allowed::ALL,
             approved: None,
-            until: later(now, self.site().limits().pull_time),
-            repeats: Repeats::FREE,
+            until: later(now, self.site().limits().retention.pull_time),
+            // One without a name is resumed also after all of it was sent; then there may be no other.
+            repeats: if new.named.is_some() { Repeats::FREE } else { Repeats::LIMITED },
             named,
             is_look: false,
         };
@@ -190,6 +229,9 @@ impl Grant {
             let named = self.resume(sql, now, &kept, resumed, (&actor, None))?;
             return Ok(Ok(begun(kept.transfer, Some(named))));
         }
+        if !visit.may_begin(sql, table, self.site().names())? {
+            return Ok(Err(Denial::new(ErrorKind::CodeUsed).of_table(table)));
+        }
         if let Err(denial) = count() {
             return Ok(Err(denial));
         }
@@ -199,11 +241,11 @@ impl Grant {
         Ok(Ok(begun(transfer, named)))
     }
 
-    fn decide_by_token(&self, sql: &mut dyn Sql, new: &New<'_>, uuid: Uuid, paid: &mut Vec<Uuid>) -> Result<Decided> {
+    fn decide_by_token(&self, sql: &mut dyn Sql, new: &New<'_>, uuid: Uuid, paid: &mut Paid) -> Result<Decided> {
         let (site, now, table) = (self.site(), new.now, new.asked.table.as_str());
         let denied = |denial: Denial| Ok(Err(denial.of_table(table)));
         // Read again: what was read before the transaction may have changed.
-        let connection = match self.read_again(sql, now)? {
+        let connection = match self.read_again(sql)? {
             Ok(Some(connection)) => connection,
             Ok(None) => return Ok(Err(Denial::new(ErrorKind::InvalidToken))),
             Err(denial) => return Ok(Err(denial)),
@@ -220,7 +262,7 @@ impl Grant {
             owner: uuid,
             actor: actor.clone(),
             allowed: Allowed::by(connection),
-            until: later(since, site.limits().pull_time),
+            until: later(since, site.limits().retention.pull_time),
             repeats: repeats(connection, approved),
             approved,
             named,
@@ -248,30 +290,34 @@ impl Grant {
                 }
             }
             // The first download of a pull takes a call for all of them, and one that is begun again takes another.
-            let since = earlier(now, site.limits().pull_time);
+            let since = earlier(now, site.limits().retention.pull_time);
             let has_paid =
-                paid.contains(&wanted.pull) || pulls::has_begun(sql, Owner::Connection(uuid), wanted.pull, since)?;
+                paid.pulls.contains(&wanted.pull) || pulls::has_begun(sql, Owner::Connection(uuid), wanted.pull, since)?;
             takes_call = kept.is_some() || !has_paid;
         }
         if let Err(denial) = usable(Use::New) {
             return denied(denial);
         }
-        if takes_call && let Err(wait) = connections::take_call(sql, uuid, now)? {
+        let is_paid = new.named.is_some() && takes_call && paid.takes_before();
+        if takes_call
+            && !is_paid
+            && let Err(wait) = connections::take_call(sql, uuid, now)?
+        {
             return denied(Denial::wait(ErrorKind::RateLimited, wait));
         }
-        paid.extend(new.named.map(|(wanted, _)| wanted.pull));
+        paid.pulls.extend(new.named.map(|(wanted, _)| wanted.pull));
         let mut request = new.request.clone();
         if connection.requires_approval(table, site.names()) {
             request.requires_approval = true;
             request.status = TransferStatus::PendingApproval;
-            request.approval_expires_at = Some(later(now, site.limits().approval_time));
+            request.approval_expires_at = Some(later(now, site.limits().retention.approval_time));
         }
         let question = approval::Question {
             now,
             connection: &connection,
             names: site.names(),
             terms: &new.asked.terms(),
-            used_within: site.limits().approval_time,
+            used_within: site.limits().retention.approval_time,
         };
         let waiting = self.waiting.get(table).copied();
         let approved = match approval::decide(sql, &question, &request, waiting, &actor)? {
@@ -310,7 +356,7 @@ impl Grant {
         key: Option<&SiteKey>,
         repeats: Repeats,
     ) -> Option<(u64, Course)> {
-        let until = later(kept.started_at, self.site().limits().pull_time);
+        let until = later(kept.started_at, self.site().limits().retention.pull_time);
         if now >= until || kept.schema_digest.as_deref() != Some(&wanted.asked.digest) {
             return None;
         }
@@ -338,7 +384,7 @@ impl Grant {
         let mut sent = kept.counters;
         sent.records_transferred = course.reached.saturating_sub(course.base);
         pulls::resume(sql, now, actor, kept, &course, &sent)?;
-        log::info!("the download {} is resumed after {at} records", kept.transfer);
+        log::info!(target: "rowferry::access", "the download {} is resumed after {at} records", kept.transfer);
         let (turn, was_complete) = (kept.turn.saturating_add(1), kept.status == TransferStatus::Completed);
         Ok(Named { turn, way: Way::resumed(&kept.course, at, course), sent, was_complete })
     }

@@ -1,12 +1,14 @@
 //! An authenticated peer: what it may see and pull.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::account::Reserved;
 use super::moments::later;
+use super::visit::{Returning, Visit, received};
 use super::{Access, Account, Answer, Caller, Paused, Refused, ResumeAt, actor};
 use crate::domain::access::{self, Denial, Use};
 use crate::domain::connection::Connection;
@@ -22,6 +24,9 @@ use crate::state::transfers::{self, pulls};
 use crate::state::{self, sessions, tickets};
 use crate::store::Sql;
 
+/// How long a ticket lives after its pull has completed: a receiver that was killed with the last records may want their end again.
+const AFTER_PULL: Duration = Duration::from_secs(3600);
+
 /// An authenticated peer, through a connection or by a session's code.
 #[derive(Debug)]
 pub(crate) struct Grant {
@@ -30,13 +35,15 @@ pub(crate) struct Grant {
     pub(super) caller: Caller,
     /// The transfers that it was told are waiting, by table.
     pub(super) waiting: HashMap<String, Uuid>,
+    /// Whether it took a call for the questions of a named pull that has yet to begin.
+    pub(super) has_paid: bool,
 }
 
 #[derive(Debug)]
 pub(super) enum Who {
     /// As it was read last, and what is kept of the token and password that let it in.
     Connection(Box<Connection>, Stored),
-    Session(Uuid),
+    Session(Box<Visit>),
 }
 
 /// That someone may still be here was just read.
@@ -50,11 +57,17 @@ pub(crate) struct Looked {
 
 impl Grant {
     pub(super) fn of_connection(access: Access, connection: Connection, stored: Stored, caller: Caller) -> Self {
-        Grant { access, who: Who::Connection(Box::new(connection), stored), caller, waiting: HashMap::new() }
+        Grant {
+            access,
+            who: Who::Connection(Box::new(connection), stored),
+            caller,
+            waiting: HashMap::new(),
+            has_paid: false,
+        }
     }
 
-    pub(super) fn of_session(access: Access, session: Uuid, caller: Caller) -> Self {
-        Grant { access, who: Who::Session(session), caller, waiting: HashMap::new() }
+    pub(super) fn of_session(access: Access, visit: Visit, caller: Caller) -> Self {
+        Grant { access, who: Who::Session(Box::new(visit)), caller, waiting: HashMap::new(), has_paid: false }
     }
 
     /// The connection, if it came through one.
@@ -69,7 +82,7 @@ impl Grant {
     pub(super) fn owner(&self) -> Uuid {
         match &self.who {
             Who::Connection(connection, _) => connection.uuid,
-            Who::Session(session) => *session,
+            Who::Session(visit) => visit.session,
         }
     }
 
@@ -83,10 +96,12 @@ impl Grant {
     /// The tables that it may see, of those that the site offers; as of the last look.
     pub(crate) fn offer(&self) -> Offer {
         let all = self.access.site().offer();
-        self.policy_of().map_or_else(
-            || all.clone(),
-            |connection| all.narrowed(&connection.policy.allowed_tables, &connection.policy.excluded_tables),
-        )
+        match &self.who {
+            Who::Connection(connection, _) => {
+                all.narrowed(&connection.policy.allowed_tables, &connection.policy.excluded_tables)
+            }
+            Who::Session(visit) => visit.only().map_or_else(|| all.clone(), |only| all.narrowed(only, &[])),
+        }
     }
 
     /// The site that it is at.
@@ -114,7 +129,7 @@ impl Grant {
             let known = transfer.map(|transfer| transfers::by_uuid(sql, transfer)).transpose()?.flatten();
             let runs = known.filter(|known| known.status == TransferStatus::InProgress).map(|known| known.uuid);
             let turn = named.map_or(Ok(0), |transfer| pulls::turn(sql, transfer))?;
-            Ok((self.read_again(sql, now)?, runs, turn))
+            Ok((self.read_again(sql)?, runs, turn))
         })?;
         match read {
             // Nothing is kept of what is refused to everyone.
@@ -134,16 +149,12 @@ impl Grant {
 
     /// Its connection as it is now, if it came through one. What let it in must still do so: a token that was replaced, a
     /// password that was changed and a session that was deleted do not.
-    pub(super) fn read_again(
-        &self,
-        sql: &mut dyn Sql,
-        now: OffsetDateTime,
-    ) -> error::Result<Result<Option<Connection>, Denial>> {
+    pub(super) fn read_again(&self, sql: &mut dyn Sql) -> error::Result<Result<Option<Connection>, Denial>> {
         let (uuid, key) = match &self.who {
             Who::Connection(connection, key) => (connection.uuid, key),
-            Who::Session(session) => {
-                let known = sessions::by_uuid(sql, *session, now)?;
-                return Ok(known.map(|_| None).ok_or_else(|| Denial::new(ErrorKind::InvalidCode)));
+            Who::Session(visit) => {
+                let is_there = sessions::exists(sql, visit.session)?;
+                return Ok(if is_there { Ok(None) } else { Err(Denial::new(ErrorKind::InvalidCode)) });
             }
         };
         let stored = connections::stored(sql, uuid)?;
@@ -162,13 +173,22 @@ impl Grant {
 
     /// Whether it may see a table, as of the last look. Whether it exists is another question.
     pub(crate) fn table(&self, table: &str) -> Answer<()> {
-        match self.policy_of().map(|connection| access::table_visible(&connection.policy, table, self.site().names())) {
-            Some(Err(denial)) => Err(self.noted(denial)),
-            _ => Ok(()),
-        }
+        let names = self.site().names();
+        let seen = match &self.who {
+            Who::Connection(connection, _) => access::table_visible(&connection.policy, table, names),
+            Who::Session(visit) => visit.allows(table, names),
+        };
+        seen.map_err(|denial| self.noted(denial))
     }
 
-    /// Counts a call over HTTP that pulls nothing.
+    /// Counts a question on a channel: a call. Where it is of a named pull, that has taken its call with it.
+    pub(crate) fn question(&mut self, is_of_pull: bool) -> Answer<()> {
+        self.call()?;
+        self.has_paid |= is_of_pull;
+        Ok(())
+    }
+
+    /// Counts a call that pulls nothing.
     pub(crate) fn call(&self) -> Answer<()> {
         let Some(uuid) = self.connection() else { return Ok(()) };
         let now = self.access.site().now();
@@ -244,13 +264,60 @@ impl Grant {
         self.access.paused().pause(Paused { owner, table, account, exporter: None, offset, since });
     }
 
-    /// A ticket with which who came by a code may come back: its hash is kept. `None` for others, who need none.
-    pub(crate) fn ticket(&self) -> error::Result<Option<Ticket>> {
-        let Who::Session(session) = self.who else { return Ok(None) };
-        let (site, ticket) = (self.access.site(), Ticket::generate()?);
-        let (lookup, ends) = (ticket.lookup(), later(site.now(), site.limits().ticket_time));
-        site.write(|sql| tickets::give(sql, &lookup, session, ends))?;
-        Ok(Some(ticket))
+    /// A ticket with which who came by a code may come back: it got one with that, or gets one now, of which the hash is kept. `None` for
+    /// others, who need none.
+    pub(crate) fn ticket(&mut self) -> error::Result<Option<Ticket>> {
+        let Who::Session(visit) = &mut self.who else { return Ok(None) };
+        if visit.ticket.is_none() {
+            let (site, session) = (self.access.site(), visit.session);
+            let (ticket, new) = self.access.new_ticket(Returning { receiver: None })?;
+            site.write(|sql| tickets::give(sql, session, &new))?;
+            visit.ticket = Some(ticket);
+        }
+        Ok(visit.ticket.clone())
+    }
+
+    /// Who came by a code tells tables of its pull: its ticket is for no others, once one of them has begun.
+    pub(crate) fn begins_pull_of(&mut self, tables: Vec<String>) {
+        if let Who::Session(visit) = &mut self.who {
+            visit.tell(tables);
+        }
+    }
+
+    /// Who came by a code, or back by its ticket, says that its pull has completed: it comes back no more.
+    pub(crate) fn pull_is_over(&mut self) {
+        let Who::Session(visit) = &mut self.who else { return };
+        if !std::mem::replace(&mut visit.is_over, true) {
+            let (session, now) = (visit.session, self.access.site().now());
+            let ended = self.access.site().write(|sql| sessions::end(sql, session, now));
+            ended.unwrap_or_else(|error| {
+                log::warn!(
+                    target: "rowferry::access",
+                    "the ticket of session {session} lives until its time is over: {error}"
+                )
+            });
+        }
+    }
+
+    /// Its channel has ended. Where its pull has completed and nobody said so, its ticket is not needed for long.
+    pub(crate) fn has_left(&self) {
+        let Who::Session(visit) = &self.who else { return };
+        let (site, session) = (self.access.site(), visit.session);
+        let ended = state::read(site.store_ref(), |sql| {
+            // One that told no tables may still want others.
+            let of_pull = tickets::of_session(sql, session)?;
+            of_pull.map_or(Ok(Vec::new()), |only| received(sql, session, Some(&only), site.names()))
+        });
+        let ended = ended.and_then(|had| match had.is_empty() {
+            true => Ok(()),
+            false => site.write(|sql| tickets::end_by(sql, session, later(site.now(), AFTER_PULL))),
+        });
+        ended.unwrap_or_else(|error| {
+            log::warn!(
+                target: "rowferry::access",
+                "the ticket of session {session} lives until its time is over: {error}"
+            )
+        });
     }
 
     /// A transfer for it.

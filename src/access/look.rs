@@ -57,7 +57,7 @@ impl Grant {
         (wanted, before): (u64, Option<(Uuid, u64)>),
     ) -> Result<Decided> {
         let (site, table) = (self.site(), asked.table.as_str());
-        let connection = match self.read_again(sql, now)? {
+        let connection = match self.read_again(sql)? {
             Ok(Some(connection)) => connection,
             Ok(None) => return Ok(Ok(None)),
             Err(denial) => return Ok(Err(denial)),
@@ -67,12 +67,12 @@ impl Grant {
         if let Err(denial) = usable {
             return Ok(Err(denial));
         }
-        let (names, used_within) = (site.names(), site.limits().approval_time);
+        let (names, used_within) = (site.names(), site.limits().retention.approval_time);
         let question = Question { now, connection: &connection, names, terms: &asked.terms(), used_within };
         let standing = approval::standing(sql, &question, table)?;
         let uuid = connection.uuid;
         let looked = looks::records(sql, uuid, table, earlier(now, HOUR))?;
-        let is_free = looked.saturating_add(wanted) <= site.limits().look_records_per_hour;
+        let is_free = looked.saturating_add(wanted) <= site.limits().server.look_records_per_hour;
         if !is_free || !matches!(standing, Standing::NotNeeded | Standing::Approved(_)) {
             return Ok(Ok(None));
         }
@@ -99,7 +99,7 @@ impl Grant {
             actor,
             allowed: Allowed::by(&connection),
             approved: None,
-            until: later(now, site.limits().pull_time),
+            until: later(now, site.limits().retention.pull_time),
             repeats: Repeats::FREE,
             named: None,
             is_look: true,

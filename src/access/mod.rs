@@ -12,6 +12,8 @@ mod begin;
 mod caller;
 mod course;
 mod grant;
+mod guesses;
+mod known;
 mod lifecycle;
 mod look;
 mod moments;
@@ -19,16 +21,20 @@ mod passwords;
 mod paused;
 mod place;
 mod questions;
+mod refusal_log;
 mod register;
 mod session_pulls;
 mod shape;
+mod visit;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use crate::domain::access::{self, Denial, Use};
+use crate::domain::address::wide_network;
 use crate::domain::connection::{Connection, ConnectionDirection, Metadata};
 use crate::domain::event::EventKind;
 use crate::domain::session::Direction;
@@ -43,13 +49,17 @@ pub(crate) use begin::{Asked, Wanted};
 use caller::actor;
 pub(crate) use caller::{Answer, Caller, Refused};
 pub(crate) use grant::{Grant, Looked};
-use moments::earlier;
+use guesses::Guesses;
+use moments::{earlier, later};
 use passwords::Passwords;
 pub(crate) use paused::{Paused, PausedPulls};
 pub(crate) use place::GivenPlace;
+use refusal_log::RefusalLog;
 pub(crate) use register::NotRegistered;
 use session_pulls::SessionPulls;
 pub(crate) use shape::schema_digest;
+pub(crate) use visit::Returning;
+use visit::{Visit, received};
 
 /// Decides on access for one site, and remembers what it must for that. A clone is the same.
 #[derive(Debug, Clone)]
@@ -58,19 +68,22 @@ pub(crate) struct Access(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     site: Site,
-    codes: Bound<Option<IpAddr>>,
+    codes: Guesses<Option<IpAddr>>,
+    all_codes: Guesses<()>,
     registrations: Bound<Option<IpAddr>>,
     passwords: Passwords,
     refusals: Bound<Teller>,
     strangers: Bound<()>,
+    log: RefusalLog<Teller>,
     paused: PausedPulls,
     session_pulls: SessionPulls,
 }
 
-/// Whom an event of a refusal is counted for.
+/// Whom an event is counted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Teller {
     Connection(Uuid),
+    Session(Uuid),
     Address(Option<IpAddr>),
 }
 
@@ -83,19 +96,24 @@ enum Entry {
     Call(Use),
 }
 
+/// How much later a code is judged while there are very many wrong ones.
+const SLOWED: Duration = Duration::from_secs(1);
+
 impl Access {
     pub(crate) fn new(site: &Site) -> Self {
         let limits = site.limits();
-        let remembered = limits.remembered_addresses;
-        let events = limits.refused_events_per_minute;
+        let remembered = limits.server.remembered_addresses;
+        let events = limits.server.refused_events_per_minute;
         Access(Arc::new(Shared {
             site: site.clone(),
-            codes: Bound::new(limits.code_attempts_per_minute, remembered),
-            registrations: Bound::new(limits.registrations_per_minute, remembered),
+            codes: Guesses::new("code", limits.server.code_attempts_per_minute, 1, remembered),
+            all_codes: Guesses::new("all_codes", limits.server.all_code_attempts_per_minute, 1, 1),
+            registrations: Bound::new(limits.server.registrations_per_minute, remembered),
             passwords: Passwords::new(limits),
             refusals: Bound::new(events, remembered),
             strangers: Bound::new(events.saturating_mul(10), 1),
-            paused: PausedPulls::new(limits.paused_pulls, site.names()),
+            log: RefusalLog::new(events, remembered),
+            paused: PausedPulls::new(limits.server.paused_pulls, site.names()),
             session_pulls: SessionPulls::new(remembered),
         }))
     }
@@ -149,7 +167,7 @@ impl Access {
         };
         let judged = self.usable(&connection, entry, caller)?;
         let checked = judged.map_err(Refused::from).and_then(|()| match &stored.password_hash {
-            Some(hash) => self.0.passwords.check(Some(connection.uuid), caller.address, password, hash),
+            Some(hash) => self.0.passwords.check(self.site(), Some(connection.uuid), caller.address, password, hash),
             None => Ok(()),
         });
         if let Err(Refused::Denied(denial)) = &checked {
@@ -171,7 +189,7 @@ impl Access {
         };
         match judged {
             Err(denial) if matches!(denial.kind, ErrorKind::DownloadLimit | ErrorKind::RecordLimit) => {
-                let since = earlier(now, self.site().limits().pull_time);
+                let since = earlier(now, self.site().limits().retention.pull_time);
                 let is_open = state::read(self.site().store_ref(), |sql| pulls::has_open(sql, uuid, since))?;
                 Ok(if is_open { usable(Use::Running) } else { Err(denial) })
             }
@@ -179,53 +197,87 @@ impl Access {
         }
     }
 
-    /// Lets in a peer with this code, which is used up by it.
-    pub(crate) fn by_code(&self, given: &str, caller: &Caller) -> Answer<(Code, Grant)> {
+    /// Lets in a peer with this code, which is used up by it. One that can come back gets a ticket for that: the code is not used up where
+    /// the ticket cannot be kept.
+    pub(crate) fn by_code(&self, given: &str, returning: Option<Returning>, caller: &Caller) -> Answer<(Code, Grant)> {
         self.enabled()?;
         self.0.paused.end_late(self.site());
-        let key = origin(caller.address);
-        self.0.codes.take(key).map_err(|wait| Denial::wait(ErrorKind::TooManyAttempts, wait))?;
-        let (code, session) = self.guessed(self.spend(given, caller), caller)?;
-        Ok((code, Grant::of_session(self.clone(), session, caller.clone())))
+        let (code, _) = self.judged(caller, || self.sending_session(given))?;
+        // It is right, and so no guess: to spend it may take until another program lets go of the database.
+        let visit = self.told(self.spend(&code, returning, caller), caller)?;
+        Ok((code, Grant::of_session(self.clone(), visit, caller.clone())))
     }
 
     /// Lets in a peer with this code, which it does not use up, to look at what there is. It is not for records.
     pub(crate) fn look_by_code(&self, given: &str, caller: &Caller) -> Answer<(Code, Grant)> {
         self.enabled()?;
-        let key = origin(caller.address);
-        self.0.codes.take(key).map_err(|wait| Denial::wait(ErrorKind::TooManyAttempts, wait))?;
-        let (code, session) = self.guessed(self.sending_session(given), caller)?;
-        Ok((code, Grant::of_session(self.clone(), session, caller.clone())))
+        let (code, session) = self.judged(caller, || self.sending_session(given))?;
+        Ok((code, Grant::of_session(self.clone(), Visit::by_code(session, None), caller.clone())))
     }
 
-    /// Lets in a peer with this ticket, with the rights of the session that it is of. It stays good until its time is over or the
-    /// session is deleted: a receiver that is killed right after it came back has nothing else.
-    pub(crate) fn by_ticket(&self, given: &str, caller: &Caller) -> Answer<Grant> {
+    /// Lets in a peer with this ticket, for the tables of the pull that it began with. It stays good until that pull has completed, its time
+    /// is over or the session is deleted: a receiver that is killed right after it came back has nothing else.
+    pub(crate) fn by_ticket(&self, given: &str, returning: Returning, caller: &Caller) -> Answer<Grant> {
         self.enabled()?;
         self.0.paused.end_late(self.site());
-        let key = origin(caller.address);
-        self.0.codes.take(key).map_err(|wait| Denial::wait(ErrorKind::TooManyAttempts, wait))?;
-        let session = self.guessed(self.session_of(given), caller)?;
-        log::info!("session {session} is resumed by {}", caller.named());
-        Ok(Grant::of_session(self.clone(), session, caller.clone()))
+        let visit = self.judged(caller, || self.visit_of(given, returning))?;
+        log::info!(target: "rowferry::access", "session {} is resumed by {}", visit.session, caller.named());
+        let mut details = Metadata::new();
+        details.insert("session".to_owned(), visit.session.to_string().into());
+        self.keep(EventKind::SessionResumed, (details, &caller.named()), Teller::Session(visit.session), None, caller);
+        Ok(Grant::of_session(self.clone(), visit, caller.clone()))
     }
 
-    fn session_of(&self, given: &str) -> error::Result<Uuid> {
+    fn visit_of(&self, given: &str, returning: Returning) -> error::Result<Visit> {
         let found = match Ticket::parse(given).map(|ticket| ticket.lookup()) {
             None => None,
             Some(lookup) => {
-                let now = self.site().now();
-                state::read(self.site().store_ref(), |sql| tickets::session(sql, &lookup, now))?
+                let (now, names) = (self.site().now(), self.site().names());
+                state::read(self.site().store_ref(), |sql| {
+                    let found = tickets::session(sql, &lookup, returning.receiver, now)?;
+                    let visit = found.map(|(session, only)| {
+                        let had = received(sql, session, only.as_deref(), names)?;
+                        Ok(Visit::by_ticket(session, only, had))
+                    });
+                    visit.transpose()
+                })?
             }
         };
         found.ok_or_else(|| Error::new(ErrorKind::InvalidCode, "there is no session with this ticket"))
     }
 
-    /// What came of a code or ticket that somebody gave, and for which an attempt was taken: only a wrong one is an attempt.
-    fn guessed<T>(&self, found: error::Result<T>, caller: &Caller) -> Answer<T> {
-        if !matches!(&found, Err(error) if error.kind() == ErrorKind::InvalidCode) {
-            self.0.codes.give_back(origin(caller.address));
+    /// A ticket, and what is kept of it.
+    fn new_ticket(&self, returning: Returning) -> error::Result<(Ticket, tickets::New)> {
+        let (site, ticket) = (self.site(), Ticket::generate()?);
+        let expires_at = later(site.now(), site.limits().retention.ticket_time);
+        let new = tickets::New { lookup: ticket.lookup(), receiver: returning.receiver, expires_at };
+        Ok((ticket, new))
+    }
+
+    /// Judges a code or ticket that somebody gave. Only a wrong one is a guess. After too many from one address nothing is compared, and
+    /// while there are very many from all addresses together each is judged later.
+    fn judged<T>(&self, caller: &Caller, find: impl FnOnce() -> error::Result<T>) -> Answer<T> {
+        // Who guesses may well have a whole provider's network.
+        let (site, key) = (self.site(), caller.address.map(wide_network));
+        let begin = || self.0.codes.begin(site, key).map_err(|wait| Denial::wait(ErrorKind::TooManyAttempts, wait));
+        let mut guess = begin()?;
+        if self.0.all_codes.look(site, ()).is_err() {
+            drop(guess);
+            std::thread::sleep(SLOWED);
+            guess = begin()?;
         }
+        let found = find();
+        if matches!(&found, Err(error) if error.kind() == ErrorKind::InvalidCode) {
+            guess.was_wrong(site);
+            self.0.all_codes.add_wrong(site, ());
+        } else {
+            drop(guess);
+        }
+        self.told(found, caller)
+    }
+
+    /// What is told of a code or ticket that does not work.
+    fn told<T>(&self, found: error::Result<T>, caller: &Caller) -> Answer<T> {
         found.map_err(|error| match error.kind() {
             ErrorKind::InvalidCode | ErrorKind::CodeUsed => {
                 let denial = Denial::new(error.kind());
@@ -248,13 +300,16 @@ impl Access {
         }
     }
 
-    fn spend(&self, given: &str, caller: &Caller) -> error::Result<(Code, Uuid)> {
-        let (code, _) = self.sending_session(given)?;
-        let sessions = self.site().sessions();
+    fn spend(&self, code: &Code, returning: Option<Returning>, caller: &Caller) -> error::Result<Visit> {
+        let ticket = returning.map(|returning| self.new_ticket(returning)).transpose()?;
         let by = caller.address.map(|address| address.to_string());
-        let session = sessions.use_code(code.as_str(), by.as_deref())?;
-        log::info!("session {} is used by {}", session.uuid, by.as_deref().unwrap_or("an unknown address"));
-        Ok((code, session.uuid))
+        let new = ticket.as_ref().map(|(_, new)| new);
+        let session = self.site().sessions().use_code_for(code.as_str(), by.as_deref(), &caller.named(), new)?;
+        log::info!(
+            target: "rowferry::access",
+            "session {} is used by {}", session.uuid, by.as_deref().unwrap_or("an unknown address")
+        );
+        Ok(Visit::by_code(session.uuid, ticket.map(|(ticket, _)| ticket)))
     }
 
     /// The downloads without a name that wait for a later call, or for their receiver to come back.
@@ -279,30 +334,46 @@ impl Access {
     fn tell(
         &self,
         kind: EventKind,
-        mut details: Metadata,
+        details: Metadata,
         connection: Option<&Connection>,
         transfer: Option<Uuid>,
         caller: &Caller,
     ) {
         let by = connection.map_or_else(|| caller.named(), actor);
-        log::info!("{by}: {kind} {}", serde_json::Value::Object(details.clone()));
         let teller = match connection {
             Some(connection) => Teller::Connection(connection.uuid),
             None => Teller::Address(origin(caller.address)),
         };
+        self.0.log.say(teller, || format!("{by}: {kind} {}", serde_json::Value::Object(details.clone())));
+        self.keep(kind, (details, &by), teller, transfer, caller);
+    }
+
+    /// Keeps an event, unless there are too many of who it is told of.
+    fn keep(
+        &self,
+        kind: EventKind,
+        (mut details, by): (Metadata, &str),
+        teller: Teller,
+        transfer: Option<Uuid>,
+        caller: &Caller,
+    ) {
         // Its own bound first: what one address has too much of takes nothing from others.
-        let bounded = self.0.refusals.take(teller).is_err() || (connection.is_none() && self.0.strangers.take(()).is_err());
-        if bounded {
+        let is_stranger = matches!(teller, Teller::Address(_));
+        if self.0.refusals.take(teller).is_err() || (is_stranger && self.0.strangers.take(()).is_err()) {
             return;
         }
         if let Some(address) = caller.address {
             details.insert("address".to_owned(), address.to_canonical().to_string().into());
         }
-        let (now, uuid) = (self.site().now(), connection.map(|connection| connection.uuid));
-        let told = self.site().change(|sql| events::add(sql, now, kind, &by, uuid, transfer, details.clone()));
+        let connection = match teller {
+            Teller::Connection(uuid) => Some(uuid),
+            Teller::Session(_) | Teller::Address(_) => None,
+        };
+        let now = self.site().now();
+        let told = self.site().change(|sql| events::add(sql, now, kind, by, connection, transfer, details.clone()));
         if let Err(error) = told {
-            // The refusal stands all the same, and the log has it.
-            log::warn!("a refusal cannot be kept as an event: {error}");
+            // What it tells of stands all the same, and the log has it.
+            log::warn!(target: "rowferry::access", "{kind} cannot be kept as an event: {error}");
         }
     }
 }

@@ -10,11 +10,13 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::attempts::{Bound, origin};
+use super::attempts::origin;
+use super::guesses::Guesses;
 use super::{Answer, Denial};
 use crate::error::ErrorKind;
 use crate::limits::Limits;
 use crate::secret;
+use crate::site::Site;
 use crate::wire::api::PASSWORD_BYTES;
 
 /// How long a password waits for its turn to be verified.
@@ -25,10 +27,13 @@ const REMEMBERED: usize = 1024;
 
 /// Verifies passwords.
 pub(super) struct Passwords {
-    of_connection: Bound<Uuid>,
-    of_address: Bound<Option<IpAddr>>,
-    /// Of the site itself.
-    of_site: Bound<()>,
+    /// Of a connection, wherever they come from: its token is needed to guess at all.
+    of_connection: Guesses<Uuid>,
+    /// Of the site itself, from one address. They are nothing to those of a connection: anybody may guess here, and many peers may have
+    /// one address behind a proxy.
+    of_origin: Guesses<Option<IpAddr>>,
+    /// Of the site itself, from everywhere.
+    of_site: Guesses<()>,
     gate: Gate,
     /// For each connection, and for the site itself, the digest of its stored hash and the right password, under a salt of this process: each call over
     /// HTTP brings the password again.
@@ -38,13 +43,13 @@ pub(super) struct Passwords {
 
 impl Passwords {
     pub(super) fn new(limits: &Limits) -> Self {
-        let (per_minute, remembered) = (limits.password_attempts_per_minute, limits.remembered_addresses);
+        let (per_minute, remembered) = (limits.server.password_attempts_per_minute, limits.server.remembered_addresses);
         Passwords {
-            of_connection: Bound::new(per_minute, remembered),
-            of_address: Bound::new(per_minute, remembered),
+            of_connection: Guesses::new("password_connection", per_minute, 1, remembered),
+            of_origin: Guesses::new("password_registration", per_minute, 1, remembered),
             // Not so few that one who guesses keeps all others from registering.
-            of_site: Bound::new(per_minute.saturating_mul(100), 1),
-            gate: Gate { free: Mutex::new(limits.password_checks.max(1)), freed: Condvar::new() },
+            of_site: Guesses::new("password_site", per_minute.saturating_mul(100), limits.server.password_checks, 1),
+            gate: Gate { free: Mutex::new(limits.server.password_checks.max(1)), freed: Condvar::new() },
             right: Mutex::default(),
             salt: Uuid::new_v4(),
         }
@@ -57,6 +62,7 @@ impl Passwords {
     /// [`TooManyAttempts`](ErrorKind::TooManyAttempts) for too many wrong ones, or too many at once.
     pub(super) fn check(
         &self,
+        site: &Site,
         of: Option<Uuid>,
         address: Option<IpAddr>,
         password: Option<&str>,
@@ -64,38 +70,35 @@ impl Passwords {
     ) -> Answer<()> {
         let password = password.filter(|password| !password.is_empty());
         let Some(password) = password else { return Err(Denial::new(ErrorKind::PasswordRequired).into()) };
+        let wait = |time| Denial::wait(ErrorKind::TooManyAttempts, time);
+        // Before anything is compared, also with one that is known to be right: else the answer would tell a guess from it.
+        let by_connection = of.map(|connection| self.of_connection.begin(site, connection)).transpose().map_err(wait)?;
+        let by_origin = of.is_none().then(|| self.of_origin.begin(site, origin(address))).transpose().map_err(wait)?;
+        let by_site = of.is_none().then(|| self.of_site.begin(site, ())).transpose().map_err(wait)?;
         let digest = self.digest(stored, password);
-        let known = || self.right.lock().unwrap_or_else(PoisonError::into_inner);
-        if known().get(&of).is_some_and(|right| secret::equal(right, &digest)) {
+        if self.is_known(of, &digest) {
             return Ok(());
         }
-        let wait = |time| Denial::wait(ErrorKind::TooManyAttempts, time);
-        let from = origin(address);
-        self.of_address.take(from).map_err(wait)?;
-        let taken = of.map_or_else(|| self.of_site.take(()), |connection| self.of_connection.take(connection));
-        taken.map_err(|time| {
-            self.of_address.give_back(from);
-            wait(time)
-        })?;
-        let give_back = || {
-            self.of_address.give_back(from);
-            of.map_or_else(|| self.of_site.give_back(()), |connection| self.of_connection.give_back(connection));
-        };
-        let Some(_turn) = self.gate.enter(PATIENCE) else {
-            give_back();
-            return Err(wait(Duration::from_secs(1)).into());
-        };
+        let Some(turn) = self.gate.enter(PATIENCE) else { return Err(wait(Duration::from_secs(1)).into()) };
         // What is longer than any password can be is not hashed first.
         if password.len() > PASSWORD_BYTES || !secret::verify_password(password, stored)? {
+            drop(turn);
+            by_connection.into_iter().for_each(|guess| guess.was_wrong(site));
+            by_origin.into_iter().for_each(|guess| guess.was_wrong(site));
+            by_site.into_iter().for_each(|guess| guess.was_wrong(site));
             return Err(Denial::new(ErrorKind::InvalidPassword).into());
         }
-        give_back();
-        let mut known = known();
-        if known.len() >= REMEMBERED {
-            known.clear();
+        let mut right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
+        if right.len() >= REMEMBERED {
+            right.clear();
         }
-        known.insert(of, digest);
+        right.insert(of, digest);
         Ok(())
+    }
+
+    fn is_known(&self, of: Option<Uuid>, digest: &[u8; 32]) -> bool {
+        let right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
+        right.get(&of).is_some_and(|right| secret::equal(right, digest))
     }
 
     fn digest(&self, stored: &str, password: &str) -> [u8; 32] {
@@ -142,7 +145,7 @@ impl Drop for Turn<'_> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "sqlite"))]
 mod tests {
     use super::super::Refused;
     use super::*;
@@ -155,49 +158,96 @@ mod tests {
         }
     }
 
+    fn site() -> (tempfile::TempDir, Site) {
+        let folder = tempfile::tempdir().unwrap();
+        let site = Site::open(folder.path().join("a.db")).unwrap();
+        (folder, site)
+    }
+
     #[test]
     fn wrong_passwords_are_bounded_and_right_ones_are_not() {
-        let limits = Limits { password_attempts_per_minute: 2, ..Limits::default() };
+        let (_folder, site) = site();
+        let limits = Limits::with(|limits| limits.server.password_attempts_per_minute = 2);
         let passwords = Passwords::new(&limits);
         let stored = secret::hash_password("hunter2").unwrap();
         let (one, other) = (Some(Uuid::from_u128(1)), Some(Uuid::from_u128(2)));
         let here = Some("192.0.2.1".parse().unwrap());
         let there = Some("192.0.2.2".parse().unwrap());
+        let elsewhere = Some("192.0.2.3".parse().unwrap());
         let long = "x".repeat(2000);
-        let check = |of, from, password| kind(passwords.check(of, from, password, &stored));
+        let check = |of, from, password| kind(passwords.check(&site, of, from, password, &stored));
         assert_eq!(check(one, here, None), Some(ErrorKind::PasswordRequired));
         assert_eq!(check(one, here, Some("")), Some(ErrorKind::PasswordRequired));
         for _ in 0..5 {
             assert_eq!(check(other, there, Some("hunter2")), None);
+            assert_eq!(check(one, here, Some("hunter2")), None);
         }
         assert_eq!(check(one, here, Some("hunter3")), Some(ErrorKind::InvalidPassword));
         assert_eq!(check(one, here, Some(&*long)), Some(ErrorKind::InvalidPassword));
-        assert_eq!(check(one, here, Some("hunter2")), Some(ErrorKind::TooManyAttempts));
-        assert_eq!(check(other, here, Some("hunter3")), Some(ErrorKind::TooManyAttempts), "of the address");
-        assert_eq!(check(one, there, Some("hunter2")), Some(ErrorKind::TooManyAttempts), "of the connection");
-        assert_eq!(check(other, here, Some("hunter2")), None, "known to be right");
+        // From now on nothing is compared: the right one, which is known, is answered like a wrong one.
+        for password in ["hunter2", "hunter3"] {
+            assert_eq!(check(one, here, Some(password)), Some(ErrorKind::TooManyAttempts), "{password}");
+            assert_eq!(check(one, there, Some(password)), Some(ErrorKind::TooManyAttempts), "from elsewhere: {password}");
+        }
+        assert_eq!(check(other, here, Some("hunter2")), None, "another connection from the same address, of a proxy say");
         assert!(!format!("{passwords:?}").contains("hunter2"));
         let changed = secret::hash_password("new").unwrap();
-        assert_eq!(kind(passwords.check(other, there, Some("hunter2"), &changed)), Some(ErrorKind::InvalidPassword));
+        let check = |password| kind(passwords.check(&site, other, elsewhere, Some(password), &changed));
+        assert_eq!((check("hunter2"), check("new")), (Some(ErrorKind::InvalidPassword), None));
+    }
+
+    #[test]
+    fn many_right_ones_at_once_never_meet_the_limit() {
+        let (_folder, site) = site();
+        let passwords = Passwords::new(&Limits::with(|limits| limits.server.password_attempts_per_minute = 2));
+        let stored = secret::hash_password("hunter2").unwrap();
+        let here = Some("192.0.2.1".parse().unwrap());
+        for of in [None, Some(Uuid::from_u128(1))] {
+            let answers = std::thread::scope(|threads| {
+                let check = || kind(passwords.check(&site, of, here, Some("hunter2"), &stored));
+                let threads: Vec<_> = (0..30).map(|_| threads.spawn(check)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+            });
+            assert!(answers.iter().all(Option::is_none), "{answers:?}");
+        }
     }
 
     #[test]
     fn wrong_passwords_of_the_site_are_bounded_by_address_and_lock_nobody_else_out() {
-        let passwords = Passwords::new(&Limits { password_attempts_per_minute: 1, ..Limits::default() });
+        let (_folder, site) = site();
+        let passwords = Passwords::new(&Limits::with(|limits| limits.server.password_attempts_per_minute = 1));
         let stored = secret::hash_password("hunter2").unwrap();
         let check = |from: u8, password| {
             let address = Some(IpAddr::from([192, 0, 2, from]));
-            kind(passwords.check(None, address, Some(password), &stored))
+            kind(passwords.check(&site, None, address, Some(password), &stored))
         };
+        assert_eq!(check(9, "hunter2"), None);
         for from in 0..3 {
             assert_eq!(check(from, "hunter3"), Some(ErrorKind::InvalidPassword), "{from}");
-            assert_eq!(check(from, "hunter3"), Some(ErrorKind::TooManyAttempts), "{from}");
+            assert_eq!(check(from, "hunter2"), Some(ErrorKind::TooManyAttempts), "{from}");
         }
         assert_eq!(check(9, "hunter2"), None);
-        for _ in 3..100 {
-            passwords.of_site.take(()).unwrap();
-        }
-        assert_eq!(check(10, "hunter3"), Some(ErrorKind::TooManyAttempts), "all together");
+        (3..100).for_each(|_| passwords.of_site.add_wrong(&site, ()));
+        assert_eq!(check(9, "hunter2"), Some(ErrorKind::TooManyAttempts), "all together");
+    }
+
+    #[test]
+    fn wrong_ones_of_strangers_lock_no_connection_behind_the_same_proxy_out() {
+        let (_folder, site) = site();
+        let passwords = Passwords::new(&Limits::with(|limits| limits.server.password_attempts_per_minute = 2));
+        let stored = secret::hash_password("hunter2").unwrap();
+        let proxy = Some("127.0.0.1".parse().unwrap());
+        let check = |of, password| kind(passwords.check(&site, of, proxy, Some(password), &stored));
+        let connection = Some(Uuid::from_u128(1));
+        let guesses: Vec<_> = (0..4).map(|_| check(None, "hunter3")).collect();
+        let (wrong, over) = (Some(ErrorKind::InvalidPassword), Some(ErrorKind::TooManyAttempts));
+        assert_eq!(guesses, [wrong, wrong, over, over]);
+        assert_eq!(check(connection, "hunter2"), None);
+        // Nor the other way round.
+        (0..3).for_each(|_| _ = check(connection, "hunter3"));
+        assert_eq!(check(connection, "hunter2"), over);
+        let elsewhere = Some("127.0.0.2".parse().unwrap());
+        assert_eq!(kind(passwords.check(&site, None, elsewhere, Some("hunter2"), &stored)), None);
     }
 
     #[test]

@@ -22,7 +22,7 @@ const SHARE: usize = 4;
 
 /// How long a receiver that comes back waits until its old channel has noticed that it is lost, and how often it looks.
 const NOTICE: Duration = Duration::from_secs(2);
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A download until it is resumed.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ impl PausedPulls {
             if records == 0 || Instant::now() >= until || !self.any_running(runs) {
                 return None;
             }
-            pulls = self.bell.wait_timeout(pulls, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+            pulls = self.bell.wait_timeout(pulls, POLL_INTERVAL).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -127,7 +127,7 @@ impl PausedPulls {
 
     /// Ends those that have paused for too long.
     pub(crate) fn end_late(&self, site: &Site) {
-        let (now, longest) = (site.now(), site.limits().pull_pause_time);
+        let (now, longest) = (site.now(), site.limits().server.pull_pause_time);
         let late = |paused: &Paused| (now - paused.since).unsigned_abs() > longest;
         let over = {
             let mut pulls = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);

@@ -46,7 +46,7 @@ impl Grant {
                     connection,
                     names: self.site().names(),
                     terms: &own.terms(),
-                    used_within: self.site().limits().approval_time,
+                    used_within: self.site().limits().retention.approval_time,
                 };
                 approval::standing(sql, &question, &own.table)
             };
@@ -89,13 +89,13 @@ impl Grant {
             let mut request = self.transfer(&asked.table, None, now);
             request.requires_approval = true;
             request.status = TransferStatus::PendingApproval;
-            request.approval_expires_at = Some(later(now, site.limits().approval_time));
+            request.approval_expires_at = Some(later(now, site.limits().retention.approval_time));
             request
         };
         let requests: Vec<(Transfer, _)> = tables.iter().map(|asked| (request(asked), asked.terms())).collect();
         let decided = site.change(|sql| {
             // Read again: what was read before the transaction may have changed.
-            let usable = self.read_again(sql, now)?.and_then(|connection| {
+            let usable = self.read_again(sql)?.and_then(|connection| {
                 let connection = connection.ok_or_else(|| Denial::new(ErrorKind::InvalidToken))?;
                 access::usable(&connection, Use::New, now, self.caller.address).map(|()| connection)
             });
@@ -106,7 +106,7 @@ impl Grant {
             if let Err(wait) = connections::take_call(sql, uuid, now)? {
                 return Ok(Err(Denial::wait(ErrorKind::RateLimited, wait)));
             }
-            let (names, used_within) = (site.names(), site.limits().approval_time);
+            let (names, used_within) = (site.names(), site.limits().retention.approval_time);
             let actor = actor(&connection);
             let decided = requests.iter().map(|(request, terms)| {
                 match access::table_visible(&connection.policy, &request.table_name, names) {

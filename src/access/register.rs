@@ -98,16 +98,18 @@ impl Access {
                 return Err(NotRegistered::Denied(Denial::new(ErrorKind::PasswordRequired)));
             };
             let password = asked.password.as_ref().map(|password| password.as_str());
-            self.0.passwords.check(None, caller.address, password, &stored)?;
+            self.0.passwords.check(self.site(), None, caller.address, password, &stored)?;
         }
         let site_url = url.map_err(NotRegistered::Unusable)?;
         let token = Token::parse(asked.auth_token.as_str()).map_err(NotRegistered::Unusable)?;
         let actor = format!("peer {site_url}");
         let active = mode != IncomingMode::RequireApproval;
         let (name, strategy) = (asked.connection_name.clone(), asked.default_conflict_strategy);
-        let registration = Registration { site_url, name, token, active, strategy };
+        let from = origin(caller.address);
+        let registration = Registration { site_url, name, token, active, from, strategy };
         self.site().connections().by_peer(&actor).register(registration).map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => NotRegistered::Exists,
+            ErrorKind::TooManyAttempts => wait(error.retry_after().unwrap_or_default()),
             ErrorKind::InvalidInput | ErrorKind::ForbiddenAddress | ErrorKind::SelfConnection | ErrorKind::Refused => {
                 NotRegistered::Unusable(error)
             }

@@ -45,7 +45,7 @@ impl SessionPulls {
         }
         let begun = sessions.entry(session).or_insert_with(|| Begun { all: 0, last: now, tables: HashMap::new() });
         begun.last = now;
-        if begun.all >= limits.session_pulls {
+        if begun.all >= limits.server.session_pulls {
             return Err(Denial::new(ErrorKind::DownloadLimit));
         }
         let (since, count) = begun.tables.entry(table.to_owned()).or_insert((now, 0));
@@ -53,7 +53,7 @@ impl SessionPulls {
         if passed >= MINUTE {
             (*since, *count) = (now, 0);
         }
-        if *count >= limits.repeated_pulls_per_minute {
+        if *count >= limits.server.repeated_pulls_per_minute {
             return Err(Denial::wait(ErrorKind::RateLimited, MINUTE.saturating_sub(passed).max(Duration::from_secs(1))));
         }
         (begun.all, *count) = (begun.all + 1, *count + 1);
@@ -67,7 +67,10 @@ mod tests {
 
     #[test]
     fn a_session_has_so_many_pulls_however_often_it_comes_back() {
-        let limits = Limits { session_pulls: 3, repeated_pulls_per_minute: 2, ..Limits::default() };
+        let limits = Limits::with(|limits| {
+            limits.server.session_pulls = 3;
+            limits.server.repeated_pulls_per_minute = 2;
+        });
         let (one, other) = (Uuid::new_v4(), Uuid::new_v4());
         let begun = SessionPulls::new(2);
         let at = |seconds| OffsetDateTime::UNIX_EPOCH + Duration::from_secs(seconds);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -12,7 +13,7 @@ use crate::wire::channel::topic;
 /// Longest password that is sent, in bytes: it is part of a request's first line.
 const PASSWORD_BYTES: usize = 1024;
 
-/// What gives the right to ask: the code of a session, or the token of a connection. It is never shown by `Debug`.
+/// The credentials of a client: the code of a session, or the token of a connection. It is never shown by `Debug`.
 #[derive(Clone)]
 pub struct Auth {
     by: By,
@@ -32,13 +33,24 @@ pub(super) enum By {
     Ticket,
 }
 
-/// What goes into the request for a WebSocket, and the topic to join. Both hold the secret.
+/// What lets the client in, in the form of a query, and the topic to join. Both hold the secret.
 pub(super) struct Pass {
     pub(super) by: By,
     pub(super) query: Zeroizing<String>,
     pub(super) topic: Zeroizing<String>,
     /// All forms in which a secret is sent.
     pub(super) secrets: Vec<Zeroizing<String>>,
+}
+
+impl Pass {
+    /// What stands in the header of a request for a WebSocket: the same as in the query, and which receiver asks.
+    pub(super) fn header(&self, receiver: Option<Uuid>) -> Zeroizing<String> {
+        let mut header = self.query.clone();
+        if let Some(receiver) = receiver {
+            header.push_str(&format!("&receiver={receiver}"));
+        }
+        header
+    }
 }
 
 impl Auth {
@@ -115,7 +127,7 @@ impl Auth {
                 .with_hint("Leave the password out, or give a connection's token."));
         }
         if !(1..=64).contains(&code.len()) || !code.bytes().all(|b| b.is_ascii_alphanumeric()) {
-            return Err(Error::new(ErrorKind::InvalidInput, "this can be no code: a code is letters and digits")
+            return Err(Error::new(ErrorKind::InvalidInput, "this is not a code: a code has letters and digits only")
                 .with_hint("Give the code that the other site shows, like A7X9K2M4."));
         }
         let look = if self.only_looks { "&look=1" } else { "" };
@@ -141,7 +153,7 @@ impl Auth {
             secrets.extend([encoded, Zeroizing::new(password.to_owned())]);
         }
         query.push_str("&vsn=2.0.0");
-        // Nobody tells the receiver the uuid by which the reference names this topic.
+        // Nobody tells the receiver the uuid by which PhoenixKit names this topic.
         Ok(Pass { by: By::Token, query: Zeroizing::new(query), topic: Zeroizing::new(topic("self")), secrets })
     }
 

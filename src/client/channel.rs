@@ -70,7 +70,7 @@ impl Trouble {
             Trouble::Closed(Some(frame)) if frame.code == CloseCode::Error => {
                 Error::new(ErrorKind::Peer, format!("the other site failed at {doing}: it closed the connection with 1011"))
                     .with_hint(
-                        "The reference system cannot send all types over this connection (uuid, bytea, interval): \
+                        "PhoenixKit cannot send all types over this connection (uuid, bytea, interval): \
                          leave that table out, or pull it last. A code works once, so ask for a new one.",
                     )
             }
@@ -91,7 +91,7 @@ pub(crate) type Outcome<T> = std::result::Result<T, Trouble>;
 
 impl Channel {
     /// Enters the channel of this code or token; gives what a rowferry sender says of itself. `None` if the token is right and
-    /// the topic is not: a sender of the reference system names it by a uuid that it does not tell.
+    /// the topic is not: a sender of PhoenixKit names it by a uuid that it does not tell.
     pub(super) fn join(
         transport: Box<dyn Transport>,
         pass: &Pass,
@@ -110,7 +110,7 @@ impl Channel {
                 Ok(Some((channel, peer)))
             }
             Err(reason) if pass.by == By::Token && reason == CODE_MISMATCH => Ok(None),
-            Err(reason) => Err(join_refused(&channel.cleaned(&reason))),
+            Err(reason) => Err(join_refused(&channel.cleaned(&reason)).by_peer()),
         }
     }
 
@@ -122,7 +122,7 @@ impl Channel {
     ) -> Outcome<std::result::Result<Option<PeerInfo>, String>> {
         let reference = self.new_ref();
         let late = || "the other site did not answer the join".to_owned();
-        let join = encode_join(reference, &self.topic, &options.receiver_info, options.limits.message_bytes as u64);
+        let join = encode_join(reference, &self.topic, &options.receiver_info, options.limits.wire.message_bytes as u64);
         self.send(Message::text(join), budget, &late)?;
         let topic = self.topic.clone();
         self.wait(budget, &late, &mut |text| {
@@ -225,7 +225,7 @@ impl Channel {
                 Ok((head, Some(payload))) => (head, payload),
                 Ok((_, None)) => return Ok(None),
                 Err(error) => {
-                    log::debug!("ignored: {error}");
+                    log::debug!(target: "rowferry::client", "ignored: {error}");
                     return Ok(None);
                 }
             };
@@ -292,6 +292,12 @@ impl Channel {
         let late = move || format!("the other site did not answer {}", described(&ask));
         self.send(Message::text(encode_request(reference, &self.topic, &ask)), budget, &late)?;
         Ok((reference, late))
+    }
+
+    /// Sends a message that has no answer.
+    pub(super) fn tell(&mut self, message: impl FnOnce(&str) -> String, budget: &Budget) -> Outcome<()> {
+        let late = || "the other site accepts no message".to_owned();
+        self.send(Message::text(message(&self.topic)), budget, &late)
     }
 
     /// A number for a request for pages, which no other one on this channel has.
@@ -428,9 +434,9 @@ pub(super) fn described(ask: &Ask<'_>) -> String {
     }
 }
 
-/// A frame; what is none is ignored, as the reference's client does with most of it.
+/// A frame; anything else is ignored, as PhoenixKit's client does with most of it.
 fn frame(text: &str) -> Option<frames::Frame<'_>> {
-    frames::decode(text).map_err(|error| log::debug!("ignored: {error}")).ok()
+    frames::decode(text).map_err(|error| log::debug!(target: "rowferry::client", "ignored: {error}")).ok()
 }
 
 /// An end of the channel, though not of the connection.
@@ -465,7 +471,7 @@ fn answer_to<'a>(ask: &Ask<'_>, reference: u64, head: &Head<'_>, payload: &'a st
         return Ok(None);
     }
     match &*head.event {
-        "response:error" => Err(answer.refusal(&described(ask))),
+        "response:error" => Err(answer.refusal(&described(ask)).by_peer()),
         event if event == ask.answer_event() => Ok(Some(answer)),
         event => {
             let why = format!("the other site answered {} with {:?}", described(ask), excerpt(event));

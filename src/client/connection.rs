@@ -1,17 +1,20 @@
 //! The client: one connection to another site, and the calls on it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
-use super::auth::Auth;
+use super::auth::{Auth, By};
 use super::channel::{AGAIN, Channel, Trouble, described};
-use super::keeper::Keeper;
+use super::heartbeat::Heartbeat;
 use super::options::ConnectOptions;
 #[cfg(feature = "server")]
 use super::transport::Near;
 use super::transport::Way;
+use uuid::Uuid;
+
 use crate::cancel::{CancelToken, Patience};
 use crate::domain::not_copied::NotCopied;
 use crate::domain::record::Failure;
@@ -22,7 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::net::Budget;
 use crate::wire::Dialect;
 use crate::wire::message::{
-    APPROVALS, Answer, Approval, Ask, Capabilities, FEATURE_APPROVALS, PeerInfo, REFERENCE_PAGE_RECORDS,
+    APPROVALS, Answer, Approval, Ask, Capabilities, FEATURE_APPROVALS, PeerInfo, REFERENCE_PAGE_RECORDS, encode_pull_over,
 };
 use crate::wire::records::{Cut, PageLimits, RecordsPage, encode_records};
 use crate::wire::schema::decode_schema;
@@ -43,13 +46,16 @@ use crate::wire::schema::decode_schema;
 /// ```
 pub struct Client {
     // First, so that the thread has ended before the connection does.
-    keeper: Option<Keeper>,
+    keeper: Option<Heartbeat>,
     pub(super) shared: Arc<Shared>,
     pub(super) way: Way,
     pub(super) peer: Option<PeerInfo>,
     /// With what to come back when the connection is lost, a token or a ticket; `None` if there is no way.
     pub(super) back: Option<Auth>,
+    pub(super) by_ticket: bool,
     pub(super) options: ConnectOptions,
+    /// The tables that the other site was told of.
+    pub(super) told: Mutex<BTreeSet<String>>,
 }
 
 pub(super) struct Shared {
@@ -59,9 +65,14 @@ pub(super) struct Shared {
     pub(super) connected: AtomicBool,
     /// The last answer did not come in time: perhaps nothing comes any more, and nobody has noticed.
     pub(super) doubtful: AtomicBool,
+    /// Whether nobody comes back with the ticket once this client has ended.
+    pub(super) ends_ticket: AtomicBool,
     /// Ends a call that another thread is waiting in.
     pub(super) closing: CancelToken,
 }
+
+/// How long the last word may take.
+const SAY: Duration = Duration::from_millis(100);
 
 pub(super) enum Line {
     Open(Box<Channel>),
@@ -91,7 +102,7 @@ impl FetchOptions {
         self
     }
 
-    /// Most records to fetch. A sender may send fewer and say that there are more; a reference sender is never asked for more
+    /// Most records to fetch. A sender may send fewer and say that there are more; a PhoenixKit sender is never asked for more
     /// than 1000. Defaults to 100.
     #[must_use]
     pub fn limit(mut self, records: u64) -> Self {
@@ -112,7 +123,7 @@ pub struct FetchedRecords {
     pub failures: Vec<Failure>,
     /// How many records were left out before these.
     pub offset: u64,
-    /// Whether the sender says that there are more behind these.
+    /// Whether the sender says that there are more after these.
     pub has_more: bool,
 }
 
@@ -132,11 +143,11 @@ impl Client {
     /// Connects to another site: `url` is what a person types, like `https://shop.example` or `http://127.0.0.1:7171`.
     ///
     /// A code is spent by this, also if the connection ends at once. A token is taken this way by rowferry sites only; one of
-    /// the reference system is asked over HTTP: see [`Api`](crate::Api) and [`Site::pull_from`](crate::Site::pull_from).
+    /// PhoenixKit is asked over HTTP: see [`Api`](crate::Api) and [`Site::pull_from`](crate::Site::pull_from).
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for a URL, code, token or prefix that cannot be one. [`ErrorKind::Unreachable`],
-    /// [`ErrorKind::Timeout`] and [`ErrorKind::Tls`] where no connection comes about, [`ErrorKind::NotFound`] where nothing
+    /// [`ErrorKind::Timeout`] and [`ErrorKind::Tls`] where no connection is made, [`ErrorKind::NotFound`] where nothing
     /// takes it. [`ErrorKind::InvalidCode`], [`ErrorKind::CodeUsed`], [`ErrorKind::TooManyAttempts`],
     /// [`ErrorKind::Disabled`] and [`ErrorKind::Refused`] where the other site does not want it; with a token
     /// [`ErrorKind::InvalidToken`], [`ErrorKind::ConnectionNotActive`], [`ErrorKind::ConnectionExpired`],
@@ -148,7 +159,7 @@ impl Client {
     }
 
     /// [`Client::connect`]; `None` when the other site takes the token but not for a channel whose topic is not told to
-    /// receivers, as the reference system does: then it can be asked over HTTP, with [`Api::with_auth`](crate::Api::with_auth).
+    /// receivers, as PhoenixKit does: then it can be asked over HTTP, with [`Api::with_auth`](crate::Api::with_auth).
     ///
     /// # Errors
     /// Those of [`Client::connect`].
@@ -164,6 +175,7 @@ impl Client {
 
     fn by(way: Way, auth: Auth, options: ConnectOptions) -> Result<Option<Client>> {
         let pass = auth.pass()?;
+        let options = ConnectOptions { receiver: options.receiver.or_else(|| Some(Uuid::new_v4())), ..options };
         let budget = Budget::new(options.connect_timeout, &[&options.cancel]);
         let transport = way.open(&pass, &options, &budget)?;
         let budget = Budget::new(options.join_timeout, &[&options.cancel]);
@@ -175,17 +187,21 @@ impl Client {
             waiting: AtomicUsize::new(0),
             connected: AtomicBool::new(true),
             doubtful: AtomicBool::new(false),
+            ends_ticket: AtomicBool::new(false),
             closing: CancelToken::new(),
         });
         let keeper = match options.heartbeat {
             Some(heartbeat) => {
-                let (shared, silence, comes_back) = (Arc::clone(&shared), options.limits.idle_time, back.is_some());
+                let (shared, silence, comes_back) = (Arc::clone(&shared), options.limits.server.idle_time, back.is_some());
                 let look = move || shared.idle(silence) || (comes_back && !shared.closing.is_cancelled());
-                Some(Keeper::start(heartbeat, look)?)
+                Some(Heartbeat::start(heartbeat, look)?)
             }
             None => None,
         };
-        Ok(Some(Client { keeper, shared, way, peer, back, options }))
+        let by_ticket = pass.by == By::Ticket;
+        let client = Client { keeper, shared, way, peer, back, by_ticket, options, told: Mutex::default() };
+        client.keeps_ticket(false);
+        Ok(Some(client))
     }
 
     /// Whether the connection is there, as far as is known: a connection that broke without a word is found out by the next
@@ -194,13 +210,13 @@ impl Client {
         self.shared.connected.load(Ordering::SeqCst)
     }
 
-    /// Ends the connection; a call that another thread is waiting in ends with [`ErrorKind::Cancelled`]. It cannot be taken up
+    /// Ends the connection; a call that another thread is waiting in ends with [`ErrorKind::Cancelled`]. It cannot be resumed
     /// again. Does nothing the second time.
     pub fn disconnect(&self) {
         self.shared.end(Duration::from_secs(1));
     }
 
-    /// What a rowferry sender says of itself; `None` if the sender is of the reference system.
+    /// What a rowferry sender tells about itself; `None` if the sender is of PhoenixKit.
     pub fn peer(&self) -> Option<&PeerInfo> {
         self.peer.as_ref()
     }
@@ -252,9 +268,7 @@ impl Client {
     /// As [`Client::get_schema`]; [`ErrorKind::InvalidInput`] for a limit of 0.
     pub fn fetch_records(&self, table: &str, options: FetchOptions) -> Result<FetchedRecords> {
         if options.limit == 0 {
-            return Err(
-                Error::new(ErrorKind::InvalidInput, "no records at all cannot be fetched").with_hint("Give a limit.")
-            );
+            return Err(Error::new(ErrorKind::InvalidInput, "the limit must be at least 1").with_hint("Give a limit."));
         }
         let table = self.get_schema(table)?;
         let mut rows = Rows::default();
@@ -263,8 +277,8 @@ impl Client {
         Ok(FetchedRecords { table, rows, failures: page.failures, offset: options.offset, has_more: page.has_more })
     }
 
-    /// A page of at most `limit` records of a table behind the first `offset`, for the pull. They are added to `rows`. A page
-    /// may be shorter than asked for and not be the last: the next one begins behind what was received.
+    /// A page of at most `limit` records of a table after the first `offset`, for the pull. They are added to `rows`. A page
+    /// may be shorter than asked for and not be the last: the next one begins after what was received.
     pub(crate) fn fetch_page(
         &self,
         table: &TableSchema,
@@ -286,26 +300,26 @@ impl Client {
     ) -> Result<RecordsPage> {
         let limits = &self.options.limits;
         let most = match self.dialect() {
-            Dialect::Rowferry => u64::try_from(limits.page_rows).unwrap_or(u64::MAX),
-            // The reference computes `has_more` from the limit that it is asked for, and sends no more than this.
+            Dialect::Rowferry => u64::try_from(limits.wire.page_rows).unwrap_or(u64::MAX),
+            // PhoenixKit computes `has_more` from the limit that it is asked for, and sends no more than this.
             Dialect::ReferenceSocket | Dialect::ReferenceHttp => REFERENCE_PAGE_RECORDS,
         };
         let limit = limit.clamp(1, most.max(1));
         let look = look && self.dialect() == Dialect::Rowferry;
         let ask = Ask::Records { table: &table.name, offset, limit, look };
         // Even a record of many short columns takes no more than a few times its JSON in memory.
-        let bounds = PageLimits { records: limit, bytes: limits.message_bytes.saturating_mul(4) };
+        let bounds = PageLimits { records: limit, bytes: limits.wire.message_bytes.saturating_mul(4) };
         let dialect = self.dialect();
         let page = self
             .call(&described(&ask), patience, |channel, budget| channel.page(&ask, budget, table, dialect, bounds, rows))?;
         let name = &table.name;
         let why = match page.offset {
             Some(said) if u64::try_from(said) != Ok(offset) => {
-                format!("the other site was asked for records of {name:?} behind {offset} and sent those behind {said}")
+                format!("the other site was asked for records of {name:?} after {offset} and sent those after {said}")
             }
             // One that asked on would ask for ever.
             _ if page.has_more && page.received == 0 => {
-                format!("the other site says that {name:?} has more records behind {offset}, and sent none")
+                format!("the other site says that {name:?} has more records after {offset}, and sent none")
             }
             _ => return Ok(page),
         };
@@ -376,7 +390,7 @@ impl Client {
         self.call(&described(&ask), patience, |channel, budget| channel.ask(&ask, budget, &mut read))
     }
 
-    fn call<T>(
+    pub(super) fn call<T>(
         &self,
         doing: &str,
         patience: &Patience,
@@ -392,7 +406,7 @@ impl Client {
     /// way.
     pub(super) fn free_line(&self, doing: &str, patience: &Patience) -> Result<MutexGuard<'_, Line>> {
         /// How often it is looked.
-        const LOOK: Duration = Duration::from_millis(5);
+        const POLL_INTERVAL: Duration = Duration::from_millis(5);
         loop {
             match self.shared.line.try_lock() {
                 Ok(line) => return Ok(line),
@@ -402,7 +416,7 @@ impl Client {
             patience.check(doing)?;
             self.options.cancel.check(doing)?;
             self.shared.closing.check(doing)?;
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 
@@ -474,7 +488,11 @@ impl Shared {
         self.closing.cancel();
         let mut line = self.lock();
         self.connected.store(false, Ordering::SeqCst);
-        if let Line::Open(channel) = std::mem::replace(&mut *line, Line::Gone("it was disconnected here".to_owned())) {
+        if let Line::Open(mut channel) = std::mem::replace(&mut *line, Line::Gone("this side disconnected".to_owned())) {
+            if self.ends_ticket.load(Ordering::SeqCst) {
+                let told = channel.tell(encode_pull_over, &Budget::new(patience.max(SAY), &[]));
+                told.unwrap_or_else(|_| log::debug!(target: "rowferry::client", "the other site cannot be told that its ticket is not needed"));
+            }
             channel.close(patience);
         }
     }
@@ -492,7 +510,7 @@ impl Shared {
             Ok(()) => true,
             Err(trouble) => {
                 let error = trouble.into_error("an idle connection");
-                log::debug!("{error}");
+                log::debug!(target: "rowferry::client", "{error}");
                 self.lose(&mut line, error.message());
                 false
             }
@@ -510,7 +528,7 @@ fn of_table(schema: TableSchema, table: &str) -> Result<TableSchema> {
     Err(Error::new(ErrorKind::Protocol, why))
 }
 
-fn over_http_only() -> Error {
-    Error::new(ErrorKind::Refused, "the other site takes this token over HTTP only")
-        .with_hint("It is of the reference system: ask it with `Api`, or pull with `Site::pull_from`.")
+pub(crate) fn over_http_only() -> Error {
+    Error::new(ErrorKind::Refused, "the other site accepts this token over HTTP only")
+        .with_hint("It is of PhoenixKit: ask it with `Api`, or pull with `Site::pull_from`.")
 }

@@ -4,11 +4,12 @@ mod api;
 mod auth;
 mod channel;
 mod connection;
-mod keeper;
+mod heartbeat;
 mod options;
 mod pages;
 mod reconnect;
 mod refusal;
+mod told;
 mod transport;
 mod upgrade;
 
@@ -16,6 +17,7 @@ pub use api::{Api, RecordsQuery, remote_status};
 pub use auth::Auth;
 #[cfg(feature = "server")]
 pub(crate) use channel::{Outcome, Trouble};
+pub(crate) use connection::over_http_only;
 pub use connection::{Client, FetchOptions, FetchedRecords};
 pub use options::ConnectOptions;
 pub(crate) use pages::PageStream;

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use crate::cancel::CancelToken;
 use crate::domain::url::normal_prefix;
 use crate::error::Result;
@@ -33,6 +35,7 @@ pub struct ConnectOptions {
     pub(super) tls: TlsOptions,
     pub(super) policy: AddressPolicy,
     pub(super) download_password: Option<Secret>,
+    pub(super) receiver: Option<Uuid>,
 }
 
 impl Default for ConnectOptions {
@@ -49,6 +52,7 @@ impl Default for ConnectOptions {
             tls: TlsOptions::default(),
             policy: AddressPolicy::CallersChoice,
             download_password: None,
+            receiver: None,
         }
     }
 }
@@ -76,7 +80,7 @@ impl ConnectOptions {
         self
     }
 
-    /// Tells the other site something about who asks; it may show it to its people. Defaults to nothing. The name `rowferry`
+    /// Tells the other site something about the caller; it may show it to its users. Defaults to nothing. The name `rowferry`
     /// is taken: with it the client says what it is.
     #[must_use]
     pub fn receiver_info(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
@@ -125,8 +129,8 @@ impl ConnectOptions {
         self
     }
 
-    /// Trusts a certificate authority besides the usual ones: its certificate, PEM (one or several) or DER. It is read when
-    /// connecting. Defaults to none.
+    /// Trusts a certificate authority besides the usual ones, those of browsers (`webpki-roots`): its certificate, PEM (one or several)
+    /// or DER. A server's self-signed certificate is one, too. It is read when connecting; may be called again. Defaults to none.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn root_certificate(mut self, certificate: impl Into<Vec<u8>>) -> Self {
@@ -134,10 +138,26 @@ impl ConnectOptions {
         self
     }
 
+    /// Trusts the certificate authorities that the operating system trusts, too, besides the usual ones. They are read when connecting,
+    /// on Linux and the like from the file or folder that the environment variables `SSL_CERT_FILE` and `SSL_CERT_DIR` name, if they
+    /// are set: the one case in which this library reads any. Defaults to not.
+    #[cfg(feature = "native-certs")]
+    #[must_use]
+    pub fn system_certificates(mut self) -> Self {
+        self.tls.system = true;
+        self
+    }
+
     /// Which addresses may be connected to. A URL that the caller types is the caller's own choice; one that came from a peer
     /// or sits in a stored connection is not.
     pub(crate) fn policy(mut self, policy: AddressPolicy) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// The id of the site that asks. What comes of a code is then for it alone. Defaults to an id of each client.
+    pub(crate) fn receiver(mut self, site: Uuid) -> Self {
+        self.receiver = Some(site);
         self
     }
 

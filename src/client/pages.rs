@@ -120,18 +120,18 @@ pub(crate) struct StreamedPage {
 }
 
 impl Client {
-    /// Begins to fetch rows for the pull of this name, in pages of at most so many records. `None` if the sender is of the reference
+    /// Begins to fetch rows for the pull of this name, in pages of at most so many records. `None` if the sender is of PhoenixKit
     /// system: it is asked for each page.
     pub(crate) fn stream(&self, pull: Uuid, most: Option<u32>, patience: &Patience) -> Result<Option<PageStream<'_>>> {
         let Some(peer) = &self.peer else { return Ok(None) };
         let has = |wanted: &str| peer.features.iter().any(|feature| feature == wanted);
         if !has(FEATURE_PAGES) {
-            let why = "the other site is one of rowferry, and does not send pages by itself, as each version does";
+            let why = "the other site is a rowferry site, but does not send pages by itself as each version does";
             return Err(Error::new(ErrorKind::Protocol, why));
         }
         let limits = &self.options.limits;
         let pull = has(FEATURE_PULLS).then_some(pull);
-        let largest = limits.stream_window_bytes.min(MOST_WINDOW);
+        let largest = limits.pull.stream_window_bytes.min(MOST_WINDOW);
         // A lock is not fair: a call that waited while the stream before yielded has its turn first.
         let since = Instant::now();
         while self.shared.is_awaited() && since.elapsed() < TURN {
@@ -141,7 +141,7 @@ impl Client {
             client: self,
             line: self.free_line("the rows of a table", patience)?,
             pull,
-            page_rows: number(most.map_or(limits.page_rows, |most| limits.page_rows.min(most as usize))),
+            page_rows: number(most.map_or(limits.wire.page_rows, |most| limits.wire.page_rows.min(most as usize))),
             asked: VecDeque::new(),
             unspent: 0,
             ended: Vec::new(),
@@ -170,7 +170,7 @@ impl PageStream<'_> {
         let is_first = self.asked.is_empty();
         let window = if is_first { self.window } else { self.window.min(AHEAD_WINDOW) };
         let (page_rows, pull, window) = (self.page_rows, self.pull, number(window));
-        let page_bytes = number(self.client.options.limits.stream_page_bytes);
+        let page_bytes = number(self.client.options.limits.pull.stream_page_bytes);
         let request = self.talk(&table.name, patience, |channel, budget, late| {
             let (request, compress) = (channel.new_request(), !channel.is_local());
             let table = table.name.clone();
@@ -273,7 +273,7 @@ impl PageStream<'_> {
             Answer::End(end) => {
                 let rows = self.asked.front().map_or(0, |asked| asked.rows);
                 if end.rows != rows {
-                    return Err(strange("sent another number of rows than it says", &name));
+                    return Err(strange("sent a different number of rows than it says", &name));
                 }
                 Ok(Ok(Some(self.end(bytes, end.state.map(std::num::NonZeroU64::get)))))
             }
@@ -346,7 +346,7 @@ impl PageStream<'_> {
             return Ok(());
         }
         if is_hungry && self.pull.is_some() {
-            let largest = self.client.options.limits.stream_window_bytes.min(MOST_WINDOW);
+            let largest = self.client.options.limits.pull.stream_window_bytes.min(MOST_WINDOW);
             self.window = self.window.saturating_mul(2).min(largest);
         }
         self.allow(&Patience::unbounded())
@@ -375,7 +375,7 @@ impl PageStream<'_> {
     /// given up are dropped as long as they may have been on their way then: more of them are no accident.
     fn next_answer(&mut self, request: u32, name: &str, patience: &Patience) -> Result<Option<Bytes>> {
         let limits = &self.client.options.limits;
-        let most = limits.stream_window_bytes.saturating_add(limits.message_bytes);
+        let most = limits.pull.stream_window_bytes.saturating_add(limits.wire.message_bytes);
         let (mut waiting, mut strays) = (self.waiting.take(), self.strays);
         let mut asked = std::mem::take(&mut self.asked);
         let answer = self.talk(name, patience, |channel, budget, late| {
@@ -399,7 +399,8 @@ impl PageStream<'_> {
                 }
                 strays = strays.saturating_add(message.len());
                 if strays > most {
-                    let why = format!("the other site still sends what was given up, in place of the rows of {name:?}");
+                    let why =
+                        format!("the other site still answers cancelled requests instead of sending the rows of {name:?}");
                     return Err(Trouble::Lost(Error::new(ErrorKind::Protocol, why)));
                 }
                 // The link is alive, and this was in the way of what is waited for.
@@ -418,7 +419,7 @@ impl PageStream<'_> {
     /// message. What the cells of that row take beside its bytes is far less than the rest.
     fn page_memory(&self) -> usize {
         let limits = &self.client.options.limits;
-        limits.message_bytes.saturating_add(limits.stream_page_bytes.max(LEAST_PAGE).saturating_mul(2))
+        limits.wire.message_bytes.saturating_add(limits.pull.stream_page_bytes.max(LEAST_PAGE).saturating_mul(2))
     }
 
     fn send(&mut self, name: &str, request: Request, patience: &Patience) -> Result<()> {
@@ -443,7 +444,7 @@ impl PageStream<'_> {
             Line::Gone(_) => refusal.text.clone(),
         };
         let asked = format!("the request for the rows of {name:?}");
-        refused(&asked, Some(&refusal.code), &text, refusal.transfer, refusal.retry_after)
+        refused(&asked, Some(&refusal.code), &text, refusal.transfer, refusal.retry_after).by_peer()
     }
 }
 
@@ -469,7 +470,7 @@ impl Drop for PageStream<'_> {
             told = told.and_then(|()| self.send("a table", Request::Cancel { request }, &Patience::unbounded()));
         }
         if let Err(error) = told {
-            log::debug!("the other site does not hear that its pages are no longer wanted: {error}");
+            log::debug!(target: "rowferry::client", "the other site cannot be told that its pages are no longer wanted: {error}");
         }
     }
 }

@@ -22,6 +22,11 @@ impl Client {
         self.back.as_ref().and_then(|back| back.as_ticket())
     }
 
+    /// Whether it came with a ticket: the code was spent before, and the other site lets it see only what that pull was of.
+    pub(crate) fn came_by_ticket(&self) -> bool {
+        self.by_ticket
+    }
+
     /// Makes the connection again, unless it is there. It must be to the same site.
     ///
     /// # Errors
@@ -29,7 +34,7 @@ impl Client {
     /// [`Client::disconnect`].
     pub(crate) fn come_back(&self, patience: &Patience) -> Result<()> {
         let Some(back) = &self.back else {
-            return Err(Error::new(ErrorKind::Disconnected, "there is no way back: a code works once"));
+            return Err(Error::new(ErrorKind::Disconnected, "the connection cannot be made again: a code works once"));
         };
         let shared = &self.shared;
         {
@@ -42,7 +47,7 @@ impl Client {
                 return Ok(());
             }
             shared.connected.store(false, Ordering::SeqCst);
-            // The old one ends first, so that the other site knows that its pulls are to be taken up; without a goodbye, which
+            // The old one ends first, so that the other site knows that its pulls are to be resumed; without a goodbye, which
             // would say that all has arrived.
             *line = Line::Gone("no answer came in time".to_owned());
         }
@@ -69,15 +74,19 @@ impl Client {
         let joined = Channel::join(transport, &pass, options, &budget)?;
         let site = self.peer().map(|peer| peer.site);
         match joined {
-            Some((channel, peer)) if peer.as_ref().map(|peer| peer.site) == site => Ok(channel),
-            _ => Err(Error::new(ErrorKind::Protocol, format!("at {} there is another site now", self.way))
+            Some((mut channel, peer)) if peer.as_ref().map(|peer| peer.site) == site => {
+                let told = self.tell_again(&mut channel, &budget);
+                told.map_err(|trouble| trouble.into_error("the tables of the pull"))?;
+                Ok(channel)
+            }
+            _ => Err(Error::new(ErrorKind::Protocol, format!("another site answers at {} now", self.way))
                 .with_hint("Pull again from the site that is meant.")),
         }
     }
 
     fn check_open(&self) -> Result<()> {
         match self.shared.closing.is_cancelled() {
-            true => Err(Error::new(ErrorKind::Cancelled, "it was disconnected here")),
+            true => Err(Error::new(ErrorKind::Cancelled, "this side disconnected")),
             false => Ok(()),
         }
     }

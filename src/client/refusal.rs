@@ -1,10 +1,10 @@
-//! What a refusal means. The reference and rowferry refuse in the same words over the WebSocket and over HTTP; what may be said
+//! What a refusal means. PhoenixKit and rowferry refuse in the same words over the WebSocket and over HTTP; what may be said
 //! on a channel is known to [`refusals`](crate::wire::message), what only HTTP says is added here.
 
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
-use crate::wire::message::{hint, reason, reason_of_text};
+use crate::wire::message::{LONGEST_WAIT, hint, reason, reason_of_text};
 
 /// The error that a known text is; `None` for any other text.
 pub(super) fn by_text(text: &str) -> Option<Error> {
@@ -76,14 +76,23 @@ pub(super) fn without<'s>(text: &str, secrets: impl IntoIterator<Item = &'s str>
 
 /// Too many calls, or guesses: `429`. `retry_after` is the header of that name.
 pub(super) fn too_many(kind: ErrorKind, what: &str, retry_after: Option<&str>) -> Error {
-    let seconds = retry_after.and_then(|text| text.trim().parse::<u32>().ok());
+    let seconds = seconds(retry_after);
     // A date is not worth showing a text that the other side chose freely.
     let when = seconds.map_or(String::new(), |seconds| format!("; it says to wait {seconds} s"));
     let error = Error::new(kind, format!("{what}{when}")).with_hint("Wait, then try again.");
-    match seconds {
-        Some(seconds) => error.with_retry_after(Duration::from_secs(seconds.into()).min(crate::wire::message::LONGEST_WAIT)),
+    match seconds_to_wait(retry_after) {
+        Some(wait) => error.with_retry_after(wait),
         None => error,
     }
+}
+
+/// How long the header of this name says to wait, if it says so in seconds.
+pub(super) fn seconds_to_wait(retry_after: Option<&str>) -> Option<Duration> {
+    seconds(retry_after).map(|seconds| Duration::from_secs(seconds.into()).min(LONGEST_WAIT))
+}
+
+fn seconds(retry_after: Option<&str>) -> Option<u32> {
+    retry_after.and_then(|text| text.trim().parse().ok())
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use super::channel::{AGAIN, Outcome, Trouble};
 use super::options::ConnectOptions;
 #[cfg(feature = "server")]
 use super::upgrade::Refusal;
-use super::upgrade::{Upgrade, upgrade};
+use super::upgrade::{Asking, Upgrade, upgrade};
 use crate::domain::url::SiteUrl;
 use crate::error::{Error, ErrorKind, Result};
 #[cfg(feature = "server")]
@@ -60,14 +60,31 @@ pub(crate) trait Near: Send + Sync {
     /// What it is called in place of a URL.
     fn name(&self) -> &str;
 
-    /// Asks to be let in, with the query of a request for a WebSocket. `limits` are the client's.
-    fn enter(&self, query: &str, limits: &Limits) -> std::result::Result<Box<dyn Transport>, Refusal>;
+    /// Asks to be let in, with what the header of a request for a WebSocket holds for that. `limits` are the client's.
+    fn enter(&self, given: &str, limits: &Limits) -> std::result::Result<Box<dyn Transport>, Refusal>;
+}
+
+/// Where a site was found by its URL, and how.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    prefix: String,
+    /// Where it looks for what lets a client in.
+    looks_at: Place,
+}
+
+/// Where what lets a client in stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In a header, as rowferry takes it.
+    Header,
+    /// In the query, as PhoenixKit takes it, and rowferry 0.1.0.
+    Query,
 }
 
 /// How a site is reached.
 pub(super) enum Way {
-    /// By its URL, under the prefix where it was found.
-    Url(SiteUrl, OnceLock<String>),
+    /// By its URL, where it was found.
+    Url(SiteUrl, OnceLock<Found>),
     /// In this process.
     #[cfg(feature = "server")]
     Near(Box<dyn Near>),
@@ -86,7 +103,9 @@ impl Way {
         match self {
             Way::Url(url, found) => Ok(Box::new(Socket::open(url, found, pass, options, budget)?)),
             #[cfg(feature = "server")]
-            Way::Near(site) => site.enter(&pass.query, &options.limits).map_err(|refusal| refusal.into_error(pass)),
+            Way::Near(site) => site
+                .enter(&pass.header(options.receiver), &options.limits)
+                .map_err(|refusal| refusal.into_error(pass).by_peer()),
         }
     }
 }
@@ -110,27 +129,44 @@ struct Socket {
 
 impl Socket {
     /// Opens it under the first prefix that is not answered with 404, or under the one that was `found` before. Only a 404 leads to
-    /// the next one: any other refusal is meant, and a code may be spent.
+    /// the next one: any other refusal is meant, and a code may be spent. What lets the client in stands in a header first; a site that does
+    /// not look there misses it, spends nothing, and is asked again with a query; not where it was found before, because then what answers
+    /// is not that site.
     fn open(
         url: &SiteUrl,
-        found: &OnceLock<String>,
+        found: &OnceLock<Found>,
         pass: &Pass,
         options: &ConnectOptions,
         budget: &Budget,
     ) -> Result<Socket> {
-        let prefixes = found.get().map_or_else(|| options.prefixes(), |prefix| Ok(vec![prefix.clone()]))?;
+        let (prefixes, mut looks_at) = match found.get() {
+            Some(found) => (vec![found.prefix.clone()], found.looks_at),
+            None => (options.prefixes()?, Place::Header),
+        };
         let mut tried = Vec::new();
         for prefix in prefixes {
             let path = url.path(&prefix, "/sync/websocket");
-            let mut stream = Stream::connect(url, options.policy, &options.tls, budget)?;
-            let target = Zeroizing::new(format!("{path}?{}", *pass.query));
-            match upgrade(&mut stream, &url.authority(), &target, pass, &options.limits, budget)? {
-                Upgrade::NotFound => tried.push(path),
+            let (stream, upgraded) = loop {
+                let mut stream = Stream::connect(url, options.policy, &options.tls, budget)?;
+                let (target, header) = match looks_at {
+                    Place::Header => (Zeroizing::new(format!("{path}?vsn=2.0.0")), Some(pass.header(options.receiver))),
+                    Place::Query => (Zeroizing::new(format!("{path}?{}", *pass.query)), None),
+                };
+                let header = header.as_ref().map(|header| header.as_str());
+                let asking = Asking { host: &url.authority(), target: &target, header, pass };
+                match upgrade(&mut stream, &asking, &options.limits, budget)? {
+                    Upgrade::Missed if found.get().is_some() => return Err(no_more_there(url)),
+                    Upgrade::Missed if looks_at == Place::Header => looks_at = Place::Query,
+                    upgraded => break (stream, upgraded),
+                }
+            };
+            match upgraded {
+                Upgrade::NotFound | Upgrade::Missed => tried.push(path),
                 Upgrade::Done(rest) => {
-                    let bytes = Some(options.limits.message_bytes);
+                    let bytes = Some(options.limits.wire.message_bytes);
                     let config = WebSocketConfig::default().max_message_size(bytes).max_frame_size(bytes);
                     let socket = WebSocket::from_partially_read(stream, rest, Role::Client, Some(config));
-                    found.get_or_init(|| prefix);
+                    found.get_or_init(|| Found { prefix, looks_at });
                     return Ok(Socket { socket, unflushed: false });
                 }
             }
@@ -138,6 +174,13 @@ impl Socket {
         let why = format!("{} has nothing to connect to at {}", url.authority(), tried.join(", "));
         Err(Error::new(ErrorKind::NotFound, why).with_hint("Check the address; a path before /sync is given as the prefix."))
     }
+}
+
+/// What let this client in before is not looked at now.
+fn no_more_there(url: &SiteUrl) -> Error {
+    let why = format!("what answers at {} does not read the credentials where it read them before", url.authority());
+    Error::new(ErrorKind::Unreachable, why)
+        .with_hint("Another site has the address now, or a proxy on the way drops the header `x-rowferry-auth`.")
 }
 
 impl Transport for Socket {
@@ -200,7 +243,7 @@ impl Transport for Socket {
     }
 }
 
-/// A long text in frames that a server of the reference system reads fast; any other message as it is.
+/// A long text in frames that a server of PhoenixKit reads fast; any other message as it is.
 fn frames(message: Message) -> Vec<Message> {
     match message {
         Message::Text(text) if text.len() > TEXT_FRAGMENT_BYTES => {
@@ -228,7 +271,7 @@ impl Trouble {
         let why = format!("the other site sent a message of {size} bytes; {most} are accepted");
         Trouble::Lost(
             Error::new(ErrorKind::TooLarge, why)
-                .with_hint("Ask for fewer records at a time, or raise the limit `message_bytes`."),
+                .with_hint("Ask for fewer records at a time, or raise `Limits::wire.message_bytes`."),
         )
     }
 }
@@ -250,4 +293,41 @@ fn lost(error: tungstenite::Error) -> Trouble {
         }
         _ => Error::new(ErrorKind::Protocol, why).with_source(error),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::client::Auth;
+
+    #[test]
+    fn a_site_that_looked_at_the_header_is_never_asked_with_a_query() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let way = Way::to(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let script = std::thread::spawn(move || {
+            let socket = tungstenite::accept(listener.accept().unwrap().0).unwrap();
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                asked.push(byte[0]);
+            }
+            stream.write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 22\r\n\r\nMissing authentication").unwrap();
+            listener.set_nonblocking(true).unwrap();
+            (socket, String::from_utf8(asked).unwrap(), listener)
+        });
+        let pass = Auth::ticket("secret-ticket").pass().unwrap();
+        let (options, budget) = (ConnectOptions::default(), Budget::new(Duration::from_secs(20), &[]));
+        let first = way.open(&pass, &options, &budget).unwrap();
+        let error = way.open(&pass, &options, &budget).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+        let (_socket, asked, listener) = script.join().unwrap();
+        assert!(asked.starts_with("GET /sync/websocket?vsn=2.0.0 HTTP/1.1\r\n"), "{asked}");
+        assert_eq!(listener.accept().err().unwrap().kind(), io::ErrorKind::WouldBlock, "it was not asked once more");
+        drop(first);
+    }
 }

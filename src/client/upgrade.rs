@@ -12,42 +12,52 @@ use tungstenite::handshake::derive_accept_key;
 use zeroize::Zeroizing;
 
 use super::auth::{By, Pass};
-use super::refusal::{by_text, too_many, without};
+use super::refusal::{by_text, seconds_to_wait, too_many, without};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::net::{Budget, Stream};
 use crate::wire::message::with_standing;
-use crate::wire::{REASON_HEADER, STATUS_HEADER, excerpt};
+use crate::wire::{AUTH_HEADER, REASON_HEADER, STATUS_HEADER, excerpt};
 
 /// How much of a refusal's text is read.
 const REFUSAL_BYTES: usize = 4096;
 
 /// How an upgrade ended, if it did not fail.
 pub(super) enum Upgrade {
-    /// It is a WebSocket now; the bytes came behind the head.
+    /// It is a WebSocket now; the bytes came after the head.
     Done(Vec<u8>),
     /// There is nothing at this path: 404.
     NotFound,
+    /// The other site does not look at the header where what lets the client in stands.
+    Missed,
 }
+
+/// What is asked for, and with what.
+pub(super) struct Asking<'a> {
+    pub(super) host: &'a str,
+    pub(super) target: &'a str,
+    /// What lets the client in, where it does not stand in the target.
+    pub(super) header: Option<&'a str>,
+    pub(super) pass: &'a Pass,
+}
+
+/// What a site says that looks for what lets a client in, and does not find it.
+const MISSED: &str = "Missing authentication";
 
 /// Asks for a WebSocket.
 ///
 /// # Errors
 /// What the other site refuses with, by its text; [`ErrorKind::Timeout`], [`ErrorKind::Disconnected`],
 /// [`ErrorKind::Protocol`], [`ErrorKind::TooLarge`], [`ErrorKind::Cancelled`].
-pub(super) fn upgrade(
-    stream: &mut Stream,
-    host: &str,
-    target: &str,
-    pass: &Pass,
-    limits: &Limits,
-    budget: &Budget,
-) -> Result<Upgrade> {
+pub(super) fn upgrade(stream: &mut Stream, asking: &Asking<'_>, limits: &Limits, budget: &Budget) -> Result<Upgrade> {
+    let Asking { host, target, header, pass } = *asking;
     let key = generate_key();
+    let header = header.map(|header| Zeroizing::new(format!("{AUTH_HEADER}: {header}\r\n")));
     let request = Zeroizing::new(format!(
         "GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nUser-Agent: rowferry/{}\r\n\r\n",
-        env!("CARGO_PKG_VERSION")
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nUser-Agent: rowferry/{}\r\n{}\r\n",
+        env!("CARGO_PKG_VERSION"),
+        header.as_ref().map_or("", |header| header.as_str()),
     ));
     write_all(stream, request.as_bytes(), budget)?;
     let mut bytes = Vec::new();
@@ -55,8 +65,8 @@ pub(super) fn upgrade(
         if let Some(head) = read_head(&bytes, limits)? {
             break head;
         }
-        if bytes.len() > limits.head_bytes {
-            let why = format!("the other site's answer has a head of more than {} bytes", limits.head_bytes);
+        if bytes.len() > limits.wire.head_bytes {
+            let why = format!("the other site's answer has a head of more than {} bytes", limits.wire.head_bytes);
             return Err(Error::new(ErrorKind::TooLarge, why));
         }
         if read_more(stream, &mut bytes, budget)? == 0 {
@@ -70,7 +80,10 @@ pub(super) fn upgrade(
         _ => {
             let text = refusal_text(stream, rest, head.body_bytes, budget);
             let Head { status, retry_after, standing, .. } = head;
-            Err(Refusal { status, text, retry_after, standing }.into_error(pass))
+            if header.is_some() && status == StatusCode::FORBIDDEN && text == MISSED {
+                return Ok(Upgrade::Missed);
+            }
+            Err(Refusal { status, text, retry_after, standing }.into_error(pass).by_peer())
         }
     }
 }
@@ -91,7 +104,7 @@ struct Head {
 }
 
 fn read_head(bytes: &[u8], limits: &Limits) -> Result<Option<Head>> {
-    let mut fields = vec![httparse::EMPTY_HEADER; limits.head_fields];
+    let mut fields = vec![httparse::EMPTY_HEADER; limits.wire.head_fields];
     let mut response = httparse::Response::new(&mut fields);
     let no_http = |why: &dyn std::fmt::Display| {
         Error::new(ErrorKind::Protocol, format!("the other side does not answer in HTTP: {why}"))
@@ -160,18 +173,22 @@ impl Refusal {
         }
         let (kind, why, hint) = match (self.status.as_u16(), by) {
             (429, By::Code | By::Ticket) => {
-                let what = "the other site takes no more codes from this address for now";
+                let what = "the other site accepts no more codes from this address for now";
                 return too_many(ErrorKind::TooManyAttempts, what, self.retry_after.as_deref())
                     .with_hint("Wait, then try again with the right code.");
             }
             (429, By::Token) => {
-                let what = "the other site takes no more calls from here for now";
+                let what = "the other site accepts no more calls from here for now";
                 return too_many(ErrorKind::RateLimited, what, self.retry_after.as_deref())
                     .with_hint("Wait, then try again.");
             }
             (503, _) => {
-                let why = format!("the other site is busy{}", behind(text));
-                (ErrorKind::Unreachable, why, "Try again later.")
+                let error = Error::new(ErrorKind::Unreachable, format!("the other site is busy{}", behind(text)));
+                let error = error.with_hint("Try again later.").with_http_status(503);
+                return match seconds_to_wait(self.retry_after.as_deref()) {
+                    Some(wait) => error.with_retry_after(wait),
+                    None => error,
+                };
             }
             (502 | 504, _) => {
                 let why = format!("the other site is not there, says a proxy before it ({})", self.status);
@@ -190,6 +207,11 @@ impl Refusal {
                 format!("the other site answered with a redirect ({}), which is not followed", self.status),
                 "Give the address that it leads to.",
             ),
+            (400 | 426, _) => (
+                ErrorKind::Refused,
+                format!("the other site answered {} to the connection{}", self.status, behind(text)),
+                NO_UPGRADE,
+            ),
             _ => (
                 ErrorKind::Refused,
                 format!("the other site answered {} to the connection{}", self.status, behind(text)),
@@ -200,12 +222,16 @@ impl Refusal {
     }
 }
 
+/// What to do where a request for a WebSocket arrived as another one.
+const NO_UPGRADE: &str = "A proxy in between may not let WebSockets through: it has to pass on the headers Upgrade and Connection, \
+                          over HTTP/1.1. Else check the address.";
+
 /// A refusal of a code, where it was the ticket that came of one.
 fn of_ticket(error: Error) -> Error {
     match error.kind() {
         ErrorKind::InvalidCode => Error::new(
             ErrorKind::InvalidCode,
-            "the other site no longer takes back a pull that began with a code: its session has ended",
+            "the pull cannot be resumed with its code: the session has ended at the other site",
         )
         .with_hint("Ask the other site for a new code."),
         _ => error,
@@ -307,11 +333,17 @@ mod tests {
         assert_eq!(kind(403, "Missing authentication"), ErrorKind::Refused);
         assert_eq!(kind(429, ""), ErrorKind::TooManyAttempts);
         assert_eq!(kind(503, ""), ErrorKind::Unreachable);
+        let busy = refused(503, "", &code);
+        assert_eq!((busy.http_status(), busy.retry_after()), (Some(503), Some(Duration::from_secs(30))));
         assert_eq!((kind(502, ""), kind(504, "x")), (ErrorKind::Unreachable, ErrorKind::Unreachable));
         assert_eq!(kind(301, ""), ErrorKind::Refused);
         let error = refused(403, "Invalid code", &Auth::ticket("zq82"));
         assert!(error.kind() == ErrorKind::InvalidCode && error.message().contains("session has ended"), "{error}");
         assert_eq!(kind(500, ""), ErrorKind::Refused);
+        for status in [400, 426] {
+            let error = refused(status, "Expected WebSocket upgrade", &code);
+            assert!(error.kind() == ErrorKind::Refused && error.hint().unwrap().contains("proxy"), "{error}");
+        }
         let error = refused(429, "", &code);
         assert!(error.message().contains("wait 30 s"), "{error}");
         let by_token = |status, text| refused(status, text, &token);

@@ -1,4 +1,4 @@
-//! Whether someone may have what he asks for: what a connection says to it, and in which words the answer is given. Pure:
+//! Whether a peer may have what it asks for: what a connection says to it, and in which words the answer is given. Pure:
 //! counting, and what others do meanwhile, is the business of the caller.
 
 use std::net::IpAddr;
@@ -22,7 +22,7 @@ pub struct Denial {
     pub transfer: Option<Uuid>,
     /// How long to wait before the same is asked again.
     pub retry_after: Option<Duration>,
-    /// Why someone said no, in his words.
+    /// Why it was denied, in the words of the one who did.
     pub reason: Option<String>,
     /// How the connection stands, where that is why.
     pub status: Option<ConnectionStatus>,
@@ -53,14 +53,14 @@ impl Denial {
         self
     }
 
-    /// The words of the reference on a WebSocket: in the answer to an upgrade, and on the channel.
+    /// The words of PhoenixKit on a WebSocket: in the answer to an upgrade, and on the channel.
     pub fn socket_text(&self) -> String {
         let table = self.table.as_deref().unwrap_or_default();
         match self.kind {
             ErrorKind::Disabled => "Module disabled".to_owned(),
             ErrorKind::InvalidToken => "Invalid token".to_owned(),
             ErrorKind::ConnectionNotActive => "Connection not active".to_owned(),
-            // The reference knows no difference between none and a wrong one here.
+            // PhoenixKit knows no difference between none and a wrong one here.
             ErrorKind::PasswordRequired => "Invalid password".to_owned(),
             ErrorKind::TableNotAllowed => format!("Access denied to table: {table}"),
             ErrorKind::TableNotFound => format!("Table not found: {table}"),
@@ -68,7 +68,7 @@ impl Denial {
         }
     }
 
-    /// The words of the reference over HTTP.
+    /// The words of PhoenixKit over HTTP.
     pub fn http_text(&self) -> String {
         match self.kind {
             ErrorKind::Disabled => "DB Sync module is disabled".to_owned(),
@@ -120,7 +120,7 @@ impl Denial {
         }
     }
 
-    /// Whether the reference refuses the same in the same words, so that the answer must say nothing more.
+    /// Whether PhoenixKit refuses the same in the same words, so that the answer must say nothing more.
     pub fn is_references(&self) -> bool {
         matches!(
             self.kind,

@@ -43,7 +43,7 @@ fn public_v6(address: Ipv6Addr) -> bool {
         // IPv4-mapped.
         (0, 0) if (c, d, e, f) == (0, 0, 0, 0xffff) => v4(g, h),
         // NAT64 with the well-known prefix. The prefix for local use, 64:ff9b:1::/48, leads to a network's inside.
-        (0x64, 0xff9b) if (c, d, e, f) == (0, 0, 0, 0) => v4(g, h),
+        (0x64, 0xff9b) => carried_v4(address).is_some_and(public_v4),
         // 6to4.
         (0x2002, _) => v4(b, c),
         // Protocol assignments: Teredo, benchmarks, ORCHID and others.
@@ -56,6 +56,34 @@ fn public_v6(address: Ipv6Addr) -> bool {
         (0x2000..=0x3fff, _) => true,
         _ => false,
     }
+}
+
+/// What stands for an address where peers are counted: who has one of an IPv6 network of 64 bits has them all. One that carries an IPv4
+/// address in it (IPv4-mapped, NAT64) is that one.
+#[cfg(feature = "server")]
+pub(crate) fn host_network(address: IpAddr) -> IpAddr {
+    network(address, 64)
+}
+
+/// What stands for an address where guesses are counted: who has one of an IPv6 network of 48 bits may have them all.
+pub(crate) fn wide_network(address: IpAddr) -> IpAddr {
+    network(address, 48)
+}
+
+fn network(address: IpAddr, bits: u32) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => match carried_v4(v6) {
+            Some(v4) => IpAddr::V4(v4),
+            None => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << (128 - bits)))),
+        },
+        v4 => v4,
+    }
+}
+
+/// The IPv4 address that NAT64 puts behind its well-known prefix.
+fn carried_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    const PREFIX: u128 = 0x0064_ff9b << 96;
+    u32::try_from(address.to_bits() ^ PREFIX).ok().map(Ipv4Addr::from)
 }
 
 /// The IPv4 address that a host's name is to a resolver, which takes more spellings than the usual one: `127.1`,
@@ -115,6 +143,26 @@ pub fn require_public(url: &SiteUrl) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(feature = "server")]
+    fn an_address_is_counted_as_its_network() {
+        for (address, host, wide) in [
+            ("192.0.2.1", "192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1", "192.0.2.1"),
+            // All of IPv4 behind NAT64 is one network of IPv6.
+            ("64:ff9b::192.0.2.1", "192.0.2.1", "192.0.2.1"),
+            ("64:ff9b::192.0.2.2", "192.0.2.2", "192.0.2.2"),
+            ("64:ff9b:0:0:0:1::1", "64:ff9b::", "64:ff9b::"),
+            ("64:ff9b:1::1", "64:ff9b:1::", "64:ff9b:1::"),
+            ("2001:db8:0:ffff:1::1", "2001:db8:0:ffff::", "2001:db8::"),
+            ("2001:db8:1:2:3::1", "2001:db8:1:2::", "2001:db8:1::"),
+            ("::1", "::", "::"),
+        ] {
+            let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+            assert_eq!((host_network(ip(address)), wide_network(ip(address))), (ip(host), ip(wide)), "{address}");
+        }
+    }
 
     fn refused(url: &str) -> bool {
         require_public(&SiteUrl::parse(url).unwrap()).is_err()

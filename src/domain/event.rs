@@ -1,13 +1,16 @@
 //! What happened to connections and transfers, for audits.
 
 use serde::Serialize;
+use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::domain::connection::Metadata;
+use crate::domain::text::without_hidden;
 
-words! {
+string_enum! {
     /// What happened.
+    #[non_exhaustive]
     pub enum EventKind("kind of event") {
         /// A connection was made here.
         ConnectionCreated = "connection.created",
@@ -33,6 +36,10 @@ words! {
         ConnectionNotified = "connection.notified",
         /// A request to register a connection was refused.
         RegistrationRefused = "registration.refused",
+        /// The code of a session was used up.
+        SessionUsed = "session.used",
+        /// The pull that a session's code began was resumed with its ticket.
+        SessionResumed = "session.resumed",
         /// A pull or call was refused.
         AccessDenied = "access.denied",
         /// A transfer was made.
@@ -51,7 +58,7 @@ words! {
         TransferCompleted = "transfer.completed",
         /// An error ended a transfer.
         TransferFailed = "transfer.failed",
-        /// A transfer was called off.
+        /// A transfer was cancelled.
         TransferCancelled = "transfer.cancelled",
         /// A transfer was deleted from the history.
         TransferDeleted = "transfer.deleted",
@@ -62,15 +69,13 @@ words! {
     }
 }
 
-/// Most characters of an actor.
+/// Most characters of an actor, and of a text in the details.
 const ACTOR: usize = 300;
 
-/// A text that a person or a peer wrote, as it is kept: at most this many characters, control characters made blanks, and
+/// A text that a person or a peer wrote, as it is kept: at most this many characters, those that are not seen made blanks, and
 /// none at its ends.
 pub(crate) fn cleaned(text: &str, most: usize) -> String {
-    let blank = |c: char| if c.is_control() { ' ' } else { c };
-    let cut: String = text.trim().chars().take(most).map(blank).collect();
-    cut.trim().to_owned()
+    without_hidden(text.trim(), most).trim().to_owned()
 }
 
 /// Who did something, as it is kept.
@@ -78,10 +83,25 @@ pub(crate) fn cleaned_actor(actor: &str) -> String {
     cleaned(actor, ACTOR)
 }
 
+/// The details of an event, as they are kept: each text in them is cut and cleaned as an actor is.
+pub(crate) fn cleaned_details(details: Metadata) -> Metadata {
+    details.into_iter().map(|(name, value)| (name, cleaned_value(value))).collect()
+}
+
+/// The depth is that of what this program writes.
+fn cleaned_value(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(cleaned(&text, ACTOR)),
+        Value::Array(list) => Value::Array(list.into_iter().map(cleaned_value).collect()),
+        Value::Object(fields) => Value::Object(cleaned_details(fields)),
+        other => other,
+    }
+}
+
 /// How many events a list has where nothing else is said.
 const LIMIT: u32 = 100;
 
-/// Which events are meant: all, but for what the setters say. What they say must all be true of an event.
+/// Which events to list: all, unless setters say otherwise. An event must match all of them.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct EventFilter {
@@ -135,7 +155,7 @@ impl EventFilter {
         self
     }
 
-    /// Most events in a list. Defaults to 100; at most [`Limits::listed`](crate::Limits::listed) count.
+    /// Most events in a list. Defaults to 100; at most [`ServerLimits::listed`](crate::ServerLimits::listed) count.
     pub fn limit(mut self, limit: u32) -> Self {
         self.limit = limit;
         self

@@ -1,7 +1,7 @@
 //! The words of the field as types. Pure: nothing here reads a file, a socket or a clock.
 
 #[macro_use]
-pub(crate) mod words;
+pub(crate) mod string_enum;
 
 #[cfg(feature = "server")]
 pub(crate) mod access;
@@ -9,9 +9,12 @@ pub mod address;
 pub(crate) mod cells;
 #[cfg(feature = "sqlite")]
 pub(crate) mod collation;
+pub mod conflict;
 pub mod connection;
 pub mod digest;
 pub mod event;
+#[cfg(feature = "sqlite")]
+pub mod finding;
 pub mod logical;
 pub mod names;
 pub mod not_copied;
@@ -22,6 +25,8 @@ pub mod session;
 pub mod settings;
 pub mod strategy;
 pub mod table;
+pub(crate) mod text;
 pub mod transfer;
 pub mod url;
 pub mod value;
+mod value_json;

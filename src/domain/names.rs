@@ -43,8 +43,21 @@ const RESERVED: [&str; 2] = ["sqlite_", "rowferry_"];
 
 /// Whether tables of this name belong to a database or to rowferry itself. They are neither offered nor made.
 pub fn is_reserved(table: &str) -> bool {
-    let begins = |prefix: &str| table.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
-    RESERVED.iter().any(|prefix| begins(prefix))
+    RESERVED.iter().any(|prefix| begins_with(table, prefix))
+}
+
+/// Tables that a SQLite has of its own; which ones depends on how it was built, and a program may register more.
+const BUILT_IN: [&str; 9] =
+    ["json_each", "json_tree", "jsonb_each", "jsonb_tree", "dbstat", "bytecode", "tables_used", "generate_series", "carray"];
+
+/// Whether SQLite has a table of this name, or may have one, without anybody making it. One that is made would hide it from all programs
+/// that use the database, triggers included.
+pub fn is_built_in(table: &str) -> bool {
+    begins_with(table, "pragma_") || BUILT_IN.iter().any(|name| name.eq_ignore_ascii_case(table))
+}
+
+fn begins_with(name: &str, prefix: &str) -> bool {
+    name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
 /// Names longer than this are not looked through for one that is near.

@@ -20,7 +20,7 @@ pub struct NotCopied {
     pub views: Vec<String>,
     /// The virtual tables, full-text indexes and the like, with all that is in them.
     pub virtual_tables: Vec<String>,
-    /// The tables behind virtual ones. Where the module of a virtual table is not registered in this program, these are all whose
+    /// The shadow tables of virtual ones. Where the module of a virtual table is not registered in this program, these are all whose
     /// names begin with its name and an underscore.
     pub shadow_tables: Vec<String>,
     /// Tables with a name or default in them, their own included, that is no UTF-8 (`not_utf8`).
@@ -44,17 +44,12 @@ impl fmt::Display for NotCopied {
             (triggers, String::new(), "trigger", "triggers"),
             (self.views.len() as u64, String::new(), "view", "views"),
             (self.virtual_tables.len() as u64, named(&self.virtual_tables), "virtual table", "virtual tables"),
-            (
-                self.shadow_tables.len() as u64,
-                named(&self.shadow_tables),
-                "table behind virtual ones",
-                "tables behind virtual ones",
-            ),
+            (self.shadow_tables.len() as u64, named(&self.shadow_tables), "shadow table", "shadow tables"),
             (
                 self.not_utf8.len() as u64,
                 named(&self.not_utf8),
-                "table with a name that is no UTF-8",
-                "tables with names that are no UTF-8",
+                "table with a name that is not UTF-8",
+                "tables with names that are not UTF-8",
             ),
             (self.more, String::new(), "more that is not named", "more that are not named"),
         ];
@@ -75,8 +70,8 @@ impl NotCopied {
         let kinds = [
             (&self.views, "a view"),
             (&self.virtual_tables, "a virtual table"),
-            (&self.shadow_tables, "a table behind a virtual one"),
-            (&self.not_utf8, "a table with a name or default that is no UTF-8"),
+            (&self.shadow_tables, "a shadow table"),
+            (&self.not_utf8, "a table with a name or default that is not UTF-8"),
         ];
         kinds.into_iter().find(|(list, _)| list.iter().any(|other| other == name)).map(|(_, what)| what)
     }

@@ -1,10 +1,14 @@
 //! What became of the records of an import: counts and failures.
 
+use serde::Serialize;
+use serde::ser::Serializer;
+
 use crate::domain::value::Value;
 
 /// What became of the records of one table. Each record has exactly one outcome, so that the five counts add up to the
 /// records received.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Outcome {
     /// Records that became new rows.
     pub created: u64,
@@ -12,17 +16,19 @@ pub struct Outcome {
     pub updated: u64,
     /// Records whose row was already equal.
     pub unchanged: u64,
-    /// Records that were left out because their row exists, or because a trigger of the local table left them out (RAISE(IGNORE)).
+    /// Records that were left out because their row exists, or because a trigger of the local table left them out (RAISE(IGNORE)). Under
+    /// [`Overwrite`](crate::Strategy::Overwrite) and [`Merge`](crate::Strategy::Merge) those that are not
+    /// [newer](crate::PullOptions::newer_by) than their row, and those whose row [a rule](crate::PullOptions::on_conflict) keeps.
     pub skipped: u64,
-    /// How many of the skipped records say something else than their row, which was left as it is. Under
-    /// [`Skip`](crate::Strategy::Skip) only; it is no sixth count beside the five.
+    /// How many of the skipped records say something else than their row, which was left as it is: under
+    /// [`Skip`](crate::Strategy::Skip), by their age, or by a rule. It is no sixth count beside the five.
     pub differing: u64,
     /// Records that could not be taken.
     pub failed: u64,
     /// Of those created or updated, the ones that were written although they refer to rows that are missing: see
-    /// [`TransferOptions::dangling`](crate::TransferOptions::dangling).
+    /// [`PullOptions::dangling`](crate::PullOptions::dangling).
     pub dangling: u64,
-    /// The first failures, up to [`Limits::reported_failures`](crate::Limits::reported_failures).
+    /// The first failures, up to [`PullLimits::reported_failures`](crate::PullLimits::reported_failures).
     pub failures: Vec<Failure>,
 }
 
@@ -73,17 +79,33 @@ pub struct Tally {
     /// Whether a record failed for want of a row that it refers to.
     pub lacks_parents: bool,
     reported_failures: usize,
+    /// Failures that were not told yet, if they are told one by one.
+    untold: Option<Vec<Failure>>,
 }
+
+/// The most failures that wait to be told one by one. It bounds memory: the rows of a group of tables are written by one transaction.
+const MOST_UNTOLD: usize = 100_000;
 
 impl Tally {
     /// Nothing counted yet; at most this many failures are kept.
     pub fn new(reported_failures: usize) -> Self {
-        Tally { outcome: Outcome::default(), lacks_parents: false, reported_failures }
+        Tally::after(Outcome::default(), reported_failures)
     }
 
     /// Continues from what was counted before.
     pub fn after(outcome: Outcome, reported_failures: usize) -> Self {
-        Tally { outcome, lacks_parents: false, reported_failures }
+        Tally { outcome, lacks_parents: false, reported_failures, untold: None }
+    }
+
+    /// From now on all failures are kept until they are [told](Tally::untold) one by one.
+    pub(crate) fn telling(mut self) -> Self {
+        self.untold = Some(Vec::new());
+        self
+    }
+
+    /// The failures since this was asked last.
+    pub(crate) fn untold(&mut self) -> Vec<Failure> {
+        self.untold.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Takes in what became of the same records when they were applied a second time, which mended what they changed of each other.
@@ -100,26 +122,31 @@ impl Tally {
         outcome.unchanged = left;
         outcome.differing = again.outcome.differing.min(outcome.skipped);
         self.lacks_parents |= again.lacks_parents;
+        self.untold = again.untold;
     }
 
     /// Counts a failure, and keeps it while there is room.
     pub fn fail(&mut self, failure: Failure) {
         self.outcome.failed += 1;
         self.lacks_parents |= failure.reason == Reason::ForeignKey;
+        if let Some(untold) = self.untold.as_mut().filter(|untold| untold.len() < MOST_UNTOLD) {
+            untold.push(failure.clone().shortened());
+        }
         if self.outcome.failures.len() < self.reported_failures {
             self.outcome.failures.push(failure.shortened());
         }
     }
 }
 
-/// A record that could not be taken. The others of its batch were.
+/// A record that failed. The others of its batch were taken.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failure {
     /// The record's key; empty if it has none. Long values in it are cut.
     pub key: Vec<Value>,
     /// The column at fault, where that is known.
     pub column: Option<String>,
-    /// Why, in a word that stays the same.
+    /// Why, as a stable code.
     pub reason: Reason,
     /// Why, as a sentence.
     pub message: String,
@@ -129,6 +156,18 @@ pub struct Failure {
 const FAILURE_BYTES: usize = 500;
 
 impl Failure {
+    /// A failure of the record with this key; `message` says why as one sentence without a full stop.
+    pub fn new(key: Vec<Value>, reason: Reason, message: impl Into<String>) -> Self {
+        Failure { key, column: None, reason, message: message.into() }
+    }
+
+    /// Adds the column at fault.
+    #[must_use]
+    pub fn in_column(mut self, column: impl Into<String>) -> Self {
+        self.column = Some(column.into());
+        self
+    }
+
     /// The same failure with what is long in it cut.
     pub(crate) fn shortened(mut self) -> Self {
         for value in &mut self.key {
@@ -163,11 +202,16 @@ fn cut(text: &[u8]) -> usize {
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $code:literal,)*) => {
         /// Why a record could not be taken.
+        ///
+        #[doc = include_str!("reason_codes.md")]
         #[non_exhaustive]
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Reason { $($(#[$doc])* $name,)* }
 
         impl Reason {
+            /// All of them.
+            pub const ALL: &'static [Reason] = &[$(Reason::$name),*];
+
             /// The stable reason code, in snake case.
             pub fn code(self) -> &'static str {
                 match self { $(Reason::$name => $code,)* }
@@ -179,6 +223,12 @@ macro_rules! reasons {
             }
         }
     };
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.code())
+    }
 }
 
 reasons! {
@@ -200,7 +250,7 @@ reasons! {
     DuplicateKey = "duplicate_key",
     /// The record or a value in it is not of the form that the protocol gives it.
     Malformed = "malformed",
-    /// The value came as text for the eyes of the sender's programmers, which the reference system sends of types that its JSON has no
+    /// The value came as text for the eyes of the sender's programmers, which PhoenixKit sends of types that its JSON has no
     /// form for, and what it stands for is not known here.
     UnknownTerm = "unknown_term",
     /// Storing the value here would change it: the column's type rewrites it.
@@ -211,13 +261,16 @@ reasons! {
     WrongType = "wrong_type",
     /// The value or the row is larger than the database takes.
     TooLarge = "too_large",
-    /// An append found no free key.
+    /// The key of a new row is taken, in an append or under a key [of the caller's choice](crate::PullOptions::key), and no new one can be
+    /// made of its kind.
     NoNewKey = "no_new_key",
     /// One row has the values that the record has in a unique set, another row those of another set: which of them the record is
     /// cannot be told.
     Ambiguous = "ambiguous",
     /// A trigger of the local table refused it.
     Trigger = "trigger",
+    /// A [rule of the caller's](crate::PullOptions::on_conflict) refused it, or made a row of it that the table does not take.
+    RefusedByRule = "refused_by_rule",
     /// The database refused it for another reason: see the message.
     Refused = "refused",
 }
@@ -225,6 +278,16 @@ reasons! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_documentation_lists_every_code() {
+        let lines: Vec<_> = include_str!("reason_codes.md").lines().filter(|line| line.starts_with("| `")).collect();
+        assert_eq!(lines.len(), Reason::ALL.len());
+        for (reason, line) in Reason::ALL.iter().zip(lines) {
+            let expected = format!("| `{}` | [`{reason:?}`](Reason::{reason:?}) | ", reason.code());
+            assert!(line.starts_with(&expected) && line.ends_with(". |"), "{line}");
+        }
+    }
 
     #[test]
     fn the_counts_of_records_that_were_applied_twice_add_up() {

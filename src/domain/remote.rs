@@ -1,7 +1,8 @@
 //! What another site says of a connection, and what became of messages to it.
 
-words! {
+string_enum! {
     /// What became of a registration with the other site.
+    #[non_exhaustive]
     pub enum RegisterOutcome("outcome of a registration") {
         /// The other site has the connection, and it works there.
         Registered = "registered",
@@ -14,8 +15,9 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// What the other site says of a connection.
+    #[non_exhaustive]
     pub enum RemoteStatus("status on the other site") {
         /// It works there.
         Active = "active",
@@ -38,9 +40,10 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// What became of a message to the other site that was sent at once.
-    pub enum Told("outcome of a message") {
+    #[non_exhaustive]
+    pub enum NotifyOutcome("outcome of a message") {
         /// The other site did what it was told.
         Done = "done",
         /// The other site does not have the connection (any more).
@@ -50,8 +53,9 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// What became of a message that waited to be sent.
+    #[non_exhaustive]
     pub enum DeliveryOutcome("outcome of a delivery") {
         /// The other site did what it was told.
         Sent = "sent",

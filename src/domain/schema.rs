@@ -6,6 +6,8 @@ use crate::domain::value::Value;
 
 /// A table's structure, as a store reads it from its catalogue or a peer describes it. It never holds SQL that is run:
 /// tables are made from its names and types only.
+///
+/// Later versions may add fields, as to the other structures here: end it with `..TableSchema::default()`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct TableSchema {
     /// The table's name, as written at its creation.
@@ -82,6 +84,7 @@ pub struct Column {
 }
 
 /// What the values of a column mean, beyond their storage class.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub enum LogicalType {
     /// True or false.
@@ -161,7 +164,7 @@ pub enum UniqueKind {
 }
 
 /// A reference from columns of this table to columns of another.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct ForeignKey {
     /// The referring columns.
     pub columns: Vec<String>,
@@ -178,7 +181,7 @@ pub struct ForeignKey {
 }
 
 /// What a change of the parent does to the referring row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum ForeignKeyAction {
     /// Refuse, at the end of the statement or transaction.
     #[default]
@@ -259,6 +262,7 @@ pub struct Index {
 }
 
 /// A default that may be taken over from a peer: a literal, or the current date or time. Anything else is code.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub enum DefaultValue {
     /// A literal.
@@ -293,6 +297,17 @@ impl TableSchema {
             Some(self.key_collations.get(at).and_then(Option::as_deref))
         };
         columns.iter().map(part).collect::<Option<_>>().unwrap_or_default()
+    }
+
+    /// How many names of columns all its keys, unique sets, foreign keys and indexes have together. Each set and index of a WITHOUT
+    /// ROWID table also has the columns of the primary key.
+    pub(crate) fn key_names(&self) -> usize {
+        let sets = self.unique.iter().map(|set| set.columns.len().max(set.parts.len()));
+        let indexes = self.indexes.iter().map(|index| index.parts.len());
+        let keys = self.foreign_keys.iter().map(|key| key.columns.len().max(key.parent_columns.len()));
+        let own = self.primary_key.len();
+        let carried = if self.without_rowid { (self.unique.len() + self.indexes.len()).saturating_mul(own) } else { 0 };
+        sets.chain(indexes).chain(keys).sum::<usize>().saturating_add(own).saturating_add(carried)
     }
 
     /// The positions of these columns; `None` if one is missing.

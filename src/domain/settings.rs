@@ -1,7 +1,8 @@
 //! A site's settings.
 
-words! {
+string_enum! {
     /// What a site does with another site that asks to be connected permanently.
+    #[non_exhaustive]
     #[derive(Default)]
     pub enum IncomingMode("incoming mode") {
         /// It is connected at once.
@@ -17,6 +18,7 @@ words! {
 }
 
 /// What the status call tells anyone who asks.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SiteStatus {
     /// Whether the site takes part in sync at all.

@@ -1,7 +1,8 @@
 //! What to do with an incoming record.
 
-words! {
+string_enum! {
     /// What to do with an incoming record whose key exists here. A record whose key is new is created by each of them.
+    #[non_exhaustive]
     #[derive(Default)]
     pub enum Strategy("strategy") {
         /// The local row stays as it is.
@@ -21,8 +22,9 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// What becomes of a record that refers to a row which is neither here nor among the records.
+    #[non_exhaustive]
     #[derive(Default)]
     pub enum Dangling("choice for dangling references") {
         /// The record fails, with [`ForeignKey`](crate::Reason::ForeignKey).
@@ -34,8 +36,9 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// What an append does with a record whose key is taken here, where no new one can be made of its kind: text, for example.
+    #[non_exhaustive]
     #[derive(Default)]
     pub enum OnTakenKey("choice for a taken key") {
         /// The record fails, with [`NoNewKey`](crate::Reason::NoNewKey).

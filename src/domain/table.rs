@@ -10,10 +10,18 @@ pub struct FileNumbers {
 }
 
 /// A table that a site offers.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableInfo {
     /// Its name.
     pub name: String,
-    /// How many rows it has. The reference estimates this, and says 0 for names in mixed case.
+    /// How many rows it has. PhoenixKit estimates this, and says 0 for names in mixed case.
     pub row_count: u64,
+}
+
+impl TableInfo {
+    /// A table of this name with so many rows.
+    pub fn new(name: impl Into<String>, row_count: u64) -> Self {
+        TableInfo { name: name.into(), row_count }
+    }
 }

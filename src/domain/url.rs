@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use http::Uri;
 
 use crate::domain::address;
+use crate::domain::text::has_hidden;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Longest URL of a site, in bytes.
@@ -38,6 +39,9 @@ impl SiteUrl {
         }
         if text.contains('#') {
             return bad("it has a fragment (#...)", FORM);
+        }
+        if has_hidden(text) {
+            return bad("it has invisible characters in it", "Take them out, or write it by hand.");
         }
         let Some((scheme, _)) = text.split_once("://") else {
             return bad("it has no scheme", "Write http:// or https:// before it.");
@@ -158,7 +162,7 @@ impl fmt::Debug for SiteUrl {
 /// A prefix as it stands in paths: empty, or with a slash before it and none behind.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] for one that is no path.
+/// [`ErrorKind::InvalidInput`] for one that is not a path.
 pub fn normal_prefix(prefix: &str) -> Result<String> {
     let inner = prefix.trim().trim_matches('/');
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.' | '~');

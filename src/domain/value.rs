@@ -420,6 +420,7 @@ impl fmt::Debug for Rows {
 }
 
 /// Rows with the names of their columns.
+#[non_exhaustive]
 #[derive(Debug, Clone, Default)]
 pub struct Records {
     /// The names of the columns, in the order of the cells.

@@ -7,6 +7,7 @@ use crate::domain::names::NameRules;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
+use crate::secret::Credential;
 use crate::store::{PageBounds, Snapshot};
 
 /// What a table holds, in a few bytes: two tables with the same columns and the same rows have the same digest, whatever
@@ -15,11 +16,23 @@ use crate::store::{PageBounds, Snapshot};
 /// It is the sum, modulo 2^128, of the first half of each row's SHA-256 over column names, storage classes and bytes. The names are
 /// taken without case in ASCII, whatever the rules of the store: digests of different stores are compared with each other. It tells
 /// apart what happens by accident; who can choose the rows can make two tables of one digest.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Digest {
     /// How many rows there are.
     pub rows: u64,
     sum: u128,
+}
+
+impl Digest {
+    /// As a list of tables has it for the peer with this credential: it says whether that peer's own rows are the same, and to nobody else
+    /// what a table holds. Text of 32 hex digits, or `empty`.
+    pub(crate) fn listed(&self, for_whom: &Credential) -> String {
+        match self.rows {
+            0 => "empty".to_owned(),
+            rows => for_whom.tag("rowferry digest", &format!("{rows} {self}")),
+        }
+    }
 }
 
 impl fmt::Display for Digest {

@@ -42,8 +42,8 @@ impl Exporter {
     /// Those of [`Exporter::schema`]; [`InvalidInput`](ErrorKind::InvalidInput) for a table whose key is not one column.
     pub(crate) fn find(&mut self, table: &str, ids: &Ids, skip: u64, most: u64, rows: &mut Rows) -> Result<Page> {
         let limits = &self.source.limits;
-        let most = usize::try_from(most).unwrap_or(usize::MAX).min(limits.page_rows).max(1);
-        let bounds = PageBounds { rows: most, bytes: limits.page_bytes };
+        let most = usize::try_from(most).unwrap_or(usize::MAX).min(limits.wire.page_rows).max(1);
+        let bounds = PageBounds { rows: most, bytes: limits.wire.page_bytes };
         let view = self.source.view()?;
         let table = view.schema(table)?;
         let column = match key_of(&table)? {
@@ -70,19 +70,25 @@ impl Exporter {
     }
 
     /// The tables with what a list says of them. Sizes are estimated from the first rows. Digests read whole tables: there are
-    /// some only of tables with at most [`Limits::digest_rows`](crate::Limits::digest_rows) rows and
-    /// [`Limits::digest_bytes`](crate::Limits::digest_bytes) by the estimate, the latter for all of the list together.
-    pub(crate) fn details(&mut self) -> Result<Vec<TableDetails>> {
+    /// some only of tables with at most [`ServerLimits::digest_rows`](crate::ServerLimits::digest_rows) rows and
+    /// [`ServerLimits::digest_bytes`](crate::ServerLimits::digest_bytes) by the estimate, the latter for all of the list together. Of tables that are
+    /// `guarded` neither is told: from them it can be found out what a table holds.
+    pub(crate) fn details(&mut self, guarded: impl Fn(&str) -> bool) -> Result<Vec<TableDetails>> {
         let tables = self.tables()?;
         let limits = self.source.limits.clone();
-        let mut left = limits.digest_bytes;
+        let mut left = limits.server.digest_bytes;
         let mut all = Vec::with_capacity(tables.len());
         for table in tables {
             let view = self.source.view()?;
             // One that cannot be read is listed all the same: see `tables`.
             let Ok(schema) = view.schema(&table.name) else { continue };
+            let is_guarded = guarded(&table.name);
+            let size_bytes = match is_guarded {
+                true => 0,
+                false => size(&mut *view.snapshot, &schema, table.row_count, limits.wire.page_bytes).unwrap_or(0),
+            };
             let mut details = TableDetails {
-                size_bytes: size(&mut *view.snapshot, &schema, table.row_count, limits.page_bytes).unwrap_or(0),
+                size_bytes,
                 digest: None,
                 depends_on: Vec::new(),
                 name: table.name,
@@ -98,9 +104,9 @@ impl Exporter {
                 }
             }
             details.depends_on.sort();
-            if details.row_count <= limits.digest_rows && details.size_bytes <= left {
+            if !is_guarded && details.row_count <= limits.server.digest_rows && details.size_bytes <= left {
                 left = left.saturating_sub(details.size_bytes);
-                let bounds = PageBounds { rows: limits.page_rows, bytes: limits.page_bytes };
+                let bounds = PageBounds { rows: limits.wire.page_rows, bytes: limits.wire.page_bytes };
                 details.digest = digest(&mut *view.snapshot, &schema, bounds).ok();
             }
             all.push(details);
@@ -131,7 +137,7 @@ fn uuid_spellings(id: &Value) -> Vec<Value> {
         Value::Blob(bytes) => Uuid::from_slice(bytes).ok(),
         _ => None,
     };
-    // The reference's own client sends the bytes as a text where they happen to be one.
+    // PhoenixKit's own client sends the bytes as a text where they happen to be one.
     let bytes = match id {
         Value::Text(text) => Uuid::from_slice(text).ok(),
         _ => None,
@@ -171,13 +177,13 @@ mod tests {
 
     #[test]
     fn a_list_tells_sizes_digests_and_parents_that_are_offered() {
-        let list = exporter(Limits::default()).details().unwrap();
+        let list = exporter(Limits::default()).details(|_| false).unwrap();
         let seen: Vec<_> = list.iter().map(|t| (&*t.name, t.row_count, t.size_bytes, t.digest.is_some())).collect();
         assert_eq!(seen, [("users", 9, 72, true), ("posts", 0, 0, true)]);
         assert_eq!(list[1].depends_on, ["users"]);
-        let few = exporter(Limits { digest_rows: 8, ..Limits::default() }).details().unwrap();
+        let few = exporter(Limits::with(|limits| limits.server.digest_rows = 8)).details(|_| false).unwrap();
         assert_eq!(few.iter().map(|t| t.digest.is_some()).collect::<Vec<_>>(), [false, true]);
-        let small = exporter(Limits { digest_bytes: 71, ..Limits::default() }).details().unwrap();
+        let small = exporter(Limits::with(|limits| limits.server.digest_bytes = 71)).details(|_| false).unwrap();
         assert_eq!(small.iter().map(|t| t.digest.is_some()).collect::<Vec<_>>(), [false, true]);
     }
 

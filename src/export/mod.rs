@@ -72,7 +72,7 @@ pub(crate) struct Page {
 
 impl Exporter {
     pub(crate) fn new(store: Arc<dyn Store>, offer: Arc<Offer>, limits: Limits) -> Self {
-        let places = Places::new(limits.remembered_places);
+        let places = Places::new(limits.server.remembered_places);
         Exporter { source: Source { store, offer, limits, view: None }, places }
     }
 
@@ -92,7 +92,7 @@ impl Exporter {
                             ErrorKind::Corrupt | ErrorKind::Database | ErrorKind::UnknownCollation
                         ) =>
                     {
-                        log::warn!("the rows of {name:?} cannot be counted: {error}");
+                        log::warn!(target: "rowferry::serve", "the rows of {name:?} cannot be counted: {error}");
                         0
                     }
                     Err(error) => return Err(error),
@@ -134,7 +134,7 @@ impl Exporter {
     /// # Errors
     /// Those of [`Exporter::schema`].
     pub(crate) fn digest(&mut self, table: &str) -> Result<Digest> {
-        let bounds = PageBounds { rows: self.source.limits.page_rows, bytes: self.source.limits.page_bytes };
+        let bounds = PageBounds { rows: self.source.limits.wire.page_rows, bytes: self.source.limits.wire.page_bytes };
         let view = self.source.view()?;
         let table = view.schema(table)?;
         digest(&mut *view.snapshot, &table, bounds)
@@ -143,7 +143,7 @@ impl Exporter {
     /// Reads records into `rows`, which is cleared first: at most `limit`, fewer where the page's bounds cut it.
     ///
     /// The request that follows one for the same table, with the same limit and its offset moved on by that limit, continues
-    /// after the last row of it, even if the page was cut short: that is how the reference's client moves. So does an offset
+    /// after the last row of it, even if the page was cut short: that is how PhoenixKit's client moves. So does an offset
     /// that is moved on by the rows that came. Any other offset is counted off.
     ///
     /// # Errors
@@ -168,8 +168,8 @@ impl Exporter {
             return Err(Error::new(ErrorKind::InvalidInput, "a page has at least one record"));
         }
         let limits = &self.source.limits;
-        let most = usize::try_from(limit.min(most)).unwrap_or(usize::MAX).min(limits.page_rows).max(1);
-        let bounds = PageBounds { rows: most, bytes: limits.page_bytes };
+        let most = usize::try_from(limit.min(most)).unwrap_or(usize::MAX).min(limits.wire.page_rows).max(1);
+        let bounds = PageBounds { rows: most, bytes: limits.wire.page_bytes };
         let view = self.source.view()?;
         let table = view.schema(table)?;
         let from = self.places.find(&table, offset, limit);
@@ -256,7 +256,7 @@ impl Source {
         let spent = |view: &View| {
             // What was there before is not this snapshot's doing: a write-ahead log keeps its size when it is reused.
             let held = view.snapshot.pinned_bytes().saturating_sub(view.pinned_before);
-            view.opened.elapsed() >= limits.snapshot_time || held > limits.snapshot_wal_bytes
+            view.opened.elapsed() >= limits.store.snapshot_time || held > limits.store.snapshot_wal_bytes
         };
         if self.view.as_ref().is_some_and(spent) {
             self.view = None;
@@ -278,7 +278,7 @@ impl Source {
                     state: new_state()?,
                     offer: Arc::clone(&self.offer),
                     schemas: HashMap::new(),
-                    remembered: self.limits.remembered_places,
+                    remembered: self.limits.server.remembered_places,
                 }))
             }
         }
@@ -344,7 +344,10 @@ mod tests {
     }
 
     fn limits(page_rows: usize, page_bytes: usize) -> Limits {
-        Limits { page_rows, page_bytes, ..Limits::default() }
+        Limits::with(|limits| {
+            limits.wire.page_rows = page_rows;
+            limits.wire.page_bytes = page_bytes;
+        })
     }
 
     fn ask(exporter: &mut Exporter, table: &str, offset: u64, limit: u64) -> (Vec<i64>, bool) {
@@ -395,9 +398,9 @@ mod tests {
             states.map(|state| 1 + states.iter().position(|first| *first == state).unwrap_or_default())
         };
         assert_eq!(states(Limits::default()), [1, 1, 1, 1]);
-        assert_eq!(states(Limits { snapshot_time: Duration::ZERO, ..Limits::default() }), [1, 2, 3, 4]);
-        assert_eq!(states(Limits { snapshot_wal_bytes: 9, ..Limits::default() }), [1, 2, 3, 4]);
-        assert_eq!(states(Limits { snapshot_wal_bytes: 10, ..Limits::default() }), [1, 1, 3, 3]);
+        assert_eq!(states(Limits::with(|limits| limits.store.snapshot_time = Duration::ZERO)), [1, 2, 3, 4]);
+        assert_eq!(states(Limits::with(|limits| limits.store.snapshot_wal_bytes = 9)), [1, 2, 3, 4]);
+        assert_eq!(states(Limits::with(|limits| limits.store.snapshot_wal_bytes = 10)), [1, 1, 3, 3]);
     }
 
     #[test]
@@ -424,7 +427,11 @@ mod tests {
     fn places_of_few_tables_are_remembered() {
         let names = ["a", "b", "c"];
         let store = FakeStore::of(names.iter().map(|name| (table(name, &["n"]), numbers(50))).collect());
-        let mut exporter = exporter(&store, Limits { remembered_places: 2, ..limits(3, 1 << 20) });
+        let mut exporter = exporter(&store, {
+            let mut limits = limits(3, 1 << 20);
+            limits.server.remembered_places = 2;
+            limits
+        });
         for name in names {
             ask(&mut exporter, name, 0, 10);
         }
@@ -460,7 +467,7 @@ mod tests {
             let store = FakeStore::of(vec![(table("t", &["n"]), numbers(count)), (table("u", &["n"]), numbers(count))]);
             let mut limits = limits(page_rows, page_bytes);
             if fresh {
-                limits.snapshot_time = Duration::ZERO;
+                limits.store.snapshot_time = Duration::ZERO;
             }
             let mut exporter = exporter(&store, limits);
             let (mut got, mut offset) = (Vec::new(), 0);

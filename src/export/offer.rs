@@ -19,6 +19,11 @@ impl Offer {
         Offer { hidden: hidden.into_iter().map(Into::into).collect(), only: Vec::new(), names }
     }
 
+    /// The tables that the host hides, and those that were left out.
+    pub(crate) fn hidden(&self) -> &[String] {
+        &self.hidden
+    }
+
     /// What is offered to a peer that may see only some of it: those of `only` (all if there are none), but for `without`.
     pub(crate) fn narrowed(&self, only: &[String], without: &[String]) -> Self {
         Offer { hidden: [&self.hidden, without].concat(), only: only.to_vec(), names: self.names }

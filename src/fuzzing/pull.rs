@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::Choices;
 use crate::domain::schema::{Column, ForeignKey, LogicalType, TableSchema};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Records, Value, ValueRef};
 use crate::limits::Limits;
 use crate::store::MemoryStore;
-use crate::{Auth, Client, ConnectOptions, Direction, Outcome, Site, SiteKey, TransferOptions};
+use crate::{Auth, Client, ConnectOptions, Direction, Outcome, PullOptions, Site, SiteKey};
 
 /// Rows at most on either side: enough for several pages of some rows each.
 const MOST_ROWS: usize = 60;
@@ -44,16 +45,7 @@ struct Row {
     values: Vec<Value>,
 }
 
-/// Bytes that decide.
-struct Choices<'b>(&'b [u8]);
-
 impl Choices<'_> {
-    fn below(&mut self, end: u8) -> u8 {
-        let (first, rest) = self.0.split_first().unwrap_or((&0, &[]));
-        self.0 = rest;
-        first % end
-    }
-
     fn value(&mut self) -> Value {
         match self.below(10) {
             0 | 1 => Value::Null,
@@ -163,7 +155,7 @@ pub fn pull(bytes: &[u8]) {
         assert_eq!(site.create_table(&table).expect("the table can be made"), Vec::<String>::new());
         let mut records = Records::new(table.columns.iter().map(|column| column.name.clone()));
         rows.iter().for_each(|row| records.push(case.cells(row)));
-        let filled = site.import_records("t", &records, TransferOptions::new()).expect("rows can be imported");
+        let filled = site.import_records("t", &records, PullOptions::new()).expect("rows can be imported");
         assert_eq!(filled.outcome.created, rows.len() as u64, "{:?}", filled.outcome);
         site
     };
@@ -171,8 +163,8 @@ pub fn pull(bytes: &[u8]) {
     let (there, here) = (site(&case.there, false), site(&case.here, true));
     let session = there.sessions().create(Direction::Send).expect("a code can be made");
     let client = Client::link(&there, Auth::code(session.code()), ConnectOptions::default()).expect("the link holds");
-    let options = TransferOptions::new().strategy(case.strategy).batch_size(case.page_records);
-    let report = client.transfer(&here, "t", options).expect("the table can be pulled");
+    let options = PullOptions::new().strategy(case.strategy).batch_size(case.page_records);
+    let report = client.pull_table(&here, "t", options).expect("the table can be pulled");
     let (expected, counts) = model(&case);
     assert_eq!(counts_of(&report.outcome), counts, "{case:?}: {:?}", report.outcome.failures);
     let expected = expected.iter().map(|row| case.cells(row)).collect();

@@ -10,9 +10,10 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::append_page::{OldKey, Page, row_of};
+use super::append_page::{OldKey, Page};
 use super::dangling::{self, Kept};
 use super::new_key::{Key, find_key};
+use super::rows::row_of;
 use super::transaction::Transaction;
 use super::written::Written;
 use crate::domain::digest::RowDigest;
@@ -82,6 +83,7 @@ fn append_page(tx: &mut Transaction, page: &Page<'_>, keys: Keys, tally: &mut Ta
             Some(old) if keys == Keys::Known || key_map::has_earlier(map) => key_map::get(tx.state().0, map, &old.compared)?,
             _ => None,
         };
+        let known = known.filter(|known| !known.new.key.is_empty());
         let mut values = page.values(number);
         let is_known = known.is_some();
         let key = match known {

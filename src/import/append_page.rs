@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::new_uuid::new_uuid;
-use super::remap::{Followed, follow, key_bytes, lost_parent, push};
+use super::remap::{Followed, follow, lost_parent};
+use super::rows::key_bytes;
 use super::transaction::{Transaction, key_of_record, misfit_of};
 use crate::domain::cells::encode;
 use crate::domain::record::Failure;
@@ -121,10 +122,4 @@ impl OldKey {
         let stored = (self.stored != self.compared).then(|| self.stored.clone());
         Became { old: self.compared.clone(), stored, new: NewKey { key, existing, appended } }
     }
-}
-
-pub(super) fn row_of(values: &[Option<Value>]) -> Rows {
-    let mut rows = Rows::new(values.len());
-    push(&mut rows, values);
-    rows
 }

@@ -4,7 +4,7 @@
 //! lies in tables of rowferry's own: which staged row has which values that others may refer to, and which refers to which.
 
 use super::orphans::{Orphans, table_of};
-use super::remap::key_bytes;
+use super::rows::key_bytes;
 use super::staged::{Staged, each_page};
 use super::transaction::Transaction;
 use super::unique_match;

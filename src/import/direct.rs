@@ -1,7 +1,6 @@
 //! Rows that are applied as they come.
 
 use super::append::Keys;
-use super::exchange;
 use super::late::Late;
 use super::multiset;
 use super::received::Received;
@@ -10,6 +9,7 @@ use super::transaction::tally;
 use super::waits;
 use super::writing::Writing;
 use super::written::{Written, may_wait};
+use super::{by_key, exchange};
 use crate::domain::record::{Failure, Outcome, Tally};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::Rows;
@@ -34,6 +34,8 @@ pub(crate) struct Direct {
     received: Received,
     /// Whether records wait for other tables.
     is_late: bool,
+    /// Failures that were committed and are not told yet.
+    untold: Vec<Failure>,
 }
 
 struct Pending {
@@ -45,7 +47,7 @@ impl Direct {
     /// Resumes from a checkpoint. `stage` is its stage, if it [needs one](Direct::needs_stage).
     pub(crate) fn new(plan: TablePlan, stage: Option<Stage>, checkpoint: Checkpoint) -> Self {
         let received = Received::of(&plan, checkpoint.records == 0);
-        Direct { plan, stage, kept: checkpoint, pending: None, received, is_late: false }
+        Direct { plan, stage, kept: checkpoint, pending: None, received, is_late: false, untold: Vec::new() }
     }
 
     /// Whether rows of a table may have to wait.
@@ -54,7 +56,7 @@ impl Direct {
     }
 
     /// Whether records wait: for unique values, and for other tables. Those of the transaction in progress are included.
-    fn waits(&self, ledger: &Ledger<'_>, writing: &mut Writing) -> Result<(bool, bool)> {
+    fn waits(&self, ledger: &Ledger<'_>, writing: &mut Writing<'_>) -> Result<(bool, bool)> {
         let Some(stage) = self.stage.as_ref().filter(|_| may_wait(&self.plan)) else {
             return Ok((false, false));
         };
@@ -105,7 +107,13 @@ impl Direct {
 
     /// That was committed.
     pub(super) fn keep(&mut self, checkpoint: Checkpoint) {
-        (self.kept, self.pending) = (checkpoint, None);
+        self.kept = checkpoint;
+        self.untold.extend(self.pending.take().map(|mut pending| pending.tally.untold()).unwrap_or_default());
+    }
+
+    /// The failures that were committed since this was asked last, if they are told one by one.
+    pub(crate) fn untold(&mut self) -> Vec<Failure> {
+        std::mem::take(&mut self.untold)
     }
 
     /// What it wrote since the last commit is undone.
@@ -120,10 +128,10 @@ impl Direct {
 
     /// Applies a batch, with records that failed before they came here, as part of the transaction in progress, with how far it
     /// `reached`. On an error nothing that the table wrote since the last commit is to be kept.
-    pub(crate) fn push(
+    pub(crate) fn push<'r>(
         &mut self,
-        ledger: &Ledger<'_>,
-        writing: &mut Writing,
+        ledger: &Ledger<'r>,
+        writing: &mut Writing<'r>,
         rows: &Rows,
         failures: &[Failure],
         reached: &Reached,
@@ -144,6 +152,7 @@ impl Direct {
         pending.checkpoint.reach(reached);
         pending.checkpoint.step = Step::Fetching;
         failures.iter().for_each(|failure| pending.tally.fail(failure.clone()));
+        by_key::expect(tx, &self.plan, rows, self.kept.announced);
         route(tx, &self.plan, Keys::Make, nulls, rows, &mut pending.tally, &mut written)?;
         self.received = std::mem::take(&mut written.received);
         if let Some(stage) = &self.stage {
@@ -154,7 +163,7 @@ impl Direct {
     }
 
     /// All records are there: applies what had to wait. It is kept by the next commit.
-    pub(crate) fn finish(&mut self, ledger: &Ledger<'_>, writing: &mut Writing) -> Result<()> {
+    pub(crate) fn finish<'r>(&mut self, ledger: &Ledger<'r>, writing: &mut Writing<'r>) -> Result<()> {
         let (waits, late) = self.waits(ledger, writing)?;
         self.is_late = late;
         let waits = waits || (has_nulls(&self.plan) && self.stage.is_some());
@@ -184,7 +193,7 @@ impl Direct {
         exchange::settle(tx, &self.plan, &stage, &mut counts, &Written::ignored, &mut self.received, None)?;
         let (mut rows, mut numbers, mut after) = (Rows::default(), Vec::new(), 0);
         let limits = ledger.limits();
-        let bounds = PageBounds { rows: limits.commit_rows.max(1), bytes: limits.batch_bytes };
+        let bounds = PageBounds { rows: limits.pull.commit_rows.max(1), bytes: limits.pull.batch_bytes };
         let mut counted = whole.counted;
         while let Some(last) = stages::page(tx.state().0, &stage, after, bounds, &mut rows, &mut numbers)? {
             after = last;

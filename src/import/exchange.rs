@@ -9,13 +9,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::append_page::{old_keys, row_of};
+use super::append_page::old_keys;
+use super::became::Became;
+use super::kept_keys;
 use super::park::Parking;
 use super::pending;
 use super::received::Received;
 use super::referred;
 use super::remap::follow;
-use super::row_by_row::{Became, one};
+use super::row_by_row::one;
+use super::rows::row_of;
 use super::taken;
 use super::transaction::{Transaction, key_of_record};
 use super::waits::bytes;
@@ -68,7 +71,7 @@ pub(super) fn settle(
     while let Some(number) = waiting::first_stuck(tx.state().0, stage)? {
         tx.check_cancelled()?;
         let failure = match settling.write(tx, number)? {
-            Became::Failed(failure) => failure,
+            Became::Failed(failure) | Became::Refused(failure) => failure,
             // Nothing is in its way any more.
             became => {
                 became.count(settling.tally);
@@ -76,6 +79,7 @@ pub(super) fn settle(
                 continue;
             }
         };
+        settling.fails(tx, number)?;
         settling.tally.fail(failure);
         waiting::remove(tx.state().0, stage, number)?;
     }
@@ -171,6 +175,7 @@ impl Settling<'_> {
         match became {
             Became::Failed(failure) if failure.reason == Reason::UniqueConflict => self.kept_out(tx, number, failure),
             Became::Failed(failure) => self.refused(tx, number, failure),
+            Became::Refused(failure) => self.leave(tx, number, Fate::Fails(failure)),
             became => {
                 became.count(self.tally);
                 self.pop(tx, number)
@@ -291,6 +296,15 @@ impl Settling<'_> {
         }
     }
 
+    /// A record fails: what refers to it must not refer to another row.
+    fn fails(&mut self, tx: &mut Transaction, number: i64) -> Result<()> {
+        let fitted = self.fitted(tx, number)?.rows;
+        match self.plan.keys_may_meet && taken::is_taken(tx, self.plan, self.key, &fitted, 0)? {
+            true => kept_keys::is_no_row(tx, self.plan, &fitted, 0),
+            false => kept_keys::fails(tx, self.plan, &fitted, 0),
+        }
+    }
+
     /// The last record of the stack is refused, for more than a row in its way.
     fn refused(&mut self, tx: &mut Transaction, number: i64, failure: Failure) -> Result<()> {
         let fate = match self.renamed {
@@ -311,6 +325,7 @@ impl Settling<'_> {
         }
         match fate {
             Fate::Fails(failure) => {
+                self.fails(tx, number)?;
                 self.tally.fail(failure);
                 waiting::remove(tx.state().0, self.stage, number)?;
             }
@@ -340,6 +355,7 @@ impl Settling<'_> {
                 true => format!("it takes part in an exchange of unique values: {message}"),
                 false => format!("it takes part in an exchange of unique values with a record that is refused: {message}"),
             };
+            self.fails(tx, member)?;
             let (key, column) = (key_of_record(self.plan, &record, 0), column.clone());
             self.tally.fail(Failure { key, column, reason: *reason, message });
             waiting::remove(tx.state().0, self.stage, member)?;
@@ -442,7 +458,8 @@ impl Settling<'_> {
         let mut whole = Rows::new(table.columns.len());
         whole.start_row();
         for (column, old) in columns.iter().zip(&existing) {
-            let new = fitted.get(0, *column).filter(|new| self.plan.strategy == Strategy::Overwrite || !new.is_null());
+            let replaces = |new: &ValueRef<'_>| self.plan.strategy == Strategy::Overwrite || !new.is_null();
+            let new = fitted.get(0, *column).filter(|new| replaces(new) && !self.plan.keeps(*column));
             whole.set(*column, new.unwrap_or(old.as_ref()));
         }
         Ok(whole)

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::append::Keys;
 use super::append_keys::make_keys;
+use super::by_key;
 use super::descendants;
 use super::exchange;
 use super::multiset;
@@ -12,6 +13,7 @@ use super::pending;
 use super::received::Received;
 use super::referred;
 use super::route::{NullKeys, route};
+use super::settling::Settling;
 use super::staged::{Finish, Staged, each_page};
 use super::transaction::{References, Transaction, key_of_record, tally};
 use super::waits;
@@ -31,6 +33,10 @@ use crate::store::{Check, PageBounds, Target};
 /// reference compares its values in a way of its own.
 const PASSES: usize = 1_000;
 
+/// How often the rows of a group are applied again because it was found out which rows their records are. Twice is enough, unless that
+/// depends on what they refer to.
+const MOST_SETTLING: usize = 100;
+
 /// Applies the staged rows of a group of tables, and takes them out of their stages. With `deferred`, references are checked when
 /// all rows are there: for tables that refer to each other or to themselves. A row that refers to nothing then is left out and
 /// reported, with all that refer to it, and everything else is applied again.
@@ -42,11 +48,15 @@ pub(crate) fn apply_group(
     finish: Finish,
 ) -> Result<()> {
     let mut checks = Checks::Here;
-    let mut follows_moved = false;
+    let mut stale = keyed_tables(tables);
+    let mut settled_passes = 0;
     let mut keys_received = KeysReceived::new(ledger, tables);
     for _ in 0..PASSES {
         tx.savepoint()?;
         tx.renamed.clear();
+        if deferred {
+            tx.settling = Settling::of_pass(std::mem::take(&mut stale));
+        }
         let mut applied = apply_all(ledger, tx, tables, deferred, checks, &mut keys_received)?;
         keys_received.are_all = true;
         if applied.needs_database {
@@ -54,12 +64,15 @@ pub(crate) fn apply_group(
             checks = Checks::ByDatabase;
             continue;
         }
-        // What was written before it was known that a record is here under another key could not follow it.
-        let moved = tx.take_moved();
-        if deferred && !moved.is_empty() && !follows_moved {
+        // What was written before it was known which row a record is could not follow it.
+        let (moved, doubted) = (tx.take_moved()?, tx.settling.doubted());
+        if doubted || !moved.is_empty() {
+            settled_passes += 1;
+            if settled_passes > MOST_SETTLING {
+                return Err(unsettled(tables));
+            }
             tx.rollback_to()?;
-            moved.into_iter().try_for_each(|(table, became)| tx.remember_moved(&table, became))?;
-            follows_moved = true;
+            tx.move_again(moved)?;
             continue;
         }
         let keeps = deferred && may_keep(tables, checks);
@@ -100,6 +113,21 @@ pub(crate) fn apply_group(
     Err(Error::new(ErrorKind::ForeignKey, message).with_hint("Repair the references at the sender, then pull again."))
 }
 
+/// The tables of a group whose records meet rows by another key than the primary one: each may be another row than in an earlier pull.
+fn keyed_tables(tables: &[Staged]) -> Vec<String> {
+    let is_keyed = |table: &&Staged| table.plan.kept_key.as_ref().is_some_and(|kept| !kept.columns.is_empty());
+    tables.iter().filter(is_keyed).map(|table| table.plan.table.name.clone()).collect()
+}
+
+fn unsettled(tables: &[Staged]) -> Error {
+    let names: Vec<&str> = tables.iter().map(|table| table.plan.table.name.as_str()).collect();
+    let message = format!(
+        "which rows the records of {} are here depends on what they refer to, over more than {MOST_SETTLING} generations",
+        names.join(", ")
+    );
+    Error::new(ErrorKind::ForeignKey, message).with_hint("Choose a key that has no reference in it, or pull without one.")
+}
+
 /// Whether rows that refer to nothing stay. The database cannot be told so of keys that it puts off itself.
 fn may_keep(tables: &[Staged], checks: Checks) -> bool {
     let keeps = |table: &Staged| table.plan.dangling == Dangling::Keep;
@@ -134,6 +162,7 @@ fn finish_group(
     finish: Finish,
 ) -> Result<()> {
     tx.release()?;
+    tx.settling = Settling::default();
     tx.put_off(References::Now);
     if tallies.iter().any(|tally| tally.outcome.dangling > 0) {
         // What was put off until the commit is forgotten with it.
@@ -162,7 +191,9 @@ fn finish_group(
             tx.writer.check_references(Check::Now, &[])?;
         }
     }
-    for ((table, tally), checkpoint) in tables.iter_mut().zip(tallies).zip(done) {
+    for ((table, mut tally), checkpoint) in tables.iter_mut().zip(tallies).zip(done) {
+        table.untold.extend(table.failed.untold());
+        table.untold.extend(tally.untold());
         table.applied = tally.outcome;
         table.kept = checkpoint;
     }
@@ -260,6 +291,7 @@ fn apply_all(
                     if collects {
                         written.received = std::mem::take(received);
                     }
+                    by_key::expect(tx, &table.plan, rows, table.kept.announced);
                     route(tx, &table.plan, keys, *nulls, rows, &mut tally, &mut written)?;
                     pending::note(tx, &table.plan, table.stage.number, numbers, &written)?;
                     waits::keep(tx, &table.plan, &table.stage, numbers, &written)?;
@@ -318,6 +350,7 @@ fn leave_out_held(tx: &mut Transaction, table: &mut Staged, broken: &HashMap<(St
             let Some(child) = broken.get(&(plan.table.name.clone(), waits::bytes(&values))) else { continue };
             let (key, message) = (key_of_record(plan, rows, row), referred::held_message(child));
             failed.fail(Failure { key, column: None, reason: Reason::ForeignKey, message });
+            by_key::fails_as_it_came(tx, plan, rows, row)?;
             out.insert(*number);
         }
         stages::remove(tx.state().0, stage, &out)
@@ -340,6 +373,7 @@ fn leave_out(tx: &mut Transaction, table: &mut Staged, follows: bool) -> Result<
                 waiting::add(tx.state().0, stage, (rows, row), &key, *number, Some(&plan.table.name))?;
                 continue;
             }
+            by_key::fails_as_it_came(tx, plan, rows, row)?;
             let key = plan.table.foreign_keys.get(*reference);
             failed.fail(Failure {
                 key: key_of_record(plan, rows, row),

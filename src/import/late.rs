@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use super::by_key;
 use super::exchange::{self, Renamed};
 use super::received::Received;
 use super::referred::{held_message, referring_to};
@@ -31,16 +32,23 @@ pub(crate) struct Late {
     plan: TablePlan,
     stage: Stage,
     checkpoint: Checkpoint,
+    /// Failures that were committed, or tried, and are not told yet.
+    untold: Vec<Failure>,
 }
 
 impl Late {
     pub(super) fn new(plan: TablePlan, stage: Stage, checkpoint: Checkpoint) -> Self {
-        Late { plan, stage, checkpoint }
+        Late { plan, stage, checkpoint, untold: Vec::new() }
     }
 
     /// How far it is, as far as it was committed, or tried.
     pub(crate) fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
+    }
+
+    /// The failures since this was asked last, if they are told one by one.
+    pub(crate) fn untold(&mut self) -> Vec<Failure> {
+        std::mem::take(&mut self.untold)
     }
 
     /// What became of the records.
@@ -88,7 +96,10 @@ pub(crate) fn apply(ledger: &Ledger<'_>, tx: &mut Transaction, tables: &mut [&mu
         }
         tx.rollback_to()?;
         for (at, number, failure) in broken {
-            waiting::remove(tx.state().0, &tables[at].stage, number)?;
+            let Late { plan, stage, .. } = &tables[at];
+            let record = waiting::get(tx.state().0, stage, number)?.record;
+            by_key::fails_as_it_came(tx, plan, &record, 0)?;
+            waiting::remove(tx.state().0, stage, number)?;
             tallies[at].fail(failure);
         }
     }
@@ -98,9 +109,10 @@ fn end(
     ledger: &Ledger<'_>,
     tx: &mut Transaction,
     tables: &mut [&mut Late],
-    tallies: Vec<Tally>,
+    mut tallies: Vec<Tally>,
     finish: Finish,
 ) -> Result<()> {
+    let untold: Vec<Vec<Failure>> = tallies.iter_mut().map(Tally::untold).collect();
     let outcomes = tables.iter().zip(tallies);
     let done: Vec<Checkpoint> = outcomes
         .map(|(table, tally)| Checkpoint { step: Step::Done, outcome: tally.outcome, ..table.checkpoint.clone() })
@@ -113,7 +125,10 @@ fn end(
         Finish::Commit => tx.commit(ledger)?,
         Finish::Keep => drop(tx.writer.check_references(Check::Now, &[])?),
     }
-    tables.iter_mut().zip(done).for_each(|(table, checkpoint)| table.checkpoint = checkpoint);
+    for ((table, checkpoint), untold) in tables.iter_mut().zip(done).zip(untold) {
+        table.checkpoint = checkpoint;
+        table.untold.extend(untold);
+    }
     Ok(())
 }
 

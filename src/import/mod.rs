@@ -6,19 +6,23 @@
 //! before a transaction begins.
 //!
 //! What a row means is known here, once for every store, and [`route`] gives each record to what knows it: [`row_by_row`] for keys,
+//! [`by_key`] for those that the caller chose, [`rule`] for what it decides itself,
 //! [`taken`] for keys that are one here only, [`multiset`] for rows without one; [`append`], [`append_keys`], [`new_key`] and
-//! [`unique_match`] for new keys, [`remap`] for what refers to them; [`waits`], [`exchange`] and [`park`] for unique values that move,
+//! [`unique_match`] for new keys, [`remap`] for what refers to them, [`settling`] for references in circles; [`waits`], [`exchange`] and [`park`] for unique values that move,
 //! [`late`] and [`referred`] for those that rows of other tables refer to; [`orphans`] and [`descendants`] for references. A store gives the
 //! primitives, and a bulk apply if it has one.
 
 mod append;
 mod append_keys;
 mod append_page;
+mod became;
+mod by_key;
 mod dangling;
 mod descendants;
 mod direct;
 mod exchange;
 mod group;
+mod kept_keys;
 pub(crate) mod late;
 mod multiset;
 mod new_key;
@@ -31,6 +35,9 @@ mod referred;
 mod remap;
 mod route;
 mod row_by_row;
+mod rows;
+mod rule;
+mod settling;
 mod staged;
 mod taken;
 #[cfg(all(test, feature = "sqlite"))]

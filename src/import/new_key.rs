@@ -1,7 +1,8 @@
 //! Which key a record gets that is appended.
 
-use super::append_page::{Page, row_of};
+use super::append_page::Page;
 use super::new_uuid::new_uuid;
+use super::rows::row_of;
 use super::transaction::Transaction;
 use super::unique_match::{self, Match};
 use crate::domain::record::Reason;
@@ -85,7 +86,7 @@ pub(super) fn find_key(tx: &mut Transaction, page: &Page<'_>, number: usize, val
 }
 
 /// Whether a local column refers to another row, by the foreign keys of either side.
-fn refers(plan: &TablePlan, column: usize) -> bool {
+pub(super) fn refers(plan: &TablePlan, column: usize) -> bool {
     let name = &plan.table.columns[column].name;
     plan.table.foreign_keys.iter().any(|key| plan.table.names.is_among(name, &key.columns))
         || plan.follows.iter().flat_map(|follow| &follow.incoming).any(|at| plan.targets[*at] == Some(column))

@@ -40,7 +40,9 @@ impl Received {
         let Identity::Key { columns, .. } = &plan.identity else { return Received(None) };
         // Keys that compare otherwise than byte for byte may look otherwise here.
         let is_exact = |column: &usize| plan.table.columns[*column].collation.is_none();
+        // Where the caller says what tells rows apart, a record with another key is another thing.
         let wanted = from_the_first
+            && plan.kept_key.is_none()
             && plan.strategy != Strategy::Append
             && plan.has_unique_sets()
             && columns.iter().all(is_exact)

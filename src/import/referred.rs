@@ -23,7 +23,8 @@ pub(super) fn may_come_right(tx: &mut Transaction, plan: &TablePlan, failure: &F
         // Nothing is missing that it refers to: rows refer to what its row has, if they can.
         None => {
             let Identity::Key { columns: key, .. } = &plan.identity else { return Ok(false) };
-            let in_key = |name: &String| plan.table.column_index(name).is_some_and(|column| key.contains(&column));
+            let stays = |column| key.contains(&column) || plan.keeps(column);
+            let in_key = |name: &String| plan.table.column_index(name).is_some_and(stays);
             let referring = tx.referring(&plan.table)?;
             Ok(referring.iter().any(|referring| !referring.key.parent_columns.iter().all(in_key)))
         }
@@ -76,7 +77,8 @@ pub(super) fn cascade<'p>(tx: &mut Transaction, plans: impl Iterator<Item = &'p 
     for plan in plans.clone() {
         let Identity::Key { columns: key, .. } = &plan.identity else { continue };
         let table = &plan.table;
-        let in_key = |name: &String| table.column_index(name).is_some_and(|column| key.contains(&column));
+        let in_key =
+            |name: &String| table.column_index(name).is_some_and(|column| key.contains(&column) || plan.keeps(column));
         let follows = tx.referring(table)?.iter().any(|referring| {
             let stays = matches!(referring.key.on_update, ForeignKeyAction::NoAction | ForeignKeyAction::Restrict);
             let is_in_group = plans.clone().any(|other| table.names.same(&other.table.name, &referring.table));

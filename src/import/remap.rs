@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::rc::Rc;
 
+use super::kept_keys;
+use super::rows::{key_bytes, push};
 use super::transaction::{Transaction, key_of_record, names};
-use crate::domain::cells::encode;
 use crate::domain::record::{Failure, Reason, Tally};
 use crate::domain::schema::ForeignKey;
 use crate::domain::strategy::Dangling;
@@ -99,16 +100,6 @@ pub(super) fn follow(
     Ok(Some(followed))
 }
 
-/// Adds a row with these values.
-pub(super) fn push(rows: &mut Rows, values: &[Option<Value>]) {
-    rows.start_row();
-    for (at, value) in values.iter().enumerate() {
-        if let Some(value) = value {
-            rows.set(at, value.as_ref());
-        }
-    }
-}
-
 /// The new value of a reference in the class of the old one: a column of texts that refers to integers holds texts.
 fn as_stored_there(old: Option<ValueRef<'_>>, new: &Value) -> Value {
     match (old, new) {
@@ -166,10 +157,23 @@ fn lead(tx: &mut Transaction, plan: &TablePlan, follow: &Follow, parent: &[u8]) 
         ParentKeys::Kept => !known.new.appended,
     };
     match tx.known_key(&follow.parent, parent)?.filter(counts) {
+        // A record that failed claims no row: this one may be the row with its key.
+        Some(known) if known.new.key.is_empty() && is_own(plan, follow) => {
+            if tx.is_moved_to(&follow.parent, parent)? {
+                return Ok(Leads::Nowhere(parent.to_vec()));
+            }
+            tx.forget_moved(&follow.parent, parent)?;
+            Ok(Leads::Stays)
+        }
+        // It may become one in this pull.
+        Some(known) if known.new.key.is_empty() && tx.settling.doubts(&follow.parent.name) => Ok(Leads::Stays),
+        // It became no row, and the one that has its key is another.
+        Some(known) if known.new.key.is_empty() => Ok(Leads::Nowhere(parent.to_vec())),
         Some(known) if known.same => Ok(Leads::Stays),
         Some(known) => Ok(Leads::To(Rc::new(known))),
         // The row that has this key may be what another record is here.
         None if follow.keys == ParentKeys::Kept && !tx.is_moved_to(&follow.parent, parent)? => Ok(Leads::Stays),
+        None if tx.settling.doubts(&follow.parent.name) => Ok(Leads::Stays),
         None => Ok(Leads::Nowhere(parent.to_vec())),
     }
 }
@@ -195,10 +199,10 @@ fn may_stay(tx: &mut Transaction, plan: &TablePlan, follow: &Follow, compared: &
     Ok(!found.has(0) && !tx.may_be_given(&follow.parent, &follow.key, compared, row)?)
 }
 
-/// A key as bytes; `None` if a part of it is NULL or absent.
-pub(super) fn key_bytes(rows: &Rows, row: usize) -> Option<Vec<u8>> {
-    let values = rows.row(row).map(|value| value.filter(|value| !value.is_null()));
-    values.collect::<Option<Vec<ValueRef<'_>>>>().map(encode)
+/// Whether what follows is the record's own key.
+fn is_own(plan: &TablePlan, follow: &Follow) -> bool {
+    follow.parent.name == plan.table.name
+        && matches!(&plan.identity, Identity::Key { incoming, .. } if *incoming == follow.incoming)
 }
 
 /// The failure of a record whose parent is lost.
@@ -207,13 +211,14 @@ pub(super) fn lost_parent(plan: &TablePlan, rows: &Rows, row: usize, lost: &Lost
     let column = follow.incoming.first().and_then(|at| plan.targets[*at]);
     let key: Vec<_> = follow.incoming.iter().filter_map(|at| rows.get(row, *at)).collect();
     let (parent, column) = (&follow.parent.name, column.map(|column| plan.table.columns[column].name.clone()));
-    let is_own = *parent == plan.table.name
-        && matches!(&plan.identity, Identity::Key { incoming, .. } if *incoming == follow.incoming);
     let (column, reason, message) = match follow.keys {
-        ParentKeys::Kept if is_own => (
+        ParentKeys::Kept if is_own(plan, follow) => (
             None,
             Reason::DuplicateKey,
-            format!("the row of {parent:?} with this key is another record here, as the key map says"),
+            format!(
+                "the row of {parent:?} with this key is another record here, as the key map says; forget it with `KeyMap::clear`, \
+                 or pull with the key that made it"
+            ),
         ),
         ParentKeys::Kept => {
             (column, Reason::ForeignKey, format!("the row of {parent:?} with the key {key:?} is another record here"))
@@ -244,7 +249,13 @@ pub(super) fn remap(
     let mut remapped = Remapped { rows: Rows::new(rows.width()), records: Vec::with_capacity(range.len()) };
     for (number, row) in range.enumerate() {
         match followed.lost(number).last() {
-            Some(lost) => tally.fail(lost_parent(plan, rows, row, lost)),
+            Some(lost) => {
+                if plan.kept_key.is_some() {
+                    let fitted = tx.fit(plan, &followed.rows, number..number + 1)?;
+                    kept_keys::fails(tx, plan, &fitted.rows, 0)?;
+                }
+                tally.fail(lost_parent(plan, rows, row, lost));
+            }
             None => {
                 remapped.rows.push_rows(&followed.rows, number..number + 1);
                 remapped.records.push(row);

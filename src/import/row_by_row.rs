@@ -6,16 +6,18 @@
 
 use std::ops::Range;
 
+use super::became::Became;
 use super::dangling::{self, Kept};
-use super::referred;
+use super::rule::{self, Answer};
 use super::transaction::{Transaction, key_of_record, misfit_of};
 use super::waits::key_bytes;
 use super::written::{Waits, Written};
+use super::{by_key, kept_keys, referred};
 use crate::domain::record::{Failure, Reason, Tally};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::decide::{Decision, decide};
+use crate::plan::decide::{Decision, decide, newer};
 use crate::plan::{Identity, TablePlan};
 use crate::store::{Change, Fitted};
 
@@ -39,7 +41,10 @@ pub(super) fn apply(
     while next < end {
         tx.check_cancelled()?;
         let run = next..end.min(next + RUN);
-        let applied = tx.writer.apply_bulk(plan, rows, run.clone(), tally)?;
+        let applied = match plan.may_be_bulk() {
+            true => tx.writer.apply_bulk(plan, rows, run.clone(), tally)?,
+            false => 0,
+        };
         next += applied;
         if applied > 0 {
             alone = 1;
@@ -76,7 +81,10 @@ fn one_by_one(
                     let key = key_bytes(tx, plan, key, &fitted.rows, number)?;
                     written.wait(rows, Waits { record: row, key, late });
                 }
-                None => tally.fail(failure),
+                None => {
+                    kept_keys::fails(tx, plan, &fitted.rows, number)?;
+                    tally.fail(failure);
+                }
             },
             became => became.count(tally),
         }
@@ -109,39 +117,23 @@ pub(super) fn key_columns(plan: &TablePlan) -> Result<&[usize]> {
     }
 }
 
-/// What became of a record.
-pub(super) enum Became {
-    Created { dangling: bool },
-    Updated { dangling: bool },
-    Unchanged,
-    Skipped { differs: bool },
-    Failed(Failure),
-}
-
-impl Became {
-    pub(super) fn count(self, tally: &mut Tally) {
-        let outcome = &mut tally.outcome;
-        match self {
-            Became::Created { dangling } => {
-                outcome.created += 1;
-                outcome.dangling += u64::from(dangling);
-            }
-            Became::Updated { dangling } => {
-                outcome.updated += 1;
-                outcome.dangling += u64::from(dangling);
-            }
-            Became::Unchanged => outcome.unchanged += 1,
-            Became::Skipped { differs } => {
-                outcome.skipped += 1;
-                outcome.differing += u64::from(differs);
-            }
-            Became::Failed(failure) => tally.fail(failure),
-        }
+/// Applies one record, of which these are the fitted rows.
+pub(super) fn one(
+    tx: &mut Transaction,
+    plan: &TablePlan,
+    key: &[usize],
+    fitted: &Fitted,
+    number: usize,
+    record_key: &dyn Fn() -> Vec<Value>,
+) -> Result<Became> {
+    match plan.kept_key.as_ref().filter(|kept| !kept.columns.is_empty()) {
+        None => one_by_identity(tx, plan, key, fitted, number, record_key),
+        Some(kept) => by_key::one(tx, plan, kept, key, fitted, number, record_key),
     }
 }
 
-/// Applies one record, of which these are the fitted rows.
-pub(super) fn one(
+/// The same by the plan's key alone.
+pub(super) fn one_by_identity(
     tx: &mut Transaction,
     plan: &TablePlan,
     key: &[usize],
@@ -169,31 +161,69 @@ pub(super) fn one(
         }
         return Ok(Became::Failed(failure));
     }
-    let present: Vec<usize> = (0..rows.width()).filter(|column| rows.get(number, *column).is_some()).collect();
-    let existing = tx.find_by_key(&plan.table, key, &present, rows, number)?;
-    let decision = existing.as_ref().map(|existing| {
+    let is_compared = |column: &usize| rows.get(number, *column).is_some() && !plan.keeps(*column);
+    let present: Vec<usize> = (0..rows.width()).filter(is_compared).collect();
+    let Some(existing) = tx.find_by_key(&plan.table, key, &present, rows, number)? else {
+        return write(tx, plan, Change::Insert, (rows, number), record_key);
+    };
+    let decision = {
         let existing: Vec<ValueRef<'_>> = existing.iter().map(Value::as_ref).collect();
         let incoming: Vec<_> = present.iter().map(|column| rows.get(number, *column)).collect();
-        decide(plan.strategy, &existing, &incoming)
-    });
-    let mut set = Vec::new();
-    let change = match decision {
-        Some(Decision::Skip { differs }) => return Ok(Became::Skipped { differs }),
-        Some(Decision::Unchanged) => return Ok(Became::Unchanged),
-        None => Change::Insert,
-        Some(Decision::Update(changed)) => {
-            set.extend(changed.iter().map(|at| present[*at]));
-            if let Some(message) = referred::must_wait(tx, plan, key, &set)? {
-                let failure = Failure { key: record_key(), column: None, reason: Reason::ForeignKey, message };
-                return Ok(Became::Failed(failure));
-            }
-            if let Some(existing) = &existing {
-                let record: Vec<Value> = key.iter().filter_map(|at| rows.get(number, *at)).map(ValueRef::to_owned).collect();
-                referred::note_renamed(tx, plan, &set, present.iter().zip(existing), &record)?;
-            }
-            Change::Update { key, set: &set }
+        match decide(plan.strategy, &existing, &incoming) {
+            Decision::Update(_) if !is_newer(plan, &present, &existing, &incoming) => Decision::Skip { differs: true },
+            decision => decision,
         }
     };
+    let set: Vec<usize> = match decision {
+        Decision::Skip { differs } => return Ok(Became::Skipped { differs }),
+        Decision::Unchanged => return Ok(Became::Unchanged),
+        Decision::Update(changed) => changed.iter().map(|at| present[*at]).collect(),
+    };
+    let present_now = present.iter().zip(&existing);
+    match rule::ask(tx, plan, key, (rows, number), record_key)? {
+        Answer::Became(became) => Ok(became),
+        Answer::Take => update(tx, plan, key, &set, (rows, number), present_now, record_key),
+        // What another row keeps out is not tried again: the rule would be asked again.
+        Answer::Set(row, set) => match update(tx, plan, key, &set, (&row, 0), present_now, record_key)? {
+            Became::Failed(failure) => Ok(Became::Refused(failure)),
+            became => Ok(became),
+        },
+    }
+}
+
+/// Whether a record may change its row, which has these values, because it is newer.
+fn is_newer(plan: &TablePlan, present: &[usize], existing: &[ValueRef<'_>], incoming: &[Option<ValueRef<'_>>]) -> bool {
+    let Some(column) = plan.newer_by else { return true };
+    // A record that lacks the column is as old as can be.
+    let at = present.iter().position(|at| *at == column);
+    at.and_then(|at| Some((existing[at], incoming[at]?))).is_some_and(|(old, new)| newer(old, new))
+}
+
+/// Changes these columns of a row that is here.
+fn update<'v>(
+    tx: &mut Transaction,
+    plan: &TablePlan,
+    key: &[usize],
+    set: &[usize],
+    (rows, number): (&Rows, usize),
+    existing: impl Iterator<Item = (&'v usize, &'v Value)>,
+    record_key: &dyn Fn() -> Vec<Value>,
+) -> Result<Became> {
+    if let Some(message) = referred::must_wait(tx, plan, key, set)? {
+        return Ok(Became::Failed(Failure { key: record_key(), column: None, reason: Reason::ForeignKey, message }));
+    }
+    let record: Vec<Value> = key.iter().filter_map(|at| rows.get(number, *at)).map(ValueRef::to_owned).collect();
+    referred::note_renamed(tx, plan, set, existing, &record)?;
+    write(tx, plan, Change::Update { key, set }, (rows, number), record_key)
+}
+
+fn write(
+    tx: &mut Transaction,
+    plan: &TablePlan,
+    change: Change<'_>,
+    (rows, number): (&Rows, usize),
+    record_key: &dyn Fn() -> Vec<Value>,
+) -> Result<Became> {
     let became = |dangling| match change {
         Change::Insert => Became::Created { dangling },
         Change::Update { .. } => Became::Updated { dangling },

@@ -25,6 +25,8 @@ pub(crate) struct Staged {
     /// What failed before anything was applied, or had to be left out.
     pub(super) failed: Tally,
     pub(super) applied: Outcome,
+    /// Failures that were committed, or tried, and are not told yet.
+    pub(super) untold: Vec<Failure>,
     /// Whether some of its records wait for other tables.
     pub(super) is_late: bool,
     pub(super) reported_failures: usize,
@@ -52,8 +54,9 @@ impl Staged {
             failed: tally(ledger, &checkpoint.outcome),
             kept: checkpoint,
             applied: Outcome::default(),
+            untold: Vec::new(),
             is_late: false,
-            reported_failures: ledger.limits().reported_failures,
+            reported_failures: ledger.limits().pull.reported_failures,
         }
     }
 
@@ -73,7 +76,13 @@ impl Staged {
         ledger.put_checkpoint(&mut *tx.writer, &checkpoint)?;
         tx.commit(ledger)?;
         self.kept = checkpoint;
+        self.untold.extend(self.failed.untold());
         Ok(())
+    }
+
+    /// The failures since this was asked last, if they are told one by one.
+    pub(crate) fn untold(&mut self) -> Vec<Failure> {
+        std::mem::take(&mut self.untold)
     }
 
     /// All rows are there: they need not be fetched again, whatever becomes of them.
@@ -116,7 +125,8 @@ impl Staged {
     pub(super) fn may_be_repeated(&self) -> bool {
         let is_keyed = matches!(self.plan.identity, Identity::Key { .. });
         let changes = matches!(self.plan.strategy, Strategy::Overwrite | Strategy::Merge);
-        is_keyed && changes && !self.plan.keys_may_meet && !self.has_null_keys()
+        // What a rule made of a row is not its record, which would change it again.
+        is_keyed && changes && !self.plan.keys_may_meet && !self.has_null_keys() && !self.plan.asks
     }
 
     /// Whether records of the table get new keys, and these are the columns of the key.

@@ -6,7 +6,9 @@
 
 use std::ops::Range;
 
-use super::row_by_row::{Became, key_columns, may_wait, one};
+use super::became::Became;
+use super::kept_keys;
+use super::row_by_row::{key_columns, may_wait, one};
 use super::transaction::{Transaction, key_of_record, misfit_of};
 use super::waits::key_bytes;
 use super::written::{Waits, Written};
@@ -38,6 +40,7 @@ pub(super) fn apply(
             // One that could never become the row fails for that, also where the row is here: it is another record's.
             let misfit = misfit_of(plan, &fitted, number, record_key);
             if misfit.is_none() && is_taken(tx, plan, key, &fitted.rows, number)? {
+                kept_keys::is_no_row(tx, plan, &fitted.rows, number)?;
                 tally.fail(duplicate(plan, record_key()));
                 continue;
             }
@@ -52,7 +55,10 @@ pub(super) fn apply(
                 written.wait(rows, Waits { record: row, key, late });
                 continue;
             }
-            if !matches!(became, Became::Failed(_)) {
+            if matches!(became, Became::Failed(_)) {
+                kept_keys::fails(tx, plan, &fitted.rows, number)?;
+            }
+            if !matches!(became, Became::Failed(_) | Became::Refused(_)) {
                 take(tx, plan, key, &fitted.rows, number)?;
             }
             if matches!(became, Became::Created { .. } | Became::Updated { .. }) && written.is_wanted() {

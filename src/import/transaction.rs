@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::settling::{Moved, Settling};
 use crate::cancel::Patience;
+use crate::domain::conflict::ConflictRules;
 use crate::domain::record::{Failure, Outcome, Reason, Tally};
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, Value, ValueRef};
@@ -18,8 +20,10 @@ use crate::store::{Change, Check, Fitted, Found, KeyColumns, Lookup, Referring, 
 const MOST_CAME: usize = 200_000;
 
 /// A transaction: dropped without a commit, all of it is undone.
-pub(crate) struct Transaction {
+pub(crate) struct Transaction<'r> {
     pub(super) writer: Box<dyn Writer>,
+    /// What the caller decides, if anything.
+    pub(super) rules: Option<&'r dyn ConflictRules>,
     pub(super) scope: Scope,
     /// Whose keys and counts of appended rows are kept.
     kept: Scope,
@@ -32,12 +36,14 @@ pub(crate) struct Transaction {
     has_moved: HashMap<String, bool>,
     /// What rows of a group had that others of it may refer to, before records of these keys changed them.
     pub(super) renamed: Vec<(TableSchema, Vec<u8>, Rows)>,
-    /// Those that were found.
-    moved: Vec<(TableSchema, Became)>,
+    /// What a pass over a group finds out of its records.
+    pub(super) settling: Settling,
     /// The last integer key that was given to a row, per table.
     last_keys: HashMap<String, i64>,
     /// The first one, per table.
     first_keys: HashMap<String, i64>,
+    /// Up to which number rows of a table are expected to bring their own keys, per table.
+    expected: HashMap<String, i64>,
     /// The tables that were compared with their plans.
     compared: HashSet<String>,
     /// Records of a table without a key that came, and are not kept yet: how often each did.
@@ -65,16 +71,18 @@ pub(super) enum References {
     Late,
 }
 
-impl Transaction {
+impl<'r> Transaction<'r> {
     /// Begins a transaction of a pull.
-    pub(crate) fn begin(ledger: &Ledger<'_>) -> Result<Self> {
+    pub(crate) fn begin(ledger: &Ledger<'r>) -> Result<Self> {
         let (scope, kept) = (ledger.scope().clone(), ledger.kept().clone());
-        Ok(Transaction::of(ledger.transaction()?, scope, kept, ledger.patience().clone()))
+        let tx = Transaction::of(ledger.transaction()?, scope, kept, ledger.patience().clone());
+        Ok(Transaction { rules: ledger.rules(), ..tx })
     }
 
     pub(super) fn of(writer: Box<dyn Writer>, scope: Scope, kept: Scope, patience: Patience) -> Self {
         Transaction {
             writer,
+            rules: None,
             scope,
             kept,
             patience,
@@ -82,9 +90,10 @@ impl Transaction {
             opened: HashSet::new(),
             has_moved: HashMap::new(),
             renamed: Vec::new(),
-            moved: Vec::new(),
+            settling: Settling::default(),
             last_keys: HashMap::new(),
             first_keys: HashMap::new(),
+            expected: HashMap::new(),
             compared: HashSet::new(),
             came: None,
             came_earlier: HashMap::new(),
@@ -201,13 +210,44 @@ impl Transaction {
     pub(super) fn remember_moved(&mut self, table: &TableSchema, became: Became) -> Result<()> {
         let map = self.key_map(table)?;
         self.has_moved.insert(table.name.clone(), true);
-        self.moved.push((table.clone(), became.clone()));
+        self.settling.note(self.writer.state(), map, table, &became.old)?;
         key_map::put(self.writer.state(), map, vec![became])
     }
 
-    /// What was remembered since this was asked last, whether it was undone or not.
-    pub(super) fn take_moved(&mut self) -> Vec<(TableSchema, Became)> {
-        std::mem::take(&mut self.moved)
+    /// Forgets that a record is the row of another key: it has its own.
+    pub(super) fn forget_moved(&mut self, table: &TableSchema, old: &[u8]) -> Result<()> {
+        let map = self.key_map(table)?;
+        self.has_moved.remove(&table.name);
+        self.settling.note(self.writer.state(), map, table, old)?;
+        key_map::remove(self.writer.state(), map, old)
+    }
+
+    /// Which entries of key maps are others than when the pass began.
+    pub(super) fn take_moved(&mut self) -> Result<Vec<Moved>> {
+        let mut moved = Vec::new();
+        for (table, before) in std::mem::take(&mut self.settling.before).into_values() {
+            let map = self.key_map(&table)?;
+            for (old, before) in before {
+                let now = key_map::entry(self.writer.state(), map, &old)?;
+                if now.as_ref().map(|now| &now.new.key) != before.as_ref() {
+                    moved.push(Moved { table: Arc::clone(&table), old, now });
+                }
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Remembers what was undone with the pass that found it out.
+    pub(super) fn move_again(&mut self, moved: Vec<Moved>) -> Result<()> {
+        for Moved { table, old, now } in moved {
+            let map = self.key_map(&table)?;
+            self.has_moved.remove(&table.name);
+            match now {
+                Some(now) => key_map::put(self.writer.state(), map, vec![now])?,
+                None => key_map::remove(self.writer.state(), map, &old)?,
+            }
+        }
+        Ok(())
     }
 
     fn find_key_map(&mut self, table: &TableSchema) -> Result<Option<KeyMap>> {
@@ -280,6 +320,7 @@ impl Transaction {
         }
         let (sql, scope) = self.state();
         references::forget(sql, scope)?;
+        self.settling = Settling::default();
         self.put_off(References::Now);
         self.writer.check_references(Check::Now, &[]).map(|_| ())
     }
@@ -383,7 +424,12 @@ impl Transaction {
         Ok(self.refused.pop())
     }
 
-    /// The next integer for this column of a table: one more than the largest that is there or was given.
+    /// Rows of this table are expected to bring keys up to this one: none of these is given to another row.
+    pub(super) fn expect_integers(&mut self, table: &TableSchema, largest: i64) {
+        self.expected.insert(table.name.clone(), largest);
+    }
+
+    /// The next integer for this column of a table: one more than the largest that is there, was given, or is expected.
     pub(super) fn next_integer(&mut self, table: &TableSchema, column: usize) -> Result<Option<i64>> {
         let next = self.peek_integer(table, column)?;
         if let Some(next) = next {
@@ -399,7 +445,8 @@ impl Transaction {
             Some(last) => *last,
             None => {
                 let given = key_map::last_given(self.writer.state(), &key_map::name_of(table))?;
-                self.writer.last_integer(table, column)?.max(given)
+                let expected = self.expected.get(&table.name).copied().unwrap_or(0);
+                self.writer.last_integer(table, column)?.max(given).max(expected)
             }
         };
         Ok(last.checked_add(1))
@@ -513,5 +560,6 @@ pub(super) fn misfit_of(
 
 /// A tally that adds to what became of records before.
 pub(super) fn tally(ledger: &Ledger<'_>, outcome: &Outcome) -> Tally {
-    Tally::after(outcome.clone(), ledger.limits().reported_failures)
+    let tally = Tally::after(outcome.clone(), ledger.limits().pull.reported_failures);
+    if ledger.tells_failures() { tally.telling() } else { tally }
 }

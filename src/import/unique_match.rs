@@ -2,8 +2,8 @@
 
 use uuid::Uuid;
 
-use super::append_page::row_of;
 use super::new_uuid::new_uuid;
+use super::rows::row_of;
 use super::transaction::Transaction;
 use crate::domain::schema::UniqueKind;
 use crate::domain::value::{Rows, Value, ValueRef};

@@ -11,27 +11,27 @@ use crate::limits::Limits;
 
 /// The transaction in progress, if there is one.
 #[derive(Default)]
-pub(crate) struct Writing {
-    open: Option<Open>,
+pub(crate) struct Writing<'r> {
+    open: Option<Open<'r>>,
     /// Whether what the table at hand writes can be undone without the others.
     is_isolated: bool,
 }
 
-struct Open {
-    tx: Transaction,
+struct Open<'r> {
+    tx: Transaction<'r>,
     since: Instant,
     rows: usize,
     bytes: usize,
 }
 
-impl Writing {
+impl<'r> Writing<'r> {
     /// Whether others cannot write meanwhile.
     pub(crate) fn is_open(&self) -> bool {
         self.open.is_some()
     }
 
     /// The transaction; begins it if there is none.
-    pub(super) fn tx(&mut self, ledger: &Ledger<'_>) -> Result<&mut Transaction> {
+    pub(super) fn tx(&mut self, ledger: &Ledger<'r>) -> Result<&mut Transaction<'r>> {
         let open = match self.open.take() {
             Some(open) => open,
             None => Open { tx: Transaction::begin(ledger)?, since: Instant::now(), rows: 0, bytes: 0 },
@@ -40,7 +40,7 @@ impl Writing {
     }
 
     /// The transaction, if there is one.
-    pub(super) fn open_tx(&mut self) -> Option<&mut Transaction> {
+    pub(super) fn open_tx(&mut self) -> Option<&mut Transaction<'r>> {
         self.open.as_mut().map(|open| &mut open.tx)
     }
 
@@ -55,9 +55,9 @@ impl Writing {
     /// Whether it has become so large or old that it is to be committed.
     pub(crate) fn is_full(&self, limits: &Limits) -> bool {
         self.open.as_ref().is_some_and(|open| {
-            open.rows >= limits.commit_rows
-                || open.bytes >= limits.commit_bytes
-                || open.since.elapsed() >= limits.commit_time
+            open.rows >= limits.pull.commit_rows
+                || open.bytes >= limits.pull.commit_bytes
+                || open.since.elapsed() >= limits.pull.commit_time
         })
     }
 

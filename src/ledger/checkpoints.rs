@@ -356,6 +356,13 @@ fn row_of(scope: &Scope, checkpoint: &Checkpoint, names: NameRules, now: OffsetD
     ])
 }
 
+/// The pulls that have checkpoints.
+#[cfg(feature = "sqlite")]
+pub(crate) fn scopes(sql: &mut dyn Sql) -> Result<Vec<Scope>> {
+    let rows = sql.query("SELECT DISTINCT scope FROM rowferry_marks", &[])?;
+    rows.iter().map(|row| Fields::of(row).text().map(Scope::named)).collect()
+}
+
 /// The checkpoints of a scope.
 pub(crate) fn of_scope(sql: &mut dyn Sql, scope: &Scope) -> Result<Vec<Checkpoint>> {
     let select = "SELECT name, strategy, plan, step, records, announced, done_at, progress FROM rowferry_marks \
@@ -397,6 +404,19 @@ fn read(row: &[Value]) -> Result<Checkpoint> {
         notes: progress.notes,
         indexes: progress.indexes.into_iter().map(KeptIndex::index).collect(),
     })
+}
+
+/// How many records of a table came up to its checkpoint, if it has one.
+pub(crate) fn records(
+    sql: &mut dyn Sql,
+    scope: &Scope,
+    table: &str,
+    strategy: Strategy,
+    names: NameRules,
+) -> Result<Option<u64>> {
+    let select = "SELECT records FROM rowferry_marks WHERE scope = ?1 AND table_name = ?2 AND strategy = ?3";
+    let which = [scope.as_str().into(), names.fold(table).as_ref().into(), strategy.as_str().into()];
+    sql.query(select, &which)?.first().map(|row| Fields::of(row).number()).transpose()
 }
 
 /// Which tables of a scope have checkpoints, by their folded names, and the strategies.

@@ -42,11 +42,11 @@ impl Ledger<'_> {
             let ended = self.try_end(done, forgotten, ending, last);
             let Err(error) = &ended else { return Ok(()) };
             let time = match self.patience.check("the end of a pull") {
-                Ok(()) => self.here.limits.retry_time,
-                Err(_) => self.here.limits.retry_time.min(CANCELLED_TIME),
+                Ok(()) => self.here.limits.pull.retry_time,
+                Err(_) => self.here.limits.pull.retry_time.min(CANCELLED_TIME),
             };
             if may_pass(error.kind()) && began.elapsed() < time {
-                log::warn!("the end of a pull could not be noted yet: {error}");
+                log::warn!(target: "rowferry::pull", "the end of a pull could not be noted yet: {error}");
                 std::thread::sleep(wait);
                 wait = (wait * 2).min(Duration::from_secs(1));
                 continue;
@@ -67,7 +67,9 @@ impl Ledger<'_> {
         });
         match written {
             Ok(()) => self.told(told),
-            Err(error) => log::warn!("how the transfers of a pull ended could not be noted: {error}"),
+            Err(error) => {
+                log::warn!(target: "rowferry::pull", "how the transfers of a pull ended could not be noted: {error}")
+            }
         }
     }
 

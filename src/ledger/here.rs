@@ -22,19 +22,21 @@ pub(crate) struct Here<'s> {
     /// Wakes those that wait for the site's events.
     pub(crate) wake: &'s Wake,
     pub(crate) running: &'s RunningPulls,
+    /// Tables that no other site's rows are written to.
+    pub(crate) protected: &'s [String],
 }
 
 impl Here<'_> {
     /// Drops the scopes of dead pulls, each in a transaction of its own. Gives how many there were.
     pub(crate) fn drop_abandoned(&self) -> Result<u64> {
         let earlier = |age| self.clock.now().checked_sub(time::Duration::try_from(age).ok()?);
-        let (before, alone) = (earlier(self.limits.resume_time), earlier(self.limits.abandoned_time));
+        let (before, alone) = (earlier(self.limits.retention.resume_time), earlier(self.limits.retention.abandoned_time));
         let mut dropped = 0;
         // A look first, which needs no write lock.
         while state::read(self.store, |sql| pulls::abandoned(sql, before, alone))?.is_some() {
             let mut writer = self.store.writer()?;
             if let Some((scope, sender)) = pulls::abandoned(writer.state(), before, alone)? {
-                log::info!("dropping what the dead pull {} left", scope.as_str());
+                log::info!(target: "rowferry::pull", "dropping what the dead pull {} left", scope.as_str());
                 self.drop_pull(&mut *writer, &scope, sender.as_ref())?;
                 dropped += 1;
             }

@@ -27,6 +27,15 @@ pub(crate) fn build_all(writer: &mut dyn Writer, scope: &Scope) -> Result<()> {
     Ok(())
 }
 
+/// Makes those of all pulls, before rowferry's own tables are removed.
+#[cfg(feature = "sqlite")]
+pub(crate) fn build_of_all_pulls(writer: &mut dyn Writer) -> Result<()> {
+    for scope in checkpoints::scopes(writer.state())? {
+        build_all(writer, &scope)?;
+    }
+    Ok(())
+}
+
 /// Makes those of a table whose checkpoint is about to be forgotten, as well. Gives those that cannot be made.
 pub(super) fn build_if_possible(writer: &mut dyn Writer, checkpoint: &Checkpoint) -> Result<Vec<Index>> {
     if checkpoint.missing_indexes().is_empty() {
@@ -40,6 +49,7 @@ pub(super) fn build_if_possible(writer: &mut dyn Writer, checkpoint: &Checkpoint
             Ok(()) => writer.release()?,
             Err(error) => {
                 log::warn!(
+                    target: "rowferry::pull",
                     "the index {:?} of {:?}, which was to be made after its rows, is not: {error}",
                     index.name,
                     table.name

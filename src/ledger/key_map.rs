@@ -24,6 +24,7 @@ pub(crate) struct KeyMap {
 /// What an old key became.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct NewKey {
+    /// Empty where the record became no row, while the row with its old key is another one.
     pub(crate) key: Vec<Value>,
     /// Whether it is that of a row that was here before.
     pub(crate) existing: bool,
@@ -194,6 +195,22 @@ pub(crate) fn get(sql: &mut dyn Sql, map: KeyMap, old: &[u8]) -> Result<Option<K
         }
         _ => Err(unreadable("key")),
     }
+}
+
+/// The entry of an old key, as it was put.
+pub(crate) fn entry(sql: &mut dyn Sql, map: KeyMap, old: &[u8]) -> Result<Option<Became>> {
+    let select = "SELECT existing, appended, stored, new FROM rowferry_keys WHERE map = ?1 AND old = ?2";
+    let found = sql.query(select, &[map.id.into(), Value::Blob(old.to_vec())])?;
+    let Some(row) = found.first() else { return Ok(None) };
+    let mut fields = Fields::of(row);
+    let (existing, appended) = (fields.flag()?, fields.flag()?);
+    let [stored, Value::Blob(new)] = &row[2..] else { return Err(unreadable("key")) };
+    let stored = match stored {
+        Value::Blob(stored) => Some(stored.clone()),
+        _ => None,
+    };
+    let key = decode(new).ok_or_else(|| unreadable("key"))?;
+    Ok(Some(Became { old: old.to_vec(), stored, new: NewKey { key, existing, appended } }))
 }
 
 /// Forgets an old key.

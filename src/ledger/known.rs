@@ -1,5 +1,7 @@
 //! What is known of the records of a sender that came in earlier pulls: see [`key_map`].
 
+use std::collections::HashSet;
+
 use super::counts;
 use super::key_map::{self, Knows};
 use super::run::Ledger;
@@ -21,11 +23,15 @@ impl Ledger<'_> {
         if !self.keeps_keys() {
             return Ok(known);
         }
+        // Each is asked for once, although thousands of foreign keys may name it: the database is locked.
+        let mut asked = HashSet::new();
         for name in tables {
-            if known.iter().any(|known| self.names().same(&known.table.name, name)) {
+            let folded = self.names().fold(name);
+            if asked.contains(&folded) {
                 continue;
             }
-            let knows = key_map::knows(writer.state(), self.kept(), &self.names().fold(name))?;
+            let knows = key_map::knows(writer.state(), self.kept(), &folded)?;
+            asked.insert(folded);
             // All of its records may have failed.
             let appended = knows == Knows::Appended || self.appended(writer, name)?.is_some();
             if (appended || knows != Knows::Nothing)
@@ -49,7 +55,7 @@ impl Ledger<'_> {
     }
 
     /// Forgets what records of a table became: it was made only now.
-    pub(crate) fn forget_known(&self, writer: &mut dyn Writer, table: &TableSchema) -> Result<()> {
+    pub(super) fn forget_known(&self, writer: &mut dyn Writer, table: &TableSchema) -> Result<()> {
         let name = key_map::name_of(table);
         key_map::forget_table(writer.state(), self.kept(), &name)?;
         counts::forget_table(writer.state(), self.kept(), &name)

@@ -4,6 +4,7 @@
 
 pub(crate) mod appends;
 pub(crate) mod checkpoints;
+mod counted;
 pub(crate) mod counts;
 mod end;
 mod forget;
@@ -13,6 +14,7 @@ pub(crate) mod indexes;
 pub(crate) mod key_map;
 mod known;
 mod lacking;
+mod made;
 mod not_copied;
 mod pause;
 pub(crate) mod prune;
@@ -26,6 +28,7 @@ pub(crate) mod taken_keys;
 pub(crate) mod waiting;
 
 pub(crate) use checkpoints::{Checkpoint, Reached, Step};
+pub(crate) use counted::Counted;
 pub(crate) use end::Ending;
 pub(crate) use forget::forget_scope;
 pub(crate) use here::Here;

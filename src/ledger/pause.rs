@@ -56,10 +56,10 @@ impl Pauses {
 /// How long to wait yet so that others have had their turn, after the lock was held for so long and then `free`. `None` if it is not
 /// their turn.
 fn pause(limits: &Limits, held: Duration, free: Duration) -> Option<Duration> {
-    let owed = held.saturating_mul(limits.lock_pause_percent) / 100;
-    let (least, is_due) = match limits.lock_pause_time {
+    let owed = held.saturating_mul(limits.pull.lock_pause_percent) / 100;
+    let (least, is_due) = match limits.pull.lock_pause_time {
         Duration::ZERO => (LEAST_PAUSE, owed >= LEAST_PAUSE),
-        least => (least, held >= limits.commit_time.min(SHORT * 2) / 2),
+        least => (least, held >= limits.pull.commit_time.min(SHORT * 2) / 2),
     };
     let whole = owed.min(LONGEST_PAUSE).max(least);
     let had_turn = free >= whole;
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn others_have_their_turn_after_a_while() {
-        let limits = Limits { lock_pause_percent: 5, ..Limits::default() };
+        let limits = Limits::with(|limits| limits.pull.lock_pause_percent = 5);
         assert_eq!(pause(&limits, 999 * MS, Duration::ZERO), None);
         assert_eq!(pause(&limits, 1_000 * MS, Duration::ZERO), Some(50 * MS));
         assert_eq!(pause(&limits, 1_400 * MS, 30 * MS), Some(40 * MS));
@@ -88,14 +88,14 @@ mod tests {
 
     #[test]
     fn nothing_is_owed_where_nothing_is_to_be_left() {
-        let limits = Limits { lock_pause_percent: 0, ..Limits::default() };
+        let limits = Limits::with(|limits| limits.pull.lock_pause_percent = 0);
         assert_eq!(pause(&limits, 3_600_000 * MS, Duration::ZERO), None);
     }
 
     #[test]
     fn short_transactions_add_up_where_others_wait_no_longer_than_asked() {
         let limits = Limits::default().yielding(100 * MS);
-        let least = limits.lock_pause_time;
+        let least = limits.pull.lock_pause_time;
         // None of them is as long as a whole transaction, which is 25 ms; together they are.
         assert_eq!(pause(&limits, 5 * MS, Duration::ZERO), None);
         assert_eq!(pause(&limits, 13 * MS, Duration::ZERO), Some(least));
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn what_was_held_is_added_up() {
         let pauses = Pauses::default();
-        let limits = Limits { lock_pause_percent: 0, ..Limits::default() };
+        let limits = Limits::with(|limits| limits.pull.lock_pause_percent = 0);
         for _ in 0..2 {
             pauses.wait(&limits);
             pauses.begin();

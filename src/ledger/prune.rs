@@ -29,8 +29,8 @@ impl AddAssign for Pruned {
 /// Deletes up to [`AT_ONCE`] of the events, and as many of the transfers that have ended, that are older than the limits say. It looks
 /// first, which needs no write lock. For the end of each pull: what is left is deleted by later ones.
 pub(crate) fn prune_some(store: &dyn Store, limits: &Limits, now: OffsetDateTime) -> Result<Pruned> {
-    let events = prune(store, earlier(now, limits.event_time), events::any_before, events::prune)?;
-    let transfers = prune(store, earlier(now, limits.transfer_time), transfers::any_ended, transfers::prune)?;
+    let events = prune(store, earlier(now, limits.retention.event_time), events::any_before, events::prune)?;
+    let transfers = prune(store, earlier(now, limits.retention.transfer_time), transfers::any_ended, transfers::prune)?;
     Ok(Pruned { events, transfers })
 }
 
@@ -104,13 +104,18 @@ mod tests {
         assert_eq!(pruned(91), Pruned { events: 3, transfers: 0 });
         assert_eq!(pruned(365), Pruned { events: 3, transfers: 0 });
         assert_eq!(pruned(366), Pruned { events: 3, transfers: 3 });
-        let forever = Limits { event_time: std::time::Duration::MAX, transfer_time: std::time::Duration::MAX, ..limits };
+        let forever = {
+            let mut limits = limits;
+            limits.retention.event_time = std::time::Duration::MAX;
+            limits.retention.transfer_time = std::time::Duration::MAX;
+            limits
+        };
         assert_eq!(prune_some(&store(3, NOW - Duration::days(999)), &forever, NOW).unwrap(), Pruned::default());
     }
 
     #[test]
     fn where_nothing_is_old_nobody_is_waited_for() {
-        let limits = Limits { lock_time: std::time::Duration::from_millis(1), ..Limits::default() };
+        let limits = Limits::with(|limits| limits.store.busy_timeout = std::time::Duration::from_millis(1));
         let folder = tempfile::tempdir().unwrap();
         let store = crate::store::sqlite::SqliteStore::open(folder.path().join("a.db"), &limits).unwrap();
         let other = rusqlite::Connection::open(folder.path().join("a.db")).unwrap();

@@ -64,7 +64,10 @@ impl RunningPulls {
             }
             let others = || open.iter().any(|table| !wanted.contains(table));
             if self.may_run(&pull, silent) && others() {
-                log::info!("the pull {} is left alone: it may run, and pulls other tables, too", pull.scope.as_str());
+                log::info!(
+                    target: "rowferry::pull",
+                    "the pull {} is left alone: it may run, and pulls other tables, too", pull.scope.as_str()
+                );
                 continue;
             }
             if let Some(running) = self.claim(&pull.scope) {
@@ -74,21 +77,23 @@ impl RunningPulls {
         Ok(None)
     }
 
-    /// The pulls of this sender that have nothing left to do among these tables: each was completed and could not say so.
-    pub(super) fn completed(
+    /// The pulls of this sender that have nothing left to do among these tables: each was completed and could not say so. And those that keep
+    /// nothing of any table: each failed, and could not say so.
+    pub(super) fn over(
         &self,
         sql: &mut dyn Sql,
         sender: &Sender,
         wanted: &[(String, Strategy)],
         silent: Option<OffsetDateTime>,
     ) -> Result<Vec<KeptPull>> {
-        let mut completed = Vec::new();
+        let mut over = Vec::new();
         for pull in pulls::kept(sql, Some(&sender.name))?.into_iter().filter(|pull| !self.may_run(pull, silent)) {
             let tables = checkpoints::tables(sql, &pull.scope)?;
-            if tables.iter().any(|table| wanted.contains(table)) && checkpoints::open(sql, &pull.scope)?.is_empty() {
-                completed.push(pull);
+            let is_over = tables.is_empty() || tables.iter().any(|table| wanted.contains(table));
+            if is_over && checkpoints::open(sql, &pull.scope)?.is_empty() {
+                over.push(pull);
             }
         }
-        Ok(completed)
+        Ok(over)
     }
 }

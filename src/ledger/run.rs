@@ -1,6 +1,7 @@
 //! The ledger as one run of a pull sees it.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
@@ -8,6 +9,7 @@ use uuid::Uuid;
 
 use super::appends::{self, Appended};
 use super::checkpoints::{self, Checkpoint, Step};
+use super::counted::Counted;
 use super::here::Here;
 use super::history::History;
 use super::pause::Pauses;
@@ -17,6 +19,7 @@ use super::scope::Scope;
 use super::stages::{self, Stage};
 use super::{counts, indexes, taken_keys, waiting};
 use crate::cancel::Patience;
+use crate::domain::conflict::ConflictRules;
 use crate::domain::names::NameRules;
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
@@ -31,6 +34,10 @@ use crate::store::{Store, Writer};
 /// that another process has taken over, learns of it in its next transaction, which then comes to nothing.
 pub(crate) struct Ledger<'s> {
     pub(super) here: Here<'s>,
+    /// What the caller decides about rows, if anything.
+    rules: Option<&'s dyn ConflictRules>,
+    /// Whether the caller is told of each record that fails.
+    tells_failures: bool,
     pub(super) patience: Patience,
     pub(super) scope: Scope,
     /// Keeps others in this process from resuming the pull.
@@ -46,6 +53,8 @@ pub(crate) struct Ledger<'s> {
     stages: u32,
     pub(super) pauses: Pauses,
     history: RefCell<Option<History>>,
+    /// Where the records that it keeps are counted, if they are.
+    counted: Option<Arc<Counted>>,
     /// The tables that a pull made which was completed and could not say so.
     made_before: Vec<String>,
     /// When the run that it resumes wrote last.
@@ -84,6 +93,8 @@ impl<'s> Ledger<'s> {
         let scope = Scope::new();
         Ledger {
             here,
+            rules: None,
+            tells_failures: false,
             patience,
             _running: here.running.claim(&scope),
             scope,
@@ -94,6 +105,7 @@ impl<'s> Ledger<'s> {
             stages: 0,
             pauses: Pauses::default(),
             history: RefCell::new(None),
+            counted: None,
             made_before: Vec::new(),
             resumed_from: None,
             touched: here.clock.now(),
@@ -103,6 +115,31 @@ impl<'s> Ledger<'s> {
     /// What records of this sender become is kept for later pulls.
     pub(crate) fn keep_keys_of(&mut self, sender: &str) {
         self.kept = Some(Scope::named(sender.to_owned()));
+    }
+
+    /// The caller decides about rows from now on.
+    pub(crate) fn ask(&mut self, rules: &'s dyn ConflictRules) {
+        self.rules = Some(rules);
+    }
+
+    /// What the caller decides about rows, if anything.
+    pub(crate) fn rules(&self) -> Option<&'s dyn ConflictRules> {
+        self.rules
+    }
+
+    /// The caller is told of each record that fails from now on.
+    pub(crate) fn tell_failures(&mut self) {
+        self.tells_failures = true;
+    }
+
+    /// Whether the caller is told of each record that fails.
+    pub(crate) fn tells_failures(&self) -> bool {
+        self.tells_failures
+    }
+
+    /// From now on the records that are kept are counted for the connection that they come through.
+    pub(crate) fn count_for(&mut self, counted: Arc<Counted>) {
+        self.counted = Some(counted);
     }
 
     /// From now on the transfers of this pull are kept with its transactions.
@@ -179,7 +216,7 @@ impl<'s> Ledger<'s> {
     pub(crate) fn open(&self) -> Result<Box<dyn Writer>> {
         // What others left is in nobody's way; that it stays is no reason not to pull.
         if let Err(error) = self.here.drop_abandoned() {
-            log::warn!("what a dead pull left stays: {error}");
+            log::warn!(target: "rowferry::pull", "what a dead pull left stays: {error}");
         }
         self.lock()
     }
@@ -193,10 +230,10 @@ impl<'s> Ledger<'s> {
             match self.here.store.writer() {
                 Err(error)
                     if error.kind() == ErrorKind::Locked
-                        && began.elapsed() < self.here.limits.retry_time
+                        && began.elapsed() < self.here.limits.pull.retry_time
                         && self.patience.check("waiting for the database").is_ok() =>
                 {
-                    log::info!("the database is locked by another program; trying again");
+                    log::info!(target: "rowferry::pull", "the database is locked by another program; trying again");
                     std::thread::sleep(wait);
                     wait = (wait * 2).min(Duration::from_secs(1));
                 }
@@ -218,8 +255,8 @@ impl<'s> Ledger<'s> {
         let found = match &sender {
             Some(sender) => {
                 if how == Begin::Resume {
-                    for pull in self.here.running.completed(writer.state(), sender, wanted, silent)? {
-                        log::info!("the pull {} was completed and could not note it", pull.scope.as_str());
+                    for pull in self.here.running.over(writer.state(), sender, wanted, silent)? {
+                        log::info!(target: "rowferry::pull", "the pull {} is over and could not note it", pull.scope.as_str());
                         let tables = checkpoints::of_scope(writer.state(), &pull.scope)?;
                         let made =
                             tables.into_iter().filter(|table| table.created || table.made_before).map(|table| table.table);
@@ -241,7 +278,7 @@ impl<'s> Ledger<'s> {
         }
         self.sender = sender;
         if let Some((pull, running)) = found {
-            log::info!("resuming the pull {} that was interrupted", pull.scope.as_str());
+            log::info!(target: "rowferry::pull", "resuming the pull {} that was interrupted", pull.scope.as_str());
             pulls::take_over(writer.state(), &pull.scope, &self.owner, now)?;
             self.resumed_from = Some(pull.touched_at);
             (self.scope, self.stages, self._running) = (pull.scope, pull.stages, Some(running));
@@ -290,7 +327,7 @@ impl<'s> Ledger<'s> {
     pub(crate) fn keep_alive(&mut self) {
         let now = self.now();
         let limits = self.here.limits;
-        let often = TOUCH.min(limits.abandoned_time / 4).min(limits.resume_time / 4);
+        let often = TOUCH.min(limits.retention.abandoned_time / 4).min(limits.retention.resume_time / 4);
         let is_due = (now - self.touched).unsigned_abs() >= often;
         let is_unseen = self.history(|history| history.is_due()).unwrap_or(false);
         if !is_due && !is_unseen {
@@ -310,7 +347,7 @@ impl<'s> Ledger<'s> {
         match written {
             Ok(()) => self.told(told),
             // One that was taken for dead, or cannot write, learns of it in its next transaction.
-            Err(error) => log::warn!("a running pull could not be noted as alive: {error}"),
+            Err(error) => log::warn!(target: "rowferry::pull", "a running pull could not be noted as alive: {error}"),
         }
     }
 
@@ -319,7 +356,8 @@ impl<'s> Ledger<'s> {
             Touched::Alive => Ok(()),
             Touched::Gone => {
                 let limits = self.here.limits;
-                let time = if self.sender.is_some() { limits.resume_time } else { limits.abandoned_time };
+                let time =
+                    if self.sender.is_some() { limits.retention.resume_time } else { limits.retention.abandoned_time };
                 let message = format!(
                     "what the pull kept for itself is gone: another process finished it, it was forgotten, or it wrote nothing \
                      for {} s",
@@ -353,9 +391,15 @@ impl<'s> Ledger<'s> {
     ///
     /// # Errors
     /// [`TakenOver`](ErrorKind::TakenOver) if the one before it was taken away: another pull has the table now.
+    /// [`RecordLimit`](ErrorKind::RecordLimit) if the connection does not allow so many records.
     pub(crate) fn put_checkpoint(&self, writer: &mut dyn Writer, checkpoint: &Checkpoint) -> Result<()> {
         if checkpoint.step == Step::Done {
             indexes::build(writer, checkpoint)?;
+        }
+        if let Some(counted) = self.counted.as_ref().filter(|_| self.keeps_checkpoints()) {
+            let (table, strategy) = (&checkpoint.table, checkpoint.strategy);
+            let before = checkpoints::records(writer.state(), &self.scope, table, strategy, self.names())?;
+            counted.add(writer.state(), before.map_or(0, |before| checkpoint.records.saturating_sub(before)))?;
         }
         if !self.keeps_checkpoints()
             || checkpoints::update(writer.state(), &self.scope, checkpoint, self.names(), self.now())?
@@ -382,7 +426,7 @@ impl<'s> Ledger<'s> {
     /// fetched again, however old they are.
     pub(crate) fn is_outdated(&self, checkpoint: &Checkpoint) -> bool {
         let age = checkpoint.done_at.map(|at| self.now() - at);
-        checkpoint.strategy != Strategy::Append && age.is_some_and(|age| age > self.here.limits.resume_time)
+        checkpoint.strategy != Strategy::Append && age.is_some_and(|age| age > self.here.limits.retention.resume_time)
     }
 
     /// How old the rows of a table are that an earlier run pulled, in part or as a whole.

@@ -50,7 +50,7 @@ pub(super) fn dial(network: &Arc<dyn Network>, url: &SiteUrl, policy: AddressPol
             Ok(tcp) => {
                 // Small requests should not wait for more to send; a connection without this is only slower.
                 if let Err(error) = tcp.set_nodelay(true) {
-                    log::debug!("cannot set TCP_NODELAY: {error}");
+                    log::debug!(target: "rowferry::client", "cannot set TCP_NODELAY: {error}");
                 }
                 return Ok(tcp);
             }
@@ -95,7 +95,7 @@ fn aside<T: Send + 'static>(
         match answered.recv_timeout(slice.saturating_duration_since(Instant::now())) {
             Ok(done) => return Ok(done),
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Ok(Err(io::Error::other("the thread that connects died"))),
+            Err(RecvTimeoutError::Disconnected) => return Ok(Err(io::Error::other("the thread that connects panicked"))),
         }
     }
 }

@@ -36,6 +36,9 @@ pub(crate) struct TlsOptions {
     /// Certificate authorities to trust besides the usual ones, each PEM or DER.
     #[cfg(feature = "tls")]
     pub(crate) roots: Vec<Vec<u8>>,
+    /// Whether those that the operating system trusts are trusted, too.
+    #[cfg(feature = "native-certs")]
+    pub(crate) system: bool,
 }
 
 impl Stream {
@@ -55,6 +58,14 @@ impl Stream {
         Ok(Stream::Plain(socket))
     }
 
+    fn socket(&self) -> &Socket {
+        match self {
+            Stream::Plain(socket) => socket,
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => &stream.sock,
+        }
+    }
+
     /// Whether it is encrypted.
     pub(crate) fn is_tls(&self) -> bool {
         !matches!(self, Stream::Plain(_))
@@ -62,33 +73,20 @@ impl Stream {
 
     /// Whether the other end is on this machine.
     pub(crate) fn is_local(&self) -> bool {
-        let socket = match self {
-            Stream::Plain(socket) => socket,
-            #[cfg(feature = "tls")]
-            Stream::Tls(stream) => &stream.sock,
-        };
-        socket.tcp.peer_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback())
+        self.socket().tcp.peer_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback())
     }
 
     /// Whether it is there and silent, as far as can be told without waiting. What came without being asked for cannot be the
     /// answer to the next question.
     pub(crate) fn is_quiet(&mut self) -> bool {
-        let socket = match self {
-            Stream::Plain(socket) => socket,
-            #[cfg(feature = "tls")]
-            Stream::Tls(stream) => &mut stream.sock,
-        };
-        let wait = socket.tcp.set_read_timeout(Some(Duration::from_millis(1)));
-        wait.is_ok() && patiently(|| socket.tcp.peek(&mut [0])).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        let tcp = &self.socket().tcp;
+        let wait = tcp.set_read_timeout(Some(Duration::from_millis(1)));
+        wait.is_ok() && patiently(|| tcp.peek(&mut [0])).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// How many bytes came so far, as they are on the wire.
     pub(crate) fn received(&self) -> u64 {
-        match self {
-            Stream::Plain(socket) => socket.received,
-            #[cfg(feature = "tls")]
-            Stream::Tls(stream) => stream.sock.received,
-        }
+        self.socket().received
     }
 
     /// Sets when reads and writes end.

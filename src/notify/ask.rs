@@ -8,8 +8,8 @@ use crate::domain::connection::ConnectionDirection;
 use crate::domain::schema::TableSchema;
 use crate::domain::settings::SiteStatus;
 use crate::error::Result;
-use crate::pull::{TableReport, TransferOptions};
-use crate::wire::api::ListedTable;
+use crate::pull::{PullOptions, TableReport};
+use crate::wire::api::RemoteTable;
 
 impl Notifier {
     /// What the site at a URL says of itself to anyone. The URL is the caller's choice, so that it may lead anywhere.
@@ -26,7 +26,7 @@ impl Notifier {
     /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such connection here;
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a sender connection; [`SiteKey`](crate::ErrorKind::SiteKey); what
     /// the other site refuses with, or why it was not reached: see [`Api`](crate::Api).
-    pub fn fetch_sender_tables(&self, uuid: Uuid) -> Result<Vec<ListedTable>> {
+    pub fn fetch_sender_tables(&self, uuid: Uuid) -> Result<Vec<RemoteTable>> {
         self.sender(uuid)?.list_tables()
     }
 
@@ -51,8 +51,8 @@ impl Notifier {
     /// transfer is kept on both sides.
     ///
     /// # Errors
-    /// Those of [`Site::pull`](crate::Site::pull) and [`Client::transfer`](crate::Client::transfer).
-    pub fn pull_table(&self, uuid: Uuid, table: &str, options: TransferOptions<'_>) -> Result<TableReport> {
+    /// Those of [`Site::pull`](crate::Site::pull) and [`Client::pull_table`](crate::Client::pull_table).
+    pub fn pull_table(&self, uuid: Uuid, table: &str, options: PullOptions<'_>) -> Result<TableReport> {
         self.site.pull(uuid, self.options.clone(), options.tables([table]))?.into_table(table)
     }
 

@@ -16,7 +16,7 @@ const NO_URL: &str = "unknown";
 /// What the other site says of a connection.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Checked {
+pub struct ConnectionCheck {
     /// The connection as it is here now.
     pub connection: Connection,
     /// What the other site says.
@@ -35,7 +35,7 @@ impl Notifier {
     /// [`NotFound`](ErrorKind::NotFound); [`InvalidInput`](ErrorKind::InvalidInput) for a sender connection;
     /// [`SiteKey`](ErrorKind::SiteKey) if the connection's secret cannot be opened;
     /// [`Cancelled`](ErrorKind::Cancelled); what the store says.
-    pub fn query_sender_status(&self, uuid: Uuid) -> Result<Checked> {
+    pub fn query_sender_status(&self, uuid: Uuid) -> Result<ConnectionCheck> {
         let connection = self.site.connections().get(uuid)?;
         must_be(&connection, ConnectionDirection::Receiver, "a sender is verified instead")?;
         self.look(connection)
@@ -48,7 +48,7 @@ impl Notifier {
     /// # Errors
     /// Those of [`Notifier::query_sender_status`], for a receiver connection; [`InvalidInput`](ErrorKind::InvalidInput) if
     /// this site has no URL of its own.
-    pub fn verify(&self, uuid: Uuid) -> Result<Checked> {
+    pub fn verify(&self, uuid: Uuid) -> Result<ConnectionCheck> {
         let connection = self.site.connections().get(uuid)?;
         must_be(&connection, ConnectionDirection::Sender, "a receiver asks for its status instead")?;
         self.look(connection)
@@ -59,27 +59,35 @@ impl Notifier {
     ///
     /// # Errors
     /// Those of [`Notifier::query_sender_status`].
-    pub fn announce(&self, uuid: Uuid) -> Result<Checked> {
+    pub fn announce(&self, uuid: Uuid) -> Result<ConnectionCheck> {
         self.query_sender_status(uuid)
     }
 
     /// Asks of each connection what the other site says: [`Notifier::query_sender_status`] of receivers,
     /// [`Notifier::verify`] of senders. Eight are asked at a time; `on_each` is called on this thread with each answer as it
     /// comes in. The answers come back in the order of the connections. What goes wrong with one connection stands in its
-    /// [`Checked::error`].
-    pub fn check(&self, connections: &[Connection], on_each: impl FnMut(&Checked)) -> Vec<Checked> {
+    /// [`ConnectionCheck::error`].
+    pub fn check(&self, connections: &[Connection], on_each: impl FnMut(&ConnectionCheck)) -> Vec<ConnectionCheck> {
         let any = |_: &Connection| Ok(());
         self.check_all(connections, any, on_each)
     }
 
     /// [`Notifier::check`] of receiver connections; of others it is an error.
-    pub fn fetch_sender_statuses(&self, connections: &[Connection], on_each: impl FnMut(&Checked)) -> Vec<Checked> {
+    pub fn fetch_sender_statuses(
+        &self,
+        connections: &[Connection],
+        on_each: impl FnMut(&ConnectionCheck),
+    ) -> Vec<ConnectionCheck> {
         let receiver = |c: &Connection| must_be(c, ConnectionDirection::Receiver, "a sender is verified instead");
         self.check_all(connections, receiver, on_each)
     }
 
     /// [`Notifier::check`] of sender connections, whose other sites are receivers; of others it is an error.
-    pub fn verify_receiver_connections(&self, connections: &[Connection], on_each: impl FnMut(&Checked)) -> Vec<Checked> {
+    pub fn verify_receiver_connections(
+        &self,
+        connections: &[Connection],
+        on_each: impl FnMut(&ConnectionCheck),
+    ) -> Vec<ConnectionCheck> {
         let sender = |c: &Connection| must_be(c, ConnectionDirection::Sender, "a receiver asks for its status instead");
         self.check_all(connections, sender, on_each)
     }
@@ -88,13 +96,13 @@ impl Notifier {
         &self,
         connections: &[Connection],
         fits: impl Fn(&Connection) -> Result<()> + Sync,
-        mut on_each: impl FnMut(&Checked),
-    ) -> Vec<Checked> {
+        mut on_each: impl FnMut(&ConnectionCheck),
+    ) -> Vec<ConnectionCheck> {
         let places: Vec<usize> = (0..connections.len()).collect();
-        let mut answers: Vec<Option<Checked>> = connections.iter().map(|_| None).collect();
+        let mut answers: Vec<Option<ConnectionCheck>> = connections.iter().map(|_| None).collect();
         let look = |place: &usize| {
             let connection = &connections[*place];
-            let failed = |error| Checked {
+            let failed = |error| ConnectionCheck {
                 connection: connection.clone(),
                 status: RemoteStatus::Error,
                 error: Some(error),
@@ -110,7 +118,7 @@ impl Notifier {
     }
 
     /// Asks about one connection, and suspends it if the other site does not have it.
-    fn look(&self, connection: Connection) -> Result<Checked> {
+    fn look(&self, connection: Connection) -> Result<ConnectionCheck> {
         let known_by = self.known_by(&connection)?;
         let asked = known_by.lookup();
         let api = self.api(&connection.site_url)?.credential(known_by);
@@ -140,7 +148,7 @@ impl Notifier {
             }
             _ => (connection, false),
         };
-        Ok(Checked { connection, status, error, suspended })
+        Ok(ConnectionCheck { connection, status, error, suspended })
     }
 }
 

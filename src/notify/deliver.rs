@@ -32,7 +32,7 @@ const USUAL_PAUSE: Duration = Duration::hours(1);
 /// What became of the messages that were to be sent.
 #[derive(Debug, Default)]
 #[non_exhaustive]
-pub struct Delivered {
+pub struct DeliveryReport {
     /// Messages that the other site took.
     pub sent: u64,
     /// Messages that the other site refused permanently.
@@ -42,7 +42,7 @@ pub struct Delivered {
     /// Messages that are not tried again.
     pub given_up: u64,
     /// Each of these messages, those of a connection in their order.
-    pub messages: Vec<Delivery>,
+    pub messages: Vec<MessageReport>,
     /// What went wrong here, so that not all of what is due was tried: what the store says, or
     /// [`Cancelled`](crate::ErrorKind::Cancelled).
     pub error: Option<Error>,
@@ -51,7 +51,7 @@ pub struct Delivered {
 /// What became of one message.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Delivery {
+pub struct MessageReport {
     /// The connection that it is about, which may be deleted since.
     pub connection: Uuid,
     /// The site that it is for.
@@ -68,8 +68,8 @@ pub struct Delivery {
     pub next_at: Option<OffsetDateTime>,
 }
 
-impl Delivered {
-    fn add(&mut self, delivery: Delivery) {
+impl DeliveryReport {
+    fn add(&mut self, delivery: MessageReport) {
         *match delivery.outcome {
             DeliveryOutcome::Sent => &mut self.sent,
             DeliveryOutcome::Refused => &mut self.refused,
@@ -84,18 +84,18 @@ impl Notifier {
     /// Sends what other sites are still to be told and what is due: those of a connection in their order, eight connections at
     /// a time. Several processes may do so at once: each message is sent by one.
     ///
-    /// No message is begun when [`Limits::delivery_time`](crate::Limits::delivery_time) is over: the rest waits for the next
+    /// No message is begun when [`RetentionLimits::delivery_time`](crate::RetentionLimits::delivery_time) is over: the rest waits for the next
     /// call. What was begun then may take a few minutes more, if the other site is slow and is told in several steps.
     ///
     /// A message ends when the other site takes it, or refuses it permanently (400, 401, 404, 409); an event says which.
     /// Whatever else happens puts it off, for a minute and then for twice as long each time, up to an hour, or for as long
-    /// as the other site says. After [`Limits::outbox_time`](crate::Limits::outbox_time) it is given up, if it was tried ten times
+    /// as the other site says. After [`RetentionLimits::outbox_time`](crate::RetentionLimits::outbox_time) it is given up, if it was tried ten times
     /// by then, as is at once one whose secret cannot be opened with the site's key.
     ///
     /// # Errors
     /// What the store says, and [`Cancelled`](crate::ErrorKind::Cancelled), if nothing was done at all; else it stands in
-    /// [`Delivered::error`].
-    pub fn deliver(&self) -> Result<Delivered> {
+    /// [`DeliveryReport::error`].
+    pub fn deliver(&self) -> Result<DeliveryReport> {
         let now = self.site.now();
         let due = state::read(self.site.store_ref(), |sql| outbox::due(sql, now, CONNECTIONS))?;
         let connections: Vec<Uuid> = due.into_iter().map(|message| message.connection).collect();
@@ -107,7 +107,7 @@ impl Notifier {
     ///
     /// # Errors
     /// Those of [`Notifier::deliver`].
-    pub fn deliver_to(&self, uuid: Uuid) -> Result<Delivered> {
+    pub fn deliver_to(&self, uuid: Uuid) -> Result<DeliveryReport> {
         self.deliver_each(&[uuid], true)
     }
 
@@ -119,9 +119,9 @@ impl Notifier {
         state::read(self.site.store_ref(), outbox::pending)
     }
 
-    fn deliver_each(&self, connections: &[Uuid], at_once: bool) -> Result<Delivered> {
-        let mut delivered = Delivered::default();
-        let until = clock::later(Instant::now(), self.site.limits().delivery_time);
+    fn deliver_each(&self, connections: &[Uuid], at_once: bool) -> Result<DeliveryReport> {
+        let mut delivered = DeliveryReport::default();
+        let until = clock::later(Instant::now(), self.site.limits().retention.delivery_time);
         parallel::each(
             connections,
             |uuid| self.deliver_messages(*uuid, at_once, until),
@@ -139,7 +139,7 @@ impl Notifier {
     }
 
     /// Sends the messages of one connection, until one is to be put off or the time is over.
-    fn deliver_messages(&self, connection: Uuid, at_once: bool, until: Instant) -> (Vec<Delivery>, Result<()>) {
+    fn deliver_messages(&self, connection: Uuid, at_once: bool, until: Instant) -> (Vec<MessageReport>, Result<()>) {
         let (holder, mut deliveries) = (Uuid::new_v4(), Vec::new());
         let mut leased = false;
         let ended = loop {
@@ -187,7 +187,7 @@ impl Notifier {
     }
 
     /// Keeps what became of a message.
-    fn settle(&self, message: &Outgoing, sending: Sending) -> Result<Delivery> {
+    fn settle(&self, message: &Outgoing, sending: Sending) -> Result<MessageReport> {
         let now = self.site.now();
         let (outcome, error) = match sending {
             Sending::Done => (DeliveryOutcome::Sent, None),
@@ -232,11 +232,12 @@ impl Notifier {
             }
         })?;
         let (connection, site_url) = (message.connection, message.site_url.clone());
-        Ok(Delivery { connection, site_url, call, status, outcome, error, next_at })
+        Ok(MessageReport { connection, site_url, call, status, outcome, error, next_at })
     }
 
     fn is_too_old(&self, message: &Outgoing, now: OffsetDateTime) -> bool {
-        let old = Duration::try_from(self.site.limits().outbox_time).is_ok_and(|most| now - message.created_at >= most);
+        let old =
+            Duration::try_from(self.site.limits().retention.outbox_time).is_ok_and(|most| now - message.created_at >= most);
         old && message.attempts.saturating_add(1) >= LEAST_ATTEMPTS
     }
 }
@@ -266,7 +267,7 @@ mod tests {
             let least = Duration::minutes(minutes);
             assert!((least..least + least / 10).contains(&pause), "{attempts}: {pause}");
         }
-        let busy = |seconds| error.copy().with_retry_after(std::time::Duration::from_secs(seconds));
+        let busy = |seconds| error.clone().with_retry_after(std::time::Duration::from_secs(seconds));
         let asked = |seconds| pause(0, &busy(seconds)).unwrap().whole_minutes();
         assert_eq!(asked(1), 1);
         assert!((120..=132).contains(&asked(7200)));

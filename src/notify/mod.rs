@@ -14,9 +14,9 @@ mod tell;
 use serde_json::json;
 use uuid::Uuid;
 
-pub use check::Checked;
-pub use deliver::{Delivered, Delivery};
-pub use register::RegisterResult;
+pub use check::ConnectionCheck;
+pub use deliver::{DeliveryReport, MessageReport};
+pub use register::RegisterReport;
 
 use crate::client::{Api, ConnectOptions};
 use crate::domain::connection::{Connection, ConnectionDirection, Metadata};

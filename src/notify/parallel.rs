@@ -26,7 +26,7 @@ pub(super) fn each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync,
             };
             let spawned = thread::Builder::new().name("rowferry notifier".to_owned()).spawn_scoped(scope, worker);
             if let Err(error) = spawned {
-                log::warn!("asking with {number} threads: no more could be started: {error}");
+                log::warn!(target: "rowferry::notify", "asking with {number} threads: no more could be started: {error}");
                 break;
             }
         }

@@ -14,7 +14,7 @@ use crate::secret::Token;
 /// What the other site answered to a registration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct RegisterResult {
+pub struct RegisterReport {
     /// What became of it.
     pub outcome: RegisterOutcome,
     /// The status of the other site's answer; `None` if there was no answer.
@@ -37,11 +37,11 @@ impl Notifier {
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound); [`InvalidInput`](ErrorKind::InvalidInput) if this site has no URL of its own (setting
     /// `site_url`), or the token is not this connection's; [`Cancelled`](ErrorKind::Cancelled); what the store says.
-    pub fn register(&self, uuid: Uuid, token: &Token, password: Option<&str>) -> Result<RegisterResult> {
+    pub fn register(&self, uuid: Uuid, token: &Token, password: Option<&str>) -> Result<RegisterReport> {
         let connection = self.site.connections().get(uuid)?;
         if connection.direction != ConnectionDirection::Sender {
             let message = "only a sender registers; this site is the receiver".to_owned();
-            return Ok(RegisterResult { outcome: RegisterOutcome::Skipped, http_status: None, message, remote_uuid: None });
+            return Ok(RegisterReport { outcome: RegisterOutcome::Skipped, http_status: None, message, remote_uuid: None });
         }
         let own_url = self.own_url()?;
         self.check_token(uuid, token)?;
@@ -66,12 +66,12 @@ impl Notifier {
         own_url: &str,
         token: &Token,
         password: Option<&str>,
-    ) -> Result<RegisterResult> {
+    ) -> Result<RegisterReport> {
         let api = self.api(&connection.site_url)?;
         let failed = |error: Error, words: &str| {
             let message = if words.is_empty() { error.message() } else { words }.to_owned();
             let http_status = error.http_status();
-            RegisterResult { outcome: RegisterOutcome::Failed, http_status, message, remote_uuid: None }
+            RegisterReport { outcome: RegisterOutcome::Failed, http_status, message, remote_uuid: None }
         };
         let strategy = Some(connection.policy.default_conflict_strategy).filter(|strategy| *strategy != Strategy::default());
         match api.register_connection_in_words(own_url, (&connection.name, strategy), token, password) {
@@ -81,7 +81,7 @@ impl Notifier {
                     _ => RegisterOutcome::Pending,
                 };
                 let remote_uuid = Some(answer.connection_uuid);
-                Ok(RegisterResult { outcome, http_status: Some(200), message: words, remote_uuid })
+                Ok(RegisterReport { outcome, http_status: Some(200), message: words, remote_uuid })
             }
             Ok((Err(error), words)) => Ok(failed(error, &words)),
             Err(error) if self.was_cancelled(&error) => Err(error),
@@ -90,7 +90,7 @@ impl Notifier {
     }
 
     /// In the connection's metadata and as an event, which are kept together.
-    fn keep_registration(&self, uuid: Uuid, result: &RegisterResult) -> Result<()> {
+    fn keep_registration(&self, uuid: Uuid, result: &RegisterReport) -> Result<()> {
         let mut details = Metadata::new();
         details.insert("call".to_owned(), json!("register"));
         details.insert("outcome".to_owned(), json!(result.outcome));

@@ -10,6 +10,7 @@ use crate::secret::Token;
 use crate::state::outbox::{Message, Outgoing};
 use crate::state::{self, connections};
 use crate::wire::api::{PeerStatus, REASON_BYTES};
+use crate::wire::excerpt;
 
 /// What sending a message came to.
 pub(super) enum Sending {
@@ -93,7 +94,7 @@ impl Notifier {
             }
             Err(error) => return Err(error),
         }
-        // A site of the reference system cannot be told of a new token: the connection is made again there. First a look whether
+        // A site of PhoenixKit cannot be told of a new token: the connection is made again there. First a look whether
         // it would be: nobody is helped by a connection that is only deleted.
         if let Some(refused) = self.would_refuse(&old, message, &own_url, &new)? {
             return Ok(refused);
@@ -158,7 +159,12 @@ impl Notifier {
             Err(error) => match judge(error) {
                 Sending::Refused(error) => {
                     // The new token was told all the same, and pulls are refused here in any case.
-                    log::warn!("{} did not take it that a connection is {status}: {error}", message.site_url);
+                    log::warn!(
+                        target: "rowferry::notify",
+                        "{} did not accept that a connection is {status}: {}",
+                        message.site_url,
+                        excerpt(&error.to_string())
+                    );
                     Ok(Sending::Done)
                 }
                 later => Ok(later),
@@ -188,7 +194,7 @@ fn by_hand(error: Error) -> Error {
     error.with_hint("Give the new token to the other site's people by hand: it is set there for this connection.")
 }
 
-/// For a site of the reference system, where the token of a connection is not changed.
+/// For a site of PhoenixKit, where the token of a connection is not changed.
 fn pair_again(error: Error) -> Error {
     error.with_hint(
         "Pair the two sites again, or give the new token by hand: the other site's people make the connection again with it.",
@@ -213,7 +219,7 @@ mod tests {
     fn only_last_words_end_a_message() {
         let of = |status: Option<u16>, kind| {
             let error = Error::new(kind, "x");
-            match judge(status.map_or(error.copy(), |status| error.with_http_status(status))) {
+            match judge(status.map_or(error.clone(), |status| error.with_http_status(status))) {
                 Sending::Done => "done",
                 Sending::Refused(_) => "refused",
                 Sending::Later(_) => "later",

@@ -50,6 +50,13 @@ pub fn changes(strategy: Strategy, old: ValueRef<'_>, new: ValueRef<'_>) -> bool
     }
 }
 
+/// Whether the value `new` of the column that says how new a record is is greater than that of its row. NULL is less than all else, then
+/// come numbers, texts and blobs, as SQLite sorts them without a collation.
+#[inline]
+pub fn newer(old: ValueRef<'_>, new: ValueRef<'_>) -> bool {
+    new.order(old).is_gt()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,8 +6,16 @@ pub mod meet;
 pub mod order;
 pub mod table;
 
+use std::sync::Arc;
+
 use crate::domain::schema::{TableSchema, UniqueKind};
 use crate::domain::strategy::{Dangling, OnTakenKey, Strategy};
+
+/// How many numbers stay free above the largest key that a record brings: a table that gives each row a new one must not run out.
+pub(crate) const NUMBERS_LEFT: i64 = 1 << 32;
+
+/// The largest number that counts as a key of a record's own, where others are given after it.
+pub(crate) const LARGEST_NUMBER: i64 = i64::MAX - NUMBERS_LEFT;
 
 /// How the records of one of the sender's tables become rows of a local one.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,7 +30,14 @@ pub struct TablePlan {
     pub incoming: Vec<String>,
     /// What tells one row from another.
     pub identity: Identity,
-    /// Whether two of the sender's rows [may have one key here](meet::keys_may_meet): then the first record of a pull has the row,
+    /// The primary key, where the caller chose another one to tell rows apart by: a row that is here keeps its own.
+    pub kept_key: Option<KeptKey>,
+    /// The position of the local column that must be greater in a record than in its row, for the record to change the row. `None`
+    /// where any may.
+    pub newer_by: Option<usize>,
+    /// Whether the caller decides what becomes of a row that a record would change.
+    pub asks: bool,
+    /// Whether two of the sender's rows may have one key here: then the first record of a pull has the row,
     /// and each later one fails.
     pub keys_may_meet: bool,
     /// Which incoming columns follow a parent to the key that it has here.
@@ -33,7 +48,29 @@ pub struct TablePlan {
     pub dangling: Dangling,
 }
 
+impl AsRef<TablePlan> for TablePlan {
+    fn as_ref(&self) -> &TablePlan {
+        self
+    }
+}
+
+impl AsMut<TablePlan> for TablePlan {
+    fn as_mut(&mut self) -> &mut TablePlan {
+        self
+    }
+}
+
 impl TablePlan {
+    /// Whether no record changes this local column of a row that is here, because it is part of the primary key.
+    pub(crate) fn keeps(&self, column: usize) -> bool {
+        self.kept_key.as_ref().is_some_and(|kept| kept.columns.contains(&column))
+    }
+
+    /// Whether a store may apply many records at once: nothing is asked for each of them.
+    pub(crate) fn may_be_bulk(&self) -> bool {
+        !self.asks && self.kept_key.as_ref().is_none_or(|kept| kept.columns.is_empty())
+    }
+
     /// Whether the table has unique sets beside the key that records are identified by.
     pub fn has_unique_sets(&self) -> bool {
         let Identity::Key { columns: key, .. } = &self.identity else { return false };
@@ -58,13 +95,20 @@ pub enum Identity {
     WholeRow,
 }
 
+/// A primary key that does not tell rows apart, because the caller chose another key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptKey {
+    /// Its columns, as positions in the local table; empty where that has no primary key.
+    pub columns: Vec<usize>,
+}
+
 /// Incoming columns that refer to a row of the sender's which may have another key here.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Follow {
     /// The referring columns, as positions in the incoming rows, in the order of the parent's key.
     pub incoming: Vec<usize>,
     /// The parent as it is here; the table itself for the key of a record.
-    pub parent: TableSchema,
+    pub parent: Arc<TableSchema>,
     /// The columns of its key, as positions in it.
     pub key: Vec<usize>,
     /// How the parent's rows get their keys here.

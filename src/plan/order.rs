@@ -5,6 +5,7 @@
 //! at its end. The graph comes from a peer, so the walk keeps its own stack: a chain of a hundred thousand tables must not
 //! overflow the thread's.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 
 use crate::domain::names::NameRules;
@@ -15,7 +16,7 @@ use crate::domain::schema::TableSchema;
 /// A group is one table, or several that refer to each other in a circle, in the order of the input. A parent that is not
 /// among `tables` is ignored. The same input gives the same order. The tables may come from a sender, so that `names` says how
 /// their names are compared, whatever rules they carry themselves.
-pub fn order(tables: &[TableSchema], names: NameRules) -> Vec<Vec<usize>> {
+pub fn order<T: Borrow<TableSchema>>(tables: &[T], names: NameRules) -> Vec<Vec<usize>> {
     let parents = parents(tables, names);
     let mut walk = Walk {
         parents: &parents,
@@ -50,7 +51,8 @@ pub fn refers_to_itself(table: &TableSchema, names: NameRules) -> bool {
 }
 
 /// For each table the tables that it refers to. Of two tables with the same name the first counts.
-fn parents(tables: &[TableSchema], names: NameRules) -> Vec<Vec<usize>> {
+fn parents<T: Borrow<TableSchema>>(tables: &[T], names: NameRules) -> Vec<Vec<usize>> {
+    let tables: Vec<&TableSchema> = tables.iter().map(Borrow::borrow).collect();
     let mut positions = HashMap::with_capacity(tables.len());
     for (position, table) in tables.iter().enumerate() {
         positions.entry(names.fold(&table.name)).or_insert(position);

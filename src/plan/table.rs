@@ -3,9 +3,10 @@
 use crate::domain::schema::{TableSchema, UniqueKind};
 use crate::domain::strategy::{Dangling, Strategy};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{AppendRules, Identity, TablePlan};
+use crate::plan::{AppendRules, Identity, KeptKey, TablePlan};
 
 /// What to do with columns of the sender's table that the local one lacks.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum ExtraColumns {
     /// The table is not pulled: its rows would arrive incomplete.
@@ -36,17 +37,87 @@ pub enum ExtraColumns {
 pub fn plan_table(sender: &TableSchema, local: &TableSchema, strategy: Strategy, extra: ExtraColumns) -> Result<TablePlan> {
     let targets = targets(sender, local, extra)?;
     let identity = identity(local, &targets, strategy)?;
-    Ok(TablePlan {
+    Ok(planned(sender, local, strategy, targets, identity))
+}
+
+/// The same where the caller says which columns tell rows apart, instead of the primary key. They must be a unique set of the local
+/// table, in any order. NULL may stand in them, but a record with NULL there has no key. Not for an append, which matches no rows.
+///
+/// # Errors
+/// [`SchemaMismatch`](ErrorKind::SchemaMismatch), as for [`plan_table`], and if the columns are no unique set here, or records lack one.
+pub(crate) fn plan_table_by(
+    sender: &TableSchema,
+    local: &TableSchema,
+    strategy: Strategy,
+    extra: ExtraColumns,
+    key: &[String],
+) -> Result<TablePlan> {
+    let targets = targets(sender, local, extra)?;
+    let columns = chosen_key(local, key)?;
+    let Some(incoming) = incoming_of(&targets, &columns) else {
+        return Err(lacks(local, &targets, &columns).with_hint("Choose a key that both tables have."));
+    };
+    let primary = local.column_indexes(&local.primary_key).unwrap_or_default();
+    let is_primary = primary.len() == columns.len() && columns.iter().all(|column| primary.contains(column));
+    let kept_key = (!is_primary).then_some(KeptKey { columns: primary });
+    let identity = Identity::Key { columns, incoming, nullable: false };
+    Ok(TablePlan { kept_key, ..planned(sender, local, strategy, targets, identity) })
+}
+
+/// The columns of the unique set that has these names, in its own order.
+fn chosen_key(local: &TableSchema, key: &[String]) -> Result<Vec<usize>> {
+    let is_it = |set: &[String]| {
+        set.len() == key.len()
+            && key.iter().all(|name| local.names.is_among(name, set))
+            && set.iter().all(|name| local.names.is_among(name, key))
+    };
+    let full = local.unique.iter().filter(|set| set.kind == UniqueKind::Full).map(|set| &set.columns);
+    let mut sets = std::iter::once(&local.primary_key).chain(full).filter(|set| !set.is_empty());
+    let columns = sets.find(|set| is_it(set)).and_then(|set| local.column_indexes(set));
+    let names: Vec<String> = key.iter().map(|name| quoted(name)).collect();
+    match columns {
+        Some(columns) if columns.iter().all(|column| !local.columns[*column].generated) => Ok(columns),
+        Some(_) => {
+            let what = format!("table {:?}: the key ({}) has a column that is computed here", local.name, names.join(", "));
+            Err(Error::new(ErrorKind::SchemaMismatch, what).with_hint("Choose a key of columns that records bring."))
+        }
+        None => {
+            let names = names.join(", ");
+            let what = format!("table {:?}: ({names}) is no key here: two rows may have the same values in it", local.name);
+            Err(Error::new(ErrorKind::SchemaMismatch, what).with_hint(format!(
+                "Make it unique, with CREATE UNIQUE INDEX ... ON {} ({names}), or choose a unique set of the table.",
+                quoted(&local.name)
+            )))
+        }
+    }
+}
+
+fn planned(
+    sender: &TableSchema,
+    local: &TableSchema,
+    strategy: Strategy,
+    targets: Vec<Option<usize>>,
+    identity: Identity,
+) -> TablePlan {
+    TablePlan {
         table: local.clone(),
         strategy,
         targets,
         incoming: sender.columns.iter().map(|column| column.name.clone()).collect(),
         identity,
+        kept_key: None,
+        newer_by: None,
+        asks: false,
         keys_may_meet: false,
         follows: Vec::new(),
         append: AppendRules::default(),
         dangling: Dangling::default(),
-    })
+    }
+}
+
+/// Where these local columns come in the records; `None` if one does not.
+fn incoming_of(targets: &[Option<usize>], columns: &[usize]) -> Option<Vec<usize>> {
+    columns.iter().map(|column| targets.iter().position(|target| *target == Some(*column))).collect()
 }
 
 fn targets(sender: &TableSchema, local: &TableSchema, extra: ExtraColumns) -> Result<Vec<Option<usize>>> {
@@ -80,12 +151,9 @@ fn targets(sender: &TableSchema, local: &TableSchema, extra: ExtraColumns) -> Re
 }
 
 fn identity(local: &TableSchema, targets: &[Option<usize>], strategy: Strategy) -> Result<Identity> {
-    let incoming = |columns: &[usize]| -> Option<Vec<usize>> {
-        columns.iter().map(|column| targets.iter().position(|target| *target == Some(*column))).collect()
-    };
     let keys = keys(local)?;
     for (columns, nullable) in &keys {
-        if let Some(incoming) = incoming(columns) {
+        if let Some(incoming) = incoming_of(targets, columns) {
             return Ok(Identity::Key { columns: columns.clone(), incoming, nullable: *nullable });
         }
     }
@@ -93,13 +161,16 @@ fn identity(local: &TableSchema, targets: &[Option<usize>], strategy: Strategy) 
     if strategy == Strategy::Append {
         return Ok(Identity::WholeRow);
     }
+    Err(lacks(local, targets, columns)
+        .with_hint("Give both tables the same key, or choose the strategy append, which makes new keys."))
+}
+
+/// Records lack some of these columns.
+fn lacks(local: &TableSchema, targets: &[Option<usize>], columns: &[usize]) -> Error {
     let lacks = columns.iter().filter(|column| !targets.contains(&Some(**column)));
     let lacks: Vec<_> = lacks.map(|column| format!("{:?}", local.columns[*column].name)).collect();
-    Err(Error::new(
-        ErrorKind::SchemaMismatch,
-        format!("table {:?}: the sender's rows lack {}, part of the key here", local.name, lacks.join(", ")),
-    )
-    .with_hint("Give both tables the same key, or choose the strategy append, which makes new keys."))
+    let what = format!("table {:?}: the sender's rows lack {}, part of the key here", local.name, lacks.join(", "));
+    Error::new(ErrorKind::SchemaMismatch, what)
 }
 
 /// The key that tells the rows of a table apart: the positions of its columns, and whether NULL may stand in one of them.
@@ -248,6 +319,35 @@ mod tests {
             assert!(error.kind() == ErrorKind::SchemaMismatch && error.message().contains("\"id\""), "{error}");
         }
         assert_eq!(plan(&sender, &local, Strategy::Append).unwrap().identity, Identity::WholeRow);
+    }
+
+    #[test]
+    fn a_key_that_is_chosen_is_a_unique_set_here() {
+        let mut local = table("t", "id mail a b g=", "id");
+        let full = |columns| unique(columns, UniqueKind::Full);
+        local.unique = vec![full("mail"), full("b a"), full("g"), unique("a", UniqueKind::Partial)];
+        let by = |sender: &str, key: &str| {
+            plan_table_by(&table("t", sender, ""), &local, Strategy::Merge, ExtraColumns::Refuse, &names(key))
+        };
+        let plan = by("mail id", "MAIL").unwrap();
+        assert_eq!(plan.identity, key(&[1], &[0], false));
+        assert_eq!(plan.kept_key, Some(KeptKey { columns: vec![0] }));
+        let plan = by("a b", "a b").unwrap();
+        assert_eq!(plan.identity, key(&[3, 2], &[1, 0], false), "in the order of the set");
+        assert_eq!(plan.kept_key, Some(KeptKey { columns: vec![0] }));
+        assert_eq!(by("id mail", "id").unwrap().kept_key, None, "it is the primary key");
+        for (sender, key, what) in [
+            ("id mail a b", "a", "no key here"),
+            ("id mail a b", "mail a", "no key here"),
+            ("id mail a b", "a a", "no key here"),
+            ("id mail a b", "x", "no key here"),
+            ("id mail a b", "", "no key here"),
+            ("id mail a b", "g", "computed"),
+            ("id a", "mail", "lack \"mail\""),
+        ] {
+            let error = by(sender, key).unwrap_err();
+            assert!(error.kind() == ErrorKind::SchemaMismatch && error.message().contains(what), "{key}: {error}");
+        }
     }
 
     #[test]

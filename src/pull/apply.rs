@@ -8,10 +8,11 @@ use super::context::{Context, not_tried};
 use super::fetch::{Arrival, Batch, Fetched};
 use super::finish::{self, Gathered};
 use super::hold::{all_are_staged, waits};
+use super::numbers;
 use super::planned::{Group, Table};
 use super::progress::Phase;
+use super::reporter::Reporter;
 use super::session::{Next, Session};
-use super::teller::Teller;
 use crate::error::{Error, ErrorKind, Result};
 use crate::import::late::Late;
 use crate::import::{Direct, Finish, Staged, Transaction, Writing, apply_group};
@@ -38,12 +39,12 @@ pub(super) struct Apply<'r, 'a, 'p, 's> {
     pub(super) cx: &'r mut Context<'a, 'p>,
     pub(super) ledger: &'r mut Ledger<'s>,
     pub(super) tables: &'r mut [Table],
-    pub(super) teller: &'r mut Teller,
+    pub(super) reporter: &'r mut Reporter,
     pub(super) session: &'r Session,
     /// Tables of which records wait for all others.
     pub(super) late: Vec<(usize, Late)>,
     pub(super) gathered: &'r mut Gathered,
-    writing: Writing,
+    writing: Writing<'s>,
     /// Those that the transaction in progress is about, in their order; the last one may still arrive.
     open: Vec<Open>,
     /// When it was last looked whether the table at hand was cancelled.
@@ -55,12 +56,12 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
         cx: &'r mut Context<'a, 'p>,
         ledger: &'r mut Ledger<'s>,
         tables: &'r mut [Table],
-        teller: &'r mut Teller,
+        reporter: &'r mut Reporter,
         session: &'r Session,
         gathered: &'r mut Gathered,
     ) -> Self {
         let (writing, open, late, looked) = (Writing::default(), Vec::new(), Vec::new(), ledger.now());
-        Apply { cx, ledger, tables, teller, session, late, gathered, writing, open, looked }
+        Apply { cx, ledger, tables, reporter, session, late, gathered, writing, open, looked }
     }
 
     /// Applies the tables of these groups. What goes wrong stands in their reports. Gives the tables of which records wait for others.
@@ -86,7 +87,7 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
         if let Some(error) = waits(self.cx, self.ledger, self.tables, &group) {
             for at in group {
                 self.session.skip(at);
-                self.interrupt(at, error.copy());
+                self.interrupt(at, error.clone());
             }
             return;
         }
@@ -102,7 +103,8 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
             let mut tx = Transaction::begin(self.ledger)?;
             apply_group(self.ledger, &mut tx, &mut tables, deferred, Finish::Commit)
         });
-        let late = finish::staged(self.cx, self.ledger, self.tables, self.teller, self.gathered, (&at, &tables, &applied));
+        let late =
+            finish::staged(self.cx, self.ledger, self.tables, self.reporter, self.gathered, (&at, &mut tables, &applied));
         self.late.extend(late);
         self.tell();
     }
@@ -158,7 +160,7 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
         let Some(open) = self.open.last_mut().filter(|open| open.at == at) else { return };
         self.tables[at].report.outcome = open.direct.current_outcome().clone();
         if let Err(error) = &finished {
-            self.tables[at].report.interrupt(error.copy());
+            self.tables[at].report.interrupt(error.clone());
         }
         finish::note_end(self.ledger, &self.tables[at]);
         let failed = finished.is_err();
@@ -235,13 +237,18 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
     }
 
     /// All that a table wrote so far is committed.
-    fn kept(&mut self, open: Open) {
+    fn kept(&mut self, mut open: Open) {
+        self.reporter.note_failures(open.at, open.direct.untold());
         let table = &mut self.tables[open.at];
+        let before = table.checkpoint.records;
         table.checkpoint.clone_from(open.direct.checkpoint());
         match open.ended {
             None => {
                 table.report.outcome.clone_from(open.direct.outcome());
-                self.teller.note_rows(open.at, table);
+                // What is committed while its rows are waited for is of other tables.
+                if table.checkpoint.records != before {
+                    self.reporter.note_rows(open.at, table);
+                }
                 self.open.push(open);
             }
             Some(Ok(())) => match open.direct.late() {
@@ -270,7 +277,7 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
     /// The transaction in progress is lost: nothing that it was about is kept since the last commit.
     fn lose_open(&mut self, error: &Error) {
         self.writing.undo();
-        if error.kind() == ErrorKind::TakenOver {
+        if matches!(error.kind(), ErrorKind::TakenOver | ErrorKind::RecordLimit) {
             self.cx.note_loss(error);
         }
         for mut open in std::mem::take(&mut self.open) {
@@ -283,7 +290,7 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
             table.checkpoint.clone_from(open.direct.checkpoint());
             table.report.outcome.clone_from(open.direct.outcome());
             if open.ended.is_some() {
-                self.interrupt(open.at, error.copy());
+                self.interrupt(open.at, error.clone());
             }
         }
     }
@@ -294,7 +301,7 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
         if let Some(error) = waits(self.cx, self.ledger, self.tables, &group) {
             for at in group {
                 self.session.skip(at);
-                self.interrupt(at, error.copy());
+                self.interrupt(at, error.clone());
             }
             return Vec::new();
         }
@@ -312,7 +319,7 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
             }
             match self.stage_one(at) {
                 Ok(table) => {
-                    self.teller.note(at, Phase::Applying, &self.tables[at]);
+                    self.reporter.note(at, Phase::Applying, &self.tables[at]);
                     self.tell();
                     staged.push((at, table));
                 }
@@ -338,7 +345,8 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
                 let reached = reached(&me.tables[at], batch);
                 staged.push(me.ledger, &batch.rows, &batch.failures, &reached)?;
                 me.tables[at].checkpoint.clone_from(staged.checkpoint());
-                me.teller.note_rows(at, &me.tables[at]);
+                me.reporter.note_failures(at, staged.untold());
+                me.reporter.note_rows(at, &me.tables[at]);
                 me.ledger.keep_alive();
                 me.tell();
                 Ok(())
@@ -375,9 +383,9 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
         if let Some(lost) = &self.cx.lost {
             return Err(not_tried(lost));
         }
-        self.cx.patience.check("the pull").inspect_err(|error| self.cx.lost = Some(error.copy()))?;
+        self.cx.patience.check("the pull").inspect_err(|error| self.cx.lost = Some(error.clone()))?;
         self.begin_transfer(at);
-        self.teller.note(at, Phase::Started, &self.tables[at]);
+        self.reporter.note(at, Phase::Started, &self.tables[at]);
         if !self.writing.is_open() {
             self.tell();
         }
@@ -393,13 +401,16 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
     /// Gives what arrives of a table to `take`, until it has come to its end. The caller is told of the progress while the database is
     /// free, because its own code may write to it.
     fn receive(&mut self, at: usize, take: &mut dyn FnMut(&mut Self, Taken<'_>) -> Result<()>) -> Result<Fetched> {
-        let (all_before, before) = (self.teller.bytes, self.tables[at].bytes);
+        let (all_before, before) = (self.reporter.bytes, self.tables[at].bytes);
         loop {
             match self.arrival(at)? {
-                Arrival::Batch(batch) => {
+                Arrival::Batch(mut batch) => {
+                    if let Some(column) = self.tables[at].guarded {
+                        numbers::let_fail(&mut batch, &self.tables[at].sender, column);
+                    }
                     self.tables[at].received = batch.received;
                     self.tables[at].bytes = before + batch.bytes;
-                    self.teller.bytes = all_before + batch.bytes;
+                    self.reporter.bytes = all_before + batch.bytes;
                     let taken = take(self, Taken::Batch(&batch));
                     self.session.recycle(batch.rows, batch.size);
                     taken?;
@@ -424,6 +435,7 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
             if !self.writing.is_open() {
                 // All may be here already: what is not written yet is not written then.
                 self.cx.patience.check("writing rows")?;
+                self.reporter.check_stopped(at, self.tables)?;
                 self.check_cancelled(at)?;
             }
         }
@@ -432,7 +444,7 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
     /// Nothing will come for so long at most: the database is left to others.
     fn pause(&mut self, at: usize, phase: Phase, time: Duration) -> Result<()> {
         self.commit()?;
-        self.teller.note_wait(at, phase, time, &self.tables[at]);
+        self.reporter.note_wait(at, phase, time, &self.tables[at]);
         self.tell();
         Ok(())
     }
@@ -475,12 +487,12 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
     fn close(&mut self, at: usize) {
         // However it ended: the fetch waits to hear of each table that came whole.
         self.session.skip(at);
-        finish::close(self.cx, self.ledger, &mut self.tables[at], self.teller, at);
+        finish::close(self.cx, self.ledger, &mut self.tables[at], self.reporter, at);
     }
 
     fn tell(&mut self) {
         if !self.writing.is_open() {
-            self.teller.tell(&mut self.cx.options.progress, self.tables);
+            self.reporter.tell(self.cx, self.tables);
         }
     }
 }

@@ -6,7 +6,7 @@ use super::context::Context;
 use super::finish;
 use super::planned::{Plan, Table};
 use super::progress::Phase;
-use super::teller::Teller;
+use super::reporter::Reporter;
 use super::verdict::{Approval, Verdict, required};
 use super::wait::{Allowance, Poll, left};
 use crate::error::{Error, Result};
@@ -14,19 +14,19 @@ use crate::ledger::Ledger;
 
 /// Waits until all planned tables are approved, or denied, or the time for it is over, if the caller waits for that and
 /// the sender can be asked. Tables that are not approved then fail here, and their rows are never asked for.
-pub(super) fn await_approvals(cx: &mut Context<'_, '_>, ledger: &mut Ledger<'_>, plan: &mut Plan, teller: &mut Teller) {
+pub(super) fn await_approvals(cx: &mut Context<'_, '_>, ledger: &mut Ledger<'_>, plan: &mut Plan, reporter: &mut Reporter) {
     let Some(until) = cx.approval_until else {
         return;
     };
     let mut waiting: Vec<usize> = (0..plan.tables.len()).filter(|at| !plan.tables[*at].has_ended).collect();
-    let mut poll = Poll::new(cx.limits.approval_poll_time);
+    let mut poll = Poll::new(cx.limits.pull.approval_poll_time);
     while !waiting.is_empty() {
         let approvals = match ask(cx, plan, &waiting) {
             Ok(Some(approvals)) => approvals,
             Ok(None) => return,
             Err(error) => {
                 // What is wrong is what the tables' own requests find out next.
-                log::warn!("the other site could not be asked for approval: {error}");
+                log::warn!(target: "rowferry::pull", "the other site could not be asked for approval: {error}");
                 return;
             }
         };
@@ -38,12 +38,12 @@ pub(super) fn await_approvals(cx: &mut Context<'_, '_>, ledger: &mut Ledger<'_>,
                 Some((Verdict::Pending, error)) => {
                     table.report.approval = error.transfer();
                     waiting.push(at);
-                    teller.note_wait(at, Phase::AwaitingApproval, left(cx.approval_until), table);
+                    reporter.note_wait(at, Phase::AwaitingApproval, left(cx.approval_until), table);
                 }
-                Some((_, error)) => refuse(cx, ledger, table, teller, at, error),
+                Some((_, error)) => refuse(cx, ledger, table, reporter, at, error),
             }
         }
-        teller.tell(&mut cx.options.progress, &plan.tables);
+        reporter.tell(cx, &plan.tables);
         ledger.keep_alive();
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() || waiting.is_empty() {
@@ -62,20 +62,20 @@ pub(super) fn await_approvals(cx: &mut Context<'_, '_>, ledger: &mut Ledger<'_>,
                 Some(transfer) => required(&table.name).with_transfer(transfer),
                 None => required(&table.name),
             };
-            refuse(cx, ledger, table, teller, at, error);
+            refuse(cx, ledger, table, reporter, at, error);
         }
     }
-    teller.tell(&mut cx.options.progress, &plan.tables);
+    reporter.tell(cx, &plan.tables);
 }
 
 fn ask(cx: &mut Context<'_, '_>, plan: &Plan, tables: &[usize]) -> Result<Option<Vec<Approval>>> {
     let names: Vec<String> = tables.iter().map(|at| plan.tables[*at].name.clone()).collect();
-    cx.allowance = Allowance::new(cx.limits.rate_wait_time);
+    cx.allowance = Allowance::new(cx.limits.pull.rate_wait_time);
     cx.ask(|source, patience| source.approvals(&names, patience))
 }
 
 /// Ends a table before its rows were asked for.
-fn refuse(cx: &Context<'_, '_>, ledger: &Ledger<'_>, table: &mut Table, teller: &mut Teller, at: usize, error: Error) {
+fn refuse(cx: &Context<'_, '_>, ledger: &Ledger<'_>, table: &mut Table, reporter: &mut Reporter, at: usize, error: Error) {
     table.report.interrupt(error);
-    finish::close(cx, ledger, table, teller, at);
+    finish::close(cx, ledger, table, reporter, at);
 }

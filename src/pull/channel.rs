@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::run::pull;
 use super::source::{Page, Position, Source, Stream};
 use super::verdict::{Approval, Verdict};
-use super::{Report, TableReport, TransferOptions};
+use super::{PullOptions, Report, TableReport};
 use crate::cancel::Patience;
 use crate::client::{Client, PageStream};
 use crate::domain::not_copied::NotCopied;
@@ -27,8 +27,8 @@ impl Client {
     /// [`TableNotFound`](ErrorKind::TableNotFound), [`SchemaMismatch`](ErrorKind::SchemaMismatch),
     /// [`Incomplete`](ErrorKind::Incomplete), and what the database says. A record that cannot be taken is no error: see
     /// [`Outcome::failures`](crate::Outcome::failures).
-    pub fn transfer(&self, site: &Site, table: &str, options: TransferOptions<'_>) -> Result<TableReport> {
-        self.transfer_all(site, options.tables([table]))?.into_table(table)
+    pub fn pull_table(&self, site: &Site, table: &str, options: PullOptions<'_>) -> Result<TableReport> {
+        self.pull(site, options.tables([table]))?.into_table(table)
     }
 
     /// Pulls tables into a site, all that the sender offers unless the options name some, in the order of their foreign keys.
@@ -36,10 +36,10 @@ impl Client {
     ///
     /// A pull that did not come to its end - it was interrupted, cancelled, or its process killed - is resumed by the next one from
     /// the same site: each table from where its rows were last committed, and with the counts of all its runs in the report. What the
-    /// earlier run had pulled is then [pulled again](TransferOptions::refresh), so that all is of one state. The same site is known by
+    /// earlier run had pulled is then [pulled again](PullOptions::refresh), so that all is of one state. The same site is known by
     /// the id that it made for itself, whatever the code or token; PhoenixKit by its URL. A copy of its database is another site.
     /// Tables and strategies must be the same; a table whose columns have changed begins again. What
-    /// was committed is forgotten when no pull resumes it for [`Limits::resume_time`](crate::Limits::resume_time); see
+    /// was committed is forgotten when no pull resumes it for [`RetentionLimits::resume_time`](crate::RetentionLimits::resume_time); see
     /// [`Site::checkpoints`]. Two pulls that run in one process are two pulls; one that is still running in another process is taken
     /// over, and ends there with [`TakenOver`](ErrorKind::TakenOver).
     ///
@@ -50,7 +50,7 @@ impl Client {
     /// # Errors
     /// Why nothing could be pulled at all: the sender's list of tables could not be had, or the other site serves the database that is
     /// pulled into ([`SelfConnection`](ErrorKind::SelfConnection)).
-    pub fn transfer_all(&self, site: &Site, options: TransferOptions<'_>) -> Result<Report> {
+    pub fn pull(&self, site: &Site, options: PullOptions<'_>) -> Result<Report> {
         refuse_itself(self, site)?;
         let origin = Origin { connection: None, site_url: self.url() };
         pull(self, site.here(), options, Some(origin))
@@ -81,6 +81,10 @@ impl Source for Client {
         self.peer().and_then(|peer| peer.incarnation)
     }
 
+    fn is_by_ticket(&self) -> bool {
+        self.came_by_ticket()
+    }
+
     fn is_open(&self) -> bool {
         self.is_connected()
     }
@@ -103,6 +107,10 @@ impl Source for Client {
 
     fn count(&self, table: &str, patience: &Patience) -> Result<u64> {
         self.ask_count(table, patience)
+    }
+
+    fn begins(&self, tables: &[String], patience: &Patience) {
+        self.tell_tables(tables, patience);
     }
 
     fn approvals(&self, tables: &[String], patience: &Patience) -> Result<Option<Vec<Approval>>> {

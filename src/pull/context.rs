@@ -1,8 +1,10 @@
 //! What all phases of a pull share: the sender and how it is asked, what the caller chose, and how long all of it may take.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::TransferOptions;
+use super::PullOptions;
+use super::bounds::Bounds;
 use super::errors::{ends_all, is_transient};
 use super::reconnect::ReconnectPolicy;
 use super::source::Source;
@@ -19,8 +21,12 @@ const LINGER: Duration = Duration::from_millis(5);
 pub(super) struct Context<'a, 'p> {
     pub(super) source: &'a dyn Source,
     pub(super) limits: &'a Limits,
-    pub(super) options: TransferOptions<'p>,
+    pub(super) options: PullOptions<'p>,
     pub(super) patience: Patience,
+    /// What it takes at most.
+    pub(super) bounds: Arc<Bounds>,
+    /// Tables that no pull writes.
+    pub(super) protected: &'a [String],
     /// How names are compared here.
     pub(super) names: NameRules,
     /// How long a transaction may wait for the next batch: beginning another one costs more.
@@ -39,21 +45,33 @@ impl<'a, 'p> Context<'a, 'p> {
         source: &'a dyn Source,
         limits: &'a Limits,
         names: NameRules,
-        options: TransferOptions<'p>,
+        options: PullOptions<'p>,
         patience: Patience,
     ) -> Self {
         Context {
             source,
             limits,
             patience,
+            bounds: Arc::new(Bounds::of(&options)),
+            protected: &[],
             names,
             linger: if options.lock_time.is_some() { Duration::ZERO } else { LINGER },
             approval_until: options.approval_time.map(|time| later(Instant::now(), time)),
-            allowance: Allowance::new(limits.rate_wait_time),
-            reconnect: ReconnectPolicy::new(limits.retry_time),
+            allowance: Allowance::new(limits.pull.rate_wait_time),
+            reconnect: ReconnectPolicy::new(limits.pull.retry_time),
             lost: None,
             options,
         }
+    }
+
+    /// Why a table of the sender's is none that this side takes: with a word for it.
+    pub(super) fn forbids(&self, table: &str) -> Option<(&'static str, Error)> {
+        if self.names.is_among(table, self.protected) {
+            let message = format!("this site hides the table {table:?} from other sites, and accepts no table of that name");
+            let error = Error::new(ErrorKind::TableNotAllowed, message).with_hint("Leave it out.");
+            return Some(("hidden_table", error));
+        }
+        self.bounds.forbids(table).map(|error| ("table_not_allowed", error))
     }
 
     /// Asks the sender, unless the connection is lost: then every further question has the same answer. Waits where the sender counts
@@ -80,7 +98,7 @@ impl<'a, 'p> Context<'a, 'p> {
                 failed => break failed,
             }
         };
-        answer.inspect_err(|error| self.note_loss(error))
+        answer.map_err(|error| self.patience.explain(error, "the pull")).inspect_err(|error| self.note_loss(error))
     }
 
     /// Remembers an error after which nothing more can be asked.
@@ -98,7 +116,7 @@ impl<'a, 'p> Context<'a, 'p> {
                 None
             }
             ErrorKind::Timeout | ErrorKind::Cancelled => Some(Error::new(error.kind(), error.message())),
-            kind if ends_all(kind) => Some(error.copy()),
+            kind if ends_all(kind) => Some(error.clone()),
             // What one table broke is no fault of those after it: for them the connection is gone, and may be made again.
             _ if !self.source.is_open() => Some(Error::new(ErrorKind::Disconnected, error.message())),
             _ => None,
@@ -108,5 +126,5 @@ impl<'a, 'p> Context<'a, 'p> {
 
 /// Why a table was not tried after the connection was lost.
 pub(super) fn not_tried(lost: &Error) -> Error {
-    lost.copy().while_doing("not tried, because the pull was interrupted")
+    lost.clone().while_doing("not tried, because the pull was interrupted")
 }

@@ -4,10 +4,10 @@ use super::apply::Apply;
 use super::context::Context;
 use super::finish::{self, Gathered};
 use super::hold::{all_are_staged, waits};
-use super::plan::make_again;
+use super::plan::{MadeAgain, made_again, make_again};
 use super::planned::Plan;
+use super::reporter::Reporter;
 use super::rounds::with_session;
-use super::teller::Teller;
 use crate::error::{Error, Result};
 use crate::import::late::{self, Late};
 use crate::import::{Finish, Staged, Transaction, apply_group};
@@ -25,13 +25,13 @@ pub(super) fn run(
     cx: &mut Context<'_, '_>,
     ledger: &mut Ledger<'_>,
     plan: &mut Plan,
-    teller: &mut Teller,
+    reporter: &mut Reporter,
     gathered: &mut Gathered,
 ) {
     let groups = plan.groups.clone();
     let mut staged: Vec<StagedGroup> = Vec::new();
     let fetched = with_session(cx, ledger, &mut plan.tables, &groups, |cx, ledger, tables, session| {
-        let mut apply = Apply::new(cx, ledger, tables, teller, session, gathered);
+        let mut apply = Apply::new(cx, ledger, tables, reporter, session, gathered);
         for group in &groups {
             let (at, tables) = apply.stage_group(group).into_iter().unzip();
             staged.push(StagedGroup { at, tables, deferred: group.deferred });
@@ -42,19 +42,20 @@ pub(super) fn run(
         Ok(tx) => tx,
         Err(error) => {
             let failed = Err(error);
-            for group in &staged {
-                finish::staged(cx, ledger, &mut plan.tables, teller, gathered, (&group.at, &group.tables, &failed));
+            for group in &mut staged {
+                finish::staged(cx, ledger, &mut plan.tables, reporter, gathered, (&group.at, &mut group.tables, &failed));
             }
             return;
         }
     };
     let mut applied: Vec<Result<()>> = Vec::with_capacity(staged.len());
+    let made = made_again(cx, &plan.tables);
     for group in &mut staged {
-        let tried = try_group(cx, ledger, plan, &mut tx, group);
+        let tried = try_group(cx, ledger, (plan, &made), &mut tx, group);
         if let Err(error) = &tried {
             // Those that refer to them wait, as they would.
             for at in &group.at {
-                plan.tables[*at].report.error = Some(error.copy());
+                plan.tables[*at].report.error = Some(error.clone());
             }
         }
         applied.push(tried);
@@ -73,17 +74,17 @@ pub(super) fn run(
         }
     };
     drop(tx);
-    for (group, applied) in staged.iter().zip(&applied) {
-        finish::staged(cx, ledger, &mut plan.tables, teller, gathered, (&group.at, &group.tables, applied));
+    for (group, applied) in staged.iter_mut().zip(&applied) {
+        finish::staged(cx, ledger, &mut plan.tables, reporter, gathered, (&group.at, &mut group.tables, applied));
     }
-    finish::late(cx, ledger, &mut plan.tables, teller, gathered, (&late, &tried));
-    teller.tell(&mut cx.options.progress, &plan.tables);
+    finish::late(cx, ledger, &mut plan.tables, reporter, gathered, (&mut late, &tried));
+    reporter.tell(cx, &plan.tables);
 }
 
 fn try_group(
     cx: &Context<'_, '_>,
     ledger: &Ledger<'_>,
-    plan: &Plan,
+    (plan, made): (&Plan, &MadeAgain),
     tx: &mut Transaction,
     group: &mut StagedGroup,
 ) -> Result<()> {
@@ -95,13 +96,14 @@ fn try_group(
     }
     all_are_staged(cx, ledger, &plan.tables, &group.at)?;
     for at in group.at.iter().filter(|at| plan.tables[**at].made.is_some()) {
-        make_again(cx, tx.writer(), &plan.tables, *at)?;
+        cx.patience.check("making tables")?;
+        make_again(cx, tx.writer(), made, &plan.tables[*at])?;
     }
     let tried = apply_group(ledger, tx, &mut group.tables, group.deferred, Finish::Keep);
     tried.inspect_err(|_: &Error| {
         // The groups after it are tried without its rows.
         if let Err(error) = tx.take_back() {
-            log::warn!("a dry run continues with rows of a group that failed: {error}");
+            log::warn!(target: "rowferry::pull", "a dry run continues with rows of a group that failed: {error}");
         }
     })
 }

@@ -17,6 +17,7 @@ pub(super) fn ends_all(kind: ErrorKind) -> bool {
             | ErrorKind::InvalidPassword
             | ErrorKind::Disabled
             | ErrorKind::TakenOver
+            | ErrorKind::PullLimit
     )
 }
 
@@ -36,7 +37,7 @@ pub(super) fn is_transient(kind: ErrorKind) -> bool {
 }
 
 /// Whether what went wrong may be right the next time: then the table resumes where it was.
-pub(super) fn passes(kind: ErrorKind) -> bool {
+pub(super) fn is_resumable(kind: ErrorKind) -> bool {
     kind.is_retryable()
         || matches!(
             kind,
@@ -47,5 +48,7 @@ pub(super) fn passes(kind: ErrorKind) -> bool {
                 | ErrorKind::Io
                 | ErrorKind::Database
                 | ErrorKind::System
+                | ErrorKind::PullLimit
+                | ErrorKind::Stopped
         )
 }

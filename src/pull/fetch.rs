@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use super::bounds::Bounds;
 use super::reconnect::ReconnectPolicy;
 use super::source::{Position, Source};
 use super::states::States;
@@ -101,6 +102,8 @@ pub(super) struct Fetch<'f> {
     /// Most records in a page that comes by itself, if the caller minds.
     pub(super) stream_records: Option<u32>,
     pub(super) patience: &'f Patience,
+    /// What the pull takes at most.
+    pub(super) bounds: &'f Bounds,
     pub(super) reconnect: ReconnectPolicy,
     /// Until when to wait for the other side's approval, by asking for the first page again.
     pub(super) approval_until: Option<Instant>,

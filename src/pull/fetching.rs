@@ -31,14 +31,14 @@ pub(super) fn run(fetch: Fetch<'_>, tasks: Vec<Task>, exchange: Exchange) {
             continue;
         }
         let ended = match &over {
-            Some(over) => Err(over.copy()),
+            Some(over) => Err(over.clone()),
             None => TableRun::new(&task).all_pages(&mut flow, &mut task, &tasks),
         };
         if let Err(error) = &ended
             && over.is_none()
             && (ends_all(error.kind()) || !flow.fetch.source.is_open())
         {
-            over = Some(error.copy());
+            over = Some(error.clone());
         }
         if flow.tell(task.at, Arrival::Ended(ended)).is_err() {
             return;
@@ -79,6 +79,7 @@ impl TableRun {
 
     fn all_pages(mut self, flow: &mut Flow<'_>, task: &mut Task, later: &VecDeque<Task>) -> Result<Fetched> {
         let ended = self.pages(flow, task, later);
+        let ended = ended.map_err(|error| flow.fetch.patience.explain(error, "fetching pages"));
         // What came before something went wrong is sound, and the sender may have counted it.
         if ended.is_err() && !self.is_empty() && flow.fetch.patience.check("fetching pages").is_ok() {
             self.hand_over(flow, task);
@@ -94,10 +95,15 @@ impl TableRun {
         let name = task.table.name.clone();
         let strange = |what: &str| Error::new(ErrorKind::Protocol, format!("{what} of {name:?}"));
         let mut most = believable(task.announced);
-        let mut poll = Poll::new(limits.approval_poll_time);
+        let mut poll = Poll::new(limits.pull.approval_poll_time);
         loop {
             flow.fetch.patience.check("fetching pages")?;
-            let before = self.rows.len();
+            let (before, size) = (self.rows.len(), self.rows.size_bytes());
+            // No rows are asked for that may not be taken.
+            flow.fetch
+                .bounds
+                .check(task.announced.saturating_sub(self.fetched.received))
+                .inspect_err(|_| flow.end_stream())?;
             let page = flow.room(task, self.position.is_some()).and_then(|()| self.next(flow, task, later));
             let page = match page {
                 Ok(Some(page)) => page,
@@ -125,13 +131,27 @@ impl TableRun {
                 flow.end_stream();
                 return Err(strange("the other site sends pages that lead no further"));
             }
+            let bytes = page.bytes.max(self.rows.size_bytes().saturating_sub(size) as u64);
+            if let Err(error) = flow.fetch.bounds.take(&name, page.received, bytes) {
+                self.rows.truncate(before);
+                flow.end_stream();
+                // Some of it may fit: then no more than that are asked for.
+                let left = flow.fetch.bounds.left()?;
+                if error.kind() == ErrorKind::RecordLimit
+                    && self.position.is_some()
+                    && (1..flow.most_records()).contains(&left)
+                {
+                    continue;
+                }
+                return Err(error);
+            }
             let streams = flow.streams();
             self.take(page, streams);
             // A page that came by itself is as large as was asked for.
             let full = streams
-                || self.rows.len() + self.failures.len() >= limits.commit_rows
-                || self.rows.size_bytes() >= limits.batch_bytes
-                || self.since.elapsed() >= limits.commit_time;
+                || self.rows.len() + self.failures.len() >= limits.pull.commit_rows
+                || self.rows.size_bytes() >= limits.pull.batch_bytes
+                || self.since.elapsed() >= limits.pull.commit_time;
             if !has_more && streams {
                 flow.ended(task, self.position.clone())?;
             }
@@ -170,7 +190,7 @@ impl TableRun {
     /// Fetches the next page; its rows are added to those of the batch.
     fn next(&mut self, flow: &mut Flow<'_>, task: &mut Task, later: &VecDeque<Task>) -> Result<Option<Page>> {
         let before = self.rows.len();
-        let (source, patience, page_records) = (flow.fetch.source, flow.fetch.patience, flow.fetch.page_records);
+        let (source, patience) = (flow.fetch.source, flow.fetch.patience);
         let (at, arrivals) = (self.at, flow.arrivals());
         let mut allowance = std::mem::take(&mut task.allowance);
         let page = allowance.ask(
@@ -182,7 +202,8 @@ impl TableRun {
                 }
                 if !flow.streams() {
                     let from = self.fetched.received;
-                    return source.page(&task.table, from, page_records, &mut self.rows, patience).map(Some);
+                    let most = flow.page_records()?;
+                    return source.page(&task.table, from, most, &mut self.rows, patience).map(Some);
                 }
                 let page = flow.next_page(task, self.position.is_some(), &mut self.rows);
                 page.inspect_err(|error| match flow.is_usable() && error.kind() != ErrorKind::RateLimited {

@@ -2,14 +2,14 @@
 
 use super::TableStatus;
 use super::context::Context;
-use super::errors::passes;
+use super::errors::is_resumable;
 use super::fetch::Fetched;
 use super::planned::Table;
 use super::progress::Phase;
 use super::put_off;
+use super::reporter::Reporter;
 use super::settle::{begin_rows, changed_since, place};
 use super::states::States;
-use super::teller::Teller;
 use super::verdict;
 use crate::domain::record::Outcome;
 use crate::domain::strategy::Strategy;
@@ -72,7 +72,9 @@ pub(super) fn check_count(cx: &Context<'_, '_>, table: &mut Table, fetched: &Fet
     debug_assert!(cx.source.is_rowferry() || fetched.states.has_unnumbered() || fetched.states.as_slice().is_empty());
     let message = format!("the other site has {expected} rows in {:?} and sent {}", table.name, fetched.received);
     let hint = match table.plan.strategy {
-        Strategy::Append => "What came is here, and is not appended again: see what is missing, and add it in another way.",
+        Strategy::Append => {
+            "What arrived is here, and is not appended again: see what is missing, and add it in another way."
+        }
         _ => "Pull the table again.",
     };
     Err(Error::new(ErrorKind::Incomplete, message).with_hint(hint))
@@ -89,7 +91,7 @@ pub(super) fn begin_again(cx: &Context<'_, '_>, ledger: &mut Ledger<'_>, tables:
     if old.strategy == Strategy::Append && was_applied && (old.again || !ledger.keeps_keys()) {
         return Err(changed_since(&old));
     }
-    log::info!("{:?} begins again: the other site's rows were put in another order", table.name);
+    log::info!(target: "rowferry::pull", "{:?} begins again: the other site's rows were reordered", table.name);
     let fresh = fresh(table);
     let mut writer = ledger.transaction()?;
     ledger.forget_stage(&mut *writer, &old)?;
@@ -170,7 +172,7 @@ pub(super) fn note_end(ledger: &Ledger<'_>, table: &Table) {
 }
 
 /// A table is done with: its report says how.
-pub(super) fn close(cx: &Context<'_, '_>, ledger: &Ledger<'_>, table: &mut Table, teller: &mut Teller, at: usize) {
+pub(super) fn close(cx: &Context<'_, '_>, ledger: &Ledger<'_>, table: &mut Table, reporter: &mut Reporter, at: usize) {
     table.has_ended = true;
     verdict::note(&mut table.report);
     put_off::note_own(table);
@@ -179,7 +181,7 @@ pub(super) fn close(cx: &Context<'_, '_>, ledger: &Ledger<'_>, table: &mut Table
     if let Some(before) = &table.before {
         table.report.outcome = std::mem::take(&mut table.report.outcome).after(before);
     }
-    teller.note(at, Phase::Finished, table);
+    reporter.note(at, Phase::Finished, table);
 }
 
 /// The staged tables of a group were applied, or not. Gives those of which records wait for others.
@@ -187,12 +189,13 @@ pub(super) fn staged(
     cx: &Context<'_, '_>,
     ledger: &Ledger<'_>,
     tables: &mut [Table],
-    teller: &mut Teller,
+    reporter: &mut Reporter,
     gathered: &mut Gathered,
-    (at, staged, applied): (&[usize], &[Staged], &Result<()>),
+    (at, staged, applied): (&[usize], &mut [Staged], &Result<()>),
 ) -> Vec<(usize, Late)> {
     let mut late = Vec::new();
     for (at, staged) in at.iter().copied().zip(staged) {
+        reporter.note_failures(at, staged.untold());
         let table = &mut tables[at];
         match applied {
             Ok(()) => table.report.outcome = staged.outcome(),
@@ -201,7 +204,7 @@ pub(super) fn staged(
         table.checkpoint.clone_from(staged.checkpoint());
         match (applied, staged.late()) {
             (Ok(()), Some(rest)) => late.push((at, rest)),
-            _ => close(cx, ledger, table, teller, at),
+            _ => close(cx, ledger, table, reporter, at),
         }
     }
     late
@@ -212,32 +215,33 @@ pub(super) fn late(
     cx: &Context<'_, '_>,
     ledger: &Ledger<'_>,
     tables: &mut [Table],
-    teller: &mut Teller,
+    reporter: &mut Reporter,
     gathered: &mut Gathered,
-    (late, applied): (&[(usize, Late)], &Result<()>),
+    (late, applied): (&mut [(usize, Late)], &Result<()>),
 ) {
     for (at, late) in late {
+        reporter.note_failures(*at, late.untold());
         let table = &mut tables[*at];
         table.report.outcome = late.outcome().clone();
         table.checkpoint = late.checkpoint().clone();
         if let Err(error) = applied {
             interrupt(table, gathered, error);
         }
-        close(cx, ledger, table, teller, *at);
+        close(cx, ledger, table, reporter, *at);
     }
 }
 
 fn interrupt(table: &mut Table, gathered: &mut Gathered, error: &Error) {
-    table.report.interrupt(error.copy());
+    table.report.interrupt(error.clone());
     // The same rows would fail in the same way.
-    if !passes(error.kind()) {
+    if !is_resumable(error.kind()) {
         gathered.forget(table);
     }
 }
 
 /// Whether a table is done, so that the next run of the pull need not fetch it to have all rows.
 pub(super) fn is_done(table: &Table) -> bool {
-    let passes = table.report.error.as_ref().is_some_and(|error| passes(error.kind()));
+    let passes = table.report.error.as_ref().is_some_and(|error| is_resumable(error.kind()));
     // Whatever the report says: what was appended whole is not to be appended again.
     let appended = table.checkpoint.strategy == Strategy::Append && table.checkpoint.step == Step::Done;
     (appended && !passes) || table.report.status == TableStatus::Completed

@@ -35,12 +35,14 @@ pub(super) struct Flow<'f> {
     stale: u64,
     /// Rows to fill again.
     free: Vec<Rows>,
+    /// The most records that a page may have, as they were asked for last.
+    most: u64,
 }
 
 impl<'f> Flow<'f> {
     pub(super) fn new(fetch: Fetch<'f>, exchange: Exchange) -> Self {
         let (owed, free) = (Owed::default(), Vec::new());
-        Flow { fetch, exchange, stream: None, asked: 0, owed, under_way: 0, unspent: 0, stale: 0, free }
+        Flow { fetch, exchange, stream: None, asked: 0, owed, under_way: 0, unspent: 0, stale: 0, free, most: u64::MAX }
     }
 
     pub(super) fn tell(&self, at: usize, arrival: Arrival) -> Result<()> {
@@ -54,6 +56,18 @@ impl<'f> Flow<'f> {
     /// Whether pages come by themselves.
     pub(super) fn streams(&self) -> bool {
         self.stream.is_some()
+    }
+
+    /// The most records that a page may have, as they were asked for last.
+    pub(super) fn most_records(&self) -> u64 {
+        self.most
+    }
+
+    /// How many records to ask for in a page that is asked for by itself: no more than the connection allows.
+    pub(super) fn page_records(&mut self) -> Result<u32> {
+        let most = u64::from(self.fetch.page_records).min(self.fetch.bounds.left()?.max(1));
+        self.most = most;
+        Ok(u32::try_from(most).unwrap_or(self.fetch.page_records))
     }
 
     /// Whether what was asked for after the table at hand still comes.
@@ -174,7 +188,7 @@ impl<'f> Flow<'f> {
         };
         self.under_way = self.under_way.saturating_sub(1);
         self.unspent = self.unspent.saturating_sub(size);
-        if self.free.len() < BATCHES && rows.size_bytes() <= self.fetch.limits.batch_bytes {
+        if self.free.len() < BATCHES && rows.size_bytes() <= self.fetch.limits.pull.batch_bytes {
             self.free.push(rows);
         }
         // Batches come back in the order in which they went: first those of a stream that is no more.
@@ -191,9 +205,11 @@ impl<'f> Flow<'f> {
     /// Asks for this table and for some of those after it, through one stream. Further ones are asked for in one go when half of those
     /// before have ended: the sender begins together what was asked for together.
     pub(super) fn ask(&mut self, first: (&Task, &Position), later: &VecDeque<Task>) -> Result<()> {
-        let Fetch { source, pull, stream_records, patience, .. } = self.fetch;
+        let Fetch { source, pull, stream_records, patience, bounds, .. } = self.fetch;
+        let left = bounds.left()?;
         if self.stream.is_none() {
-            self.stream = source.stream(pull, stream_records, patience)?;
+            self.most = stream_records.map_or(u64::MAX, u64::from).min(left.max(1));
+            self.stream = source.stream(pull, u32::try_from(self.most).ok().or(stream_records), patience)?;
             self.asked = 0;
             self.stale = self.unspent;
         }
@@ -204,8 +220,14 @@ impl<'f> Flow<'f> {
         }
         let most = stream.most_asked();
         if self.asked <= most / 2 {
-            for task in later.iter().take(most).skip(self.asked - 1) {
-                if self.asked >= most || task.is_skipped() {
+            // Only what may be taken is asked for ahead.
+            let mut expected = first.0.announced.saturating_sub(first.1.records);
+            for (before, task) in (1..).zip(later.iter().take(most)) {
+                expected = expected.saturating_add(task.announced.saturating_sub(task.from.records));
+                if before < self.asked {
+                    continue;
+                }
+                if self.asked >= most || task.is_skipped() || expected > left {
                     break;
                 }
                 stream.ask(task.at, &task.table, &task.from, patience)?;
@@ -235,7 +257,7 @@ impl<'f> Flow<'f> {
             match self.exchange.returned.recv_timeout(POLL_INTERVAL) {
                 Ok(returned) => {
                     if let Err(error) = self.take_back(returned) {
-                        log::debug!("the connection is lost after all has come: {error}");
+                        log::debug!(target: "rowferry::pull", "the connection is lost after all has come: {error}");
                         self.end_stream();
                     }
                 }
@@ -252,7 +274,7 @@ impl<'f> Flow<'f> {
         self.owed.lose_stream();
         for _ in 0..TRIES {
             let Err(error) = self.owed.tell(&self.fetch) else { return };
-            log::debug!("the other site does not hear yet that its rows are safe: {error}");
+            log::debug!(target: "rowferry::pull", "the other site cannot be told yet that its rows are safe: {error}");
             let (source, patience) = (self.fetch.source, self.fetch.patience);
             if !is_transient(error.kind()) || !source.can_reconnect() || source.reconnect(patience).is_err() {
                 return;

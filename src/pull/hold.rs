@@ -1,15 +1,15 @@
 //! Which tables wait for others: their rows would be lost, or join rows that are none of theirs, while a parent is missing.
 
 use super::context::Context;
-use super::errors::passes;
+use super::errors::is_resumable;
 use super::planned::{Plan, Table};
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Ledger;
 use crate::store::Writer;
 
-/// Refuses tables that wait for one that is not pulled: where that may be pulled the next time, and where the child or the parent is
-/// appended. A reference would lead to
+/// Refuses tables that wait for one that is not pulled: where that may be pulled the next time, where the child or the parent is
+/// appended, and where the parent's rows are found by a key of the caller's choice. A reference would lead to
 /// a row that has the parent's old key by chance, or the record would fail and count as appended.
 pub(super) fn hold_children(
     cx: &Context<'_, '_>,
@@ -35,8 +35,10 @@ fn held_child(
         for parent in parents(table) {
             let Some((name, error)) = plan.not_pulled(cx, parent) else { continue };
             let is_appended = |table: &str| cx.options.strategy_of(table) == Strategy::Append;
-            let is_passing = passes(error.kind()) && ledger.keeps_checkpoints();
-            if !is_passing && !is_appended(&table.name) && !is_appended(name) {
+            let is_passing = is_resumable(error.kind()) && ledger.keeps_checkpoints();
+            // Its rows may be here under other keys than there.
+            let is_by_key = cx.options.keys.contains_key(name);
+            if !is_passing && !is_by_key && !is_appended(&table.name) && !is_appended(name) {
                 continue;
             }
             if error.kind() != ErrorKind::AlreadyAppended {
@@ -68,7 +70,7 @@ fn knows(cx: &Context<'_, '_>, ledger: &Ledger<'_>, writer: &mut dyn Writer, chi
 }
 
 /// Why a group must wait for a table before it, a parent of one of its tables: that one was interrupted, or failed where the child
-/// or the parent is appended. Without its rows those of the child would fail.
+/// or the parent is appended, or has a key of the caller's choice. Without its rows those of the child would fail.
 pub(super) fn waits(cx: &Context<'_, '_>, ledger: &Ledger<'_>, tables: &[Table], group: &[usize]) -> Option<Error> {
     group.iter().find_map(|at| {
         let child = &tables[*at];
@@ -95,11 +97,12 @@ pub(super) fn all_are_staged(cx: &Context<'_, '_>, ledger: &Ledger<'_>, tables: 
 }
 
 fn must_wait(cx: &Context<'_, '_>, ledger: &Ledger<'_>, tables: &[&Table], error: &Error) -> bool {
-    let is_appended = tables.iter().any(|table| table.plan.strategy == Strategy::Append);
+    let has_other_keys = |table: &&Table| table.plan.strategy == Strategy::Append || table.plan.kept_key.is_some();
+    let is_appended = tables.iter().any(has_other_keys);
     // A dry run tells what the run would.
     let is_resumed = ledger.keeps_checkpoints() || cx.options.dry_run;
     // What was appended before is known.
-    (is_appended && error.kind() != ErrorKind::AlreadyAppended) || (passes(error.kind()) && is_resumed)
+    (is_appended && error.kind() != ErrorKind::AlreadyAppended) || (is_resumable(error.kind()) && is_resumed)
 }
 
 /// The tables that a table refers to, by the foreign keys of both sides.
@@ -109,6 +112,6 @@ fn parents(table: &Table) -> impl Iterator<Item = &str> {
 
 /// Why a table was not tried: another one was interrupted, or failed.
 pub(super) fn waits_for(other: &str, error: &Error) -> Error {
-    let what = if passes(error.kind()) { "was interrupted" } else { "failed" };
-    error.copy().while_doing(format!("not tried, because {other:?} {what}"))
+    let what = if is_resumable(error.kind()) { "was interrupted" } else { "failed" };
+    error.clone().while_doing(format!("not tried, because {other:?} {what}"))
 }

@@ -1,4 +1,4 @@
-//! Pulls over HTTP: how a site of the reference system is pulled from with a token, since its channel needs a uuid that it does
+//! Pulls over HTTP: how a site of PhoenixKit is pulled from with a token, since its channel needs a uuid that it does
 //! not tell.
 //!
 //! Its `pull-data` gives a whole table, but cut at some number of records without a word, and in no order. So what is cut
@@ -11,9 +11,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::run::{pull, unless_cancelled};
 use super::source::{Page, Source};
-use super::{Report, TableReport, TransferOptions};
+use super::{PullOptions, Report, TableReport};
 use crate::cancel::Patience;
-use crate::client::{Api, Auth, Client, ConnectOptions, RecordsQuery};
+use crate::client::{Api, Auth, ConnectOptions, RecordsQuery};
 use crate::domain::schema::TableSchema;
 use crate::domain::strategy::Strategy;
 use crate::domain::table::TableInfo;
@@ -24,20 +24,20 @@ use crate::site::Site;
 use crate::wire::api::MOST_RECORDS;
 use crate::wire::records::RecordsPage;
 
-/// A cut comes at a round number: the reference's own is 10,000, and people set others.
+/// A cut comes at a round number: PhoenixKit's own is 10,000, and people set others.
 const ROUND: u64 = 1_000;
 
 impl Api {
-    /// Pulls one table into a site with the connection's token: see [`Api::transfer_all`].
+    /// Pulls one table into a site with the connection's token: see [`Api::pull`].
     ///
     /// # Errors
-    /// Those of [`Client::transfer`](crate::Client::transfer), and of [`Api`].
-    pub fn transfer(&self, site: &Site, table: &str, options: TransferOptions<'_>) -> Result<TableReport> {
-        self.transfer_all(site, options.tables([table]))?.into_table(table)
+    /// Those of [`Client::pull_table`](crate::Client::pull_table), and of [`Api`].
+    pub fn pull_table(&self, site: &Site, table: &str, options: PullOptions<'_>) -> Result<TableReport> {
+        self.pull(site, options.tables([table]))?.into_table(table)
     }
 
-    /// Pulls tables into a site with the connection's token, as [`Client::transfer_all`](crate::Client::transfer_all) does
-    /// through a channel. It is for senders of the reference system, which take tokens over HTTP only; a rowferry sender
+    /// Pulls tables into a site with the connection's token, as [`Client::pull`](crate::Client::pull) does
+    /// through a channel. It is for senders of PhoenixKit, which take tokens over HTTP only; a rowferry sender
     /// is better asked through a channel, which tells more and is faster.
     ///
     /// Over HTTP a table's key is not told: where the table exists here, its key counts; where it does not, it is made
@@ -45,38 +45,39 @@ impl Api {
     ///
     /// # Errors
     /// Why nothing could be pulled at all: the sender's list of tables could not be had.
-    pub fn transfer_all(&self, site: &Site, options: TransferOptions<'_>) -> Result<Report> {
+    pub fn pull(&self, site: &Site, options: PullOptions<'_>) -> Result<Report> {
         let origin = Origin { connection: None, site_url: self.url() };
         pull(&HttpSource::new(self, &options), site.here(), options, Some(origin))
     }
 }
 
 impl Site {
-    /// Pulls tables from the site at this URL: through a channel as [`Client::transfer_all`] does, or, where the site takes the
-    /// token over HTTP only, as [`Api::transfer_all`] does. To pull through a stored connection see [`Site::pull`].
+    /// Pulls tables from the site at this URL: through a channel as
+    /// [`Client::pull`](crate::Client::pull) does, or, where the site takes the
+    /// token over HTTP only, as [`Api::pull`] does. To pull through a stored connection see [`Site::pull`].
     ///
     /// A pull by a code that did not complete, even because the program was killed, may be called again with the same URL and
-    /// code for [`Limits::ticket_time`](crate::Limits::ticket_time), although the code is spent: a rowferry sender gives a ticket
+    /// code for [`RetentionLimits::ticket_time`](crate::RetentionLimits::ticket_time), or until the session of the code expires, although the code is spent: a rowferry sender gives a ticket
     /// for that, which the site keeps, sealed under its key, until all tables are completed. Where the site has no key
     /// ([`SiteKey`](ErrorKind::SiteKey)), no ticket is kept.
     ///
     /// # Errors
-    /// Those of [`Client::connect`] and [`Client::transfer_all`].
-    pub fn pull_from(&self, url: &str, auth: Auth, connect: ConnectOptions, options: TransferOptions<'_>) -> Result<Report> {
+    /// Those of [`Client::connect`](crate::Client::connect) and [`Client::pull`](crate::Client::pull).
+    pub fn pull_from(&self, url: &str, auth: Auth, connect: ConnectOptions, mut options: PullOptions<'_>) -> Result<Report> {
         let tokens = [connect.cancel().clone(), options.cancel.clone()];
         unless_cancelled(&tokens, || {
             if let Some(code) = auth.as_code() {
                 return self.pull_by_code(url, code, &auth, connect, options);
             }
-            match Client::connect_to_rowferry(url, auth.clone(), connect.clone())? {
-                Some(client) => client.transfer_all(self, options),
-                None => Api::with_auth(url, &auth, &connect)?.transfer_all(self, options),
+            match self.enter(url, &auth, &connect, &mut options)? {
+                Some(client) => client.pull(self, options),
+                None => Api::with_auth(url, &auth, &connect)?.pull(self, options),
             }
         })
     }
 }
 
-/// A sender of the reference system that is asked over HTTP.
+/// A sender of PhoenixKit that is asked over HTTP.
 #[derive(Debug)]
 pub(crate) struct HttpSource<'a> {
     api: &'a Api,
@@ -113,7 +114,7 @@ enum How {
 
 impl<'a> HttpSource<'a> {
     /// A source of what the token of these calls may pull, for a pull with these options.
-    pub(crate) fn new(api: &'a Api, options: &TransferOptions<'_>) -> Self {
+    pub(crate) fn new(api: &'a Api, options: &PullOptions<'_>) -> Self {
         let strategies = (options.table_strategies.clone(), options.strategy.unwrap_or_default());
         let (gone, unanswered) = (AtomicBool::new(false), AtomicU32::new(0));
         HttpSource { api, strategies, tables: Mutex::new(HashMap::new()), gone, unanswered }
@@ -264,20 +265,20 @@ fn is_round(received: u64) -> bool {
     received > 0 && received.is_multiple_of(ROUND)
 }
 
-/// What the reference cannot do, where it just says that it failed.
+/// What PhoenixKit cannot do, where it just says that it failed.
 fn explained(error: Error, table: &str) -> Error {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let hint = match error.kind() {
         ErrorKind::TableNotFound | ErrorKind::Peer
             if !table.chars().all(plain) || table.starts_with(|c: char| c.is_ascii_digit()) =>
         {
-            "The reference system sends only tables whose names are letters, digits and _: rename it there."
+            "PhoenixKit sends only tables whose names are letters, digits and _: rename it there."
         }
         ErrorKind::Peer if table.contains(|c: char| c.is_ascii_uppercase()) => {
-            "The reference system cannot send tables with capital letters in their names over HTTP: rename it there."
+            "PhoenixKit cannot send tables with capital letters in their names over HTTP: rename it there."
         }
         ErrorKind::Peer => {
-            "The reference system cannot send some types over HTTP (interval, inet, ranges, uuid[], money): leave the table out."
+            "PhoenixKit cannot send some types over HTTP (interval, inet, ranges, uuid[], money): leave the table out."
         }
         _ => return error,
     };

@@ -96,6 +96,15 @@ pub(super) fn of(sender: &TableSchema, plan: &TablePlan, staged: bool) -> String
             fields.flag("nullable key", *nullable);
         }
     }
+    if plan.kept_key.is_some() {
+        fields.flag("kept key", true);
+    }
+    if let Some(column) = plan.newer_by {
+        fields.number("newer by", column);
+    }
+    if plan.asks {
+        fields.flag("asks", true);
+    }
     fields.flag("keys may meet", plan.keys_may_meet);
     fields.number("follows", plan.follows.len());
     for follow in &plan.follows {
@@ -117,6 +126,7 @@ pub(super) fn of(sender: &TableSchema, plan: &TablePlan, staged: bool) -> String
 mod tests {
     use super::*;
     use crate::domain::strategy::Strategy;
+    use crate::plan::KeptKey;
     use crate::plan::table::{ExtraColumns, plan_table};
 
     fn table(columns: &[&str]) -> TableSchema {
@@ -143,6 +153,18 @@ mod tests {
             identity(&table(&["ab", "c"]), Strategy::Skip, false),
             identity(&TableSchema { key_collations: vec![Some("NOCASE".into())], ..one.clone() }, Strategy::Skip, false),
         ];
+        let mut plan = plan_table(&one, &one, Strategy::Skip, ExtraColumns::Refuse).unwrap();
+        let mut ruled = |rule: fn(&mut TablePlan)| {
+            rule(&mut plan);
+            of(&one, &plan, false)
+        };
+        let ruled = [
+            ruled(|plan| plan.newer_by = Some(0)),
+            ruled(|plan| plan.newer_by = Some(1)),
+            ruled(|plan| plan.asks = true),
+            ruled(|plan| plan.kept_key = Some(KeptKey { columns: vec![0] })),
+        ];
+        let identities = [&identities[..], &ruled].concat();
         for (at, identity) in identities.iter().enumerate() {
             assert!(identity.len() == 64 && !identities[..at].contains(identity), "{at}");
         }

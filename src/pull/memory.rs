@@ -2,7 +2,7 @@
 
 use super::run::pull;
 use super::source::{Page, Source};
-use super::{Report, TableReport, TransferOptions};
+use super::{PullOptions, Report, TableReport};
 use crate::cancel::Patience;
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
@@ -19,7 +19,7 @@ impl Site {
     /// [`TableNotFound`](ErrorKind::TableNotFound), [`SchemaMismatch`](ErrorKind::SchemaMismatch) for columns that the table
     /// does not have, and what the database says. A record that cannot be taken is no error: see
     /// [`Outcome::failures`](crate::Outcome::failures).
-    pub fn import_records(&self, table: &str, records: &Records, options: TransferOptions<'_>) -> Result<TableReport> {
+    pub fn import_records(&self, table: &str, records: &Records, options: PullOptions<'_>) -> Result<TableReport> {
         self.import_multiple(&[(table, records)], options)?.into_table(table)
     }
 
@@ -28,7 +28,7 @@ impl Site {
     /// # Errors
     /// [`TableNotFound`](ErrorKind::TableNotFound) and [`SchemaMismatch`](ErrorKind::SchemaMismatch) for records that do not fit
     /// a table here; what becomes of each table is in the report.
-    pub fn import_multiple(&self, tables: &[(&str, &Records)], options: TransferOptions<'_>) -> Result<Report> {
+    pub fn import_multiple(&self, tables: &[(&str, &Records)], options: PullOptions<'_>) -> Result<Report> {
         let mut memory = Vec::with_capacity(tables.len());
         for (name, records) in tables {
             memory.push((self.described(name, records)?, &records.rows));
@@ -61,6 +61,16 @@ impl Site {
         });
         schema.columns = columns.collect::<Result<_>>()?;
         Ok(schema)
+    }
+}
+
+#[cfg(any(fuzzing, all(test, feature = "sqlite", feature = "client", feature = "server")))]
+impl Site {
+    /// Pulls tables as another site describes them, with these rows.
+    pub(crate) fn pull_described(&self, tables: &[(TableSchema, Rows)], options: PullOptions<'_>) -> Result<Report> {
+        let memory = tables.iter().map(|(schema, rows)| (schema.clone(), rows)).collect();
+        let origin = crate::ledger::history::Origin { connection: None, site_url: "https://there.example".to_owned() };
+        pull(&Memory(memory), self.here(), options, Some(origin))
     }
 }
 

@@ -3,12 +3,16 @@
 
 mod apply;
 mod approval;
+mod bounds;
 #[cfg(feature = "client")]
 mod by_code;
+mod callbacks;
 #[cfg(feature = "client")]
 mod channel;
 mod context;
 mod dry;
+#[cfg(feature = "client")]
+mod enter;
 mod errors;
 mod fetch;
 mod fetching;
@@ -19,8 +23,10 @@ mod hold;
 #[cfg(feature = "client")]
 mod http;
 mod identity;
+mod make;
 mod memory;
 mod not_copied;
+mod numbers;
 mod offer;
 mod options;
 mod order;
@@ -31,11 +37,16 @@ mod progress;
 #[cfg(all(test, feature = "sqlite"))]
 mod pull_tests;
 mod put_off;
+#[cfg(feature = "client")]
+mod receiver;
 mod reconnect;
 mod report;
+mod report_json;
+mod reporter;
 #[cfg(all(test, feature = "sqlite"))]
 mod resume_tests;
 mod rounds;
+mod rules;
 mod run;
 mod session;
 mod settle;
@@ -45,10 +56,11 @@ mod states;
 mod stored;
 #[cfg(all(test, feature = "sqlite", feature = "client"))]
 mod stream_tests;
-mod teller;
 mod verdict;
 mod wait;
+mod wanted;
 
-pub use options::TransferOptions;
+pub use callbacks::FailureAction;
+pub use options::PullOptions;
 pub use progress::{Phase, Progress};
 pub use report::{Report, TableReport, TableStatus};

@@ -11,8 +11,8 @@ use crate::store::Store;
 /// What the pull of this report left out of what the sender `told`.
 pub(super) fn left_out(cx: &Context<'_, '_>, here: &dyn Store, mut told: NotCopied, report: &Report) -> Result<NotCopied> {
     let names = cx.names;
-    let made = report.tables.iter().filter(|(_, table)| table.created_table);
-    let made: HashSet<_> = made.map(|(table, _)| names.fold(table)).collect();
+    let made = report.tables.iter().filter(|table| table.created_table);
+    let made: HashSet<_> = made.map(|table| names.fold(&table.name)).collect();
     told.checks.retain(|table, _| made.contains(&names.fold(table)));
     told.triggers.retain(|table, _| made.contains(&names.fold(table)));
     if cx.options.tables.is_some() {

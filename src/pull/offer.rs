@@ -1,10 +1,11 @@
 //! The first phase of a pull: what the sender offers of what is wanted, and what it looks like.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use super::TableReport;
 use super::context::Context;
 use super::wait::Allowance;
+use super::wanted::{nothing_to_leave_out, wanted};
 use crate::domain::names::{is_reserved, nearest};
 use crate::domain::not_copied::NotCopied;
 use crate::domain::schema::TableSchema;
@@ -30,44 +31,62 @@ pub(super) struct Offered {
 pub(super) struct Offer {
     pub(super) tables: Vec<Offered>,
     /// Tables that cannot be pulled, because it is not even known what they look like.
-    pub(super) failed: Vec<(String, TableReport)>,
+    pub(super) failed: Vec<TableReport>,
     /// What it says that it does not copy.
     pub(super) not_copied: NotCopied,
     /// Whether that is all that it offers.
     pub(super) is_all: bool,
+    /// What this side leaves out of it, as sentences for the report.
+    pub(super) notes: Vec<String>,
 }
 
 /// Finds out which tables to pull and what they look like. Those that cannot be pulled are told apart.
 pub(super) fn ask(cx: &mut Context<'_, '_>) -> Result<Offer> {
     let (offered, not_copied) = cx.ask(|source, patience| source.list(patience))?;
-    let wanted: Vec<String> = match &cx.options.tables {
-        Some(names) => names.clone(),
-        None => {
-            let own_state = |name: &str| PHOENIX_STATE.contains(&name) && !cx.source.is_rowferry();
-            offered.iter().map(|table| table.name.clone()).filter(|name| !own_state(name)).collect()
-        }
-    };
-    if let Some(name) = cx.options.table_strategies.keys().find(|name| !wanted.contains(name)) {
-        let hint = match nearest(name, wanted.iter().map(String::as_str)) {
-            Some(near) => format!("Did you mean {near:?}?"),
-            None => "Strategies per table go by the sender's names of the tables that are pulled.".to_owned(),
-        };
-        return Err(Error::new(ErrorKind::InvalidInput, format!("a strategy is given for {name:?}, which is not pulled"))
-            .with_hint(hint));
+    let names: Vec<&str> = offered.iter().map(|table| table.name.as_str()).collect();
+    let own_state = |name: &&str| PHOENIX_STATE.contains(name) && !cx.source.is_rowferry();
+    let default = names.iter().copied().filter(|name| !own_state(name)).map(str::to_owned);
+    if cx.source.is_by_ticket() {
+        refuse_to_leave_out_nothing(cx, &names)?;
+    }
+    let wanted = wanted(&cx.options, default, &names, cx.source.is_by_ticket())?;
+    if wanted.len() > cx.limits.pull.tables {
+        return Err(too_many(
+            format!("{} tables are wanted, more than {}", wanted.len(), cx.limits.pull.tables),
+            "Limits::pull.tables",
+        ));
     }
     let counts: HashMap<&str, u64> = offered.iter().map(|table| (table.name.as_str(), table.row_count)).collect();
-    let is_all = cx.options.tables.is_none() || offered.iter().all(|table| wanted.contains(&table.name));
-    let mut offer = Offer { tables: Vec::new(), failed: Vec::new(), not_copied, is_all };
+    let names: HashSet<&str> = wanted.iter().map(String::as_str).collect();
+    let is_all = match cx.options.exclude.is_empty() && cx.options.tables.is_none() {
+        true => true,
+        false => offered.iter().all(|table| names.contains(table.name.as_str())),
+    };
+    let mut offer = Offer { tables: Vec::new(), failed: Vec::new(), not_copied, is_all, notes: Vec::new() };
+    let mut left_out: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
     let near = |name: &str| nearest(name, offered.iter().map(|table| table.name.as_str()));
     // Names as they are written, and as they are compared here.
     let (mut seen, mut taken) = (HashSet::new(), HashSet::new());
     let mut unknown: VecDeque<(String, u64)> = VecDeque::new();
+    let mut of_pull = Vec::new();
     for name in wanted {
         if !seen.insert(name.clone()) {
             continue;
         }
         let announced = counts.get(name.as_str()).copied();
+        let forbidden = announced.and_then(|_| cx.forbids(&name));
+        if let Some((code, _)) = &forbidden
+            && cx.options.tables.is_none()
+        {
+            left_out.entry(code).or_default().push(name);
+            continue;
+        }
+        if announced.is_some() {
+            of_pull.push(name.clone());
+        }
+        let held_back = if announced.is_none() { held_back(cx, &name) } else { None };
         let refusal = match announced {
+            None if held_back.is_some() => held_back,
             None => {
                 let (why, hint) = match (offer.not_copied.what_is(&name), near(&name)) {
                     (Some(what), _) => (format!(", where it is {what}"), "Only ordinary tables are pulled.".to_owned()),
@@ -77,6 +96,7 @@ pub(super) fn ask(cx: &mut Context<'_, '_>) -> Result<Offer> {
                 let error = Error::new(ErrorKind::TableNotFound, format!("the other site offers no table {name:?}{why}"));
                 Some(error.with_hint(hint))
             }
+            Some(_) if forbidden.is_some() => forbidden.map(|(_, error)| error),
             Some(_) if is_reserved(&name) => Some(
                 Error::new(ErrorKind::ReservedName, format!("a table named {name:?} is not pulled"))
                     .with_hint("Names that begin with sqlite_ or rowferry_ are reserved."),
@@ -91,26 +111,96 @@ pub(super) fn ask(cx: &mut Context<'_, '_>) -> Result<Offer> {
             Some(_) => None,
         };
         match refusal {
-            Some(error) => offer.failed.push((name, TableReport::failed(error))),
+            Some(error) => offer.failed.push(TableReport::failed(&name, error)),
             None => unknown.push_back((name, announced.unwrap_or_default())),
         }
     }
+    offer.is_all &= left_out.is_empty();
+    offer.notes.extend(left_out.iter().map(|(code, names)| not_wanted(code, names)));
+    if cx.options.tables.is_none() && cx.source.is_by_ticket() {
+        offer.notes.push(OF_TICKET.to_owned());
+    }
+    // Also of those that cannot be pulled yet: what resumes this pull with its ticket gets no others.
+    cx.source.begins(&of_pull, &cx.patience);
+    let mut described: usize = 0;
     while !unknown.is_empty() {
         let names: Vec<String> = unknown.iter().take(TOGETHER).map(|(name, _)| name.clone()).collect();
-        cx.allowance = Allowance::new(cx.limits.rate_wait_time);
+        cx.allowance = Allowance::new(cx.limits.pull.rate_wait_time);
         for schema in schemas(cx, &names) {
             let Some((name, announced)) = unknown.pop_front() else { break };
             match schema {
                 Ok(schema) => {
+                    described = described.saturating_add(schema.columns.len()).saturating_add(schema.key_names());
+                    if described > cx.limits.pull.names {
+                        let most = cx.limits.pull.names;
+                        return Err(too_many(
+                            format!("the tables up to {name:?} have more than {most} columns and names in keys and indexes"),
+                            "Limits::pull.names",
+                        ));
+                    }
                     let allowance = std::mem::take(&mut cx.allowance);
                     offer.tables.push(Offered { name, schema, announced, allowance });
-                    cx.allowance = Allowance::new(cx.limits.rate_wait_time);
+                    cx.allowance = Allowance::new(cx.limits.pull.rate_wait_time);
                 }
-                Err(error) => offer.failed.push((name, TableReport::failed(error))),
+                Err(error) => offer.failed.push(TableReport::failed(&name, error)),
             }
         }
     }
     Ok(offer)
+}
+
+/// What is said where all tables are wanted, and only those of an earlier pull are offered.
+const OF_TICKET: &str = "The code is spent, and good for the tables of its first pull only: others of the other site, if there are any, \
+                         are left out (ticket_tables). Ask for another code for those.";
+
+/// Why a table is not offered, where that is because of the ticket of this pull; or why it is not known.
+fn held_back(cx: &mut Context<'_, '_>, name: &str) -> Option<Error> {
+    if !cx.source.is_by_ticket() {
+        return None;
+    }
+    match cx.ask(|source, patience| source.schema(name, patience)) {
+        Err(error) if error.kind() == ErrorKind::TableNotAllowed => {
+            let why = format!("the code is spent, and its first pull was not of table {name:?}");
+            let hint = "A code that is spent is good for the tables of its pull only: ask for another code.";
+            Some(Error::new(ErrorKind::TableNotAllowed, why).with_hint(hint))
+        }
+        Err(error) if error.kind() != ErrorKind::TableNotFound => Some(error),
+        _ => None,
+    }
+}
+
+/// An error if a table is to be left out that the other site does not have. Who comes by a ticket may not be offered all that it has.
+fn refuse_to_leave_out_nothing(cx: &mut Context<'_, '_>, offered: &[&str]) -> Result<()> {
+    let names: Vec<String> = cx.options.exclude.iter().filter(|name| !offered.contains(&name.as_str())).cloned().collect();
+    for name in names {
+        match cx.ask(|source, patience| source.schema(&name, patience)) {
+            Err(error) if error.kind() == ErrorKind::TableNotFound => return Err(nothing_to_leave_out(&name, offered)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// How many tables a sentence names.
+const NAMED: usize = 20;
+
+/// That tables are left out, and why.
+fn not_wanted(code: &str, names: &[String]) -> String {
+    let mut list: Vec<String> = names.iter().take(NAMED).map(|name| format!("{name:?}")).collect();
+    if names.len() > NAMED {
+        list.push(format!("and {} more", names.len() - NAMED));
+    }
+    let why = match code {
+        "hidden_table" => "this site hides tables of these names from other sites, and accepts none",
+        _ => "the connection here does not allow them",
+    };
+    format!("Tables of the other site are left out ({code}): {}; {why}.", list.join(", "))
+}
+
+/// More is wanted than one pull may take.
+fn too_many(why: String, limit: &str) -> Error {
+    let hint = format!("Name the tables, and pull some of them at a time; or raise `{limit}`.");
+    Error::new(ErrorKind::TooLarge, why).with_hint(hint)
 }
 
 /// Structures of tables, in the order of their names: at least one. The first is asked for again where that may help; what goes wrong

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::bounds::{Allowed, MOST};
+use super::callbacks::{OnConflict, OnFailure};
 use crate::cancel::CancelToken;
 use crate::domain::strategy::{Dangling, OnTakenKey, Strategy};
 use crate::plan::table::ExtraColumns;
@@ -13,11 +16,17 @@ pub(super) type OnProgress<'p> = Box<dyn FnMut(&Progress<'_>) + 'p>;
 
 /// How tables are pulled. Each setter says its default.
 #[derive(Default)]
-pub struct TransferOptions<'p> {
+pub struct PullOptions<'p> {
     /// What the caller chose; `None` leaves it to the connection.
     pub(super) strategy: Option<Strategy>,
     pub(super) table_strategies: BTreeMap<String, Strategy>,
     pub(super) tables: Option<Vec<String>>,
+    pub(super) exclude: Vec<String>,
+    pub(super) keys: BTreeMap<String, Vec<String>>,
+    pub(super) newer_by: Option<String>,
+    pub(super) table_newer_by: BTreeMap<String, String>,
+    /// Taken out when the pull begins.
+    pub(super) on_conflict: BTreeMap<String, Option<OnConflict<'p>>>,
     pub(super) batch_size: Option<u32>,
     pub(super) keep_missing_tables: bool,
     pub(super) extra_columns: ExtraColumns,
@@ -27,6 +36,13 @@ pub struct TransferOptions<'p> {
     pub(super) no_refresh: bool,
     pub(super) on_taken_key: OnTakenKey,
     pub(super) dangling: Dangling,
+    pub(super) outside_references: bool,
+    pub(super) max_records: Option<u64>,
+    pub(super) max_bytes: Option<u64>,
+    /// The most records that are asked for at a time, whatever the batch size is.
+    pub(super) most_at_once: Option<u32>,
+    /// What the connection allows that is pulled through.
+    pub(super) allowed: Option<Arc<dyn Allowed>>,
     pub(super) timeout: Option<Duration>,
     pub(super) retry_time: Option<Duration>,
     pub(super) lock_time: Option<Duration>,
@@ -34,15 +50,19 @@ pub struct TransferOptions<'p> {
     pub(super) approval_time: Option<Duration>,
     pub(super) initiated_by: Option<String>,
     pub(super) progress: Option<OnProgress<'p>>,
+    pub(super) on_failure: Option<OnFailure<'p>>,
 }
 
 /// Records asked for at a time, where nothing else is said.
 pub(super) const BATCH_SIZE: u32 = 500;
 
+/// How long a pull may take, where the caller does not say.
+const MOST_TIME: Duration = Duration::from_secs(24 * 3600);
+
 /// The most records asked for at a time.
 const MOST_RECORDS: u32 = 10_000;
 
-impl<'p> TransferOptions<'p> {
+impl<'p> PullOptions<'p> {
     /// The defaults.
     pub fn new() -> Self {
         Self::default()
@@ -64,17 +84,24 @@ impl<'p> TransferOptions<'p> {
         self
     }
 
-    /// Which tables `transfer_all` pulls. Defaults to all that the sender offers, but for the reference's own state.
+    /// Pulls this table, and the others that are named. Defaults to all tables that the sender offers, but for PhoenixKit's own state.
+    #[must_use]
+    pub fn table(mut self, table: impl Into<String>) -> Self {
+        self.tables.get_or_insert_default().push(table.into());
+        self
+    }
+
+    /// Pulls these tables and no others, those of [`table`](Self::table) before it included.
     #[must_use]
     pub fn tables<T: Into<String>>(mut self, tables: impl IntoIterator<Item = T>) -> Self {
         self.tables = Some(tables.into_iter().map(Into::into).collect());
         self
     }
 
-    /// How many records are asked for at a time, from 1 to 10,000. Defaults to 1,000 of a reference sender, which is never asked for
+    /// How many records are asked for at a time, from 1 to 10,000. Defaults to 1,000 of a PhoenixKit sender, which is never asked for
     /// more, and over HTTP not for more than 100; a rowferry sender sends pages by itself, which are then cut by bytes
-    /// ([`Limits::stream_page_bytes`](crate::Limits::stream_page_bytes)), one of an early version is asked for 500. How many rows are written in one transaction is another matter: see
-    /// [`Limits::commit_rows`](crate::Limits::commit_rows).
+    /// ([`PullLimits::stream_page_bytes`](crate::PullLimits::stream_page_bytes)), one of version 0.1.0 is asked for 500. How many rows are written in one transaction is another matter: see
+    /// [`PullLimits::commit_rows`](crate::PullLimits::commit_rows).
     #[must_use]
     pub fn batch_size(mut self, records: u32) -> Self {
         self.batch_size = Some(records);
@@ -96,14 +123,14 @@ impl<'p> TransferOptions<'p> {
         self
     }
 
-    /// Whether everything is tried and reported but nothing is kept. Defaults to false.
+    /// Whether to try and report everything and to keep nothing. Defaults to false.
     #[must_use]
     pub fn dry_run(mut self, dry_run: bool) -> Self {
         self.dry_run = dry_run;
         self
     }
 
-    /// Whether tables are appended that were appended before, each of their rows once more. Defaults to false: a site remembers which
+    /// Whether tables are appended that were appended before, each of their rows again. Defaults to false: a site remembers which
     /// tables of which sender were appended whole, and the same append again fails with
     /// [`AlreadyAppended`](crate::ErrorKind::AlreadyAppended) before a row is asked for, unless [`append_new`](Self::append_new)
     /// asks for what is new. See [`Site::checkpoints`](crate::Site::checkpoints). An append of which records lacked a row that they refer to is not
@@ -157,28 +184,55 @@ impl<'p> TransferOptions<'p> {
         self
     }
 
-    /// How long the whole pull may take. Defaults to no bound; each single request has its own
-    /// ([`ConnectOptions`](crate::client::ConnectOptions)).
+    /// Whether tables that are made may refer to tables that were here before, by foreign keys as the sender describes them. Rows of such a
+    /// table can keep rows of yours from being deleted or changed. Defaults to false: such a foreign key is left out, and the report of the
+    /// table says so (`outside_reference`). Tables that this sender's pulls made refer to each other in any case, and so they do to tables that this
+    /// one pulls by [`Overwrite`](Strategy::Overwrite) or [`Merge`](Strategy::Merge): the sender may change these.
+    #[must_use]
+    pub fn outside_references(mut self, outside: bool) -> Self {
+        self.outside_references = outside;
+        self
+    }
+
+    /// The most records that one run of the pull takes, of all tables together; pages are taken whole. One more, and the pull ends with
+    /// [`PullLimit`](crate::ErrorKind::PullLimit): what arrived is kept, and the same pull again resumes. Defaults to 2^40.
+    #[must_use]
+    pub fn max_records(mut self, records: u64) -> Self {
+        self.max_records = Some(records);
+        self
+    }
+
+    /// The same in bytes of the records' values, or of the pages that they came in where that is more. Defaults to 2^40, a tebibyte: a
+    /// sender that never ends is not to fill your disk; say how much space there is for it.
+    #[must_use]
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = Some(bytes);
+        self
+    }
+
+    /// How long the whole pull may take; it ends with [`Timeout`](crate::ErrorKind::Timeout) then, and the same pull again resumes. Defaults
+    /// to 24 hours; [`Duration::MAX`] is no bound. Each single request has its own ([`ConnectOptions`](crate::client::ConnectOptions)).
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// For how long it is tried to reconnect when the connection is lost in the middle of the pull, and what else may pass is tried again (a damaged message, a
-    /// locked or full database), before the pull ends; zero gives up at once. Each time that something came the time begins again. Defaults to
-    /// [`Limits::retry_time`](crate::Limits::retry_time), half a minute.
+    /// How long to try to reconnect when the connection is lost in the middle of the pull, to connect to a site that says it is
+    /// busy (as far as the pull makes the connection itself), and what else may pass is tried again (a damaged message, a
+    /// locked or full database), before the pull ends; zero gives up at once. The time begins again whenever something arrives. Defaults to
+    /// [`PullLimits::retry_time`](crate::PullLimits::retry_time), half a minute.
     #[must_use]
     pub fn retry_time(mut self, time: Duration) -> Self {
         self.retry_time = Some(time);
         self
     }
 
-    /// Lets other writers of the local database have their turn: none waits for much longer than this for the pull's lock, if
-    /// it waits as SQLite does. 100 ms is a good choice; below some 60 ms it cannot be kept. The pull takes two to three times as
+    /// Lets other programs write to the local database meanwhile: none waits for much longer than this for the pull's lock, if
+    /// it waits as SQLite does. 100 ms is a good choice; below some 60 ms it cannot be kept. The pull takes about twice as
     /// long. Some things are done in one transaction all the same: the rows of tables that refer to each other, to themselves or
     /// have no key, which are applied when all are there, and a single row however large. Defaults to no such bound: a
-    /// transaction then lasts up to [`Limits::commit_time`](crate::Limits::commit_time), 1 s, and a writer may wait for a few of
+    /// transaction then lasts up to [`PullLimits::commit_time`](crate::PullLimits::commit_time), 1 s, and a writer may wait for a few of
     /// them.
     #[must_use]
     pub fn lock_time(mut self, time: Duration) -> Self {
@@ -211,9 +265,10 @@ impl<'p> TransferOptions<'p> {
         self
     }
 
-    /// Is called on the calling thread at the beginning and end of each table, and in between whenever rows were committed. The
+    /// Called on the calling thread at the beginning and end of each table, and in between whenever rows were committed. The
     /// database is not locked by the pull meanwhile, so that the call may write to it. It may ask
-    /// the other site through the same client, which then waits for the pull to give way, half a second at most.
+    /// the other site through the same client, which then waits for the pull to give way, half a second at most. A pull that resumed may
+    /// tell of a table twice: see [`PullOptions::refresh`].
     #[must_use]
     pub fn on_progress(mut self, progress: impl FnMut(&Progress<'_>) + 'p) -> Self {
         self.progress = Some(Box::new(progress));
@@ -224,24 +279,43 @@ impl<'p> TransferOptions<'p> {
         self.table_strategies.get(table).copied().or(self.strategy).unwrap_or_default()
     }
 
+    /// How long the whole pull may take.
+    pub(super) fn time(&self) -> Duration {
+        self.timeout.unwrap_or(MOST_TIME)
+    }
+
     pub(super) fn stream_records(&self) -> Option<u32> {
         // So few are written in a few milliseconds.
         let yielding = self.lock_time.map(|_| BATCH_SIZE);
-        self.batch_size.map(|records| records.clamp(1, MOST_RECORDS)).or(yielding)
+        let chosen = self.batch_size.map(|records| records.clamp(1, MOST_RECORDS)).or(yielding);
+        match (chosen, self.most_at_once()) {
+            (Some(chosen), most) => Some(chosen.min(most)),
+            (None, most) => (most < MOST_RECORDS).then_some(most),
+        }
+    }
+
+    /// The most records that are asked for at a time: no more than are taken at all.
+    fn most_at_once(&self) -> u32 {
+        let most = self.max_records.map_or(MOST_RECORDS, |most| u32::try_from(most).unwrap_or(MOST_RECORDS));
+        self.most_at_once.unwrap_or(MOST_RECORDS).min(most).clamp(1, MOST_RECORDS)
     }
 
     /// Records in a page that is asked for, where the caller does not say otherwise as many as `usual`.
     pub(super) fn page_records(&self, usual: u32) -> u32 {
-        self.batch_size.unwrap_or(usual).clamp(1, MOST_RECORDS)
+        self.batch_size.unwrap_or(usual).min(self.most_at_once()).clamp(1, MOST_RECORDS)
     }
 }
 
-impl fmt::Debug for TransferOptions<'_> {
+impl fmt::Debug for PullOptions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TransferOptions")
+        f.debug_struct("PullOptions")
             .field("strategy", &self.strategy.unwrap_or_default())
             .field("table_strategies", &self.table_strategies)
             .field("tables", &self.tables)
+            .field("exclude", &self.exclude)
+            .field("keys", &self.keys)
+            .field("newer_by", &self.newer_by)
+            .field("table_newer_by", &self.table_newer_by)
             .field("batch_size", &self.page_records(BATCH_SIZE))
             .field("create_missing_tables", &!self.keep_missing_tables)
             .field("extra_columns", &self.extra_columns)
@@ -251,7 +325,10 @@ impl fmt::Debug for TransferOptions<'_> {
             .field("refresh", &!self.no_refresh)
             .field("on_taken_key", &self.on_taken_key)
             .field("dangling", &self.dangling)
-            .field("timeout", &self.timeout)
+            .field("outside_references", &self.outside_references)
+            .field("max_records", &self.max_records.unwrap_or(MOST))
+            .field("max_bytes", &self.max_bytes.unwrap_or(MOST))
+            .field("timeout", &self.time())
             .field("retry_time", &self.retry_time)
             .field("lock_time", &self.lock_time)
             .field("wait_for_approval", &self.approval_time)

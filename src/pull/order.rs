@@ -1,11 +1,14 @@
 //! Which tables go first.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+
 use crate::domain::names::NameRules;
 use crate::domain::schema::{Column, LogicalType, TableSchema};
 use crate::plan::order::order;
 
 /// Groups of tables in the order in which they are pulled: parents before children, tables that refer to each other in one
-/// group. A reference sender's connection dies on some values, and its code is then spent: so the groups come in the order of their
+/// group. A PhoenixKit sender's connection dies on some values, and its code is then spent: so the groups come in the order of their
 /// [`Risk`], each no earlier than those that it needs.
 pub(super) fn groups(tables: &[TableSchema], names: NameRules, sender_is_rowferry: bool) -> Vec<Vec<usize>> {
     let groups = order(tables, names);
@@ -13,15 +16,15 @@ pub(super) fn groups(tables: &[TableSchema], names: NameRules, sender_is_rowferr
         return groups;
     }
     let mut ranked: Vec<(Risk, Vec<usize>)> = Vec::new();
+    // Of the tables before the group at hand, by their folded names.
+    let mut risks: HashMap<Cow<'_, str>, Risk> = HashMap::new();
     for mut group in groups {
         let parents = |table: &TableSchema| {
-            let refers = |of: &[usize]| {
-                let is_parent = |at: &usize| table.foreign_keys.iter().any(|key| names.same(&key.parent, &tables[*at].name));
-                of.iter().any(is_parent)
-            };
-            ranked.iter().filter(|(_, of)| refers(of)).map(|(risk, _)| *risk).max().unwrap_or_default()
+            let risks = table.foreign_keys.iter().filter_map(|key| risks.get(&*names.fold(&key.parent)));
+            risks.copied().max().unwrap_or_default()
         };
         let risk = group.iter().map(|at| risk_of(&tables[*at]).max(parents(&tables[*at]))).max().unwrap_or_default();
+        risks.extend(group.iter().map(|at| (names.fold(&tables[*at].name), risk)));
         group.sort_by_key(|at| risk_of(&tables[*at]));
         ranked.push((risk, group));
     }
@@ -29,7 +32,7 @@ pub(super) fn groups(tables: &[TableSchema], names: NameRules, sender_is_rowferr
     ranked.into_iter().map(|(_, group)| group).collect()
 }
 
-/// How likely it is that a reference sender's connection dies on a table.
+/// How likely it is that a PhoenixKit sender's connection dies on a table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Risk {
     /// All values of these types come.

@@ -1,55 +1,67 @@
 //! The second phase of a pull: missing tables are made, each table is planned, and it is settled where each begins. One transaction.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::TableReport;
 use super::context::Context;
-use super::errors::passes;
+use super::errors::is_resumable;
 use super::offer::{Offer, Offered};
 use super::order::groups;
 use super::planned::{Earlier, Group, Plan, Table};
 use super::settle::settle;
 use super::states::States;
-use crate::domain::schema::TableSchema;
+use super::{make, numbers};
+use crate::domain::schema::{ForeignKey, TableSchema};
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::pulls::Sender;
 use crate::ledger::{Begin, Checkpoint, Ledger};
-use crate::plan::follow::link;
+use crate::plan::follow::{MOST_FURTHER, link};
 use crate::plan::meet::keys_may_meet;
 use crate::plan::order::needs_stage;
-use crate::plan::table::plan_table;
+use crate::plan::table::{plan_table, plan_table_by};
 use crate::plan::{AppendRules, Identity, TablePlan};
 use crate::store::{NewTable, Writer};
 
 /// Plans what is offered. A database that cannot be read or written fails for all tables.
 pub(super) fn make(cx: &mut Context<'_, '_>, ledger: &mut Ledger<'_>, offer: Offer, sender: Option<Sender>) -> Plan {
     let names: Vec<String> = offer.tables.iter().map(|table| table.name.clone()).collect();
-    try_make(cx, ledger, offer, sender).unwrap_or_else(|error| {
-        let failed = names.into_iter().map(|name| (name, TableReport::failed(error.copy()))).collect();
-        Plan { tables: Vec::new(), groups: Vec::new(), failed, keeps_failed: false }
+    let mut began = false;
+    try_make(cx, ledger, offer, sender, &mut began).unwrap_or_else(|error| {
+        let failed = names.iter().map(|name| TableReport::failed(name, error.clone())).collect();
+        // Tables that were made and committed are told of by the run that resumes this one.
+        Plan { tables: Vec::new(), groups: Vec::new(), failed, keeps_failed: began }
     })
 }
 
-fn try_make(cx: &mut Context<'_, '_>, ledger: &mut Ledger<'_>, offer: Offer, sender: Option<Sender>) -> Result<Plan> {
-    let mut writer = ledger.open()?;
+fn try_make(
+    cx: &mut Context<'_, '_>,
+    ledger: &mut Ledger<'_>,
+    offer: Offer,
+    sender: Option<Sender>,
+    began: &mut bool,
+) -> Result<Plan> {
     let offered = offer.tables;
     let mut plan = Plan { tables: Vec::new(), groups: Vec::new(), failed: offer.failed, keeps_failed: false };
-    let made = make_missing(cx, &mut *writer, &offered)?;
-    for (offered, made) in offered.into_iter().zip(made) {
-        match planned(cx, &mut *writer, &offered, made) {
+    let (made, mut writer) = make::all(cx, ledger, &offered, sender.as_ref(), began)?;
+    for (offered, table) in offered.into_iter().zip(made.tables) {
+        match table {
             Ok(table) => plan.tables.push(table.with(offered)),
-            Err(error) if error.kind() == ErrorKind::Corrupt => return Err(error),
-            Err(error) => plan.failed.push((offered.name, TableReport::failed(error))),
+            Err(error) => plan.failed.push(TableReport::failed(&offered.name, error)),
         }
     }
-    let senders: Vec<TableSchema> = plan.tables.iter().map(|table| (*table.sender).clone()).collect();
-    let mut plans: Vec<TablePlan> = plan.tables.iter().map(|table| table.plan.clone()).collect();
-    let parents = senders.iter().chain(plans.iter().map(|plan| &plan.table)).flat_map(|table| &table.foreign_keys);
-    let named = parents.map(|key| key.parent.as_str()).chain(plans.iter().map(|plan| plan.table.name.as_str()));
+    let senders: Vec<Arc<TableSchema>> = plan.tables.iter().map(|table| Arc::clone(&table.sender)).collect();
+    let senders: Vec<&TableSchema> = senders.iter().map(|sender| &**sender).collect();
+    let here = plan.tables.iter().map(|table| &table.plan.table);
+    let parents = senders.iter().copied().chain(here.clone()).flat_map(|table| &table.foreign_keys);
+    let named = parents.map(|key| key.parent.as_str()).chain(here.map(|table| table.name.as_str()));
     let known = ledger.known_rows(&mut *writer, named)?;
-    link(&mut plans, &senders, &known);
-    plan.tables.iter_mut().zip(plans).for_each(|(table, plan)| table.plan = plan);
+    let too_far = link(&mut plan.tables, &senders, &known);
+    for at in too_far.into_iter().rev() {
+        let table = plan.tables.remove(at);
+        plan.failed.push(TableReport::failed(&table.name, leads_too_far()));
+    }
     plan.groups = grouped(cx, &plan.tables);
     if sender.is_some() {
         put_off_indexes(cx, &mut *writer, &mut plan)?;
@@ -60,35 +72,59 @@ fn try_make(cx: &mut Context<'_, '_>, ledger: &mut Ledger<'_>, offer: Offer, sen
         drop(writer);
         writer = ledger.open()?;
     }
-    // A table of which something passing is wrong is wanted all the same: what there is of it stays.
-    let failed = plan.failed.iter().filter(|(_, report)| report.error.as_ref().is_some_and(|error| passes(error.kind())));
-    let names = plan.tables.iter().map(|table| &table.name).chain(failed.map(|(name, _)| name));
-    let wanted: Vec<_> = names.map(|name| (cx.names.fold(name).into_owned(), cx.options.strategy_of(name))).collect();
-    let mut found = ledger.begin(&mut *writer, sender.clone(), begin, &wanted)?;
+    let mut found = match made.found {
+        Some(found) => found,
+        None => {
+            // A table of which something passing is wrong is wanted all the same: what there is of it stays.
+            let passing = |report: &&TableReport| report.error.as_ref().is_some_and(|error| is_resumable(error.kind()));
+            let failed = plan.failed.iter().filter(|report| passing(report)).map(|report| report.name.as_str());
+            let wanted = make::wanted(cx, plan.tables.iter().map(|table| table.name.as_str()).chain(failed));
+            ledger.begin(&mut *writer, sender.clone(), begin, &wanted)?
+        }
+    };
     settle(cx, ledger, &mut *writer, &mut plan, &mut found, sender.as_ref())?;
     plan.tell_sums(cx, &found);
     writer.commit()?;
     Ok(plan)
 }
 
+fn leads_too_far() -> Error {
+    let message =
+        format!("its foreign keys lead through more than {MOST_FURTHER} others, by way of the tables that it refers to");
+    Error::new(ErrorKind::TooLarge, message).with_hint("Pull it in a pull of its own.")
+}
+
 /// A table that was planned, without what is known from the offer.
-struct Planned {
-    plan: TablePlan,
-    made: Option<TableSchema>,
-    notes: Vec<String>,
+pub(super) struct Planned {
+    pub(super) plan: TablePlan,
+    pub(super) made: Option<TableSchema>,
+    /// What it was made from, where that is not all that the sender says.
+    pub(super) made_from: Option<TableSchema>,
+    /// The incoming column that may not use the numbers of the table up.
+    pub(super) guarded: Option<usize>,
+    pub(super) notes: Vec<String>,
 }
 
 impl Planned {
     fn with(self, offered: Offered) -> Table {
-        let report = TableReport { created_table: self.made.is_some(), notes: self.notes, ..TableReport::default() };
+        let report = TableReport {
+            name: offered.name.clone(),
+            created_table: self.made.is_some(),
+            notes: self.notes,
+            ..TableReport::default()
+        };
         let checkpoint = Checkpoint::new(&offered.name, self.plan.strategy, String::new(), offered.announced);
+        let sender = Arc::new(offered.schema);
+        let made_from = self.made_from.map_or_else(|| Arc::clone(&sender), Arc::new);
         Table {
             name: offered.name,
-            sender: Arc::new(offered.schema),
+            sender,
             announced: offered.announced,
             allowance: offered.allowance,
             plan: self.plan,
+            made_from: self.made.as_ref().map(|_| made_from),
             made: self.made,
+            guarded: self.guarded,
             follows: false,
             stage: None,
             checkpoint,
@@ -104,94 +140,45 @@ impl Planned {
     }
 }
 
-/// What was made of each table: nothing, its notes, or why it cannot be made.
-type Made = Vec<Option<Result<Vec<String>>>>;
+/// The tables that a dry run makes again, by their folded names.
+pub(super) type MadeAgain = HashMap<String, Arc<TableSchema>>;
 
-/// Makes the tables that are missing. Where one cannot be made to which others refer, all are made once more: they are made without these
-/// references, each with a note.
-fn make_missing(cx: &Context<'_, '_>, writer: &mut dyn Writer, offered: &[Offered]) -> Result<Made> {
-    let mut missing = Vec::with_capacity(offered.len());
-    for table in offered {
-        missing.push(writer.schema(&table.name)?.is_none());
-    }
-    // Every pass but the last finds one more that cannot be made.
-    let mut impossible: Vec<Option<Error>> = offered.iter().map(|_| None).collect();
-    loop {
-        writer.savepoint()?;
-        let (mut made, mut again) = (Vec::with_capacity(offered.len()), false);
-        for (at, table) in offered.iter().enumerate() {
-            made.push(match (missing[at], &impossible[at]) {
-                (false, _) => None,
-                (true, Some(error)) => Some(Err(error.copy())),
-                (true, None) => match make_one(cx, writer, &table.schema, offered, &impossible)? {
-                    Ok(notes) => Some(Ok(notes)),
-                    Err(error) => {
-                        let refers = |other: &Offered| {
-                            other.schema.foreign_keys.iter().any(|key| cx.names.same(&key.parent, &table.name))
-                        };
-                        again |= offered[..at].iter().zip(&missing).any(|(other, missing)| *missing && refers(other));
-                        impossible[at] = Some(error.copy());
-                        Some(Err(error))
-                    }
-                },
-            });
-        }
-        if !again {
-            writer.release()?;
-            return Ok(made);
-        }
-        writer.rollback_to()?;
-    }
+/// A dry run makes these tables again.
+pub(super) fn made_again(cx: &Context<'_, '_>, tables: &[Table]) -> MadeAgain {
+    let again = |table: &Table| Some((cx.names.fold(&table.name).into_owned(), table.made_from.clone()?));
+    tables.iter().filter_map(again).collect()
 }
 
-/// Makes a missing table; gives what was left out. The outer error is the database's, the inner one this table's, of which nothing is left
-/// then.
-fn make_one(
-    cx: &Context<'_, '_>,
-    writer: &mut dyn Writer,
-    sender: &TableSchema,
-    offered: &[Offered],
-    impossible: &[Option<Error>],
-) -> Result<Result<Vec<String>>> {
-    if cx.options.keep_missing_tables {
-        let error = Error::new(ErrorKind::TableNotFound, format!("there is no table {:?} here", sender.name));
-        return Ok(Err(error.with_hint("Make it first, or let missing tables be created.")));
-    }
-    writer.savepoint()?;
-    let possible = offered.iter().zip(impossible).filter(|(_, error)| error.is_none()).map(|(table, _)| table);
-    let parents = |name: &str| {
-        let parent = possible.clone().find(|table| cx.names.same(&table.name, name));
-        parent.map(|table| table.schema.clone())
-    };
-    match writer.create_table(&NewTable { schema: sender, exact: cx.source.is_rowferry(), parents: &parents }) {
-        Ok(notes) => writer.release().map(|()| Ok(notes)),
-        Err(error) => writer.rollback_to().map(|()| Err(error)),
-    }
-}
-
-/// The same in a dry run, which makes its tables again.
-pub(super) fn make_again(cx: &Context<'_, '_>, writer: &mut dyn Writer, tables: &[Table], at: usize) -> Result<()> {
-    let sender = |table: &&Table| table.made.is_some();
-    let parents = |name: &str| {
-        let found = tables.iter().filter(sender).find(|table| cx.names.same(&table.name, name));
-        found.map(|table| (*table.sender).clone())
-    };
-    let new = NewTable { schema: &tables[at].sender, exact: cx.source.is_rowferry(), parents: &parents };
+/// Makes one of them.
+pub(super) fn make_again(cx: &Context<'_, '_>, writer: &mut dyn Writer, again: &MadeAgain, table: &Table) -> Result<()> {
+    let Some(schema) = &table.made_from else { return Ok(()) };
+    let parents = |name: &str| again.get(&*cx.names.fold(name)).map(|table| &**table);
+    let new = NewTable { schema, exact: cx.source.is_rowferry(), parents: &parents };
     writer.create_table(&new).map(|_| ())
 }
 
-fn planned(
+/// Plans a table that is here, or that was made just now, from this description if not from the sender's, and with these notes.
+pub(super) fn planned(
     cx: &Context<'_, '_>,
     writer: &mut dyn Writer,
     offered: &Offered,
-    made: Option<Result<Vec<String>>>,
+    made: Option<(Option<TableSchema>, Vec<String>)>,
 ) -> Result<Planned> {
     let is_made = made.is_some();
-    let notes = made.transpose()?.unwrap_or_default();
+    let (made_from, mut notes) = made.unwrap_or_default();
     let gone = || Error::new(ErrorKind::Database, format!("the table {:?} was made and is not there", offered.name));
     let local = writer.schema(&offered.name)?.ok_or_else(gone)?;
     writer.check_writable(&local)?;
-    let mut plan = plan_table(&offered.schema, &local, cx.options.strategy_of(&offered.name), cx.options.extra_columns)?;
+    let (strategy, extra) = (cx.options.strategy_of(&offered.name), cx.options.extra_columns);
+    let mut plan = match cx.options.keys.get(&offered.name) {
+        Some(key) => plan_table_by(&offered.schema, &local, strategy, extra, key),
+        None => plan_table(&offered.schema, &local, strategy, extra),
+    }?;
+    let (newer_by, note) = cx.options.newer_by_of(&offered.name, &plan)?;
+    plan.newer_by = newer_by;
+    plan.asks = cx.options.on_conflict.contains_key(&offered.name);
+    // In a table that is made only now there is nothing to change.
+    notes.extend(note.filter(|_| !is_made));
     // Nothing came to a table that is made only now.
     let again = cx.options.append_again || is_made;
     plan.append = AppendRules { again, on_taken_key: cx.options.on_taken_key };
@@ -205,7 +192,8 @@ fn planned(
     // PhoenixKit does not tell its keys over HTTP.
     let tells_key = cx.source.is_rowferry() || !offered.schema.primary_key.is_empty();
     plan.keys_may_meet = tells_key && keys_may_meet(&offered.schema, &plan);
-    Ok(Planned { plan, made: is_made.then_some(local), notes })
+    let guarded = numbers::guarded(writer, &local, &plan)?;
+    Ok(Planned { plan, made: is_made.then_some(local), made_from, guarded, notes })
 }
 
 /// A table of fewer rows has its indexes at once: it would not be faster without. Fewer in tests, whose tables are small.
@@ -239,10 +227,20 @@ fn grouped(cx: &Context<'_, '_>, tables: &[Table]) -> Vec<Group> {
     let references: Vec<TableSchema> = tables
         .iter()
         .map(|table| {
-            let mut both = (*table.sender).clone();
-            both.deferred = table.plan.table.deferred;
-            both.foreign_keys.extend(table.plan.table.foreign_keys.iter().cloned());
-            both
+            // No more than what decides it: a sender may describe tables that take much memory.
+            let here = &table.plan.table;
+            let keys = table.sender.foreign_keys.iter().chain(&here.foreign_keys);
+            let mut seen = HashSet::new();
+            let parents = keys.map(|key| key.parent.as_str()).filter(|parent| seen.insert(*parent));
+            let to = |parent: &str| ForeignKey { parent: parent.to_owned(), ..ForeignKey::default() };
+            let columns = if cx.source.is_rowferry() { Vec::new() } else { table.sender.columns.clone() };
+            TableSchema {
+                name: table.sender.name.clone(),
+                deferred: here.deferred,
+                foreign_keys: parents.map(to).collect(),
+                columns,
+                ..TableSchema::default()
+            }
         })
         .collect();
     let needs_all = |at: &usize| tables[*at].plan.identity == Identity::WholeRow;

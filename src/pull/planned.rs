@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::TableReport;
 use super::context::Context;
-use super::errors::passes;
+use super::errors::is_resumable;
 use super::identity;
 use super::states::States;
 use super::wait::Allowance;
@@ -28,6 +28,10 @@ pub(super) struct Table {
     pub(super) plan: TablePlan,
     /// The table that was made here, because it was missing.
     pub(super) made: Option<TableSchema>,
+    /// What it was made from: the sender's, without what leads outside.
+    pub(super) made_from: Option<Arc<TableSchema>>,
+    /// The incoming column that may not [use the numbers of the table up](super::numbers).
+    pub(super) guarded: Option<usize>,
     /// Whether its rows follow the new keys of a table that is appended.
     pub(super) follows: bool,
     /// Where its rows wait, if they have to.
@@ -46,6 +50,18 @@ pub(super) struct Table {
     /// Its transfer in the history.
     pub(super) transfer: Option<Uuid>,
     pub(super) report: TableReport,
+}
+
+impl AsRef<TablePlan> for Table {
+    fn as_ref(&self) -> &TablePlan {
+        &self.plan
+    }
+}
+
+impl AsMut<TablePlan> for Table {
+    fn as_mut(&mut self) -> &mut TablePlan {
+        &mut self.plan
+    }
 }
 
 /// What earlier runs of a pull did of a table.
@@ -75,7 +91,7 @@ pub(super) struct Plan {
     /// In the order in which they are pulled.
     pub(super) groups: Vec<Group>,
     /// Tables that are not pulled, with the reason.
-    pub(super) failed: Vec<(String, TableReport)>,
+    pub(super) failed: Vec<TableReport>,
     /// Whether an earlier run came some way with one of these, so that the next one resumes it.
     pub(super) keeps_failed: bool,
 }
@@ -83,18 +99,18 @@ pub(super) struct Plan {
 impl Plan {
     /// The table of this name among those that cannot be pulled, with the reason.
     pub(super) fn not_pulled(&self, cx: &Context<'_, '_>, name: &str) -> Option<(&str, &Error)> {
-        let (name, report) = self.failed.iter().find(|(other, _)| cx.names.same(other, name))?;
-        Some((name, report.error.as_ref()?))
+        let report = self.failed.iter().find(|report| cx.names.same(&report.name, name))?;
+        Some((&report.name, report.error.as_ref()?))
     }
 
     /// Tables that are not pulled report what earlier runs made of them.
     pub(super) fn tell_sums(&mut self, cx: &Context<'_, '_>, found: &[Checkpoint]) {
-        for (name, report) in &mut self.failed {
+        for report in &mut self.failed {
             let Some(error) = report.error.take() else { continue };
-            if let Some(found) = found.iter().find(|found| cx.names.same(&found.table, name)) {
+            if let Some(found) = found.iter().find(|found| cx.names.same(&found.table, &report.name)) {
                 report.outcome.clone_from(&found.outcome);
                 (report.resumed, report.created_table) = (found.has_progress(), found.created);
-                self.keeps_failed |= passes(error.kind());
+                self.keeps_failed |= is_resumable(error.kind());
             }
             report.interrupt(error);
         }
@@ -104,8 +120,8 @@ impl Plan {
     pub(super) fn refuse(&mut self, at: usize, error: Error) {
         let table = &mut self.tables[at];
         table.has_ended = true;
-        table.report = TableReport::failed(error.copy());
-        self.failed.push((table.name.clone(), TableReport::failed(error)));
+        table.report = TableReport::failed(&table.name, error);
+        self.failed.push(table.report.clone());
     }
 }
 

@@ -8,15 +8,16 @@ use uuid::Uuid;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress<'t> {
-    /// The table that is being pulled.
+    /// The table that is being pulled; empty while there is none yet ([`Phase::Connecting`]).
     pub table: &'t str,
     /// Its place among the tables of the pull, from 0.
     pub table_index: usize,
-    /// How many tables the pull has.
+    /// How many tables the pull has; 0 while that is not known ([`Phase::Connecting`]).
     pub tables: usize,
-    /// Records of this table that were received.
+    /// Records of this table that were received. They begin again where the table is pulled a second time: see
+    /// [`PullOptions::refresh`](crate::PullOptions::refresh).
     pub records: u64,
-    /// How many records of this table the sender announced.
+    /// How many records of this table the sender counted when the pull began. An estimate: rows may come and go during the pull.
     pub announced: u64,
     /// Bytes received in this pull.
     pub bytes: u64,
@@ -32,6 +33,8 @@ pub struct Progress<'t> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Phase {
+    /// The other site has no place for one more connection: the first one is tried again. No table is known yet.
+    Connecting,
     /// The other side has yet to approve it. Told again each time that the other site was asked.
     AwaitingApproval,
     /// The other site counts its calls and said to wait.

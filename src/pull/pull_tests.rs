@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::run::pull;
 use super::source::{Page, Source};
 use super::verdict::{Approval, Verdict};
-use super::{Phase, Report, TableStatus, TransferOptions};
+use super::{Phase, PullOptions, Report, TableStatus};
 use crate::cancel::{CancelToken, Patience};
 use crate::clock::ManualClock;
 use crate::domain::schema::TableSchema;
@@ -117,7 +117,7 @@ impl World {
             polls: Mutex::default(),
         };
         let clock = Arc::new(ManualClock::new(datetime!(2026-01-02 03:04:05 UTC)));
-        let limits = Limits { approval_poll_time: Duration::from_millis(1), ..Limits::default() };
+        let limits = Limits::with(|limits| limits.pull.approval_poll_time = Duration::from_millis(1));
         let path = folder.path().join("here.db");
         let here = Site::builder().clock(clock.clone()).limits(limits).open(&path).unwrap();
         let sqlite = rusqlite::Connection::open(&path).unwrap();
@@ -138,7 +138,7 @@ impl World {
         self
     }
 
-    fn pull(&self, options: TransferOptions<'_>) -> Report {
+    fn pull(&self, options: PullOptions<'_>) -> Report {
         let origin = Origin { connection: None, site_url: "https://shop.example".to_owned() };
         let options = options.batch_size(10);
         pull(&self.fake, self.here.here(), options, Some(origin)).unwrap()
@@ -177,7 +177,7 @@ fn each_table_leaves_a_transfer() {
     let world = World::new();
     world.sqlite.execute_batch("CREATE TABLE a(id INTEGER PRIMARY KEY, v TEXT CHECK (v <> 'row 5'))").unwrap();
     world.sqlite.execute_batch("INSERT INTO a VALUES (1, 'row 1'), (2, 'old'), (3, 'old')").unwrap();
-    let options = || TransferOptions::new().strategy(Strategy::Overwrite).initiated_by("alice");
+    let options = || PullOptions::new().strategy(Strategy::Overwrite).initiated_by("alice");
     let report = world.pull(options());
     let history = world.history();
     let names: Vec<_> = history.iter().map(|transfer| &*transfer.table_name).collect();
@@ -202,7 +202,7 @@ fn each_table_leaves_a_transfer() {
     assert_eq!(history[0].counters, expected);
 
     let dry = world.pull(options().dry_run(true));
-    assert!(dry.tables.iter().all(|(_, table)| table.transfer.is_none()));
+    assert!(dry.tables.iter().all(|table| table.transfer.is_none()));
     let records = world.here.export_records("b", 0, 5).unwrap();
     assert!(world.here.import_records("b", &records, options()).unwrap().transfer.is_none());
     assert_eq!(world.history().len(), 3, "neither a dry run nor an import leaves one");
@@ -215,7 +215,7 @@ fn what_goes_wrong_stands_in_the_history() {
         ("b", 10, 1) => Err(later()),
         _ => Ok(()),
     });
-    let report = world.pull(TransferOptions::new());
+    let report = world.pull(PullOptions::new());
     let history = world.history();
     let status: Vec<_> = history.iter().map(|transfer| transfer.status).collect();
     assert_eq!(status, [TransferStatus::Completed, TransferStatus::Failed, TransferStatus::Completed]);
@@ -225,7 +225,7 @@ fn what_goes_wrong_stands_in_the_history() {
 
     let token = CancelToken::new();
     let cancel = token.clone();
-    let options = TransferOptions::new().cancel(token).on_progress(move |progress| {
+    let options = PullOptions::new().cancel(token).on_progress(move |progress| {
         // What came is written before such a wait.
         if progress.table == "b" && progress.phase == Phase::RateLimited {
             cancel.cancel();
@@ -244,7 +244,7 @@ fn who_refuses_the_connection_is_not_asked_again() {
             ("b", 10) => Err(refusal(kind).with_hint("Ask the owner.")),
             _ => Ok(()),
         });
-        let report = world.pull(TransferOptions::new());
+        let report = world.pull(PullOptions::new());
         assert_eq!(report.table("a").unwrap().status, TableStatus::Completed);
         assert_eq!((error_kind(&report, "b"), error_kind(&report, "c")), (Some(kind), Some(kind)));
         assert_eq!(world.rows("b") as u64, report.table("b").unwrap().outcome.created, "what was written stays");
@@ -258,7 +258,7 @@ fn who_refuses_the_connection_is_not_asked_again() {
         "b" => Err(refusal(ErrorKind::TableNotAllowed)),
         _ => Ok(()),
     });
-    let report = world.pull(TransferOptions::new());
+    let report = world.pull(PullOptions::new());
     assert_eq!((error_kind(&report, "b"), error_kind(&report, "c")), (Some(ErrorKind::TableNotAllowed), None));
 }
 
@@ -269,7 +269,7 @@ fn tables_that_need_approval_stop_no_others() {
         "b" => Err(refusal(ErrorKind::ApprovalRequired).with_transfer(waits)),
         _ => Ok(()),
     });
-    let report = world.pull(TransferOptions::new());
+    let report = world.pull(PullOptions::new());
     let table = report.table("b").unwrap();
     assert_eq!((table.status, table.approval), (TableStatus::Failed, Some(waits)));
     let error = table.error.as_ref().unwrap();
@@ -306,7 +306,7 @@ fn a_pull_waits_for_approval() {
         Some(all)
     });
     let mut seen = Vec::new();
-    let options = TransferOptions::new().wait_for_approval(Duration::from_secs(3600)).on_progress(|progress| {
+    let options = PullOptions::new().wait_for_approval(Duration::from_secs(3600)).on_progress(|progress| {
         assert!(world.is_free(), "{progress:?}");
         if progress.phase == Phase::AwaitingApproval {
             assert_eq!(world.fake.pages_of("a"), 0, "all are waited for before the first one is pulled");
@@ -332,7 +332,7 @@ fn the_wait_for_approval_ends() {
     let pending = move |_: &[String], _| Some(vec![approval("b", Verdict::Pending, Some(b))]);
     // When its time is over, what was granted is pulled.
     let world = World::new().on_approvals(pending);
-    let report = world.pull(TransferOptions::new().wait_for_approval(Duration::ZERO));
+    let report = world.pull(PullOptions::new().wait_for_approval(Duration::ZERO));
     assert_eq!((error_kind(&report, "a"), error_kind(&report, "b")), (None, Some(ErrorKind::ApprovalRequired)));
     assert_eq!((report.table("b").unwrap().approval, world.fake.pages_of("b")), (Some(b), 0));
     // When it is cancelled, or the whole pull's time is over, nothing is.
@@ -340,17 +340,17 @@ fn the_wait_for_approval_ends() {
     let cancel = token.clone();
     let hour = Duration::from_secs(3600);
     let world = World::new().on_approvals(pending);
-    let options = TransferOptions::new().wait_for_approval(hour).cancel(token);
+    let options = PullOptions::new().wait_for_approval(hour).cancel(token);
     let report = world.pull(options.on_progress(move |_| cancel.cancel()));
     for table in ["a", "b", "c"] {
         assert_eq!(error_kind(&report, table), Some(ErrorKind::Cancelled), "{table}");
     }
     let world = World::new().on_approvals(pending);
-    let report = world.pull(TransferOptions::new().wait_for_approval(hour).timeout(Duration::from_millis(300)));
+    let report = world.pull(PullOptions::new().wait_for_approval(hour).timeout(Duration::from_millis(300)));
     assert_eq!(error_kind(&report, "b"), Some(ErrorKind::Timeout));
     // A sender that cannot be asked is not waited for.
     let world = World::new();
-    assert!(world.pull(TransferOptions::new().wait_for_approval(hour)).is_clean());
+    assert!(world.pull(PullOptions::new().wait_for_approval(hour)).is_clean());
 }
 
 #[test]
@@ -360,7 +360,7 @@ fn a_pull_waits_where_calls_are_counted() {
         _ => Ok(()),
     });
     let mut waited = 0;
-    let report = world.pull(TransferOptions::new().on_progress(|progress| {
+    let report = world.pull(PullOptions::new().on_progress(|progress| {
         assert!(world.is_free(), "{progress:?}");
         if progress.phase == Phase::RateLimited {
             assert_eq!(progress.table, "b");
@@ -375,7 +375,7 @@ fn a_pull_waits_where_calls_are_counted() {
         "b" => Err(refusal(ErrorKind::RateLimited).with_retry_after(Duration::from_secs(121))),
         _ => Ok(()),
     });
-    let report = world.pull(TransferOptions::new());
+    let report = world.pull(PullOptions::new());
     assert_eq!((error_kind(&report, "b"), error_kind(&report, "c")), (Some(ErrorKind::RateLimited), None));
     assert_eq!(world.fake.pages_of("b"), 1);
 }
@@ -387,7 +387,7 @@ fn a_long_pull_is_not_taken_for_dead() {
         _ => Ok(()),
     });
     let transfers = world.here.transfers();
-    let report = world.pull(TransferOptions::new().on_progress(|progress| {
+    let report = world.pull(PullOptions::new().on_progress(|progress| {
         if progress.phase == Phase::RateLimited {
             world.clock.advance(Duration::from_secs(100));
             let before = world.here.clock().now() - Duration::from_secs(110);
@@ -405,7 +405,7 @@ fn a_long_pull_is_not_taken_for_dead() {
         _ => Ok(()),
     });
     let transfers = world.here.transfers();
-    let report = world.pull(TransferOptions::new().on_progress(|progress| {
+    let report = world.pull(PullOptions::new().on_progress(|progress| {
         if progress.table == "b" && progress.phase == Phase::RateLimited {
             world.clock.advance(Duration::from_secs(7200));
             let before = world.here.clock().now() - Duration::from_secs(3600);
@@ -425,7 +425,7 @@ fn a_pull_that_waits_for_hours_keeps_what_is_its_own() {
         Some(vec![approval("b", verdict, Some(b))])
     });
     let mut waited = 0;
-    let report = world.pull(TransferOptions::new().wait_for_approval(Duration::from_secs(3600)).on_progress(|progress| {
+    let report = world.pull(PullOptions::new().wait_for_approval(Duration::from_secs(3600)).on_progress(|progress| {
         if progress.phase == Phase::AwaitingApproval {
             assert_eq!(progress.approval, Some(b), "who waits is told what for");
             world.clock.advance(Duration::from_secs(2400));
@@ -446,7 +446,7 @@ fn where_approval_cannot_be_asked_for_the_pull_itself_is_tried_again() {
     };
     let world = World::new().on_page(needs);
     let mut seen = Vec::new();
-    let report = world.pull(TransferOptions::new().wait_for_approval(Duration::from_secs(3600)).on_progress(|progress| {
+    let report = world.pull(PullOptions::new().wait_for_approval(Duration::from_secs(3600)).on_progress(|progress| {
         assert!(world.is_free(), "{progress:?}");
         if progress.phase == Phase::AwaitingApproval {
             seen.push((progress.table.to_owned(), progress.approval));
@@ -456,7 +456,7 @@ fn where_approval_cannot_be_asked_for_the_pull_itself_is_tried_again() {
     assert_eq!(seen, vec![("b".to_owned(), Some(b)); 3]);
     // Who does not wait is told at once.
     let world = World::new().on_page(needs);
-    let report = world.pull(TransferOptions::new());
+    let report = world.pull(PullOptions::new());
     assert_eq!((error_kind(&report, "b"), world.fake.pages_of("b")), (Some(ErrorKind::ApprovalRequired), 1));
 }
 
@@ -467,11 +467,11 @@ fn a_transfer_that_is_cancelled_here_ends_its_table() {
         ("b", 10, 0) => Err(later()),
         _ => Ok(()),
     });
-    let limits = Limits { commit_rows: 10, ..Limits::default() };
+    let limits = Limits::with(|limits| limits.pull.commit_rows = 10);
     let path = world._folder.path().join("here.db");
     world.here = Site::builder().clock(world.clock.clone()).limits(limits).open(path).unwrap();
     let transfers = world.here.transfers();
-    let report = world.pull(TransferOptions::new().on_progress(|progress| {
+    let report = world.pull(PullOptions::new().on_progress(|progress| {
         if progress.table == "b" && progress.phase == Phase::RateLimited {
             let running = world.history()[1].uuid;
             transfers.cancel(running, Some("enough")).unwrap();
@@ -498,12 +498,12 @@ fn a_pull_that_is_cancelled_gives_its_report_whenever_that_is() {
         }
         Ok(())
     });
-    let report = world.pull(TransferOptions::new().cancel(token.clone()));
+    let report = world.pull(PullOptions::new().cancel(token.clone()));
     assert!(report.cancelled && report.error.is_none() && report.tables.len() == 3, "{report:?}");
     let error = report.ok().unwrap_err();
     assert_eq!((error.kind(), error.hint()), (ErrorKind::Cancelled, Some("Pull again: it resumes.")));
     // Before there were tables.
-    let report = world.pull(TransferOptions::new().cancel(token.clone()));
+    let report = world.pull(PullOptions::new().cancel(token.clone()));
     assert!(report.cancelled && report.tables.is_empty() && !report.is_clean(), "{report:?}");
     assert_eq!(report.ok().unwrap_err().kind(), ErrorKind::Cancelled);
     // One that was through before it could be cancelled is whole.
@@ -514,7 +514,7 @@ fn a_pull_that_is_cancelled_gives_its_report_whenever_that_is() {
         }
     };
     let world = World::new();
-    let report = world.pull(TransferOptions::new().cancel(late.clone()).on_progress(cancel));
+    let report = world.pull(PullOptions::new().cancel(late.clone()).on_progress(cancel));
     assert!(late.is_cancelled() && !report.cancelled && report.ok().is_ok(), "{report:?}");
 }
 
@@ -525,7 +525,7 @@ fn waits_are_told_with_the_time_that_they_may_take() {
         _ => Ok(()),
     });
     let mut waits = Vec::new();
-    let report = world.pull(TransferOptions::new().on_progress(|progress| {
+    let report = world.pull(PullOptions::new().on_progress(|progress| {
         if let Some(wait) = progress.wait {
             waits.push((progress.table.to_owned(), progress.phase, wait));
         }

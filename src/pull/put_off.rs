@@ -11,8 +11,7 @@ use crate::store::Writer;
 pub(super) fn note_own(table: &mut Table) {
     let names: Vec<&str> = table.checkpoint.missing_indexes().iter().map(|index| index.name.as_str()).collect();
     if !names.is_empty() {
-        let why =
-            "that comes after its last row, when the pull is resumed or given up. Pull again, or run rowferry keymap clear";
+        let why = "that comes after its last row, when the pull is resumed or given up. Pull again, or give it up: `Checkpoints::clear`";
         let note = sentence(&table.name, &names, why);
         table.report.notes.push(note);
     }
@@ -35,7 +34,7 @@ pub(super) fn of_others(
         left.iter().filter(|(table, _)| cx.names.same(table, name)).map(|(_, index)| index.as_str()).collect()
     };
     let lacking = tables.iter().enumerate().map(|(at, table)| (at, of(table))).filter(|(_, names)| !names.is_empty());
-    let why = "another pull put them off, and may run yet. If it was killed, pull again after two minutes, or run rowferry keymap clear";
+    let why = "another pull put them off, and may run yet. If it was killed, pull again after two minutes, or give it up: `Checkpoints::clear`";
     Ok(lacking.map(|(at, names)| (at, sentence(tables[at], &names, why))).collect())
 }
 

@@ -1,10 +1,10 @@
-//! Reconnecting after the connection to the other site was lost.
+//! Reconnecting after the connection to the other site was lost, and connecting where it is busy.
 
 use std::time::{Duration, Instant};
 
 use super::errors::is_transient;
 use super::source::Source;
-use super::wait::pause;
+use super::wait::pause_unless;
 use crate::cancel::Patience;
 use crate::clock::later;
 use crate::error::{Error, ErrorKind, Result};
@@ -46,24 +46,56 @@ impl ReconnectPolicy {
             return Err(lost);
         }
         let until = *self.until.get_or_insert_with(|| later(Instant::now(), self.time));
+        let mut told = lost.retry_after();
         loop {
             if Instant::now() >= until {
                 return Err(lost);
             }
-            let wait = self.wait.mul_f64(jitter()).min(until.saturating_duration_since(Instant::now()));
-            self.wait = (self.wait * 2).min(LONGEST);
-            pause(patience, wait, "reconnecting")?;
+            self.pause(told, until, &|| patience.check("reconnecting"))?;
             match source.reconnect(patience) {
                 Ok(()) => return Ok(()),
                 Err(error)
                     if is_transient(error.kind())
                         || matches!(error.kind(), ErrorKind::RateLimited | ErrorKind::TooManyAttempts) =>
                 {
-                    log::debug!("not reconnected yet: {error}");
+                    log::debug!(target: "rowferry::pull", "not reconnected yet: {error}");
+                    told = error.retry_after();
                 }
                 Err(error) => return Err(error.while_doing("reconnecting")),
             }
             patience.check("reconnecting")?;
+        }
+    }
+
+    /// Waits before the next try, as long as the other site `told` at least, but not beyond `until`.
+    fn pause(&mut self, told: Option<Duration>, until: Instant, check: &dyn Fn() -> Result<()>) -> Result<()> {
+        let wait = self.wait.mul_f64(jitter()).saturating_add(told.unwrap_or_default());
+        self.wait = (self.wait * 2).min(LONGEST);
+        pause_unless(check, wait.min(until.saturating_duration_since(Instant::now())))
+    }
+
+    /// Makes the first connection. Where the other site is busy, it is tried again as a lost one is: nothing was asked for, so that a
+    /// code is good as before. `waiting` is called before each wait, with the time that is left for all of them; `check` says whether
+    /// to wait on.
+    #[cfg(feature = "client")]
+    pub(super) fn first<T>(
+        mut self,
+        mut connect: impl FnMut() -> Result<T>,
+        check: &dyn Fn() -> Result<()>,
+        mut waiting: impl FnMut(Duration),
+    ) -> Result<T> {
+        let until = later(Instant::now(), self.time);
+        loop {
+            let busy = match connect() {
+                Err(error) if error.kind() == ErrorKind::Unreachable && error.http_status() == Some(503) => error,
+                answer => return answer,
+            };
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(busy);
+            }
+            waiting(left);
+            self.pause(busy.retry_after(), until, check)?;
         }
     }
 }

@@ -6,18 +6,19 @@ use uuid::Uuid;
 
 use crate::domain::not_copied::NotCopied;
 use crate::domain::record::Outcome;
+use crate::domain::string_enum::string_enum;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a pull of several tables did. One table's failure does not stop the others: [`ok`](Report::ok) says whether all is well.
 ///
 /// A pull that was cancelled also gives its report, whenever that was: [`cancelled`](Report::cancelled) is set, and the tables that
 /// were not pulled whole say [`Cancelled`](ErrorKind::Cancelled).
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 #[must_use = "tables and records may have failed: see `ok`"]
 pub struct Report {
-    /// The tables in the order in which they were pulled, each with what became of it.
-    pub tables: Vec<(String, TableReport)>,
+    /// The tables in the order in which they were pulled, each with its result.
+    pub tables: Vec<TableReport>,
     /// What the sender has and this pull did not copy, as far as a rowferry sender of this version or a later one tells it:
     ///
     /// - the triggers and CHECK constraints of tables that the pull made, this run of it or an earlier one that it resumes;
@@ -28,7 +29,7 @@ pub struct Report {
     /// ([`EventKind::PullNotCopied`](crate::EventKind::PullNotCopied)), but for dry runs.
     pub not_copied: NotCopied,
     /// Whether all rows come from one state of the sender's database. Between two rowferry sites they do, unless its snapshot
-    /// had to be renewed, or the pull was interrupted and what came before was not [pulled again](crate::TransferOptions::refresh);
+    /// had to be renewed, or the pull was interrupted and what came before was not [pulled again](crate::PullOptions::refresh);
     /// PhoenixKit has no snapshots, so that only a pull of a single page can be sure of it.
     pub one_state: bool,
     /// Records received, those of earlier runs of the same pull included.
@@ -37,20 +38,23 @@ pub struct Report {
     pub bytes: u64,
     /// How long it took.
     pub duration: Duration,
-    /// What a reader should know of the pull as a whole. Whole sentences, each with its code in parentheses: `file_numbers` where the
+    /// What to know about the pull as a whole. Whole sentences, each with its code in parentheses: `file_numbers` where the
     /// `user_version` and `application_id` of the sender's file are not taken over.
     pub notes: Vec<String>,
     /// Whether the caller cancelled it before all was pulled. What was committed stays; the same pull again resumes.
     pub cancelled: bool,
-    /// What is wrong beside the tables: it was cancelled before the sender said which tables it offers; or its end could not be noted,
-    /// although the tables are as they are reported. The next pull resumes this one.
+    /// What failed besides the tables: it was cancelled before the sender said which tables it offers; or its end could not be noted,
+    /// although the tables are as they are reported; or the file that was pulled into is no longer there, and all that was written is lost
+    /// with it. The next pull resumes this one.
     pub error: Option<Error>,
 }
 
 /// What became of one table.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct TableReport {
+    /// The table, by the sender's name.
+    pub name: String,
     /// Whether it was pulled.
     pub status: TableStatus,
     /// What became of its records.
@@ -69,47 +73,39 @@ pub struct TableReport {
     /// The other site's transfer that someone there is to approve, or that was waited for. It is named so in both sites'
     /// messages.
     pub approval: Option<Uuid>,
-    /// What a reader should know: what of the sender's table could not be taken over, and the like. Whole sentences.
+    /// What to know about the table: what of the sender's could not be copied, and the like. Whole sentences.
     pub notes: Vec<String>,
 }
 
-/// Whether a table was pulled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TableStatus {
-    /// All its records were received; each has its outcome.
-    #[default]
-    Completed,
-    /// Some records were received and applied, but not all.
-    Incomplete,
-    /// Nothing was applied.
-    Failed,
-}
-
-impl TableStatus {
-    /// `completed`, `incomplete` or `failed`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            TableStatus::Completed => "completed",
-            TableStatus::Incomplete => "incomplete",
-            TableStatus::Failed => "failed",
-        }
+string_enum! {
+    /// Whether a table was pulled.
+    #[non_exhaustive]
+    #[derive(Default)]
+    pub enum TableStatus("status of a table") {
+        /// All its records were received; each has its outcome.
+        #[default]
+        Completed = "completed",
+        /// Some records were received and applied, but not all.
+        Incomplete = "incomplete",
+        /// Nothing was applied.
+        Failed = "failed",
     }
 }
 
 impl Report {
     /// What became of a table.
     pub fn table(&self, name: &str) -> Option<&TableReport> {
-        self.tables.iter().find(|(table, _)| table == name).map(|(_, report)| report)
+        self.tables.iter().find(|table| table.name == name)
     }
 
     /// Whether tables were pulled, each is complete and no record failed.
     pub fn is_clean(&self) -> bool {
-        self.is_whole() && self.tables.iter().all(|(_, table)| table.is_clean())
+        self.is_whole() && self.tables.iter().all(TableReport::is_clean)
     }
 
     /// Whether tables were pulled, and each is complete, whatever became of its records.
     pub(crate) fn is_whole(&self) -> bool {
-        let is_complete = |(_, table): &(String, TableReport)| table.status == TableStatus::Completed;
+        let is_complete = |table: &TableReport| table.status == TableStatus::Completed;
         self.error.is_none() && !self.tables.is_empty() && self.tables.iter().all(is_complete)
     }
 
@@ -124,24 +120,24 @@ impl Report {
             return Ok(());
         }
         if let Some(error) = &self.error {
-            return Err(error.copy());
+            return Err(error.clone());
         }
         if self.tables.is_empty() {
             return Err(Error::new(ErrorKind::TableNotFound, "nothing was pulled: the other site offers no table")
                 .with_hint("See there which tables exist, and which of them may be pulled."));
         }
-        let failed: Vec<_> = self.tables.iter().filter(|(_, table)| table.status != TableStatus::Completed).collect();
-        let mut errors = failed.iter().filter_map(|(name, table)| Some((name, table.error.as_ref()?)));
+        let failed: Vec<_> = self.tables.iter().filter(|table| table.status != TableStatus::Completed).collect();
+        let mut errors = failed.iter().filter_map(|table| Some((&table.name, table.error.as_ref()?)));
         let first = match self.cancelled {
             true => errors.find(|(_, error)| error.kind() == ErrorKind::Cancelled),
             false => errors.next(),
         };
         if let Some((name, error)) = first {
             let count = format!("{} of {} tables were not pulled whole", failed.len(), self.tables.len());
-            return Err(error.copy().while_doing(format!("{count}; {name:?}")));
+            return Err(error.clone().while_doing(format!("{count}; {name:?}")));
         }
-        let records: u64 = self.tables.iter().map(|(_, table)| table.outcome.failed).sum();
-        let first = self.tables.iter().find_map(|(name, table)| Some((name, table.outcome.failures.first()?)));
+        let records: u64 = self.tables.iter().map(|table| table.outcome.failed).sum();
+        let first = self.tables.iter().find_map(|table| Some((&table.name, table.outcome.failures.first()?)));
         let why = first.map_or(String::new(), |(name, failure)| {
             format!("; the first one, of {name:?}: {} ({})", failure.message, failure.reason.code())
         });
@@ -152,7 +148,11 @@ impl Report {
     /// The report of the only table as a result: an incomplete or failed one is its error.
     pub(crate) fn into_table(self, table: &str) -> Result<TableReport> {
         match (self.tables.into_iter().next(), self.error) {
-            (Some((_, report)), _) => report.into_result(),
+            (Some(report), error) => match (report.into_result(), error) {
+                // The rows are lost with the file.
+                (Ok(_), Some(error)) if error.kind() == ErrorKind::CannotOpen => Err(error),
+                (done, _) => done,
+            },
             (None, Some(error)) => Err(error),
             (None, None) => Err(Error::new(ErrorKind::TableNotFound, format!("there is no table {table:?} to pull"))),
         }
@@ -161,14 +161,17 @@ impl Report {
     /// Says whether it was cancelled, if that `was_asked`: it may have been done before.
     pub(super) fn note_cancelled(&mut self, was_asked: bool) {
         let is_cancelled = |error: &Error| error.kind() == ErrorKind::Cancelled;
-        self.cancelled = was_asked && self.tables.iter().any(|(_, table)| table.error.as_ref().is_some_and(is_cancelled));
+        self.cancelled = was_asked && self.tables.iter().any(|table| table.error.as_ref().is_some_and(is_cancelled));
     }
 
     /// Says of what was interrupted how to resume.
     pub(super) fn hint_again(&mut self, hint: &str) {
-        for (_, table) in &mut self.tables {
-            table.error =
-                table.error.take().map(|error| if is_interruption(&error) { error.with_hint(hint) } else { error });
+        self.hint(is_interruption, hint);
+    }
+
+    fn hint(&mut self, is_meant: impl Fn(&Error) -> bool, hint: &str) {
+        for table in &mut self.tables {
+            table.error = table.error.take().map(|error| if is_meant(&error) { error.with_hint(hint) } else { error });
         }
     }
 
@@ -191,8 +194,8 @@ impl TableReport {
         self.status == TableStatus::Completed && self.outcome.failed == 0
     }
 
-    pub(super) fn failed(error: Error) -> Self {
-        TableReport { status: TableStatus::Failed, error: Some(error), ..TableReport::default() }
+    pub(super) fn failed(name: &str, error: Error) -> Self {
+        TableReport { name: name.to_owned(), status: TableStatus::Failed, error: Some(error), ..TableReport::default() }
     }
 
     /// Ends the table early: incomplete if something was applied.
@@ -218,12 +221,12 @@ mod tests {
     use crate::domain::record::{Failure, Reason};
 
     fn report(tables: Vec<TableReport>) -> Report {
-        let name = |(at, table)| (format!("t{at}"), table);
+        let name = |(at, table)| TableReport { name: format!("t{at}"), ..table };
         Report { tables: tables.into_iter().enumerate().map(name).collect(), ..Report::default() }
     }
 
     fn failed(kind: ErrorKind) -> TableReport {
-        TableReport::failed(Error::new(kind, "no"))
+        TableReport::failed("", Error::new(kind, "no"))
     }
 
     #[test]
@@ -258,12 +261,12 @@ mod tests {
     fn only_what_was_interrupted_says_how_to_resume() {
         let error = |kind| Error::new(kind, "no").with_hint("first");
         let mut report = report(vec![
-            TableReport::failed(error(ErrorKind::Disconnected)),
-            TableReport::failed(error(ErrorKind::Timeout).with_http_status(504)),
-            TableReport::failed(error(ErrorKind::TableNotFound)),
+            TableReport::failed("", error(ErrorKind::Disconnected)),
+            TableReport::failed("", error(ErrorKind::Timeout).with_http_status(504)),
+            TableReport::failed("", error(ErrorKind::TableNotFound)),
         ]);
         report.hint_again("again");
-        let hints: Vec<_> = report.tables.iter().map(|(_, table)| table.error.as_ref().and_then(Error::hint)).collect();
+        let hints: Vec<_> = report.tables.iter().map(|table| table.error.as_ref().and_then(Error::hint)).collect();
         assert_eq!(hints, [Some("again"), Some("first"), Some("first")]);
     }
 }

@@ -6,17 +6,17 @@ use std::time::Instant;
 use super::TableStatus;
 use super::apply::Apply;
 use super::context::Context;
-use super::errors::passes;
+use super::errors::is_resumable;
 use super::fetch::{Fetch, Task};
 use super::finish::{self, Gathered};
 use super::hold::waits_for;
 use super::options::BATCH_SIZE;
 use super::planned::{Group, Plan, Table};
 use super::reconnect::ReconnectPolicy;
+use super::reporter::Reporter;
 use super::session::{self, Session};
 use super::settle::{begin_rows, place};
 use super::source::Position;
-use super::teller::Teller;
 use super::wait::Poll;
 use crate::domain::record::Outcome;
 use crate::domain::strategy::Strategy;
@@ -33,31 +33,37 @@ pub(super) fn all(
     cx: &mut Context<'_, '_>,
     ledger: &mut Ledger<'_>,
     plan: &mut Plan,
-    teller: &mut Teller,
+    reporter: &mut Reporter,
     gathered: &mut Gathered,
 ) {
-    round(cx, ledger, plan, teller, gathered);
-    retry(cx, ledger, plan, teller, gathered);
-    refresh(cx, ledger, plan, teller, gathered);
+    round(cx, ledger, plan, reporter, gathered);
+    retry(cx, ledger, plan, reporter, gathered);
+    refresh(cx, ledger, plan, reporter, gathered);
 }
 
 /// Fetches the tables that have not ended, and applies them.
-fn round(cx: &mut Context<'_, '_>, ledger: &mut Ledger<'_>, plan: &mut Plan, teller: &mut Teller, gathered: &mut Gathered) {
+fn round(
+    cx: &mut Context<'_, '_>,
+    ledger: &mut Ledger<'_>,
+    plan: &mut Plan,
+    reporter: &mut Reporter,
+    gathered: &mut Gathered,
+) {
     let groups = open_groups(plan);
     let mut late = Vec::new();
     let done = with_session(cx, ledger, &mut plan.tables, &groups, |cx, ledger, tables, session| {
-        late = Apply::new(cx, ledger, tables, teller, session, gathered).groups(&groups);
+        late = Apply::new(cx, ledger, tables, reporter, session, gathered).groups(&groups);
     });
     if let Err(error) = done {
         for (at, table) in plan.tables.iter_mut().enumerate().filter(|(_, table)| !table.has_ended) {
-            table.report.interrupt(error.copy());
-            finish::close(cx, ledger, table, teller, at);
+            table.report.interrupt(error.clone());
+            finish::close(cx, ledger, table, reporter, at);
         }
     }
     if !late.is_empty() {
-        settle_late(cx, ledger, &mut plan.tables, teller, gathered, late);
+        settle_late(cx, ledger, &mut plan.tables, reporter, gathered, late);
     }
-    teller.tell(&mut cx.options.progress, &plan.tables);
+    reporter.tell(cx, &plan.tables);
 }
 
 /// Runs `work` while the tables of these groups are fetched.
@@ -73,7 +79,7 @@ pub(super) fn with_session<'a, 'p, 's>(
         // It takes as long for a small page as for a large one.
         false => cx.options.page_records(PHOENIX_RECORDS).min(PHOENIX_RECORDS),
     };
-    let patience = cx.patience.child();
+    let (patience, bounds) = (cx.patience.child(), Arc::clone(&cx.bounds));
     let fetch = Fetch {
         source: cx.source,
         pull: ledger.name(),
@@ -81,6 +87,7 @@ pub(super) fn with_session<'a, 'p, 's>(
         page_records,
         stream_records: cx.options.stream_records(),
         patience: &patience,
+        bounds: &bounds,
         reconnect: std::mem::replace(&mut cx.reconnect, ReconnectPolicy::new(std::time::Duration::ZERO)),
         approval_until: cx.approval_until,
     };
@@ -117,13 +124,14 @@ fn settle_late(
     cx: &mut Context<'_, '_>,
     ledger: &mut Ledger<'_>,
     tables: &mut [Table],
-    teller: &mut Teller,
+    reporter: &mut Reporter,
     gathered: &mut Gathered,
     mut late: Vec<(usize, Late)>,
 ) {
     // The rows that they wait for may be those of a table that was interrupted.
-    let interrupted =
-        tables.iter().find_map(|table| Some((table, table.report.error.as_ref().filter(|error| passes(error.kind()))?)));
+    let interrupted = tables
+        .iter()
+        .find_map(|table| Some((table, table.report.error.as_ref().filter(|error| is_resumable(error.kind()))?)));
     let applied = match interrupted {
         Some((table, error)) if ledger.keeps_checkpoints() => Err(waits_for(&table.name, error)),
         _ => Transaction::begin(ledger).and_then(|mut tx| {
@@ -131,7 +139,7 @@ fn settle_late(
             late::apply(ledger, &mut tx, &mut waiting, Finish::Commit)
         }),
     };
-    finish::late(cx, ledger, tables, teller, gathered, (&late, &applied));
+    finish::late(cx, ledger, tables, reporter, gathered, (&mut late, &applied));
 }
 
 /// Whether what this database said may pass. The lock was waited for already.
@@ -140,7 +148,13 @@ fn is_local_trouble(kind: ErrorKind) -> bool {
 }
 
 /// Tries the tables again that ended because this database's disk was full or failed, for as long as a lost connection is tried again.
-fn retry(cx: &mut Context<'_, '_>, ledger: &mut Ledger<'_>, plan: &mut Plan, teller: &mut Teller, gathered: &mut Gathered) {
+fn retry(
+    cx: &mut Context<'_, '_>,
+    ledger: &mut Ledger<'_>,
+    plan: &mut Plan,
+    reporter: &mut Reporter,
+    gathered: &mut Gathered,
+) {
     let mut until = None;
     let mut poll = Poll::new(std::time::Duration::from_millis(200));
     let mut reached: u64 = 0;
@@ -151,7 +165,7 @@ fn retry(cx: &mut Context<'_, '_>, ledger: &mut Ledger<'_>, plan: &mut Plan, tel
         if now > reached {
             (reached, until) = (now, None);
         }
-        let time = cx.limits.retry_time;
+        let time = cx.limits.pull.retry_time;
         let until = *until.get_or_insert_with(|| crate::clock::later(Instant::now(), time));
         if cx.lost.is_some()
             || Instant::now() >= until
@@ -163,12 +177,12 @@ fn retry(cx: &mut Context<'_, '_>, ledger: &mut Ledger<'_>, plan: &mut Plan, tel
         for group in &plan.groups {
             for at in &group.tables {
                 let Some(table) = Some(&mut plan.tables[*at]).filter(in_trouble) else { continue };
-                log::info!("trying {:?} again", table.name);
+                log::info!(target: "rowferry::pull", "trying {:?} again", table.name);
                 finish::try_again(table, group.staged);
-                teller.again();
+                reporter.again();
             }
         }
-        round(cx, ledger, plan, teller, gathered);
+        round(cx, ledger, plan, reporter, gathered);
     }
 }
 
@@ -178,7 +192,7 @@ fn refresh(
     cx: &mut Context<'_, '_>,
     ledger: &mut Ledger<'_>,
     plan: &mut Plan,
-    teller: &mut Teller,
+    reporter: &mut Reporter,
     gathered: &mut Gathered,
 ) {
     let latest = gathered.latest;
@@ -205,11 +219,11 @@ fn refresh(
     let former: Vec<Outcome> = again.iter().map(|at| plan.tables[*at].report.outcome.clone()).collect();
     match begin_again(cx, ledger, plan, &again) {
         Ok(()) => {
-            again.iter().for_each(|_| teller.again());
-            round(cx, ledger, plan, teller, gathered);
-            retry(cx, ledger, plan, teller, gathered);
+            again.iter().for_each(|_| reporter.again());
+            round(cx, ledger, plan, reporter, gathered);
+            retry(cx, ledger, plan, reporter, gathered);
         }
-        Err(error) => again.iter().for_each(|at| plan.tables[*at].report.interrupt(error.copy())),
+        Err(error) => again.iter().for_each(|at| plan.tables[*at].report.interrupt(error.clone())),
     }
     for (at, former) in again.into_iter().zip(former) {
         leave_if_interrupted(ledger, &mut plan.tables[at], former);
@@ -289,5 +303,6 @@ fn may_be_left(kind: ErrorKind) -> bool {
                 | ErrorKind::ApprovalDenied
                 | ErrorKind::ApprovalExpired
                 | ErrorKind::RateLimited
+                | ErrorKind::PullLimit
         )
 }

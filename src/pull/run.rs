@@ -4,14 +4,15 @@ use std::time::Instant;
 
 use super::approval::await_approvals;
 use super::context::Context;
-use super::errors::passes;
+use super::errors::is_resumable;
 use super::finish::{self, Gathered};
 use super::not_copied::left_out;
 use super::planned::{Plan, Table};
+use super::reporter::Reporter;
+use super::rules::Rules;
 use super::source::Source;
 use super::states::States;
-use super::teller::Teller;
-use super::{Report, TransferOptions, dry, file_numbers, offer, plan, put_off, rounds};
+use super::{PullOptions, Report, dry, file_numbers, offer, plan, put_off, rounds};
 use crate::cancel::{CancelToken, Patience};
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
@@ -23,12 +24,7 @@ use crate::store::Writer;
 
 /// Pulls tables from `source` into the site that is `here`. An error is the answer when no table could be tried; what becomes of each
 /// table is in the report. With an origin, each table leaves a transfer in the history.
-pub(crate) fn pull(
-    source: &dyn Source,
-    here: Here<'_>,
-    options: TransferOptions<'_>,
-    origin: Option<Origin>,
-) -> Result<Report> {
+pub(crate) fn pull(source: &dyn Source, here: Here<'_>, options: PullOptions<'_>, origin: Option<Origin>) -> Result<Report> {
     let cancel = options.cancel.clone();
     unless_cancelled(&[cancel], || try_pull(source, here, options, origin))
 }
@@ -44,40 +40,49 @@ pub(super) fn unless_cancelled(tokens: &[CancelToken], pull: impl FnOnce() -> Re
     }
 }
 
-fn try_pull(source: &dyn Source, here: Here<'_>, options: TransferOptions<'_>, origin: Option<Origin>) -> Result<Report> {
+fn try_pull(source: &dyn Source, here: Here<'_>, mut options: PullOptions<'_>, origin: Option<Origin>) -> Result<Report> {
     let began = Instant::now();
-    if options.append_again && options.append_new {
-        return Err(Error::new(ErrorKind::InvalidInput, "append_again and append_new exclude each other")
-            .with_hint("append_new adds what was not appended before, append_again adds everything a second time."));
-    }
+    options.check()?;
     let mut limits = here.limits.clone();
     if let Some(time) = options.lock_time {
         limits = limits.yielding(time);
     }
-    limits.retry_time = options.retry_time.unwrap_or(limits.retry_time);
+    limits.pull.retry_time = options.retry_time.unwrap_or(limits.pull.retry_time);
     let here = Here { limits: &limits, ..here };
-    let patience = Patience::new(options.cancel.clone(), options.timeout);
+    let patience = Patience::new(options.cancel.clone(), Some(options.time()));
+    let rules = Rules::take(&mut options, here.store.names());
     let mut ledger = Ledger::new(here, patience.clone());
+    ledger.ask(&rules);
+    if options.on_failure.is_some() {
+        ledger.tell_failures();
+    }
     let sender = origin.as_ref().map(|origin| sender_of(source, origin));
+    let is_from_outside = origin.is_some();
     if let Some(sender) = &sender {
         ledger.keep_keys_of(&sender.name);
+    }
+    if let Some(allowed) = options.allowed.as_ref().filter(|_| !options.dry_run) {
+        ledger.count_for(allowed.counted());
     }
     if let Some(origin) = origin.filter(|_| !options.dry_run) {
         let actor = options.initiated_by.clone().unwrap_or_else(|| "host".to_owned());
         ledger.keep_history(History::new(origin, actor));
     }
     let mut cx = Context::new(source, here.limits, here.store.names(), options, patience);
-    let (mut teller, mut gathered) = (Teller::default(), Gathered::default());
+    cx.protected = if is_from_outside { here.protected } else { &[] };
+    let (mut reporter, mut gathered) = (Reporter::default(), Gathered::default());
 
     let mut offer = offer::ask(&mut cx)?;
+    cx.options.check_newer_by(&offer.tables, here.store)?;
     let not_copied = std::mem::take(&mut offer.not_copied);
     let is_all = offer.is_all;
+    let left_out_here = std::mem::take(&mut offer.notes);
     let mut plan = plan::make(&mut cx, &mut ledger, offer, sender);
-    teller.bytes = plan.tables.iter().map(|table| table.bytes).sum();
-    await_approvals(&mut cx, &mut ledger, &mut plan, &mut teller);
+    reporter.bytes = plan.tables.iter().map(|table| table.bytes).sum();
+    await_approvals(&mut cx, &mut ledger, &mut plan, &mut reporter);
     match cx.options.dry_run {
-        true => dry::run(&mut cx, &mut ledger, &mut plan, &mut teller, &mut gathered),
-        false => rounds::all(&mut cx, &mut ledger, &mut plan, &mut teller, &mut gathered),
+        true => dry::run(&mut cx, &mut ledger, &mut plan, &mut reporter, &mut gathered),
+        false => rounds::all(&mut cx, &mut ledger, &mut plan, &mut reporter, &mut gathered),
     }
     let (mut notes, mut lacking) = (Vec::new(), Vec::new());
     let error = end(&cx, &ledger, &plan, &gathered, &mut |writer| {
@@ -88,21 +93,26 @@ fn try_pull(source: &dyn Source, here: Here<'_>, options: TransferOptions<'_>, o
     let error = error.err();
     lacking.into_iter().for_each(|(at, note)| plan.tables[at].report.notes.push(note));
     if let Err(error) = here.store.tidy() {
-        log::warn!("what was put off until the end of the pull is not done: {error}");
+        log::warn!(target: "rowferry::pull", "what was put off until the end of the pull is not done: {error}");
     }
     if let Err(error) = prune_some(here.store, here.limits, here.clock.now()) {
-        log::warn!("the old part of the history stays: {error}");
+        log::warn!(target: "rowferry::pull", "the old part of the history stays: {error}");
     }
-    let mut report = report(plan, &gathered, teller.bytes, began, error);
+    let mut report = report(plan, &gathered, reporter.bytes, began, error);
     report.notes = notes;
+    report.notes.extend(left_out_here);
     report.hint_again("Pull again: it resumes.");
     report.note_cancelled(cx.options.cancel.is_cancelled());
     match left_out(&cx, here.store, not_copied, &report) {
         Ok(left_out) => report.not_copied = left_out,
-        Err(error) => report.notes.push(format!("What was not copied cannot be told (not_copied): {error}")),
+        Err(error) => report.notes.push(format!("What was not copied cannot be listed (not_copied): {error}")),
     }
     if let Err(error) = ledger.tell_not_copied(&report.not_copied) {
-        log::warn!("what was not copied cannot be noted: {error}");
+        log::warn!(target: "rowferry::pull", "what was not copied cannot be noted: {error}");
+    }
+    // What was committed is lost with the file.
+    if let Err(error) = here.store.check() {
+        report.error.get_or_insert(error);
     }
     Ok(report)
 }
@@ -129,7 +139,7 @@ fn end(
         tables().filter(|table| finish::is_done(table)).map(|table| table.checkpoint.clone()).collect();
     let mut forgotten = gathered.forgotten.clone();
     forgotten.extend(tables().filter(|table| is_stuck(table)).map(|table| table.checkpoint.clone()));
-    let passes = |table: &Table| table.report.error.as_ref().is_some_and(|error| passes(error.kind()));
+    let passes = |table: &Table| table.report.error.as_ref().is_some_and(|error| is_resumable(error.kind()));
     let is_interrupted = |table: &Table| (passes(table) || cx.lost.is_some()) && !is_stuck(table);
     let has_progress = tables().any(|table| table.checkpoint.has_progress() || table.checkpoint.created);
     let left = || tables().filter(|table| has_progress && !finish::is_done(table));
@@ -143,7 +153,7 @@ fn end(
     };
     match ledger.end(&done, &forgotten, ending, last) {
         Err(error) if matches!(error.kind(), ErrorKind::TakenOver | ErrorKind::Timeout) => {
-            log::debug!("nothing is left of the pull: {error}");
+            log::debug!(target: "rowferry::pull", "nothing is left of the pull: {error}");
             Ok(())
         }
         ended => ended.map_err(|error| error.while_doing("the end of the pull could not be noted")),
@@ -170,10 +180,10 @@ fn report(plan: Plan, gathered: &Gathered, bytes: u64, began: Instant, error: Op
         ..Report::default()
     };
     let order: Vec<usize> = plan.groups.into_iter().flat_map(|group| group.tables).collect();
-    let refused = |name: &str| plan.failed.iter().any(|(failed, _)| failed == name);
+    let refused = |name: &str| plan.failed.iter().any(|failed| failed.name == name);
     let mut tables: Vec<Option<Table>> =
         plan.tables.into_iter().map(|table| Some(table).filter(|table| !refused(&table.name))).collect();
-    report.tables.extend(order.into_iter().filter_map(|at| tables[at].take()).map(|table| (table.name, table.report)));
+    report.tables.extend(order.into_iter().filter_map(|at| tables[at].take()).map(|table| table.report));
     report.tables.extend(plan.failed);
     report
 }

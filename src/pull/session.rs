@@ -66,7 +66,7 @@ pub(super) fn with<T>(fetch: Fetch<'_>, tasks: Vec<Task>, work: impl FnOnce(&mut
         session.end();
         match fetching.join() {
             Ok(()) => Ok(done),
-            Err(_) => Err(Error::new(ErrorKind::System, "the thread that fetches pages died")),
+            Err(_) => Err(Error::new(ErrorKind::System, "the thread that fetches pages panicked")),
         }
     })
 }
@@ -109,7 +109,7 @@ impl Session {
                 }
                 Err(RecvTimeoutError::Timeout) => return Ok(Next::Nothing),
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Error::new(ErrorKind::System, "the thread that fetches pages died"));
+                    return Err(Error::new(ErrorKind::System, "the thread that fetches pages panicked"));
                 }
             }
         }

@@ -68,7 +68,7 @@ fn settle_table(
     if let Some(made) = plan.tables[at].made.clone()
         && !cx.options.dry_run
     {
-        ledger.forget_known(writer, &made)?;
+        ledger.note_made(writer, &made)?;
     }
     let is_same = match begin {
         Beginning::Refused(error) => {
@@ -217,12 +217,12 @@ impl Beginning {
 
 fn appended_before(append: &Appended) -> Error {
     let (table, records) = (&append.table, append.records);
-    let again = "To add what is new since then, ask for it: append_new, or --append-new. To add all its rows a second time: \
-                 append_again, or --append-again.";
+    let again = "To add what is new since then, ask for it: `PullOptions::append_new`. To add all its rows a second time: \
+                 `PullOptions::append_again`.";
     match append.whole {
         true => {
-            Error::new(ErrorKind::AlreadyAppended, format!("{table:?} was appended before, all of its {records} records"))
-                .with_hint(again)
+            let why = format!("{table:?} was appended before as a whole (number of records: {records})");
+            Error::new(ErrorKind::AlreadyAppended, why).with_hint(again)
         }
         false => Error::new(
             ErrorKind::AlreadyAppended,
@@ -230,7 +230,7 @@ fn appended_before(append: &Appended) -> Error {
                 "an append of {table:?} was begun before, and interrupted after {records} records; it is too long ago to resume"
             ),
         )
-        .with_hint("To add the others, ask for it: append_new, or --append-new."),
+        .with_hint("To add the others, ask for it: `PullOptions::append_new`."),
     }
 }
 
@@ -241,13 +241,13 @@ fn another_copy(table: &str, records: u64) -> Error {
          same cannot be told"
     );
     Error::new(ErrorKind::AlreadyAppended, message)
-        .with_hint("To add all rows of this copy, ask for it: append_again, or --append-again.")
+        .with_hint("To add all rows of this copy, ask for it: `PullOptions::append_again`.")
 }
 
 /// Why what is new cannot be told.
 fn keys_not_kept(error: &Error) -> Error {
     Error::new(error.kind(), format!("{}; the keys of its rows were not kept", error.message())).with_hint(
-        "Older versions kept no keys, and a key map can be cleared. To add all its rows a second time: append_again, or --append-again.",
+        "Older versions kept no keys, and a key map can be cleared. To add all its rows a second time: `PullOptions::append_again`.",
     )
 }
 
@@ -263,7 +263,7 @@ fn interrupted_elsewhere(checkpoint: &Checkpoint) -> Error {
     let (table, records) = (&checkpoint.table, checkpoint.records);
     let message = format!("an append of {table:?} was begun by another pull, which was interrupted after {records} records");
     Error::new(ErrorKind::AlreadyAppended, message).with_hint(
-        "Pull this table alone, and it is resumed. To add its rows a second time, ask for it: append_again, or --append-again.",
+        "Pull this table alone, and it is resumed. To add its rows a second time, ask for it: `PullOptions::append_again`.",
     )
 }
 
@@ -273,5 +273,5 @@ pub(super) fn changed_since(checkpoint: &Checkpoint) -> Error {
         "an append of {table:?} was interrupted after {rows} rows, and cannot resume: a table, or rowferry, has changed since, or the \
          other site cannot resume there"
     );
-    Error::new(ErrorKind::AlreadyAppended, message).with_hint("To add the others, ask for it: append_new, or --append-new.")
+    Error::new(ErrorKind::AlreadyAppended, message).with_hint("To add the others, ask for it: `PullOptions::append_new`.")
 }

@@ -26,6 +26,11 @@ pub(crate) trait Source: Sync {
         None
     }
 
+    /// Whether it lets this pull see only what an earlier one, by a code that is spent, was of.
+    fn is_by_ticket(&self) -> bool {
+        false
+    }
+
     /// Whether it can be asked further: false once its connection is lost.
     fn is_open(&self) -> bool;
 
@@ -52,6 +57,9 @@ pub(crate) trait Source: Sync {
 
     /// How many rows a table has now.
     fn count(&self, table: &str, patience: &Patience) -> Result<u64>;
+
+    /// Tells which tables the pull is of, those that cannot be pulled included, where the other side wants to know.
+    fn begins(&self, _tables: &[String], _patience: &Patience) {}
 
     /// Asks for approval of pulls of these tables, and how that stands; `None` if the other side cannot be asked.
     fn approvals(&self, _tables: &[String], _patience: &Patience) -> Result<Option<Vec<Approval>>> {

@@ -1,13 +1,16 @@
 //! Pulls through a stored connection.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use super::channel::refuse_itself;
 use super::http::HttpSource;
+use super::receiver::Receiver;
 use super::run::{pull, unless_cancelled};
 use super::source::Source;
-use super::{Report, TransferOptions};
-use crate::client::{Api, Auth, Client, ConnectOptions};
+use super::{PullOptions, Report};
+use crate::client::{Api, Auth, ConnectOptions};
 use crate::clock::Clock;
 use crate::domain::connection::{Connection, ConnectionDirection, ConnectionStatus};
 use crate::error::{Error, ErrorKind, Result};
@@ -15,10 +18,15 @@ use crate::ledger::history::Origin;
 use crate::site::Site;
 
 impl Site {
-    /// Pulls tables through a stored receiver connection, as [`Client::transfer_all`] does: with its token, and where the
+    /// Pulls tables through a stored receiver connection, as
+    /// [`Client::pull`](crate::Client::pull) does: with its token, and where the
     /// options name no strategy with its
     /// [`default_conflict_strategy`](crate::Policy::default_conflict_strategy). The transfers and the connection's totals tell
-    /// of it afterwards. A site of the reference system is pulled from over HTTP: see [`Api::transfer_all`].
+    /// of it afterwards. A site of PhoenixKit is pulled from over HTTP: see [`Api::pull`].
+    ///
+    /// What this side's connection says holds, too, whatever the other side allows: its lists of tables (where the options name none, those
+    /// that are not allowed are left out, with a note in the report), its hours, its expiry, most records at a time and in all. It ends in
+    /// the middle of a pull when the connection is suspended here.
     ///
     /// The URL of the connection leads to public addresses only, unless
     /// [`Settings::set_allow_internal_urls`](crate::Settings::set_allow_internal_urls) allows others.
@@ -26,12 +34,16 @@ impl Site {
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound); [`InvalidInput`](ErrorKind::InvalidInput) for a sender connection;
     /// [`ConnectionNotActive`](ErrorKind::ConnectionNotActive) and [`ConnectionExpired`](ErrorKind::ConnectionExpired) for one
-    /// that cannot be used; [`SiteKey`](ErrorKind::SiteKey) when the token cannot be read; those of [`Client::connect`] and
-    /// [`Client::transfer_all`].
-    pub fn pull(&self, connection: Uuid, connect: ConnectOptions, mut options: TransferOptions<'_>) -> Result<Report> {
+    /// that cannot be used; [`OutsideAllowedHours`](ErrorKind::OutsideAllowedHours) and [`RecordLimit`](ErrorKind::RecordLimit) of this
+    /// side's own; [`SiteKey`](ErrorKind::SiteKey) when the token cannot be read; those of
+    /// [`Client::connect`](crate::Client::connect) and
+    /// [`Client::pull`](crate::Client::pull).
+    pub fn pull(&self, connection: Uuid, connect: ConnectOptions, mut options: PullOptions<'_>) -> Result<Report> {
         let connections = self.connections();
         let stored = connections.get(connection)?;
         check(&stored, &**self.clock())?;
+        options.allowed = Some(Arc::new(Receiver::new(self, stored.clone())?));
+        options.most_at_once = u32::try_from(stored.policy.max_records_per_request).ok();
         options.strategy.get_or_insert(stored.policy.default_conflict_strategy);
         let token = connections.token(connection)?;
         let connect = connect.for_stored_url(self.settings().allow_internal_urls()?);
@@ -45,7 +57,7 @@ impl Site {
             pull(source, self.here(), options, Some(origin))
         };
         let tokens = [connect.cancel().clone(), options.cancel.clone()];
-        unless_cancelled(&tokens, || match Client::connect_to_rowferry(&stored.site_url, auth.clone(), connect.clone())? {
+        unless_cancelled(&tokens, || match self.enter(&stored.site_url, &auth, &connect, &mut options)? {
             Some(client) => {
                 refuse_itself(&client, self)?;
                 run(&client, options)
@@ -59,7 +71,7 @@ impl Site {
 }
 
 /// Whether the connection is one to pull through.
-fn check(connection: &Connection, clock: &dyn Clock) -> Result<()> {
+pub(super) fn check(connection: &Connection, clock: &dyn Clock) -> Result<()> {
     if connection.direction != ConnectionDirection::Receiver {
         let message = "a sender connection is for the other site to pull through";
         return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("Pull through a receiver connection."));

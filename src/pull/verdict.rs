@@ -37,6 +37,7 @@ impl Approval {
             (Verdict::Denied, None) => denied(&self.table, ""),
             (Verdict::Denied, Some(reason)) => denied(&self.table, &format!(": {reason}")),
         };
+        let error = error.by_peer();
         Some(match self.transfer {
             Some(transfer) => error.with_transfer(transfer),
             None => error,

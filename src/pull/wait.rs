@@ -7,21 +7,26 @@ use crate::clock::later;
 use crate::error::{ErrorKind, Result};
 
 /// How long at most nobody looks whether the pull is to end.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The shortest time between two questions, whatever the other site says.
 const SHORTEST: Duration = Duration::from_millis(20);
 
 /// Waits this long, or until the pull is to end.
 pub(super) fn pause(patience: &Patience, time: Duration, doing: &str) -> Result<()> {
+    pause_unless(&|| patience.check(doing), time)
+}
+
+/// Waits this long, or until there is an error.
+pub(super) fn pause_unless(check: &dyn Fn() -> Result<()>, time: Duration) -> Result<()> {
     let until = later(Instant::now(), time);
     loop {
-        patience.check(doing)?;
+        check()?;
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Ok(());
         }
-        std::thread::sleep(left.min(LOOK));
+        std::thread::sleep(left.min(POLL_INTERVAL));
     }
 }
 

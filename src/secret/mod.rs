@@ -8,7 +8,8 @@ mod token;
 use std::fmt;
 
 use argon2::Argon2;
-use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
 use chacha20poly1305::aead::{Aead, Payload};
@@ -25,7 +26,7 @@ pub use token::Token;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The letters of a code: no 0, 1, I, L and O, which people mix up. The reference's alphabet.
+/// The letters of a code: no 0, 1, I, L and O, which people mix up. PhoenixKit's alphabet.
 const ALPHABET: &[u8; 31] = b"23456789ABCDEFGHJKMNPQRSTUVWXYZ";
 
 /// How many letters a code has.
@@ -195,8 +196,7 @@ impl fmt::Debug for SiteKey {
 pub(crate) fn hash_password(password: &str) -> Result<String> {
     let mut salt = [0u8; 16];
     random(&mut salt)?;
-    let hash = SaltString::encode_b64(&salt)
-        .and_then(|salt| Argon2::default().hash_password(password.as_bytes(), &salt).map(|hash| hash.to_string()));
+    let hash = Argon2::default().hash_password_with_salt(password.as_bytes(), &salt).map(|hash| hash.to_string());
     hash.map_err(|error| Error::new(ErrorKind::InvalidInput, format!("the password cannot be hashed: {error}")))
 }
 
@@ -304,5 +304,8 @@ mod tests {
         assert!(!verify_password("Correct horse", &stored).unwrap());
         assert_ne!(stored, hash_password("correct horse").unwrap());
         assert_eq!(verify_password("x", "nonsense").unwrap_err().kind(), ErrorKind::Corrupt);
+        // As rowferry 0.1.0 stored it.
+        let older = "$argon2id$v=19$m=19456,t=2,p=1$BwcHBwcHBwcHBwcHBwcHBw$cTLmpgKLeruU6za+t2cUZ3fNfHVCYhGoJ8inpcUNcwc";
+        assert!(verify_password("correct horse", older).unwrap() && !verify_password("correct", older).unwrap());
     }
 }

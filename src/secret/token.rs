@@ -4,6 +4,7 @@ use std::fmt;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -23,7 +24,7 @@ const LONGEST: usize = 512;
 pub struct Token(Zeroizing<String>);
 
 impl Token {
-    /// A new token: 32 random bytes in URL-safe base64 without padding, as in the reference.
+    /// A new token: 32 random bytes in URL-safe base64 without padding, as in PhoenixKit.
     ///
     /// # Errors
     /// When the operating system gives no random bytes.
@@ -62,7 +63,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// What the reference protocol calls `auth_token_hash`: the SHA-256 of a token in lower-case hex. On the wire it is as good as
+/// What PhoenixKit's protocol calls `auth_token_hash`: the SHA-256 of a token in lower-case hex. On the wire it is as good as
 /// the token itself, so it is a secret, too.
 #[derive(Clone)]
 pub(crate) struct Credential(Zeroizing<String>);
@@ -77,6 +78,13 @@ impl Credential {
     /// The text that is sent.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// A keyed digest of some text, as 32 hex digits. Without the credential nobody can make it, or compare it with one of their own.
+    pub(crate) fn tag(&self, purpose: &str, of: &str) -> String {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.as_bytes()).expect("HMAC takes keys of any length");
+        [purpose, "\0", of].into_iter().for_each(|part| mac.update(part.as_bytes()));
+        hex(&mac.finalize().into_bytes()[..16])
     }
 
     /// What is stored to find the connection by: SHA-256 of the credential. Tokens have 256 random bits, so that there is

@@ -1,7 +1,9 @@
 //! Answers over HTTP.
 
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION};
-use http::{Response, StatusCode};
+use http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION, X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, Response, StatusCode};
 use serde::Serialize;
 
 use super::body::Body;
@@ -13,6 +15,9 @@ use crate::wire::{REASON_HEADER, STATUS_HEADER, excerpt};
 
 const JSON: &str = "application/json; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
+
+/// After how many seconds a peer that there is no room for may come again.
+const BUSY_SECONDS: u16 = 5;
 
 /// A good answer.
 pub(super) fn good(message: &impl Serialize) -> Response<Body> {
@@ -38,11 +43,17 @@ fn answer(status: StatusCode, content_type: &'static str, body: Body) -> Respons
         // Said here and not where it is sent: the answer to HEAD has the length of a body that it does not have.
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=0, private, must-revalidate"));
+    for_nobody_else(headers);
     response
 }
 
-/// An answer as the reference gives it where no call of its own answers.
+/// Says that an answer is kept by nothing on the way, and is taken for nothing else than it says.
+pub(super) fn for_nobody_else(headers: &mut HeaderMap) {
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+}
+
+/// An answer as PhoenixKit gives it where no call of its own answers.
 fn plain_error(status: StatusCode) -> Response<Body> {
     detail(status, status.canonical_reason().unwrap_or("Error"))
 }
@@ -50,6 +61,13 @@ fn plain_error(status: StatusCode) -> Response<Body> {
 /// The same in words of our own: for what never reached a call.
 pub(super) fn detail(status: StatusCode, detail: &str) -> Response<Body> {
     json(status, serde_json::json!({ "errors": { "detail": detail } }).to_string())
+}
+
+/// The answer to a connection or request that there is no room for.
+pub(super) fn busy(why: &str) -> Response<Body> {
+    let mut response = detail(StatusCode::SERVICE_UNAVAILABLE, why);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(BUSY_SECONDS));
+    response
 }
 
 pub(super) fn not_found() -> Response<Body> {
@@ -69,7 +87,12 @@ pub(super) fn refused(status: StatusCode, refusal: &Refusal) -> Response<Body> {
     json(status, api::encode(refusal))
 }
 
-/// A refusal of a call, in the reference's own words and with nothing else.
+/// A refusal that PhoenixKit does not have, with a code for programs.
+pub(super) fn own(status: StatusCode, code: &str, why: &str) -> Response<Body> {
+    json(status, serde_json::json!({ "code": code, "error": why, "success": false }).to_string())
+}
+
+/// A refusal of a call, in PhoenixKit's own words and with nothing else.
 pub(super) fn refused_plainly(status: StatusCode, text: &str) -> Response<Body> {
     refused(status, &Refusal::new(text))
 }
@@ -100,7 +123,7 @@ pub(super) fn no_upgrade(why: &Refused) -> Response<Body> {
     }
 }
 
-/// What stands in the header of a refusal, whose body has the reference's words and nothing else.
+/// What stands in the header of a refusal, whose body has PhoenixKit's words and nothing else.
 fn with_more(mut response: Response<Body>, denial: &Denial) -> Response<Body> {
     let headers = response.headers_mut();
     if let Some(wait) = denial.retry_after {
@@ -133,14 +156,14 @@ pub(super) fn expected_upgrade() -> Response<Body> {
 
 /// The peer learns that it failed; the log learns why.
 pub(super) fn broken(error: &Error) -> Response<Body> {
-    log::error!("a request failed: {error}");
+    log::error!(target: "rowferry::serve", "a request failed: {}", excerpt(&error.to_string()));
     plain_error(failed_with(error))
 }
 
 /// The same, in the words that the call has for it.
 pub(super) fn broken_call(error: &Error, failed: &str) -> Response<Body> {
-    log::error!("a request failed: {error}");
-    // Not 503, also where it may pass: to the reference that means that the site takes part in no sync.
+    log::error!(target: "rowferry::serve", "a request failed: {}", excerpt(&error.to_string()));
+    // Not 503, also where it may pass: to PhoenixKit that means that the site takes part in no sync.
     refused(StatusCode::INTERNAL_SERVER_ERROR, &Refusal::new(failed))
 }
 

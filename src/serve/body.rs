@@ -12,7 +12,7 @@ use std::io::{self, Cursor, Read};
 /// ```
 /// use std::io::Read;
 ///
-/// let mut body = rowferry::serve::Body::from(b"abc".to_vec());
+/// let mut body = rowferry::Body::from(b"abc".to_vec());
 /// assert_eq!(body.known_length(), Some(3));
 /// let mut text = String::new();
 /// body.read_to_string(&mut text)?;

@@ -13,8 +13,8 @@ use crate::error::{self, Error, ErrorKind};
 use crate::secret::Token;
 use crate::site::Site;
 use crate::wire::api::{
-    BadRequest, Exists, Fields, Named, PeerStatus, Queried, QueryStatus, Refusal, Register, Registered, RotateToken, Secret,
-    UpdateStatus, Updated, encode,
+    BadRequest, Exists, Fields, Named, PeerStatus, QueryStatus, QueryStatusAnswer, Refusal, Register, RegisterAnswer,
+    RotateToken, Secret, UpdateStatus, Updated, encode,
 };
 
 /// What every call says where it has no words of its own for what failed here.
@@ -31,7 +31,7 @@ pub(super) fn register(access: &Access, fields: &Fields<'_>, caller: &Caller) ->
         access.register(mode, &asked, caller).map(Ok)
     });
     match made {
-        Ok(Ok(connection)) => good(&Registered::new(connection.uuid, connection.status)),
+        Ok(Ok(connection)) => good(&RegisterAnswer::new(connection.uuid, connection.status)),
         Ok(Err(bad)) => bad_request(&bad),
         Err(why) => not_registered(&why),
     }
@@ -46,7 +46,7 @@ fn not_registered(why: &NotRegistered) -> Response<Body> {
             let status = if error.kind() == ErrorKind::Refused { StatusCode::FORBIDDEN } else { StatusCode::BAD_REQUEST };
             refused(status, &Refusal::new(error.message()).with_code(error.kind()))
         }
-        // In the reference's own words, which say no more.
+        // In PhoenixKit's own words, which say no more.
         NotRegistered::Denied(denial) if denial.retry_after.is_none() => {
             refused_plainly(StatusCode::UNAUTHORIZED, &denial.http_text())
         }
@@ -107,10 +107,10 @@ pub(super) fn query_status(access: &Access, fields: &Fields<'_>, caller: &Caller
         let found = access.lifecycle(caller, |all| all.find_by_hash(hash, ConnectionDirection::Sender));
         let connection = known(found)?.ok_or_else(unknown)?;
         if connection.status != ConnectionStatus::Pending {
-            return Ok(good(&Queried::new(&connection.name, connection.status)));
+            return Ok(good(&QueryStatusAnswer::new(&connection.name, connection.status)));
         }
         let connection = activated(access.site(), connection).map_err(|error| not_changed(&error))?;
-        Ok(good(&Queried::new(&connection.name, connection.status)))
+        Ok(good(&QueryStatusAnswer::new(&connection.name, connection.status)))
     })
 }
 

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::download::{Ask, Checked, Download, Json, Place, Source, ended};
+use super::questions::{Question, Round};
 use super::queue::Queue;
 use super::refusals::{failed, told};
 use super::sending::Sending;
@@ -68,6 +69,7 @@ impl Topics {
 }
 
 /// The channel of a peer that was let in: it reads the peer's frames and gives the frames to send back.
+/// [`ChannelSession::serve`] does so over a stream; the other methods are for a host whose WebSockets are its own.
 ///
 /// Access is checked again for each request: a connection that was suspended stops at its next page. The first request for the
 /// records of a table begins a pull, which is counted, maybe refused, and kept in the history; those that begin where the last
@@ -75,7 +77,7 @@ impl Topics {
 ///
 /// It holds one snapshot of the tables, opened when first needed, from which all answers come; it is let go when the peer is
 /// [idle](ChannelSession::idle), and replaced when it is too old or holds back too much
-/// ([`Limits::snapshot_time`](crate::Limits::snapshot_time), [`Limits::snapshot_wal_bytes`](crate::Limits::snapshot_wal_bytes)).
+/// ([`StoreLimits::snapshot_time`](crate::StoreLimits::snapshot_time), [`StoreLimits::snapshot_wal_bytes`](crate::StoreLimits::snapshot_wal_bytes)).
 pub struct ChannelSession {
     pub(super) site: Site,
     topics: Topics,
@@ -100,6 +102,8 @@ pub struct ChannelSession {
     pub(super) queue: Queue,
     /// Whether the peer gets no records: its code is not spent.
     only_looks: bool,
+    /// What it asked about tables.
+    round: Round,
 }
 
 /// What to send to the peer.
@@ -112,6 +116,7 @@ pub struct Reply {
 }
 
 /// Why a WebSocket is closed by this end.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseCode {
     /// The server stops.
@@ -153,6 +158,7 @@ impl ChannelSession {
             refusal: None,
             queue: Queue::default(),
             only_looks: false,
+            round: Round::default(),
         }
     }
 
@@ -173,7 +179,7 @@ impl ChannelSession {
         match frames::decode(text) {
             Ok(frame) => Reply { frames: self.answer(&frame).into_iter().collect(), close: None },
             Err(error) => {
-                log::debug!("a peer is sent away: {error}");
+                log::debug!(target: "rowferry::serve", "a peer is refused: {error}");
                 let close = if error.close_code() == 1007 { CloseCode::InvalidData } else { CloseCode::Protocol };
                 Reply { frames: Vec::new(), close: Some(close) }
             }
@@ -181,7 +187,7 @@ impl ChannelSession {
     }
 
     /// Takes a binary message. Only rowferry peers send such: they ask for pages, which [`ChannelSession::next_binary`] gives.
-    /// Those of others are ignored, as in the reference.
+    /// Those of others are ignored, as in PhoenixKit.
     pub fn on_binary(&mut self, message: &[u8]) -> Reply {
         self.source.exporter.let_go_if_spent();
         if !self.is_with_rowferry() || self.only_looks {
@@ -190,7 +196,7 @@ impl ChannelSession {
         match self.asked(message) {
             Ok(()) => Reply::default(),
             Err(error) => {
-                log::debug!("a peer is sent away: {error}");
+                log::debug!(target: "rowferry::serve", "a peer is refused: {error}");
                 Reply { frames: Vec::new(), close: Some(CloseCode::Protocol) }
             }
         }
@@ -209,7 +215,7 @@ impl ChannelSession {
         self.end_queue();
     }
 
-    /// Nothing came for a while ([`IDLE_AFTER`]): lets go of memory and of the snapshot, so that the next request is answered
+    /// Nothing came for a while (10 s, say): lets go of memory and of the snapshot, so that the next request is answered
     /// from a new one. A rowferry peer may be busy writing what it got, and its pull should be of one state: its snapshot
     /// stays until it is too old or holds back too much.
     pub fn idle(&mut self) {
@@ -229,11 +235,24 @@ impl ChannelSession {
         match (request, self.joined.clone()) {
             (Ok(Request::Heartbeat), _) => Some(message::answer_ok(HEARTBEAT_TOPIC, frame.head.reference, None)),
             (Ok(Request::Join { rowferry }), _) => self.join(frame, rowferry),
-            // The reference still serves a peer that left, and says nothing before a join.
+            // PhoenixKit still serves a peer that left, and says nothing before a join.
             (Ok(Request::Leave | Request::Unknown), _) | (_, None) => None,
+            // Who only looks pulls nothing, and has no say about the pull that the code is used for meanwhile.
+            (Ok(Request::PullOf { tables }), Some((_, Dialect::Rowferry))) if !self.only_looks => {
+                self.source.grant.begins_pull_of(tables);
+                None
+            }
+            (Ok(Request::PullOver), Some((_, Dialect::Rowferry))) if !self.only_looks => {
+                self.source.grant.pull_is_over();
+                None
+            }
+            (Ok(Request::PullOf { .. } | Request::PullOver), Some(_)) => None,
             (request, Some((topic, dialect))) => {
                 let reference = message::answer_ref(frame)?;
-                let answer = request.and_then(|request| self.serve(&request, &topic, reference, dialect));
+                let answer = request.and_then(|request| self.respond(&request, &topic, reference, dialect));
+                if answer.is_err() {
+                    self.round.end();
+                }
                 let exact = dialect == Dialect::Rowferry;
                 Some(answer.unwrap_or_else(|error| message::answer_error(&topic, Some(reference), &error, exact)))
             }
@@ -242,7 +261,7 @@ impl ChannelSession {
 
     fn join(&mut self, frame: &Frame<'_>, rowferry: Option<Announced>) -> Option<String> {
         let (topic, reference) = (&*frame.head.topic, frame.head.reference);
-        // The reference does not answer joins of topics that are none of its own.
+        // PhoenixKit does not answer joins of topics that are none of its own.
         let name = topic.strip_prefix(TOPIC)?;
         if !self.topics.has(name) {
             return Some(message::answer_join_refused(topic, reference, message::CODE_MISMATCH));
@@ -250,8 +269,13 @@ impl ChannelSession {
         let peer = match rowferry.map(|_| Ok((self.site.uuid()?, self.site.incarnation()?))) {
             None => None,
             Some(Ok((site, incarnation))) => {
-                let features =
-                    [message::FEATURE_SNAPSHOT, message::FEATURE_APPROVALS, message::FEATURE_PAGES, message::FEATURE_PULLS];
+                let features = [
+                    message::FEATURE_SNAPSHOT,
+                    message::FEATURE_APPROVALS,
+                    message::FEATURE_PAGES,
+                    message::FEATURE_PULLS,
+                    message::FEATURE_TICKETS,
+                ];
                 let features = if self.only_looks { &features[..1] } else { &features[..] };
                 let features = features.iter().map(|feature| (*feature).to_owned()).collect();
                 let (incarnation, version) = (Some(incarnation), message::ROWFERRY_VERSION);
@@ -278,7 +302,7 @@ impl ChannelSession {
             match self.source.grant.ticket() {
                 Ok(ticket) => self.ticket = ticket.map(|ticket| Secret::new(ticket.as_str())),
                 // The code is spent: to continue without is better than not at all.
-                Err(error) => log::warn!("a peer gets no ticket to come back with: {error}"),
+                Err(error) => log::warn!(target: "rowferry::serve", "a peer gets no ticket to resume with: {error}"),
             }
         }
         self.ticket.clone()
@@ -286,7 +310,7 @@ impl ChannelSession {
 
     /// # Errors
     /// With the text for `response:error`, which says nothing of this machine.
-    fn serve(&mut self, request: &Request, topic: &str, reference: &RawValue, dialect: Dialect) -> Result<String> {
+    fn respond(&mut self, request: &Request, topic: &str, reference: &RawValue, dialect: Dialect) -> Result<String> {
         if self.only_looks && matches!(request, Request::Records(_) | Request::Approvals { .. }) {
             return Err(Error::new(ErrorKind::Refused, "A code that is not to be spent gives no records"));
         }
@@ -314,6 +338,7 @@ impl ChannelSession {
         let reference = Some(reference);
         match request {
             Request::Tables => {
+                self.asks(Question::Tables, "", dialect)?;
                 let tables = self.source.exporter.tables().map_err(|error| failed("Failed to list tables", &error))?;
                 let not_copied = match dialect {
                     Dialect::Rowferry => Some(self.source.exporter.not_copied()),
@@ -323,6 +348,7 @@ impl ChannelSession {
                 Ok(message::answer_tables(topic, reference, &tables, not_copied))
             }
             Request::Schema { table } => {
+                self.asks(Question::Schema, table, dialect)?;
                 self.visible(table)?;
                 let found = self.source.exporter.schema(table).map_err(|error| match error.kind() {
                     ErrorKind::TableNotFound => Error::new(error.kind(), format!("Table not found: {table}")),
@@ -331,6 +357,7 @@ impl ChannelSession {
                 Ok(message::answer_schema(topic, reference, &schema::encode_schema(&found, dialect)))
             }
             Request::Count { table } => {
+                self.asks(Question::Count, table, dialect)?;
                 self.visible(table)?;
                 let count = self.source.exporter.count(table).map_err(|error| failed("Failed to get count", &error))?;
                 Ok(message::answer_count(topic, reference, count))
@@ -338,10 +365,19 @@ impl ChannelSession {
             Request::Records(request) => self.page(request, looked, topic, reference, dialect),
             Request::Approvals { tables } if dialect == Dialect::Rowferry => self.approvals(tables, topic, reference),
             Request::Capabilities => Ok(message::answer_capabilities(topic, reference)),
-            Request::Approvals { .. } | Request::Join { .. } | Request::Leave | Request::Heartbeat | Request::Unknown => {
-                Err(Error::new(ErrorKind::InvalidInput, "This is no request"))
-            }
+            Request::Approvals { .. }
+            | Request::Join { .. }
+            | Request::Leave
+            | Request::Heartbeat
+            | Request::PullOf { .. }
+            | Request::PullOver
+            | Request::Unknown => Err(Error::new(ErrorKind::InvalidInput, "This is no request")),
         }
+    }
+
+    fn asks(&mut self, question: Question, table: &str, dialect: Dialect) -> Result<()> {
+        let asked = self.round.ask(&mut self.source.grant, question, table, dialect);
+        asked.map_err(|refused| told("Failed to look", refused))
     }
 
     /// Whether the peer may see a table. One that does not exist for it is left to be looked for: what the answer says then
@@ -364,13 +400,14 @@ impl ChannelSession {
     ) -> Result<String> {
         const FAILED: &str = "Failed to fetch records";
         if request.limit == 0 {
+            self.source.grant.question(false).map_err(|refused| told(FAILED, refused))?;
             return Err(Error::new(ErrorKind::InvalidInput, "The limit must be at least 1"));
         }
         self.visible(&request.table)?;
         let table = self.source.exporter.schema(&request.table).map_err(|error| failed(FAILED, &error))?;
         let (account, checked) = self.account(&table, request, looked)?;
         let place = Place::Offset { table: request.table.clone(), offset: request.skip(), limit: request.limit };
-        let page_bytes = self.site.limits().page_bytes;
+        let page_bytes = self.site.limits().wire.page_bytes;
         self.encoded.clear();
         let cut = Cut { page_bytes, record_bytes: self.record_bytes };
         let mut json = Json { out: &mut self.encoded, dialect, cut, before: "" };
@@ -465,13 +502,14 @@ impl Drop for ChannelSession {
         let pulls = self.pulls.drain().map(|(_, pull)| pull);
         let pulls = pulls.chain(self.sending.take().map(|sending| sending.download.account)).chain(self.last.take());
         for pull in pulls {
-            // A rowferry peer may come back and resume; one of the reference begins again.
+            // A rowferry peer may come back and resume; one of PhoenixKit begins again.
             match self.joined {
                 Some((_, Dialect::Rowferry)) => self.source.grant.leave(pull),
                 _ => self.source.leave(pull),
             }
         }
         self.drop_queue();
+        self.source.grant.has_left();
     }
 }
 
@@ -532,7 +570,7 @@ mod tests {
 
     fn session(site: &Site) -> ChannelSession {
         let session = site.sessions().create(Direction::Send).unwrap();
-        let (_, grant) = Access::new(site).by_code(session.code(), &Caller::default()).unwrap();
+        let (_, grant) = Access::new(site).by_code(session.code(), None, &Caller::default()).unwrap();
         ChannelSession::new(site, Topics::Code(Code::parse(CODE).unwrap()), grant)
     }
 
@@ -690,7 +728,7 @@ mod tests {
 
     #[test]
     fn pages_cut_by_bytes_lose_no_row_of_a_client_that_moves_by_its_limit() {
-        let (_folder, site) = site(Limits { page_bytes: 500, ..Limits::default() });
+        let (_folder, site) = site(Limits::with(|limits| limits.wire.page_bytes = 500));
         for by_limit in [true, false] {
             let mut session = joined(&site);
             let (mut offset, mut ids, mut pages) = (0, Vec::new(), 0);

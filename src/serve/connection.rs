@@ -2,25 +2,33 @@
 
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{CONNECTION, DATE, TRANSFER_ENCODING};
-use http::{Method, Response, StatusCode, Version};
+use http::{Method, Response, StatusCode, Version, response};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
 use super::answers;
 use super::body::Body;
 use super::chunks::Chunks;
+use super::gate::{Announced, SMALL_BODY_BYTES};
 use super::handler::Handler;
 use super::head::{self, Framing, Head, Refusal};
-use super::socket::Transport;
+use super::places::Place;
+use super::socket::{Timed as _, Transport};
 use super::websocket;
 use crate::clock;
 use crate::limits::Limits;
 
 /// How many bytes are read at once.
 const READ_BYTES: usize = 8 << 10;
+
+/// How long a peer that is refused has to begin with TLS.
+const REFUSAL_TIME: Duration = Duration::from_secs(2);
+
+/// How many bytes of a large body are read before it is asked whose it is.
+const BEGINNING_BYTES: usize = 1 << 10;
 
 /// How many bytes of a body are sent at once.
 const PIECE_BYTES: usize = 64 << 10;
@@ -29,29 +37,32 @@ const PIECE_BYTES: usize = 64 << 10;
 enum Ended {
     /// The peer has gone, or nothing has come for too long, or the server stops: there is nobody to answer.
     Quietly,
-    /// The peer is told, and the connection closed.
-    Refused(Refusal),
+    /// The peer gets this answer, and the connection is closed.
+    Refused(Box<Response<Body>>),
 }
 
 impl From<Refusal> for Ended {
     fn from(refusal: Refusal) -> Self {
-        Ended::Refused(refusal)
+        log::debug!(target: "rowferry::serve", "a request is refused: {}", refusal.why);
+        answers::detail(refusal.status, refusal.why).into()
+    }
+}
+
+impl From<Response<Body>> for Ended {
+    fn from(answer: Response<Body>) -> Self {
+        Ended::Refused(Box::new(answer))
     }
 }
 
 /// Serves a connection to its end.
-pub(crate) fn serve(mut transport: Transport, handler: &Handler, peer: IpAddr) {
+pub(super) fn serve(mut transport: Transport, handler: &Handler, peer: IpAddr, place: &Place) {
     let limits = handler.site().limits();
-    let mut connection = Incoming { buffer: Vec::new(), limits, first: true };
+    let mut connection = Incoming { buffer: Vec::new(), limits, first: true, handler, peer, place };
     loop {
         let (head, body) = match connection.request(&mut transport) {
             Ok(request) => request,
-            Err(Ended::Quietly) => return transport.finish(),
-            Err(Ended::Refused(refusal)) => {
-                log::debug!("{peer} is refused: {}", refusal.why);
-                let answer = refuse(refusal);
-                return send(transport, answer, Sending::LAST, handler).map_or((), Transport::finish);
-            }
+            Err(Ended::Quietly) => return transport.end(),
+            Err(Ended::Refused(answer)) => return send_last(transport, *answer, handler),
         };
         // A body before the upgrade would be taken for frames by one side and not by the other.
         if head.framing == Framing::Empty && handler.is_upgrade(&head.request) {
@@ -88,7 +99,7 @@ fn respond(mut transport: Transport, answer: Response<Body>, head: &Head, handle
     if keep_alive {
         return Some(transport);
     }
-    transport.finish();
+    transport.end();
     None
 }
 
@@ -97,6 +108,9 @@ struct Incoming<'l> {
     buffer: Vec<u8>,
     limits: &'l Limits,
     first: bool,
+    handler: &'l Handler,
+    peer: IpAddr,
+    place: &'l Place,
 }
 
 impl Incoming<'_> {
@@ -104,52 +118,98 @@ impl Incoming<'_> {
     fn request(&mut self, transport: &mut Transport) -> Result<(Head, Vec<u8>), Ended> {
         let head = self.head(transport)?;
         self.buffer.drain(..head.bytes);
+        // What was read before is answered.
+        self.place.holds(0);
+        let announced = match head.framing {
+            Framing::Empty => Announced::Nothing,
+            Framing::Length(length) => Announced::Bytes(length),
+            Framing::Chunked => Announced::Some,
+        };
+        let most = self.handler.most_body(&head.request, announced)?;
+        if let Some(origin) =
+            self.handler.origin(&head.request, Some(self.peer)).filter(|origin| !self.handler.is_proxy(*origin))
+            && let Err(full) = self.place.is_of(origin)
+        {
+            self.place.refused(origin, full);
+            return Err(answers::busy("too many connections").into());
+        }
         if head.expects_continue && head.framing != Framing::Empty && self.buffer.is_empty() {
-            transport.write_within(self.limits.write_time);
+            transport.write_within(self.limits.server.write_time);
             let told = transport.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").and_then(|()| transport.flush());
             told.map_err(|_| Ended::Quietly)?;
         }
-        transport.read_by(clock::later(Instant::now(), self.limits.request_time));
-        let body = match head.framing {
-            Framing::Empty => Vec::new(),
+        transport.read_by(clock::later(Instant::now(), self.limits.server.request_time));
+        let body = self.body(transport, &head, most)?;
+        Ok((head, body))
+    }
+
+    /// Reads a body of so many bytes at most.
+    fn body(&mut self, transport: &mut Transport, head: &Head, most: usize) -> Result<Vec<u8>, Ended> {
+        match head.framing {
+            Framing::Empty => Ok(Vec::new()),
             Framing::Length(length) => {
+                let mut asked = length <= SMALL_BODY_BYTES;
                 while self.buffer.len() < length {
+                    if !asked && self.buffer.len() >= BEGINNING_BYTES {
+                        self.large(head, &self.buffer, length)?;
+                        asked = true;
+                    }
                     self.more(transport, true)?;
                 }
                 let rest = self.buffer.split_off(length);
-                std::mem::replace(&mut self.buffer, rest)
+                Ok(std::mem::replace(&mut self.buffer, rest))
             }
             Framing::Chunked => {
-                let (mut chunks, mut body) = (Chunks::new(), Vec::new());
+                let (mut chunks, mut body, mut asked) = (Chunks::new(), Vec::new(), false);
                 loop {
-                    let taken = chunks.take(&self.buffer, &mut body, self.limits.body_bytes)?;
+                    let taken = chunks.take(&self.buffer, &mut body, most)?;
                     self.buffer.drain(..taken);
+                    if !asked && body.len() > SMALL_BODY_BYTES {
+                        self.large(head, &body, most)?;
+                        asked = true;
+                    }
                     if chunks.is_done() {
-                        break body;
+                        return Ok(body);
                     }
                     self.more(transport, true)?;
                 }
             }
-        };
-        Ok((head, body))
+        }
+    }
+
+    /// Asks whether so large a body may be read that begins so, and takes the memory for it.
+    fn large(&self, head: &Head, beginning: &[u8], bytes: usize) -> Result<(), Ended> {
+        self.handler.may_be_large(&head.request, Some(self.peer), beginning)?;
+        match self.place.holds(bytes) {
+            true => Ok(()),
+            false => Err(answers::busy("too many large requests").into()),
+        }
     }
 
     fn head(&mut self, transport: &mut Transport) -> Result<Head, Ended> {
         // Between requests a peer may be silent for longer than within one.
-        let wait =
-            if self.first || !self.buffer.is_empty() { self.limits.request_time } else { self.limits.keep_alive_time };
+        let wait = if self.first || !self.buffer.is_empty() {
+            self.limits.server.request_time
+        } else {
+            self.limits.server.keep_alive_time
+        };
         transport.read_by(clock::later(Instant::now(), wait));
-        let mut waiting = !self.first && self.buffer.is_empty();
+        if self.buffer.is_empty() {
+            self.place.waits();
+            self.more(transport, false)?;
+            if !self.place.works() {
+                return Err(Ended::Quietly);
+            }
+            if !self.first {
+                transport.read_by(clock::later(Instant::now(), self.limits.server.request_time));
+            }
+        }
         self.first = false;
         loop {
             if let Some(head) = head::parse(&self.buffer, self.limits)? {
                 return Ok(head);
             }
-            let begun = !self.buffer.is_empty();
-            self.more(transport, begun)?;
-            if std::mem::take(&mut waiting) {
-                transport.read_by(clock::later(Instant::now(), self.limits.request_time));
-            }
+            self.more(transport, true)?;
         }
     }
 
@@ -170,34 +230,48 @@ impl Incoming<'_> {
     }
 }
 
-/// The answer to what never reached the handler.
-pub(crate) fn refuse(refusal: Refusal) -> Response<Body> {
-    answers::detail(refusal.status, refusal.why)
+/// Sends an answer, and closes the connection. Where TLS has not begun, it has so long to.
+pub(super) fn send_last(mut transport: Transport, answer: Response<Body>, handler: &Handler) {
+    transport.read_by(clock::later(Instant::now(), REFUSAL_TIME));
+    if let Some(transport) = send(transport, answer, Sending::LAST, handler) {
+        transport.end();
+    }
 }
 
 /// How an answer is sent.
 #[derive(Clone, Copy)]
-pub(crate) struct Sending {
-    pub(crate) keep_alive: bool,
-    pub(crate) body: bool,
+struct Sending {
+    keep_alive: bool,
+    body: bool,
     /// Whether a body of unknown length may be sent in chunks.
-    pub(crate) chunks: bool,
+    chunks: bool,
 }
 
 impl Sending {
     /// The last answer on a connection.
-    pub(crate) const LAST: Sending = Sending { keep_alive: false, body: true, chunks: true };
+    const LAST: Sending = Sending { keep_alive: false, body: true, chunks: true };
 }
 
 /// Sends an answer; `None` if the peer does not take it, or if it ended before its end.
-pub(crate) fn send(
-    mut transport: Transport,
-    answer: Response<Body>,
-    sending: Sending,
-    handler: &Handler,
-) -> Option<Transport> {
+fn send(mut transport: Transport, answer: Response<Body>, sending: Sending, handler: &Handler) -> Option<Transport> {
     let (parts, mut body) = answer.into_parts();
     let chunked = sending.chunks && body.known_length().is_none();
+    let bytes = written_head(&parts, sending.keep_alive, chunked, handler.site().clock().now());
+    let sent = if sending.body {
+        send_body(&mut transport, bytes, &mut body, chunked, handler.site().limits())
+    } else {
+        put(&mut transport, &bytes, handler.site().limits())
+    };
+    match sent {
+        Ok(()) => Some(transport),
+        Err(error) => {
+            log::debug!(target: "rowferry::serve", "an answer was not taken: {error}");
+            None
+        }
+    }
+}
+
+fn written_head(parts: &response::Parts, keep_alive: bool, chunked: bool, now: OffsetDateTime) -> Vec<u8> {
     let status = parts.status;
     let mut bytes = format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or("")).into_bytes();
     let mut field = |name: &str, value: &[u8]| {
@@ -205,7 +279,7 @@ pub(crate) fn send(
             bytes.extend_from_slice(part);
         }
     };
-    if let Some(date) = http_date(handler.site().clock().now()) {
+    if let Some(date) = http_date(now) {
         field(DATE.as_str(), date.as_bytes());
     }
     for (name, value) in &parts.headers {
@@ -215,21 +289,21 @@ pub(crate) fn send(
         field(TRANSFER_ENCODING.as_str(), b"chunked");
     }
     if !parts.headers.contains_key(CONNECTION) {
-        field(CONNECTION.as_str(), if sending.keep_alive { b"keep-alive" } else { b"close" });
+        field(CONNECTION.as_str(), if keep_alive { b"keep-alive" } else { b"close" });
     }
     bytes.extend_from_slice(b"\r\n");
-    let sent = if sending.body {
-        send_body(&mut transport, bytes, &mut body, chunked, handler.site().limits())
-    } else {
-        put(&mut transport, &bytes, handler.site().limits())
-    };
-    match sent {
-        Ok(()) => Some(transport),
-        Err(error) => {
-            log::debug!("an answer was not taken: {error}");
-            None
-        }
-    }
+    bytes
+}
+
+/// The last answer on a connection, as bytes.
+///
+/// # Errors
+/// Those of reading its body: none where that is in memory.
+pub(super) fn last_bytes(answer: Response<Body>, now: OffsetDateTime) -> io::Result<Vec<u8>> {
+    let (parts, body) = answer.into_parts();
+    let mut bytes = written_head(&parts, false, false, now);
+    bytes.extend(body.into_bytes()?);
+    Ok(bytes)
 }
 
 /// Sends the body after what is to be sent before it. Each piece has the time of a write for itself.
@@ -264,7 +338,7 @@ fn send_body(
 }
 
 fn put(transport: &mut Transport, bytes: &[u8], limits: &Limits) -> io::Result<()> {
-    transport.write_within(limits.write_time);
+    transport.write_within(limits.server.write_time);
     transport.write_all(bytes).and_then(|()| transport.flush())
 }
 

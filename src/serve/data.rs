@@ -10,9 +10,10 @@ use crate::access::{Access, Account, Answer, Caller, Grant, Paused, Refused};
 use crate::domain::access::{Denial, Use};
 use crate::error::{Error, ErrorKind};
 use crate::export::{Exporter, Ids, TableDetails};
+use crate::secret::Credential;
 use crate::wire::Dialect;
 use crate::wire::api::{
-    DescribeTable, Fields, ListTables, Listed, ListedTable, PagesHead, PullData, Refusal, Secret, TableRecords,
+    DescribeTable, Fields, ListTables, ListTablesAnswer, PagesHead, PullData, Refusal, RemoteTable, Secret, TableRecords,
     encode_table_schema, head, tail,
 };
 use crate::wire::records::Cut;
@@ -26,22 +27,19 @@ pub(super) fn list_tables(access: &Access, fields: &Fields<'_>, caller: &Caller)
     let listed = (|| {
         let grant = access.by_hash(asked.auth_token_hash.as_str(), text(&asked.password), caller, Use::New)?;
         grant.call()?;
-        Ok(exporter(access, &grant).details()?)
+        let tables = exporter(access, &grant).details(|table| grant.requires_approval(table))?;
+        Ok(tables.into_iter().map(|table| listed_table(table, asked.auth_token_hash.as_str())).collect())
     })();
-    let listed: Answer<Vec<TableDetails>> = listed;
+    let listed: Answer<Vec<RemoteTable>> = listed;
     match listed {
-        Ok(tables) => good(&Listed::new(tables.into_iter().map(listed_table).collect())),
+        Ok(tables) => good(&ListTablesAnswer::new(tables)),
         Err(why) => not_allowed(&why, FAILED),
     }
 }
 
-fn listed_table(table: TableDetails) -> ListedTable {
-    let checksum = match table.row_count {
-        0 => Some("empty".to_owned()),
-        _ => table.digest.map(|digest| digest.to_string()),
-    };
-    ListedTable {
-        checksum,
+fn listed_table(table: TableDetails, for_whom: &str) -> RemoteTable {
+    RemoteTable {
+        checksum: table.digest.zip(Credential::parse(for_whom)).map(|(digest, for_whom)| digest.listed(&for_whom)),
         depends_on: table.depends_on,
         name: table.name,
         row_count: table.row_count,
@@ -113,6 +111,13 @@ fn some_records(access: &Access, asked: &TableRecords, caller: &Caller) -> Answe
     grant.table(&asked.table_name)?;
     let connection = grant.connection();
     let mut source = Source::new(grant);
+    if asked.limit == 0 {
+        // Nothing is asked for, so that nothing is pulled, and what is pulled stays as it is.
+        source.grant.new_use()?;
+        source.grant.call()?;
+        source.exporter.schema(&asked.table_name).map_err(found)?;
+        return Ok(nothing());
+    }
     let resumed = match (connection, &ids) {
         (Some(connection), None) => access.paused().resume(access.site(), connection, &asked.table_name, asked.offset),
         _ => None,
@@ -132,17 +137,6 @@ fn some_records(access: &Access, asked: &TableRecords, caller: &Caller) -> Answe
                 }
             }
         }
-        None if asked.limit == 0 => {
-            source.exporter.schema(&asked.table_name).map_err(found)?;
-            // Nothing is asked for, so that nothing is pulled.
-            source.grant.new_use()?;
-            source.grant.call()?;
-            return Ok(nothing());
-        }
-        Some(look) if asked.limit == 0 => {
-            access.paused().pause(look);
-            return Ok(nothing());
-        }
         look => begin(access, &mut source, look, asked, ids.is_none())?,
     };
     let keep = |offset, account, exporter| {
@@ -151,16 +145,12 @@ fn some_records(access: &Access, asked: &TableRecords, caller: &Caller) -> Answe
             access.paused().pause(Paused { owner, table, account, exporter, offset, since });
         }
     };
-    if asked.limit == 0 && ids.is_none() {
-        keep(asked.offset, account, source.exporter);
-        return Ok(nothing());
-    }
     let is_whole = ids.is_some();
     let place = match ids {
         Some(ids) => Place::Ids { table: table.clone(), ids, skip: asked.offset },
         None => Place::Offset { table: table.clone(), offset: asked.offset, limit: asked.limit },
     };
-    let page_bytes = source.limits().page_bytes;
+    let page_bytes = source.limits().wire.page_bytes;
     let mut body = head(PagesHead::Records).as_bytes().to_vec();
     let cut = Cut { page_bytes, record_bytes: usize::MAX };
     let mut json = Json { out: &mut body, dialect: Dialect::ReferenceHttp, cut, before: "" };

@@ -122,7 +122,7 @@ impl Source {
             Checked::Peer(looked) => self.check(account, Some(looked), ask.records)?,
             Checked::Page => {}
         }
-        let most = account.most(ask.records.min(self.limits().page_rows as u64)).max(1);
+        let most = account.most(ask.records.min(self.limits().wire.page_rows as u64)).max(1);
         let mut page = self.read(&download.place, most, ask.bytes)?;
         // As many as were read, and no more: what is reserved for a moment only would keep others from getting it.
         let read = self.rows.len() as u64;
@@ -209,7 +209,7 @@ impl Source {
         match self.grant.write_ends(&mut self.ended) {
             Ok(()) => (self.since, self.is_busy) = (None, false),
             Err(error) => {
-                log::warn!("the ends of pulls cannot be kept yet: {error}");
+                log::warn!(target: "rowferry::serve", "the ends of pulls cannot be kept yet: {error}");
                 (self.since, self.is_busy) = (Some(Instant::now()), true);
             }
         }
@@ -218,7 +218,7 @@ impl Source {
     /// Writes the ends that wait, now or never: a thread must not wait for a busy store once for each of them.
     pub(super) fn write_last_ends(&mut self) {
         if let Err(error) = self.grant.write_ends(&mut self.ended) {
-            log::error!("the ends of {} pulls cannot be kept: {error}", self.ended.len());
+            log::error!(target: "rowferry::serve", "the ends of {} pulls cannot be kept: {error}", self.ended.len());
             self.ended.drain(..).for_each(Account::close);
         }
     }
@@ -269,6 +269,6 @@ impl Encoder for Json<'_> {
 /// The peer has its page, or learns of something else: that the history cannot be written is this site's affair.
 pub(super) fn ended(kept: Result<()>) {
     if let Err(error) = kept {
-        log::error!("the end of a pull cannot be kept: {error}");
+        log::error!(target: "rowferry::serve", "the end of a pull cannot be kept: {error}");
     }
 }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderMap;
 
+use crate::domain::address::public_address;
 use crate::domain::connection::AddressRange;
 
 /// The header that proxies write. Anyone else can write it, too.
@@ -13,12 +14,11 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 /// from the right, past further trusted ones, up to the first address that is none. Where a trusted proxy wrote something
 /// that is no address, the request is that proxy's.
 pub(super) fn origin(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[AddressRange]) -> Option<IpAddr> {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|range| range.contains(address));
     let mut origin = peer?.to_canonical();
     let values = headers.get_all(FORWARDED_FOR).iter().rev();
     let entries = values.flat_map(|value| value.to_str().unwrap_or("?").rsplit(','));
     for entry in entries {
-        if !is_trusted(origin) {
+        if !is_trusted(origin, trusted) {
             break;
         }
         match address(entry.trim()) {
@@ -27,6 +27,17 @@ pub(super) fn origin(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[Addre
         }
     }
     Some(origin)
+}
+
+/// Whether an address is that of a trusted proxy.
+pub(super) fn is_trusted(address: IpAddr, trusted: &[AddressRange]) -> bool {
+    trusted.iter().any(|range| range.contains(address.to_canonical()))
+}
+
+/// Whether a request seems to come through a proxy that is not trusted: its peer is no address of the public Internet, and forwards for
+/// another.
+pub(super) fn is_unbelieved(peer: IpAddr, headers: &HeaderMap, trusted: &[AddressRange]) -> bool {
+    headers.contains_key(FORWARDED_FOR) && !public_address(peer) && !is_trusted(peer, trusted)
 }
 
 /// An address as proxies write it, some with a port.

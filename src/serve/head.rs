@@ -52,11 +52,11 @@ const fn refuse<T>(status: StatusCode, why: &'static str) -> Result<T, Refusal> 
 /// # Errors
 /// What is wrong with it, as soon as that is known.
 pub fn parse(input: &[u8], limits: &Limits) -> Result<Option<Head>, Refusal> {
-    let mut fields = vec![httparse::EMPTY_HEADER; limits.head_fields];
+    let mut fields = vec![httparse::EMPTY_HEADER; limits.wire.head_fields];
     let mut parsed = httparse::Request::new(&mut fields);
-    let bytes = match parsed.parse(&input[..input.len().min(limits.head_bytes)]) {
+    let bytes = match parsed.parse(&input[..input.len().min(limits.wire.head_bytes)]) {
         Ok(httparse::Status::Complete(bytes)) => bytes,
-        Ok(httparse::Status::Partial) if input.len() >= limits.head_bytes => {
+        Ok(httparse::Status::Partial) if input.len() >= limits.wire.head_bytes => {
             return refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request's head is too large");
         }
         Ok(httparse::Status::Partial) => return Ok(None),
@@ -64,12 +64,12 @@ pub fn parse(input: &[u8], limits: &Limits) -> Result<Option<Head>, Refusal> {
             return refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request has too many headers");
         }
         Err(httparse::Error::Version) => {
-            return refuse(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "only HTTP/1.0 and HTTP/1.1 are spoken here");
+            return refuse(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "only HTTP/1.0 and HTTP/1.1 are supported");
         }
-        Err(_) => return refuse(StatusCode::BAD_REQUEST, "this is no HTTP request"),
+        Err(_) => return refuse(StatusCode::BAD_REQUEST, "this is not an HTTP request"),
     };
     let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
-        return refuse(StatusCode::BAD_REQUEST, "this is no HTTP request");
+        return refuse(StatusCode::BAD_REQUEST, "this is not an HTTP request");
     };
     let version = if version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
     let Ok(method) = Method::from_bytes(method.as_bytes()) else {
@@ -80,7 +80,7 @@ pub fn parse(input: &[u8], limits: &Limits) -> Result<Option<Head>, Refusal> {
         Err(_) => return refuse(StatusCode::BAD_REQUEST, "the request's target is malformed"),
     };
     if !uri.path().starts_with('/') {
-        return refuse(StatusCode::BAD_REQUEST, "the request's target is no path");
+        return refuse(StatusCode::BAD_REQUEST, "the request's target is not a path");
     }
     let mut headers = HeaderMap::with_capacity(parsed.headers.len());
     for field in parsed.headers.iter() {
@@ -120,7 +120,7 @@ fn framing(headers: &HeaderMap, version: Version, limits: &Limits) -> Result<Fra
             }
             match length.to_str().map(str::parse::<usize>) {
                 Ok(Ok(0)) => Ok(Framing::Empty),
-                Ok(Ok(length)) if length <= limits.body_bytes => Ok(Framing::Length(length)),
+                Ok(Ok(length)) if length <= limits.server.body_bytes => Ok(Framing::Length(length)),
                 // All digits: one that cannot be read is too large for its type.
                 _ => refuse(StatusCode::PAYLOAD_TOO_LARGE, "the request's body is too large"),
             }
@@ -131,7 +131,7 @@ fn framing(headers: &HeaderMap, version: Version, limits: &Limits) -> Result<Fra
             }
             match coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
                 true => Ok(Framing::Chunked),
-                false => refuse(StatusCode::NOT_IMPLEMENTED, "chunked is the only transfer coding that is spoken here"),
+                false => refuse(StatusCode::NOT_IMPLEMENTED, "chunked is the only transfer coding that is supported"),
             }
         }
     }
@@ -142,7 +142,7 @@ fn expects_continue(headers: &HeaderMap, version: Version) -> Result<bool, Refus
         // A peer that speaks 1.0 would take an interim answer for the answer.
         None => Ok(false),
         Some(value) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(version == Version::HTTP_11),
-        Some(_) => refuse(StatusCode::EXPECTATION_FAILED, "100-continue is the only expectation that is met here"),
+        Some(_) => refuse(StatusCode::EXPECTATION_FAILED, "100-continue is the only expectation that is supported"),
     }
 }
 

@@ -1,5 +1,5 @@
-//! The sending end: what answers peers. [`Handler`] and [`ChannelSession`] know no sockets and can be mounted in any host;
-//! [`Server`] is a small blocking listener around them.
+//! The sending end: what answers peers. [`Handler`] and [`ChannelSession`] know no sockets and can be mounted in any host
+//! ([`ChannelSession::serve`] takes the host's stream); [`Server`] is a small blocking listener around them.
 
 mod answers;
 pub mod body;
@@ -10,10 +10,14 @@ mod connection;
 mod data;
 mod download;
 mod forwarded;
+mod gate;
 pub mod handler;
 pub(crate) mod head;
+mod mounted;
 mod pages;
+mod places;
 mod query;
+mod questions;
 mod queue;
 mod records;
 mod refusals;

@@ -47,7 +47,7 @@ impl World {
 
     fn peer(&self, join: &str) -> Peer {
         let session = self.site.sessions().create(Direction::Send).unwrap();
-        let (_, pass) = Access::new(&self.site).by_code(session.code(), &Caller::default()).unwrap();
+        let (_, pass) = Access::new(&self.site).by_code(session.code(), None, &Caller::default()).unwrap();
         let mut session = ChannelSession::new(&self.site, Topics::Code(Code::parse(CODE).unwrap()), pass);
         let joined = session.on_text(&format!(r#"[null,"1","transfer:{CODE}","phx_join",{join}]"#));
         assert!(joined.frames[0].contains(r#""status":"ok""#), "{joined:?}");
@@ -257,7 +257,7 @@ fn what_may_not_be_seen_is_refused_and_the_channel_goes_on() {
 
 #[test]
 fn what_changes_in_the_middle_is_looked_at_for_each_page() {
-    let world = World::new(Limits { snapshot_time: std::time::Duration::ZERO, ..Limits::default() });
+    let world = World::new(Limits::with(|limits| limits.store.snapshot_time = std::time::Duration::ZERO));
     let mut peer = world.peer(ROWFERRY);
     let mut cut_off = |change: &dyn Fn(), code: &str| {
         peer.fetch(Fetch { window: number(1), ..fetch("t") });
@@ -327,7 +327,7 @@ fn junk_ends_the_channel_of_a_rowferry_peer_only() {
     for junk in [&b"junk"[..], b"", &good] {
         assert_eq!(world.peer(ROWFERRY).session.on_binary(junk).close, Some(CloseCode::Protocol));
     }
-    // A peer of the reference system gets no pages.
+    // A peer of PhoenixKit gets no pages.
     let mut peer = world.peer("{}");
     assert!(peer.fetch(fetch("t")).end.is_none() && world.transfers().is_empty());
 }

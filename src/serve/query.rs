@@ -1,6 +1,6 @@
 //! The query part of a URL.
 
-/// The value of a parameter, percent-decoded; of several the last, as in the reference. `None` if it is not there;
+/// The value of a parameter, percent-decoded; of several the last, as in PhoenixKit. `None` if it is not there;
 /// what does not decode to text is empty.
 pub(crate) fn parameter(query: Option<&str>, name: &str) -> Option<String> {
     let pairs = query?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));

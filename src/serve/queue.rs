@@ -441,7 +441,10 @@ impl ChannelSession {
             match self.site.key() {
                 Ok(key) => self.queue.key = Some(key),
                 Err(error) if error.kind() == ErrorKind::SiteKey => {
-                    log::warn!("pulls of this peer can be resumed only from the beginning of a table: {error}");
+                    log::warn!(
+                        target: "rowferry::serve",
+                        "pulls of this peer can be resumed only from the beginning of a table: {error}"
+                    );
                     self.queue.has_no_key = true;
                 }
                 Err(error) => return Err(failed(FAILED, &error)),

@@ -6,9 +6,9 @@ use super::body::Body;
 use super::download::{Ask, Checked, Download, Json, Place, Source};
 use crate::access::{Account, Answer, Refused};
 use crate::error::ErrorKind;
-use crate::wire::Dialect;
 use crate::wire::api::{PagesHead, PullData, head, tail};
 use crate::wire::records::Cut;
+use crate::wire::{Dialect, excerpt};
 
 /// The body of an answer. Dropped before its end, it is a pull that the receiver gave up.
 pub(super) struct RecordsBody {
@@ -58,7 +58,7 @@ impl RecordsBody {
     /// Makes the next page ready.
     fn page(&mut self) -> Answer<()> {
         let Some(download) = self.download.take() else { return Ok(()) };
-        let page_bytes = self.source.limits().page_bytes;
+        let page_bytes = self.source.limits().wire.page_bytes;
         let checked = if self.sent > 0 { Checked::No } else { Checked::Page };
         let ask = Ask { records: self.left, bytes: page_bytes, checked };
         // The head that may be before the records counts for a few bytes of the page.
@@ -111,7 +111,10 @@ impl Read for RecordsBody {
                     Refused::Denied(denial) => denial.to_error(),
                     Refused::Failed(error) => error,
                 };
-                log::warn!("an answer with records of {:?} ends early: {error}", self.table);
+                log::warn!(
+                    target: "rowferry::serve",
+                    "an answer with records of {:?} ends early: {}", self.table, excerpt(&error.to_string())
+                );
                 io::Error::other(error)
             })?;
         }

@@ -2,6 +2,7 @@
 
 use crate::access::Refused;
 use crate::error::{Error, ErrorKind};
+use crate::wire::excerpt;
 use crate::wire::message::text_with_standing;
 use crate::wire::native::Refusal;
 
@@ -16,12 +17,12 @@ pub(super) fn told(doing: &str, refused: Refused) -> Error {
     }
 }
 
-/// What a peer is told of a failure: a code, in the reference's spelling where it has one. The details stay here.
+/// What a peer is told of a failure: a code, in PhoenixKit's spelling where it has one. The details stay here.
 pub(super) fn failed(doing: &str, error: &Error) -> Error {
     if error.kind() == ErrorKind::TableNotFound {
         return Error::new(error.kind(), format!("{doing}: :table_not_found"));
     }
-    log::warn!("{doing} for a peer: {error}");
+    log::warn!(target: "rowferry::serve", "{doing} for a peer: {}", excerpt(&error.to_string()));
     if error.kind() == ErrorKind::UnknownCollation {
         // It names a table that the peer asked for and a collation, which its schema tells.
         return Error::new(error.kind(), format!("{doing}: {}", error.message()));

@@ -3,10 +3,10 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::wire::api::Call;
 
-/// The prefix under which the reference's installations are by default: it calls other sites under its own prefix.
+/// The prefix under which PhoenixKit's installations are by default: it calls other sites under its own prefix.
 const REFERENCE_PREFIX: &str = "/phoenix_kit";
 
-/// What both families of paths begin with: the second is that of the reference's older documents.
+/// What both families of paths begin with: the second is that of PhoenixKit's older documents.
 const FAMILIES: [&str; 2] = ["/sync/", "/db-sync/"];
 
 /// What there is to ask for.
@@ -31,7 +31,7 @@ pub(super) fn route(path: &str, prefix: &str) -> Option<Route> {
 /// A prefix as it is compared with paths.
 ///
 /// # Errors
-/// [`InvalidInput`](ErrorKind::InvalidInput) for what is no path.
+/// [`InvalidInput`](ErrorKind::InvalidInput) for what is not a path.
 pub(super) fn prefix(prefix: &str) -> Result<&str> {
     let trimmed = prefix.trim_end_matches('/');
     let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '%');

@@ -1,29 +1,30 @@
 //! A small blocking server: one thread for each connection.
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
-
-use super::connection::{self, Sending};
 use super::handler::Handler;
-use super::head::Refusal;
+use super::places::{Full, Places, Unsaid};
 use super::socket::{Socket, Transport};
 #[cfg(feature = "tls")]
 use super::tls::ServerTls;
+use super::{answers, connection};
 use crate::domain::connection::AddressRange;
 use crate::error::{Error, ErrorKind, Result};
 use crate::site::Site;
 
-/// How long the server waits after it could not accept or start a thread: the lack of files or threads may pass.
+/// How long the server waits after it could not accept: the lack of files may pass.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Connections beyond the limit that are told so at the same time; further ones are just closed.
+/// Connections without a place that are told so at the same time, each by a thread that waits until the peer has read it. Further
+/// ones are told without waiting.
 const REFUSED_AT_ONCE: usize = 8;
+
+const TOO_MANY: &str = "too many connections";
 
 /// How long a stop waits for the connections to end.
 const STOP_TIME: Duration = Duration::from_secs(10);
@@ -31,7 +32,9 @@ const STOP_TIME: Duration = Duration::from_secs(10);
 /// A small blocking HTTP/1.1 and WebSocket server around a site's [`Handler`].
 ///
 /// It keeps [`Limits`](crate::Limits) on heads, bodies, messages, connections and the time that all of them may take, so that it
-/// may face the internet; for more (HTTP/2, virtual hosts, access logs) mount the handler in a server of your own.
+/// may face the internet; for more (HTTP/2, virtual hosts, access logs) mount the handler in a server of your own. One address has
+/// [a quarter](crate::ServerLimits::connections_per_address) of the connections at most. A peer that is refused is told when to try again, in plain
+/// HTTP always, over TLS as far as a few threads allow.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -45,8 +48,8 @@ struct Shared {
     #[cfg(feature = "tls")]
     tls: Option<ServerTls>,
     stop: Arc<AtomicBool>,
-    open: Mutex<usize>,
-    closed: Condvar,
+    places: Arc<Places>,
+    refusing: AtomicUsize,
 }
 
 /// What can be chosen for a [`Server`].
@@ -116,13 +119,15 @@ impl ServerBuilder {
     /// Answers under this path too: see [`Handler::with_prefix`]. Defaults to none.
     ///
     /// # Errors
-    /// [`InvalidInput`](ErrorKind::InvalidInput) for what is no path.
+    /// [`InvalidInput`](ErrorKind::InvalidInput) for what is not a path.
     pub fn prefix(mut self, prefix: &str) -> Result<Self> {
         self.handler = self.handler.with_prefix(prefix)?;
         Ok(self)
     }
 
-    /// Believes these proxies about where a request comes from: see [`Handler::trust_proxies`]. Defaults to none.
+    /// Trusts these proxies about where a request comes from: see [`Handler::trust_proxies`]. They may have all connections; each
+    /// address behind them has its [share](crate::ServerLimits::connections_per_address) of the requests that are answered at the same time,
+    /// and of the channels. Defaults to none.
     pub fn trust_proxies(mut self, ranges: impl IntoIterator<Item = AddressRange>) -> Self {
         self.handler = self.handler.trust_proxies(ranges);
         self
@@ -146,12 +151,12 @@ impl ServerBuilder {
                 .with_hint("Give an address of this machine and a free port; port 0 picks one.")
         })?;
         let shared = Shared {
+            places: Arc::new(Places::new(self.handler.site().limits())),
             handler: self.handler,
             #[cfg(feature = "tls")]
             tls: self.tls,
             stop: Arc::new(AtomicBool::new(false)),
-            open: Mutex::new(0),
-            closed: Condvar::new(),
+            refusing: AtomicUsize::new(0),
         };
         Ok(Server { listener, address, shared: Arc::new(shared) })
     }
@@ -194,16 +199,13 @@ impl ServerHandle {
             }
         }
         match thread.is_finished() {
-            true if thread.join().is_err() => log::error!("the server's thread panicked"),
+            true if thread.join().is_err() => log::error!(target: "rowferry::serve", "the server's thread panicked"),
             true => {}
-            false => log::warn!("the server's thread does not end"),
+            false => log::warn!(target: "rowferry::serve", "the server's thread does not end"),
         }
-        let open = self.shared.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = until.saturating_duration_since(Instant::now());
-        let (open, _) =
-            self.shared.closed.wait_timeout_while(open, left, |open| *open > 0).unwrap_or_else(PoisonError::into_inner);
-        if *open > 0 {
-            log::warn!("{} connections do not end", *open);
+        match self.shared.places.wait_until_left(until) {
+            0 => {}
+            left => log::warn!(target: "rowferry::serve", "{left} connections do not end"),
         }
     }
 }
@@ -225,13 +227,21 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    let mut unaccepted = Unsaid::default();
     while !shared.stop.load(Ordering::SeqCst) {
         let (tcp, peer) = match listener.accept() {
             Ok(accepted) => accepted,
             // The peer went before it was accepted.
             Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => continue,
             Err(error) => {
-                log::warn!("no connection can be accepted: {error}");
+                if let Some(times) = unaccepted.happened() {
+                    log::warn!(
+                        target: "rowferry::serve",
+                        "no connection can be accepted, as {times} times since this was said last: {error}"
+                    );
+                }
+                // Open files may be what is lacking.
+                shared.places.make_room();
                 thread::sleep(PAUSE);
                 continue;
             }
@@ -239,65 +249,96 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         if shared.stop.load(Ordering::SeqCst) {
             return;
         }
-        let Some((place, full)) = Place::take(shared) else {
-            log::debug!("{peer} is turned away: too many connections");
-            continue;
+        let tcp = Arc::new(tcp);
+        let taken = shared.places.take(peer.ip(), shared.handler.is_proxy(peer.ip()), &tcp);
+        let place = match taken {
+            Ok(place) => place,
+            Err(full) => {
+                shared.places.refused(peer.ip(), full);
+                refuse(shared, tcp);
+                continue;
+            }
         };
-        let started = thread::Builder::new().name("rowferry-peer".into()).spawn(move || place.serve(tcp, peer.ip(), full));
-        if let Err(error) = started {
-            log::warn!("no thread for a connection: {error}");
-            thread::sleep(PAUSE);
+        let (theirs, its) = (Arc::clone(shared), Arc::clone(&tcp));
+        let work = move || {
+            if let Some(transport) = theirs.transport(its) {
+                connection::serve(transport, &theirs.handler, peer.ip(), &place);
+            }
+        };
+        if thread::Builder::new().name("rowferry-peer".into()).spawn(work).is_err() {
+            shared.places.refused(peer.ip(), Full::Threads);
+            shared.tell_at_once(&tcp);
         }
     }
 }
 
-/// One of the connections that may be open at the same time.
-struct Place(Arc<Shared>);
-
-impl Place {
-    /// A place, and whether it is one beyond the limit, only to say so; `None` if there are none of those either.
-    fn take(shared: &Arc<Shared>) -> Option<(Place, bool)> {
-        let most = shared.handler.site().limits().connections;
-        let mut open = shared.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if *open >= most.saturating_add(REFUSED_AT_ONCE) {
-            return None;
-        }
-        *open += 1;
-        Some((Place(Arc::clone(shared)), *open > most))
-    }
-
-    fn serve(self, tcp: TcpStream, peer: IpAddr, full: bool) {
-        let shared = &*self.0;
-        if let Err(error) = tcp.set_nodelay(true) {
-            log::debug!("{peer}: {error}");
+/// Tells a peer that there is no place for it.
+fn refuse(shared: &Arc<Shared>, tcp: Arc<TcpStream>) {
+    if shared.refusing.fetch_add(1, Ordering::SeqCst) < REFUSED_AT_ONCE {
+        let (theirs, its) = (Refusing(Arc::clone(shared)), Arc::clone(&tcp));
+        let work = move || {
+            let shared = &*theirs.0;
+            if let Some(transport) = shared.transport(its) {
+                connection::send_last(transport, answers::busy(TOO_MANY), &shared.handler);
+            }
+        };
+        if thread::Builder::new().name("rowferry-refusal".into()).spawn(work).is_ok() {
             return;
         }
-        let socket = Socket::new(tcp, Arc::clone(&shared.stop));
-        #[cfg(feature = "tls")]
-        let transport = match &shared.tls {
-            None => Transport::Plain(socket),
-            Some(tls) => match rustls::ServerConnection::new(Arc::clone(&tls.0)) {
-                Ok(connection) => Transport::Tls(Box::new(rustls::StreamOwned::new(connection, socket))),
-                Err(error) => {
-                    log::error!("TLS cannot begin: {error}");
-                    return;
-                }
-            },
-        };
-        #[cfg(not(feature = "tls"))]
-        let transport = Transport::Plain(socket);
-        if full {
-            let refusal = Refusal { status: StatusCode::SERVICE_UNAVAILABLE, why: "too many connections" };
-            let sent = connection::send(transport, connection::refuse(refusal), Sending::LAST, &shared.handler);
-            return sent.map_or((), Transport::finish);
-        }
-        connection::serve(transport, &shared.handler, peer);
+        // What was not begun has given its turn back.
+    } else {
+        shared.refusing.fetch_sub(1, Ordering::SeqCst);
+    }
+    shared.tell_at_once(&tcp);
+}
+
+/// A peer that is being told that there is no place for it.
+struct Refusing(Arc<Shared>);
+
+impl Drop for Refusing {
+    fn drop(&mut self) {
+        self.0.refusing.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        *self.0.open.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        self.0.closed.notify_all();
+impl Shared {
+    /// What is spoken over a connection; `None` if it cannot begin.
+    fn transport(&self, tcp: Arc<TcpStream>) -> Option<Transport> {
+        if let Err(error) = tcp.set_nodelay(true) {
+            log::debug!(target: "rowferry::serve", "a connection has ended: {error}");
+            return None;
+        }
+        let socket = Socket::new(tcp, Arc::clone(&self.stop));
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return match rustls::ServerConnection::new(Arc::clone(&tls.0)) {
+                Ok(connection) => Some(Transport::Tls(Box::new(rustls::StreamOwned::new(connection, socket)))),
+                Err(error) => {
+                    log::error!(target: "rowferry::serve", "TLS cannot begin: {error}");
+                    None
+                }
+            };
+        }
+        Some(Transport::Plain(socket))
+    }
+
+    /// Tells a peer that there is no place for it as far as that takes no time: what it has sent is read, so that the answer is not
+    /// lost to a reset. Over TLS nothing can be said so fast.
+    fn tell_at_once(&self, tcp: &TcpStream) {
+        #[cfg(feature = "tls")]
+        if self.tls.is_some() {
+            return;
+        }
+        let told = connection::last_bytes(answers::busy(TOO_MANY), self.handler.site().clock().now())
+            .and_then(|said| tcp.set_nonblocking(true).and_then(|()| (&*tcp).write_all(&said)));
+        let mut scratch = [0; 4096];
+        for _ in 0..4 {
+            if !matches!((&*tcp).read(&mut scratch), Ok(some) if some > 0) {
+                break;
+            }
+        }
+        if let Err(error) = told.and_then(|()| tcp.shutdown(Shutdown::Write)) {
+            log::debug!(target: "rowferry::serve", "a peer cannot be told that it is refused: {error}");
+        }
     }
 }

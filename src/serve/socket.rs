@@ -24,7 +24,7 @@ const LINGER_BYTES: usize = 1 << 20;
 /// with each byte that is accepted, however slow the link is. When the server stops, a read fails with `ConnectionAborted`.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    tcp: TcpStream,
+    tcp: Arc<TcpStream>,
     stop: Arc<AtomicBool>,
     read_by: Instant,
     write_by: Instant,
@@ -33,7 +33,7 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    pub(crate) fn new(tcp: TcpStream, stop: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(tcp: Arc<TcpStream>, stop: Arc<AtomicBool>) -> Self {
         let now = Instant::now();
         Socket { tcp, stop, read_by: now, write_by: now, write_time: Duration::ZERO }
     }
@@ -54,7 +54,7 @@ impl Read for Socket {
                 return Err(ErrorKind::WouldBlock.into());
             }
             self.tcp.set_read_timeout(Some(left.min(TICK)))?;
-            match self.tcp.read(buffer) {
+            match (&*self.tcp).read(buffer) {
                 Err(error) if passing(&error) => {}
                 result => return result,
             }
@@ -74,7 +74,7 @@ impl Write for Socket {
                 return Err(ErrorKind::TimedOut.into());
             }
             self.tcp.set_write_timeout(Some(left.min(TICK)))?;
-            match self.tcp.write(bytes) {
+            match (&*self.tcp).write(bytes) {
                 Err(error) if passing(&error) => {}
                 Ok(accepted) => {
                     if accepted > 0 && !self.stopping() {
@@ -88,12 +88,31 @@ impl Write for Socket {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.tcp.flush()
+        (&*self.tcp).flush()
     }
 }
 
-fn passing(error: &io::Error) -> bool {
+/// Whether a read or a write that failed so may be tried again.
+pub(super) fn passing(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+}
+
+/// A stream whose reads and writes end at a moment, as a [`Socket`]'s do: what a channel is served over.
+pub(super) trait Timed: Read + Write {
+    /// From now on reads fail with `WouldBlock` after this moment.
+    fn read_by(&mut self, moment: Instant);
+
+    /// From now on writes fail with `TimedOut` when not a byte of them was accepted for this time.
+    fn write_within(&mut self, time: Duration);
+
+    /// Whether the server stops. Reads then fail with `ConnectionAborted`.
+    fn stopping(&mut self) -> bool;
+
+    /// Whether something has arrived, the end of the connection included. `false` where that cannot be known without waiting.
+    fn has_input(&mut self) -> bool;
+
+    /// Ends the connection, and waits a little for the peer to take what was sent. `closed` says that the peer has ended it.
+    fn finish(self, closed: bool);
 }
 
 /// A connection: plain, or TLS around it.
@@ -113,41 +132,11 @@ impl Transport {
         }
     }
 
-    /// From now on reads fail after this moment.
-    pub(crate) fn read_by(&mut self, moment: Instant) {
-        let socket = self.socket();
-        socket.read_by = moment;
-        // TLS writes while it reads: its handshake has the same time.
-        socket.write_by = socket.write_by.max(moment);
-    }
-
-    /// From now on writes fail when not a byte of them was accepted for this time.
-    pub(crate) fn write_within(&mut self, time: Duration) {
-        let socket = self.socket();
-        (socket.write_by, socket.write_time) = (clock::later(Instant::now(), time), time);
-    }
-
-    /// Whether the server stops.
-    pub(crate) fn stopping(&mut self) -> bool {
-        self.socket().stopping()
-    }
-
-    /// Whether something has arrived, the end of the connection included.
-    pub(crate) fn has_input(&mut self) -> bool {
-        let tcp = &self.socket().tcp;
-        if tcp.set_nonblocking(true).is_err() {
-            return false;
-        }
-        let peeked = tcp.peek(&mut [0]);
-        // What is wrong with the connection is for the next read to find.
-        tcp.set_nonblocking(false).is_err() || !matches!(&peeked, Err(error) if passing(error))
-    }
-
     /// Says that nothing more comes, and waits a little for the peer to take what was sent.
-    pub(crate) fn finish(mut self) {
+    pub(crate) fn end(mut self) {
         self.write_within(LINGER);
         if let Err(error) = self.say_goodbye() {
-            log::debug!("a connection ended before its goodbye: {error}");
+            log::debug!(target: "rowferry::serve", "a connection ended before its goodbye: {error}");
             return;
         }
         let socket = self.socket();
@@ -158,7 +147,7 @@ impl Transport {
             if left.is_zero() || socket.tcp.set_read_timeout(Some(left)).is_err() {
                 return;
             }
-            match socket.tcp.read(&mut scratch) {
+            match (&*socket.tcp).read(&mut scratch) {
                 Ok(0) | Err(_) => return,
                 Ok(some) => drained += some,
             }
@@ -175,6 +164,38 @@ impl Transport {
             }
         }
         self.socket().tcp.shutdown(Shutdown::Write)
+    }
+}
+
+impl Timed for Transport {
+    fn read_by(&mut self, moment: Instant) {
+        let socket = self.socket();
+        socket.read_by = moment;
+        // TLS writes while it reads: its handshake has the same time.
+        socket.write_by = socket.write_by.max(moment);
+    }
+
+    fn write_within(&mut self, time: Duration) {
+        let socket = self.socket();
+        (socket.write_by, socket.write_time) = (clock::later(Instant::now(), time), time);
+    }
+
+    fn stopping(&mut self) -> bool {
+        self.socket().stopping()
+    }
+
+    fn has_input(&mut self) -> bool {
+        let tcp = &self.socket().tcp;
+        if tcp.set_nonblocking(true).is_err() {
+            return false;
+        }
+        let peeked = tcp.peek(&mut [0]);
+        // What is wrong with the connection is for the next read to find.
+        tcp.set_nonblocking(false).is_err() || !matches!(&peeked, Err(error) if passing(error))
+    }
+
+    fn finish(self, _closed: bool) {
+        self.end();
     }
 }
 
@@ -216,7 +237,7 @@ mod tests {
     fn pair() -> (Transport, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let socket = Socket::new(listener.accept().unwrap().0, Arc::default());
+        let socket = Socket::new(Arc::new(listener.accept().unwrap().0), Arc::default());
         (Transport::Plain(socket), peer)
     }
 

@@ -4,10 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::error::{Error, ErrorKind, Result};
+
+/// What stands in the text of a private key that needs a passphrase.
+const ENCRYPTED: &[u8] = b"ENCRYPTED";
 
 /// A certificate with its key, for [`ServerBuilder::tls`](super::ServerBuilder::tls).
 #[derive(Clone)]
@@ -30,14 +33,26 @@ impl ServerTls {
         if chain.is_empty() {
             return Err(wrong("the certificate", &"there is none in the text"));
         }
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| wrong("the private key", &error))?;
+        let is_encrypted = key.windows(ENCRYPTED.len()).any(|text| text == ENCRYPTED);
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| match error {
+            _ if is_encrypted => {
+                wrong("the private key", &"it is encrypted; `openssl pkey` writes it without its passphrase")
+            }
+            pem::Error::NoItemsFound => wrong("the private key", &"there is none in the text"),
+            error => wrong("the private key", &error),
+        })?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| wrong("TLS", &error))?
             .with_no_client_auth()
             .with_single_cert(chain, key)
-            .map_err(|error| wrong("the certificate", &error))?;
+            .map_err(|error| match error {
+                rustls::Error::InconsistentKeys(_) => {
+                    wrong("the certificate", &"the private key does not belong to it, but to another certificate")
+                }
+                error => wrong("the certificate", &error),
+            })?;
         Ok(ServerTls(Arc::new(config)))
     }
 }
@@ -65,6 +80,14 @@ mod tests {
             let error = ServerTls::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
             assert!(!error.to_string().contains("PRIVATE KEY-----"));
+        }
+        let error = ServerTls::from_pem(certificate.as_bytes(), foreign.as_bytes()).unwrap_err();
+        assert!(error.message().contains("the private key does not belong to it"), "{error}");
+        let sealed = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+        let older = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAA==\n-----END RSA PRIVATE KEY-----\n";
+        for (key, why) in [(&*sealed, "it is encrypted"), (older, "it is encrypted"), ("", "there is none")] {
+            let error = ServerTls::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap_err();
+            assert!(error.message().contains(why), "{error}");
         }
     }
 }

@@ -1,16 +1,17 @@
-//! What a site remembers of pulls: how far those are that were cut off, and which appends were finished.
+//! What a site remembers of pulls: how far interrupted ones are, and which appends were finished.
 
 use time::OffsetDateTime;
 
 use super::Site;
 use crate::domain::strategy::Strategy;
+use crate::domain::string_enum::string_enum;
 use crate::error::Result;
 use crate::ledger::checkpoints::{self, Step};
 use crate::ledger::{Scope, appends, counts, indexes, key_map, pulls};
 use crate::state;
 
 impl Site {
-    /// What is remembered of pulls: how far those are that were cut off, and which appends were finished.
+    /// What is remembered of pulls: how far interrupted ones are, and which appends were finished.
     pub fn checkpoints(&self) -> Checkpoints<'_> {
         Checkpoints::new(self)
     }
@@ -19,9 +20,9 @@ impl Site {
 /// What a [`Site`] remembers of the tables that it pulled.
 ///
 /// A pull that was interrupted leaves a checkpoint for each of its tables: the same pull, started again within
-/// [`Limits::resume_time`](crate::Limits::resume_time), resumes there. An append that was finished, or that added rows and was not
+/// [`RetentionLimits::resume_time`](crate::RetentionLimits::resume_time), resumes there. An append that was finished, or that added rows and was not
 /// resumed in that time, is remembered until it is forgotten: the same one again is refused, unless
-/// [what is new](crate::TransferOptions::append_new) or [all of it again](crate::TransferOptions::append_again) is asked for.
+/// [what is new](crate::PullOptions::append_new) or [all of it again](crate::PullOptions::append_again) is asked for.
 ///
 /// Every method fails with what the store says.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +33,7 @@ pub struct Checkpoints<'s> {
 /// What is remembered of a table of a sender.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Remembered {
+pub struct CheckpointInfo {
     /// Who its rows come from: `site:` and the other site's id, or `url:` and its URL where it told none.
     pub sender: String,
     /// The sender's name of the table.
@@ -40,38 +41,27 @@ pub struct Remembered {
     /// How it is pulled.
     pub strategy: Strategy,
     /// What is remembered.
-    pub kind: RememberedKind,
+    pub kind: CheckpointKind,
     /// Records received.
     pub records: u64,
     /// When the pull last wrote; when the append was finished or given up.
     pub at: OffsetDateTime,
 }
 
-/// What is remembered of a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RememberedKind {
-    /// A pull that is not whole was cut off in this table, or is running.
-    Unfinished,
-    /// A pull that is not whole is done with this table.
-    Done,
-    /// An append that was finished.
-    Appended,
-    /// An append that was finished, but for records that lacked a row which they refer to: the next append brings those.
-    LacksParents,
-    /// An append that was cut off, and too long ago to resume.
-    Begun,
-}
-
-impl RememberedKind {
-    /// `unfinished`, `done`, `appended`, `lacks_parents` or `begun`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            RememberedKind::Unfinished => "unfinished",
-            RememberedKind::Done => "done",
-            RememberedKind::Appended => "appended",
-            RememberedKind::LacksParents => "lacks_parents",
-            RememberedKind::Begun => "begun",
-        }
+string_enum! {
+    /// What is remembered of a table.
+    #[non_exhaustive]
+    pub enum CheckpointKind("kind of checkpoint") {
+        /// A pull that is not whole was interrupted in this table, or is running.
+        Unfinished = "unfinished",
+        /// A pull that is not whole is done with this table.
+        Done = "done",
+        /// An append that was finished.
+        Appended = "appended",
+        /// An append that was finished, but for records that lacked a row which they refer to: the next append brings those.
+        LacksParents = "lacks_parents",
+        /// An append that was interrupted, and too long ago to resume.
+        Begun = "begun",
     }
 }
 
@@ -81,30 +71,30 @@ impl<'s> Checkpoints<'s> {
     }
 
     /// All that is remembered: first the pulls that are not whole, the newest first, then the appends.
-    pub fn list(&self) -> Result<Vec<Remembered>> {
+    pub fn list(&self) -> Result<Vec<CheckpointInfo>> {
         state::read(self.site.store_ref(), |sql| {
             let mut all = Vec::new();
             for pull in pulls::kept(sql, None)? {
                 for mark in checkpoints::of_scope(sql, &pull.scope)? {
                     let done = mark.step == Step::Done;
-                    all.push(Remembered {
+                    all.push(CheckpointInfo {
                         sender: pull.sender.clone(),
                         table: mark.table,
                         strategy: mark.strategy,
-                        kind: if done { RememberedKind::Done } else { RememberedKind::Unfinished },
+                        kind: if done { CheckpointKind::Done } else { CheckpointKind::Unfinished },
                         records: mark.records,
                         at: pull.touched_at,
                     });
                 }
             }
-            all.extend(appends::all(sql)?.into_iter().map(|append| Remembered {
+            all.extend(appends::all(sql)?.into_iter().map(|append| CheckpointInfo {
                 sender: append.sender,
                 table: append.table,
                 strategy: Strategy::Append,
                 kind: match (append.whole, append.lacks_parents) {
-                    (false, _) => RememberedKind::Begun,
-                    (true, true) => RememberedKind::LacksParents,
-                    (true, false) => RememberedKind::Appended,
+                    (false, _) => CheckpointKind::Begun,
+                    (true, true) => CheckpointKind::LacksParents,
+                    (true, false) => CheckpointKind::Appended,
                 },
                 records: append.records,
                 at: append.finished_at,

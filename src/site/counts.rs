@@ -38,11 +38,10 @@ impl Site {
             for status in ConnectionStatus::ALL.iter().copied() {
                 by_status.insert(status, connections::count(sql, &ConnectionFilter::new().status(status))?);
             }
-            let waiting = TransferFilter::new().limit(u32::MAX);
             let running = TransferFilter::new().status(TransferStatus::InProgress);
             Ok(SiteCounts {
                 connections: by_status,
-                pending_approvals: transfers::pending_approvals(sql, &waiting, now)?.len() as u64,
+                pending_approvals: transfers::count_pending_approvals(sql, now)?,
                 active_transfers: transfers::count(sql, &running)?,
                 active_sessions: sessions::list_active(sql, now)?.len() as u64,
                 outbox: outbox::pending(sql)?,

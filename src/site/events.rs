@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::state::{self, events};
 
 /// How often a subscription looks for events of other processes while it waits.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How many events a subscription reads at a time.
 const READ: u32 = 100;
@@ -23,7 +23,7 @@ impl Site {
 }
 
 /// What happened to the connections and transfers of a [`Site`]. Events are kept for
-/// [`Limits::event_time`](crate::Limits::event_time).
+/// [`RetentionLimits::event_time`](crate::RetentionLimits::event_time).
 ///
 /// Every method fails with what the store says.
 #[derive(Debug, Clone, Copy)]
@@ -36,9 +36,9 @@ impl<'s> Events<'s> {
         Events { site }
     }
 
-    /// The events that a filter chooses.
+    /// The events that match a filter.
     pub fn list(&self, filter: &EventFilter) -> Result<Vec<Event>> {
-        state::read(self.site.store_ref(), |sql| events::list(sql, filter, self.site.limits().listed))
+        state::read(self.site.store_ref(), |sql| events::list(sql, filter, self.site.limits().server.listed))
     }
 
     /// The events that come from now on, those of other processes on the same database too.
@@ -50,6 +50,24 @@ impl<'s> Events<'s> {
 
 /// The events that came since it was made, in their order, each once. It holds no resource but a little memory, and no thread:
 /// it looks when it is asked. One that is asked more rarely than events are kept for misses those that were dropped.
+///
+/// ```
+/// # fn main() -> rowferry::Result<()> {
+/// # let folder = tempfile::tempdir().map_err(|e| rowferry::Error::new(rowferry::ErrorKind::Io, e.to_string()))?;
+/// # let path = folder.path().join("shop.db");
+/// use std::time::Duration;
+/// use rowferry::{EventKind, NewConnection, Site};
+///
+/// let shop = Site::open(&path)?;
+/// let mut news = shop.events().subscribe()?;
+/// shop.connections().by("alice").create(NewConnection::sender("Nightly", "https://backup.example"))?;
+/// // A program has a thread that does this in a loop, and looks in between whether it is to end.
+/// while let Some(event) = news.next(Duration::from_millis(10))? {
+///     assert_eq!((event.kind, event.actor.as_str()), (EventKind::ConnectionCreated, "alice"));
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct EventStream {
     site: Site,
@@ -81,7 +99,7 @@ impl EventStream {
             if left.is_zero() {
                 return Ok(None);
             }
-            self.site.wake().wait(seen, left.min(LOOK));
+            self.site.wake().wait(seen, left.min(POLL_INTERVAL));
         }
     }
 }
@@ -143,6 +161,22 @@ mod tests {
         assert_eq!(state::write(site.store_ref(), |sql| events::prune(sql, before + LONG, 9)).unwrap(), 2);
         add(&site, EventKind::AccessDenied, "x", None, None);
         assert_eq!(ids(all()), [4], "no number is given twice");
+    }
+
+    #[test]
+    fn what_a_peer_wrote_is_cut_and_cleaned() {
+        let (_folder, site, clock) = site();
+        let mut details = Metadata::new();
+        details.insert("table".to_owned(), "a\u{1b}[2J\nb".into());
+        details.insert(
+            "error".to_owned(),
+            serde_json::json!({"message": "x".repeat(1_000), "names": ["\u{7}y"], "http_status": 403}),
+        );
+        site.change(|sql| events::add(sql, clock.now(), EventKind::AccessDenied, "x", None, None, details.clone())).unwrap();
+        let kept = site.events().list(&EventFilter::new()).unwrap().remove(0).details;
+        assert_eq!(kept["table"], "a [2J b");
+        let expected = serde_json::json!({"message": "x".repeat(300), "names": ["y"], "http_status": 403});
+        assert_eq!(kept["error"], expected);
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub(super) fn current(site: &Site) -> Result<Uuid> {
         Ok((uuid, is_copy))
     })?;
     if is_copy {
-        log::warn!("{} is a copy of a database that was opened elsewhere", site.store_ref().name());
+        log::warn!(target: "rowferry::site", "{} is a copy of a database that was opened elsewhere", site.store_ref().name());
     }
     Ok(uuid)
 }

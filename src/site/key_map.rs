@@ -20,7 +20,7 @@ impl Site {
 ///
 /// An append gives records new keys, or finds that they are rows which are here; a pull that does not append may find a record here
 /// under another key. The site keeps which: references that come later follow, and
-/// [`append_new`](crate::TransferOptions::append_new) skips what came before. It is kept until it is
+/// [`append_new`](crate::PullOptions::append_new) skips what came before. It is kept until it is
 /// [forgotten](crate::site::Checkpoints::forget) with the append.
 #[derive(Debug, Clone)]
 pub struct KeyMap<'s> {
@@ -32,11 +32,12 @@ pub struct KeyMap<'s> {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct KeyMapping {
-    /// Who the record came from, as [`Remembered::sender`](crate::Remembered::sender) says it.
+    /// Who the record came from, as [`CheckpointInfo::sender`](crate::CheckpointInfo::sender) says it.
     pub sender: String,
     /// Its key there.
     pub old: Vec<Value>,
-    /// The key of its row here.
+    /// The key of its row here. Empty where it became none, while the row that has its key is another record's: see
+    /// [`PullOptions::key`](crate::PullOptions::key).
     pub new: Vec<Value>,
     /// Whether that row was here before the record came.
     pub existing: bool,

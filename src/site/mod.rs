@@ -3,10 +3,14 @@
 mod checkpoints;
 mod connections;
 mod counts;
+#[cfg(feature = "sqlite")]
+mod doctor;
 mod events;
 mod incarnation;
 mod key;
 mod key_map;
+#[cfg(feature = "sqlite")]
+mod remove;
 mod sessions;
 mod settings;
 #[cfg(feature = "client")]
@@ -20,12 +24,14 @@ use std::sync::{Arc, OnceLock};
 
 use uuid::Uuid;
 
-pub use checkpoints::{Checkpoints, Remembered, RememberedKind};
+pub use checkpoints::{CheckpointInfo, CheckpointKind, Checkpoints};
 pub(crate) use connections::Registration;
-pub use connections::{ConnectionEdit, Connections, NewConnection, NewlyConnected};
+pub use connections::{ConnectionEdit, ConnectionWithToken, Connections, NewConnection};
 pub use counts::SiteCounts;
 pub use events::{EventStream, Events};
 pub use key_map::{KeyMap, KeyMapping, KeyMappings};
+#[cfg(feature = "sqlite")]
+pub use remove::{JournalMode, RemovedState};
 pub use sessions::{Session, SessionGuard, Sessions};
 pub use settings::Settings;
 pub use transfers::Transfers;
@@ -40,7 +46,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::export::{Digest, Exporter, Offer};
 use crate::ledger::{Here, RunningPulls};
 use crate::limits::Limits;
-use crate::secret::SiteKey;
+use crate::secret::{SiteKey, Token};
 use crate::state::{self, Wake};
 #[cfg(feature = "sqlite")]
 use crate::store::sqlite::{Setup, SqliteStore};
@@ -91,6 +97,16 @@ impl Site {
     /// Where the site keeps its tables and its state.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.0.store
+    }
+
+    /// Makes sure that the site's database is still the file that was opened: on Unix, one that was deleted, moved, replaced or emptied
+    /// meanwhile is not. Every call that needs the database does so, too; a server may ask each second, to end when it is of no
+    /// more use.
+    ///
+    /// # Errors
+    /// [`CannotOpen`](ErrorKind::CannotOpen) if it is another one, or none: open it again.
+    pub fn check_file(&self) -> Result<()> {
+        self.0.store.check()
     }
 
     /// The bounds that apply to everything that this site reads and sends.
@@ -155,7 +171,7 @@ impl Site {
     }
 
     /// What a pull of this site does not copy of its database: triggers and CHECK constraints of its tables, views, virtual tables
-    /// and what lies behind them, and tables whose names cannot be told.
+    /// and their shadow tables, and tables whose names are not UTF-8.
     ///
     /// # Errors
     /// What the store says.
@@ -163,7 +179,7 @@ impl Site {
         self.exporter().not_copied()
     }
 
-    /// What a table looks like.
+    /// The structure of a table.
     ///
     /// # Errors
     /// [`TableNotFound`](ErrorKind::TableNotFound) if there is none of this name, or it is not offered.
@@ -180,7 +196,7 @@ impl Site {
     }
 
     /// Records of a table in key order, `offset` of them left out: at most `limit`, fewer where
-    /// [`Limits::page_rows`] or [`Limits::page_bytes`] cut the page. Ask for what follows with the offset moved on by the rows
+    /// [`WireLimits::page_rows`](crate::WireLimits::page_rows) or [`WireLimits::page_bytes`](crate::WireLimits::page_bytes) cut the page. Ask for what follows with the offset moved on by the rows
     /// that came; there is nothing more when none come.
     ///
     /// # Errors
@@ -211,12 +227,23 @@ impl Site {
         self.exporter().digest(table)
     }
 
+    /// The same as the other site of a connection lists it, whose token this is: equal to
+    /// [`RemoteTable::checksum`](crate::RemoteTable::checksum) where that one, of this version or newer, has the same rows. Without the
+    /// token it says nothing of the content.
+    ///
+    /// # Errors
+    /// Those of [`Site::get_schema`].
+    pub fn table_checksum_for(&self, table: &str, token: &Token) -> Result<String> {
+        Ok(self.table_checksum(table)?.listed(&token.credential()))
+    }
+
     /// Starts again with a new key after the old one was lost: a new key file is made (a key that the host gave is taken as
-    /// the new one). What was sealed under the old key cannot be read any more:
+    /// the new one). The old key stays in use when the new one cannot be written; whatever ends the program meanwhile, one of the
+    /// two works. What was sealed under the old key cannot be read any more:
     ///
     /// - All sessions are deleted, because only the old key knew their codes.
     /// - Messages to other sites that were not sent yet are dropped.
-    /// - Pulls by a code that were cut off can no longer be resumed with that code.
+    /// - Interrupted pulls by a code can no longer be resumed with that code.
     /// - Sender connections keep working: the other site's token still works. This site can no longer tell the other one of changes,
     ///   until the token is [rotated](Connections::regenerate_token); the new one is then to be given to the other site by hand.
     /// - Receiver connections have lost their token: [set it](Connections::set_token) again, or let the other site rotate it.
@@ -267,8 +294,8 @@ impl Site {
 
     /// The site as its pulls see it.
     pub(crate) fn here(&self) -> Here<'_> {
-        let Inner { limits, clock, wake, running, .. } = &*self.0;
-        Here { store: self.store_ref(), limits, clock: &**clock, wake, running }
+        let Inner { limits, clock, wake, running, offer, .. } = &*self.0;
+        Here { store: self.store_ref(), limits, clock: &**clock, wake, running, protected: offer.hidden() }
     }
 
     pub(crate) fn key(&self) -> Result<SiteKey> {
@@ -294,13 +321,13 @@ pub struct SiteBuilder {
 }
 
 impl SiteBuilder {
-    /// The bounds on what is read, sent, kept and waited for. Defaults to [`Limits::default`].
+    /// The limits on what is read, sent, kept and waited for. Defaults to [`Limits::default`].
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Where the time comes from that codes expire by. Defaults to [`SystemClock`].
+    /// The clock by which codes expire. Defaults to [`SystemClock`].
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
         self
@@ -314,13 +341,17 @@ impl SiteBuilder {
 
     /// The file that holds the site's key: 32 bytes that only the owner may read, made when first needed. Defaults to
     /// `<database>.rowferry-key` beside a SQLite file. Ignored where [`SiteBuilder::key`] gives the key itself.
+    ///
+    /// On Unix the file must belong to the user of this program, to root or to the database's owner, and nobody else may read it;
+    /// what is named here its group may read, and it may be a symbolic link, as secrets of containers are. A file that root makes is given to the database's owner.
     pub fn key_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.key_file = Some(path.into());
         self
     }
 
-    /// Tables that are never offered to a peer, by names that are compared as the store compares them. May be called again. Defaults
-    /// to none beyond those of [`Site::offers`].
+    /// Tables that are never offered to a peer, by names that are compared as the store compares them, and that no pull writes or makes: a
+    /// table of that name is left out, with a note in the report (`hidden_table`), and refused where it is named. May be called again.
+    /// Defaults to none beyond those of [`Site::offers`].
     pub fn hide_tables(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.hidden.extend(names.into_iter().map(Into::into));
         self
@@ -329,7 +360,11 @@ impl SiteBuilder {
     /// What is done to each connection to the SQLite file, before anything else is: collations, functions and virtual table modules
     /// of the program's own are registered so, extensions loaded, and a key given (`PRAGMA key` of SQLCipher). It is done often, from
     /// any thread, and must do the same each time. Settings that rowferry depends on (`foreign_keys`, `synchronous`, `query_only`,
-    /// `cache_size`, the time-out) are set afterwards. Defaults to nothing; the last call counts.
+    /// `cache_size`, the time-out) and those that guard against a hostile file (`SQLITE_DBCONFIG_DEFENSIVE`, `cell_size_check`,
+    /// [`trusted_schema`](SiteBuilder::trust_schema)) are set afterwards. Defaults to nothing; the last call counts.
+    ///
+    /// A function that triggers, defaults, checks, indexes, generated columns or views call is to be registered with
+    /// `FunctionFlags::SQLITE_INNOCUOUS`: see [`SiteBuilder::trust_schema`].
     ///
     /// An error ends what needed the connection, [`SiteBuilder::open`] first, with its message; an error of another kind fits into
     /// `rusqlite::Error::UserFunctionError`. The type is that of [`rowferry::rusqlite`](crate::rusqlite): it follows that crate's
@@ -347,34 +382,65 @@ impl SiteBuilder {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// An encrypted file, where the program links SQLCipher (see the [crate's documentation](crate#sqlite)):
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let (path, passphrase) = (folder.path().join("secret.db"), "correct horse battery staple");
+    /// let site = rowferry::Site::builder()
+    ///     .on_connection(move |sqlite| sqlite.pragma_update(None, "key", passphrase))
+    ///     .open(&path)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[cfg(feature = "sqlite")]
     pub fn on_connection(
         mut self,
         setup: impl Fn(&rusqlite::Connection) -> rusqlite::Result<()> + Send + Sync + 'static,
     ) -> Self {
-        self.setup = Setup::new(setup);
+        self.setup.set_work(setup);
+        self
+    }
+
+    /// Whether the schema of the SQLite file may call whatever is registered on its connections. Off by default: triggers, views,
+    /// defaults, checks, indexes and generated columns then call only what SQLite knows to be harmless, because a file that somebody
+    /// else made could call anything. A function of the program's own is harmless when it is registered with
+    /// `FunctionFlags::SQLITE_INNOCUOUS`, a virtual table when its module says so (most of SQLite's do; `pragma_table_info` and its like do
+    /// not); what uses another one fails with `unsafe use of ...`. Turn it on for a file that only the program itself ever wrote.
+    #[cfg(feature = "sqlite")]
+    pub fn trust_schema(mut self, trust: bool) -> Self {
+        self.setup.set_trusts_schema(trust);
         self
     }
 
     /// Opens the site of a SQLite file, which is made if there is none.
     ///
     /// # Errors
-    /// Those of [`SqliteStore::open`](crate::store::sqlite::SqliteStore::open), and of [`SiteBuilder::on_connection`].
+    /// Those of [`SqliteStore::open`](crate::store::SqliteStore::open), and of [`SiteBuilder::on_connection`].
     #[cfg(feature = "sqlite")]
     pub fn open(self, path: impl AsRef<Path>) -> Result<Site> {
         let store = SqliteStore::open_with(path.as_ref(), &self.limits, &self.setup)?;
-        let key_file = self.key_file.clone().unwrap_or_else(|| store.key_path());
-        Ok(self.key_file(key_file).with_store(Arc::new(store)))
+        let source = match self.key.clone() {
+            Some(key) => KeySource::Given(key),
+            None => KeySource::of(&store, self.key_file.clone()),
+        };
+        Ok(self.build(Arc::new(store), source))
     }
 
     /// Opens the site that lives in this store. Give it a [key](SiteBuilder::key) or a [file for one](SiteBuilder::key_file): what
     /// needs the site's key fails otherwise.
     pub fn with_store(self, store: Arc<dyn Store>) -> Site {
-        let source = match (self.key, self.key_file) {
+        let source = match (self.key.clone(), self.key_file.clone()) {
             (Some(key), _) => KeySource::Given(key),
-            (None, Some(path)) => KeySource::File(path),
+            (None, Some(path)) => KeySource::named(path),
             (None, None) => KeySource::Nowhere,
         };
+        self.build(store, source)
+    }
+
+    fn build(self, store: Arc<dyn Store>, source: KeySource) -> Site {
         Site(Arc::new(Inner {
             offer: Arc::new(Offer::hiding(self.hidden, store.names())),
             store,

@@ -6,10 +6,13 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Site;
+use crate::clock;
+use crate::domain::connection::Metadata;
+use crate::domain::event::EventKind;
 use crate::domain::session::{Direction, SessionInfo, SessionStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Code;
-use crate::state::{self, sessions};
+use crate::state::{self, events, ids, sessions, tickets};
 
 impl Site {
     /// One-off pairings by a code.
@@ -32,12 +35,12 @@ impl<'s> Sessions<'s> {
         Sessions { site }
     }
 
-    /// Makes a session that lives for [`Limits::session_time`](crate::Limits::session_time).
+    /// Makes a session that lives for [`RetentionLimits::session_time`](crate::RetentionLimits::session_time).
     pub fn create(&self, direction: Direction) -> Result<Session> {
-        self.create_with(direction, self.site.limits().session_time)
+        self.create_with(direction, self.site.limits().retention.session_time)
     }
 
-    /// Makes a session that lives for this long.
+    /// Makes a session that lives for this long. After it, its pull can no longer be resumed; a channel that is open is not cut.
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) for a time that ends after the year 9999.
@@ -55,6 +58,7 @@ impl<'s> Sessions<'s> {
             expires_at,
             used_at: None,
             used_by: None,
+            ticket: None,
         };
         state::write(self.site.store_ref(), |sql| sessions::insert(sql, &info, &code_hash))?;
         Ok(Session { site: self.site.clone(), code, info })
@@ -67,6 +71,19 @@ impl<'s> Sessions<'s> {
     pub fn get(&self, uuid: Uuid) -> Result<SessionInfo> {
         let now = self.site.now();
         state::read(self.site.store_ref(), |sql| sessions::by_uuid(sql, uuid, now))?.ok_or_else(|| not_found(uuid))
+    }
+
+    /// A session by its id, or by the beginning or the end of it: 4 digits at least, and as many as only one session has.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound); [`InvalidInput`](ErrorKind::InvalidInput) for a part of several ids.
+    pub fn find(&self, id: &str) -> Result<SessionInfo> {
+        let now = self.site.now();
+        let found = state::read(self.site.store_ref(), |sql| match ids::find(sql, "rowferry_sessions", "session", id)? {
+            Some(uuid) => sessions::by_uuid(sql, uuid, now),
+            None => Ok(None),
+        })?;
+        found.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no session {id}")))
     }
 
     /// The session of a code that works, without using it up.
@@ -85,14 +102,37 @@ impl<'s> Sessions<'s> {
     /// # Errors
     /// Those of [`Sessions::validate`].
     pub fn use_code(&self, code: &str, by: Option<&str>) -> Result<SessionInfo> {
+        let actor = by.map_or_else(|| "host".to_owned(), |by| format!("peer {by}"));
+        self.use_code_for(code, by, &actor, None)
+    }
+
+    /// [`Sessions::use_code`] by this actor, who gets this ticket to come back with: all of it or nothing.
+    pub(crate) fn use_code_for(
+        &self,
+        code: &str,
+        by: Option<&str>,
+        actor: &str,
+        ticket: Option<&tickets::New>,
+    ) -> Result<SessionInfo> {
         let code = Code::parse(code).ok_or_else(invalid_code)?;
         let code_hash = self.site.key()?.code_hash(&code);
         // A look first: one who guesses codes must not make the database write.
         self.judge(&code_hash)?;
         let now = self.site.now();
-        let marked = state::write(self.site.store_ref(), |sql| match sessions::mark_used(sql, &code_hash, by, now)? {
-            true => sessions::by_code(sql, &code_hash, now),
-            false => Ok(None),
+        let marked = self.site.change(|sql| {
+            if !sessions::mark_used(sql, &code_hash, by, now)? {
+                return Ok(None);
+            }
+            let Some(session) = sessions::by_code(sql, &code_hash, now)? else { return Ok(None) };
+            ticket.map(|ticket| tickets::give(sql, session.uuid, ticket)).transpose()?;
+            let session = sessions::by_uuid(sql, session.uuid, now)?.unwrap_or(session);
+            let mut details = Metadata::new();
+            details.insert("session".to_owned(), session.uuid.to_string().into());
+            if let Some(ticket) = &session.ticket {
+                details.insert("ticket_until".to_owned(), clock::to_text(ticket.expires_at).into());
+            }
+            events::add(sql, now, EventKind::SessionUsed, actor, None, None, details)?;
+            Ok(Some(session))
         })?;
         match marked {
             Some(session) => Ok(session),
@@ -101,7 +141,7 @@ impl<'s> Sessions<'s> {
         }
     }
 
-    /// Changes when a session expires.
+    /// Changes when a session expires. If its code is used, the pull that it began can be resumed until then at the latest.
     ///
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound); [`InvalidInput`](ErrorKind::InvalidInput) for a year after 9999.
@@ -109,7 +149,11 @@ impl<'s> Sessions<'s> {
         if !(0..=9999).contains(&expires_at.to_offset(time::UtcOffset::UTC).year()) {
             return Err(too_late());
         }
-        match state::write(self.site.store_ref(), |sql| sessions::set_expiry(sql, uuid, expires_at))? {
+        let changed = state::write(self.site.store_ref(), |sql| {
+            tickets::end_by(sql, uuid, expires_at)?;
+            sessions::set_expiry(sql, uuid, expires_at)
+        })?;
+        match changed {
             true => self.get(uuid),
             false => Err(not_found(uuid)),
         }
@@ -166,7 +210,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// The code, to be given to whom the session is for.
+    /// The code, for the site that is to pull.
     pub fn code(&self) -> &str {
         self.code.as_str()
     }
@@ -209,7 +253,9 @@ impl Drop for SessionGuard {
         match self.0.site.sessions().delete(self.0.uuid()) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => log::warn!("the session {} could not be deleted: {error}", self.0.uuid()),
+            Err(error) => {
+                log::warn!(target: "rowferry::site", "the session {} could not be deleted: {error}", self.0.uuid())
+            }
         }
     }
 }

@@ -49,12 +49,12 @@ impl<'s> Settings<'s> {
         text.map_or(Ok(true), |text| parse_flag(&text).map_err(|error| unreadable(ENABLED, error)))
     }
 
-    /// Switches sync on or off. Off, peers get nothing but the status; the open connections notice with their next request.
+    /// Switches sync on or off. While it is off, peers get the status only; open connections are refused at their next request.
     pub fn set_enabled(&self, enabled: bool) -> Result<()> {
         self.write(ENABLED, flag_text(enabled))
     }
 
-    /// What becomes of sites that ask to be connected permanently. Defaults to [`IncomingMode::RequireApproval`].
+    /// What to do with sites that ask to be connected permanently. Defaults to [`IncomingMode::RequireApproval`].
     pub fn incoming_mode(&self) -> Result<IncomingMode> {
         self.read(INCOMING_MODE)?
             .map_or(Ok(IncomingMode::default()), |text| text.parse().map_err(|error| unreadable(INCOMING_MODE, error)))
@@ -77,7 +77,7 @@ impl<'s> Settings<'s> {
         self.write(INCOMING_PASSWORD, &secret::hash_password(password)?)
     }
 
-    /// Removes the password: under [`IncomingMode::RequirePassword`] everything is refused then.
+    /// Removes the password: under [`IncomingMode::RequirePassword`] everything is then refused.
     pub fn clear_incoming_password(&self) -> Result<()> {
         self.remove(INCOMING_PASSWORD)
     }

@@ -35,7 +35,7 @@ impl Site {
         let key = self.key()?;
         let place = key.ticket_place(url, code);
         let kept = tickets::Kept { sender, ticket_sealed: key.seal(&about(&place), ticket)? };
-        let time = time::Duration::try_from(self.limits().ticket_time).ok();
+        let time = time::Duration::try_from(self.limits().retention.ticket_time).ok();
         let ends = time.and_then(|time| self.now().checked_add(time)).filter(|ends| ends.year() <= 9999);
         let ends = ends.unwrap_or(FAR);
         state::write(self.store_ref(), |sql| tickets::keep(sql, &place, url, &kept, ends))

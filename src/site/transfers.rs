@@ -11,7 +11,7 @@ use crate::domain::transfer::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::transfers::{self, Change};
-use crate::state::{self, connections};
+use crate::state::{self, connections, ids};
 use crate::store::Sql;
 
 /// Who does something where the host does not say who.
@@ -42,7 +42,7 @@ impl<'s> Transfers<'s> {
         Transfers { site, actor: HOST }
     }
 
-    /// Says who does what is done through the value that this gives: it stands in events and in
+    /// Names the actor of what is done through the returned value, for events and
     /// [`approved_by`](Transfer::approved_by) and its like. Defaults to `host`.
     #[must_use]
     pub fn by(self, actor: &'s str) -> Self {
@@ -73,7 +73,19 @@ impl<'s> Transfers<'s> {
         self.read(|sql| found(sql, uuid))
     }
 
-    /// The transfers that a filter chooses, at most [`Limits::listed`](crate::Limits::listed).
+    /// A transfer by its id, or by the beginning or the end of it: 4 digits at least, and as many as only one transfer has. Transfers
+    /// of one time begin alike, so that the end is what tells them apart.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](ErrorKind::InvalidInput) for a part of several ids.
+    pub fn find(&self, id: &str) -> Result<Transfer> {
+        self.read(|sql| match ids::find(sql, "rowferry_transfers", "transfer", id)? {
+            Some(uuid) => found(sql, uuid),
+            None => Err(Error::new(ErrorKind::NotFound, format!("there is no transfer {id}"))),
+        })
+    }
+
+    /// The transfers that match a filter, at most [`ServerLimits::listed`](crate::ServerLimits::listed).
     pub fn list(&self, filter: &TransferFilter) -> Result<Vec<Transfer>> {
         let filter = self.bounded(filter);
         self.read(|sql| transfers::list(sql, &filter))
@@ -101,7 +113,7 @@ impl<'s> Transfers<'s> {
         self.read(|sql| transfers::pending_approvals(sql, &filter, now))
     }
 
-    /// What went through a connection. One that does not exist, or no longer, has what the history has of it.
+    /// What was pulled through a connection. One that no longer exists has what the history has.
     pub fn connection_stats(&self, connection: Uuid) -> Result<ConnectionStats> {
         self.read(|sql| transfers::connection_stats(sql, connection))
     }
@@ -142,7 +154,7 @@ impl<'s> Transfers<'s> {
         })
     }
 
-    /// Ends it well, with its final counters. A count that is lower than before changes nothing.
+    /// Completes it, with its final counters. A count that is lower than before changes nothing.
     ///
     /// # Errors
     /// Those of [`Transfers::update_progress`].
@@ -158,7 +170,7 @@ impl<'s> Transfers<'s> {
         self.change(uuid, Change::Fail(message))
     }
 
-    /// Calls it off.
+    /// Cancels it.
     ///
     /// # Errors
     /// [`InvalidTransition`](ErrorKind::InvalidTransition) when it has ended.
@@ -166,7 +178,7 @@ impl<'s> Transfers<'s> {
         self.change(uuid, Change::Cancel(reason))
     }
 
-    /// Asks for approval, which may be given within this time; the reference's is 24 hours.
+    /// Asks for approval, which may be given within this time; PhoenixKit's is 24 hours.
     ///
     /// # Errors
     /// [`InvalidTransition`](ErrorKind::InvalidTransition) unless it is pending; [`InvalidInput`](ErrorKind::InvalidInput) for a
@@ -245,7 +257,7 @@ impl<'s> Transfers<'s> {
     }
 
     fn bounded(&self, filter: &TransferFilter) -> TransferFilter {
-        filter.clone().limit(filter.limit.min(self.site.limits().listed))
+        filter.clone().limit(filter.limit.min(self.site.limits().server.listed))
     }
 
     fn read<T>(&self, work: impl FnMut(&mut dyn Sql) -> Result<T>) -> Result<T> {

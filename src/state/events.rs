@@ -15,8 +15,8 @@ use crate::store::Sql;
 /// The setting that holds the number of the newest event when events were dropped.
 const LAST_EVENT: &str = "last_event";
 
-/// Keeps what happened, in the transaction that it happens in. The details hold no secret; what a peer or a person wrote is
-/// to be [cleaned](event::cleaned) before it is put into them. The actor is cleaned here.
+/// Keeps what happened, in the transaction that it happens in. The details hold no secret. What a peer or a person wrote is cut and
+/// cleaned here, in the details and in the actor.
 pub(crate) fn add(
     sql: &mut dyn Sql,
     now: OffsetDateTime,
@@ -37,7 +37,7 @@ pub(crate) fn add(
         event::cleaned_actor(actor).into(),
         uuid(connection),
         uuid(transfer),
-        serde_json::Value::Object(details).to_string().into(),
+        serde_json::Value::Object(event::cleaned_details(details)).to_string().into(),
     ];
     sql.execute(insert, &row).map(|_| ())
 }
@@ -66,6 +66,15 @@ pub(crate) fn list(sql: &mut dyn Sql, filter: &EventFilter, most: u32) -> Result
         parameters.len()
     );
     sql.query(&select, &parameters)?.iter().map(|row| event(&mut Fields::of(row))).collect()
+}
+
+/// The moment of the newest event or transfer; `None` if there is none.
+#[cfg(feature = "sqlite")]
+pub(crate) fn latest(sql: &mut dyn Sql) -> Result<Option<OffsetDateTime>> {
+    let select = "SELECT max(at) FROM (SELECT max(at) AS at FROM rowferry_events \
+                  UNION ALL SELECT max(inserted_at) FROM rowferry_transfers) AS moments";
+    let rows = sql.query(select, &[])?;
+    Ok(rows.first().and_then(|row| row.first()).and_then(Value::as_str).and_then(clock::from_text))
 }
 
 /// The number of the newest event; 0 if there is none.

@@ -66,6 +66,11 @@ impl<'r> Fields<'r> {
         Ok(self.number()? != 0)
     }
 
+    pub(crate) fn optional_json<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
+        let json = |text: String| serde_json::from_str(&text).map_err(|_| unreadable("JSON"));
+        self.optional_text()?.map(json).transpose()
+    }
+
     pub(crate) fn json<T: DeserializeOwned>(&mut self) -> Result<T> {
         serde_json::from_str(&self.text()?).map_err(|_| unreadable("JSON"))
     }

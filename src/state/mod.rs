@@ -4,6 +4,9 @@
 pub(crate) mod connections;
 pub(crate) mod events;
 pub(crate) mod fields;
+#[cfg(feature = "server")]
+pub(crate) mod guesses;
+pub(crate) mod ids;
 #[cfg(feature = "client")]
 pub(crate) mod leases;
 pub(crate) mod outbox;

@@ -3,14 +3,18 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{moment, optional_text, text, tickets, unreadable};
+use super::{Fields, tickets, unreadable};
 use crate::clock;
-use crate::domain::session::{Direction, SessionInfo, SessionStatus};
+use crate::domain::session::{SessionInfo, SessionStatus, TicketInfo};
 use crate::domain::value::Value;
 use crate::error::Result;
 use crate::store::Sql;
 
-const COLUMNS: &str = "uuid, direction, created_at, expires_at, used_at, used_by";
+const COLUMNS: &str = "uuid, direction, created_at, s.expires_at, used_at, used_by, t.expires_at, tables, receiver";
+
+/// With their tickets whose time is not over: a session has one at most.
+const WITH_TICKETS: &str =
+    "rowferry_sessions AS s LEFT JOIN rowferry_tickets AS t ON t.session = s.uuid AND t.expires_at > ?1";
 
 /// Those that ended before a moment.
 const ENDED: &str = "WHERE used_at < ?1 OR expires_at < ?1";
@@ -29,11 +33,11 @@ pub(crate) fn insert(sql: &mut dyn Sql, session: &SessionInfo, code_hash: &str) 
 }
 
 pub(crate) fn by_code(sql: &mut dyn Sql, code_hash: &str, now: OffsetDateTime) -> Result<Option<SessionInfo>> {
-    one(sql, "WHERE code_hash = ?1", &[code_hash.into()], now)
+    one(sql, "WHERE code_hash = ?2", &[code_hash.into()], now)
 }
 
 pub(crate) fn by_uuid(sql: &mut dyn Sql, uuid: Uuid, now: OffsetDateTime) -> Result<Option<SessionInfo>> {
-    one(sql, "WHERE uuid = ?1", &[uuid.to_string().into()], now)
+    one(sql, "WHERE uuid = ?2", &[uuid.to_string().into()], now)
 }
 
 /// All, the oldest first.
@@ -43,8 +47,7 @@ pub(crate) fn list(sql: &mut dyn Sql, now: OffsetDateTime) -> Result<Vec<Session
 
 /// Those whose code works, the oldest first.
 pub(crate) fn list_active(sql: &mut dyn Sql, now: OffsetDateTime) -> Result<Vec<SessionInfo>> {
-    let which = "WHERE used_at IS NULL AND expires_at > ?1 ORDER BY created_at, uuid";
-    select(sql, which, &[clock::to_text(now).into()], now)
+    select(sql, "WHERE used_at IS NULL AND s.expires_at > ?1 ORDER BY created_at, uuid", &[], now)
 }
 
 pub(crate) fn count(sql: &mut dyn Sql) -> Result<u64> {
@@ -58,6 +61,27 @@ pub(crate) fn mark_used(sql: &mut dyn Sql, code_hash: &str, by: Option<&str>, no
     let update = "UPDATE rowferry_sessions SET used_at = ?2, used_by = ?3 \
                   WHERE code_hash = ?1 AND used_at IS NULL AND expires_at > ?2";
     Ok(sql.execute(update, &[code_hash.into(), clock::to_text(now).into(), by.into()])? == 1)
+}
+
+/// Whether there is such a session: that is asked for each page.
+#[cfg(feature = "server")]
+pub(crate) fn exists(sql: &mut dyn Sql, uuid: Uuid) -> Result<bool> {
+    Ok(!sql.query("SELECT 1 FROM rowferry_sessions WHERE uuid = ?1", &[uuid.to_string().into()])?.is_empty())
+}
+
+/// The pull of a session's code has completed, and its ticket ends.
+#[cfg(feature = "server")]
+pub(crate) fn end(sql: &mut dyn Sql, uuid: Uuid, now: OffsetDateTime) -> Result<()> {
+    tickets::end_of(sql, uuid)?;
+    let update = "UPDATE rowferry_sessions SET over_at = ?2 WHERE uuid = ?1 AND over_at IS NULL";
+    sql.execute(update, &[uuid.to_string().into(), clock::to_text(now).into()]).map(|_| ())
+}
+
+/// Whether there is such a session whose pull has yet to complete.
+#[cfg(feature = "server")]
+pub(crate) fn is_open(sql: &mut dyn Sql, uuid: Uuid) -> Result<bool> {
+    let select = "SELECT 1 FROM rowferry_sessions WHERE uuid = ?1 AND over_at IS NULL";
+    Ok(!sql.query(select, &[uuid.to_string().into()])?.is_empty())
 }
 
 /// Whether there was such a session.
@@ -99,25 +123,21 @@ fn one(sql: &mut dyn Sql, which: &str, parameters: &[Value], now: OffsetDateTime
 }
 
 fn select(sql: &mut dyn Sql, which: &str, parameters: &[Value], now: OffsetDateTime) -> Result<Vec<SessionInfo>> {
-    let rows = sql.query(&format!("SELECT {COLUMNS} FROM rowferry_sessions {which}"), parameters)?;
+    let parameters: Vec<Value> = std::iter::once(clock::to_text(now).into()).chain(parameters.iter().cloned()).collect();
+    let rows = sql.query(&format!("SELECT {COLUMNS} FROM {WITH_TICKETS} {which}"), &parameters)?;
     rows.iter().map(|row| session(row, now)).collect()
 }
 
 fn session(row: &[Value], now: OffsetDateTime) -> Result<SessionInfo> {
-    let used_at = optional_text(row, 4)?.map(|text| moment(&text)).transpose()?;
-    let expires_at = moment(&text(row, 3)?)?;
+    let mut row = Fields::of(row);
+    let (uuid, direction, created_at) = (row.word()?, row.word()?, row.moment()?);
+    let (expires_at, used_at, used_by) = (row.moment()?, row.optional_moment()?, row.optional_text()?);
+    let (until, tables, receiver) = (row.optional_moment()?, row.optional_json()?, row.optional_word()?);
+    let ticket = until.map(|expires_at| TicketInfo { expires_at, tables, receiver });
     let status = match used_at {
         Some(_) => SessionStatus::Used,
         None if expires_at <= now => SessionStatus::Expired,
         None => SessionStatus::Active,
     };
-    Ok(SessionInfo {
-        uuid: text(row, 0)?.parse().map_err(|_| unreadable("uuid"))?,
-        direction: text(row, 1)?.parse::<Direction>()?,
-        status,
-        created_at: moment(&text(row, 2)?)?,
-        expires_at,
-        used_at,
-        used_by: optional_text(row, 5)?,
-    })
+    Ok(SessionInfo { uuid, direction, status, created_at, expires_at, used_at, used_by, ticket })
 }

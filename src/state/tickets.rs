@@ -1,27 +1,110 @@
 //! Tickets: those given out, found by their hash, and those kept of other sites, sealed.
 
+#[cfg(feature = "server")]
+use std::collections::{BTreeMap, BTreeSet};
+
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Fields;
 use crate::clock;
-use crate::error::Result;
+#[cfg(feature = "server")]
+use crate::domain::transfer::TransferStatus;
+use crate::error::{Error, ErrorKind, Result};
 use crate::store::Sql;
 
-/// Keeps the hash of a ticket that is given to a peer that came by the session's code.
-#[cfg(feature = "server")]
-pub(crate) fn give(sql: &mut dyn Sql, lookup: &str, session: Uuid, expires_at: OffsetDateTime) -> Result<()> {
-    let insert = "INSERT INTO rowferry_tickets (lookup, session, expires_at) VALUES (?1, ?2, ?3)";
-    sql.execute(insert, &[lookup.into(), session.to_string().into(), clock::to_text(expires_at).into()]).map(|_| ())
+/// A ticket that is given to a peer that came by a session's code.
+#[derive(Debug, Clone)]
+pub(crate) struct New {
+    /// Its hash.
+    pub(crate) lookup: String,
+    /// The id that the peer gave.
+    pub(crate) receiver: Option<Uuid>,
+    pub(crate) expires_at: OffsetDateTime,
 }
 
-/// The session that a ticket lets in to, if its time is not over and the session is there.
+/// Keeps the hash of a ticket, and for whom it is. It does not outlive its session.
+pub(crate) fn give(sql: &mut dyn Sql, session: Uuid, ticket: &New) -> Result<()> {
+    let insert = "INSERT INTO rowferry_tickets (lookup, session, receiver, expires_at) \
+                  SELECT ?1, uuid, ?3, min(expires_at, ?4) FROM rowferry_sessions WHERE uuid = ?2";
+    let row = [
+        ticket.lookup.as_str().into(),
+        session.to_string().into(),
+        ticket.receiver.map(|receiver| receiver.to_string()).into(),
+        clock::to_text(ticket.expires_at).into(),
+    ];
+    match sql.execute(insert, &row)? {
+        1 => Ok(()),
+        _ => Err(Error::new(ErrorKind::InvalidCode, "the session of the code no longer exists")),
+    }
+}
+
+/// The session that a ticket lets in to, if its time is not over, the session is there, and it is this receiver's; with the tables that it is
+/// good for.
 #[cfg(feature = "server")]
-pub(crate) fn session(sql: &mut dyn Sql, lookup: &str, now: OffsetDateTime) -> Result<Option<Uuid>> {
-    let select = "SELECT session FROM rowferry_tickets WHERE lookup = ?1 AND expires_at > ?2 \
+pub(crate) fn session(
+    sql: &mut dyn Sql,
+    lookup: &str,
+    receiver: Option<Uuid>,
+    now: OffsetDateTime,
+) -> Result<Option<(Uuid, Option<Vec<String>>)>> {
+    let select = "SELECT session, tables FROM rowferry_tickets WHERE lookup = ?1 AND expires_at > ?2 \
+                  AND (receiver IS NULL OR receiver = ?3) \
                   AND EXISTS (SELECT 1 FROM rowferry_sessions WHERE uuid = session)";
-    let rows = sql.query(select, &[lookup.into(), clock::to_text(now).into()])?;
-    rows.first().map(|row| Fields::of(row).word()).transpose()
+    let receiver = receiver.map(|receiver| receiver.to_string());
+    let rows = sql.query(select, &[lookup.into(), clock::to_text(now).into(), receiver.into()])?;
+    let found = rows.first().map(|row| {
+        let mut row = Fields::of(row);
+        Ok((row.word()?, row.optional_json()?))
+    });
+    found.transpose()
+}
+
+/// The session's ticket is good for these tables, and no others.
+#[cfg(feature = "server")]
+pub(crate) fn cover(sql: &mut dyn Sql, session: Uuid, tables: &BTreeSet<String>) -> Result<()> {
+    let update = "UPDATE rowferry_tickets SET tables = ?2 WHERE session = ?1";
+    sql.execute(update, &[session.to_string().into(), serde_json::json!(tables).to_string().into()]).map(|_| ())
+}
+
+/// The session's ticket ends at this moment, unless it ends before.
+pub(crate) fn end_by(sql: &mut dyn Sql, session: Uuid, at: OffsetDateTime) -> Result<()> {
+    let update = "UPDATE rowferry_tickets SET expires_at = ?2 WHERE session = ?1 AND expires_at > ?2";
+    sql.execute(update, &[session.to_string().into(), clock::to_text(at).into()]).map(|_| ())
+}
+
+/// The tables that the session's ticket is good for, if there is one, and these were told.
+#[cfg(feature = "server")]
+pub(crate) fn of_session(sql: &mut dyn Sql, session: Uuid) -> Result<Option<Vec<String>>> {
+    let rows = sql.query("SELECT tables FROM rowferry_tickets WHERE session = ?1", &[session.to_string().into()])?;
+    rows.first().map_or(Ok(None), |row| Fields::of(row).optional_json())
+}
+
+/// The tables of which downloads began in a session, and whether the last one of each came to its end.
+#[cfg(feature = "server")]
+pub(crate) fn begun(sql: &mut dyn Sql, session: Uuid) -> Result<BTreeMap<String, bool>> {
+    let select = "SELECT table_name, status = ?2 FROM rowferry_transfers WHERE session = ?1 AND started_at IS NOT NULL \
+                  ORDER BY started_at, uuid";
+    let rows = sql.query(select, &[session.to_string().into(), TransferStatus::Completed.as_str().into()])?;
+    let begun = rows.iter().map(|row| {
+        let mut row = Fields::of(row);
+        Ok((row.text()?, row.flag()?))
+    });
+    begun.collect()
+}
+
+/// How many downloads of a table began in a session; by the table's own name.
+#[cfg(feature = "server")]
+pub(crate) fn count_begun(sql: &mut dyn Sql, session: Uuid, table: &str) -> Result<u64> {
+    let select = "SELECT count(*) FROM rowferry_transfers WHERE session = ?1 AND table_name = ?2";
+    let rows = sql.query(select, &[session.to_string().into(), table.into()])?;
+    rows.first().map_or(Ok(0), |row| Fields::of(row).number())
+}
+
+/// Ends the session's ticket: its pull has completed.
+#[cfg(feature = "server")]
+pub(crate) fn end_of(sql: &mut dyn Sql, session: Uuid) -> Result<()> {
+    sql.execute("DELETE FROM rowferry_tickets WHERE session = ?1", &[session.to_string().into()]).map(|_| ())
 }
 
 /// Ends the tickets of sessions that are no more.

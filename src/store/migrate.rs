@@ -45,6 +45,10 @@ const SCRIPTS: &[Script] = &[
     script(7, include_str!("../../schema/sqlite/0007_moves.sql")),
     script(8, include_str!("../../schema/sqlite/0008_named_pulls.sql")),
     script(9, include_str!("../../schema/sqlite/0009_copies.sql")),
+    script(10, include_str!("../../schema/sqlite/0010_guesses.sql")),
+    script(11, include_str!("../../schema/sqlite/0011_ticket_scope.sql")),
+    script(12, include_str!("../../schema/sqlite/0012_sessions_over.sql")),
+    script(13, include_str!("../../schema/sqlite/0013_made.sql")),
 ];
 
 /// Brings a store up to date, if it is not: its state is then there, although others may have opened it at the same time.
@@ -67,6 +71,64 @@ pub fn store(store: &dyn Store, schema: Schema, now: OffsetDateTime) -> Result<(
 /// missing table of a new database above all, shows again in [`run`] if it is an error.
 pub fn is_current(sql: &mut dyn Sql, schema: Schema) -> bool {
     done(sql).is_ok_and(|done| done == newest(schema.scripts))
+}
+
+/// The version of the state, and the newest that is known here; `None` where there is no state.
+///
+/// # Errors
+/// What the store says.
+#[cfg(feature = "sqlite")]
+pub(crate) fn version(sql: &mut dyn Sql, schema: Schema) -> Result<Option<(i64, i64)>> {
+    let table = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'rowferry_migrations'";
+    match sql.query(table, &[])?.is_empty() {
+        true => Ok(None),
+        false => Ok(Some((done(sql)?, newest(schema.scripts)))),
+    }
+}
+
+/// The tables whose names begin as those of rowferry's own tables do, sorted by name; in a database that has nothing else, all are its own.
+///
+/// # Errors
+/// What the store says.
+#[cfg(feature = "sqlite")]
+pub(crate) fn tables_named_so(sql: &mut dyn Sql) -> Result<Vec<String>> {
+    let named = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'rowferry\\_%' ESCAPE '\\' ORDER BY name";
+    let rows = sql.query(named, &[])?;
+    Ok(rows.iter().filter_map(|row| row.first().and_then(Value::as_str).map(str::to_owned)).collect())
+}
+
+/// Whether a table is named as [stages](drop_old_stages) were.
+#[cfg(feature = "sqlite")]
+fn is_old_stage(table: &str) -> bool {
+    let parts = table.strip_prefix("rowferry_stage_").and_then(|rest| rest.split_once('_'));
+    parts.is_some_and(|(scope, number)| {
+        let all = |part: &str, is_fit: fn(&u8) -> bool| !part.is_empty() && part.bytes().all(|byte| is_fit(&byte));
+        all(scope, u8::is_ascii_alphanumeric) && all(number, u8::is_ascii_digit)
+    })
+}
+
+/// What [`remove`] found.
+#[cfg(feature = "sqlite")]
+pub(crate) struct Removed {
+    /// rowferry's own tables, which are gone.
+    pub(crate) tables: Vec<String>,
+    /// Those of others that are named so, which stay.
+    pub(crate) left: Vec<String>,
+}
+
+/// Removes rowferry's own tables, with all that is in them. The caller gives a write transaction, of a state that is up to date, and the
+/// tables that the scripts make.
+///
+/// # Errors
+/// What the store says.
+#[cfg(feature = "sqlite")]
+pub(crate) fn remove(sql: &mut dyn Sql, made: &[String]) -> Result<Removed> {
+    let is_own = |name: &String| made.contains(name) || is_old_stage(name);
+    let (tables, left): (Vec<_>, Vec<_>) = tables_named_so(sql)?.into_iter().partition(is_own);
+    for table in &tables {
+        sql.execute(&format!("DROP TABLE \"{table}\""), &[])?;
+    }
+    Ok(Removed { tables, left })
 }
 
 /// Runs the scripts that have not been run yet. The caller gives a write transaction, so that of two who begin at once the

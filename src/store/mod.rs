@@ -3,18 +3,23 @@
 //! A store is asked for three things: a [`Snapshot`] to read tables from, a [`Writer`] to change them in one transaction,
 //! and [`Sql`] over its own `rowferry_*` tables, so that the statements for sessions and settings are written once for all
 //! stores. Everything is in plain domain types; a store knows nothing of sockets, JSON or peers.
+//!
+//! **Not stable:** what is in this module may change with any version, until a second database has a store.
 
 use std::fmt::Debug;
 use std::ops::Range;
 
 use crate::domain::names::NameRules;
 use crate::domain::not_copied::NotCopied;
-use crate::domain::record::{Reason, Tally};
+use crate::domain::record::Reason;
+pub use crate::domain::record::Tally;
 use crate::domain::schema::{ForeignKey, Index, TableSchema};
-use crate::domain::table::FileNumbers;
+pub use crate::domain::table::FileNumbers;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;
-use crate::plan::TablePlan;
+pub use crate::plan::decide::{Decision, decide, newer};
+pub use crate::plan::table::key_of;
+pub use crate::plan::{AppendRules, Follow, Identity, KeptKey, ParentKeys, TablePlan};
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -22,12 +27,14 @@ pub mod conformance;
 mod memory;
 pub mod migrate;
 #[cfg(feature = "sqlite")]
-pub mod sqlite;
+pub(crate) mod sqlite;
 #[cfg(test)]
 pub(crate) mod stepping;
 
 #[cfg(feature = "sqlite")]
 pub use memory::MemoryStore;
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteStore;
 
 /// The beginning of the names of rowferry's own tables. They are never offered to a peer and never taken from one.
 pub const STATE_PREFIX: &str = "rowferry_";
@@ -75,6 +82,24 @@ pub trait Store: Debug + Send + Sync {
     /// # Errors
     /// Those of `work`, as they are.
     fn read_state(&self, work: &mut dyn FnMut(&mut dyn Sql) -> Result<()>) -> Result<()>;
+
+    /// Makes sure that what was opened is still there, cheaply: a host may ask every second. A store asks itself before each
+    /// transaction. Nothing, unless a store says otherwise.
+    ///
+    /// # Errors
+    /// [`CannotOpen`](crate::error::ErrorKind::CannotOpen) if it is not.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Waits until all that was committed is on the disk, so that it survives a power failure, too. Nothing, unless a store says
+    /// otherwise.
+    ///
+    /// # Errors
+    /// [`Io`](crate::error::ErrorKind::Io) if the disk refuses it.
+    fn flush(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Does what the store put off while many rows were written: called at the end of each pull. Nothing, unless a store
     /// says otherwise.
@@ -133,11 +158,21 @@ pub trait Snapshot: Send {
         Ok(())
     }
 
+    /// An error if it is known beforehand that a table cannot be made here from this description, whatever else is made: nothing is
+    /// locked meanwhile. A store need not know.
+    ///
+    /// # Errors
+    /// Those of [`Writer::create_table`].
+    fn try_table(&mut self, table: &NewTable<'_>) -> Result<()> {
+        let _ = table;
+        Ok(())
+    }
+
     /// How many rows a table has. A table that is not there is an error.
     fn count(&mut self, table: &TableSchema) -> Result<u64>;
 
     /// Reads the rows after `after` (from the first one if `None`), leaving out `skip` of them, into `rows`, which is
-    /// cleared first. Rows come in the order of the key that [`key_of`](crate::plan::table::key_of) finds, as
+    /// cleared first. Rows come in the order of the key that [`key_of`] finds, as
     /// [the key compares](TableSchema::key_collations), those with NULL in it first; without a key, in an order that is the same for each page of a snapshot. At most `bounds.rows` rows, and no
     /// further row once `bounds.bytes` are reached: at least one if there is one. A row has the columns of `table`, in order,
     /// none of them absent.
@@ -342,8 +377,10 @@ pub trait Writer {
     fn referring(&mut self, table: &TableSchema) -> Result<Vec<Referring>>;
 
     /// Applies the first records of `range`, as many as it likes, exactly as [`Writer::fit`], [`Writer::lookup`],
-    /// [`decide`](crate::plan::decide::decide) and [`Writer::write`] would one by one, and counts them. Gives how many that
-    /// were: the caller takes care of the next record itself. The plan's identity is a key, and it appends nothing.
+    /// [`decide`] and [`Writer::write`] would one by one, and counts them. Gives how many that
+    /// were: the caller takes care of the next record itself. The plan's identity is a key, and it appends nothing. Where the plan says
+    /// which column [must be newer](TablePlan::newer_by), a record that differs from its row and is not
+    /// [`newer`] is skipped, and counts as differing.
     ///
     /// One by one a record fails if it lacks a part of its key or has NULL there, and then if a value does not fit. Only under
     /// [`Skip`](crate::Strategy::Skip) it is enough that the key fits where its row is there: the record is skipped. What is
@@ -398,7 +435,7 @@ pub struct NewTable<'t> {
     /// derived from what PhoenixKit says.
     pub exact: bool,
     /// Finds tables that are not here yet and will be made in the same transaction, by name.
-    pub parents: &'t dyn Fn(&str) -> Option<TableSchema>,
+    pub parents: &'t dyn Fn(&str) -> Option<&'t TableSchema>,
 }
 
 /// Columns that values are compared by.

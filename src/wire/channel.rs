@@ -99,7 +99,7 @@ where
     })
 }
 
-/// Writes a frame; objects in `payload` should have their keys sorted, as the reference writes them.
+/// Writes a frame; objects in `payload` should have their keys sorted, as PhoenixKit writes them.
 pub fn encode(reference: Option<&RawValue>, topic: &str, event: &str, payload: &impl Serialize) -> String {
     // Only a map with keys that are no strings, or an `impl Serialize` that fails, could be refused; payloads here are neither.
     serde_json::to_string(&(None::<()>, reference, topic, event, payload)).expect("payloads are plain structures")

@@ -21,7 +21,7 @@ use crate::domain::schema::LogicalType;
 /// A binary object is `{"__phoenix_kit_binary__":base64}`, padded.
 ///
 /// Between two rowferry sites nothing is rendered by what it means: what SQLite stores arrives bit for bit. The two others
-/// follow what the reference system takes, because it binds each value to a typed column of Postgres:
+/// follow what PhoenixKit takes, because it binds each value to a typed column of Postgres:
 ///
 /// - It never takes the text form of a uuid into a uuid column, and over the socket only 16 bytes that happen to be UTF-8.
 ///   The socket's schema therefore declares uuid columns as `text`, and the text form arrives in tables that it makes itself.
@@ -29,21 +29,21 @@ use crate::domain::schema::LogicalType;
 ///   that object: nothing is lost, and nothing is converted.
 /// - Over the socket it stores a JSON object or array as a JSON *string* that holds it, however it is written; numbers, strings
 ///   and booleans stay what they are when they are written as JSON. So JSON columns are written as JSON on both paths. A
-///   document of `null` becomes NULL. Text that the reference's parser would choke on (numbers beyond a double, half of a
+///   document of `null` becomes NULL. Text that PhoenixKit's parser would choke on (numbers beyond a double, half of a
 ///   surrogate pair) stays a string, because one such value would make it drop the whole page.
 /// - It refuses infinities; they are written as it writes them itself, and that record fails there.
 /// - Text that looks like an ISO date or time fails in its text columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dialect {
-    /// To and from a reference peer over the WebSocket.
+    /// To and from a PhoenixKit peer over the WebSocket.
     ReferenceSocket,
-    /// To and from a reference peer over HTTP.
+    /// To and from a PhoenixKit peer over HTTP.
     ReferenceHttp,
     /// Between two rowferry sites.
     Rowferry,
 }
 
-/// What the values of a column are announced as to a reference peer, and written as. Types that are none of ours but whose names say
+/// What the values of a column are announced as to a PhoenixKit peer, and written as. Types that are none of ours but whose names say
 /// that they hold numbers are announced as such; what else is not known is announced as text, and its numbers are written as strings:
 /// a number in a column of text, and a string in one of numbers, breaks the peer's import.
 pub(crate) fn announced(logical: &LogicalType) -> Cow<'_, LogicalType> {

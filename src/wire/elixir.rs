@@ -1,4 +1,4 @@
-//! Terms of Elixir as its `inspect` writes them: what a sender of the reference system sends of values that its JSON has no form for.
+//! Terms of Elixir as its `inspect` writes them: what a sender of PhoenixKit sends of values that its JSON has no form for.
 
 /// A term.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,4 +1,4 @@
-//! What SQLite knows of a table beside the reference's fields, as rowferry tells it to rowferry.
+//! What SQLite knows of a table beside PhoenixKit's fields, as rowferry tells it to rowferry.
 //!
 //! What version 0.1.0 knows not is in fields that it does not look at: it makes tables without that.
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-/// The most bytes of text in one frame to a peer of the reference system, whose time is quadratic in the size of a frame and not of a
+/// The most bytes of text in one frame to a peer of PhoenixKit, whose time is quadratic in the size of a frame and not of a
 /// message: 6 MB take 33 s in one frame and 0.4 s in these.
 pub const TEXT_FRAGMENT_BYTES: usize = 64 << 10;
 

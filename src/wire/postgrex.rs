@@ -1,4 +1,4 @@
-//! Values of Postgres types that a sender of the reference system sends as terms of Elixir, and the text that Postgres itself has for
+//! Values of Postgres types that a sender of PhoenixKit sends as terms of Elixir, and the text that Postgres itself has for
 //! them. Which they are is known from the column's declared type: a text that happens to look like a term stays what it is.
 
 use std::fmt::Write;

@@ -143,7 +143,7 @@ fn string_by_meaning<'v>(raw: &'v str, logical: &LogicalType, scratch: &'v mut S
         LogicalType::Blob => Ok(ValueRef::Blob(text.as_bytes())),
         LogicalType::Uuid if Uuid::try_parse(text).is_ok() => Ok(ValueRef::Text(text.as_bytes())),
         LogicalType::Uuid => uuid_text(uuid(text.as_bytes())?, bytes),
-        // As the reference writes them over HTTP, over the socket, and as Postgres does.
+        // As PhoenixKit writes them over HTTP, over the socket, and as Postgres does.
         LogicalType::Real => match text {
             "inf" | ":inf" | "Infinity" => Ok(ValueRef::Real(f64::INFINITY)),
             "-inf" | ":\"-inf\"" | "-Infinity" => Ok(ValueRef::Real(f64::NEG_INFINITY)),

@@ -117,7 +117,7 @@ pub struct PageHead<'a> {
     pub reference: Option<&'a RawValue>,
     /// The request's offset, as it was sent.
     pub offset: i64,
-    /// Whether there is more behind this page. Never true with an empty page: the reference's client would loop.
+    /// Whether there is more after this page. Never true with an empty page: PhoenixKit's client would loop.
     pub has_more: bool,
     /// Which state of the sender the records are of: only towards rowferry.
     pub state: Option<u64>,
@@ -148,7 +148,7 @@ pub struct RecordsPage {
     pub failures: Vec<Failure>,
     /// The offset that the sender says; `None` if it says none.
     pub offset: Option<i64>,
-    /// Whether the sender has more behind this page. The reference says so too when the last page happened to be full.
+    /// Whether the sender has more after this page. PhoenixKit says so too when the last page happened to be full.
     pub has_more: bool,
     /// Which state of the sender's database the records are of, where it says so.
     pub state: Option<u64>,
@@ -323,7 +323,9 @@ impl<'d> PageDecoder<'d> {
         };
         let error = Error::new(message.0, message.1);
         self.beyond = Some(match message.0 {
-            ErrorKind::TooLarge => error.with_hint("Ask for fewer records at a time, or raise the limit `message_bytes`."),
+            ErrorKind::TooLarge => {
+                error.with_hint("Ask for fewer records at a time, or raise `Limits::wire.message_bytes`.")
+            }
             _ => error,
         });
         false
@@ -360,7 +362,7 @@ impl<'de> Visitor<'de> for &mut PageDecoder<'_> {
                     self.page.has_more = map.next_value()?;
                     self.seen.has_more = true;
                 }
-                // The reference gives back whatever it was sent.
+                // PhoenixKit gives back whatever it was sent.
                 "offset" => self.page.offset = map.next_value::<&RawValue>()?.get().parse().ok(),
                 "state" => self.page.state = map.next_value()?,
                 "ref" => self.page.reference = Some(map.next_value::<&RawValue>()?.get().to_owned()),
@@ -406,7 +408,7 @@ impl Record<'_, '_> {
             return Err(E::custom("beyond the page's bounds"));
         }
         self.0.rows.start_row();
-        self.0.end_record(Some((None, Fault::new(Reason::Malformed, "the record is no object"))));
+        self.0.end_record(Some((None, Fault::new(Reason::Malformed, "the record is not an object"))));
         Ok(())
     }
 }

@@ -1,11 +1,11 @@
-//! A table's structure as JSON, in the form of the reference's `response:schema`.
+//! A table's structure as JSON, in the form of PhoenixKit's `response:schema`.
 //!
-//! The reference makes missing tables from the type names that it is told, so those are names of Postgres that work without a
+//! PhoenixKit makes missing tables from the type names that it is told, so those are names of Postgres that work without a
 //! length: never `character varying` (it becomes 255 there), never an array. A `uuid` is declared `text`, because its socket
 //! cannot carry most uuids into a uuid column; a SQLite column without a type is declared `jsonb`, which takes numbers and
 //! strings as what they are. Towards rowferry the same answer has fields beside these that say all that SQLite knows.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -25,10 +25,6 @@ impl TableSchema {
     }
 }
 
-/// The most columns that all keys, indexes and unique sets of a peer's table may have together: what they become is found out while
-/// the database is locked.
-pub const MOST_PARTS: usize = 10_000;
-
 /// Writes a table's structure for this reader.
 pub fn encode_schema(table: &TableSchema, dialect: Dialect) -> Box<RawValue> {
     let exact = dialect == Dialect::Rowferry;
@@ -42,20 +38,28 @@ pub fn encode_schema(table: &TableSchema, dialect: Dialect) -> Box<RawValue> {
     serde_json::value::to_raw_value(&wire).expect("structures of strings and numbers are always JSON")
 }
 
-/// Reads a table's structure as a peer describes it. What SQLite knows beside the reference's fields is there only if the
+/// Reads a table's structure as a peer describes it. What SQLite knows beside PhoenixKit's fields is there only if the
 /// peer is rowferry; otherwise the declared types are the peer's own type names.
 ///
 /// # Errors
 /// [`ErrorKind::Protocol`] for anything that is no such description: columns that do not exist, names twice (SQLite does
 /// not tell ASCII letters by case, so neither may a table's columns), names with a NUL in them.
-/// [`ErrorKind::TooLarge`] for more columns than the limit, more than [`MOST_PARTS`] in keys and indexes, or names that are too long.
+/// [`ErrorKind::TooLarge`] for a description, columns, or names in keys and indexes beyond the [limits](Limits), or names that are too
+/// long.
+///
+/// A column that a key, an index or a foreign key names in other letters is named there as it is among the columns.
 pub fn decode_schema(json: &str, limits: &Limits) -> Result<TableSchema> {
+    within_bytes(json.len(), limits)?;
     let wire: WireTable = serde_json::from_str(json).map_err(|error| {
         let why = excerpt(&error.to_string());
         Error::new(ErrorKind::Protocol, format!("the other site's description of a table cannot be read: {why}"))
     })?;
     let name = excerpt(&wire.table);
-    let table = table_from(wire).and_then(|table| check(&table, limits).map(|()| table));
+    let table = table_from(wire).and_then(|mut table| {
+        check(&table, limits)?;
+        name_as_columns(&mut table);
+        Ok(table)
+    });
     table.map_err(|error| error.while_doing(format!("the other site's description of table {name:?}")))
 }
 
@@ -163,6 +167,38 @@ fn column_from(wire: WireColumn) -> Result<Column> {
     })
 }
 
+/// An error if a description of so many bytes is too large to be read.
+pub(super) fn within_bytes(bytes: usize, limits: &Limits) -> Result<()> {
+    if bytes <= limits.wire.schema_bytes {
+        return Ok(());
+    }
+    let why = format!("the other site's description of a table has {bytes} bytes, more than {}", limits.wire.schema_bytes);
+    Err(Error::new(ErrorKind::TooLarge, why).with_hint("Leave the table out, or raise `Limits::wire.schema_bytes`."))
+}
+
+/// Names the columns of a table everywhere as they are named among its columns. What is no column stays.
+fn name_as_columns(table: &mut TableSchema) {
+    let column = |column: &Column| (column.name.to_ascii_lowercase(), column.name.clone());
+    let columns: HashMap<String, String> = table.columns.iter().map(column).collect();
+    let set = |name: &mut String| {
+        if let Some(column) = columns.get(&name.to_ascii_lowercase()).filter(|column| *column != name) {
+            name.clone_from(column);
+        }
+    };
+    table.primary_key.iter_mut().for_each(set);
+    for unique in &mut table.unique {
+        unique.columns.iter_mut().for_each(set);
+        unique.parts.iter_mut().for_each(|part| set(&mut part.column));
+    }
+    table.indexes.iter_mut().flat_map(|index| &mut index.parts).for_each(|part| set(&mut part.column));
+    for key in &mut table.foreign_keys {
+        key.columns.iter_mut().for_each(set);
+        if key.parent.eq_ignore_ascii_case(&table.name) {
+            key.parent_columns.iter_mut().for_each(set);
+        }
+    }
+}
+
 /// What must hold before anyone looks names up in the structure.
 pub(super) fn check(table: &TableSchema, limits: &Limits) -> Result<()> {
     let too_large = |why: String| Error::new(ErrorKind::TooLarge, why);
@@ -172,14 +208,13 @@ pub(super) fn check(table: &TableSchema, limits: &Limits) -> Result<()> {
     let lists =
         [table.columns.len(), table.unique.len(), table.foreign_keys.len(), table.indexes.len(), table.other_indexes.len()];
     let parts = table.unique.iter().map(|set| &set.parts).chain(table.indexes.iter().map(|index| &index.parts));
-    if lists.into_iter().chain(parts.map(Vec::len)).any(|length| length > limits.columns) {
-        return Err(too_large(format!("it has more than {} columns, keys or indexes", limits.columns)));
+    if lists.into_iter().chain(parts.map(Vec::len)).any(|length| length > limits.wire.columns) {
+        return Err(too_large(format!("it has more than {} columns, keys or indexes", limits.wire.columns)));
     }
-    let in_sets = table.unique.iter().map(|set| set.columns.len().max(set.parts.len()));
-    let in_indexes = table.indexes.iter().map(|index| index.parts.len());
-    let in_keys = table.foreign_keys.iter().map(|key| key.columns.len().max(key.parent_columns.len()));
-    if in_sets.chain(in_indexes).chain(in_keys).sum::<usize>() > MOST_PARTS {
-        return Err(too_large(format!("its keys and indexes have more than {MOST_PARTS} columns together")));
+    if table.key_names() > limits.wire.key_names {
+        let most = limits.wire.key_names;
+        return Err(too_large(format!("its keys and indexes have more than {most} columns together"))
+            .with_hint("Leave the table out, or raise `Limits::wire.key_names`."));
     }
     let name = |name: &str| match name {
         _ if name.len() > NAME_BYTES => Err(too_large(format!("a name is longer than {NAME_BYTES} bytes"))),
@@ -202,7 +237,7 @@ pub(super) fn check(table: &TableSchema, limits: &Limits) -> Result<()> {
         for name in names {
             let folded = name.to_ascii_lowercase();
             if !known.contains(&folded) || !seen.insert(folded) {
-                return Err(refused(format!("a key names {:?}, which is no column or is named twice", excerpt(name))));
+                return Err(refused(format!("a key names {:?}, which is not a column or is named twice", excerpt(name))));
             }
         }
         Ok(())
@@ -214,7 +249,7 @@ pub(super) fn check(table: &TableSchema, limits: &Limits) -> Result<()> {
     table.key_collations.iter().flatten().try_for_each(|collation| name(collation))?;
     let is_column = |column: &str| match known.contains(&column.to_ascii_lowercase()) {
         true => Ok(()),
-        false => Err(refused(format!("an index or foreign key names {:?}, which is no column", excerpt(column)))),
+        false => Err(refused(format!("an index or foreign key names {:?}, which is not a column", excerpt(column)))),
     };
     // SQLite lets a column stand in an index or a foreign key several times.
     let parts = |parts: &[IndexPart]| {
@@ -238,7 +273,7 @@ pub(super) fn check(table: &TableSchema, limits: &Limits) -> Result<()> {
         name(&key.parent)?;
         key.parent_columns.iter().try_for_each(|column| name(column))?;
         // It may refer to more columns or fewer: SQLite takes that, and cannot check it.
-        if key.columns.is_empty() || key.parent_columns.len() > limits.columns {
+        if key.columns.is_empty() || key.parent_columns.len() > limits.wire.columns {
             return Err(refused("a foreign key without columns, or to too many"));
         }
     }

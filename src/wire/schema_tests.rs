@@ -67,7 +67,7 @@ fn from_the_reference() {
 
 #[test]
 fn hostile_structures_are_refused() {
-    let limits = Limits { columns: 2, ..Limits::default() };
+    let limits = Limits::with(|limits| limits.wire.columns = 2);
     let decode = |columns: &str, rest: &str| {
         decode_schema(&format!(r#"{{"columns":[{columns}],"table":"t"{rest}}}"#), &limits).map_err(|error| error.kind())
     };
@@ -251,7 +251,7 @@ fn what_an_index_or_a_constraint_claims_is_bounded() {
         let json = format!(
             r#"{{"table":"t","columns":[{{"name":"a","type":"t","nullable":true}}],"primary_key":[],"rowferry":{rowferry}}}"#
         );
-        decode_schema(&json, &Limits { columns: 3, ..Limits::default() }).map_err(|error| error.kind())
+        decode_schema(&json, &Limits::with(|limits| limits.wire.columns = 3)).map_err(|error| error.kind())
     };
     let part = r#"{"name":"a"}"#;
     let parts = |count: usize| vec![part; count].join(",");
@@ -304,6 +304,61 @@ fn what_all_keys_and_indexes_claim_together_is_bounded() {
         }
         assert_eq!(read(&table), Err(ErrorKind::TooLarge), "{more}");
     }
+}
+
+/// Each index of a WITHOUT ROWID table has the columns of the key, too: SQLite looks each of them up among the index's own.
+#[test]
+fn the_key_of_a_table_without_rowid_counts_with_each_index() {
+    let columns: Vec<Column> = (0..200).map(|number| column(&format!("c{number}"), LogicalType::Text)).collect();
+    let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
+    let set = |number: usize| UniqueSet { columns: vec![names[number].clone()], ..UniqueSet::default() };
+    let mut table = TableSchema {
+        name: "t".into(),
+        columns,
+        unique: (0..40).map(set).collect(),
+        primary_key: names.clone(),
+        ..TableSchema::default()
+    };
+    let limits = Limits::with(|limits| limits.wire.key_names = 8_240);
+    let read = |table: &TableSchema| decode_schema(&table.to_json(), &limits).map_err(|error| error.kind());
+    assert!(read(&table).is_ok());
+    table.without_rowid = true;
+    assert_eq!((table.key_names(), read(&table)), (8_240, Ok(table.clone())));
+    table.unique.push(set(40));
+    assert_eq!(read(&table), Err(ErrorKind::TooLarge));
+}
+
+#[test]
+fn a_description_is_bounded_before_it_is_read() {
+    let table = TableSchema { name: "t".into(), columns: vec![column("a", LogicalType::Text)], ..TableSchema::default() };
+    let json = table.to_json();
+    let with = |schema_bytes: usize| decode_schema(&json, &Limits::with(|limits| limits.wire.schema_bytes = schema_bytes));
+    assert!(with(json.len()).is_ok());
+    let error = with(json.len() - 1).unwrap_err();
+    assert!(error.kind() == ErrorKind::TooLarge && error.hint().is_some(), "{error}");
+}
+
+#[test]
+fn columns_are_named_everywhere_as_they_are() {
+    let column = |name: &str| format!(r#"{{"name":"{name}","nullable":true,"type":"text"}}"#);
+    let action = r#""on_delete":"CASCADE","on_update":"CASCADE""#;
+    let json = format!(
+        r#"{{"table":"T","columns":[{},{}],"primary_key":["ID"],"rowferry":{{
+            "unique":[{{"columns":["VALUE","iD"],"kind":"full","parts":[{{"name":"VALUE"}},{{"name":"iD"}}]}}],
+            "indexes":[{{"name":"I","columns":[{{"name":"valuE"}}]}}],
+            "foreign_keys":[{{"columns":["VALUE"],"parent":"t","parent_columns":["ID"],{action}}},
+                {{"columns":["VALUE"],"parent":"other","parent_columns":["ID"],{action}}}]}}}}"#,
+        column("id"),
+        column("Value"),
+    );
+    let table = decode_schema(&json, &Limits::default()).unwrap();
+    assert_eq!(
+        (&table.primary_key[..], &table.unique[0].columns[..]),
+        (&["id".to_owned()][..], &["Value".into(), "id".into()][..])
+    );
+    assert_eq!((&*table.unique[0].parts[0].column, &*table.indexes[0].parts[0].column), ("Value", "Value"));
+    let keys: Vec<_> = table.foreign_keys.iter().map(|key| (&*key.columns[0], &*key.parent_columns[0])).collect();
+    assert_eq!(keys, [("Value", "id"), ("Value", "ID")]);
 }
 
 proptest! {

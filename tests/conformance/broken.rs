@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rowferry::domain::names::NameRules;
+use rowferry::NameRules;
 use rowferry::schema::TableSchema;
-use rowferry::store::sqlite::SqliteStore;
+use rowferry::store::SqliteStore;
 use rowferry::store::{Check, Cursor, Keys, PageBounds, PageEnd, Snapshot, Sql, Store, Writer};
 use rowferry::{Result, Rows};
 

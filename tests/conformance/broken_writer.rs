@@ -4,12 +4,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rowferry::domain::record::{Reason, Tally};
-use rowferry::plan::TablePlan;
+use rowferry::Reason;
 use rowferry::schema::TableSchema;
 use rowferry::store::{
     Change, Check, Cursor, Fitted, Found, KeyColumns, Lookup, NewTable, PageBounds, PageEnd, Referring, Refused, Sets, Sql,
-    Target, Writer,
+    TablePlan, Tally, Target, Writer,
 };
 use rowferry::{Error, ErrorKind, Result, Rows, Strategy, Value, ValueRef};
 
@@ -138,7 +137,8 @@ impl Writer for BrokenWriter {
     fn create_table(&mut self, table: &NewTable<'_>) -> Result<Vec<String>> {
         if self.fault == Fault::KeyCollationsLost {
             let schema = &without_collations(table.schema);
-            return self.inner.create_table(&NewTable { schema, ..*table });
+            let parents = &|name: &str| (table.parents)(name);
+            return self.inner.create_table(&NewTable { schema, exact: table.exact, parents });
         }
         let notes = self.inner.create_table(table)?;
         Ok(if self.fault == Fault::NotesLost { Vec::new() } else { notes })

@@ -1,13 +1,12 @@
 //! The suite for stores, run over the SQLite store from outside of the crate, and over stores that break one promise each:
 //! those it must find.
-#![cfg(all(feature = "conformance", feature = "sqlite"))]
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use rowferry::Limits;
-use rowferry::store::sqlite::SqliteStore;
+use rowferry::store::SqliteStore;
 use rowferry::store::{MemoryStore, Store, conformance};
 
 mod broken;

@@ -5,27 +5,40 @@ mod args;
 mod commands;
 mod demo;
 mod failure;
+mod hints;
+mod logging;
 mod output;
 mod progress;
+mod signals;
+mod status;
 mod values;
 
 use std::process::ExitCode;
-
-use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use args::{Cli, Command};
 use failure::{Done, Failure};
 use output::Out;
 
 fn main() -> ExitCode {
-    let matches = Cli::command().get_matches();
-    let json = wants_json(&matches);
-    let command = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command;
-    start_log(&command);
-    let mut out = Out::new();
+    signals::begin();
+    let (Cli { command, talk }, matches) = match args::parse(std::env::args_os()) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            // Of words that cannot be read no more is known than that this one is among them.
+            if error.use_stderr() && std::env::args_os().any(|word| word == "--json") {
+                failure::tell_usage(&error, &mut Out::new(false));
+            }
+            error.exit()
+        }
+    };
+    // Not every command has the option.
+    let json = args::leaf(&matches).try_get_one("json").ok().flatten().copied().unwrap_or(false);
+    logging::start(&talk, matches!(command, Command::Serve(_)));
+    log::debug!("rowferry {} for {} on {}", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH, std::env::consts::OS);
+    let mut out = Out::new(talk.quiet);
     match run(&command, &mut out) {
         Ok(done) => done.into(),
-        Err(failure) => failure.tell(&mut out, json),
+        Err(failure) => failure.tell(&mut out, matches.subcommand_name().unwrap_or_default(), json),
     }
 }
 
@@ -45,25 +58,9 @@ fn run(command: &Command, out: &mut Out) -> Result<Done, Failure> {
         Command::Keymap { command } => commands::keymap::run(command, out),
         Command::Events(args) => commands::events::run(args, out),
         Command::Status(args) => commands::status::run(args, out),
+        Command::State { command } => commands::state::run(command, out),
+        Command::Doctor(args) => commands::doctor::run(args, out),
+        Command::Completions { shell } => commands::papers::completions(*shell, out),
+        Command::Man(args) => commands::papers::man(args, out),
     }
-}
-
-/// Whether the command was to answer in JSON.
-fn wants_json(matches: &ArgMatches) -> bool {
-    match matches.subcommand() {
-        Some((_, matches)) => wants_json(matches),
-        // Not every command has the option.
-        None => matches.try_get_one("json").ok().flatten().copied().unwrap_or(false),
-    }
-}
-
-/// One who serves wants to see on stderr who came; the other commands say what is to be said themselves. `RUST_LOG` asks for
-/// more or less of it, but not for what dependencies say of the bytes that they move: codes and rows are in them.
-fn start_log(command: &Command) {
-    let default = if matches!(command, Command::Serve(_)) { "rowferry=info" } else { "off" };
-    let mut builder = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(default));
-    for talkative in ["tungstenite", "ureq", "ureq_proto", "rustls"] {
-        builder.filter_module(talkative, log::LevelFilter::Warn);
-    }
-    builder.init();
 }

@@ -3,12 +3,9 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use rowferry::{Error, ErrorKind, Value};
 use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::json;
 
 use crate::failure::Failure;
 
@@ -20,11 +17,17 @@ const CELL: usize = 48;
 #[derive(Debug)]
 pub struct Out {
     closed: bool,
+    quiet: bool,
 }
 
 impl Out {
-    pub fn new() -> Self {
-        Out { closed: false }
+    pub fn new(quiet: bool) -> Self {
+        Out { closed: false, quiet }
+    }
+
+    /// Whether only what is asked for is printed.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
     }
 
     /// Whether nobody reads any more.
@@ -32,14 +35,21 @@ impl Out {
         self.closed
     }
 
-    /// A line for people.
+    /// A line for people: what was asked for.
     pub fn line(&mut self, text: impl AsRef<str>) -> Result<(), Failure> {
-        self.write(text.as_ref().as_bytes())
+        self.bytes(&[text.as_ref().as_bytes(), b"\n"].concat())
+    }
+
+    /// A line for people that says what was done. It is not printed where only what is asked for is.
+    pub fn say(&mut self, text: impl AsRef<str>) -> Result<(), Failure> {
+        if self.quiet { Ok(()) } else { self.line(text) }
     }
 
     /// A JSON object.
     pub fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
-        self.write(&serde_json::to_vec(value).map_err(no_json)?)
+        let mut line = serde_json::to_vec(value).map_err(no_json)?;
+        line.push(b'\n');
+        self.bytes(&line)
     }
 
     /// A table for people.
@@ -47,18 +57,23 @@ impl Out {
         table.lines().iter().try_for_each(|line| self.line(line))
     }
 
+    /// A table for people that says what was done. It is not printed where only what is asked for is.
+    pub fn say_table(&mut self, table: &Table) -> Result<(), Failure> {
+        if self.quiet { Ok(()) } else { self.table(table) }
+    }
+
     /// The fields of an object for people, one on a line, without those that have no value.
     pub fn fields(&mut self, object: &impl Serialize) -> Result<(), Failure> {
         field_lines(object)?.iter().try_for_each(|line| self.line(line))
     }
 
-    /// Writes a line at once: one who reads events must not wait for the next one.
-    fn write(&mut self, line: &[u8]) -> Result<(), Failure> {
+    /// Writes lines at once: one who reads events must not wait for the next one.
+    pub fn bytes(&mut self, lines: &[u8]) -> Result<(), Failure> {
         if self.closed {
             return Ok(());
         }
         let mut stdout = io::stdout().lock();
-        let written = stdout.write_all(line).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush());
+        let written = stdout.write_all(lines).and_then(|()| stdout.flush());
         match written {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.closed = true;
@@ -239,21 +254,6 @@ pub fn value_text(value: &Value) -> String {
     }
 }
 
-/// A value as it goes between two rowferry sites: see [`rowferry::wire::Dialect`].
-pub fn value_json(value: &Value) -> serde_json::Value {
-    match value {
-        Value::Null => json!(null),
-        Value::Integer(v) => json!(v),
-        Value::Real(v) if v.is_finite() => json!(v),
-        Value::Real(v) => json!({ "__rowferry_real__": v.to_string() }),
-        Value::Text(v) => match std::str::from_utf8(v) {
-            Ok(text) => json!(text),
-            Err(_) => json!({ "__rowferry_text__": STANDARD.encode(v) }),
-        },
-        Value::Blob(v) => json!({ "__phoenix_kit_binary__": STANDARD.encode(v) }),
-    }
-}
-
 /// A time for people: `3 hours`.
 pub fn span(time: Duration) -> String {
     match time.as_secs() {
@@ -294,21 +294,6 @@ mod tests {
             assert_eq!(grouped(count), text);
         }
         assert_eq!([counted(1, "row"), counted(0, "row"), counted(2_000, "row")], ["1 row", "0 rows", "2,000 rows"]);
-    }
-
-    #[test]
-    fn values_are_json_that_loses_nothing() {
-        for (value, text) in [
-            (Value::Null, "null"),
-            (Value::Integer(i64::MAX), "9223372036854775807"),
-            (Value::Real(1.0), "1.0"),
-            (Value::Real(f64::NEG_INFINITY), r#"{"__rowferry_real__":"-inf"}"#),
-            (Value::Text(b"a\"".to_vec()), r#""a\"""#),
-            (Value::Text(vec![0xff]), r#"{"__rowferry_text__":"/w=="}"#),
-            (Value::Blob(vec![0, 255]), r#"{"__phoenix_kit_binary__":"AP8="}"#),
-        ] {
-            assert_eq!(value_json(&value).to_string(), text);
-        }
     }
 
     #[test]

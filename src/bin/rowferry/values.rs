@@ -3,10 +3,20 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use log::LevelFilter;
 use rowferry::{AllowedHours, Metadata, Strategy};
 use time::format_description::well_known::Rfc3339;
 use time::macros::{format_description, time as clock};
 use time::{Date, OffsetDateTime, Time};
+
+/// One of these words, which completions offer; `name` is how each is typed.
+pub fn word<T>(all: &[T], name: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err = rowferry::Error> + Copy + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(all.iter().map(|word| name(*word))).try_map(|text| text.parse::<T>())
+}
 
 /// `users=merge`
 pub fn table_strategy(text: &str) -> Result<(String, Strategy), String> {
@@ -16,6 +26,44 @@ pub fn table_strategy(text: &str) -> Result<(String, Strategy), String> {
         return Err("the table's name is missing: write it like users=merge".to_owned());
     }
     Ok((table.to_owned(), strategy.parse().map_err(|error: rowferry::Error| error.to_string())?))
+}
+
+/// `users=email` or `lines=order,number`
+pub fn table_key(text: &str) -> Result<(String, Vec<String>), String> {
+    let wrong = "write it like users=email, or lines=order,number";
+    let (table, columns) = text.rsplit_once('=').filter(|(table, _)| !table.is_empty()).ok_or(wrong)?;
+    Ok((table.to_owned(), list(columns).map_err(|_| wrong)?))
+}
+
+/// `updated_at`, or `users=changed_at` for one table.
+pub fn newer_by(text: &str) -> Result<(Option<String>, String), String> {
+    let (table, column) = match text.rsplit_once('=') {
+        Some((table, column)) => (Some(table.to_owned()), column),
+        None => (None, text),
+    };
+    match column.is_empty() || table.as_deref() == Some("") {
+        true => Err("write it like updated_at, or users=changed_at".to_owned()),
+        false => Ok((table, column.to_owned())),
+    }
+}
+
+/// What is logged: `debug`, or `warn,rowferry::pull=debug`, and after a slash what lines must contain. The logger leaves out what it cannot
+/// read, which is then missed.
+pub fn log_filter(text: &str) -> Result<String, String> {
+    let (levels, contains) = text.split_once('/').unwrap_or((text, ""));
+    let is_level = |level: &str| level.trim().parse::<LevelFilter>().is_ok();
+    let is_module = |module: &str| {
+        let module = module.trim();
+        !module.is_empty() && module.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | ':' | '-'))
+    };
+    let is_right = |part: &str| match part.split_once('=') {
+        Some((module, level)) => is_module(module) && is_level(level),
+        None => is_level(part),
+    };
+    match levels.split(',').all(is_right) && !contains.contains('/') {
+        true => Ok(text.to_owned()),
+        false => Err("write it like debug, or warn,rowferry::pull=debug".to_owned()),
+    }
 }
 
 /// A name or address with a port behind it; whether there is such an address shows when it is listened on.
@@ -46,7 +94,9 @@ fn positive(text: &str, unit_seconds: f64) -> Result<Duration, String> {
     match Duration::try_from_secs_f64(number * unit_seconds) {
         Ok(time) if !time.is_zero() => Ok(time),
         Ok(_) => Err("it must be more than 0".to_owned()),
-        Err(error) => Err(error.to_string()),
+        Err(_) if number.is_nan() => Err("it is no number".to_owned()),
+        Err(_) if number < 0.0 => Err("it must be more than 0".to_owned()),
+        Err(_) => Err("it is too long".to_owned()),
     }
 }
 
@@ -76,9 +126,18 @@ pub fn or_none<T>(parse: impl Fn(&str) -> Result<T, String> + Clone) -> impl Fn(
     }
 }
 
+/// An id, or a part of one.
+pub fn id(text: &str) -> Result<String, String> {
+    let digits = text.chars().filter(|c| *c != '-').count();
+    match (4..=32).contains(&digits) && text.chars().all(|c| c == '-' || c.is_ascii_hexdigit()) {
+        true => Ok(text.to_owned()),
+        false => Err("write the id, or at least 4 of its digits: its beginning or its end".to_owned()),
+    }
+}
+
 /// A count.
 pub fn count(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| "it is no count: write a number, or none".to_owned())
+    text.parse().map_err(|_| "it is not a count: write a number, or none".to_owned())
 }
 
 /// `a,b`: at least one, apart by commas. One that has a comma or is called none goes into double quotes, its own ones doubled.
@@ -127,7 +186,7 @@ pub fn hours_of_day(text: &str) -> Result<AllowedHours, String> {
 
 /// Notes: a JSON object.
 pub fn metadata(text: &str) -> Result<Metadata, String> {
-    serde_json::from_str(text).map_err(|error| format!("it is no JSON object: {error}"))
+    serde_json::from_str(text).map_err(|error| format!("it is not a JSON object: {error}"))
 }
 
 #[cfg(test)]
@@ -135,6 +194,29 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
+
+    #[test]
+    fn keys_and_columns_go_with_their_tables() {
+        let key = |table: &str, columns: &[&str]| Ok((table.to_owned(), columns.iter().map(|c| c.to_string()).collect()));
+        assert_eq!(table_key("users=email"), key("users", &["email"]));
+        assert_eq!(table_key("a=b=c,\"d,e\""), key("a=b", &["c", "d,e"]));
+        assert!(["users", "users=", "=email", "users=a,"].iter().all(|text| table_key(text).is_err()));
+        assert_eq!(newer_by("at"), Ok((None, "at".to_owned())));
+        assert_eq!(newer_by("a=b=at"), Ok((Some("a=b".to_owned()), "at".to_owned())));
+        assert!(["", "a=", "=at"].iter().all(|text| newer_by(text).is_err()));
+    }
+
+    #[test]
+    fn a_filter_of_the_log_has_levels() {
+        for right in ["off", "DEBUG", "warn,rowferry::pull=debug", "rowferry=info, rustls=error", "debug/table"] {
+            assert_eq!(log_filter(right).as_deref(), Ok(right));
+        }
+        for wrong in
+            ["", "nonsense=???", "nonsense", "debgu", "=debug", "rowferry=", "debug,", "a b=info", "info/a/b", "a=b=info"]
+        {
+            assert!(log_filter(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_table_strategy_is_split_at_its_last_sign() {
@@ -148,6 +230,10 @@ mod tests {
         for bad in ["0", "-1", "x", "inf", "NaN", "1e300"] {
             assert!(seconds(bad).is_err(), "{bad}");
         }
+        assert_eq!(
+            ["1e30", "-1", "NaN"].map(|text| seconds(text).unwrap_err()),
+            ["it is too long", "it must be more than 0", "it is no number"]
+        );
     }
 
     #[test]
@@ -167,7 +253,7 @@ mod tests {
         }
         assert_eq!(or_none(list::<String>)("none"), Ok(Change::None));
         assert_eq!(or_none(list::<String>)("a"), Ok(Change::To(vec!["a".to_owned()])));
-        assert!(list::<rowferry::AddressRange>("10.0.0.0/8,x").unwrap_err().contains("\"x\" is no address"));
+        assert!(list::<rowferry::AddressRange>("10.0.0.0/8,x").unwrap_err().contains("\"x\" is "));
     }
 
     #[test]

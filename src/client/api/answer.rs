@@ -44,7 +44,13 @@ pub(super) fn words(answer: &HttpAnswer) -> String {
 pub(super) fn good(answer: HttpAnswer) -> Result<Vec<u8>> {
     match answer.status {
         200 => Ok(answer.body),
-        status => Err(refused(status, &answer).with_http_status(status)),
+        status => {
+            let error = refused(status, &answer).with_http_status(status).by_peer();
+            Err(match refusal::seconds_to_wait(answer.retry_after()) {
+                Some(wait) if status == 503 => error.with_retry_after(wait),
+                _ => error,
+            })
+        }
     }
 }
 
@@ -58,7 +64,7 @@ fn refused(status: u16, answer: &HttpAnswer) -> Error {
     if status == 429 {
         return refusal::too_many(
             ErrorKind::RateLimited,
-            "the other site takes no more calls for now",
+            "the other site accepts no more calls for now",
             answer.retry_after(),
         )
         .with_hint("Wait, then try again.");

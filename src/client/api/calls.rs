@@ -10,13 +10,13 @@ use crate::domain::value::{Rows, Value};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Token;
 use crate::wire::api::{
-    Call, Deleted, DescribeTable, Exists, IDS, ListTables, Listed, ListedTable, MOST_RECORDS, Named, PeerStatus, PullData,
-    Queried, QueryStatus, Register, Registered, RotateToken, Secret, TableRecords, UpdateStatus, Updated, decode,
-    decode_records, decode_table_schema, encode,
+    Call, Deleted, DescribeTable, Exists, IDS, ListTables, ListTablesAnswer, MOST_RECORDS, Named, PeerStatus, PullData,
+    QueryStatus, QueryStatusAnswer, Register, RegisterAnswer, RemoteTable, RotateToken, Secret, TableRecords, UpdateStatus,
+    Updated, decode, decode_records, decode_table_schema, encode,
 };
 use crate::wire::records::{PageLimits, RecordsPage};
 
-/// Most records that are taken of one answer: a sender may be told to send more at once than the 10,000 of the reference.
+/// Most records that are taken of one answer: a sender may be told to send more at once than the 10,000 of PhoenixKit.
 const PULLED_RECORDS: u64 = 100_000;
 
 /// Which records are fetched, for [`Api::table_records`].
@@ -90,7 +90,7 @@ fn in_either_spelling<T>(own_url: &str, ask: impl Fn(&str) -> Result<T>) -> Resu
 }
 
 impl Api {
-    /// What the other site says of itself to anyone.
+    /// What the other site tells anyone about itself.
     ///
     /// # Errors
     /// Those of [`Api`].
@@ -111,7 +111,7 @@ impl Api {
         name: &str,
         token: &Token,
         password: Option<&str>,
-    ) -> Result<Registered> {
+    ) -> Result<RegisterAnswer> {
         self.register_connection_in_words(own_url, (name, None), token, password).and_then(|(answer, _)| answer)
     }
 
@@ -123,7 +123,7 @@ impl Api {
         (name, default_conflict_strategy): (&str, Option<Strategy>),
         token: &Token,
         password: Option<&str>,
-    ) -> Result<(Result<Registered>, String)> {
+    ) -> Result<(Result<RegisterAnswer>, String)> {
         let message = Register {
             auth_token: Secret::new(token.as_str()),
             connection_name: name.to_owned(),
@@ -167,7 +167,7 @@ impl Api {
         }
     }
 
-    /// Tells the other site what became of the connection here.
+    /// Tells the other site the connection's new status here.
     ///
     /// # Errors
     /// Those of [`Api`]; [`ErrorKind::NotFound`] if it has no such connection; [`ErrorKind::InvalidTransition`] if the
@@ -186,11 +186,11 @@ impl Api {
         decode::<Updated>(&body, "its answer to the new status").map(|_| ())
     }
 
-    /// What the other site calls the connection, and where it stands there. Its sender makes a pending one active by this.
+    /// The other site's name for the connection, and its status there. Its sender makes a pending one active by this.
     ///
     /// # Errors
     /// Those of [`Api`]; [`ErrorKind::NotFound`] if it has no such connection.
-    pub fn get_connection_status(&self, own_url: &str) -> Result<Queried> {
+    pub fn get_connection_status(&self, own_url: &str) -> Result<QueryStatusAnswer> {
         let message = QueryStatus { auth_token_hash: self.hash()?, receiver_url: own_url.to_string() };
         let body = self.needed(&Question::new(Call::QueryStatus, encode(&message)), &Api::patience())?;
         decode(&body, "its answer about the connection")
@@ -200,7 +200,7 @@ impl Api {
     ///
     /// # Errors
     /// Those of [`Api`].
-    pub fn list_tables(&self) -> Result<Vec<ListedTable>> {
+    pub fn list_tables(&self) -> Result<Vec<RemoteTable>> {
         self.ask_tables(&Api::patience())
     }
 
@@ -212,9 +212,9 @@ impl Api {
         self.ask_schema(table, &Api::patience())
     }
 
-    /// The records of a table, all at once; [`Api::table_schema`] gives the table. A site of the reference system sends at
+    /// The records of a table, all at once; [`Api::table_schema`] gives the table. A site of PhoenixKit sends at
     /// most as many as the connection allows in one request (10,000 unless set otherwise), in no order, and does not say
-    /// whether there are more: compare with [`ListedTable::row_count`].
+    /// whether there are more: compare with [`RemoteTable::row_count`].
     ///
     /// # Errors
     /// Those of [`Api`].
@@ -238,7 +238,7 @@ impl Api {
     }
 
     /// Tells the other site the connection's new token; [`Api::token`] is the old one. False if the other site has no such
-    /// call, as those of the reference system: there the connection must be deleted and registered again.
+    /// call, as those of PhoenixKit: there the connection must be deleted and registered again.
     ///
     /// # Errors
     /// Those of [`Api`]; [`ErrorKind::NotFound`] if it has no such connection.
@@ -257,10 +257,10 @@ impl Api {
     }
 
     /// [`Api::list_tables`] for a pull.
-    pub(crate) fn ask_tables(&self, patience: &Patience) -> Result<Vec<ListedTable>> {
+    pub(crate) fn ask_tables(&self, patience: &Patience) -> Result<Vec<RemoteTable>> {
         let message = ListTables { auth_token_hash: self.hash()?, password: self.sent_password() };
         let body = self.needed(&self.long(Call::ListTables, encode(&message)), patience)?;
-        Ok(decode::<Listed>(&body, "its list of tables")?.within(&self.options.limits)?.tables)
+        Ok(decode::<ListTablesAnswer>(&body, "its list of tables")?.within(&self.options.limits)?.tables)
     }
 
     /// [`Api::table_schema`] for a pull.
@@ -327,7 +327,7 @@ impl Api {
         let question = Question { time: self.options.request_timeout, ..self.long(call, body) };
         let body = self.needed(&question, patience)?;
         let text = std::str::from_utf8(&body).map_err(|error| {
-            let why = format!("the other site's records of table {:?} are no text: {error}", table.name);
+            let why = format!("the other site's records of table {:?} are not text: {error}", table.name);
             Error::new(ErrorKind::Protocol, why)
         })?;
         // Even a record of many short columns takes no more than a few times its JSON in memory.
@@ -348,7 +348,7 @@ impl Api {
 
     /// A question about tables or records: its answer may be long, and changes nothing.
     fn long(&self, call: Call, body: String) -> Question {
-        Question { most: self.options.limits.message_bytes, reads: true, ..Question::new(call, body) }
+        Question { most: self.options.limits.wire.message_bytes, reads: true, ..Question::new(call, body) }
     }
 
     fn named(&self, own_url: &str) -> Result<String> {

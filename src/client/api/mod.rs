@@ -96,7 +96,7 @@ impl Question {
     }
 }
 
-/// What another site says of itself to anyone: whether it takes part, and how it takes requests to be connected. No code or
+/// What another site tells anyone about itself: whether it takes part, and how it takes requests to be connected. No code or
 /// token is needed or spent.
 ///
 /// Of the options the time-outs, the prefix, the limits, the certificates and the cancel token count.
@@ -124,13 +124,13 @@ impl Api {
             policy: options.policy,
             tls: options.tls.clone(),
             connect_timeout: options.connect_timeout,
-            head_bytes: options.limits.head_bytes,
+            head_bytes: options.limits.wire.head_bytes,
         };
         let line = Line { http: Http::new(route), prefixes: options.prefixes()?, found: None };
         Ok(Api { url, options: options.clone(), credential: None, password: None, line: Mutex::new(line) })
     }
 
-    /// The same, with what gives the right to ask: a token and its password.
+    /// The same with credentials: a token and its password.
     ///
     /// # Errors
     /// Those of [`Api::new`]; [`ErrorKind::InvalidInput`] also for a code, which is good for a channel only.
@@ -155,7 +155,7 @@ impl Api {
         self
     }
 
-    /// The connection's download password. A site of the reference system does not ask for it over HTTP. Defaults to none.
+    /// The connection's download password. A site of PhoenixKit does not ask for it over HTTP. Defaults to none.
     #[must_use]
     pub fn password(mut self, password: impl Into<String>) -> Self {
         self.password = Some(Zeroizing::new(password.into()));
@@ -179,9 +179,13 @@ impl Api {
         answer.and_then(|answer| answer.map(good).transpose()).map_err(|error| self.doing(question, error))
     }
 
-    /// An error of this question.
+    /// An error of this question. Where there was no connection, it names the site already.
     fn doing(&self, question: &Question, error: Error) -> Error {
-        error.while_doing(format!("{} of {}", question.call, self.url.authority()))
+        let site = self.url.authority();
+        match [format!(" to {site}"), format!(" of {site}")].iter().any(|named| error.message().contains(named)) {
+            true => error.while_doing(question.call),
+            false => error.while_doing(format!("{} of {site}", question.call)),
+        }
     }
 
     /// A refusal that does not give back what was sent: it is shown and kept.

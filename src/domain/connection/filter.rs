@@ -39,7 +39,7 @@ impl ConnectionFilter {
         self
     }
 
-    /// Most connections in a list. Defaults to 100; at most [`Limits::listed`](crate::Limits::listed) count.
+    /// Most connections in a list. Defaults to 100; at most [`ServerLimits::listed`](crate::ServerLimits::listed) count.
     pub fn limit(mut self, limit: u32) -> Self {
         self.limit = limit;
         self

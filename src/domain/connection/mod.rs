@@ -9,7 +9,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-pub(crate) use check::{check_metadata, normal_name};
+pub(crate) use check::{NAME, check_metadata, check_receiver, normal_name};
 pub use filter::ConnectionFilter;
 pub use policy::{AddressRange, AllowedHours, ApprovalMode, Policy};
 
@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// Free-form notes about a connection, transfer or event: a JSON object.
 pub type Metadata = serde_json::Map<String, serde_json::Value>;
 
-words! {
+string_enum! {
     /// Which of the two ends of a connection this site is.
     pub enum ConnectionDirection("connection direction") {
         /// This site lets the other one pull from it.
@@ -29,11 +29,12 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// Where a connection stands.
     ///
     /// `pending -> active <-> suspended`, `-> revoked` permanently, `-> expired` when a limit or date has passed; an expired one
     /// can be reactivated once its policy allows it again.
+    #[non_exhaustive]
     pub enum ConnectionStatus("connection status") {
         /// It waits for approval.
         Pending = "pending",
@@ -50,7 +51,7 @@ words! {
 
 /// What is done to a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConnectionStep {
+pub(crate) enum ConnectionStep {
     /// A pending one begins to work.
     Approve,
     /// One that works is stopped.
@@ -68,7 +69,7 @@ impl ConnectionStatus {
     ///
     /// # Errors
     /// [`InvalidTransition`](ErrorKind::InvalidTransition) for a step that cannot be made from here.
-    pub fn after(self, step: ConnectionStep) -> Result<Self> {
+    pub(crate) fn after(self, step: ConnectionStep) -> Result<Self> {
         use ConnectionStatus::*;
         match (self, step) {
             (Pending, ConnectionStep::Approve) => Ok(Active),

@@ -12,8 +12,9 @@ use crate::domain::names::NameRules;
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
 
-words! {
+string_enum! {
     /// Whether a pull must be approved by a person first.
+    #[non_exhaustive]
     pub enum ApprovalMode("approval mode") {
         /// No pull needs approval.
         AutoApprove = "auto_approve",
@@ -25,30 +26,33 @@ words! {
 }
 
 /// What a connection allows, as its owner set it. Take [`Policy::default`] and change what you must.
+///
+/// Each end of a connection has its own. What a sender's end says holds for the other site's pulls; what a receiver's end says, for this
+/// site's own pulls through it: tables, expiry, records, hours. A receiver's end takes nothing that only a sender can enforce.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Policy {
-    /// Whether pulls need approval. Defaults to [`ApprovalMode::AutoApprove`].
+    /// Whether pulls need approval. Defaults to [`ApprovalMode::AutoApprove`]. A sender's only.
     pub approval_mode: ApprovalMode,
     /// The only tables that may be pulled; empty for all. Names are compared as the store of the tables compares them.
     pub allowed_tables: Vec<String>,
     /// Tables that may not be pulled, and are not shown. They win over the allowed ones.
     pub excluded_tables: Vec<String>,
-    /// Under [`ApprovalMode::PerTable`]: tables whose pulls need no approval.
+    /// Under [`ApprovalMode::PerTable`]: tables whose pulls need no approval. A sender's only.
     pub auto_approve_tables: Vec<String>,
     /// From when on it no longer works.
     #[serde(with = "time::serde::rfc3339::option")]
     pub expires_at: Option<OffsetDateTime>,
-    /// How many pulls of a table there may be in all.
+    /// How many pulls of a table there may be in all. A sender's only.
     pub max_downloads: Option<u64>,
-    /// How many records may be pulled in all.
+    /// How many records may be pulled in all. Pages are taken whole at a receiver.
     pub max_records_total: Option<u64>,
     /// Most records in one answer, at least 1. Defaults to 10,000.
     pub max_records_per_request: u64,
     /// How many HTTP calls and pulls there may be per minute in the long run, at least 1; for a moment, five times as many. The pages of
-    /// a running pull are not counted, and a named pull of a rowferry site is one call. Defaults to 60.
+    /// a running pull are not counted, and a named pull of a rowferry site is one call. Defaults to 60. A sender's only.
     pub rate_limit_requests_per_minute: u32,
-    /// The only addresses that may use it; empty for all.
+    /// The only addresses that may use it; empty for all. A sender's only.
     pub ip_whitelist: Vec<AddressRange>,
     /// The only hours of the day in which it may be used.
     pub allowed_hours: Option<AllowedHours>,
@@ -143,7 +147,7 @@ impl FromStr for AddressRange {
             }
         };
         single().or_else(range).map(|net| AddressRange(net.trunc())).ok_or_else(|| {
-            Error::new(ErrorKind::InvalidInput, format!("{text:?} is no address and no range of addresses"))
+            Error::new(ErrorKind::InvalidInput, format!("{text:?} is neither an address nor a range of addresses"))
                 .with_hint("Write it like 192.0.2.1, 192.0.2.0/24 or 2001:db8::/32.")
         })
     }
@@ -178,7 +182,7 @@ impl AllowedHours {
     /// [`InvalidInput`](ErrorKind::InvalidInput) for an hour after 23.
     pub fn new(start: u8, end: u8) -> Result<Self> {
         if start > 23 || end > 23 {
-            return Err(Error::new(ErrorKind::InvalidInput, format!("{start} to {end} are no hours of a day"))
+            return Err(Error::new(ErrorKind::InvalidInput, format!("{start} to {end} are not hours of a day"))
                 .with_hint("Hours are from 0 to 23, in UTC."));
         }
         Ok(AllowedHours { start, end })

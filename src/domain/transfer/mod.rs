@@ -15,13 +15,14 @@ mod new;
 pub use filter::{ConnectionStats, TableStats, TransferFilter};
 pub use new::NewTransfer;
 
-words! {
+string_enum! {
     /// Where a transfer stands.
     ///
     /// `pending -> pending_approval -> approved -> in_progress -> completed | failed | cancelled`;
     /// `pending_approval -> denied | expired`; `approved -> expired` when it is not used in time; `pending -> in_progress` where no
     /// approval is needed. A transfer of a named pull that ended because the connection or a process was lost goes back to `in_progress`
     /// when the pull is resumed.
+    #[non_exhaustive]
     pub enum TransferStatus("transfer status") {
         /// It was made, and has not begun.
         Pending = "pending",
@@ -46,7 +47,7 @@ words! {
 
 /// What is done to a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TransferStep {
+pub(crate) enum TransferStep {
     /// Approval is asked for.
     RequestApproval,
     /// It is approved.
@@ -71,7 +72,7 @@ impl TransferStatus {
     /// # Errors
     /// [`CannotStart`](ErrorKind::CannotStart) for a start that is not possible from here,
     /// [`InvalidTransition`](ErrorKind::InvalidTransition) for another step that is not.
-    pub fn after(self, step: TransferStep, requires_approval: bool) -> Result<Self> {
+    pub(crate) fn after(self, step: TransferStep, requires_approval: bool) -> Result<Self> {
         use TransferStatus::*;
         use TransferStep::*;
         match (self, step) {
@@ -112,7 +113,7 @@ impl TransferStep {
     }
 }
 
-/// What a transfer moved so far.
+/// What a transfer moved so far. Later versions may add fields: end it with `..TransferCounters::default()`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct TransferCounters {
     /// Records that were moved.

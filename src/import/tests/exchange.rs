@@ -23,7 +23,7 @@ on_each_store!(
 
 /// Pulls records as they come, so many a page, and each page in a transaction of its own.
 fn pull(store: &dyn Store, plan: &TablePlan, records: &Rows, page: usize) -> Outcome {
-    let limits = Limits { commit_rows: 1, ..Limits::default() };
+    let limits = Limits::with(|limits| limits.pull.commit_rows = 1);
     let mut import = Ledger::new(here(store, &limits, &SystemClock), Patience::unbounded());
     let mut writer = import.open().must("open");
     import.begin(&mut *writer, None, Begin::Resume, &[]).must("begin");

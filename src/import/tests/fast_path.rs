@@ -99,13 +99,25 @@ struct Case {
     batch: usize,
     /// A column that is not sent.
     lacks: Option<usize>,
+    /// The column that must be greater for a row to change.
+    newer_by: Option<&'static str>,
 }
 
 fn cases() -> impl Strategy<Value = Case> {
     let strategy = prop::sample::select(vec![Choice::Skip, Choice::Overwrite, Choice::Merge]);
     let lacks = prop_oneof![4 => Just(None), 1 => (2..4usize).prop_map(Some)];
-    (0..TABLES.len(), 0..200i64, vec(runs(), 1..5), strategy, 1..400usize, lacks)
-        .prop_map(|(table, local, runs, strategy, batch, lacks)| Case { table, local, runs, strategy, batch, lacks })
+    let newer_by = prop::sample::select(vec![None, Some("n"), Some("x"), Some("u"), Some("id")]);
+    (0..TABLES.len(), 0..200i64, vec(runs(), 1..5), strategy, 1..400usize, lacks, newer_by).prop_map(
+        |(table, local, runs, strategy, batch, lacks, newer_by)| Case {
+            table,
+            local,
+            runs,
+            strategy,
+            batch,
+            lacks,
+            newer_by,
+        },
+    )
 }
 
 /// The value of a column in record `k`.
@@ -219,7 +231,9 @@ impl World {
         if records.width() < all.len() {
             sender.columns.remove(case.lacks.unwrap());
         }
-        let plan = plan_table(&sender, &local, case.strategy, ExtraColumns::Refuse).unwrap();
+        let mut plan = plan_table(&sender, &local, case.strategy, ExtraColumns::Refuse).unwrap();
+        let newer_by = case.newer_by.and_then(|name| local.column_index(name));
+        plan.newer_by = newer_by.filter(|column| case.strategy != Choice::Skip && plan.targets.contains(&Some(*column)));
         let mut tally = Tally::new(usize::MAX);
         for from in (0..records.len()).step_by(case.batch) {
             let range = from..(from + case.batch).min(records.len());
@@ -324,7 +338,7 @@ fn told(outcome: &Outcome) -> ([u64; 6], Vec<String>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(ProptestConfig::with_cases(250))]
 
     #[test]
     fn the_fast_path_does_what_the_careful_one_does(case in cases()) {

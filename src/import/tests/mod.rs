@@ -57,20 +57,20 @@ use on_each_store;
 
 /// A site with this store.
 fn here<'s>(store: &'s dyn Store, limits: &'s Limits, clock: &'s dyn Clock) -> Here<'s> {
-    Here { store, limits, clock, wake: &WAKE, running: &RUNNING }
+    Here { store, limits, clock, wake: &WAKE, running: &RUNNING, protected: &[] }
 }
 
 static WAKE: std::sync::LazyLock<Wake> = std::sync::LazyLock::new(Wake::default);
 static RUNNING: LazyLock<RunningPulls> = LazyLock::new(RunningPulls::default);
 
-fn begin_in(store: &dyn Store, scope: &Scope) -> Transaction {
+fn begin_in(store: &dyn Store, scope: &Scope) -> Transaction<'static> {
     Transaction::of(begin(store), scope.clone(), scope.clone(), Patience::unbounded())
 }
 
 /// Plans of tables that are pulled together.
 fn plans<const N: usize>(tables: [(&TableSchema, Strategy); N]) -> [TablePlan; N] {
     let mut plans = tables.map(|(table, strategy)| plan(table, strategy));
-    link(&mut plans, &tables.map(|(table, _)| table.clone()), &[]);
+    link(&mut plans, &tables.map(|(table, _)| table), &[]);
     plans
 }
 

@@ -67,7 +67,7 @@ fn an_append_says_that_another_copy_was_appended_before() {
             let error = parents(&report).error.as_ref().unwrap();
             assert_eq!(error.kind(), ErrorKind::AlreadyAppended);
             assert!(error.message().contains("another copy"), "{error}");
-            assert!(error.hint().unwrap().contains("--append-again"), "{error}");
+            assert!(error.hint().unwrap().contains("`PullOptions::append_again`"), "{error}");
         }
         assert_eq!(rows(world, "%"), before);
     };

@@ -50,6 +50,9 @@ fn a_pull_that_is_forgotten_leaves_no_table_without_its_indexes() {
     let world = killed();
     world.here().checkpoints().clear().unwrap();
     assert_eq!(indexes(&world), BOTH);
+    let world = killed();
+    world.remove_state();
+    assert_eq!(indexes(&world), BOTH);
     let mut world = killed();
     world.clock.advance(Duration::from_secs(25 * 3600));
     let _ = world.pull(all(Strategy::Skip).tables(["log"]));
@@ -85,7 +88,10 @@ fn another_pull_of_the_table_makes_what_one_that_was_killed_put_off() {
         // It may run yet: that is said, and no more.
         let report = world.pull(options());
         assert!(report.table("children").unwrap().status == TableStatus::Completed && is_told(&report), "{report:#?}");
-        assert!(report.table("children").unwrap().notes.iter().any(|note| note.contains("keymap clear")), "{report:#?}");
+        assert!(
+            report.table("children").unwrap().notes.iter().any(|note| note.contains("`Checkpoints::clear`")),
+            "{report:#?}"
+        );
         assert_eq!(indexes(&world), "");
         // A pull of other tables has nothing to do with it, and a dry run changes nothing.
         world.clock.advance(Duration::from_secs(180));
@@ -111,7 +117,7 @@ fn a_pull_of_some_of_the_tables_tells_what_one_of_all_put_off() {
         let mut world = World::new(false);
         world.fake.streams = true;
         let report = world.pull_until(step, How::Killed, all(Strategy::Skip)).ok()?;
-        let is_open = |(name, table): &(String, TableReport)| name != "children" && table.status != TableStatus::Completed;
+        let is_open = |table: &TableReport| table.name != "children" && table.status != TableStatus::Completed;
         let is_begun = report.table("children")?.status == TableStatus::Incomplete;
         (is_begun && report.tables.iter().any(is_open)).then_some(world)
     };

@@ -4,7 +4,7 @@ use super::fate::How;
 use super::world::World;
 use super::{Sums, all, is_whole, sums};
 use crate::domain::strategy::Strategy;
-use crate::pull::TransferOptions;
+use crate::pull::PullOptions;
 
 const TABLES: &str = "
     CREATE TABLE places(id INTEGER PRIMARY KEY, pos INT NOT NULL UNIQUE);
@@ -33,8 +33,7 @@ fn pulled(cut: Option<(i64, How)>, streams: bool) -> (Sums, Vec<String>, i64) {
     world.fake.streams = streams;
     world.there(&format!("PRAGMA foreign_keys = OFF; {TABLES} {THERE}"));
     world.run(&format!("{TABLES} {HERE}"));
-    let options =
-        || -> TransferOptions<'static> { all(Strategy::Overwrite).tables(["places", "members", "posts", "notes"]) };
+    let options = || -> PullOptions<'static> { all(Strategy::Overwrite).tables(["places", "members", "posts", "notes"]) };
     let first = cut.and_then(|(at, how)| world.pull_until(at, how, options()).ok()).filter(is_whole);
     // One that was whole when it was interrupted leaves its checkpoints.
     let report = first.unwrap_or_else(|| {

@@ -8,16 +8,16 @@ use super::{all, is_whole};
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind};
 use crate::pull::resume_tests::fate::How;
-use crate::pull::{Report, TableReport, TransferOptions};
-use crate::site::RememberedKind;
+use crate::pull::{PullOptions, Report, TableReport};
+use crate::site::CheckpointKind;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-fn overwrite(tables: &[&str]) -> TransferOptions<'static> {
+fn overwrite(tables: &[&str]) -> PullOptions<'static> {
     all(Strategy::Overwrite).tables(tables.iter().copied())
 }
 
-fn append(tables: &[&str]) -> TransferOptions<'static> {
+fn append(tables: &[&str]) -> PullOptions<'static> {
     all(Strategy::Append).tables(tables.iter().copied())
 }
 
@@ -42,7 +42,7 @@ fn has(world: &World, change: &str) -> bool {
     count(world, &format!("SELECT count(*) FROM parents WHERE id = 2 AND v = '{change}'")) == 1
 }
 
-fn marks(world: &World) -> Vec<(String, RememberedKind)> {
+fn marks(world: &World) -> Vec<(String, CheckpointKind)> {
     world.here().checkpoints().list().unwrap().into_iter().map(|mark| (mark.table, mark.kind)).collect()
 }
 
@@ -54,7 +54,7 @@ fn a_table_whose_pull_ends_is_pulled_whole_again_though_another_one_was_interrup
     world.fake.fails.clear();
     let report = world.pull(overwrite(&["parents"]));
     assert!(table(&report, "parents").is_clean() && table(&report, "parents").resumed, "{report:?}");
-    assert_eq!(marks(&world), [("words".to_owned(), RememberedKind::Unfinished)]);
+    assert_eq!(marks(&world), [("words".to_owned(), CheckpointKind::Unfinished)]);
     for update in ["first", "second"] {
         change(&world, update);
         let report = world.pull(overwrite(&["parents"]));
@@ -71,7 +71,7 @@ fn a_table_that_is_done_does_not_wait_for_one_that_is_not_pulled() {
     let mut world = World::new(true);
     world.fake.fails = vec![("words", 10, ErrorKind::System)];
     let _ = world.pull(overwrite(&["parents", "words"]));
-    assert_eq!(marks(&world).iter().filter(|(_, kind)| *kind == RememberedKind::Done).count(), 1);
+    assert_eq!(marks(&world).iter().filter(|(_, kind)| *kind == CheckpointKind::Done).count(), 1);
     change(&world, "new");
     let report = world.pull(overwrite(&["parents"]));
     assert!(!table(&report, "parents").resumed && has(&world, "new"), "{report:?}");
@@ -154,7 +154,7 @@ fn appends_that_were_interrupted_in_several_pulls_are_not_begun_again() {
     assert!(table(&report, "parents").is_clean() && table(&report, "parents").resumed, "{report:?}");
     assert_eq!((count(&world, "SELECT count(*) FROM parents"), world.kept()), (46, vec![]));
     let report = world.pull(append(&["parents", "words"]));
-    assert!(report.tables.iter().all(|(name, _)| kind(&report, name) == Some(ErrorKind::AlreadyAppended)), "{report:?}");
+    assert!(report.tables.iter().all(|table| kind(&report, &table.name) == Some(ErrorKind::AlreadyAppended)), "{report:?}");
 }
 
 #[test]
@@ -219,9 +219,9 @@ fn an_append_that_is_too_old_to_resume_is_refused() {
         assert!(error.kind() == ErrorKind::AlreadyAppended && error.hint().is_some(), "{error}");
         assert!(error.message().contains("was begun before, and interrupted after 10 records"), "{error}");
         assert_eq!((world.rows(), world.kept()), (rows, vec![]));
-        assert_eq!(marks(&world), [("parents".to_owned(), RememberedKind::Begun)]);
+        assert_eq!(marks(&world), [("parents".to_owned(), CheckpointKind::Begun)]);
         assert!(is_whole(&world.pull(append(&["parents"]).append_again(true))));
-        assert_eq!(marks(&world), [("parents".to_owned(), RememberedKind::Appended)]);
+        assert_eq!(marks(&world), [("parents".to_owned(), CheckpointKind::Appended)]);
     }
 }
 
@@ -237,7 +237,7 @@ fn a_pull_that_may_run_is_taken_over_only_by_one_of_all_its_tables() {
     };
     let mut world = interrupted();
     assert!(!table(&world.pull(overwrite(&["words"])), "words").resumed);
-    let both = ["parents", "words"].map(|table| (table.to_owned(), RememberedKind::Unfinished));
+    let both = ["parents", "words"].map(|table| (table.to_owned(), CheckpointKind::Unfinished));
     assert_eq!(marks(&world), both, "it may run: what it keeps is left to it");
     let mut world = interrupted();
     let report = world.pull(overwrite(&["log", "parents", "words"]));
@@ -269,7 +269,7 @@ fn the_history_has_each_record_once() {
 #[test]
 fn what_was_appended_is_known_although_another_table_failed() {
     let mut world = World::new(true);
-    world.limits.commit_rows = 1_000;
+    world.limits.pull.commit_rows = 1_000;
     world.there("CREATE TABLE notes(k TEXT PRIMARY KEY, b); INSERT INTO notes SELECT NULL, id FROM parents WHERE id < 10");
     let (append, sqlite) = (|| all(Strategy::Append).tables(["notes", "words"]), world.sqlite());
     let mut changed = false;
@@ -298,7 +298,7 @@ fn what_is_tried_again_counts_once() {
         let mut tried = 0;
         for at in (0..).step_by(7) {
             let mut world = World::new(true);
-            world.limits.retry_time = Duration::from_secs(60);
+            world.limits.pull.retry_time = Duration::from_secs(60);
             let tables = ["parents", "children", "log", "tree"];
             let Ok(report) = world.pull_until(at, How::Once, all(strategy).tables(tables)) else { continue };
             if world.steps() <= at {
@@ -307,9 +307,7 @@ fn what_is_tried_again_counts_once() {
             // It came no further than to the plan, or it was a request that failed.
             let was_lost =
                 |table: &TableReport| table.error.as_ref().is_some_and(|error| error.kind() == ErrorKind::Disconnected);
-            if report.tables.iter().all(|(_, table)| table.transfer.is_none())
-                || report.tables.iter().any(|(_, table)| was_lost(table))
-            {
+            if report.tables.iter().all(|table| table.transfer.is_none()) || report.tables.iter().any(was_lost) {
                 continue;
             }
             let failed = table(&report, "children").outcome.failed;
@@ -317,9 +315,9 @@ fn what_is_tried_again_counts_once() {
             let sum = |column: &str| count(&world, &format!("SELECT sum({column}) FROM rowferry_transfers"));
             tried += usize::from(count(&world, "SELECT count(*) FROM rowferry_transfers") > 4);
             assert_eq!((sum("records_transferred"), sum("records_failed")), (92, failed as i64), "{strategy} at step {at}");
-            for (name, table) in &report.tables {
+            for table in &report.tables {
                 let sentences: std::collections::BTreeSet<_> = table.notes.iter().collect();
-                assert_eq!(sentences.len(), table.notes.len(), "{name} at step {at}: {:?}", table.notes);
+                assert_eq!(sentences.len(), table.notes.len(), "at step {at}: {table:?}");
             }
         }
         assert!(tried > 4, "{tried}");

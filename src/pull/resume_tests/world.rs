@@ -21,7 +21,7 @@ use crate::ledger::{Here, RunningPulls};
 use crate::limits::Limits;
 use crate::pull::run::pull;
 use crate::pull::source::{Page, Position, Source, Stream};
-use crate::pull::{Report, TransferOptions};
+use crate::pull::{PullOptions, Report};
 use crate::site::Site;
 use crate::state::Wake;
 use crate::store::sqlite::SqliteStore;
@@ -35,7 +35,7 @@ pub(super) struct Fake {
     pub(super) fate: Arc<Fate>,
     /// Whether its pages come by themselves, from places of its own.
     pub(super) streams: bool,
-    /// Whether it is a site of the reference system.
+    /// Whether it is a site of PhoenixKit.
     pub(super) is_reference: bool,
     /// Whether each question is asked on its own, as over HTTP.
     pub(super) asks_apart: bool,
@@ -250,13 +250,23 @@ impl World {
             pages: AtomicUsize::new(0),
         };
         let clock = Arc::new(ManualClock::new(datetime!(2026-01-02 03:04:05 UTC)));
-        let limits = Limits { commit_rows: 10, lock_pause_percent: 0, retry_time: Duration::ZERO, ..Limits::default() };
+        let limits = Limits::with(|limits| {
+            limits.pull.commit_rows = 10;
+            limits.pull.lock_pause_percent = 0;
+            limits.pull.retry_time = Duration::ZERO;
+        });
         World { folder, fake, clock, limits, wake: Wake::default(), running: RunningPulls::default() }
     }
 
     pub(super) fn here(&self) -> Site {
         let path = self.folder.path().join("here.db");
         Site::builder().clock(self.clock.clone()).limits(self.limits.clone()).open(path).unwrap()
+    }
+
+    /// Removes what rowferry keeps.
+    pub(super) fn remove_state(&self) {
+        let path = self.folder.path().join("here.db");
+        Site::builder().remove_state(path, crate::JournalMode::Wal).unwrap();
     }
 
     pub(super) fn sqlite(&self) -> rusqlite::Connection {
@@ -272,18 +282,24 @@ impl World {
     }
 
     /// Pulls; from step `left` on it goes wrong.
-    pub(super) fn pull_until(&mut self, left: i64, how: How, options: TransferOptions<'_>) -> Result<Report> {
+    pub(super) fn pull_until(&mut self, left: i64, how: How, options: PullOptions<'_>) -> Result<Report> {
         let fate = Fate::new(left, how);
         self.fake.fate = Arc::clone(&fate);
         let store = SqliteStore::open(self.folder.path().join("here.db"), &self.limits).unwrap();
         let store = Fated { store, fate };
         let origin = Origin { connection: None, site_url: "https://shop.example".to_owned() };
-        let here =
-            Here { store: &store, limits: &self.limits, clock: &*self.clock, wake: &self.wake, running: &self.running };
+        let here = Here {
+            store: &store,
+            limits: &self.limits,
+            clock: &*self.clock,
+            wake: &self.wake,
+            running: &self.running,
+            protected: &[],
+        };
         pull(&self.fake, here, options.batch_size(5), Some(origin))
     }
 
-    pub(super) fn pull(&mut self, options: TransferOptions<'_>) -> Report {
+    pub(super) fn pull(&mut self, options: PullOptions<'_>) -> Report {
         self.pull_until(i64::MAX, How::Killed, options).unwrap()
     }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use self::sender::{BOTH, CODE, EVIL, Kind, Peer, TICKET, World, end, page, page_of, place, quick, refusal, rows};
-use super::{Phase, TableStatus, TransferOptions};
+use super::{Phase, PullOptions, TableStatus};
 use crate::cancel::CancelToken;
 use crate::domain::value::{Rows, ValueRef};
 use crate::error::ErrorKind;
@@ -123,7 +123,7 @@ fn claims(request: u32, raw: u32) -> Vec<u8> {
 #[test]
 fn a_small_message_does_not_take_much_memory() {
     for kind in BOTH {
-        let limits = Limits { message_bytes: 256 << 10, ..Limits::default() };
+        let limits = Limits::with(|limits| limits.wire.message_bytes = 256 << 10);
         let world = World::with(kind, limits, quick(), |fetch, peer| {
             let text = vec![b'x'; 4 << 20];
             let mut large = Rows::new(2);
@@ -167,14 +167,17 @@ fn what_nobody_asked_for_is_of_no_account() {
 #[test]
 fn a_sender_that_goes_on_with_something_else_for_ever_is_left() {
     for kind in BOTH {
-        let limits = Limits { message_bytes: 64 << 10, stream_window_bytes: 64 << 10, ..Limits::default() };
+        let limits = Limits::with(|limits| {
+            limits.wire.message_bytes = 64 << 10;
+            limits.pull.stream_window_bytes = 64 << 10;
+        });
         let world = World::with(kind, limits, quick().request_timeout(EVER), |fetch, peer| {
             let other = page(fetch.request + 1, 0, 1..100, true);
             while peer.say(other.clone()) {}
         });
         let error = world.pull();
         assert_eq!(error.error().kind(), ErrorKind::Protocol, "{}", error.error());
-        assert!(error.error().message().contains("given up"), "{}", error.error());
+        assert!(error.error().message().contains("cancelled requests"), "{}", error.error());
     }
 }
 
@@ -203,7 +206,10 @@ fn pages_without_end_are_not_followed_for_ever() {
 fn a_sender_that_ignores_what_it_may_send_is_not_listened_to() {
     for kind in BOTH {
         const MUCH: usize = 128 << 20;
-        let limits = Limits { stream_window_bytes: 256 << 10, batch_bytes: 64 << 10, ..Limits::default() };
+        let limits = Limits::with(|limits| {
+            limits.pull.stream_window_bytes = 256 << 10;
+            limits.pull.batch_bytes = 64 << 10;
+        });
         let (stuck, is_stuck) = mpsc::channel();
         let stuck = Mutex::new(stuck);
         let world = World::with(kind, limits, quick(), move |fetch, peer| {
@@ -225,7 +231,7 @@ fn a_sender_that_ignores_what_it_may_send_is_not_listened_to() {
             peer.cut();
         });
         let mut sent = None;
-        let options = TransferOptions::new().tables(["evil"]).on_progress(|progress| {
+        let options = PullOptions::new().tables(["evil"]).on_progress(|progress| {
             if progress.phase == Phase::Receiving && sent.is_none() {
                 sent = Some(is_stuck.recv().unwrap());
             }
@@ -319,9 +325,10 @@ fn silence_in_the_middle() {
             }
             _ => peer.honest(fetch, 1..EVIL + 1),
         };
-        let soon = || quick().request_timeout(Duration::from_millis(300));
+        // What is answered must come within it.
+        let soon = || quick().request_timeout(Duration::from_secs(2));
         let world = World::with(kind, Limits::default(), soon(), stalls);
-        let pulled = world.pull_with(TransferOptions::new().retry_time(Duration::ZERO));
+        let pulled = world.pull_with(PullOptions::new().retry_time(Duration::ZERO));
         assert_eq!(pulled.error().kind(), ErrorKind::Timeout, "{}", pulled.error());
         assert_eq!((world.ids("evil"), pulled.evil().outcome.created), (vec![1, 2], 2));
 
@@ -345,7 +352,7 @@ fn a_pull_that_waits_for_a_page_can_be_cancelled() {
         });
         let (token, mut since) = (CancelToken::new(), None);
         let kept = token.clone();
-        let pulled = world.pull_with(TransferOptions::new().cancel(token).on_progress(|progress| {
+        let pulled = world.pull_with(PullOptions::new().cancel(token).on_progress(|progress| {
             if progress.table == "evil" && progress.phase == Phase::Receiving {
                 kept.cancel();
                 since = Some(Instant::now());
@@ -360,6 +367,26 @@ fn a_pull_that_waits_for_a_page_can_be_cancelled() {
         let heard = world.heard.lock().unwrap();
         assert!(heard.iter().any(|request| matches!(request, Request::Cancel { .. })), "{heard:?}");
         assert_eq!(world.connections.load(Ordering::SeqCst), 1);
+    }
+}
+
+/// However long the first page takes: a table is said to arrive when rows of it are here, and each time more of them.
+#[test]
+fn rows_are_told_of_when_they_are_committed() {
+    for kind in BOTH {
+        let world = World::new(kind, |fetch, peer| {
+            // For longer than a transaction waits for what comes next.
+            std::thread::sleep(Duration::from_millis(50));
+            peer.honest(fetch, 1..EVIL + 1);
+        });
+        let mut told = Vec::new();
+        let pulled = world.pull_with(PullOptions::new().on_progress(|progress| {
+            if progress.table == "evil" && progress.phase == Phase::Receiving {
+                told.push(progress.records);
+            }
+        }));
+        assert!(pulled.0.is_clean(), "{:?}", pulled.0);
+        assert!(told.first().is_none_or(|first| *first > 0) && told.is_sorted_by(|one, next| one < next), "{told:?}");
     }
 }
 
@@ -401,7 +428,7 @@ fn a_page_that_was_damaged_on_its_way_is_fetched_again() {
                 peer.honest(fetch, 1..EVIL + 1);
             }
         });
-        let pulled = world.pull_with(TransferOptions::new().retry_time(Duration::from_secs(20)));
+        let pulled = world.pull_with(PullOptions::new().retry_time(Duration::from_secs(20)));
         assert!(pulled.0.is_clean(), "{:?}", pulled.0);
         assert_eq!(world.ids("evil").len(), EVIL as usize);
     }
@@ -427,7 +454,7 @@ fn a_panic_of_the_callers_ends_the_pull() {
             Some(_) => peer.honest(fetch, 1..EVIL + 1),
         });
         let panics = || {
-            world.pull_with(TransferOptions::new().on_progress(|progress| {
+            world.pull_with(PullOptions::new().on_progress(|progress| {
                 let comes = progress.table == "evil" && progress.phase == Phase::Receiving && progress.records > 0;
                 assert!(!comes, "on purpose");
             }))
@@ -445,7 +472,10 @@ fn a_panic_of_the_callers_ends_the_pull() {
 fn a_database_that_becomes_locked_ends_the_pull() {
     for kind in BOTH {
         // Not so short that a busy disk is taken for a lock.
-        let limits = Limits { lock_time: Duration::from_secs(2), commit_rows: 1, ..Limits::default() };
+        let limits = Limits::with(|limits| {
+            limits.store.busy_timeout = Duration::from_secs(2);
+            limits.pull.commit_rows = 1;
+        });
         let (locked, is_locked) = mpsc::channel();
         let is_locked = Mutex::new(is_locked);
         let world = World::with(kind, limits, quick().request_timeout(EVER), move |fetch, peer| match fetch.after {
@@ -457,7 +487,7 @@ fn a_database_that_becomes_locked_ends_the_pull() {
             Some(_) => peer.honest(fetch, 1..EVIL + 1),
         });
         let other = rusqlite::Connection::open(world.path()).unwrap();
-        let options = TransferOptions::new().tables(["apples", "evil"]).retry_time(Duration::from_millis(300));
+        let options = PullOptions::new().tables(["apples", "evil"]).retry_time(Duration::from_millis(300));
         let pulled = world.pull_with(options.on_progress(|progress| {
             let comes = progress.table == "evil" && progress.phase == Phase::Receiving && progress.records > 0;
             if comes && other.is_autocommit() {
@@ -480,10 +510,13 @@ fn a_database_that_becomes_locked_ends_the_pull() {
 #[test]
 fn the_sender_can_be_asked_in_the_middle_of_a_table() {
     for kind in BOTH {
-        let limits = Limits { stream_window_bytes: 1, commit_rows: 1, ..Limits::default() };
+        let limits = Limits::with(|limits| {
+            limits.pull.stream_window_bytes = 1;
+            limits.pull.commit_rows = 1;
+        });
         let world = World::with(kind, limits, quick().request_timeout(EVER), |fetch, peer| peer.honest(fetch, 1..EVIL + 1));
         let mut asked = 0;
-        let pulled = world.pull_with(TransferOptions::new().on_progress(|progress| {
+        let pulled = world.pull_with(PullOptions::new().on_progress(|progress| {
             if progress.table == "evil" && progress.phase == Phase::Receiving {
                 assert_eq!(world.client.get_count("zebras").unwrap(), 2);
                 asked += 1;
@@ -514,13 +547,16 @@ fn name_of(request: &Request) -> Option<Option<uuid::Uuid>> {
 fn a_client_can_disconnect_in_the_middle() {
     for kind in BOTH {
         for window in [1, 4 << 20] {
-            let limits = Limits { stream_window_bytes: window, commit_rows: 1, ..Limits::default() };
+            let limits = Limits::with(|limits| {
+                limits.pull.stream_window_bytes = window;
+                limits.pull.commit_rows = 1;
+            });
             let world = World::with(kind, limits, quick().request_timeout(EVER), |fetch, peer| {
                 for at in 0..3u32 {
                     peer.say(page(fetch.request, at, i64::from(at)..i64::from(at) + 1, true));
                 }
             });
-            let pulled = world.pull_with(TransferOptions::new().on_progress(|progress| {
+            let pulled = world.pull_with(PullOptions::new().on_progress(|progress| {
                 if progress.table == "evil" && progress.phase == Phase::Receiving {
                     world.client.disconnect();
                 }

@@ -13,7 +13,7 @@ use tungstenite::{Message, WebSocket};
 use crate::client::{Auth, Client, ConnectOptions};
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::limits::Limits;
-use crate::pull::{Report, TableReport, TableStatus, TransferOptions};
+use crate::pull::{PullOptions, Report, TableReport, TableStatus};
 use crate::site::Site;
 use crate::wire::native::{End, Fetch, PageEncoder, PageHead, Place, Refusal, Request};
 use crate::wire::records::Cut;
@@ -257,11 +257,11 @@ impl World {
     }
 
     pub(super) fn pull(&self) -> Pulled {
-        self.pull_with(TransferOptions::new())
+        self.pull_with(PullOptions::new())
     }
 
-    pub(super) fn pull_with(&self, options: TransferOptions<'_>) -> Pulled {
-        Pulled(self.client.transfer_all(&self.site, options).unwrap())
+    pub(super) fn pull_with(&self, options: PullOptions<'_>) -> Pulled {
+        Pulled(self.client.pull(&self.site, options).unwrap())
     }
 
     /// The ids of a table's rows, and that each row is as it was sent.

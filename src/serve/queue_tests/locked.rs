@@ -11,7 +11,7 @@ use crate::wire::native::Request;
 const LOCK_TIME: Duration = Duration::from_millis(300);
 
 fn world() -> World {
-    World::with(Limits { lock_time: LOCK_TIME, ..Limits::default() }, |_| {})
+    World::with(Limits::with(|limits| limits.store.busy_timeout = LOCK_TIME), |_| {})
 }
 
 /// How long something takes while another program writes.

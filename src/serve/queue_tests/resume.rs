@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::super::super::channel::{ChannelSession, Topics};
 use super::{CODE, ENOUGH, Peer, World, fetch, number, resumed};
-use crate::access::{Access, Caller};
+use crate::access::{Access, Caller, Returning};
 use crate::domain::connection::{ApprovalMode, ConnectionStatus};
 use crate::domain::session::Direction;
 use crate::domain::value::Value;
@@ -89,17 +89,17 @@ fn a_connection_waits_for_a_download_as_long_as_it_may_be_resumed() {
 
 #[test]
 fn a_session_finds_its_downloads_too() {
-    let world = World::with(Limits { session_pulls: 1, ..Limits::default() }, |_| {});
+    let world = World::with(Limits::with(|limits| limits.server.session_pulls = 1), |_| {});
     let access = Access::new(&world.site);
     let code = world.site.sessions().create(Direction::Send).unwrap();
-    let (_, grant) = access.by_code(code.code(), &Caller::default()).unwrap();
+    let (_, mut grant) = access.by_code(code.code(), None, &Caller::default()).unwrap();
     let ticket = grant.ticket().unwrap().unwrap();
     let topics = || Topics::Code(Code::parse(CODE).unwrap());
     let mut peer = Peer::join(ChannelSession::new(&world.site, topics(), grant), CODE);
     let pull = Uuid::new_v4();
     let first = peer.fetch(fetch(pull, 1, "t", 1));
     drop(peer);
-    let grant = access.by_ticket(ticket.as_str(), &Caller::default()).unwrap();
+    let grant = access.by_ticket(ticket.as_str(), Returning { receiver: None }, &Caller::default()).unwrap();
     let mut peer = Peer::join(ChannelSession::new(&world.site, topics(), grant), CODE);
     assert_eq!(peer.fetch(resumed(&first, fetch(pull, 1, "t", ENOUGH))).ids.len(), 900);
     assert_eq!(peer.code(fetch(Uuid::new_v4(), 2, "t", 1)), "download_limit_reached");

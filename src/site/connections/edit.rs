@@ -7,7 +7,9 @@ use zeroize::Zeroizing;
 
 use super::new::{check_url, hash};
 use super::{Connections, found};
-use crate::domain::connection::{Connection, Metadata, Policy, check_metadata, normal_name};
+use crate::domain::connection::{
+    Connection, ConnectionDirection, Metadata, Policy, check_metadata, check_receiver, normal_name,
+};
 use crate::domain::event::EventKind;
 use crate::domain::url::SiteUrl;
 use crate::error::Result;
@@ -58,7 +60,7 @@ impl Connections<'_> {
         let before = self.get(uuid)?;
         let (mut after, password) = self.edited(&before, edit)?;
         let now = self.site.now();
-        let most = self.site.limits().metadata_bytes;
+        let most = self.site.limits().server.metadata_bytes;
         let notes = std::mem::replace(&mut after.metadata, before.metadata.clone());
         self.site.change(|sql| {
             let current = found(sql, uuid)?;
@@ -77,6 +79,9 @@ impl Connections<'_> {
             if after.site_url != before.site_url {
                 check_url(sql, &after)?;
                 outbox::moved(sql, uuid, &after.site_url)?;
+            }
+            if after.name != before.name {
+                self.make_room(sql, now, &after)?;
             }
             let fields: Vec<_> = changes.iter().map(|(column, _)| field(column)).collect();
             connections::change(sql, uuid, now, changes)?;
@@ -104,14 +109,18 @@ impl Connections<'_> {
         if site_url.to_string() != before.site_url {
             self.check_address(&site_url)?;
         }
-        wanted.policy.check(self.site.limits().policy_entries)?;
+        wanted.policy.check(self.site.limits().server.policy_entries)?;
+        if before.direction == ConnectionDirection::Receiver {
+            check_receiver(&before.policy, &wanted.policy, matches!(wanted.password, Some(Some(_))))?;
+        }
         let password = match wanted.password {
             None => None,
             Some(None) => Some(None),
             Some(Some(password)) => Some(Some(hash(&password)?)),
         };
         let after = Connection {
-            name: normal_name(&wanted.name)?,
+            // One that rowferry 0.1.0 took may stay.
+            name: if wanted.name == before.name { wanted.name } else { normal_name(&wanted.name)? },
             site_url: site_url.to_string(),
             policy: wanted.policy,
             metadata: wanted.metadata,

@@ -12,7 +12,7 @@ use crate::domain::names::nearest;
 use crate::domain::url::SiteUrl;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::{Credential, Token};
-use crate::state::{self, connections};
+use crate::state::{self, connections, ids};
 use crate::store::Sql;
 
 const BOTH: [ConnectionDirection; 2] = [ConnectionDirection::Sender, ConnectionDirection::Receiver];
@@ -23,10 +23,11 @@ impl Connections<'_> {
         self.read(|sql| found(sql, uuid))
     }
 
-    /// A connection by its id, or by its name if that is the name of one only.
+    /// A connection by its id, or by its name if that is the name of one only, or else by the beginning or the end of its id: 4 digits at
+    /// least, and as many as only one connection has.
     ///
     /// # Errors
-    /// [`NotFound`](ErrorKind::NotFound); [`InvalidInput`](ErrorKind::InvalidInput) for a name that several have.
+    /// [`NotFound`](ErrorKind::NotFound); [`InvalidInput`](ErrorKind::InvalidInput) for a name or a part of an id that several have.
     pub fn find(&self, name_or_uuid: &str) -> Result<Connection> {
         let text = name_or_uuid.trim();
         if let Ok(uuid) = text.parse::<Uuid>()
@@ -39,14 +40,22 @@ impl Connections<'_> {
             (Some(connection), true) => Ok(connection),
             (Some(_), false) => Err(Error::new(ErrorKind::InvalidInput, format!("several connections are named {text:?}"))
                 .with_hint("Give the uuid of the one that you mean.")),
-            (None, _) => Err(Error::new(ErrorKind::NotFound, format!("there is no connection {text:?}"))
-                .with_hint("`connections list` shows those that there are.")),
+            (None, _) => {
+                let by_part = self.read(|sql| match ids::find(sql, "rowferry_connections", "connection", text)? {
+                    Some(uuid) => connections::by_uuid(sql, uuid),
+                    None => Ok(None),
+                })?;
+                by_part.ok_or_else(|| {
+                    Error::new(ErrorKind::NotFound, format!("there is no connection {text:?}"))
+                        .with_hint("`Connections::list` has those that there are.")
+                })
+            }
         }
     }
 
     /// The connections that a filter chooses, the oldest first.
     pub fn list(&self, filter: &ConnectionFilter) -> Result<Vec<Connection>> {
-        self.read(|sql| connections::list(sql, filter, self.site.limits().listed))
+        self.read(|sql| connections::list(sql, filter, self.site.limits().server.listed))
     }
 
     /// How many connections a filter chooses, its limit and offset left out.
@@ -100,14 +109,14 @@ impl Connections<'_> {
         }
     }
 
-    /// The connection of a token, in either direction. A text that can be no token has none.
+    /// The connection of a token, in either direction. A text that cannot be a token has none.
     pub fn find_by_token(&self, token: &str) -> Result<Option<Connection>> {
         let Ok(token) = Token::parse(token) else { return Ok(None) };
         let lookup = token.credential().lookup();
         self.read(|sql| either(sql, &lookup))
     }
 
-    /// The connection with the site of a URL, in whichever spelling. A text that is no URL has none.
+    /// The connection with the site of a URL, in whichever spelling. A text that is not a URL has none.
     pub fn find_by_site_url(&self, url: &str, direction: ConnectionDirection) -> Result<Option<Connection>> {
         let Ok(url) = SiteUrl::parse(url) else { return Ok(None) };
         let url = url.to_string();
@@ -131,13 +140,13 @@ impl Connections<'_> {
     }
 
     /// Active connections whose date passes within this time, the next one first; at most
-    /// [`Limits::listed`](crate::Limits::listed).
+    /// [`ServerLimits::listed`](crate::ServerLimits::listed).
     pub fn expiring_soon(&self, within: Duration) -> Result<Vec<Connection>> {
         let now = self.site.now();
         // Beyond what the clock can name there is no date.
         let until = time::Duration::try_from(within).ok().and_then(|within| now.checked_add(within));
         let until = until.unwrap_or(time::PrimitiveDateTime::MAX.assume_utc());
-        self.read(|sql| connections::expiring(sql, now, until, self.site.limits().listed))
+        self.read(|sql| connections::expiring(sql, now, until, self.site.limits().server.listed))
     }
 
     pub(super) fn read<T>(&self, work: impl FnMut(&mut dyn Sql) -> Result<T>) -> Result<T> {

@@ -2,7 +2,9 @@
 
 mod edit;
 mod find;
+mod names;
 mod new;
+mod pending;
 mod secrets;
 mod steps;
 
@@ -11,7 +13,7 @@ use uuid::Uuid;
 
 pub use edit::ConnectionEdit;
 pub(crate) use new::Registration;
-pub use new::{NewConnection, NewlyConnected};
+pub use new::{ConnectionWithToken, NewConnection};
 
 use super::Site;
 use crate::domain::connection::{Connection, Metadata};
@@ -70,7 +72,7 @@ impl<'s> Connections<'s> {
         Connections { site, actor: HOST, by_peer: false }
     }
 
-    /// Says who does what is done through the value that this gives: it stands in events and in
+    /// Names the actor of what is done through the returned value, for events and
     /// [`approved_by`](Connection::approved_by) and its like. Defaults to `host`. At most 300 characters are kept.
     #[must_use]
     pub fn by(self, actor: &'s str) -> Self {
@@ -102,7 +104,7 @@ fn found(sql: &mut dyn Sql, uuid: Uuid) -> Result<Connection> {
 
 fn not_found(uuid: Uuid) -> Error {
     Error::new(ErrorKind::NotFound, format!("there is no connection {uuid}"))
-        .with_hint("`connections list` shows those that there are.")
+        .with_hint("`Connections::list` has those that there are.")
 }
 
 /// Details of an event.
@@ -112,6 +114,8 @@ fn details<const N: usize>(entries: [(&str, &str); N]) -> Metadata {
 
 #[cfg(all(test, feature = "sqlite"))]
 mod model_tests;
+#[cfg(all(test, feature = "sqlite"))]
+mod pending_tests;
 #[cfg(all(test, feature = "sqlite"))]
 mod race_tests;
 #[cfg(all(test, feature = "sqlite"))]

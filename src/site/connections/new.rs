@@ -1,14 +1,16 @@
 //! Making connections.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{Connections, details, found};
+use super::{Connections, details, found, names, pending};
 use crate::domain::address;
 use crate::domain::connection::{
-    Connection, ConnectionDirection, ConnectionFilter, ConnectionStatus, Metadata, Policy, check_metadata, normal_name,
+    Connection, ConnectionDirection, ConnectionFilter, ConnectionStatus, Metadata, Policy, check_metadata, check_receiver,
+    normal_name,
 };
 use crate::domain::event::{EventKind, cleaned_actor};
 use crate::domain::strategy::Strategy;
@@ -62,7 +64,7 @@ impl NewConnection {
         self
     }
 
-    /// The password that pulls must give. Only its argon2 hash is kept. Defaults to none.
+    /// The password that pulls must give. Only its argon2 hash is kept. Defaults to none. A sender's only.
     pub fn download_password(mut self, password: impl Into<String>) -> Self {
         self.password = Some(Zeroizing::new(password.into()));
         self
@@ -91,7 +93,7 @@ impl fmt::Debug for NewConnection {
 /// A connection with its token: the only time that it is shown.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct NewlyConnected {
+pub struct ConnectionWithToken {
     /// The connection.
     pub connection: Connection,
     /// Its token, to be given to the other site.
@@ -109,6 +111,8 @@ pub(crate) struct Registration {
     pub token: Token,
     /// Whether it works at once; else it waits for approval.
     pub active: bool,
+    /// The address that asks, or its network, as far as it is known.
+    pub from: Option<IpAddr>,
     /// The strategy that the other site proposes.
     pub strategy: Option<Strategy>,
 }
@@ -116,17 +120,25 @@ pub(crate) struct Registration {
 impl Connections<'_> {
     /// Makes a connection. Its event is [`ConnectionCreated`](EventKind::ConnectionCreated).
     ///
+    /// Several connections may have one name, which then means none of them where one is named ([`Connections::find`]). One that another
+    /// site asked for and that nobody here approved, whether it waits or works at once, gives its name up to this one, and gets a number
+    /// behind it.
+    ///
     /// # Errors
-    /// [`InvalidInput`](ErrorKind::InvalidInput) names the field that cannot be used;
+    /// [`InvalidInput`](ErrorKind::InvalidInput) names the field that cannot be used: a receiver takes none that only a sender can enforce
+    /// (approval, the number of pulls, the rate, addresses, a password);
     /// [`ForbiddenAddress`](ErrorKind::ForbiddenAddress) for a URL whose host is written as an address that is not public,
     /// unless the setting `allow_internal_urls` is on; [`SelfConnection`](ErrorKind::SelfConnection) for the site's own URL,
     /// and for a token that this site made itself; [`AlreadyExists`](ErrorKind::AlreadyExists) when there is a connection of
     /// this direction with the site, or with the token.
-    pub fn create(&self, new: NewConnection) -> Result<NewlyConnected> {
+    pub fn create(&self, new: NewConnection) -> Result<ConnectionWithToken> {
         let name = normal_name(&new.name)?;
         let site_url = SiteUrl::of_site(&new.site_url)?;
-        new.policy.check(self.site.limits().policy_entries)?;
-        check_metadata(&new.metadata, self.site.limits().metadata_bytes)?;
+        new.policy.check(self.site.limits().server.policy_entries)?;
+        if new.direction == ConnectionDirection::Receiver {
+            check_receiver(&Policy::default(), &new.policy, new.password.is_some())?;
+        }
+        check_metadata(&new.metadata, self.site.limits().server.metadata_bytes)?;
         let password_hash = new.password.as_ref().map(|password| hash(password)).transpose()?;
         let token = new.token.map_or_else(Token::generate, Ok)?;
         let status = if new.pending { ConnectionStatus::Pending } else { ConnectionStatus::Active };
@@ -134,20 +146,22 @@ impl Connections<'_> {
         connection.policy = new.policy;
         connection.metadata = new.metadata;
         let connection = self.insert(connection, &token, password_hash, EventKind::ConnectionCreated)?;
-        Ok(NewlyConnected { connection, token, queued: false })
+        Ok(ConnectionWithToken { connection, token, queued: false })
     }
 
     /// Makes the receiver connection that another site asks for. Its event is
-    /// [`ConnectionRegistered`](EventKind::ConnectionRegistered).
+    /// [`ConnectionRegistered`](EventKind::ConnectionRegistered). Where another connection has its name, it gets a number behind it.
     ///
     /// # Errors
     /// Those of [`Connections::create`]; [`Refused`](ErrorKind::Refused) when there are as many as
-    /// [`Limits::registered`](crate::Limits::registered) allows.
+    /// [`ServerLimits::registered`](crate::ServerLimits::registered) allows; [`TooManyAttempts`](ErrorKind::TooManyAttempts) when as many wait as
+    /// [`ServerLimits::pending`](crate::ServerLimits::pending) and its like allow, and none has waited long enough to give way.
     pub(crate) fn register(&self, registration: Registration) -> Result<Connection> {
         let name = normal_name(&registration.name)?;
         let status = if registration.active { ConnectionStatus::Active } else { ConnectionStatus::Pending };
         let mut connection = self.blank(name, registration.site_url, ConnectionDirection::Receiver, status)?;
         connection.policy.default_conflict_strategy = registration.strategy.unwrap_or_default();
+        connection.metadata = pending::notes(registration.from);
         self.insert(connection, &registration.token, None, EventKind::ConnectionRegistered)
     }
 
@@ -193,7 +207,7 @@ impl Connections<'_> {
 
     fn insert(
         &self,
-        connection: Connection,
+        mut connection: Connection,
         token: &Token,
         password_hash: Option<String>,
         kind: EventKind,
@@ -204,7 +218,7 @@ impl Connections<'_> {
             password_hash,
         };
         let registered = ConnectionFilter::new().direction(ConnectionDirection::Receiver);
-        let most = u64::from(self.site.limits().registered);
+        let most = u64::from(self.site.limits().server.registered);
         self.site.change(|sql| {
             if kind == EventKind::ConnectionRegistered && connections::count(sql, &registered)? >= most {
                 let message = format!("{most} connections were registered, and no more are taken");
@@ -213,6 +227,15 @@ impl Connections<'_> {
             }
             check_url(sql, &connection)?;
             check_token(sql, &connection, &stored.token_lookup)?;
+            match kind {
+                EventKind::ConnectionRegistered => {
+                    if connection.status == ConnectionStatus::Pending {
+                        self.let_wait(sql, connection.created_at, &connection)?;
+                    }
+                    connection.name = names::free_name(sql, &connection.name)?;
+                }
+                _ => self.make_room(sql, connection.created_at, &connection)?,
+            }
             connections::insert(sql, &connection, &stored)?;
             let about = details([
                 ("name", &connection.name),

@@ -19,7 +19,7 @@ fn sites(change: impl FnOnce(&mut Policy)) -> (tempfile::TempDir, Vec<Site>, Uui
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(datetime!(2026-01-02 03:04:05 UTC)));
     // The machine may be busy: a writer waits for its turn as long as it takes.
-    let limits = Limits { lock_time: Duration::from_secs(120), ..Limits::default() };
+    let limits = Limits::with(|limits| limits.store.busy_timeout = Duration::from_secs(120));
     let open = || Site::builder().clock(clock.clone()).limits(limits.clone()).open(folder.path().join("a.db")).unwrap();
     let sites: Vec<_> = (0..3).map(|_| open()).collect();
     let mut policy = Policy::default();

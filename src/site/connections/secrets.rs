@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::new::{NewlyConnected, check_token};
+use super::new::{ConnectionWithToken, check_token};
 use super::{Connections, details, found, not_found};
 use crate::domain::connection::{Connection, ConnectionDirection, ConnectionStatus};
 use crate::domain::event::EventKind;
@@ -13,13 +13,13 @@ use crate::store::Sql;
 
 impl Connections<'_> {
     /// Makes a new token for a sender connection: the old one no longer works. The other site is told, if the old one can
-    /// still be opened with this site's key; else [`queued`](NewlyConnected::queued) is false, and the token is to be
+    /// still be opened with this site's key; else [`queued`](ConnectionWithToken::queued) is false, and the token is to be
     /// given to it by hand.
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) for a receiver connection, whose token the other site makes;
     /// [`InvalidTransition`](ErrorKind::InvalidTransition) for a revoked one.
-    pub fn regenerate_token(&self, uuid: Uuid) -> Result<NewlyConnected> {
+    pub fn regenerate_token(&self, uuid: Uuid) -> Result<ConnectionWithToken> {
         let token = Token::generate()?;
         let direction = ConnectionDirection::Sender;
         let sealed = self.seal(uuid, direction, &token)?;
@@ -33,7 +33,7 @@ impl Connections<'_> {
             if connection.direction != direction {
                 let message = "the token of a receiver connection is made by the other site";
                 return Err(Error::new(ErrorKind::InvalidInput, message)
-                    .with_hint("Rotate it there; a token that was given by hand is set with `set_token`."));
+                    .with_hint("Rotate it there; a token that was given by hand is set with `Connections::set_token`."));
             }
             let stored = connections::stored(sql, uuid)?.ok_or_else(|| not_found(uuid))?;
             // Of two rotations at once the second one finds what the first one sealed, under a key that was at hand.
@@ -44,7 +44,7 @@ impl Connections<'_> {
             }
             Ok((found(sql, uuid)?, queued))
         })?;
-        Ok(NewlyConnected { connection, token, queued })
+        Ok(ConnectionWithToken { connection, token, queued })
     }
 
     /// Gives a receiver connection the new token that the other site has made.

@@ -22,7 +22,7 @@ const AT_ONCE: u32 = 200;
 const NOTIFICATION: &str = "notification";
 
 impl Connections<'_> {
-    /// Lets a pending connection work.
+    /// Activates a pending connection.
     ///
     /// # Errors
     /// [`InvalidTransition`](ErrorKind::InvalidTransition) for any other one.
@@ -108,7 +108,7 @@ impl Connections<'_> {
         let now = self.site.now();
         let expirer = Connections { actor: MAINTENANCE, ..*self };
         let mut expired = 0;
-        let pull_time = time::Duration::try_from(self.site.limits().pull_time).ok();
+        let pull_time = time::Duration::try_from(self.site.limits().retention.pull_time).ok();
         let since = pull_time.and_then(|time| now.checked_sub(time)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let waits_for = (since, transfers::RESUMABLE);
         loop {

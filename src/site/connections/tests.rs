@@ -28,21 +28,28 @@ fn open(folder: &Path, clock: &Arc<ManualClock>) -> Site {
     Site::builder().clock(clock.clone()).open(folder.join("a.db")).unwrap()
 }
 
-fn sender(site: &Site) -> NewlyConnected {
+fn sender(site: &Site) -> ConnectionWithToken {
     site.connections().create(NewConnection::sender("Backup", "https://backup.example")).unwrap()
 }
 
-fn kind<T>(result: Result<T>) -> ErrorKind {
+pub(super) fn kind<T>(result: Result<T>) -> ErrorKind {
     result.err().expect("an error").kind()
 }
 
-fn events(site: &Site) -> Vec<Event> {
+pub(super) fn events(site: &Site) -> Vec<Event> {
     site.events().list(&EventFilter::new()).unwrap()
 }
 
-fn registration(url: &str, token: &Token) -> Registration {
+pub(super) fn registration(url: &str, token: &Token) -> Registration {
     let token = token.clone();
-    Registration { site_url: SiteUrl::of_site(url).unwrap(), name: "Shop".into(), token, active: true, strategy: None }
+    Registration {
+        site_url: SiteUrl::of_site(url).unwrap(),
+        name: "Shop".into(),
+        token,
+        active: true,
+        from: None,
+        strategy: None,
+    }
 }
 
 /// What waits in the outbox, in its order: the connection and the kind of message.
@@ -140,7 +147,7 @@ fn what_cannot_be_connected_is_refused_and_leaves_nothing() {
 #[test]
 fn a_storm_of_registrations_ends_at_the_limit() {
     let (folder, _, clock) = site();
-    let limits = Limits { registered: 3, ..Limits::default() };
+    let limits = Limits::with(|limits| limits.server.registered = 3);
     let site = Site::builder().clock(clock).limits(limits).open(folder.path().join("a.db")).unwrap();
     let register = |number: usize| {
         let url = format!("https://{number}.site.example");
@@ -440,8 +447,8 @@ fn rotated_tokens_replace_old_ones_on_both_sides() {
         told.push((credential.as_str().to_owned(), token.map(|token| token.as_str().to_owned())));
         assert!(site.change(|sql| outbox::done(sql, message.id)).unwrap());
     }
-    let hash = |made: &NewlyConnected| made.token.credential().as_str().to_owned();
-    let text = |made: &NewlyConnected| Some(made.token.as_str().to_owned());
+    let hash = |made: &ConnectionWithToken| made.token.credential().as_str().to_owned();
+    let text = |made: &ConnectionWithToken| Some(made.token.as_str().to_owned());
     let expected = [(hash(&first), text(&second)), (hash(&second), text(&third)), (hash(&third), None)];
     assert_eq!(told, expected);
 

@@ -3,13 +3,15 @@
 mod row;
 mod take;
 
+use std::collections::HashSet;
+
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 pub(crate) use row::{Change, Stored};
 pub(crate) use take::{
-    connected, count_records, return_records, take_call, take_download, take_records, transferred, transferred_back,
-    transferred_more, used,
+    connected, count_pulled, count_records, no_more, return_records, take_call, take_download, take_records, transferred,
+    transferred_back, transferred_more, used,
 };
 
 use super::{number, optional_text, unreadable};
@@ -36,6 +38,19 @@ pub(crate) fn by_site_url(sql: &mut dyn Sql, url: &str, direction: ConnectionDir
 /// At most two connections of this name: enough to tell whether it means one.
 pub(crate) fn by_name(sql: &mut dyn Sql, name: &str) -> Result<Vec<Connection>> {
     row::select(sql, "WHERE name = ?1 ORDER BY uuid LIMIT 2", &[name.into()])
+}
+
+/// The names that begin so.
+pub(crate) fn names_from(sql: &mut dyn Sql, start: &str) -> Result<HashSet<String>> {
+    let select = "SELECT name FROM rowferry_connections WHERE substr(name, 1, length(?1)) = ?1";
+    sql.query(select, &[start.into()])?.iter().map(|row| super::text(row, 0)).collect()
+}
+
+/// At most so many connections that other sites asked for and that wait for approval; those made before this moment. The owner may make
+/// one that waits, too.
+pub(crate) fn pending(sql: &mut dyn Sql, before: Option<OffsetDateTime>, most: u32) -> Result<Vec<Connection>> {
+    let which = "WHERE status = 'pending' AND direction = 'receiver' AND substr(created_by, 1, 5) = 'peer ' AND (?1 IS NULL OR created_at < ?1) ORDER BY uuid LIMIT ?2";
+    row::select(sql, which, &[before.map(clock::to_text).into(), i64::from(most).into()])
 }
 
 /// The oldest first.

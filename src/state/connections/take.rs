@@ -79,6 +79,28 @@ pub(crate) fn count_records(sql: &mut dyn Sql, uuid: Uuid, records: u64) -> Resu
     sql.execute(update, &[uuid.to_string().into(), integer(downloaded)]).map(|_| ())
 }
 
+/// Counts records that are kept here: all of them, or none and an error where the connection does not allow so many more. One that is gone
+/// counts none.
+pub(crate) fn count_pulled(sql: &mut dyn Sql, uuid: Uuid, records: u64) -> Result<()> {
+    let select = "SELECT name, records_downloaded, max_records_total FROM rowferry_connections WHERE uuid = ?1";
+    let rows = sql.query(select, &[uuid.to_string().into()])?;
+    let Some(row) = rows.first() else { return Ok(()) };
+    let mut row = Fields::of(row);
+    let (name, used, most) = (row.text()?, row.number()?, row.optional_number()?);
+    let all = used.saturating_add(records);
+    if let Some(most) = most.filter(|most| all > *most) {
+        return Err(no_more(&name, most));
+    }
+    let update = "UPDATE rowferry_connections SET records_downloaded = ?2 WHERE uuid = ?1";
+    sql.execute(update, &[uuid.to_string().into(), integer(all)]).map(|_| ())
+}
+
+/// Why a receiver's connection takes no more records.
+pub(crate) fn no_more(name: &str, most: u64) -> Error {
+    let message = format!("the connection {name:?} here allows {most} records in all, and there are more");
+    Error::new(ErrorKind::RecordLimit, message).with_hint("What arrived is kept. Allow more records in all, and pull again.")
+}
+
 /// Counts one pull and its records, whatever the connection allows: they have been.
 pub(crate) fn used(sql: &mut dyn Sql, uuid: Uuid, records: u64) -> Result<()> {
     let select = "SELECT downloads_used, records_downloaded FROM rowferry_connections WHERE uuid = ?1";

@@ -66,6 +66,11 @@ impl Which {
         let order = if filter.oldest_first { "inserted_at, uuid" } else { "inserted_at DESC, uuid DESC" };
         select(sql, &format!("{clause} ORDER BY {order} LIMIT {limit} OFFSET {offset}"), &self.parameters)
     }
+
+    fn count(&self, sql: &mut dyn Sql) -> Result<u64> {
+        let rows = sql.query(&format!("SELECT count(*) FROM rowferry_transfers {}", self.clause()), &self.parameters)?;
+        total(rows.first().map_or(&[], Vec::as_slice), 0)
+    }
 }
 
 pub(crate) fn list(sql: &mut dyn Sql, filter: &TransferFilter) -> Result<Vec<Transfer>> {
@@ -73,17 +78,24 @@ pub(crate) fn list(sql: &mut dyn Sql, filter: &TransferFilter) -> Result<Vec<Tra
 }
 
 pub(crate) fn count(sql: &mut dyn Sql, filter: &TransferFilter) -> Result<u64> {
-    let which = Which::of(filter);
-    let rows = sql.query(&format!("SELECT count(*) FROM rowferry_transfers {}", which.clause()), &which.parameters)?;
-    total(rows.first().map_or(&[], Vec::as_slice), 0)
+    Which::of(filter).count(sql)
 }
 
 /// Those that can still be approved at this moment.
 pub(crate) fn pending_approvals(sql: &mut dyn Sql, filter: &TransferFilter, now: OffsetDateTime) -> Result<Vec<Transfer>> {
+    approvable(filter, now).list(sql, filter)
+}
+
+/// How many can still be approved at this moment.
+pub(crate) fn count_pending_approvals(sql: &mut dyn Sql, now: OffsetDateTime) -> Result<u64> {
+    approvable(&TransferFilter::new(), now).count(sql)
+}
+
+fn approvable(filter: &TransferFilter, now: OffsetDateTime) -> Which {
     let mut which = Which::of(filter);
     which.one_of(&[TransferStatus::PendingApproval]);
     which.only("approval_expires_at >", Some(clock::to_text(now).into()));
-    which.list(sql, filter)
+    which
 }
 
 /// The newest transfer of a table through a connection that stands at one of these.

@@ -16,7 +16,8 @@ pub(crate) use ended::insert_ended;
 #[cfg(feature = "server")]
 pub(crate) use lists::newest;
 pub(crate) use lists::{
-    abandoned, any_ended, connection_stats, count, expired_approvals, list, pending_approvals, prune, table_stats,
+    abandoned, any_ended, connection_stats, count, count_pending_approvals, expired_approvals, list, pending_approvals,
+    prune, table_stats,
 };
 
 use row::counts;
@@ -39,7 +40,7 @@ pub(crate) const GIVEN_UP: &str = "the receiver ended before the last page";
 pub(crate) const NOTHING_NEW: &str = "the receiver ended before it got anything new";
 
 /// What the history says of a transfer whose process has died.
-pub(crate) const ABANDONED: &str = "nothing was heard of it for long: the program that moved the records has ended";
+pub(crate) const ABANDONED: &str = "nothing was heard of it for a long time: the program that moved the records has ended";
 
 /// What the history says of downloads that have ended and may be resumed.
 pub(crate) const RESUMABLE: [&str; 3] = [GIVEN_UP, NOTHING_NEW, ABANDONED];

@@ -131,7 +131,7 @@ fn values(transfer: &Transfer) -> Result<Vec<Value>> {
     let at = |at: Option<OffsetDateTime>| Value::from(at.map(clock::to_text));
     let text = |text: &Option<String>| Value::from(text.as_deref().map(shortened));
     let metadata = serde_json::to_string(&transfer.metadata).map_err(|error| {
-        Error::new(ErrorKind::InvalidInput, format!("the notes of a transfer are no JSON: {error}")).with_source(error)
+        Error::new(ErrorKind::InvalidInput, format!("the notes of a transfer are not JSON: {error}")).with_source(error)
     })?;
     let [transferred, created, updated, skipped, failed, bytes] = counts(&transfer.counters).map(integer);
     Ok(vec![

@@ -191,6 +191,8 @@ pub(super) fn a_table_that_cannot_be_made_is_an_error(store: &dyn Store) {
         (table("keyless", "a integer", "b"), Some(ErrorKind::SchemaMismatch)),
         (table("rowferry_settings", "key text!", "key"), Some(ErrorKind::ReservedName)),
         (table("rowferry_new", "key text!", "key"), Some(ErrorKind::ReservedName)),
+        (table("Pragma_Table_List", "name text!", "name"), Some(ErrorKind::ReservedName)),
+        (table("json_each", "value text!", "value"), Some(ErrorKind::ReservedName)),
         (table("users", "id integer!", "id"), None),
     ] {
         let name = &described.name;

@@ -102,7 +102,7 @@ impl Describe for TableSchema {
 /// Makes tables in this transaction, which may refer to each other.
 #[track_caller]
 pub(crate) fn make(writer: &mut dyn Writer, tables: &[TableSchema]) -> Result<()> {
-    let parents = |name: &str| tables.iter().find(|table| table.name == name).cloned();
+    let parents = |name: &str| tables.iter().find(|table| table.name == name);
     for schema in tables {
         let notes = writer.create_table(&NewTable { schema, exact: false, parents: &parents })?;
         assert!(notes.is_empty(), "the table {:?} is not made as a case describes it: {notes:?}", schema.name);

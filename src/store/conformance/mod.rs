@@ -9,8 +9,7 @@
 //! ```no_run
 //! use std::sync::Arc;
 //! use rowferry::Limits;
-//! use rowferry::store::conformance;
-//! use rowferry::store::sqlite::SqliteStore;
+//! use rowferry::store::{SqliteStore, conformance};
 //!
 //! let folder = tempfile::tempdir()?;
 //! let mut number = 0;

@@ -9,7 +9,7 @@ use crate::store::sqlite::creatable::creatable;
 
 /// Makes a table; gives what of it was left out, as sentences.
 pub(super) fn create(tables: &mut Tables, new: &NewTable<'_>) -> Result<Vec<String>> {
-    let others = |name: &str| tables.get(name).map(|table| (*table.schema).clone()).or_else(|| (new.parents)(name));
+    let others = |name: &str| tables.get(name).map(|table| &*table.schema).or_else(|| (new.parents)(name));
     let (mut made, mut notes) = creatable(new.schema, new.exact, &others)?;
     if tables.get(&made.name).is_some() {
         let message = format!("cannot create the table {:?}: there is one of that name", made.name);
@@ -75,7 +75,7 @@ mod tests {
     }
 
     fn make(tables: &mut Tables, schema: &TableSchema, later: Option<&TableSchema>) -> Result<Vec<String>> {
-        let parents = |name: &str| later.filter(|later| later.name == name).cloned();
+        let parents = |name: &str| later.filter(|later| later.name == name);
         create(tables, &NewTable { schema, exact: true, parents: &parents })
     }
 

@@ -53,12 +53,12 @@ impl MemoryStore {
         MemoryStore::open(&Limits::default())
     }
 
-    /// An empty store. Of the limits it takes [`Limits::lock_time`]: for how long a writer waits for another one.
+    /// An empty store. Of the limits it takes [`StoreLimits::busy_timeout`](crate::StoreLimits::busy_timeout): for how long a writer waits for another one.
     ///
     /// # Errors
     /// Those of [`MemoryStore::new`].
     pub fn open(limits: &Limits) -> Result<Self> {
-        let state = state::State::open(limits.lock_time)?;
+        let state = state::State::open(limits.store.busy_timeout)?;
         let store = MemoryStore(Arc::new(Shared { committed: Mutex::default(), state }));
         migrate::store(&store, migrate::SQLITE, SystemClock.now())?;
         Ok(store)
@@ -105,7 +105,7 @@ mod tests {
     use crate::domain::strategy::Strategy;
     use crate::domain::value::{Records, Rows, Value, ValueRef};
     use crate::error::ErrorKind;
-    use crate::pull::TransferOptions;
+    use crate::pull::PullOptions;
     use crate::secret::SiteKey;
     use crate::site::Site;
     use crate::store::{Change, NewTable, PageBounds, Refused, conformance};
@@ -137,7 +137,7 @@ mod tests {
 
     /// A store with these tables.
     pub(super) fn store(tables: &[&TableSchema]) -> MemoryStore {
-        let limits = Limits { lock_time: std::time::Duration::from_millis(20), ..Limits::default() };
+        let limits = Limits::with(|limits| limits.store.busy_timeout = std::time::Duration::from_millis(20));
         let store = MemoryStore::open(&limits).unwrap();
         let mut writer = store.writer().unwrap();
         for schema in tables {
@@ -231,7 +231,7 @@ mod tests {
                 let import = |rows: [(i64, Option<&str>); 2]| {
                     let mut records = Records::new(["id", "name"]);
                     rows.into_iter().for_each(|(id, name)| records.push([Value::from(id), name.into()]));
-                    let options = TransferOptions::new().strategy(strategy);
+                    let options = PullOptions::new().strategy(strategy);
                     site.import_records("users", &records, options).unwrap().outcome
                 };
                 let first = import([(1, Some("a")), (2, Some("b"))]);
@@ -262,7 +262,7 @@ mod tests {
         for (id, up) in [(1, None), (2, Some(4)), (3, Some(9)), (4, Some(1)), (5, Some(3))] {
             records.push([Value::from(id), up.into()]);
         }
-        let report = site.import_records("node", &records, TransferOptions::new().strategy(Strategy::Overwrite)).unwrap();
+        let report = site.import_records("node", &records, PullOptions::new().strategy(Strategy::Overwrite)).unwrap();
         assert_eq!((report.outcome.created, report.outcome.failed), (3, 2), "{:?}", report.outcome);
         let all = site.export_records("node", 0, 10).unwrap().rows;
         assert_eq!(owned(&all), [[1.into(), Value::Null], [2.into(), 4.into()], [4.into(), 1.into()]]);

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::make;
 use super::table::{Key, Row, Table, Tables, is_nan, order};
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, Value};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{Cursor, Keys, PageBounds, PageEnd, Snapshot};
+use crate::store::{Cursor, Keys, NewTable, PageBounds, PageEnd, Snapshot};
 
 /// Rows by their number: those with NULL in the key, or all of a table without one.
 const UNKEYED: u8 = 0;
@@ -25,6 +26,10 @@ impl Snapshot for MemorySnapshot {
 
     fn schema(&mut self, table: &str) -> Result<Option<TableSchema>> {
         Ok(self.0.get(table).map(|table| (*table.schema).clone()))
+    }
+
+    fn try_table(&mut self, table: &NewTable<'_>) -> Result<()> {
+        make::create(&mut Tables::default(), table).map(|_| ())
     }
 
     fn count(&mut self, table: &TableSchema) -> Result<u64> {

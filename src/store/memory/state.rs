@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::store::Sql;
 use crate::store::sqlite::dialect::failed;
 use crate::store::sqlite::write::{execute, query};
+use crate::store::sqlite::{check_linked, harden};
 
 /// Prepared statements kept by a connection.
 const STATEMENTS: usize = 64;
@@ -69,9 +70,11 @@ impl State {
 }
 
 fn connection() -> Result<Connection> {
+    check_linked()?;
     let connection = Connection::open_in_memory().map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "foreign_keys", true).map_err(failed)?;
+    harden(&connection, false).map_err(failed)?;
     Ok(connection)
 }
 
@@ -79,7 +82,7 @@ fn roll_back(connection: &Connection) {
     if !connection.is_autocommit()
         && let Err(error) = connection.execute_batch("ROLLBACK")
     {
-        log::warn!("rolling back failed: {error}");
+        log::warn!(target: "rowferry::store", "rolling back failed: {error}");
     }
 }
 

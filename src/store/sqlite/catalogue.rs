@@ -3,11 +3,16 @@
 //! Sources: `pragma_table_xinfo` (which, unlike `table_info`, shows generated columns),
 //! `pragma_index_list`, `pragma_index_xinfo`, `pragma_foreign_key_list`, and `sqlite3_table_column_metadata` for what no
 //! pragma tells: a column's collation and AUTOINCREMENT.
+//!
+//! All of them are asked as `temp.pragma_...`: a database may have a table of such a name, which a name without a schema, or with `main`,
+//! would mean. In `temp` there is none, and then SQLite takes its own.
+
+use std::collections::{HashMap, hash_map};
 
 use rusqlite::Connection;
 
 use super::dialect::failed;
-use super::keys::{is_unique, key_collations};
+use super::keys::{UniqueColumns, key_collations};
 use super::overview::{Entry, Overview, Reference};
 
 use super::tokens::{self, Token};
@@ -46,8 +51,9 @@ pub(super) fn read(sqlite: &Connection, entry: &Entry) -> Result<TableSchema> {
 }
 
 fn columns(sqlite: &Connection, table: &mut TableSchema) -> rusqlite::Result<()> {
-    let mut statement = sqlite
-        .prepare_cached("SELECT name, type, \"notnull\", dflt_value, pk, hidden FROM pragma_table_xinfo(?1) ORDER BY cid")?;
+    let mut statement = sqlite.prepare_cached(
+        "SELECT name, type, \"notnull\", dflt_value, pk, hidden FROM temp.pragma_table_xinfo(?1) ORDER BY cid",
+    )?;
     let mut rows = statement.query([&table.name])?;
     let mut key = Vec::new();
     while let Some(row) = rows.next()? {
@@ -78,8 +84,8 @@ fn columns(sqlite: &Connection, table: &mut TableSchema) -> rusqlite::Result<()>
 
 /// Fills the unique sets and plain indexes; tells whether the primary key has an index of its own.
 fn indexes(sqlite: &Connection, table: &mut TableSchema) -> rusqlite::Result<bool> {
-    let mut statement =
-        sqlite.prepare_cached("SELECT name, \"unique\", origin, partial FROM pragma_index_list(?1) ORDER BY seq DESC")?;
+    let mut statement = sqlite
+        .prepare_cached("SELECT name, \"unique\", origin, partial FROM temp.pragma_index_list(?1) ORDER BY seq DESC")?;
     let list = statement
         .query_map([&table.name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
         .collect::<rusqlite::Result<Vec<(String, bool, String, bool)>>>()?;
@@ -125,8 +131,8 @@ pub(super) struct IndexPart {
 }
 
 pub(super) fn index_parts(sqlite: &Connection, index: &str) -> rusqlite::Result<Vec<IndexPart>> {
-    let mut statement =
-        sqlite.prepare_cached("SELECT name, \"desc\", coll FROM pragma_index_xinfo(?1) WHERE key = 1 ORDER BY seqno")?;
+    let mut statement = sqlite
+        .prepare_cached("SELECT name, \"desc\", coll FROM temp.pragma_index_xinfo(?1) WHERE key = 1 ORDER BY seqno")?;
     statement
         .query_map([index], |row| Ok(IndexPart { column: row.get(0)?, descending: row.get(1)?, collation: row.get(2)? }))?
         .collect()
@@ -178,7 +184,7 @@ pub(super) fn compares_alike(table: &TableSchema, column: &str, collation: &str)
 }
 
 fn foreign_keys(sqlite: &Connection, table: &str) -> rusqlite::Result<Vec<ForeignKey>> {
-    let sql = "SELECT id, \"table\", \"from\", \"to\", on_update, on_delete FROM pragma_foreign_key_list(?1) ORDER BY id DESC, seq";
+    let sql = "SELECT id, \"table\", \"from\", \"to\", on_update, on_delete FROM temp.pragma_foreign_key_list(?1) ORDER BY id DESC, seq";
     let mut statement = sqlite.prepare_cached(sql)?;
     let mut rows = statement.query([table])?;
     let mut keys: Vec<(i64, ForeignKey)> = Vec::new();
@@ -205,7 +211,8 @@ fn foreign_keys(sqlite: &Connection, table: &str) -> rusqlite::Result<Vec<Foreig
     for key in &mut keys {
         // A reference that names no columns means the parent's primary key.
         if key.parent_columns.is_empty() {
-            let mut statement = sqlite.prepare_cached("SELECT name FROM pragma_table_xinfo(?1) WHERE pk > 0 ORDER BY pk")?;
+            let mut statement =
+                sqlite.prepare_cached("SELECT name FROM temp.pragma_table_xinfo(?1) WHERE pk > 0 ORDER BY pk")?;
             key.parent_columns = statement.query_map([&key.parent], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
         }
     }
@@ -250,10 +257,19 @@ pub(super) fn depends_on_checks(
         return Ok(true);
     }
     // SQLite says of a reference to what is not unique that it is none, and refuses all rows.
+    // Each parent is looked at once: a table may have thousands of references to one that is large.
+    let mut parents: HashMap<&str, Option<UniqueColumns>> = HashMap::new();
     for reference in &target.table.foreign_keys {
-        let parent = schema(&reference.parent)?;
-        if parent.is_some_and(|parent| !is_unique(&reference.parent_columns, &parent)) || overview.is_view(&reference.parent)
-        {
+        let unique = match parents.entry(&reference.parent) {
+            hash_map::Entry::Occupied(known) => known.into_mut(),
+            hash_map::Entry::Vacant(unknown) => {
+                if overview.is_view(&reference.parent) {
+                    return Ok(true);
+                }
+                unknown.insert(schema(&reference.parent)?.map(|parent| UniqueColumns::of(&parent)))
+            }
+        };
+        if unique.as_ref().is_some_and(|unique| !unique.has(&reference.parent_columns)) {
             return Ok(true);
         }
     }
@@ -434,6 +450,36 @@ pub(super) mod tests {
         assert_eq!(table.foreign_keys[1].parent_columns, ["b", "a"]);
         assert!(!table.deferred);
         assert!(inspect("CREATE TABLE t(x INT REFERENCES t(x) DEFERRABLE INITIALLY deferred)", "t").deferred);
+    }
+
+    #[test]
+    fn each_parent_is_looked_at_once() {
+        let sqlite = Connection::open_in_memory().unwrap();
+        let columns: Vec<String> = (0..100).map(|number| format!("c{number} REFERENCES P(id)")).collect();
+        let table = format!(
+            "CREATE TABLE p(id INTEGER PRIMARY KEY, v); CREATE TABLE t(id INTEGER PRIMARY KEY, {}, %)",
+            columns.join(", ")
+        );
+        for (more, depends) in
+            [("w REFERENCES p(ID)", false), ("w REFERENCES p(v)", true), ("w REFERENCES nowhere(id)", false)]
+        {
+            sqlite
+                .execute_batch(&format!("DROP TABLE IF EXISTS t; DROP TABLE IF EXISTS p; {}", table.replace('%', more)))
+                .unwrap();
+            let (overview, t) = (Overview::read(&sqlite).unwrap(), schema(&sqlite, "t").unwrap());
+            let looked = std::cell::RefCell::new(Vec::new());
+            let look = |name: &str| {
+                looked.borrow_mut().push(name.to_ascii_lowercase());
+                Ok(schema(&sqlite, name))
+            };
+            assert_eq!(
+                depends_on_checks(&overview, look, &Target { table: &t, updates: false }).unwrap(),
+                depends,
+                "{more}"
+            );
+            let looked = looked.into_inner();
+            assert!(looked.len() <= 3 && looked.iter().filter(|name| *name == "p").count() <= 2, "{looked:?}");
+        }
     }
 
     #[test]

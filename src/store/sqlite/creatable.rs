@@ -6,15 +6,16 @@
 //! be made only as something essentially else is refused.
 //!
 //! From a rowferry sender the declared types are taken over, because SQLite derives from them how values are kept; a type
-//! is code when it is written into a statement, so it must be a plain one ([`is_plain_type`]). From a reference sender the
+//! is code when it is written into a statement, so it must be a plain one ([`is_plain_type`]). From a PhoenixKit sender the
 //! type comes from what the values mean, so that each can be stored as it arrives: see [`type_of`].
 
 use std::collections::{HashMap, HashSet};
 
 use super::affinity::Affinity;
-use super::keys::{self, are_columns, is_in, is_known, is_unique};
+use super::compared::Comparisons;
+use super::keys::{self, UniqueColumns, are_columns, is_in, is_known};
 use super::types::{is_plain_type, is_strict_type, type_of, type_of_affinity};
-use crate::domain::names::is_reserved;
+use crate::domain::names::{is_built_in, is_reserved};
 use crate::domain::schema::{
     Column, DefaultValue, ForeignKey, Index, IndexPart, OnConflict, TableSchema, UniqueKind, UniqueSet,
 };
@@ -31,16 +32,16 @@ pub const MOST_COLUMNS: usize = 2_000;
 /// otherwise, unless the table is WITHOUT ROWID.
 ///
 /// # Errors
-/// [`ReservedName`](ErrorKind::ReservedName): see [`is_reserved`]. [`TooLarge`](ErrorKind::TooLarge): more than
+/// [`ReservedName`](ErrorKind::ReservedName): see [`is_reserved`] and [`is_built_in`]. [`TooLarge`](ErrorKind::TooLarge): more than
 /// [`MOST_COLUMNS`]. [`SchemaMismatch`](ErrorKind::SchemaMismatch): no columns, two columns of one name, a key without
 /// its column, a name with NUL in it.
-pub fn creatable(
+pub fn creatable<'o>(
     sender: &TableSchema,
     sender_is_rowferry: bool,
-    others: &dyn Fn(&str) -> Option<TableSchema>,
+    others: &dyn Fn(&str) -> Option<&'o TableSchema>,
 ) -> Result<(TableSchema, Vec<String>)> {
     check(sender)?;
-    let mut notes = Notes { table: &sender.name, sentences: Vec::new() };
+    let mut notes = Notes { table: &sender.name, sentences: Vec::new(), left_out: 0 };
     let mut made = TableSchema {
         name: sender.name.clone(),
         primary_key: sender.primary_key.clone(),
@@ -71,21 +72,45 @@ pub fn creatable(
             "its statement at the sender makes no sense (unread_statement): ON CONFLICT clauses and DEFERRABLE are left out",
         );
     }
-    let mut names = IndexNames { table: &sender.name, taken: Vec::new(), others };
-    made.unique = unique_sets(sender, &made, &mut names, &mut notes);
-    made.indexes = indexes(sender, &mut names, &mut notes);
+    let comparisons = Comparisons::of(&made);
+    let mut names = IndexNames { taken: HashSet::from([sender.name.to_ascii_lowercase()]), others };
+    made.unique = unique_sets(sender, &made, &comparisons, &mut names, &mut notes);
+    made.indexes = indexes(sender, &comparisons, &mut names, &mut notes);
+    notes.fold("indexes and unique sets");
     made.foreign_keys = foreign_keys(sender, &made, others, &mut notes);
+    notes.fold("foreign keys");
     Ok((made, notes.sentences))
 }
+
+/// How many indexes, and how many foreign keys, of a table are left out each with a sentence. A sender may describe thousands.
+const MOST_NAMED: usize = 20;
 
 struct Notes<'a> {
     table: &'a str,
     sentences: Vec<String>,
+    /// Of one kind, so far.
+    left_out: usize,
 }
 
 impl Notes<'_> {
     fn add(&mut self, what: impl std::fmt::Display) {
         self.sentences.push(format!("Table {:?}: {what}.", self.table));
+    }
+
+    /// One of several that are alike.
+    fn leave_out(&mut self, what: impl std::fmt::Display) {
+        self.left_out += 1;
+        if self.left_out <= MOST_NAMED {
+            self.add(what);
+        }
+    }
+
+    /// Says how many more of them there were.
+    fn fold(&mut self, what: &str) {
+        let more = std::mem::take(&mut self.left_out).saturating_sub(MOST_NAMED);
+        if more > 0 {
+            self.add(format_args!("more {what} are left out likewise: {more}"));
+        }
     }
 }
 
@@ -94,6 +119,9 @@ fn check(sender: &TableSchema) -> Result<()> {
     if is_reserved(name) {
         return Err(Error::new(ErrorKind::ReservedName, format!("a table named {name:?} is not made here"))
             .with_hint("Names that begin with sqlite_ or rowferry_ are reserved; rename the table at the sender."));
+    }
+    if is_built_in(name) {
+        return Err(built_in(name));
     }
     let mismatch =
         |what: String| Err(Error::new(ErrorKind::SchemaMismatch, format!("table {name:?} cannot be made: {what}")));
@@ -117,6 +145,13 @@ fn check(sender: &TableSchema) -> Result<()> {
         return mismatch("its primary key is not a list of its columns".into());
     }
     Ok(())
+}
+
+/// That a table would hide one of SQLite's own.
+pub(super) fn built_in(name: &str) -> Error {
+    let what = format!("a table named {name:?} is not made here: it would hide what SQLite itself has under this name");
+    Error::new(ErrorKind::ReservedName, what)
+        .with_hint("Rename the table at the sender, or leave it out; names that begin with pragma_ are never made.")
 }
 
 fn create_column(
@@ -187,89 +222,89 @@ fn take_default(column: &mut Column, is_rowid: bool, notes: &mut Notes<'_>) {
 }
 
 /// The names of indexes that can be made beside a table: tables and indexes share one room of names.
-struct IndexNames<'a> {
-    table: &'a str,
-    taken: Vec<&'a str>,
-    others: &'a dyn Fn(&str) -> Option<TableSchema>,
+struct IndexNames<'a, 'o> {
+    /// Folded.
+    taken: HashSet<String>,
+    others: &'a dyn Fn(&str) -> Option<&'o TableSchema>,
 }
 
-impl<'a> IndexNames<'a> {
+impl IndexNames<'_, '_> {
     /// Takes a name; `false` if it cannot be used.
-    fn take(&mut self, name: &'a str) -> bool {
-        let is_taken = self.taken.iter().chain([&self.table]).any(|other| other.eq_ignore_ascii_case(name));
-        if is_taken || (self.others)(name).is_some() || is_reserved(name) || name.contains('\0') {
-            return false;
-        }
-        self.taken.push(name);
-        true
+    fn take(&mut self, name: &str) -> bool {
+        let is_usable = !is_reserved(name) && !name.contains('\0') && (self.others)(name).is_none();
+        is_usable && self.taken.insert(name.to_ascii_lowercase())
     }
 }
 
-fn unique_sets<'a>(
-    sender: &'a TableSchema,
+fn unique_sets(
+    sender: &TableSchema,
     made: &TableSchema,
-    names: &mut IndexNames<'a>,
+    comparisons: &Comparisons,
+    names: &mut IndexNames<'_, '_>,
     notes: &mut Notes<'_>,
 ) -> Vec<UniqueSet> {
     let mut sets: Vec<UniqueSet> = Vec::new();
-    let comparisons = Comparisons::of(made);
     let mut seen = HashSet::new();
     // Of a key that is one column of the type INTEGER SQLite takes the collation of the column, whatever the key says.
     let is_integer = |column: &Column| column.declared_type.eq_ignore_ascii_case("INTEGER");
-    let is_own = made.primary_key.len() == 1 && made.column(&made.primary_key[0]).is_some_and(is_integer);
-    let key_collation = |at: usize| made.key_collations.get(at).and_then(Option::as_deref).filter(|_| !is_own);
-    let key = made.primary_key.iter().enumerate().map(|(at, column)| comparisons.part(column, key_collation(at)));
-    let key: Vec<_> = if made.rowid_alias { Vec::new() } else { key.collect() };
+    let key = match &made.primary_key[..] {
+        _ if made.rowid_alias => None,
+        [only] if made.column(only).is_some_and(is_integer) => comparisons.part(only, None).map(|part| vec![part]),
+        _ => comparisons.key(made),
+    };
     for set in &sender.unique {
         let mut left_out = |why: &str| match &set.index {
-            Some(index) => notes.add(format_args!("the unique index {index:?} is left out, because {why}")),
-            None => notes.add(format_args!("a unique set is left out, because {why}")),
+            Some(index) => notes.leave_out(format_args!("the unique index {index:?} is left out, because {why}")),
+            None => notes.leave_out(format_args!("a unique set is left out, because {why}")),
         };
-        let is_plain = set.kind == UniqueKind::Full && !set.columns.is_empty();
         if set.kind == UniqueKind::Partial {
             let columns = list(&set.columns);
             left_out(&format!("it is over some of the rows ({columns})"));
-        } else if set.parts.is_empty() && !(is_plain && are_columns(&set.columns, sender)) {
-            left_out(match set.kind {
-                UniqueKind::Expression => "it is over an expression",
-                _ => "it is not a list of columns of the table",
-            });
-        } else if let Some(mut new) = listed_set(set, sender, &mut left_out) {
-            let compared = comparisons.set(&new);
-            let is_key = compared == key;
-            let this = (set.index.as_deref(), compared);
-            if seen.contains(&this) {
-                continue;
-            }
-            if set.index.as_deref().is_some_and(|index| !names.take(index)) {
-                left_out("its name cannot be used here");
-                continue;
-            }
-            // An index is no constraint, and one that the key shares does what the key says.
-            if new.index.is_some() || is_key {
-                new.on_conflict = OnConflict::Abort;
-            }
-            seen.insert(this);
-            sets.push(new);
+            continue;
         }
+        let Some(mut new) = listed_set(set, comparisons, &mut left_out) else { continue };
+        let Some(compared) = comparisons.set(&new) else { continue };
+        let is_key = key.as_ref() == Some(&compared);
+        let this = (set.index.as_deref(), compared);
+        if seen.contains(&this) {
+            continue;
+        }
+        if set.index.as_deref().is_some_and(|index| !names.take(index)) {
+            left_out("its name cannot be used here");
+            continue;
+        }
+        // An index is no constraint, and one that the key shares does what the key says.
+        if new.index.is_some() || is_key {
+            new.on_conflict = OnConflict::Abort;
+        }
+        seen.insert(this);
+        sets.push(new);
     }
     sets
 }
 
 /// A unique set as it can be made here, from its columns as the sender's index lists them.
-fn listed_set(set: &UniqueSet, sender: &TableSchema, left_out: &mut dyn FnMut(&str)) -> Option<UniqueSet> {
+fn listed_set(set: &UniqueSet, comparisons: &Comparisons, left_out: &mut dyn FnMut(&str)) -> Option<UniqueSet> {
     let mut new = set.clone();
+    let mut seen = HashSet::new();
     if set.parts.is_empty() {
-        return Some(new);
+        let is_set = set.columns.iter().all(|column| comparisons.has(column) && seen.insert(column.to_ascii_lowercase()));
+        if set.kind == UniqueKind::Full && !set.columns.is_empty() && is_set {
+            return Some(new);
+        }
+        left_out(match set.kind {
+            UniqueKind::Expression => "it is over an expression",
+            _ => "it is not a list of columns of the table",
+        });
+        return None;
     }
-    if let Some(why) = unlisted(&set.parts, sender) {
+    if let Some(why) = unlisted(&set.parts, comparisons) {
         left_out(&why);
         return None;
     }
     let is_plain = set.parts.iter().all(|part| part.collation.is_none());
     new.kind = if is_plain { UniqueKind::Full } else { UniqueKind::Expression };
     new.columns.clear();
-    let mut seen = HashSet::new();
     for part in set.parts.iter().filter(|_| is_plain) {
         if seen.insert(part.column.to_ascii_lowercase()) {
             new.columns.push(part.column.clone());
@@ -278,53 +313,24 @@ fn listed_set(set: &UniqueSet, sender: &TableSchema, left_out: &mut dyn FnMut(&s
     Some(new)
 }
 
-/// By what the columns of a table are compared, found by name once: a peer's table may have many sets over many columns.
-struct Comparisons {
-    /// By the folded name: the place of a column, and its own collation.
-    columns: HashMap<String, (usize, String)>,
-}
-
-/// The place of a column, and the folded name of the collation that it is compared by.
-type Compared = (usize, String);
-
-impl Comparisons {
-    fn of(made: &TableSchema) -> Self {
-        let column = |(at, column): (usize, &Column)| {
-            let own = column.collation.as_deref().unwrap_or("BINARY").to_ascii_lowercase();
-            (column.name.to_ascii_lowercase(), (at, own))
-        };
-        Comparisons { columns: made.columns.iter().enumerate().map(column).collect() }
-    }
-
-    /// What a set compares rows by: SQLite makes one index of constraints of which that is the same.
-    fn set(&self, set: &UniqueSet) -> Vec<Compared> {
-        match set.parts.is_empty() {
-            true => set.columns.iter().map(|column| self.part(column, None)).collect(),
-            false => set.parts.iter().map(|part| self.part(&part.column, part.collation.as_deref())).collect(),
-        }
-    }
-
-    /// One column of it. The names are those of columns.
-    fn part(&self, column: &str, collation: Option<&str>) -> Compared {
-        let (at, own) = self.columns.get(&column.to_ascii_lowercase()).cloned().unwrap_or((usize::MAX, String::new()));
-        (at, collation.map_or(own, str::to_ascii_lowercase))
-    }
-}
-
 /// Why an index with these parts cannot be made.
-fn unlisted(parts: &[IndexPart], sender: &TableSchema) -> Option<String> {
-    if parts.is_empty() || parts.len() > MOST_COLUMNS || parts.iter().any(|part| sender.column_index(&part.column).is_none())
-    {
+fn unlisted(parts: &[IndexPart], comparisons: &Comparisons) -> Option<String> {
+    if parts.is_empty() || parts.len() > MOST_COLUMNS || parts.iter().any(|part| !comparisons.has(&part.column)) {
         return Some("it is not over columns of the table".to_owned());
     }
     let unknown = parts.iter().filter_map(|part| part.collation.as_deref()).find(|collation| !is_known(collation));
     unknown.map(|collation| format!("the collation {collation:?} is unknown here"))
 }
 
-fn indexes<'a>(sender: &'a TableSchema, names: &mut IndexNames<'a>, notes: &mut Notes<'_>) -> Vec<Index> {
+fn indexes(
+    sender: &TableSchema,
+    comparisons: &Comparisons,
+    names: &mut IndexNames<'_, '_>,
+    notes: &mut Notes<'_>,
+) -> Vec<Index> {
     let mut indexes: Vec<Index> = Vec::new();
     for index in &sender.indexes {
-        let why = match unlisted(&index.parts, sender) {
+        let why = match unlisted(&index.parts, comparisons) {
             None if names.take(&index.name) => {
                 indexes.push(index.clone());
                 continue;
@@ -332,32 +338,38 @@ fn indexes<'a>(sender: &'a TableSchema, names: &mut IndexNames<'a>, notes: &mut 
             None => "its name cannot be used here".to_owned(),
             Some(why) => why,
         };
-        notes.add(format_args!("the index {:?} is left out, because {why}", index.name));
+        notes.leave_out(format_args!("the index {:?} is left out, because {why}", index.name));
     }
     for name in &sender.other_indexes {
-        notes.add(format_args!("the index {name:?} is left out, because it is over an expression or some of the rows"));
+        notes
+            .leave_out(format_args!("the index {name:?} is left out, because it is over an expression or some of the rows"));
     }
     indexes
 }
 
 /// The foreign keys that can be satisfied here. SQLite refuses every row of a child whose parent's columns are not the
 /// parent's primary key or a unique set (<https://www.sqlite.org/foreignkeys.html>, 3).
-fn foreign_keys(
+fn foreign_keys<'o>(
     sender: &TableSchema,
     made: &TableSchema,
-    others: &dyn Fn(&str) -> Option<TableSchema>,
+    others: &dyn Fn(&str) -> Option<&'o TableSchema>,
     notes: &mut Notes<'_>,
 ) -> Vec<ForeignKey> {
-    let mut keys: Vec<ForeignKey> = Vec::new();
+    let (mut keys, mut seen): (Vec<ForeignKey>, HashSet<ForeignKey>) = Default::default();
+    // Each table that is referred to is looked at once.
+    let mut parents: HashMap<String, Option<(&TableSchema, UniqueColumns)>> = HashMap::new();
     for key in &sender.foreign_keys {
-        let itself = key.parent.eq_ignore_ascii_case(&sender.name);
-        let parent = if itself { Some(made.clone()) } else { others(&key.parent).filter(|_| !is_reserved(&key.parent)) };
+        let parent = parents.entry(key.parent.to_ascii_lowercase()).or_insert_with_key(|folded| {
+            let itself = *folded == sender.name.to_ascii_lowercase();
+            let parent = if itself { Some(made) } else { others(&key.parent).filter(|_| !is_reserved(folded)) };
+            parent.map(|parent| (parent, UniqueColumns::of(parent)))
+        });
         let left_out = |why: &str| {
             let (columns, parent) = (list(&key.columns), &key.parent);
             format!("the foreign key ({columns}) to {parent:?} is left out, because {why}")
         };
-        let Some(parent) = parent else {
-            notes.add(left_out("that table is neither here nor pulled"));
+        let Some((parent, unique)) = parent else {
+            notes.leave_out(left_out("that table is neither here nor pulled"));
             continue;
         };
         let mut key = key.clone();
@@ -365,10 +377,10 @@ fn foreign_keys(
             key.parent_columns = parent.primary_key.clone();
         }
         if key.columns.is_empty() || key.columns.len() != key.parent_columns.len() || !are_in(&key.columns, sender) {
-            notes.add(left_out("its columns do not match"));
-        } else if !is_unique(&key.parent_columns, &parent) {
-            notes.add(left_out("what it refers to is not unique there"));
-        } else if !keys.contains(&key) {
+            notes.leave_out(left_out("its columns do not match"));
+        } else if !unique.has(&key.parent_columns) {
+            notes.leave_out(left_out("what it refers to is not unique there"));
+        } else if seen.insert(key.clone()) {
             keys.push(key);
         }
     }
@@ -382,11 +394,12 @@ fn are_in(names: &[String], table: &TableSchema) -> bool {
 fn list(names: &[String]) -> String {
     names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::schema::{ForeignKeyAction, LogicalType};
-    use crate::wire::schema::MOST_PARTS;
+    use crate::limits::Limits;
 
     fn names(text: &str) -> Vec<String> {
         text.split_whitespace().map(String::from).collect()
@@ -410,7 +423,7 @@ mod tests {
         }
     }
 
-    fn nothing(_: &str) -> Option<TableSchema> {
+    fn nothing(_: &str) -> Option<&'static TableSchema> {
         None
     }
 
@@ -581,13 +594,14 @@ mod tests {
 
     #[test]
     fn foreign_keys_need_a_parent_with_a_unique_key() {
+        let mut parent = table("parent", "id:INT code:TEXT part:TEXT", "id");
+        parent.unique = vec![
+            UniqueSet { columns: names("part code"), kind: UniqueKind::Full, ..UniqueSet::default() },
+            UniqueSet { columns: names("code"), kind: UniqueKind::Partial, ..UniqueSet::default() },
+        ];
         let others = |name: &str| {
-            let mut parent = table("parent", "id:INT code:TEXT part:TEXT", "id");
-            parent.unique = vec![
-                UniqueSet { columns: names("part code"), kind: UniqueKind::Full, ..UniqueSet::default() },
-                UniqueSet { columns: names("code"), kind: UniqueKind::Partial, ..UniqueSet::default() },
-            ];
-            (name.eq_ignore_ascii_case("parent") || name == "sqlite_sequence").then_some(parent)
+            let is_it = name.eq_ignore_ascii_case("parent") || name == "sqlite_sequence";
+            is_it.then_some(&parent)
         };
         let key = |columns: &str, parent: &str, parent_columns: &str| ForeignKey {
             columns: names(columns),
@@ -628,7 +642,8 @@ mod tests {
         };
         sender.unique = (0..12).flat_map(|from| [set(from, false), set(from, true)]).collect();
         let parts: usize = sender.unique.iter().map(|set| set.columns.len()).sum();
-        assert!(parts <= MOST_PARTS && parts + 2 * 395 > MOST_PARTS, "{parts}");
+        let most = Limits::default().wire.key_names;
+        assert!(parts <= most && parts + 2 * 395 > most, "{parts}");
         let (made, notes) = made(&sender);
         assert_eq!((made.unique.len(), notes.len()), (12, 0));
         // Another collation, or another index, is another set.
@@ -641,11 +656,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_out_by_the_thousand_is_counted() {
+        let mut sender = table("t", "a:INT", "");
+        let index = |number: usize| Index { name: format!("i{}", number / 2), parts: vec![IndexPart::plain("a")] };
+        sender.indexes = (0..4_000).map(index).collect();
+        sender.other_indexes = (0..500).map(|number| format!("o{number}")).collect();
+        let key = |number: usize| ForeignKey {
+            columns: vec!["a".into()],
+            parent: format!("p{number}"),
+            parent_columns: vec!["a".into()],
+            ..ForeignKey::default()
+        };
+        sender.foreign_keys = (0..MOST_NAMED + 1).map(key).collect();
+        let (made, notes) = made(&sender);
+        assert_eq!((made.indexes.len(), notes.len()), (2_000, 2 * MOST_NAMED + 2));
+        assert_eq!(notes[0], "Table \"t\": the index \"i0\" is left out, because its name cannot be used here.");
+        assert_eq!(notes[MOST_NAMED], "Table \"t\": more indexes and unique sets are left out likewise: 2480.");
+        assert_eq!(notes.last().unwrap(), "Table \"t\": more foreign keys are left out likewise: 1.");
+    }
+
+    #[test]
     fn what_cannot_be_a_table_is_refused() {
         let kind = |sender: TableSchema| creatable(&sender, true, &nothing).unwrap_err().kind();
         for name in ["sqlite_x", "SQLITE_", "rowferry_sessions"] {
             assert_eq!(kind(table(name, "a:INT", "")), ErrorKind::ReservedName, "{name}");
         }
+        for name in ["pragma_table_info", "PRAGMA_X", "json_each", "Json_Tree", "dbstat", "generate_series"] {
+            assert_eq!(kind(table(name, "a:INT", "")), ErrorKind::ReservedName, "{name}");
+        }
+        assert!(!is_built_in("pragma") && !is_built_in("json_each2") && !is_built_in("prägma_x") && !is_built_in(""));
         assert!(!is_reserved("sqlite") && !is_reserved("pg_class") && !is_reserved(""));
         assert_eq!(kind(table("t\0", "a:INT", "")), ErrorKind::SchemaMismatch);
         assert_eq!(kind(table("t", "a\0:INT", "")), ErrorKind::SchemaMismatch);

@@ -1,13 +1,15 @@
 //! Makes tables from their structure. What is made is decided by [`creatable`](super::creatable); names are quoted, types are
 //! checked, and no text of a peer is run.
 
-use std::collections::HashMap;
+use std::collections::hash_map;
+use std::collections::{HashMap, HashSet};
 
-use super::creatable::creatable;
+use super::creatable::{built_in, creatable};
 use super::dialect::{failed, quote, quote_all};
 use super::keys::collated;
-use super::overview::{Entry, Made, Reference};
+use super::overview::{Entry, Made, Overview, Reference};
 use super::pool::Connection;
+use super::virtual_tables;
 use crate::domain::schema::{
     DefaultValue, ForeignKey, ForeignKeyAction, Index, IndexPart, OnConflict, TableSchema, UniqueSet,
 };
@@ -18,47 +20,77 @@ use crate::store::NewTable;
 pub(super) fn create(connection: &Connection, new: &NewTable<'_>) -> Result<Vec<String>> {
     let mut here = HashMap::new();
     for key in &new.schema.foreign_keys {
-        here.insert(key.parent.to_ascii_lowercase(), connection.schema(&key.parent)?);
+        if let hash_map::Entry::Vacant(unknown) = here.entry(key.parent.to_ascii_lowercase()) {
+            unknown.insert(connection.schema(&key.parent)?);
+        }
     }
-    let others = |name: &str| here.get(&name.to_ascii_lowercase()).cloned().flatten().or_else(|| (new.parents)(name));
+    let others = |name: &str| here.get(&name.to_ascii_lowercase()).and_then(Option::as_ref).or_else(|| (new.parents)(name));
     let (table, notes) = creatable(new.schema, new.exact, &others)?;
     make(connection, &table)?;
     Ok(notes)
 }
 
-fn make(connection: &Connection, table: &TableSchema) -> Result<()> {
-    let doing = || format!("cannot create the table {:?}", table.name);
-    let overview = connection.overview()?;
-    if let Some(error) = overview.forbids(&table.name) {
+/// An error if a table cannot be made, whatever else is made: it is made in a database of its own, in memory. What SQLite says to what a
+/// sender describes is known then before anybody waits for the lock.
+pub(super) fn try_out(connection: &Connection, new: &NewTable<'_>) -> Result<()> {
+    check_name(connection, &*connection.overview()?, &new.schema.name)?;
+    let (table, _) = creatable(new.schema, new.exact, &|_| None)?;
+    let scratch = rusqlite::Connection::open_in_memory().map_err(failed)?;
+    run_statements(&scratch, &table, |_| false).map(|_| ())
+}
+
+/// An error if no table of this name can be here.
+fn check_name(connection: &Connection, overview: &Overview, name: &str) -> Result<()> {
+    if let Some(error) = overview.forbids(name) {
         return Err(error);
     }
-    if overview.is_taken(&table.name) {
-        let message = format!("{}: there is something of that name which is no ordinary table", doing());
+    if overview.is_taken(name) {
+        let message =
+            format!("cannot create the table {name:?}: there is something of that name which is not an ordinary table");
         return Err(Error::new(ErrorKind::SchemaMismatch, message).with_hint("Rename one of the two, or leave it out."));
     }
-    let run = |sql: &str| connection.sqlite.execute_batch(sql).map_err(|e| failed(e).while_doing(doing()));
+    match virtual_tables::is_module(&connection.sqlite, name).map_err(failed)? {
+        true => Err(built_in(name)),
+        false => Ok(()),
+    }
+}
+
+fn make(connection: &Connection, table: &TableSchema) -> Result<()> {
+    let overview = connection.overview()?;
+    check_name(connection, &overview, &table.name)?;
+    let (statement, indexes) = run_statements(&connection.sqlite, table, |name| overview.is_taken(name))?;
+    drop(overview);
+    connection.note_made(made(table, indexes, &statement), &statement)
+}
+
+/// Makes a table and its indexes. Gives the statement that made the table, and the names that the indexes got: another one where `is_taken`.
+fn run_statements(
+    sqlite: &rusqlite::Connection,
+    table: &TableSchema,
+    is_taken: impl Fn(&str) -> bool,
+) -> Result<(String, Vec<String>)> {
+    let doing = || format!("cannot create the table {:?}", table.name);
+    let run = |sql: &str| sqlite.execute_batch(sql).map_err(|e| failed(e).while_doing(doing()));
     let statement = create_table(table);
-    run(&statement)?;
-    let mut indexes: Vec<String> = Vec::new();
+    run(&statement).map_err(|error| match error.message().contains("reserved for internal use") {
+        // SQLite takes a table for part of a virtual one by its name alone, and makes none on a defensive connection.
+        true => {
+            let message = format!("a table named {:?} would be part of a virtual table here", table.name);
+            Error::new(ErrorKind::ShadowTable, message).with_hint("Rename one of the two, or leave it out.")
+        }
+        false => error,
+    })?;
+    let (mut indexes, mut own) = (Vec::new(), HashSet::from([table.name.to_ascii_lowercase()]));
     let unique = table.unique.iter().filter_map(|set| Some((set.index.as_ref()?, parts_of(set), "UNIQUE ")));
     let plain = table.indexes.iter().map(|index| (&index.name, index.parts.clone(), ""));
     for (name, parts, unique) in unique.chain(plain) {
         // Names of indexes are shared by all tables: where one is taken, this one gets another.
-        let is_taken = |name: &str| {
-            let own = indexes.iter().chain([&table.name]).any(|own| own.eq_ignore_ascii_case(name));
-            own || overview.is_taken(name)
-        };
-        let free = free_name(name, is_taken);
+        let free = free_name(name, |name| is_taken(name) || own.contains(&name.to_ascii_lowercase()));
         run(&format!("CREATE {unique}INDEX {} ON {}({})", quote(&free), quote(&table.name), listed(&parts)))?;
+        own.insert(free.to_ascii_lowercase());
         indexes.push(free);
     }
-    if overview.has_virtual() && is_shadow(&connection.sqlite, &table.name).map_err(failed)? {
-        // SQLite takes a table for part of a virtual one by its name alone.
-        let message = format!("a table named {:?} would be part of a virtual table here", table.name);
-        return Err(Error::new(ErrorKind::ShadowTable, message).with_hint("Rename one of the two, or leave it out."));
-    }
-    drop(overview);
-    connection.note_made(made(table, indexes, &statement), &statement)
+    Ok((statement, indexes))
 }
 
 /// Takes the plain indexes of a table away; gives what they were.
@@ -104,15 +136,23 @@ fn try_create_indexes(connection: &Connection, table: &TableSchema, indexes: &[I
     Ok(())
 }
 
-/// This name, or one like it that is free.
+/// This name, or one like it with a number that is free. A number is found in few steps although thousands of tables have the name.
 fn free_name(name: &str, is_taken: impl Fn(&str) -> bool) -> String {
-    let mut free = name.to_owned();
-    let mut copy = 1;
-    while is_taken(&free) {
-        copy += 1;
-        free = format!("{name} {copy}");
+    if !is_taken(name) {
+        return name.to_owned();
     }
-    free
+    let copy = |number: u64| format!("{name} {number}");
+    // The number 1 is the name itself.
+    let Some(power) = (1..u64::BITS).find(|power| !is_taken(&copy(1 << power))) else {
+        // Somebody has named them all so. There are more numbers than names.
+        return (2..u64::MAX).map(copy).find(|name| !is_taken(name)).unwrap_or_else(|| name.to_owned());
+    };
+    let (mut taken, mut free) = (1_u64 << (power - 1), 1_u64 << power);
+    while free - taken > 1 {
+        let middle = taken + (free - taken) / 2;
+        if is_taken(&copy(middle)) { taken = middle } else { free = middle }
+    }
+    copy(free)
 }
 
 /// The columns of a unique set as its index lists them.
@@ -158,12 +198,6 @@ fn made(table: &TableSchema, indexes: Vec<String>, statement: &str) -> Made {
     Made { entry, indexes, references }
 }
 
-/// Whether SQLite calls a table part of a virtual one.
-fn is_shadow(sqlite: &rusqlite::Connection, table: &str) -> rusqlite::Result<bool> {
-    let sql = "SELECT EXISTS(SELECT 1 FROM pragma_table_list(?1) WHERE schema = 'main' AND type <> 'table')";
-    sqlite.prepare_cached(sql)?.query_row([table], |row| row.get(0))
-}
-
 fn create_table(table: &TableSchema) -> String {
     let mut parts: Vec<String> = Vec::new();
     for column in &table.columns {
@@ -172,7 +206,7 @@ fn create_table(table: &TableSchema) -> String {
             part.push(' ');
             part.push_str(&column.declared_type);
         }
-        if table.rowid_alias && table.primary_key.first() == Some(&column.name) {
+        if table.rowid_alias && table.primary_key.first().is_some_and(|key| key.eq_ignore_ascii_case(&column.name)) {
             part.push_str(" PRIMARY KEY");
             part.push_str(&on_conflict(table.key_on_conflict));
             if table.autoincrement {
@@ -230,6 +264,7 @@ fn list(names: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::schema::Column;
 
     fn in_memory(sql: &str) -> Connection {
         let sqlite = rusqlite::Connection::open_in_memory().unwrap();
@@ -295,6 +330,83 @@ mod tests {
             assert!(now.iter().zip(&indexes).all(|(now, index)| now.parts == index.parts));
         }
         assert_eq!(size(), usual);
+    }
+
+    /// As much as a peer may describe: what is made of it, and read of that again, takes time with the names, not with their square.
+    #[test]
+    fn many_constraints_are_made_and_read_in_passing() {
+        let name = |number: usize| format!("c{}", number % 2_000);
+        let column =
+            |number| Column { name: name(number), declared_type: "TEXT".into(), nullable: true, ..Column::default() };
+        let mut table =
+            TableSchema { name: "t".into(), columns: (0..2_000).map(column).collect(), ..TableSchema::default() };
+        let set = |number: usize| UniqueSet {
+            columns: (0..3).map(|part| name(number + part * 7)).collect(),
+            on_conflict: OnConflict::Ignore,
+            ..UniqueSet::default()
+        };
+        table.unique = (0..2_000).map(set).collect();
+        let key = |number| ForeignKey {
+            columns: vec![name(number)],
+            parent: "t".into(),
+            parent_columns: vec![name(1), name(8), name(15)],
+            ..ForeignKey::default()
+        };
+        table.foreign_keys = (0..2_000).map(|number| ForeignKey { columns: vec![name(number); 3], ..key(number) }).collect();
+        let began = std::time::Instant::now();
+        let sqlite = in_memory("");
+        let notes = create(&sqlite, &NewTable { schema: &table, exact: true, parents: &|_| None }).unwrap();
+        let made = sqlite.schema("t").unwrap().unwrap();
+        assert_eq!((notes.len(), made.unique.len(), made.foreign_keys.len()), (0, 2_000, 2_000));
+        assert!(made.unique.iter().all(|set| set.on_conflict == OnConflict::Ignore) && !made.is_unread);
+        // It took a minute.
+        assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn a_key_that_is_named_in_other_letters_is_the_key() {
+        let column = |name: &str, declared: &str| Column {
+            name: name.into(),
+            declared_type: declared.into(),
+            nullable: true,
+            ..Column::default()
+        };
+        let mut table = TableSchema {
+            name: "t".into(),
+            columns: vec![column("id", "INTEGER"), column("v", "TEXT")],
+            primary_key: vec!["ID".into()],
+            rowid_alias: true,
+            autoincrement: true,
+            ..TableSchema::default()
+        };
+        for rowid_alias in [true, false] {
+            table.rowid_alias = rowid_alias;
+            let sqlite = in_memory("");
+            create(&sqlite, &NewTable { schema: &table, exact: true, parents: &|_| None }).unwrap();
+            let made = sqlite.schema("t").unwrap().unwrap();
+            assert_eq!((made.primary_key, made.rowid_alias), (vec!["id".to_owned()], rowid_alias));
+        }
+    }
+
+    #[test]
+    fn a_free_name_is_found_in_few_steps() {
+        let free = |taken: &dyn Fn(&str) -> bool| {
+            let steps = std::cell::Cell::new(0);
+            let found = free_name("i", |name| {
+                steps.set(steps.get() + 1);
+                taken(name)
+            });
+            (found, steps.get())
+        };
+        let number = |name: &str| name.strip_prefix("i ").map_or(1, |number| number.parse::<u64>().unwrap());
+        assert_eq!(free(&|_| false), ("i".to_owned(), 1));
+        assert_eq!(free(&|name| number(name) == 1).0, "i 2");
+        for last in [2, 3, 4, 9_999, 1 << 40] {
+            let (found, steps) = free(&|name| number(name) <= last);
+            assert!(found == format!("i {}", last + 1) && steps < 90, "{found} {steps}");
+        }
+        // All powers of two, and some others.
+        assert_eq!(free(&|name| number(name).is_power_of_two() || number(name) < 7).0, "i 7");
     }
 
     #[test]

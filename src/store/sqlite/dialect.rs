@@ -58,19 +58,50 @@ pub(super) fn parameters(values: &[Value]) -> impl rusqlite::Params + '_ {
 /// The error of opening this file.
 pub(super) fn opening(path: &Path, error: rusqlite::Error) -> Error {
     let error = failed(error).while_doing(format_args!("cannot open {}", path.display()));
-    match error.kind() {
-        ErrorKind::Database => error.with_hint("Check the path and the file's permissions."),
+    match (error.kind(), error.hint()) {
+        (ErrorKind::Database, None) => error.with_hint("Check the path and the file's permissions."),
         _ => error,
     }
 }
+
+/// What to do about a file that is damaged.
+pub(super) const DAMAGED: &str = "The file is damaged: restore it from a backup, or try SQLite's .recover command.";
 
 /// What to do about what SQLite does not know.
 pub(super) const REGISTER: &str =
     "Only the program that made the table has this: register it with SiteBuilder::on_connection.";
 
+/// What to do about a schema that calls what is not known to be harmless.
+const UNSAFE: &str = "The schema (a trigger, view, default, check, index or generated column) calls what is not known to be harmless: \
+    something of SQLite's own, such as pragma_table_info, or what the program registered (on_connection). Register a function of your \
+    own with SQLITE_INNOCUOUS, or, if you trust all that wrote this file, say so when the site is opened: \
+    `SiteBuilder::trust_schema`.";
+
 /// The collation that a statement lacks, by SQLite's message.
 pub(super) fn missing_collation(message: &str) -> Option<&str> {
     message.strip_prefix("no such collation sequence: ")
+}
+
+/// How the message begins when rowferry's own tables are not there, though they were when the file was opened.
+const LOST_STATE: &str = "no such table: rowferry_";
+const LOST: &str = "rowferry's tables were deleted, or another database was written into the file while it was open: put the right one \
+    there, and restart the program that has it open.";
+
+/// Whether the schema calls what is not known to be harmless. Of some places SQLite says so when it reads the schema.
+fn is_unsafe_use(message: &str) -> bool {
+    let reading = message.strip_prefix("malformed database schema (").and_then(|rest| rest.split_once(") - "));
+    reading.map_or(message, |(_, why)| why).starts_with("unsafe use of ")
+}
+
+/// What SQLite says. The error of a statement that makes no sense also holds the statement, and that maybe a secret: it is left out.
+/// That is a variant that not every version of rusqlite has, so that it cannot be named here.
+pub(super) fn message(error: &rusqlite::Error) -> String {
+    if let rusqlite::Error::SqliteFailure(_, Some(message)) = error {
+        return message.clone();
+    }
+    let (shown, fields) = (error.to_string(), format!("{error:?}"));
+    let mut ends = shown.match_indices(" in ").map(|(at, _)| &shown[..at]);
+    ends.find(|text| fields.contains(&format!("msg: {text:?}, sql: "))).unwrap_or(&shown).to_owned()
 }
 
 /// SQLite's error as ours.
@@ -82,15 +113,13 @@ pub(in crate::store) fn failed(error: rusqlite::Error) -> Error {
         Some(ErrorCode::ReadOnly) => {
             (ErrorKind::ReadOnly, Some("rowferry keeps its state in the database: make the file and its folder writable."))
         }
-        Some(ErrorCode::DatabaseCorrupt) => {
-            (ErrorKind::Corrupt, Some("The file is damaged: restore it from a backup, or try SQLite's .recover command."))
-        }
+        Some(ErrorCode::DatabaseCorrupt) => (ErrorKind::Corrupt, Some(DAMAGED)),
         Some(ErrorCode::NotADatabase) => {
-            (ErrorKind::NotADatabase, Some("Check the path: the file is no SQLite database, or it is encrypted."))
+            (ErrorKind::NotADatabase, Some("Check the path: the file is not a SQLite database, or it is encrypted."))
         }
         Some(ErrorCode::DiskFull) => (ErrorKind::DiskFull, Some("Free some room; nothing half-done was kept.")),
         Some(ErrorCode::CannotOpen) => {
-            (ErrorKind::CannotOpen, Some("Check that the folder exists and that you may write to it."))
+            (ErrorKind::CannotOpen, Some("Check that the folder exists, and that you may read and write there."))
         }
         Some(ErrorCode::SystemIoFailure) => {
             (ErrorKind::Io, Some("The disk or its file system failed: see the system's log; nothing half-done was kept."))
@@ -98,15 +127,12 @@ pub(in crate::store) fn failed(error: rusqlite::Error) -> Error {
         Some(ErrorCode::TooBig) => (ErrorKind::TooLarge, None),
         _ => (ErrorKind::Database, None),
     };
-    let text = match &error {
-        rusqlite::Error::SqliteFailure(_, Some(message)) | rusqlite::Error::SqlInputError { msg: message, .. } => {
-            message.clone()
-        }
-        other => other.to_string(),
-    };
+    let text = message(&error);
     let foreign = ["no such function", "unknown function"].iter().any(|what| text.starts_with(what));
     let (kind, hint) = match missing_collation(&text) {
         Some(_) => (ErrorKind::UnknownCollation, Some(REGISTER)),
+        None if text.starts_with(LOST_STATE) => (kind, hint.or(Some(LOST))),
+        None if is_unsafe_use(&text) => (ErrorKind::Database, Some(UNSAFE)),
         None => (kind, hint.or(foreign.then_some(REGISTER))),
     };
     let error = Error::new(kind, text).with_source(error);
@@ -115,6 +141,9 @@ pub(in crate::store) fn failed(error: rusqlite::Error) -> Error {
         None => error,
     }
 }
+
+/// `SQLITE_CONSTRAINT_DATATYPE`, which came with STRICT tables: the bindings of rusqlite before 0.38 do not have it.
+const DATATYPE: i32 = rusqlite::ffi::SQLITE_CONSTRAINT | (12 << 8);
 
 /// Why SQLite refused one row, when it refused it for the row's own sake; `None` for a failure of another kind.
 pub(super) fn refusal(error: &rusqlite::Error) -> Option<Reason> {
@@ -134,7 +163,7 @@ pub(super) fn refusal(error: &rusqlite::Error) -> Option<Reason> {
             ffi::SQLITE_CONSTRAINT_CHECK => Reason::Check,
             ffi::SQLITE_CONSTRAINT_TRIGGER if is_restricted() => Reason::ForeignKey,
             ffi::SQLITE_CONSTRAINT_TRIGGER => Reason::Trigger,
-            ffi::SQLITE_CONSTRAINT_DATATYPE => Reason::WrongType,
+            DATATYPE => Reason::WrongType,
             _ => Reason::Refused,
         }),
         ErrorCode::TypeMismatch => Some(Reason::WrongType),
@@ -172,6 +201,17 @@ mod tests {
         assert_eq!(quote("order"), "\"order\"");
         assert_eq!(quote("a\"b; --"), "\"a\"\"b; --\"");
         assert_eq!(quote_all(["a", "b c"]), "\"a\", \"b c\"");
+    }
+
+    #[test]
+    fn what_sqlite_says_is_told_without_the_statement() {
+        let sqlite = rusqlite::Connection::open_in_memory().unwrap();
+        sqlite.execute_batch("CREATE TABLE t(a UNIQUE)").unwrap();
+        let said = |sql: &str| message(&sqlite.execute_batch(sql).unwrap_err());
+        assert_eq!(said("SELECT \"one in two\"('secret in all')"), "no such function: one in two");
+        assert_eq!(said("SELECT 'secret' FROM t WHERE \"it's \\ in\n\u{1}\".b"), "no such column: it's \\ in\n\u{1}.b");
+        assert_eq!(said("INSERT INTO t VALUES (1), (1)"), "UNIQUE constraint failed: t.a");
+        assert_eq!(message(&rusqlite::Error::InvalidQuery), rusqlite::Error::InvalidQuery.to_string());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! SQLite says so when it prepares a statement that would have to check one, and not of others: one row may be added to the parent, but not
 //! two by one statement. So rows of such tables are written one by one, and each one that SQLite refuses fails with what is wrong.
 
-use super::dialect::{failed, quote};
+use super::dialect::{failed, message, quote};
 use super::keys::is_unique;
 use super::pool::Connection;
 use crate::domain::schema::{ForeignKey, TableSchema};
@@ -52,15 +52,17 @@ pub(super) fn behind(
     table: &TableSchema,
     error: &rusqlite::Error,
 ) -> Result<Option<(Option<String>, String)>> {
-    let message = match error {
-        rusqlite::Error::SqliteFailure(_, Some(message)) | rusqlite::Error::SqlInputError { msg: message, .. } => message,
-        _ => return Ok(None),
-    };
+    let message = message(error);
     let faults = find(connection, table)?;
-    Ok(faults.iter().find(|fault| fault.is_behind(message)).map(|fault| fault.told(table)))
+    Ok(faults.iter().find(|fault| fault.is_behind(&message)).map(|fault| fault.told(table)))
 }
 
-fn find(connection: &Connection, table: &TableSchema) -> Result<Vec<Fault>> {
+/// What is wrong with the foreign keys of this table, a sentence for each.
+pub(super) fn of_own_keys(connection: &Connection, table: &TableSchema) -> Result<Vec<String>> {
+    Ok(own(connection, table)?.iter().map(|fault| fault.told(table).1).collect())
+}
+
+fn own(connection: &Connection, table: &TableSchema) -> Result<Vec<Fault>> {
     let mut faults = Vec::new();
     for key in &table.foreign_keys {
         let parent = match table.names.same(&key.parent, &table.name) {
@@ -71,6 +73,11 @@ fn find(connection: &Connection, table: &TableSchema) -> Result<Vec<Fault>> {
             faults.push(Fault { child: table.name.clone(), key: key.clone(), why });
         }
     }
+    Ok(faults)
+}
+
+fn find(connection: &Connection, table: &TableSchema) -> Result<Vec<Fault>> {
+    let mut faults = own(connection, table)?;
     let children = connection.overview()?.children(&table.name);
     for child in children.iter().filter(|child| !table.names.same(child, &table.name)) {
         let Some(child) = connection.schema(child)? else { continue };
@@ -90,7 +97,7 @@ fn fault_of(connection: &Connection, key: &ForeignKey, parent: Option<&TableSche
         let is_there =
             connection.sqlite.prepare_cached(sql).and_then(|mut found| found.query_one([&key.parent], |row| row.get(0)));
         return Ok(Some(match is_there.map_err(failed)? {
-            true => "which is no ordinary table".to_owned(),
+            true => "which is not an ordinary table".to_owned(),
             false => "and there is no such table".to_owned(),
         }));
     };
@@ -141,7 +148,7 @@ mod tests {
             ),
             (
                 "CREATE VIEW v AS SELECT 1 AS x; CREATE TABLE c(r REFERENCES v(x))",
-                "foreign key (r) refers to v(x), which is no ordinary table",
+                "foreign key (r) refers to v(x), which is not an ordinary table",
             ),
             (
                 "CREATE TABLE p(x); CREATE UNIQUE INDEX i ON p(x) WHERE x > 0; CREATE TABLE c(r REFERENCES p(x))",

@@ -1,12 +1,12 @@
 //! How keys compare: by the collations of their columns, or by others that the key itself names.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use rusqlite::Connection;
 
 use super::catalogue::{IndexPart, compares_alike, distinct, index_parts};
 use super::dialect::{failed, quote, quote_all};
-use crate::domain::schema::{TableSchema, UniqueKind};
+use crate::domain::schema::{Column, TableSchema, UniqueKind};
 use crate::error::Result;
 
 /// An expression that is compared by this collation; by its own if there is none.
@@ -59,8 +59,7 @@ pub(super) fn conflict_target(sqlite: &Connection, table: &TableSchema, key: &[u
         return Ok(plain);
     }
     let is_key = !table.primary_key.is_empty();
-    let sql =
-        "SELECT name FROM pragma_index_list(?1) WHERE \"unique\" AND NOT partial AND (origin = 'pk') = ?2 ORDER BY seq DESC";
+    let sql = "SELECT name FROM temp.pragma_index_list(?1) WHERE \"unique\" AND NOT partial AND (origin = 'pk') = ?2 ORDER BY seq DESC";
     let names = sqlite.prepare_cached(sql).and_then(|mut statement| {
         statement.query_map((&table.name, is_key), |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()
     });
@@ -97,13 +96,41 @@ pub(super) fn take_over<'s>(made: &mut TableSchema, sender: &'s TableSchema) -> 
     left_out
 }
 
-/// Whether these columns are the table's primary key or one of its unique sets. A key that compares otherwise than its columns is
-/// none that a foreign key may refer to.
+/// Whether these columns are the table's primary key or one of its unique sets: see [`UniqueColumns`].
 pub(super) fn is_unique(columns: &[String], table: &TableSchema) -> bool {
-    let same = |set: &[String]| set.len() == columns.len() && columns.iter().all(|column| is_in(set, column));
-    let mut full = table.unique.iter().filter(|set| set.kind == UniqueKind::Full);
-    let is_key = same(&table.primary_key) && table.key_collations.iter().all(Option::is_none);
-    are_columns(columns, table) && (is_key || full.any(|set| same(&set.columns)))
+    UniqueColumns::of(table).has(columns)
+}
+
+/// The sets of columns of a table that a foreign key may refer to, in any order. A key that compares otherwise than its columns is none.
+pub(super) struct UniqueColumns {
+    places: HashMap<String, usize>,
+    /// The sorted places of each set.
+    sets: HashSet<Vec<usize>>,
+}
+
+impl UniqueColumns {
+    pub(super) fn of(table: &TableSchema) -> Self {
+        let place = |(at, column): (usize, &Column)| (column.name.to_ascii_lowercase(), at);
+        let places = table.columns.iter().enumerate().map(place).collect();
+        let mut found = UniqueColumns { places, sets: HashSet::new() };
+        let key = Some(&table.primary_key).filter(|_| table.key_collations.iter().all(Option::is_none));
+        let full = table.unique.iter().filter(|set| set.kind == UniqueKind::Full).map(|set| &set.columns);
+        let sets = key.into_iter().chain(full).filter_map(|set| found.sorted(set)).collect();
+        found.sets = sets;
+        found
+    }
+
+    pub(super) fn has(&self, columns: &[String]) -> bool {
+        self.sorted(columns).is_some_and(|columns| self.sets.contains(&columns))
+    }
+
+    /// The places of these columns; `None` if one is missing, or is named twice, or there are none.
+    fn sorted(&self, columns: &[String]) -> Option<Vec<usize>> {
+        let place = |name: &String| self.places.get(&name.to_ascii_lowercase()).copied();
+        let mut sorted = columns.iter().map(place).collect::<Option<Vec<usize>>>()?;
+        sorted.sort_unstable();
+        (!sorted.is_empty() && sorted.windows(2).all(|pair| pair[0] != pair[1])).then_some(sorted)
+    }
 }
 
 pub(super) fn is_in(names: &[String], name: &str) -> bool {
@@ -119,7 +146,7 @@ pub(super) fn are_columns(names: &[String], table: &TableSchema) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::schema::{Column, ForeignKey};
+    use crate::domain::schema::ForeignKey;
     use crate::store::sqlite::catalogue::tests::{inspect, schema};
     use crate::store::sqlite::creatable::creatable;
 
@@ -192,7 +219,7 @@ mod tests {
             foreign_keys: vec![reference],
             ..TableSchema::default()
         };
-        let (child, notes) = creatable(&child, true, &|_| Some(sender.clone())).unwrap();
+        let (child, notes) = creatable(&child, true, &|_| Some(&sender)).unwrap();
         assert_eq!((child.foreign_keys.len(), notes.len()), (0, 1), "{notes:?}");
         // What the column does itself is not said of the key.
         sender.columns[0].collation = Some("RTRIM".into());

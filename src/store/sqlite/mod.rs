@@ -13,17 +13,23 @@ mod bulk;
 mod catalogue;
 mod clashes;
 mod comparable;
+mod compared;
 pub(crate) mod creatable;
 mod create_text;
+mod database_file;
 mod ddl;
 pub(super) mod dialect;
+mod examine;
+mod exclusive;
 mod faults;
 mod file;
 mod functions;
 mod keys;
+mod linked;
 mod machine;
 mod overview;
 mod pool;
+mod raw;
 mod read;
 mod rows;
 mod setup;
@@ -37,7 +43,10 @@ mod virtual_tables;
 mod wal;
 pub(super) mod write;
 
+pub(crate) use examine::{Examination, unopened};
+pub(super) use linked::check as check_linked;
 pub(crate) use setup::Setup;
+pub(super) use setup::harden;
 
 /// A SQLite database file.
 ///
@@ -52,7 +61,7 @@ impl SqliteStore {
     /// Opens a database file; makes it if it is missing.
     ///
     /// # Errors
-    /// [`CannotOpen`](ErrorKind::CannotOpen), [`NotADatabase`](ErrorKind::NotADatabase), [`Corrupt`](ErrorKind::Corrupt),
+    /// [`CannotOpen`](ErrorKind::CannotOpen) (also where the SQLite that is linked is older than 3.37), [`NotADatabase`](ErrorKind::NotADatabase), [`Corrupt`](ErrorKind::Corrupt),
     /// [`ReadOnly`](ErrorKind::ReadOnly) and [`Locked`](ErrorKind::Locked) say what is wrong with the file;
     /// [`NewerState`](ErrorKind::NewerState) that a newer rowferry was used on it;
     /// [`InvalidInput`](ErrorKind::InvalidInput) is the answer to `:memory:`, to an empty path and to a `file:` URI.
@@ -62,16 +71,8 @@ impl SqliteStore {
 
     /// The same, after each connection was set up so.
     pub(crate) fn open_with(path: &Path, limits: &Limits, setup: &Setup) -> Result<Self> {
-        if path.as_os_str().is_empty() || path.as_os_str() == ":memory:" {
-            let message =
-                format!("cannot open {path:?}: rowferry reads and writes over several connections, so it needs a file");
-            return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("Give the path of a file."));
-        }
-        if path.as_os_str().as_encoded_bytes().get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"file:")) {
-            // SQLite may take it for a URI, and then it is another name of a file that is known by its path.
-            let message = format!("cannot open {path:?}: it is a URI");
-            return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("Give the path of the file, without file:."));
-        }
+        refuse_what_is_no_file(path)?;
+        linked::check()?;
         let store = SqliteStore { pools: pool::Pools::open(path, limits, setup)? };
         // The writing connection is open, and others need none until they read.
         let is_current = migrate::is_current(&mut write::Reading(store.pools.writer()?), migrate::SQLITE);
@@ -81,12 +82,53 @@ impl SqliteStore {
         Ok(store)
     }
 
-    /// Where the key of a site in this file is kept when the host gives none: `<file>.rowferry-key`.
-    pub fn key_path(&self) -> PathBuf {
-        let mut path = self.pools.path().as_os_str().to_owned();
-        path.push(".rowferry-key");
-        path.into()
+    /// The file itself: the absolute path, without symbolic links, as it was when the file was opened.
+    pub fn path(&self) -> &Path {
+        self.pools.file().path()
     }
+
+    /// Where the key of a site in this file is kept when the host gives none: `<file>.rowferry-key`, beside the file itself,
+    /// whatever links it is opened through.
+    pub fn key_path(&self) -> PathBuf {
+        beside(self.path(), KEY_END)
+    }
+
+    /// Where rowferry 0.1.0 kept it: beside the link that the file is opened through, if that is another place.
+    pub(crate) fn older_key_path(&self) -> Option<PathBuf> {
+        older_key_path(self.pools.path(), self.path())
+    }
+}
+
+/// How the name of the key's file ends.
+const KEY_END: &str = ".rowferry-key";
+
+/// A file beside a database, whose name is that of the database with this at its end.
+fn beside(database: &Path, end: &str) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(end);
+    path.into()
+}
+
+/// Where rowferry 0.1.0 kept the key of a database that is opened by the first path, and that is itself the second.
+fn older_key_path(given: &Path, database: &Path) -> Option<PathBuf> {
+    let folder = given.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let older = beside(&folder.canonicalize().ok()?.join(given.file_name()?), KEY_END);
+    (older != beside(database, KEY_END)).then_some(older)
+}
+
+/// Refuses what SQLite would not take for the path of a file.
+fn refuse_what_is_no_file(path: &Path) -> Result<()> {
+    if path.as_os_str().is_empty() || path.as_os_str() == ":memory:" {
+        let message =
+            format!("cannot open {path:?}: rowferry reads and writes over several connections, so it needs a file");
+        return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("Give the path of a file."));
+    }
+    if path.as_os_str().as_encoded_bytes().get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"file:")) {
+        // SQLite may take it for a URI, and then it is another name of a file that is known by its path.
+        let message = format!("cannot open {path:?}: it is a URI");
+        return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("Give the path of the file, without file:."));
+    }
+    Ok(())
 }
 
 impl Store for SqliteStore {
@@ -103,7 +145,7 @@ impl Store for SqliteStore {
     }
 
     fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
-        Ok(Box::new(read::SqliteSnapshot::begin(self.pools.reader()?, self.pools.path())?))
+        Ok(Box::new(read::SqliteSnapshot::begin(self.pools.reader()?, self.path())?))
     }
 
     fn writer(&self) -> Result<Box<dyn Writer>> {
@@ -114,6 +156,14 @@ impl Store for SqliteStore {
         let mut writer = write::SqliteWriter::small(&self.pools)?;
         work(&mut writer)?;
         writer.commit()
+    }
+
+    fn check(&self) -> Result<()> {
+        self.pools.file().check()
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.pools.file().flush_log()
     }
 
     fn tidy(&self) -> Result<()> {

@@ -135,7 +135,7 @@ impl Overview {
             }
         }
         found.virtual_tables = virtual_tables::all(sqlite, virtual_tables)?;
-        let sql = "SELECT name, wr, strict, type = 'shadow' FROM pragma_table_list
+        let sql = "SELECT name, wr, strict, type = 'shadow' FROM temp.pragma_table_list
                    WHERE schema = 'main' AND type IN ('table', 'shadow')
                    AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name NOT LIKE 'rowferry\\_%' ESCAPE '\\'";
         let mut statement = sqlite.prepare_cached(sql)?;
@@ -166,7 +166,7 @@ impl Overview {
 
     fn read_references(&mut self, sqlite: &Connection) -> rusqlite::Result<()> {
         let sql = "SELECT s.name, f.\"table\", f.\"to\", f.on_update NOT IN ('NO ACTION', 'RESTRICT')
-                   FROM sqlite_schema s, pragma_foreign_key_list(s.name) f
+                   FROM sqlite_schema s, temp.pragma_foreign_key_list(s.name) f
                    WHERE s.type = 'table' AND s.sql LIKE '%REFERENCES%' ORDER BY s.name, f.id, f.seq";
         let mut statement = sqlite.prepare_cached(sql)?;
         let mut rows = statement.query([])?;
@@ -208,11 +208,6 @@ impl Overview {
         names
     }
 
-    /// Whether there is a virtual table: then SQLite may call a table part of it by its name alone.
-    pub(super) fn has_virtual(&self) -> bool {
-        !self.virtual_tables.is_empty()
-    }
-
     /// Why rows of this table are none of a pull's business, whether it is there or is to be made.
     pub(super) fn forbids(&self, table: &str) -> Option<Error> {
         let hint = "Register the module (SiteBuilder::on_connection), or rename the table, if it is no part of it.";
@@ -230,7 +225,7 @@ impl Overview {
                 Some(Error::new(ErrorKind::ShadowTable, why).with_hint("Rename one of the two, or leave it out."))
             }
             Some((_, Apart::NotUtf8)) => {
-                let why = format!("the table {table:?} here has a name or a default in it that is no UTF-8");
+                let why = format!("the table {table:?} here has a name or a default in it that is not UTF-8");
                 Some(Error::new(ErrorKind::NotUtf8, why).with_hint("Rename what is named so, or leave the table out."))
             }
             None if self.tables.contains_key(&folded(table)) => None,
@@ -277,6 +272,11 @@ impl Overview {
         Ok(())
     }
 
+    /// The virtual tables whose modules are not registered, each with its module.
+    pub(super) fn unknown_modules(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.virtual_tables.iter().filter(|table| !table.is_known).map(|table| (&*table.name, &*table.module))
+    }
+
     pub(super) fn is_view(&self, name: &str) -> bool {
         self.views.contains_key(&folded(name))
     }
@@ -303,9 +303,9 @@ impl Overview {
 /// Whether all that is read of a table is UTF-8.
 fn is_readable(sqlite: &Connection, table: &str) -> rusqlite::Result<bool> {
     for sql in [
-        "SELECT name, type, dflt_value FROM pragma_table_xinfo(?1)",
-        "SELECT \"table\", \"from\", \"to\" FROM pragma_foreign_key_list(?1)",
-        "SELECT i.name, x.name, x.coll FROM pragma_index_list(?1) i LEFT JOIN pragma_index_xinfo(i.name) x",
+        "SELECT name, type, dflt_value FROM temp.pragma_table_xinfo(?1)",
+        "SELECT \"table\", \"from\", \"to\" FROM temp.pragma_foreign_key_list(?1)",
+        "SELECT i.name, x.name, x.coll FROM temp.pragma_index_list(?1) i LEFT JOIN temp.pragma_index_xinfo(i.name) x",
     ] {
         let mut statement = sqlite.prepare_cached(sql)?;
         let mut rows = statement.query([table])?;

@@ -6,24 +6,25 @@
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::OpenFlags;
 use scheduled_thread_pool::ScheduledThreadPool;
 
-use super::bulk::bind::Kept;
+use super::database_file::DatabaseFile;
+use super::functions::Counters;
 use super::overview::{Made, Overview};
+use super::raw::bind::Kept;
 use super::setup::Setup;
 use super::stand_in::StandIns;
 use super::statements::Statements;
 use super::wal::{KeepsLog, Log};
-use super::{catalogue, dialect, functions, machine};
+use super::{catalogue, dialect, functions};
 use crate::domain::schema::TableSchema;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
-use crate::store::StoreIdentity;
 
 /// Page cache of a reading connection.
 const READ_CACHE_BYTES: usize = 2 << 20;
@@ -48,12 +49,12 @@ const STATEMENTS: usize = 64;
 
 pub(super) type Pooled = r2d2::PooledConnection<Manager>;
 
-/// A connection with the counter that its SQL function `rowferry_hit` raises.
+/// A connection with what its SQL functions count.
 pub struct Connection {
     // First: statements end before their connection does.
     pub(super) kept: Kept,
     pub(super) sqlite: rusqlite::Connection,
-    hits: Arc<AtomicU64>,
+    counters: Arc<Counters>,
     schemas: RefCell<Schemas>,
     /// Whether it is of no further use: its settings could not be set back.
     is_spoilt: Cell<bool>,
@@ -73,10 +74,10 @@ struct Schemas {
 
 impl Connection {
     /// A connection that was set up already.
-    pub(super) fn new(sqlite: rusqlite::Connection, hits: Arc<AtomicU64>) -> rusqlite::Result<Self> {
+    pub(super) fn new(sqlite: rusqlite::Connection, counters: Arc<Counters>) -> rusqlite::Result<Self> {
         let keeps_log = KeepsLog::cut(&sqlite)?;
         let (kept, schemas, is_spoilt) = (Kept::default(), RefCell::default(), Cell::new(false));
-        Ok(Connection { kept, sqlite, hits, schemas, is_spoilt, keeps_log, stand_ins: StandIns::default() })
+        Ok(Connection { kept, sqlite, counters, schemas, is_spoilt, keeps_log, stand_ins: StandIns::default() })
     }
 
     /// What there is in the catalogue. It is read once for as long as that stays the same.
@@ -159,7 +160,12 @@ impl Connection {
 
     /// How often `rowferry_hit()` was called so far.
     pub(super) fn hits(&self) -> u64 {
-        self.hits.load(Ordering::Relaxed)
+        self.counters.hits.load(Ordering::Relaxed)
+    }
+
+    /// The same of `rowferry_older()`.
+    pub(super) fn older(&self) -> u64 {
+        self.counters.older.load(Ordering::Relaxed)
     }
 }
 
@@ -169,64 +175,11 @@ enum Role {
     Writer,
 }
 
-/// The file as it was opened. A connection keeps working on a file that was deleted or replaced, and what it writes is lost.
-#[derive(Debug)]
-pub(super) struct DatabaseFile {
-    path: PathBuf,
-    id: Option<FileId>,
-}
-
-/// What tells one file from another, where the system has it.
-type FileId = (u64, u64);
-
-impl DatabaseFile {
-    fn opened(path: &Path) -> Self {
-        // As it is now: the program may change its directory later.
-        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let id = file_id(&path);
-        DatabaseFile { path, id }
-    }
-
-    /// What tells this file from a copy of it.
-    pub(super) fn identity(&self) -> StoreIdentity {
-        let identity = StoreIdentity::new(self.path.to_string_lossy());
-        let identity = match &self.id {
-            Some((device, number)) => identity.object(format!("{device}:{number}")),
-            None => identity,
-        };
-        match machine::id() {
-            Some(id) => identity.machine(id),
-            None => identity,
-        }
-    }
-
-    /// An error if another file, or none, is at its place now.
-    pub(super) fn check(&self) -> Result<()> {
-        if self.id.is_none() || self.id == file_id(&self.path) {
-            return Ok(());
-        }
-        let message = format!("the database file {} was deleted or replaced while it was open", self.path.display());
-        Err(Error::new(ErrorKind::CannotOpen, message).with_hint(
-            "Rows written since then are not in the file that is there now; open it again, then repeat the call.",
-        ))
-    }
-}
-
-#[cfg(unix)]
-fn file_id(path: &Path) -> Option<FileId> {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
-}
-
-/// Elsewhere a file that is open cannot be replaced.
-#[cfg(not(unix))]
-fn file_id(_: &Path) -> Option<FileId> {
-    None
-}
-
 /// Opens connections for r2d2.
 pub struct Manager {
     path: PathBuf,
+    /// The file that was opened first by that path; `None` for the connection that does so.
+    file: Option<Arc<DatabaseFile>>,
     role: Role,
     cache_bytes: usize,
     lock_time: Duration,
@@ -244,8 +197,16 @@ impl std::fmt::Debug for Manager {
 impl Manager {
     fn open(&self) -> Result<Connection> {
         let opening = |error| dialect::opening(&self.path, error);
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let sqlite = rusqlite::Connection::open_with_flags(&self.path, flags).map_err(opening)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let sqlite = match &self.file {
+            None => rusqlite::Connection::open_with_flags(&self.path, flags | OpenFlags::SQLITE_OPEN_CREATE),
+            // A file that was deleted meanwhile is not made again.
+            Some(file) => rusqlite::Connection::open_with_flags(file.path(), flags),
+        };
+        if let Some(file) = &self.file {
+            file.check()?;
+        }
+        let sqlite = sqlite.map_err(opening)?;
         sqlite.busy_timeout(self.lock_time).map_err(opening)?;
         // Before any statement: without its key an encrypted file cannot be read.
         self.setup.run(&sqlite, &self.path)?;
@@ -255,15 +216,16 @@ impl Manager {
     fn set_up(&self, sqlite: rusqlite::Connection) -> rusqlite::Result<Connection> {
         sqlite.set_prepared_statement_cache_capacity(STATEMENTS);
         // Each pragma is set explicitly: SQLite's defaults differ between builds.
+        self.setup.harden(&sqlite)?;
         sqlite.pragma_update(None, "foreign_keys", true)?;
         sqlite.pragma_update(None, "synchronous", "NORMAL")?;
         sqlite.pragma_update(None, "cache_size", -((self.cache_bytes >> 10) as i64))?;
         sqlite.pragma_update(None, "query_only", self.role == Role::Reader)?;
         // The host may have set one for itself.
         sqlite.busy_timeout(self.lock_time)?;
-        let hits = Arc::new(AtomicU64::new(0));
-        functions::register(&sqlite, Arc::clone(&hits))?;
-        Connection::new(sqlite, hits)
+        let counters = Arc::new(Counters::default());
+        functions::register(&sqlite, Arc::clone(&counters))?;
+        Connection::new(sqlite, counters)
     }
 }
 
@@ -319,7 +281,7 @@ impl Drop for Settled {
             let _ = done.send(());
         });
         if wait.recv_timeout(SETTLE_TIME).is_err() {
-            log::debug!("a connection is still being opened");
+            log::debug!(target: "rowferry::store", "a connection is still being opened");
         }
     }
 }
@@ -343,18 +305,30 @@ fn switch_to_wal(sqlite: &rusqlite::Connection, lock_time: Duration) -> rusqlite
 impl Pools {
     /// Opens the file, making it if it is missing, and checks that it is a database that can be written.
     pub(super) fn open(path: &Path, limits: &Limits, setup: &Setup) -> Result<Self> {
-        let lock_time = limits.lock_time.min(LONGEST_LOCK_TIME);
+        let lock_time = limits.store.busy_timeout.min(LONGEST_LOCK_TIME);
         let manager = |role, cache_bytes| {
             let (path, setup) = (path.to_owned(), setup.clone());
-            Manager { path, role, cache_bytes, lock_time, setup, opened: Mutex::default() }
+            Manager { path, file: None, role, cache_bytes, lock_time, setup, opened: Mutex::default() }
         };
-        let writer = manager(Role::Writer, limits.write_cache_bytes);
+        let mut writer = manager(Role::Writer, limits.store.write_cache_bytes);
         // The first connection is made outside of the pool, which would try again and again and then only say "timed out".
         // It then becomes the writing one: a file whose last connection is closed loses its log, and gets it again.
         let first = writer.open()?;
         switch_to_wal(&first.sqlite, lock_time).map_err(|e| dialect::opening(path, e))?;
         *writer.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
         let file = Arc::new(DatabaseFile::opened(path));
+        let mut reader = manager(Role::Reader, READ_CACHE_BYTES);
+        for manager in [&mut writer, &mut reader] {
+            manager.file = Some(Arc::clone(&file));
+        }
+        // The pool of threads panics where there is none to be had.
+        let thread = std::thread::Builder::new().name("rowferry-pool".to_owned()).spawn(|| ()).map_err(|error| {
+            Error::new(ErrorKind::System, format!("no thread to open connections to {} on: {error}", path.display()))
+                .with_hint("The system is out of threads or memory; try again later.")
+                .with_source(error)
+        })?;
+        // It does nothing, and cannot panic.
+        let _ = thread.join();
         let threads = Arc::new(ScheduledThreadPool::builder().num_threads(1).thread_name_pattern("rowferry-pool").build());
         let pool = |manager, size| {
             r2d2::Pool::builder()
@@ -367,13 +341,13 @@ impl Pools {
                 .thread_pool(Arc::clone(&threads))
                 .build_unchecked(manager)
         };
-        let readers = limits.connections.saturating_add(SPARE_READERS).min(MOST_READERS) as u32;
+        let readers = limits.server.connections.saturating_add(SPARE_READERS).min(MOST_READERS) as u32;
         Ok(Pools {
             path: path.to_owned(),
             setup: setup.clone(),
             file,
             log: Arc::new(Log::new(limits, lock_time)),
-            readers: pool(manager(Role::Reader, READ_CACHE_BYTES), readers),
+            readers: pool(reader, readers),
             writers: pool(writer, 1),
             _settled: Settled(threads),
         })
@@ -383,8 +357,8 @@ impl Pools {
         &self.path
     }
 
-    pub(super) fn file(&self) -> Arc<DatabaseFile> {
-        Arc::clone(&self.file)
+    pub(super) fn file(&self) -> &Arc<DatabaseFile> {
+        &self.file
     }
 
     pub(super) fn log(&self) -> Arc<Log> {
@@ -416,6 +390,7 @@ impl Pools {
     fn probe(&self) -> Manager {
         Manager {
             path: self.path.clone(),
+            file: Some(Arc::clone(&self.file)),
             role: Role::Reader,
             cache_bytes: READ_CACHE_BYTES,
             lock_time: Duration::from_millis(100),

@@ -8,16 +8,16 @@ use rusqlite::Connection;
 use super::catalogue;
 use super::creatable::MOST_COLUMNS;
 use super::dialect::{borrowed, failed, parameters, quote, quote_all};
-use super::file;
 use super::keys::key_parts;
 use super::pool::Pooled;
 use super::stand_in;
+use super::{ddl, file};
 use crate::domain::not_copied::NotCopied;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, Value};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::table::key_of;
-use crate::store::{Cursor, Keys, PageBounds, PageEnd, Snapshot};
+use crate::store::{Cursor, Keys, NewTable, PageBounds, PageEnd, Snapshot};
 
 /// Rows by rowid: those with NULL in their key, or all of a table without one.
 const UNKEYED: u8 = 0;
@@ -47,7 +47,7 @@ impl SqliteSnapshot {
 impl Drop for SqliteSnapshot {
     fn drop(&mut self) {
         if let Err(error) = self.connection.sqlite.execute_batch("ROLLBACK") {
-            log::warn!("ending a read transaction failed: {error}");
+            log::warn!(target: "rowferry::store", "ending a read transaction failed: {error}");
         }
     }
 }
@@ -69,6 +69,10 @@ impl Snapshot for SqliteSnapshot {
         table.sequence = file::sequence(&self.connection.sqlite, table)?;
         table.file = file::numbers(&self.connection.sqlite)?;
         Ok(())
+    }
+
+    fn try_table(&mut self, table: &NewTable<'_>) -> Result<()> {
+        ddl::try_out(&self.connection, table)
     }
 
     fn count(&mut self, table: &TableSchema) -> Result<u64> {
@@ -224,7 +228,7 @@ pub(super) fn page(
     }
     let layout = layout(sqlite)?;
     if after.and_then(|cursor| noted_layout(&runs, cursor)).is_some_and(|noted| noted != layout) {
-        let why = format!("the rows of {:?} without a key may have been put in another order since", table.name);
+        let why = format!("the rows of {:?} without a key may have been reordered since", table.name);
         return Err(Error::new(ErrorKind::CursorExpired, why));
     }
     for run in runs {

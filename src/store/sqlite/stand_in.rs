@@ -68,7 +68,7 @@ pub(super) fn reading<T>(
 }
 
 /// Whether a collation is registered, or stood in for.
-fn is_registered(sqlite: &Connection, collation: &str) -> Result<bool> {
+pub(super) fn is_registered(sqlite: &Connection, collation: &str) -> Result<bool> {
     if is_known(collation) {
         return Ok(true);
     }

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use rusqlite::Connection;
 
-use super::create_text::{self, CreateText, KeyText};
+use super::compared::{Compared, Comparisons};
+use super::create_text::{self, CreateText, KeyPart, KeyText};
 use super::dialect::failed;
-use crate::domain::schema::{OnConflict, TableSchema, UniqueKind, UniqueSet};
+use crate::domain::schema::{OnConflict, TableSchema, UniqueKind};
 use crate::error::Result;
 
 /// The statements in which one of these words stands; the others say nothing more. `None` for one that makes no sense.
@@ -69,44 +70,36 @@ fn told(table: &TableSchema, text: &CreateText) -> Option<TableSchema> {
         (are_same && same(&key.parent, &text.parent)).then_some(())?;
         key.deferred = text.deferred;
     }
-    for key in &text.keys {
-        set_key(&mut told, key)?;
-    }
+    set_keys(&mut told, &text.keys)?;
     Some(told)
 }
 
-/// A column of a key as it is compared.
-type Compared = (usize, String);
-
-/// Says of a table's key or unique set what a constraint of its statement does.
-fn set_key(table: &mut TableSchema, key: &KeyText) -> Option<()> {
-    let compared = |column: &str, collation: Option<&str>| -> Option<Compared> {
-        let at = table.column_index(column)?;
-        let own = table.columns[at].collation.as_deref();
-        Some((at, collation.or(own).unwrap_or("BINARY").to_ascii_uppercase()))
-    };
-    let parts: Vec<Compared> =
-        key.parts.iter().map(|part| compared(&part.column, part.collation.as_deref())).collect::<Option<_>>()?;
-    if key.on_conflict == OnConflict::Abort {
-        return Some(());
+/// Says of a table's key and unique sets what the constraints of its statement do. Each is found once: there may be many.
+fn set_keys(table: &mut TableSchema, keys: &[KeyText]) -> Option<()> {
+    let comparisons = Comparisons::of(table);
+    let primary = comparisons.key(table).filter(|_| !table.rowid_alias);
+    let mut sets: HashMap<Vec<Compared>, usize> = HashMap::new();
+    for (at, set) in table.unique.iter().enumerate() {
+        if set.index.is_none()
+            && set.kind != UniqueKind::Partial
+            && let Some(compared) = comparisons.set(set)
+        {
+            sets.entry(compared).or_insert(at);
+        }
     }
-    let key_collation = |at: usize| table.key_collations.get(at).and_then(Option::as_deref);
-    let primary: Option<Vec<Compared>> =
-        table.primary_key.iter().enumerate().map(|(at, name)| compared(name, key_collation(at))).collect();
-    // One index serves constraints that say the same; what one of them does, all do.
-    if key.is_primary || (!table.rowid_alias && primary.as_ref() == Some(&parts)) {
-        table.key_on_conflict = key.on_conflict;
-        return Some(());
+    for key in keys {
+        let part = |part: &KeyPart| comparisons.part(&part.column, part.collation.as_deref());
+        let parts: Vec<Compared> = key.parts.iter().map(part).collect::<Option<_>>()?;
+        if key.on_conflict == OnConflict::Abort {
+            continue;
+        }
+        // One index serves constraints that say the same; what one of them does, all do.
+        if key.is_primary || primary.as_ref() == Some(&parts) {
+            table.key_on_conflict = key.on_conflict;
+        } else {
+            table.unique[*sets.get(&parts)?].on_conflict = key.on_conflict;
+        }
     }
-    let is_it = |set: &&UniqueSet| {
-        let listed: Option<Vec<Compared>> = match set.parts.is_empty() {
-            true => set.columns.iter().map(|name| compared(name, None)).collect(),
-            false => set.parts.iter().map(|part| compared(&part.column, part.collation.as_deref())).collect(),
-        };
-        set.index.is_none() && set.kind != UniqueKind::Partial && listed.as_ref() == Some(&parts)
-    };
-    let at = table.unique.iter().position(|set| is_it(&set))?;
-    table.unique[at].on_conflict = key.on_conflict;
     Some(())
 }
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use rusqlite::ErrorCode;
 use rusqlite::config::DbConfig;
-use rusqlite::hooks::Wal;
 
+use super::database_file::DatabaseFile;
 use super::dialect::failed;
-use super::pool::{DatabaseFile, Pooled, Pools};
+use super::pool::{Pooled, Pools};
+use super::raw::log_hook;
 use super::wal::{BULK_LOG_PAGES, Log};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Check;
@@ -31,14 +32,9 @@ pub(super) struct Transaction {
 
 impl Transaction {
     pub(super) fn begin(pools: &Pools, most_log_pages: i32) -> Result<Self> {
-        let mut connection = pools.writer()?;
+        let connection = pools.writer()?;
         // In place of SQLite's own checkpoint, which is part of the COMMIT: with this one the lock is known to be free.
-        let log = pools.log();
-        let note = move |_: &mut Wal, pages| {
-            log.note(pages);
-            Ok(())
-        };
-        connection.sqlite.wal_hook(Some(note)).map_err(failed)?;
+        log_hook::watch(&connection.sqlite);
         connection.keeps_log.set(&connection.sqlite, most_log_pages == BULK_LOG_PAGES).map_err(failed)?;
         connection.sqlite.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
         let mut transaction = Transaction {
@@ -46,7 +42,7 @@ impl Transaction {
             any_text: true,
             log: pools.log(),
             most_log_pages,
-            file: pools.file(),
+            file: Arc::clone(pools.file()),
             open: true,
             quiet: None,
             check: Check::Now,
@@ -118,7 +114,7 @@ impl Transaction {
     }
 
     pub(super) fn commit(&mut self) -> Result<()> {
-        match self.connection.sqlite.execute_batch("COMMIT") {
+        match self.log.commit(&self.connection.sqlite) {
             Ok(()) => {
                 self.open = false;
                 // Rows in a file that was replaced meanwhile are lost.
@@ -147,12 +143,12 @@ impl Drop for Transaction {
             && !sqlite.is_autocommit()
             && let Err(error) = sqlite.execute_batch("ROLLBACK")
         {
-            log::warn!("rolling back failed: {error}");
+            log::warn!(target: "rowferry::store", "rolling back failed: {error}");
         }
         if self.check != Check::Now
             && let Err(error) = set_check(sqlite, Check::Now)
         {
-            log::warn!("a connection that cannot check references again is closed: {error}");
+            log::warn!(target: "rowferry::store", "a connection that cannot check references again is closed: {error}");
             self.connection.spoil();
         }
         // A checkpoint moves the log into the database; it takes long, but no lock that another writer needs.

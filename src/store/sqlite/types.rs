@@ -6,7 +6,7 @@ use crate::domain::schema::LogicalType;
 /// The longest declared type that is taken over from a peer, in bytes.
 const LONGEST_TYPE: usize = 64;
 
-/// The type of a column that holds what a reference sender sends, in JSON and by these meanings. Decimal numbers and JSON
+/// The type of a column that holds what a PhoenixKit sender sends, in JSON and by these meanings. Decimal numbers and JSON
 /// documents arrive as text, which the affinity of TEXT keeps exactly: `1.50` stays `1.50`. The names of the others are
 /// those by which a store finds the meaning again.
 pub fn type_of(logical: &LogicalType) -> &'static str {

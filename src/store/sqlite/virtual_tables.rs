@@ -31,7 +31,7 @@ pub(super) fn all(sqlite: &Connection, found: Vec<(String, Vec<u8>)>) -> rusqlit
     if found.is_empty() {
         return Ok(Vec::new());
     }
-    let mut statement = sqlite.prepare_cached("SELECT lower(name) FROM pragma_module_list")?;
+    let mut statement = sqlite.prepare_cached("SELECT lower(name) FROM temp.pragma_module_list")?;
     let modules = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<HashSet<String>>>()?;
     let known = |(name, sql): (String, Vec<u8>)| {
         let module = module_of(&sql).unwrap_or_default();
@@ -39,6 +39,12 @@ pub(super) fn all(sqlite: &Connection, found: Vec<(String, Vec<u8>)>) -> rusqlit
         Virtual { name, module, is_known }
     };
     Ok(found.into_iter().map(known).collect())
+}
+
+/// Whether a module of this name is registered: as a rule it can be read from by its name alone, as `json_each` can.
+pub(super) fn is_module(sqlite: &Connection, name: &str) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS(SELECT 1 FROM temp.pragma_module_list WHERE name = ?1 COLLATE NOCASE)";
+    sqlite.prepare_cached(sql)?.query_row([name], |row| row.get(0))
 }
 
 /// The module that a `CREATE VIRTUAL TABLE` names; `None` where the text makes no sense.

@@ -10,8 +10,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rusqlite::wal::CheckpointMode;
-
+use super::raw::log_hook;
 use crate::limits::Limits;
 
 /// How many pages the log may hold before a checkpoint moves them into the database: what SQLite does by itself.
@@ -56,6 +55,14 @@ fn limit_file(sqlite: &rusqlite::Connection, bytes: i64) -> rusqlite::Result<()>
     sqlite.pragma_update_and_check(None, "journal_size_limit", bytes, |_| Ok(()))
 }
 
+/// Checkpoints as this mode says. Gives the pages that the log holds, and how many of them are in the database; `None` if another
+/// connection is in the way.
+fn checkpoint(sqlite: &rusqlite::Connection, mode: &str) -> rusqlite::Result<Option<(i32, i32)>> {
+    sqlite.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+        Ok(if row.get(0)? { None } else { Some((row.get(1)?, row.get(2)?)) })
+    })
+}
+
 /// What is known of the log of one database. Only the holder of the writing connection changes it, but for `waiting`.
 #[derive(Debug)]
 pub(super) struct Log {
@@ -69,7 +76,7 @@ pub(super) struct Log {
     retry_at: AtomicI32,
     /// Callers that wait for the writing connection.
     waiting: AtomicUsize,
-    /// [`Limits::log_restart_bytes`].
+    /// [`StoreLimits::log_restart_bytes`].
     restart_bytes: u64,
     /// The same in pages.
     restart_pages: OnceLock<i32>,
@@ -84,15 +91,18 @@ impl Log {
             moved: AtomicI32::new(0),
             retry_at: AtomicI32::new(0),
             waiting: AtomicUsize::new(0),
-            restart_bytes: limits.log_restart_bytes,
+            restart_bytes: limits.store.log_restart_bytes,
             restart_pages: OnceLock::new(),
             lock_time,
         }
     }
 
-    /// Notes how many pages the log holds after a commit.
-    pub(super) fn note(&self, pages: i32) {
-        self.pages.store(pages, Ordering::Relaxed);
+    /// Commits on a connection that is [watched](log_hook::watch), and notes how many pages the log holds then.
+    pub(super) fn commit(&self, sqlite: &rusqlite::Connection) -> rusqlite::Result<()> {
+        if let Some(pages) = log_hook::committed(|| sqlite.execute_batch("COMMIT"))? {
+            self.pages.store(pages, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Does what may have to wait for the writing connection.
@@ -147,18 +157,17 @@ impl Log {
 
     /// Moves what can be moved without making anyone wait.
     fn passive(&self, sqlite: &rusqlite::Connection) -> Moved {
-        match sqlite.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE) {
-            Ok((pages, moved)) => {
+        match checkpoint(sqlite, "PASSIVE") {
+            Ok(Some((pages, moved))) => {
                 self.tried.store(pages, Ordering::Relaxed);
                 self.moved.store(moved, Ordering::Relaxed);
-                if moved >= pages { Moved::All(pages) } else { Moved::Some }
+                return if moved >= pages { Moved::All(pages) } else { Moved::Some };
             }
-            Err(error) => {
-                log::debug!("a checkpoint failed: {error}");
-                self.tried.store(self.pages.load(Ordering::Relaxed), Ordering::Relaxed);
-                Moved::Failed
-            }
+            Ok(None) => log::debug!(target: "rowferry::store", "another connection makes a checkpoint"),
+            Err(error) => log::debug!(target: "rowferry::store", "a checkpoint failed: {error}"),
         }
+        self.tried.store(self.pages.load(Ordering::Relaxed), Ordering::Relaxed);
+        Moved::Failed
     }
 
     /// Has the next write restart the log, if no reader needs what is in it. Tests do in `before` what others do before the write
@@ -178,17 +187,25 @@ impl Log {
             }
         }
         before();
-        let restarted = sqlite
-            .busy_timeout(RESTART_WAIT)
-            .and_then(|()| sqlite.wal_checkpoint_v2(None::<&str>, CheckpointMode::RESTART).map(|_| ()));
-        if let Err(error) = restarted {
-            log::debug!("the write-ahead log cannot be restarted yet: {error}");
-            self.put_off(sqlite);
+        match sqlite.busy_timeout(RESTART_WAIT).and_then(|()| checkpoint(sqlite, "RESTART")) {
+            Ok(Some(_)) => (),
+            Ok(None) => {
+                log::debug!(target: "rowferry::store", "the write-ahead log cannot be restarted yet: another connection uses it");
+                self.put_off(sqlite);
+            }
+            Err(error) => {
+                log::debug!(target: "rowferry::store", "the write-ahead log cannot be restarted yet: {error}");
+                self.put_off(sqlite);
+            }
         }
         if let Err(error) = sqlite.busy_timeout(self.lock_time) {
-            log::warn!("a connection waits for locks no longer than {} ms: {error}", RESTART_WAIT.as_millis());
+            log::warn!(
+                target: "rowferry::store",
+                "a connection waits for locks no longer than {} ms: {error}", RESTART_WAIT.as_millis()
+            );
         }
     }
+
     /// Lets the log grow by a part of its bound before a restart is tried again, so that a long reader does not slow down each
     /// commit.
     fn put_off(&self, sqlite: &rusqlite::Connection) {
@@ -229,7 +246,7 @@ mod tests {
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("a.db");
-            let limits = Limits { log_restart_bytes: 4096 * BOUND as u64, ..Limits::default() };
+            let limits = Limits::with(|limits| limits.store.log_restart_bytes = 4096 * BOUND as u64);
             let pools = Pools::open(&path, &limits, &super::super::Setup::default()).unwrap();
             let other = rusqlite::Connection::open(path).unwrap();
             other.execute_batch("PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (x)").unwrap();

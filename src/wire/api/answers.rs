@@ -54,7 +54,7 @@ impl<'de> Deserialize<'de> for SiteStatus {
 
 /// The answer to `register-connection`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Registered {
+pub struct RegisterAnswer {
     /// Where the connection stands there: `active` or `pending`.
     pub connection_status: String,
     /// The connection's id there.
@@ -63,14 +63,14 @@ pub struct Registered {
     success: Success,
 }
 
-impl Registered {
+impl RegisterAnswer {
     /// The answer about a connection that was made.
     pub fn new(connection: Uuid, status: ConnectionStatus) -> Self {
         let message = match status {
             ConnectionStatus::Active => "Connection registered and activated",
             _ => "Connection registered, pending approval",
         };
-        Registered {
+        RegisterAnswer {
             connection_status: status.to_string(),
             connection_uuid: connection,
             message: message.to_owned(),
@@ -115,7 +115,7 @@ impl Exists {
 
 /// The answer to `get-connection-status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Queried {
+pub struct QueryStatusAnswer {
     /// What the other site calls the connection.
     pub name: String,
     /// Where it stands there. A peer may have a status that is not known here: then its name.
@@ -123,26 +123,28 @@ pub struct Queried {
     success: Success,
 }
 
-impl Queried {
+impl QueryStatusAnswer {
     /// The answer about a connection.
     pub fn new(name: &str, status: ConnectionStatus) -> Self {
-        Queried { name: name.to_owned(), status: status.to_string(), success: Success }
+        QueryStatusAnswer { name: name.to_owned(), status: status.to_string(), success: Success }
     }
 }
 
 /// The answer to `list-tables`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Listed {
+pub struct ListTablesAnswer {
     success: Success,
     /// The tables, sorted by name.
-    pub tables: Vec<ListedTable>,
+    pub tables: Vec<RemoteTable>,
 }
 
 /// A table in the answer to `list-tables`.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListedTable {
+pub struct RemoteTable {
     /// Something that changes when the table's content does, as the sender makes it up; `empty` for an empty table there, and
-    /// nothing where it would take too long or cannot be made.
+    /// nothing where it would take too long or cannot be made, or where a pull of the table must be approved first. A rowferry site makes it
+    /// for the connection: see [`Site::table_checksum_for`](crate::Site::table_checksum_for).
     #[serde(default)]
     pub checksum: Option<String>,
     /// The tables that its foreign keys refer to.
@@ -150,18 +152,18 @@ pub struct ListedTable {
     pub depends_on: Vec<String>,
     /// Its name.
     pub name: String,
-    /// How many rows it has. The reference says 0 for names in mixed case.
+    /// How many rows it has. PhoenixKit says 0 for names in mixed case.
     #[serde(default, deserialize_with = "count")]
     pub row_count: u64,
-    /// About how many bytes it takes; 0 where that is not known.
+    /// About how many bytes it takes; 0 where that is not known, or not told before a pull of the table is approved.
     #[serde(default, deserialize_with = "count")]
     pub size_bytes: u64,
 }
 
-impl Listed {
+impl ListTablesAnswer {
     /// The answer of these tables.
-    pub fn new(tables: Vec<ListedTable>) -> Self {
-        Listed { success: Success, tables }
+    pub fn new(tables: Vec<RemoteTable>) -> Self {
+        ListTablesAnswer { success: Success, tables }
     }
 
     /// Checks what came against the limits.
@@ -169,10 +171,10 @@ impl Listed {
     /// # Errors
     /// [`ErrorKind::TooLarge`] for more tables than the limit, or names that are too long.
     pub fn within(self, limits: &Limits) -> Result<Self> {
-        let names = |table: &ListedTable| table.depends_on.iter().map(String::len).chain([table.name.len()]).max();
-        let long = |table: &ListedTable| names(table).is_some_and(|longest| longest > NAME_BYTES);
-        if self.tables.len() > limits.tables || self.tables.iter().any(long) {
-            let most = limits.tables;
+        let names = |table: &RemoteTable| table.depends_on.iter().map(String::len).chain([table.name.len()]).max();
+        let long = |table: &RemoteTable| names(table).is_some_and(|longest| longest > NAME_BYTES);
+        if self.tables.len() > limits.wire.tables || self.tables.iter().any(long) {
+            let most = limits.wire.tables;
             let why = format!("the other site lists more than {most} tables, or names longer than {NAME_BYTES} bytes");
             return Err(Error::new(ErrorKind::TooLarge, why));
         }
@@ -234,6 +236,7 @@ pub fn encode_table_schema(table: &TableSchema) -> String {
 /// # Errors
 /// [`ErrorKind::Protocol`] and [`ErrorKind::TooLarge`], as for [`decode_schema`](crate::wire::schema::decode_schema).
 pub fn decode_table_schema(body: &[u8], table: &str, limits: &Limits) -> Result<TableSchema> {
+    schema::within_bytes(body.len(), limits)?;
     let wire: Described = decode(body, "its description of a table")?;
     let column = |column: WireColumn| Column {
         logical: LogicalType::from_postgres(&column.data_type),
@@ -282,7 +285,7 @@ impl Refusal {
         Refusal { code: None, error: error.into(), success: false, transfer_uuid: None }
     }
 
-    /// Adds the code. The reference's own refusals have none, and so have those of ours that say no more than they do.
+    /// Adds the code. PhoenixKit's own refusals have none, and so have those of ours that say no more than they do.
     #[must_use]
     pub fn with_code(mut self, kind: ErrorKind) -> Self {
         self.code = Some(kind.code().to_owned());
@@ -340,26 +343,26 @@ mod tests {
     fn answers_are_the_references_and_are_read() {
         let uuid: Uuid = "01a1fd46-7325-7232-98b7-56487b50f09e".parse().unwrap();
         let body = r#"{"connection_status":"active","connection_uuid":"01a1fd46-7325-7232-98b7-56487b50f09e","message":"Connection registered and activated","success":true}"#;
-        assert_eq!(encode(&Registered::new(uuid, ConnectionStatus::Active)), body);
-        assert_eq!(decode::<Registered>(body.as_bytes(), "").unwrap().connection_uuid, uuid);
+        assert_eq!(encode(&RegisterAnswer::new(uuid, ConnectionStatus::Active)), body);
+        assert_eq!(decode::<RegisterAnswer>(body.as_bytes(), "").unwrap().connection_uuid, uuid);
         let body = r#"{"exists":false,"success":false}"#;
         assert_eq!(encode(&Exists::new(false)), body);
         let body = r#"{"message":"Status updated to active","success":true}"#;
         assert_eq!(encode(&Updated::new("Status updated to active")), body);
         let body = r#"{"name":"Pending sender","status":"active","success":true}"#;
-        assert_eq!(encode(&Queried::new("Pending sender", ConnectionStatus::Active)), body);
-        assert_eq!(decode::<Queried>(body.as_bytes(), "").unwrap().status, "active");
+        assert_eq!(encode(&QueryStatusAnswer::new("Pending sender", ConnectionStatus::Active)), body);
+        assert_eq!(decode::<QueryStatusAnswer>(body.as_bytes(), "").unwrap().status, "active");
         let body = r#"{"enabled":true,"incoming_mode":"require_approval","password_required":false}"#;
         assert_eq!(encode(&decode::<SiteStatus>(body.as_bytes(), "").unwrap()), body);
         let body = r#"{"success":true,"tables":[{"checksum":null,"depends_on":["users"],"name":"posts","row_count":4,"size_bytes":32768}]}"#;
-        let listed: Listed = decode(body.as_bytes(), "").unwrap();
+        let listed: ListTablesAnswer = decode(body.as_bytes(), "").unwrap();
         assert_eq!(encode(&listed), body);
         assert!(listed.clone().within(&Limits::default()).is_ok());
-        assert_eq!(listed.within(&Limits { tables: 0, ..Limits::default() }).unwrap_err().kind(), ErrorKind::TooLarge);
+        assert_eq!(listed.within(&Limits::with(|limits| limits.wire.tables = 0)).unwrap_err().kind(), ErrorKind::TooLarge);
         let unknown = br#"{"success":true,"tables":[{"name":"a","row_count":-1,"size_bytes":null}]}"#;
-        assert_eq!(decode::<Listed>(unknown, "").unwrap().tables[0].row_count, 0);
+        assert_eq!(decode::<ListTablesAnswer>(unknown, "").unwrap().tables[0].row_count, 0);
         for junk in [&b"null"[..], b"{}", b"\xff", br#"{"success":false,"tables":[]}"#, br#"{"success":true}"#] {
-            assert_eq!(decode::<Listed>(junk, "").unwrap_err().kind(), ErrorKind::Protocol);
+            assert_eq!(decode::<ListTablesAnswer>(junk, "").unwrap_err().kind(), ErrorKind::Protocol);
         }
     }
 
@@ -370,7 +373,7 @@ mod tests {
             (r#"{"success":"hunter2 \" hunter2"}"#, "boolean"),
             (r#"{"hunter2":1}"#, "missing field"),
         ] {
-            let error = decode::<Registered>(body.as_bytes(), "its answer").unwrap_err();
+            let error = decode::<RegisterAnswer>(body.as_bytes(), "its answer").unwrap_err();
             assert!(error.message().contains(why) && !error.message().contains("hunter2"), "{error}");
         }
     }

@@ -1,6 +1,6 @@
 //! How long and how many things in a call may be.
 
-/// The longest name of a connection that is taken from a peer, in characters, as in the reference.
+/// The longest name of a connection that is taken from a peer, in characters, as in PhoenixKit.
 pub const CONNECTION_NAME_CHARS: usize = 255;
 /// The longest URL that is taken from a peer, in bytes.
 pub const URL_BYTES: usize = 2048;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{Deserializer as _, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer as _, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -13,6 +13,9 @@ use crate::domain::value::{Value, ValueRef};
 use crate::wire::Dialect;
 use crate::wire::read::{self, Scratch};
 
+/// Most fields of a body. Those that are not known are looked at no further than their names.
+const MOST_FIELDS: usize = 64;
+
 /// The fields of a request's body: a JSON object, read no further than its keys.
 #[derive(Debug, Default)]
 pub struct Fields<'a>(BTreeMap<Cow<'a, str>, &'a RawValue>);
@@ -20,7 +23,7 @@ pub struct Fields<'a>(BTreeMap<Cow<'a, str>, &'a RawValue>);
 /// Why a request is answered with 400.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BadRequest {
-    /// The body is no JSON, or names a field twice.
+    /// The body is no JSON, names a field twice, or has more than 64.
     NotJson,
     /// These fields are missing. An empty text and null count as missing.
     Missing(Vec<&'static str>),
@@ -63,10 +66,11 @@ impl BadRequest {
 }
 
 impl<'a> Fields<'a> {
-    /// Reads a body. An empty one, and JSON that is no object, have no fields, as in the reference.
+    /// Reads a body. An empty one, and JSON that is no object, have no fields, as in PhoenixKit.
     ///
     /// # Errors
-    /// [`BadRequest::NotJson`], also for an object that names a field twice: which one counts would be a guess.
+    /// [`BadRequest::NotJson`], also for an object that names a field twice: which one counts would be a guess. And for one of more
+    /// than 64 fields: many small ones would take many times the memory of the body.
     pub fn read(body: &'a [u8]) -> Result<Self, BadRequest> {
         let text = std::str::from_utf8(body).map_err(|_| BadRequest::NotJson)?.trim();
         if text.is_empty() {
@@ -101,7 +105,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The same; a number counts as its digits, where the reference takes one.
+    /// The same; a number counts as its digits, where PhoenixKit takes one.
     pub(super) fn text_or_number(&self, name: &'static str, most: usize) -> Result<Option<String>, BadRequest> {
         match self.raw(name) {
             Some(raw) if raw.len() <= most && raw.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => {
@@ -116,7 +120,7 @@ impl<'a> Fields<'a> {
         Ok(self.text(name, most)?.map(|text| Secret(text.into())))
     }
 
-    /// A whole number, which may stand in a string; `None` for anything else, which the reference takes for nothing given.
+    /// A whole number, which may stand in a string; `None` for anything else, which PhoenixKit takes for nothing given.
     pub(super) fn number(&self, name: &'static str) -> Result<Option<u64>, BadRequest> {
         let Some(raw) = self.raw(name) else { return Ok(None) };
         let digits = raw.trim_matches('"');
@@ -132,16 +136,15 @@ impl<'a> Fields<'a> {
         self.raw(name).map(|raw| key(name, raw)).transpose()
     }
 
-    /// A list of values of a key; empty where the field is no list, which the reference takes for nothing given.
+    /// A list of values of a key; empty where the field is no list, which PhoenixKit takes for nothing given.
     pub(super) fn keys(&self, name: &'static str, most: usize) -> Result<Vec<Value>, BadRequest> {
         let raw = match self.raw(name) {
             Some(raw) if raw.starts_with('[') => raw,
             _ => return Ok(Vec::new()),
         };
-        let list: Vec<&RawValue> = serde_json::from_str(raw).map_err(|_| BadRequest::NotJson)?;
-        if list.len() > most {
-            return Err(BadRequest::wrong(name, format!("must not have more than {most} elements")));
-        }
+        // It is JSON, as all of the body is: only its length may be wrong.
+        let list = serde_json::Deserializer::from_str(raw).deserialize_seq(AtMost(most));
+        let list = list.map_err(|_| BadRequest::wrong(name, format!("must not have more than {most} elements")))?;
         list.into_iter().map(|raw| key(name, raw.get())).collect()
     }
 }
@@ -152,6 +155,40 @@ fn key(name: &'static str, raw: &str) -> Result<Value, BadRequest> {
     match read::value(raw, Dialect::Rowferry, &logical, &mut scratch).map(ValueRef::to_owned) {
         Ok(Value::Null) | Err(_) => Err(BadRequest::wrong(name, "must have texts or numbers")),
         Ok(value) => Ok(value),
+    }
+}
+
+/// The text of the field `auth_token_hash` where a body begins with it, as those of PhoenixKit and of rowferry do: their fields are
+/// sorted. `None` also where it is written with escapes, which no hash needs.
+pub(crate) fn leading_hash(body: &[u8]) -> Option<&str> {
+    fn after<'b>(text: &'b [u8], token: &[u8]) -> Option<&'b [u8]> {
+        text.trim_ascii_start().strip_prefix(token)
+    }
+    let field = after(after(body, b"{")?, b"\"auth_token_hash\"")?;
+    let text = after(after(field, b":")?, b"\"")?;
+    let end = text.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+    if text.get(end) == Some(&b'"') { std::str::from_utf8(text.get(..end)?).ok() } else { None }
+}
+
+/// A list of at most so many values.
+struct AtMost(usize);
+
+impl<'de> Visitor<'de> for AtMost {
+    type Value = Vec<&'de RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list of at most {} values", self.0)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(value) = seq.next_element()? {
+            if list.len() >= self.0 {
+                return Err(A::Error::invalid_length(list.len() + 1, &self));
+            }
+            list.push(value);
+        }
+        Ok(list)
     }
 }
 
@@ -169,6 +206,9 @@ impl<'de> Visitor<'de> for Object {
         let mut fields = BTreeMap::new();
         // Not as a `Cow` of its own accord: serde would copy each key.
         while let Some(Key(key)) = map.next_key()? {
+            if fields.len() >= MOST_FIELDS {
+                return Err(A::Error::custom("too many fields"));
+            }
             if fields.insert(key, map.next_value::<&RawValue>()?).is_some() {
                 return Err(A::Error::custom("a field twice"));
             }
@@ -196,6 +236,37 @@ mod tests {
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
         let fields = Fields::read(deep.as_bytes());
         assert!(fields.is_err() || fields.unwrap().keys("a", 5).is_err(), "no overflow of the stack");
+    }
+
+    #[test]
+    fn fields_and_lists_have_bounds() {
+        let object = |fields: usize| {
+            let fields: Vec<_> = (0..fields).map(|n| format!("\"{n}\":[{{}}]")).collect();
+            format!("{{{}}}", fields.join(","))
+        };
+        assert!(Fields::read(object(MOST_FIELDS).as_bytes()).is_ok());
+        assert_eq!(Fields::read(object(MOST_FIELDS + 1).as_bytes()).unwrap_err(), BadRequest::NotJson);
+        let list = format!("{{\"a\":[{}1]}}", "1,".repeat(500_000));
+        let fields = Fields::read(list.as_bytes()).unwrap();
+        let why = fields.keys("a", 3).unwrap_err();
+        assert_eq!(why, BadRequest::wrong("a", "must not have more than 3 elements"));
+    }
+
+    #[test]
+    fn a_hash_is_found_where_a_body_begins_with_it() {
+        for (body, hash) in [
+            (r#"{"auth_token_hash":"46e1","ids":["#, Some("46e1")),
+            (" {\n \"auth_token_hash\" : \"46e1\"", Some("46e1")),
+            (r#"{"auth_token_hash":"46e"#, None),
+            (r#"{"auth_token_hash":"46\"e1"}"#, None),
+            (r#"{"auth_token_hash":46}"#, None),
+            (r#"{"ids":[],"auth_token_hash":"46e1"}"#, None),
+            (r#"["auth_token_hash","46e1"]"#, None),
+            ("", None),
+        ] {
+            assert_eq!(leading_hash(body.as_bytes()), hash, "{body}");
+        }
+        assert_eq!(leading_hash(b"{\"auth_token_hash\":\"\xff\"}"), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! The server reads a body with [`Fields::read`] and then the call's own request out of the fields ([`Register::read`] and so on),
 //! because it looks at other things in between; the client writes a request with [`encode`] and reads an answer with
-//! [`decode`], or with [`Refusal::decode`] where the status is not 200. Keys are written sorted, as the reference does.
+//! [`decode`], or with [`Refusal::decode`] where the status is not 200. Keys are written sorted, as PhoenixKit does.
 
 mod answers;
 mod bounds;
@@ -13,11 +13,12 @@ mod requests;
 mod secret;
 
 pub use answers::{
-    Deleted, Exists, Listed, ListedTable, Queried, Refusal, Registered, Updated, decode, decode_table_schema,
-    encode_table_schema,
+    Deleted, Exists, ListTablesAnswer, QueryStatusAnswer, Refusal, RegisterAnswer, RemoteTable, Updated, decode,
+    decode_table_schema, encode_table_schema,
 };
 pub use bounds::{CONNECTION_NAME_CHARS, DEFAULT_RECORDS, IDS, MOST_RECORDS, PASSWORD_BYTES, REASON_BYTES, URL_BYTES};
 pub use encode::encode;
+pub(crate) use fields::leading_hash;
 pub use fields::{BadRequest, Fields};
 pub use records::{PagesHead, decode_records, head, tail};
 pub use requests::{
@@ -25,9 +26,9 @@ pub use requests::{
 };
 pub use secret::Secret;
 
-use crate::domain::words::words;
+use crate::domain::string_enum::string_enum;
 
-words! {
+string_enum! {
     /// The calls, by the last part of their path. All but `status` are made with POST.
     pub enum Call("call") {
         /// What a site says of itself to anyone. The only GET.
@@ -50,7 +51,7 @@ words! {
         DescribeTable = "table-schema",
         /// Some records of a table.
         TableRecords = "table-records",
-        /// The connection has a new token. Not of the reference, which answers 404.
+        /// The connection has a new token. Not of PhoenixKit, which answers 404.
         RotateToken = "rotate-token",
     }
 }

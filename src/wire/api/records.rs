@@ -29,7 +29,7 @@ pub fn head(call: PagesHead<'_>) -> &'static str {
     }
 }
 
-/// What stands behind the records; `more` is whether there were more than were sent.
+/// What follows the records; `more` is whether there were more than were sent.
 pub fn tail(call: PagesHead<'_>, more: bool) -> String {
     match call {
         PagesHead::Data { table, mark_cut } => {
@@ -41,7 +41,7 @@ pub fn tail(call: PagesHead<'_>, more: bool) -> String {
 }
 
 /// Reads the records of an answer and adds them to `rows`. `has_more` of the page is what the answer says; false where it
-/// says nothing, as the reference never does.
+/// says nothing, as PhoenixKit never does.
 ///
 /// # Errors
 /// [`Protocol`](crate::ErrorKind::Protocol) if the answer as a whole is not what it should be,

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::domain::schema::LogicalType;
 use crate::domain::strategy::Strategy;
+use crate::domain::string_enum::string_enum;
 use crate::domain::value::Value;
-use crate::domain::words::words;
 use crate::wire::{Dialect, NAME_BYTES, excerpt, render};
 
 /// Longest text that is looked at as a token or the hash of one; longer ones are none.
@@ -21,8 +21,9 @@ const HASH: &str = "auth_token_hash";
 const TOKEN: &str = "auth_token";
 const TABLE: &str = "table_name";
 
-words! {
+string_enum! {
     /// What `update-status` can say.
+    #[non_exhaustive]
     pub enum PeerStatus("status") {
         /// It works again.
         Active = "active",
@@ -40,7 +41,7 @@ pub struct Register {
     pub auth_token: Secret,
     /// What to call the connection.
     pub connection_name: String,
-    /// What the receiver does with records whose key it has, where it does not say otherwise. The reference does not know of it.
+    /// What the receiver does with records whose key it has, where it does not say otherwise. PhoenixKit does not know of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_conflict_strategy: Option<Strategy>,
     /// The password that the site may ask for.
@@ -68,7 +69,7 @@ pub struct UpdateStatus {
     pub sender_url: String,
     /// What became of the connection.
     pub status: PeerStatus,
-    /// Why, if somebody said. The reference does not know of it.
+    /// Why, if somebody said. PhoenixKit does not know of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -87,7 +88,7 @@ pub struct QueryStatus {
 pub struct ListTables {
     /// The token's hash.
     pub auth_token_hash: Secret,
-    /// The connection's download password. Not of the reference.
+    /// The connection's download password. Not of PhoenixKit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
 }
@@ -100,10 +101,10 @@ pub struct PullData {
     /// What becomes of records whose key exists there. It changes nothing about the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conflict_strategy: Option<Strategy>,
-    /// Whether the answer is to say if it was cut (`has_more`). Not of the reference, whose answers never do.
+    /// Whether the answer is to say if it was cut (`has_more`). Not of PhoenixKit, whose answers never do.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub mark_cut: bool,
-    /// The connection's download password. Not of the reference.
+    /// The connection's download password. Not of PhoenixKit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
     /// The table.
@@ -115,7 +116,7 @@ pub struct PullData {
 pub struct DescribeTable {
     /// The token's hash.
     pub auth_token_hash: Secret,
-    /// The connection's download password. Not of the reference.
+    /// The connection's download password. Not of PhoenixKit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
     /// The table.
@@ -140,14 +141,14 @@ pub struct TableRecords {
     pub limit: u64,
     /// How many records to leave out.
     pub offset: u64,
-    /// The connection's download password. Not of the reference.
+    /// The connection's download password. Not of PhoenixKit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
     /// The table.
     pub table_name: String,
 }
 
-/// `rotate-token`: the connection of the old token has a new one. Not of the reference.
+/// `rotate-token`: the connection of the old token has a new one. Not of PhoenixKit.
 #[derive(Debug, Clone, Serialize)]
 pub struct RotateToken {
     /// The new token.
@@ -271,7 +272,7 @@ impl DescribeTable {
 
 impl TableRecords {
     /// Reads the fields. A limit or offset that is no whole number counts as none given, and ids that are no list as none, as
-    /// in the reference.
+    /// in PhoenixKit.
     ///
     /// # Errors
     /// What is missing or cannot be used.

@@ -13,7 +13,8 @@ use crate::wire::api::Secret;
 use crate::wire::channel::{self, REPLY};
 use crate::wire::{NAME_BYTES, excerpt, unquoted};
 
-/// What a rowferry sender says of itself in the reply to a join that announced rowferry.
+/// What a rowferry sender tells about itself in the reply to a join that announced rowferry.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerInfo {
     /// What it can do beyond version 1.
@@ -21,54 +22,21 @@ pub struct PeerInfo {
     pub features: Vec<String>,
     /// Which copy of its database it serves; `None` from a version that does not tell. When it changes while `site` stays, what is
     /// known of the rows that it sent before says nothing of those that it has now.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_uuid_text")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<Uuid>,
     /// Its site.
-    #[serde(with = "uuid_text")]
     pub site: Uuid,
-    /// With what a receiver that came by a code may come back; it is a secret.
+    /// The ticket with which a receiver that used a code resumes its pull; it is a secret.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "ticket_text")]
     pub(crate) ticket: Option<Secret>,
     /// The version that it speaks.
     pub version: u32,
 }
 
-/// The crate `uuid` is built without serde.
-mod uuid_text {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-    use uuid::Uuid;
-
-    pub fn serialize<S: Serializer>(uuid: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(uuid)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Uuid, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Uuid::try_parse(&text).map_err(D::Error::custom)
-    }
-}
-
-mod optional_uuid_text {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-    use uuid::Uuid;
-
-    pub fn serialize<S: Serializer>(uuid: &Option<Uuid>, serializer: S) -> Result<S::Ok, S::Error> {
-        match uuid {
-            Some(uuid) => serializer.collect_str(uuid),
-            None => serializer.serialize_none(),
-        }
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Uuid>, D::Error> {
-        let text = Option::<String>::deserialize(deserializer)?;
-        text.map(|text| Uuid::try_parse(&text).map_err(D::Error::custom)).transpose()
-    }
-}
-
 /// Longest ticket that is kept of another site.
 const TICKET_BYTES: usize = 512;
 
-/// A ticket that can be none is left out: the pull works without.
+/// A ticket that cannot be one is left out: the pull works without it.
 fn ticket_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Secret>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?.map(Zeroizing::new);
     let usable = |text: &Zeroizing<String>| {
@@ -78,6 +46,7 @@ fn ticket_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result
 }
 
 /// What a sender says it can do.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Capabilities {
     /// The version of the channel's protocol.
@@ -87,7 +56,7 @@ pub struct Capabilities {
     pub features: Vec<String>,
 }
 
-/// The reply to a join or a heartbeat. Its `response` is `{}` unless the peer has announced rowferry: the reference's client
+/// The reply to a join or a heartbeat. Its `response` is `{}` unless the peer has announced rowferry: PhoenixKit's client
 /// never joins otherwise.
 pub fn answer_ok(topic: &str, reference: Option<&RawValue>, peer: Option<&PeerInfo>) -> String {
     #[derive(Serialize)]
@@ -98,7 +67,7 @@ pub fn answer_ok(topic: &str, reference: Option<&RawValue>, peer: Option<&PeerIn
     channel::encode(reference, topic, REPLY, &ReplyOf { response: Response { rowferry: peer }, status: "ok" })
 }
 
-/// The reply to a join that is refused; [`CODE_MISMATCH`](super::CODE_MISMATCH) is the reason that the reference knows.
+/// The reply to a join that is refused; [`CODE_MISMATCH`](super::CODE_MISMATCH) is the reason that PhoenixKit knows.
 pub fn answer_join_refused(topic: &str, reference: Option<&RawValue>, reason: &str) -> String {
     #[derive(Serialize)]
     struct Response<'a> {
@@ -129,7 +98,7 @@ pub fn answer_capabilities(topic: &str, reference: Option<&RawValue>) -> String 
     }
     let capabilities = Capabilities {
         features: ["list_tables", "get_schema", "fetch_records"],
-        // The version of the reference whose protocol this is.
+        // The version of PhoenixKit whose protocol this is.
         phoenix_kit_version: "0.1.6",
         version: "1.0.0",
     };
@@ -279,8 +248,8 @@ impl<'a> Answer<'a> {
             estimated_count: Option<i64>,
         }
         let tables: Vec<Table> = read(field(self.tables, "tables")?, "its list of tables")?;
-        if tables.len() > limits.tables || tables.iter().any(|table| table.name.len() > NAME_BYTES) {
-            let most = limits.tables;
+        if tables.len() > limits.wire.tables || tables.iter().any(|table| table.name.len() > NAME_BYTES) {
+            let most = limits.wire.tables;
             let why = format!("the other site lists more than {most} tables, or names longer than {NAME_BYTES} bytes");
             return Err(Error::new(ErrorKind::TooLarge, why));
         }
@@ -467,7 +436,7 @@ mod tests {
 
     #[test]
     fn junk_answers_are_errors() {
-        let limits = Limits { tables: 1, ..Limits::default() };
+        let limits = Limits::with(|limits| limits.wire.tables = 1);
         assert!(Answer::read("null").is_none());
         for (payload, kind) in [
             (r#"{"tables":null}"#, ErrorKind::Protocol),

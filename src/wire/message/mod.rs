@@ -13,14 +13,14 @@ pub use refusals::{
     Approval, ApprovalStatus, answer_approvals, answer_error, hint, reason, reason_of_text, refused, text_with_standing,
     with_standing,
 };
-pub(crate) use requests::APPROVALS;
+pub(crate) use requests::{APPROVALS, encode_pull_of, encode_pull_over};
 pub use requests::{
     Announced, Ask, RecordsRequest, Request, answer_ref, decode_request, encode_heartbeat, encode_join, encode_request,
 };
 
 /// The version of what rowferry announces in a join.
 pub const ROWFERRY_VERSION: u32 = 1;
-/// Most records that the reference sends in one page, whatever it is asked for.
+/// Most records that PhoenixKit sends in one page, whatever it is asked for.
 pub const REFERENCE_PAGE_RECORDS: u64 = 1000;
 /// The feature of a sender that names the state its records are of.
 pub const FEATURE_SNAPSHOT: &str = "snapshot";
@@ -32,5 +32,7 @@ pub const FEATURE_PAGES: &str = "pages";
 /// The feature of a sender that knows pulls by the names that receivers give them: a resumed one is the same download and the same
 /// approval, and its requests for pages queue.
 pub const FEATURE_PULLS: &str = "pulls";
+/// The feature of a sender whose tickets are for one pull: it is told which tables that is of, and when it has completed.
+pub const FEATURE_TICKETS: &str = "tickets";
 /// The reason of a join that is refused because its topic has another code.
 pub const CODE_MISMATCH: &str = "code_mismatch";

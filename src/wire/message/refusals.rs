@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::answers::{Answer, field, read};
 use crate::domain::connection::ConnectionStatus;
-use crate::domain::words::words;
+use crate::domain::string_enum::string_enum;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::wire::channel;
@@ -53,7 +53,7 @@ pub fn reason(code: &str, of_transfer: bool) -> Option<ErrorKind> {
     REASONS.iter().copied().find(|kind| kind.code() == code)
 }
 
-/// The kind of refusal that a text of the reference stands for, if it is one. It says the same on both of its paths, but for
+/// The kind of refusal that a text of PhoenixKit stands for, if it is one. It says the same on both of its paths, but for
 /// connections that are not active.
 pub fn reason_of_text(text: &str) -> Option<ErrorKind> {
     Some(match text {
@@ -133,7 +133,7 @@ pub fn answer_error(topic: &str, reference: Option<&RawValue>, error: &Error, ex
     channel::encode(None, topic, "response:error", &payload)
 }
 
-/// The words of a connection that is not active on the two paths of the reference.
+/// The words of a connection that is not active on the two paths of PhoenixKit.
 const NOT_ACTIVE: [&str; 2] = ["Connection not active", "Connection is not active"];
 
 /// Where a message has room for a text only, and goes to rowferry's peers: how a connection stands follows the text.
@@ -183,7 +183,7 @@ pub fn with_standing(error: Error, status: Option<&str>, reason: Option<&str>) -
     Error::new(error.kind(), format!("{before}the connection {stands}{reason}")).with_hint(hint)
 }
 
-/// The error that a peer answers with, by its code if it is rowferry's, else by the texts of the reference. `asked` is what was
+/// The error that a peer answers with, by its code if it is rowferry's, else by the texts of PhoenixKit. `asked` is what was
 /// asked for.
 pub fn refused(asked: &str, code: Option<&str>, text: &str, transfer: Option<Uuid>, retry_after: Option<Duration>) -> Error {
     let (text, status, why) = split_standing(text);
@@ -202,7 +202,7 @@ pub fn refused(asked: &str, code: Option<&str>, text: &str, transfer: Option<Uui
 }
 
 impl Answer<'_> {
-    /// The error that an answer `response:error` stands for: by its code if it is rowferry's, else by the texts of the reference.
+    /// The error that an answer `response:error` stands for: by its code if it is rowferry's, else by the texts of PhoenixKit.
     /// `asked` is what was asked for.
     pub fn refusal(&self, asked: &str) -> Error {
         let text = self.error();
@@ -220,7 +220,7 @@ impl Answer<'_> {
     /// [`ErrorKind::Protocol`]; [`ErrorKind::TooLarge`] for more tables than the limit, or names that are too long.
     pub fn approvals(&self, limits: &Limits) -> Result<Vec<Approval>> {
         let approvals: Vec<Approval> = read(field(self.approvals, "approvals")?, "its approvals")?;
-        if approvals.len() > limits.tables || approvals.iter().any(|approval| approval.table.len() > NAME_BYTES) {
+        if approvals.len() > limits.wire.tables || approvals.iter().any(|approval| approval.table.len() > NAME_BYTES) {
             let why = "the other site answers about too many tables, or ones with too long names";
             return Err(Error::new(ErrorKind::TooLarge, why));
         }
@@ -229,7 +229,7 @@ impl Answer<'_> {
     }
 }
 
-words! {
+string_enum! {
     /// Whether a pull may begin.
     pub enum ApprovalStatus("approval status") {
         /// It was approved, or needs no approval.
@@ -367,7 +367,7 @@ mod tests {
 
     #[test]
     fn approvals_are_written_and_read() {
-        let limits = Limits { tables: 2, ..Limits::default() };
+        let limits = Limits::with(|limits| limits.wire.tables = 2);
         let waiting = Approval {
             reason: None,
             status: ApprovalStatus::Pending,
@@ -384,7 +384,7 @@ mod tests {
         let text = payload(&answer_approvals("t", Some(&raw_ref(4)), &all));
         assert!(text.contains(r#"{"reason":null,"status":"pending","table":"users","transfer_uuid":"00000000-"#), "{text}");
         assert_eq!(Answer::read(&text).unwrap().approvals(&limits).unwrap(), all);
-        let few = Limits { tables: 1, ..Limits::default() };
+        let few = Limits::with(|limits| limits.wire.tables = 1);
         assert_eq!(Answer::read(&text).unwrap().approvals(&few).unwrap_err().kind(), ErrorKind::TooLarge);
         for junk in ["{}", r#"{"approvals":[{"table":"t"}]}"#, r#"{"approvals":[{"table":"t","status":"maybe"}]}"#] {
             assert_eq!(Answer::read(junk).unwrap().approvals(&limits).unwrap_err().kind(), ErrorKind::Protocol);

@@ -13,6 +13,9 @@ use crate::wire::channel::{self, Frame, HEARTBEAT, HEARTBEAT_TOPIC, JOIN, LEAVE}
 /// How many tables one request for approvals may name.
 pub(crate) const APPROVALS: usize = 1_000;
 
+const PULL_OF: &str = "pull:of";
+const PULL_OVER: &str = "pull:over";
+
 /// A request, read by the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
@@ -21,7 +24,7 @@ pub enum Request {
         /// What the peer says of itself if it is rowferry.
         rowferry: Option<Announced>,
     },
-    /// Leave the channel. The reference answers nothing.
+    /// Leave the channel. PhoenixKit answers nothing.
     Leave,
     /// Keep the connection open. May come before the join.
     Heartbeat,
@@ -46,7 +49,15 @@ pub enum Request {
         /// The tables' names.
         tables: Vec<String>,
     },
-    /// Some event that is no request; the reference answers nothing.
+    /// The pull that begins is of these tables, and of those of such messages before. There is no answer. Between rowferry sites only:
+    /// [`FEATURE_TICKETS`](super::FEATURE_TICKETS).
+    PullOf {
+        /// The tables' names.
+        tables: Vec<String>,
+    },
+    /// The pull has completed: the peer does not come back. There is no answer. As [`Request::PullOf`].
+    PullOver,
+    /// Some event that is no request; PhoenixKit answers nothing.
     Unknown,
 }
 
@@ -84,7 +95,7 @@ pub fn answer_ref<'a>(frame: &Frame<'a>) -> Option<&'a RawValue> {
 
 /// Reads what a frame asks for.
 ///
-/// `offset` and `limit` are 0 and 100 where they are absent or null. Where the reference dies of a wrong type, or takes a
+/// `offset` and `limit` are 0 and 100 where they are absent or null. Where PhoenixKit dies of a wrong type, or takes a
 /// string for a limit of 1000, this is an error.
 ///
 /// # Errors
@@ -100,6 +111,8 @@ pub fn decode_request(frame: &Frame<'_>) -> Result<Request> {
         "request:schema" => Request::Schema { table: Fields::read(payload)?.table()? },
         "request:count" => Request::Count { table: Fields::read(payload)?.table()? },
         "request:approvals" => Request::Approvals { tables: Fields::read(payload)?.tables()? },
+        PULL_OF => Request::PullOf { tables: Fields::read(payload)?.tables()? },
+        PULL_OVER => Request::PullOver,
         "request:records" => {
             let fields = Fields::read(payload)?;
             Request::Records(RecordsRequest {
@@ -171,7 +184,7 @@ pub struct Announced {
     pub version: u32,
 }
 
-/// What a join's payload announces. The payload of a join may be anything; the reference minds none of it.
+/// What a join's payload announces. The payload of a join may be anything; PhoenixKit minds none of it.
 fn announced(payload: &str) -> Option<Announced> {
     #[derive(Deserialize)]
     struct Join {
@@ -204,6 +217,16 @@ pub fn encode_join(reference: u64, topic: &str, receiver_info: &BTreeMap<String,
     let mut info: BTreeMap<_, _> = receiver_info.iter().map(|(key, value)| (key.as_str(), Info::Text(value))).collect();
     info.insert("rowferry", Info::Rowferry(Announced { message_bytes: Some(message_bytes), version: ROWFERRY_VERSION }));
     channel::encode(Some(&raw_ref(reference)), topic, JOIN, &Join { receiver_info: info })
+}
+
+/// The message that a pull is of these tables, at most [`APPROVALS`] of them.
+pub(crate) fn encode_pull_of(topic: &str, tables: &[String]) -> String {
+    channel::encode(None, topic, PULL_OF, &BTreeMap::from([("tables", tables)]))
+}
+
+/// The message that a pull has completed.
+pub(crate) fn encode_pull_over(topic: &str) -> String {
+    channel::encode(None, topic, PULL_OVER, &BTreeMap::<(), ()>::new())
 }
 
 /// A request with this ref, in its frame and in its payload.
@@ -296,7 +319,7 @@ impl<'a> Ask<'a> {
     }
 }
 
-/// A ref as the reference writes it: a number in a string.
+/// A ref as PhoenixKit writes it: a number in a string.
 pub fn raw_ref(reference: u64) -> Box<RawValue> {
     RawValue::from_string(format!("\"{reference}\"")).expect("digits in quotes are JSON")
 }

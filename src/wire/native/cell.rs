@@ -15,7 +15,7 @@ const INTEGER: u8 = 0x10;
 const INTEGER_MAX: u8 = INTEGER + 8;
 /// `SHORT_TEXT + n`: n bytes of text follow, fewer than [`LONG`].
 const SHORT_TEXT: u8 = 0x80;
-/// The length from which on a text has its length behind the tag.
+/// The length from which on a text has its length after the tag.
 const LONG: usize = 0x80;
 
 /// Adds a value.
@@ -56,7 +56,7 @@ pub(super) fn put_length(out: &mut Vec<u8>, tag: u8, number: usize) {
     out.push(rest as u8);
 }
 
-/// Reads the value that begins at `at`, and moves `at` behind it. Texts and blobs are given by their place in `bytes`.
+/// Reads the value that begins at `at`, and moves `at` after it. Texts and blobs are given by their place in `bytes`.
 #[inline]
 pub(super) fn take(bytes: &[u8], at: &mut usize) -> Result<Cell, Fault> {
     let tag = *bytes.get(*at).ok_or(CUT_SHORT)?;

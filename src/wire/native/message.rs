@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::frame::{self, Fault, Kind, Reader};
 use super::page::Page;
 use super::place::Place;
+use crate::domain::text::without_hidden;
 use crate::error::{Error, ErrorKind, Result};
 use crate::wire::{NAME_BYTES, excerpt};
 
@@ -99,7 +100,7 @@ pub struct Refusal {
     pub request: u32,
     /// The stable code of the error: [`ErrorKind::code`]. Lower-case letters, digits and `_`.
     pub code: String,
-    /// What failed and why. It is shortened when it is sent, and has no control characters.
+    /// What failed and why. It is shortened when it is sent. No character of it is hidden.
     pub text: String,
     /// The transfer that waits for approval.
     pub transfer: Option<Uuid>,
@@ -239,12 +240,13 @@ impl Refusal {
         let flags = reader.flags(TRANSFER | RETRY_AFTER)?;
         let (code, text) = (reader.text(CODE_BYTES)?, reader.text(TEXT_BYTES)?);
         if !code.chars().all(is_of_code) {
-            return Err(Fault::Protocol("the error's code is none"));
+            return Err(Fault::Protocol("the error's code is not a code"));
         }
         if text.contains(char::is_control) {
             return Err(Fault::Protocol("the error's text has control characters"));
         }
-        let (code, text) = (code.to_owned(), text.to_owned());
+        // Earlier versions of a peer sent other characters that are not seen as they were.
+        let (code, text) = (code.to_owned(), without_hidden(text, usize::MAX));
         let transfer = if flags & TRANSFER != 0 { Some(Uuid::from_bytes(reader.array()?)) } else { None };
         let retry_after = if flags & RETRY_AFTER != 0 { Some(Duration::from_secs(reader.u32()?.into())) } else { None };
         Ok(Refusal { request, code, text, transfer, retry_after })

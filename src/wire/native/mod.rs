@@ -13,7 +13,9 @@ mod place;
 #[cfg(test)]
 mod tests;
 
-pub use frame::{VERSION, request_of};
-pub use message::{Answer, CODE_BYTES, End, Fetch, Refusal, Request, TEXT_BYTES};
-pub use page::{Page, PageEncoder, PageHead};
+pub use frame::request_of;
+pub use message::{Answer, End, Fetch, Refusal, Request};
+#[cfg(feature = "internals")]
+pub use page::Page;
+pub use page::{PageEncoder, PageHead};
 pub use place::{PLACE_BYTES, Place};

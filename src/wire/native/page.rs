@@ -33,7 +33,7 @@ pub struct PageHead {
     pub sequence: u32,
     /// Which state of the sender's database the rows are of: two pages of the same number are of one state.
     pub state: u64,
-    /// Whether there are rows behind it.
+    /// Whether there are rows after it.
     pub more: bool,
 }
 
@@ -170,7 +170,7 @@ pub struct Page<'f> {
     pub rows: u32,
     /// How many columns the sender's table has.
     pub columns: u32,
-    /// The place behind its last row; `None` if the sender gives none.
+    /// The place after its last row; `None` if the sender gives none.
     pub place: Option<Place>,
     /// The bytes of the rows when they are unpacked.
     raw: usize,
@@ -200,6 +200,7 @@ impl<'f> Page<'f> {
     }
 
     /// Whether its rows came compressed.
+    #[cfg(any(test, fuzzing))]
     pub fn is_packed(&self) -> bool {
         self.packed
     }

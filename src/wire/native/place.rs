@@ -1,4 +1,4 @@
-//! The place behind a row.
+//! The place after a row.
 
 use super::cell;
 use super::frame::{Fault, Reader};
@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// Most bytes that a place takes in a message.
 pub const PLACE_BYTES: usize = 64 << 10;
 
-/// The place behind a row of a table: where the next page resumes. The sender makes it, and only the sender understands it;
+/// The place after a row of a table: where the next page resumes. The sender makes it, and only the sender understands it;
 /// the receiver keeps it and may give it back.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Place {
@@ -33,16 +33,16 @@ impl Place {
         Some(out)
     }
 
-    /// Reads a place that takes all of `bytes`; no place if there are none.
     /// Reads what [`Place::encode`] wrote.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] for what it did not write.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let unreadable = || Error::new(ErrorKind::Corrupt, "the place at which a pull was cut off cannot be read");
+        let unreadable = || Error::new(ErrorKind::Corrupt, "the place at which a pull was interrupted cannot be read");
         Self::decode(bytes).ok().flatten().ok_or_else(unreadable)
     }
 
+    /// Reads a place that takes all of `bytes`; no place if there are none.
     pub(super) fn decode(bytes: &[u8]) -> Result<Option<Self>, Fault> {
         if bytes.is_empty() {
             return Ok(None);

@@ -2,83 +2,95 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueHint};
 use rowferry::{ConnectionDirection, ConnectionStatus, Metadata};
 
 use super::policy::PolicyArgs;
 use super::secret::{Secret, at_most_one_from_stdin, secret};
-use super::{By, Db, Format, Network};
+use super::{By, Db, Format, Network, OTHER_SITE};
 use crate::failure::Failure;
-use crate::values::metadata;
+use crate::values::{metadata, word};
 
 #[derive(Debug, Subcommand)]
 pub enum ConnectionsCommand {
-    /// Lists connections.
-    #[command(after_help = "Example:\n  rowferry connections list --db shop.db --status pending")]
+    /// List connections
+    #[command(after_long_help = "Example:\n  rowferry connections list --db shop.db --status pending")]
     List(ListArgs),
 
-    /// Shows all of one connection, but for its token.
-    #[command(after_help = "Example:\n  rowferry connections show Backup --db shop.db")]
+    /// Show all of one connection, but for its token
+    #[command(after_long_help = "Example:\n  rowferry connections show Backup --db shop.db")]
     Show(ShowArgs),
 
-    /// Makes a connection: lets another site pull from this one, and tells it so.
+    /// Let another site pull from this one, and tell it so
     ///
     /// The token, with which the other site pulls, is shown only now. The other site is told by HTTP, if the setting site_url
     /// says what this one is called; whether it takes the connection at once is its own matter. With --direction receiver,
     /// it is the other way round: the other site's people gave the token, and this site pulls with it.
     #[command(
-        after_help = "Example:\n  rowferry connections create --db shop.db --name Backup --site-url https://backup.example \
+        after_long_help = "Example:\n  rowferry connections create --db shop.db --name Backup --site-url https://backup.example \
                       --allowed-tables users,posts --max-downloads 100"
     )]
     Create(Box<CreateArgs>),
 
-    /// Changes what a connection allows, or what it is called. The other site is not told.
+    /// Change what a connection allows, or its name
+    ///
+    /// The other site is not told.
     #[command(
-        after_help = "Example:\n  rowferry connections update Backup --db shop.db --max-downloads none --rate-limit 10"
+        after_long_help = "Example:\n  rowferry connections update Backup --db shop.db --max-downloads none --rate-limit 10"
     )]
     Update(Box<UpdateArgs>),
 
-    /// Approves a connection that another site asked for.
-    #[command(after_help = "Example:\n  rowferry connections approve Shop --db backup.db")]
+    /// Approve a connection that another site asked for
+    #[command(after_long_help = "Example:\n  rowferry connections approve Shop --db backup.db")]
     Approve(ChangeArgs),
 
-    /// Stops a connection until it is reactivated; a pull that is running stops at its next page.
-    #[command(after_help = "Example:\n  rowferry connections suspend Backup --db shop.db --reason 'stocktaking'")]
+    /// Stop a connection until it is reactivated
+    ///
+    /// A pull that is running stops at its next page.
+    #[command(after_long_help = "Example:\n  rowferry connections suspend Backup --db shop.db --reason 'stocktaking'")]
     Suspend(EndArgs),
 
-    /// Lets a suspended or expired connection work again.
-    #[command(after_help = "Example:\n  rowferry connections reactivate Backup --db shop.db")]
+    /// Let a suspended or expired connection work again
+    #[command(after_long_help = "Example:\n  rowferry connections reactivate Backup --db shop.db")]
     Reactivate(ChangeArgs),
 
-    /// Ends a connection permanently, and keeps it for the record.
-    #[command(after_help = "Example:\n  rowferry connections revoke Backup --db shop.db --reason 'machine sold'")]
+    /// End a connection permanently, and keep it for the record
+    #[command(after_long_help = "Example:\n  rowferry connections revoke Backup --db shop.db --reason 'machine sold'")]
     Revoke(EndArgs),
 
-    /// Makes a new token for a connection that this site is the sender of: the old one no longer works.
+    /// Make a new token: the old one no longer works
     ///
-    /// The new token is shown only now. The other site is told it; where it cannot be, share it by hand.
-    #[command(after_help = "Example:\n  rowferry connections rotate-token Backup --db shop.db")]
+    /// For a connection that this site is the sender of. The new token is shown only now. The other site is told it; where it cannot be, share it by hand.
+    #[command(after_long_help = "Example:\n  rowferry connections rotate-token Backup --db shop.db")]
     RotateToken(ChangeArgs),
 
-    /// Deletes a connection. Its transfers and events stay.
-    #[command(after_help = "Example:\n  rowferry connections delete Backup --db shop.db")]
-    Delete(ChangeArgs),
-
-    /// Asks the other sites what they say of connections; all at once.
+    /// Delete a connection, or all that wait for approval
     ///
-    /// A sender connection that the other site no longer has is suspended. One that cannot be reached changes nothing.
-    #[command(after_help = "Example:\n  rowferry connections check --db shop.db")]
+    /// Their transfers and events stay.
+    #[command(
+        after_long_help = "Examples:\n  rowferry connections delete Backup --db shop.db\n  rowferry connections delete --pending --yes --db shop.db"
+    )]
+    Delete(DeleteArgs),
+
+    /// Ask the other sites how connections stand there
+    ///
+    /// All at once. A sender connection that the other site no longer has is suspended. One that cannot be reached changes nothing.
+    #[command(after_long_help = "Example:\n  rowferry connections check --db shop.db")]
     Check(CheckArgs),
 }
 
 #[derive(Debug, Args)]
 pub struct ListArgs {
-    /// sender: the other site pulls from this one. receiver: this site pulls from the other
-    #[arg(long, value_name = "sender|receiver")]
+    /// Only those of which this site is the sender, or the receiver
+    #[arg(long, value_parser = word(ConnectionDirection::ALL, ConnectionDirection::as_str), hide_possible_values = true,
+        value_name = "sender|receiver")]
     pub direction: Option<ConnectionDirection>,
 
-    /// Only those that are pending, active, suspended, revoked or expired
-    #[arg(long, value_name = "STATUS")]
+    /// Only those of this status
+    ///
+    /// pending, active, suspended, revoked or expired.
+    #[arg(long, value_parser = word(ConnectionStatus::ALL, ConnectionStatus::as_str), hide_possible_values = true,
+        value_name = "STATUS")]
     pub status: Option<ConnectionStatus>,
 
     /// Most connections to show
@@ -98,7 +110,7 @@ pub struct ListArgs {
 
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// The connection, by its name or uuid
+    /// The connection, by its name or uuid, or the beginning of that
     #[arg(value_name = "NAME_OR_UUID")]
     pub connection: String,
 
@@ -112,7 +124,7 @@ pub struct ShowArgs {
 /// One connection, and who does something to it.
 #[derive(Debug, Args)]
 pub struct OneArgs {
-    /// The connection, by its name or uuid
+    /// The connection, by its name or uuid, or the beginning of that
     #[arg(value_name = "NAME_OR_UUID")]
     pub connection: String,
 
@@ -136,6 +148,36 @@ pub struct ChangeArgs {
     pub tell: Tell,
 }
 
+/// What is deleted.
+#[derive(Debug, Args)]
+pub struct DeleteArgs {
+    /// The connection, by its name or uuid, or 8 digits of that
+    #[arg(value_name = "NAME_OR_UUID", required_unless_present = "pending")]
+    pub connection: Option<String>,
+
+    /// All connections that wait for approval here
+    ///
+    /// Other sites asked for them; those sites are not told.
+    #[arg(long, conflicts_with_all = ["connection", "no_notify", "prefix", "ca_cert", "timeout"])]
+    pub pending: bool,
+
+    /// Do not ask whether they may be deleted
+    #[arg(long, conflicts_with = "connection")]
+    pub yes: bool,
+
+    #[command(flatten)]
+    pub by: By,
+
+    #[command(flatten)]
+    pub db: Db,
+
+    #[command(flatten)]
+    pub format: Format,
+
+    #[command(flatten)]
+    pub tell: Tell,
+}
+
 /// A change that has a reason.
 #[derive(Debug, Args)]
 pub struct EndArgs {
@@ -150,8 +192,10 @@ pub struct EndArgs {
 /// Whether and how the other site is told.
 #[derive(Debug, Args)]
 pub struct Tell {
-    /// Do not tell the other site now. What it must know waits and is sent by `rowferry serve`
-    #[arg(long)]
+    /// Do not tell the other site now
+    ///
+    /// What it must know waits, and is sent by `rowferry serve`.
+    #[arg(long, help_heading = OTHER_SITE)]
     pub no_notify: bool,
 
     #[command(flatten)]
@@ -160,7 +204,7 @@ pub struct Tell {
 
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// One connection, by its name or uuid. Without it, all are checked
+    /// One connection, by its name or uuid [default: all]
     #[arg(value_name = "NAME_OR_UUID")]
     pub connection: Option<String>,
 
@@ -184,22 +228,29 @@ pub struct CreateArgs {
     pub name: String,
 
     /// The other site, like https://backup.example
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub site_url: String,
 
-    /// sender: the other site pulls from this one. receiver: this site pulls from the other, with the token it gave out
-    #[arg(long, value_name = "sender|receiver", default_value_t = ConnectionDirection::Sender)]
+    /// Which end of it this site is
+    ///
+    /// sender: the other site pulls from this one. receiver: this site pulls from the other, with the token it gave out.
+    #[arg(long, value_parser = word(ConnectionDirection::ALL, ConnectionDirection::as_str), hide_possible_values = true,
+        value_name = "sender|receiver", default_value_t = ConnectionDirection::Sender)]
     pub direction: ConnectionDirection,
 
     #[command(flatten)]
     pub token: TheirToken,
 
-    /// The password that the other site asks for before it takes connections
-    #[arg(long, value_name = "PASSWORD", conflicts_with = "no_notify", allow_hyphen_values = true)]
+    /// The password that the other site asks for
+    ///
+    /// Before it takes connections.
+    #[arg(long, help_heading = OTHER_SITE, value_name = "PASSWORD", conflicts_with = "no_notify", allow_hyphen_values = true)]
     pub remote_password: Option<Secret>,
 
-    /// A file with that password in its first line; - is standard input
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["remote_password", "no_notify"])]
+    /// A file with that password, or -
+    ///
+    /// It stands in the first line. - is standard input.
+    #[arg(long, help_heading = OTHER_SITE, value_name = "FILE", conflicts_with_all = ["remote_password", "no_notify"])]
     pub remote_password_file: Option<PathBuf>,
 
     #[command(flatten)]
@@ -209,7 +260,7 @@ pub struct CreateArgs {
     pub notes: Notes,
 
     /// Do not tell the other site: the token is then shared by hand
-    #[arg(long)]
+    #[arg(long, help_heading = OTHER_SITE)]
     pub no_notify: bool,
 
     #[command(flatten)]
@@ -231,7 +282,7 @@ pub struct CreateArgs {
 
 #[derive(Debug, Args)]
 pub struct UpdateArgs {
-    /// The connection, by its name or uuid
+    /// The connection, by its name or uuid, or the beginning of that
     #[arg(value_name = "NAME_OR_UUID")]
     pub connection: String,
 
@@ -240,7 +291,7 @@ pub struct UpdateArgs {
     pub name: Option<String>,
 
     /// Where the other site is now
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub site_url: Option<String>,
 
     #[command(flatten)]
@@ -274,11 +325,15 @@ pub struct UpdateArgs {
 #[derive(Debug, Args)]
 #[group(skip)]
 pub struct TheirToken {
-    /// For a receiver: the token that the other site gave out. Others on this machine can see it: --token-file hides it
+    /// For a receiver: the token that the other site gave out
+    ///
+    /// Others on this machine can see it: --token-file hides it.
     #[arg(long, value_name = "TOKEN", allow_hyphen_values = true)]
     pub token: Option<Secret>,
 
-    /// A file with that token in its first line; - is standard input
+    /// A file with that token, or -
+    ///
+    /// It stands in the first line. - is standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "token")]
     pub token_file: Option<PathBuf>,
 }
@@ -291,7 +346,9 @@ pub struct DownloadPassword {
     #[arg(long, value_name = "PASSWORD", allow_hyphen_values = true)]
     pub download_password: Option<Secret>,
 
-    /// A file with that password in its first line; - is standard input
+    /// A file with that password, or -
+    ///
+    /// It stands in the first line. - is standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "download_password")]
     pub download_password_file: Option<PathBuf>,
 }

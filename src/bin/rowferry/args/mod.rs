@@ -1,174 +1,419 @@
 //! What can be typed.
 
 pub mod connections;
+pub mod help;
 pub mod policy;
 pub mod pull;
 pub mod secret;
 pub mod site;
 pub mod transfers;
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
 
 use self::connections::ConnectionsCommand;
+use self::help::with_help;
 use self::pull::{KeymapCommand, PullArgs, RecordsArgs, TableArgs, TablesArgs};
-use self::site::{DemoArgs, EventsArgs, ServeArgs, SessionsCommand, SettingsCommand, StatusArgs};
+use self::site::{DemoArgs, DoctorArgs, EventsArgs, ServeArgs, SessionsCommand, SettingsCommand, StateCommand, StatusArgs};
 use self::transfers::TransfersCommand;
-use crate::values::seconds;
+use crate::values::{log_filter, seconds};
 
-/// Ferries rows between databases: serve a database's tables, pull another site's tables into your own.
-///
-/// Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but some records or tables failed.
+/// Headings of options in the help.
+pub const DATABASE: &str = "Database";
+pub const OTHER_SITE: &str = "The other site";
+pub const OUTPUT: &str = "Output";
+
+/// Ferry rows between databases: serve a database's tables, pull another site's tables into your own.
 #[derive(Debug, Parser)]
-#[command(name = "rowferry", version, arg_required_else_help = true, after_help = "Example:\n  rowferry demo")]
+#[command(name = "rowferry", version, arg_required_else_help = true)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
+
+    #[command(flatten)]
+    pub talk: Talk,
+}
+
+/// How much is said besides what is asked for.
+#[derive(Debug, Args)]
+pub struct Talk {
+    /// Print only errors, warnings and what is asked for
+    ///
+    /// There is no progress and no summary. A code or token that is made is printed, as are lists; a pull prints its report only where
+    /// something failed.
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = OUTPUT)]
+    pub quiet: bool,
+
+    /// Log what is done on standard error; -vv logs details
+    ///
+    /// Once: what is done, as `serve` logs it anyway. Twice: the details, too. Three times: everything.
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = OUTPUT)]
+    pub verbose: u8,
+
+    /// Log what this filter says, like rowferry=debug
+    ///
+    /// A level (off, error, warn, info, debug, trace), or a list of modules with theirs: warn,rowferry::pull=debug. -q and -v come
+    /// first. Without any of them RUST_LOG is read.
+    #[arg(long = "log", global = true, value_name = "FILTER", value_parser = log_filter, env = "ROWFERRY_LOG", help_heading = OUTPUT)]
+    pub log_filter: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Shows it all on two databases of its own: serves one, pulls it into the other, and checks every row.
+    /// Show it all on two temporary databases
     ///
-    /// The databases hold a made-up shop and are deleted at the end. Exit status 0 means that everything was as it should be.
-    #[command(after_help = "Example:\n  rowferry demo --keep")]
+    /// It makes a shop, serves it, pulls it into a second database, changes both, pulls again with each strategy, and checks every row.
+    /// The databases are deleted at the end. Exit status 0 means that everything was as it should be.
+    #[command(after_long_help = "Example:\n  rowferry demo --keep")]
     Demo(DemoArgs),
 
-    /// Serves a database to other sites, until it is interrupted.
+    /// Serve a database to other sites, until interrupted
     ///
-    /// Other sites get nothing without a code or a connection: --code makes a code for them, as does `rowferry sessions
-    /// create`; `rowferry connections create` pairs with one permanently. Every minute it sends what waits for other sites that
-    /// were offline, and lets expire what is over.
-    #[command(after_help = "Example:\n  rowferry serve --db shop.db --code")]
+    /// Other sites get nothing without a code or a connection. `--code` makes a code for them, as does `rowferry sessions create`;
+    /// `rowferry connections create` pairs with one permanently. Every minute it sends what waits for other sites that were offline,
+    /// and expires what is over.
+    #[command(after_long_help = "Example:\n  rowferry serve --db shop.db --code")]
     Serve(ServeArgs),
 
-    /// Pulls another site's tables into a database, which is made if it is missing. Spends the code.
+    /// Pull another site's tables into a database
     ///
-    /// Tables that are missing are made. Nothing is ever deleted; what becomes of records whose key exists is the strategy's
-    /// matter. The other site is asked with a code, with a token, or through a connection that is kept in the database.
+    /// The database and its tables are made if they are missing. Rows are never deleted; --strategy says what happens to records whose
+    /// key exists here. The other site is asked with a code, which is spent, with a token, or through a connection that is kept in the
+    /// database. A pull that was interrupted resumes when it is started again.
     #[command(
-        after_help = "Example:\n  rowferry pull http://127.0.0.1:7171 --code A7X9K2M4 --db backup.db --strategy overwrite\n  \
+        override_usage = "rowferry pull [OPTIONS] --db <DB> <--code <CODE>|--token <TOKEN>> <URL>\n       \
+                      rowferry pull [OPTIONS] --db <DB> --connection <NAME_OR_UUID>",
+        after_long_help = "Examples:\n  rowferry pull http://127.0.0.1:7171 --code A7X9K2M4 --db backup.db --strategy overwrite\n  \
                       rowferry pull --connection Shop --db backup.db --wait-for-approval 600"
     )]
-    Pull(PullArgs),
+    Pull(Box<PullArgs>),
 
-    /// Lists the tables that another site offers, with their numbers of rows. Of a rowferry site, no code is spent by it.
-    #[command(after_help = "Example:\n  rowferry tables https://shop.example --code A7X9K2M4")]
+    /// List the tables that another site offers
+    ///
+    /// With their numbers of rows. With a rowferry site, this does not spend the code.
+    #[command(
+        override_usage = "rowferry tables [OPTIONS] <--code <CODE>|--token <TOKEN>> <URL>",
+        after_long_help = "Example:\n  rowferry tables https://shop.example --code A7X9K2M4"
+    )]
     Tables(TablesArgs),
 
-    /// Shows what a table of another site looks like. Of a rowferry site, no code is spent by it.
-    #[command(after_help = "Example:\n  rowferry schema users https://shop.example --code A7X9K2M4")]
+    /// Show the columns and keys of a table
+    ///
+    /// With a rowferry site, this does not spend the code.
+    #[command(
+        override_usage = "rowferry schema [OPTIONS] <--code <CODE>|--token <TOKEN>> <TABLE> <URL>",
+        after_long_help = "Example:\n  rowferry schema users https://shop.example --code A7X9K2M4"
+    )]
     Schema(TableArgs),
 
-    /// Says how many rows a table of another site has. Of a rowferry site, no code is spent by it.
-    #[command(after_help = "Example:\n  rowferry count users https://shop.example --code A7X9K2M4")]
+    /// Count the rows of a table
+    ///
+    /// With a rowferry site, this does not spend the code.
+    #[command(
+        override_usage = "rowferry count [OPTIONS] <--code <CODE>|--token <TOKEN>> <TABLE> <URL>",
+        after_long_help = "Example:\n  rowferry count users https://shop.example --code A7X9K2M4"
+    )]
     Count(TableArgs),
 
-    /// Shows records of a table of another site. A code is spent by it, a token is not.
-    #[command(after_help = "Example:\n  rowferry records users --limit 20 https://shop.example --code A7X9K2M4")]
+    /// Show records of a table
+    ///
+    /// This spends a code; it does not spend a token.
+    #[command(
+        override_usage = "rowferry records [OPTIONS] <--code <CODE>|--token <TOKEN>> <TABLE> <URL>",
+        after_long_help = "Example:\n  rowferry records users --limit 20 https://shop.example --code A7X9K2M4"
+    )]
     Records(RecordsArgs),
 
-    /// Makes, lists and deletes sessions: one-off permissions to pull, each by a code that works once.
-    #[command(after_help = "Example:\n  rowferry sessions create --db shop.db --expires-in 2")]
+    /// Make and list codes for others to pull with
+    ///
+    /// A session is a permission to pull by a code that works once, until it expires.
+    #[command(after_long_help = "Example:\n  rowferry sessions create --db shop.db --expires-in 2")]
     Sessions {
         #[command(subcommand)]
         command: SessionsCommand,
     },
 
-    /// Reads and changes the settings that a site keeps in its database.
-    #[command(after_help = "Example:\n  rowferry settings set enabled false --db shop.db")]
+    /// Show and change the settings of a site
+    ///
+    /// They are kept in its database.
+    #[command(after_long_help = "Example:\n  rowferry settings set enabled false --db shop.db")]
     Settings {
         #[command(subcommand)]
         command: SettingsCommand,
     },
 
-    /// Pairs with other sites permanently: makes connections, and says who may pull what, how much and how long.
+    /// Pair with other sites permanently
+    ///
+    /// A connection says who may pull what, how much and how long. The site that shares makes it and tells the other one.
     #[command(
-        after_help = "Example:\n  rowferry connections create --db shop.db --name Backup --site-url https://backup.example"
+        after_long_help = "Example:\n  rowferry connections create --db shop.db --name Backup --site-url https://backup.example"
     )]
     Connections {
         #[command(subcommand)]
         command: ConnectionsCommand,
     },
 
-    /// Shows what was pulled, by whom and when, and approves what waits for approval.
-    #[command(after_help = "Example:\n  rowferry transfers list --pending --db shop.db")]
+    /// Show what was pulled, and approve what waits
+    ///
+    /// The history has a transfer for each table of each pull, on both sides.
+    #[command(after_long_help = "Example:\n  rowferry transfers list --pending --db shop.db")]
     Transfers {
         #[command(subcommand)]
         command: TransfersCommand,
     },
 
-    /// Shows and forgets what is remembered of pulls: how far those are that were cut off, and which tables were appended.
-    #[command(after_help = "Example:\n  rowferry keymap list --db backup.db")]
+    /// Show and forget what is remembered of pulls
+    ///
+    /// How far interrupted pulls are, which tables were appended, and which rows their records became.
+    #[command(after_long_help = "Example:\n  rowferry keymap list --db backup.db")]
     Keymap {
         #[command(subcommand)]
         command: KeymapCommand,
     },
 
-    /// Shows what happened to connections and transfers, oldest first.
-    #[command(after_help = "Example:\n  rowferry events --db shop.db --connection Backup --follow")]
+    /// Show what happened to connections and transfers
+    ///
+    /// The oldest of them first.
+    #[command(after_long_help = "Example:\n  rowferry events --db shop.db --connection Backup --follow")]
     Events(EventsArgs),
 
-    /// Asks another site whether it takes part in sync, which needs no code; or counts what a site of one's own has.
-    #[command(after_help = "Example:\n  rowferry status https://shop.example\n  rowferry status --db shop.db")]
+    /// Ask whether a site takes part in sync
+    ///
+    /// Another site is asked by its URL, which needs no code. With --db it is a site of your own, and what it has is counted.
+    #[command(after_long_help = "Examples:\n  rowferry status https://shop.example\n  rowferry status --db shop.db")]
     Status(StatusArgs),
+
+    /// Say what could go wrong with a database here
+    ///
+    /// It changes nothing. SQLite's version, the journal mode, damage, foreign keys that name nothing, rows that refer to nothing,
+    /// collations and modules that are not registered, what is not offered, the file, the room for it, the clock, rowferry's own
+    /// tables, and the key: a line each, `ok`, `warning` or `problem` with what to do. Exit status 3 means that there is a problem.
+    #[command(after_long_help = "Example:\n  rowferry doctor --db shop.db")]
+    Doctor(DoctorArgs),
+
+    /// Take what rowferry keeps out of a database
+    #[command(after_long_help = "Example:\n  rowferry state remove --db shop.db")]
+    State {
+        #[command(subcommand)]
+        command: StateCommand,
+    },
+
+    /// Print a script that completes commands in a shell
+    ///
+    /// Where it belongs depends on the shell; for bash, it is /etc/bash_completion.d, or ~/.local/share/bash-completion/completions.
+    #[command(
+        after_long_help = "Example:\n  rowferry completions bash > ~/.local/share/bash-completion/completions/rowferry"
+    )]
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+
+    /// Print a manual page, or write all of them
+    ///
+    /// Without a command, it is the page of rowferry itself.
+    #[command(after_long_help = "Examples:\n  rowferry man pull | man -l -\n  rowferry man --out /usr/local/share/man/man1")]
+    Man(ManArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// The command whose page is printed, like sessions create
+    pub command: Vec<String>,
+
+    /// Write the pages of all commands into this folder
+    #[arg(long, value_name = "DIR", conflicts_with = "command", value_hint = ValueHint::DirPath)]
+    pub out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub struct Db {
     /// The database: the path of a SQLite file
-    #[arg(long = "db", value_name = "DB")]
+    #[arg(long = "db", value_name = "DB", env = "ROWFERRY_DB", value_hint = ValueHint::FilePath, help_heading = DATABASE)]
     pub path: String,
+
+    /// The site's key [default: DB.rowferry-key]
+    ///
+    /// A file. It is made when it is first needed. Nobody but its owner may read it (mode 0600 or 0400). One that is named here may be a
+    /// symbolic link, and its group may read it, too (0640 or 0440).
+    #[arg(long, value_name = "FILE", env = "ROWFERRY_KEY_FILE", hide_env_values = true, help_heading = DATABASE)]
+    pub key_file: Option<PathBuf>,
+
+    /// Let the database's schema call anything; only for a file that you trust
+    ///
+    /// Triggers, views and the like may then call also what SQLite does not know to be harmless, such as pragma_table_info.
+    #[arg(long, help_heading = DATABASE)]
+    pub trust_schema: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct By {
     /// Who does this, for the events
-    #[arg(id = "by", long, value_name = "NAME", default_value = "command line")]
+    #[arg(id = "by", long, value_name = "NAME", default_value = "command line", help_heading = DATABASE)]
     pub name: String,
 }
 
 #[derive(Debug, Args)]
 pub struct Format {
     /// Print one JSON object per line, and nothing else
-    #[arg(long)]
+    #[arg(long, help_heading = OUTPUT)]
     pub json: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct Network {
-    /// What stands before /sync in the other site's paths; tried before the root and /phoenix_kit
-    #[arg(long, value_name = "PATH")]
+    /// What stands before /sync in the other site's paths
+    ///
+    /// It is tried before the root and /phoenix_kit.
+    #[arg(long, value_name = "PATH", help_heading = OTHER_SITE)]
     pub prefix: Option<String>,
 
-    /// Trust the certificate authority in this PEM file besides the usual ones
-    #[arg(long, value_name = "PEM")]
+    /// Trust the certificate in this PEM file, too
+    ///
+    /// Of a certificate authority, or a self-signed one; besides those that browsers and this system trust.
+    #[arg(long, visible_alias = "ca-file", value_name = "PEM", help_heading = OTHER_SITE)]
     pub ca_cert: Option<PathBuf>,
 
-    /// How long each step may take: to connect, 30 s at most, and then each answer; for a pull, all answers together. Without
-    /// it, 30 s to connect and 60 s for each answer
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    /// How long a step may take [default: 30 to connect, 60 to answer]
+    ///
+    /// To connect, 30 s at most, and then each answer; for a pull, all answers together.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = OTHER_SITE)]
     pub timeout: Option<Duration>,
+}
+
+/// Options of which at most one may be typed, of a command that has the first of them.
+const ONE_OF: &[&[&str]] = &[
+    &["code", "code_file", "token", "token_file", "connection"],
+    &["url", "db"],
+    &["password", "password_file"],
+    &["code", "password"],
+    &["code", "password_file"],
+    &["code_file", "password"],
+    &["code_file", "password_file"],
+];
+
+/// Reads what was typed. A variable of the environment gives way to what was typed instead: clap's own conflicts do not.
+pub fn parse(words: impl IntoIterator<Item: Into<OsString> + Clone>) -> Result<(Cli, ArgMatches), clap::Error> {
+    let mut command = without_empty_variables(with_help(Cli::command()));
+    let matches = command.try_get_matches_from_mut(words)?;
+    let leaf = leaf(&matches);
+    let typed =
+        |id: &&&str| leaf.try_contains_id(id).unwrap_or(false) && leaf.value_source(id) == Some(ValueSource::CommandLine);
+    let flag = |id: &&str| match *id {
+        "url" => "URL".to_owned(),
+        id => format!("--{}", id.replace('_', "-")),
+    };
+    for options in ONE_OF.iter().filter(|options| options.first().is_some_and(|id| leaf.try_contains_id(id).is_ok())) {
+        let given: Vec<String> = options.iter().filter(typed).map(flag).collect();
+        if given.len() > 1 {
+            let message = format!("these cannot be used together: {}\n", given.join(", "));
+            let error = clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, message);
+            return Err(error.with_cmd(leaf_command(&command, &matches)));
+        }
+    }
+    Ok((Cli::from_arg_matches(&matches)?, matches))
+}
+
+/// The command as it is where no variable of the environment is empty: `ROWFERRY_DB= rowferry ..` is how a shell says that it has none.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |option: &clap::Arg| option.get_env().is_some_and(is_empty_variable);
+    command
+        .mut_args(|option| if is_empty(&option) { option.env(None) } else { option })
+        .mut_subcommands(without_empty_variables)
+}
+
+/// Whether a variable of the environment is set, and empty.
+#[expect(clippy::disallowed_methods, reason = "what clap and the logger read is read by the command")]
+pub fn is_empty_variable(name: impl AsRef<OsStr>) -> bool {
+    std::env::var_os(name.as_ref()).is_some_and(|value| value.is_empty())
+}
+
+/// The last command that was typed.
+fn leaf_command<'c>(command: &'c clap::Command, matches: &ArgMatches) -> &'c clap::Command {
+    let found = matches.subcommand().and_then(|(name, matches)| Some((command.find_subcommand(name)?, matches)));
+    found.map_or(command, |(command, matches)| leaf_command(command, matches))
+}
+
+/// What was typed after the last command's name.
+pub fn leaf(matches: &ArgMatches) -> &ArgMatches {
+    matches.subcommand().map_or(matches, |(_, matches)| leaf(matches))
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_commands_fit_together_and_each_has_an_example() {
-        let mut cli = Cli::command();
+        let mut cli = with_help(Cli::command());
         cli.clone().debug_assert();
         fn check(command: &mut clap::Command) {
             let help = command.render_long_help().to_string();
-            assert!(help.contains("Example:\n  rowferry "), "{}: {help}", command.get_name());
+            let has_example =
+                ["Example:\n  rowferry ", "Examples:\n  rowferry "].iter().any(|example| help.contains(example));
+            assert!(has_example, "{}: {help}", command.get_name());
             command.get_subcommands_mut().filter(|command| command.get_name() != "help").for_each(check);
         }
         check(&mut cli);
+    }
+
+    #[test]
+    fn the_short_help_of_an_option_is_one_line() {
+        let mut cli = with_help(Cli::command());
+        cli.build();
+        fn check(command: &mut clap::Command) {
+            let name = command.get_bin_name().unwrap_or_default().to_owned();
+            for option in command.get_arguments() {
+                let help = option.get_help().map(ToString::to_string).unwrap_or_default();
+                assert!((1..=80).contains(&help.len()) && !help.contains('\n'), "{name}: {help}");
+            }
+            let usage = command.render_usage().to_string();
+            assert!(usage.lines().all(|line| line.len() <= 100), "{usage}");
+            command.get_subcommands_mut().for_each(check);
+        }
+        check(&mut cli);
+    }
+
+    #[test]
+    fn what_the_files_in_contrib_start_can_be_typed() {
+        let units = [
+            include_str!("../../../../contrib/rowferry-serve.service"),
+            include_str!("../../../../contrib/rowferry-pull.service"),
+        ];
+        for line in units.map(|unit| unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap()) {
+            assert!(parse(line.split(' ')).is_ok(), "{line}");
+        }
+        let image = include_str!("../../../../contrib/Dockerfile").lines();
+        let lists = image.filter_map(|line| line.trim_start().strip_prefix("CMD "));
+        let mut commands: Vec<Vec<String>> = lists.map(|list| serde_json::from_str(list).unwrap()).collect();
+        // The image's entry point comes before the last one.
+        commands.last_mut().unwrap().insert(0, "rowferry".to_owned());
+        assert_eq!(commands.len(), 2);
+        for command in commands {
+            assert!(parse(command.clone()).is_ok(), "{command:?}");
+        }
+    }
+
+    #[test]
+    fn what_every_command_prints_as_json_is_in_the_schema() {
+        let schema = include_str!("../../../../schema/output.schema.json");
+        let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
+        let mut cli = Cli::command();
+        cli.build();
+        fn check(command: &clap::Command, schema: &serde_json::Value) {
+            if command.get_arguments().any(|option| option.get_long() == Some("json")) {
+                let name = command.get_bin_name().unwrap_or_default().trim_start_matches("rowferry ").to_owned();
+                assert!(schema["commands"][&name].is_array(), "{name}");
+            }
+            command.get_subcommands().for_each(|command| check(command, schema));
+        }
+        check(&cli, &schema);
     }
 
     #[test]
@@ -188,8 +433,10 @@ mod tests {
             "rowferry transfers list --db a.db --status failed --status denied",
             "rowferry events --db a.db --follow --kind connection.created",
             "rowferry status --db a.db",
+            "rowferry doctor --db a.db --full --json",
+            "rowferry state remove --db a.db --yes --journal-mode delete --json",
         ] {
-            assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+            assert!(parse(line.split(' ')).is_ok(), "{line}");
         }
         for line in [
             "rowferry pull http://h --db a.db",
@@ -204,7 +451,7 @@ mod tests {
             "rowferry records users --limit 0 http://h --code C",
             "rowferry demo --json",
         ] {
-            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+            assert!(parse(line.split(' ')).is_err(), "{line}");
         }
     }
 }

@@ -4,19 +4,23 @@ use clap::Args;
 use rowferry::{AddressRange, AllowedHours, ApprovalMode, Policy, Strategy};
 use time::OffsetDateTime;
 
-use crate::values::{Change, count, date, hours_of_day, list, or_none};
+use crate::values::{Change, count, date, hours_of_day, list, or_none, word};
 
 /// A flag for every field of a policy. What is not given stays as it is.
 #[derive(Debug, Args)]
 #[group(skip)]
 #[command(next_help_heading = "What it allows (`none` takes a limit or a list away)")]
 pub struct PolicyArgs {
-    /// Whether someone must approve each pull: of none, of every table, or of all but the --auto-approve-tables [at first:
-    /// auto_approve]
-    #[arg(long, value_name = "auto_approve|require_approval|per_table")]
+    /// Whether someone must approve each pull [at first: auto_approve]
+    ///
+    /// Of no table, of every table, or of all but the --auto-approve-tables.
+    #[arg(long, value_parser = word(ApprovalMode::ALL, ApprovalMode::as_str), hide_possible_values = true,
+        value_name = "auto_approve|require_approval|per_table")]
     pub approval_mode: Option<ApprovalMode>,
 
-    /// The only tables that may be pulled. A name with a comma in it goes into "double quotes"
+    /// The only tables that may be pulled
+    ///
+    /// A name with a comma in it goes into "double quotes".
     #[arg(long, value_name = "TABLE,..", value_parser = or_none(list::<String>))]
     pub allowed_tables: Option<Change<Vec<String>>>,
 
@@ -24,15 +28,19 @@ pub struct PolicyArgs {
     #[arg(long, value_name = "TABLE,..", value_parser = or_none(list::<String>))]
     pub excluded_tables: Option<Change<Vec<String>>>,
 
-    /// With --approval-mode per_table: tables whose pulls need no approval
+    /// Tables whose pulls need no approval
+    ///
+    /// With --approval-mode per_table, for a sender.
     #[arg(long, value_name = "TABLE,..", value_parser = or_none(list::<String>))]
     pub auto_approve_tables: Option<Change<Vec<String>>>,
 
-    /// From when on it no longer works: a date (its beginning, UTC) or a moment like 2030-01-31T18:00:00Z
+    /// From when on it no longer works
+    ///
+    /// A date (its beginning, UTC), or a moment like 2030-01-31T18:00:00Z.
     #[arg(long, value_name = "DATE", value_parser = or_none(date))]
     pub expires_at: Option<Change<OffsetDateTime>>,
 
-    /// How many pulls of a table there may be in all
+    /// How many pulls of a table there may be in all (of a sender)
     #[arg(long, value_name = "N", value_parser = or_none(count))]
     pub max_downloads: Option<Change<u64>>,
 
@@ -44,7 +52,9 @@ pub struct PolicyArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_records_per_request: Option<u64>,
 
-    /// Most calls and pulls of a table per minute [at first: 60]
+    /// Most calls per minute [at first: 60]
+    ///
+    /// Calls, and pulls of a table. For a sender.
     #[arg(
         long,
         visible_alias = "rate-limit-requests-per-minute",
@@ -53,11 +63,11 @@ pub struct PolicyArgs {
     )]
     pub rate_limit: Option<u32>,
 
-    /// The only addresses that may use it, like 10.0.0.0/8,192.0.2.1
+    /// The only addresses that may use it, like 10.0.0.0/8 (of a sender)
     #[arg(long, value_name = "CIDR,..", value_parser = or_none(list::<AddressRange>))]
     pub ip_whitelist: Option<Change<Vec<AddressRange>>>,
 
-    /// The only hours of the day, in UTC and both included: 22-5 is from 22:00 to 05:59
+    /// The only hours of the day: 22-5 is from 22:00 to 05:59, UTC
     #[arg(long, value_name = "FROM-TO", value_parser = or_none(hours_of_day))]
     pub allowed_hours: Option<Change<AllowedHours>>,
 
@@ -72,14 +82,18 @@ pub struct PolicyArgs {
     pub allowed_hours_end: Option<u8>,
 
     /// The strategy of pulls that name none [at first: skip]
-    #[arg(long, value_name = "skip|overwrite|merge|append")]
+    #[arg(long, value_parser = word(Strategy::ALL, Strategy::as_str), hide_possible_values = true,
+        value_name = "skip|overwrite|merge|append")]
     pub default_conflict_strategy: Option<Strategy>,
 
-    /// Whether tables are to be pulled regularly. Kept for a later version: nothing pulls by itself yet
+    /// Whether tables are to be pulled regularly
+    ///
+    /// Kept for a later version: nothing pulls by itself yet.
     #[arg(
         long,
         visible_alias = "auto-sync-enabled",
         value_name = "true|false",
+        hide_possible_values = true,
         num_args = 0..=1,
         default_missing_value = "true"
     )]
@@ -89,7 +103,7 @@ pub struct PolicyArgs {
     #[arg(long, value_name = "TABLE,..", value_parser = or_none(list::<String>))]
     pub auto_sync_tables: Option<Change<Vec<String>>>,
 
-    /// Every how many minutes they are to be pulled [at first: 60]
+    /// Every how many minutes [at first: 60]
     #[arg(
         long,
         visible_alias = "auto-sync-interval-minutes",

@@ -9,6 +9,7 @@ use clap::Args;
 use rowferry::{Auth, Error, ErrorKind, Token};
 use zeroize::Zeroizing;
 
+use super::OTHER_SITE;
 use crate::failure::Failure;
 
 /// Most that is read from a file with a secret, in bytes.
@@ -34,11 +35,11 @@ impl Secret {
         let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST as usize + 1));
         file.by_ref().take(LONGEST + 1).read_to_end(&mut bytes).map_err(|error| cannot_read(name, error))?;
         if bytes.len() as u64 > LONGEST {
-            let message = format!("{name} is no file with a secret: it has more than {LONGEST} bytes");
+            let message = format!("{name} is not a file with a secret: it has more than {LONGEST} bytes");
             return Err(Error::new(ErrorKind::TooLarge, message).with_hint("Check the path.").into());
         }
         let text = std::str::from_utf8(&bytes).map_err(|_| {
-            Error::new(ErrorKind::InvalidInput, format!("{name} is no file with a secret: it is not UTF-8"))
+            Error::new(ErrorKind::InvalidInput, format!("{name} is not a file with a secret: it is not UTF-8"))
                 .with_hint("Check the path.")
         })?;
         match text.lines().next() {
@@ -64,9 +65,9 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The secret of an option, or of the file that another option names; `-` is standard input.
+/// The secret of an option, or of the file that another option, or else the environment, names; `-` is standard input.
 pub fn secret(given: &Option<Secret>, file: &Option<PathBuf>) -> Result<Option<Secret>, Failure> {
-    match file {
+    match file.as_ref().filter(|_| given.is_none()) {
         None => Ok(given.clone()),
         Some(path) if path.as_os_str() == "-" => Secret::read(std::io::stdin().lock(), "standard input").map(Some),
         Some(path) => {
@@ -98,16 +99,28 @@ fn cannot_read(name: &str, error: std::io::Error) -> Failure {
 #[derive(Debug, Args)]
 #[group(skip)]
 pub struct Access {
-    /// The code that the other site gave out. It works once
-    #[arg(long, value_name = "CODE", allow_hyphen_values = true)]
+    /// The code that the other site gave out; it works once
+    ///
+    /// Others on this machine can see it: --code-file hides it.
+    #[arg(long, help_heading = OTHER_SITE, value_name = "CODE", allow_hyphen_values = true)]
     pub code: Option<Secret>,
 
-    /// The token of a connection, as the other site showed it. Others on this machine can see it: --token-file hides it
-    #[arg(long, value_name = "TOKEN", allow_hyphen_values = true)]
+    /// A file with the code, or -
+    ///
+    /// It stands in the first line. - is standard input.
+    #[arg(long, help_heading = OTHER_SITE, value_name = "FILE")]
+    pub code_file: Option<PathBuf>,
+
+    /// The token of a connection, as the other site showed it
+    ///
+    /// Others on this machine can see it: --token-file hides it.
+    #[arg(long, help_heading = OTHER_SITE, value_name = "TOKEN", allow_hyphen_values = true)]
     pub token: Option<Secret>,
 
-    /// A file with the token in its first line; - is standard input
-    #[arg(long, value_name = "FILE")]
+    /// A file with the token, or -
+    ///
+    /// It stands in the first line. - is standard input.
+    #[arg(long, help_heading = OTHER_SITE, value_name = "FILE", env = "ROWFERRY_TOKEN_FILE", hide_env_values = true)]
     pub token_file: Option<PathBuf>,
 
     #[command(flatten)]
@@ -119,29 +132,35 @@ pub struct Access {
 #[group(skip)]
 pub struct Password {
     /// The connection's download password, if it asks for one
-    #[arg(long, value_name = "PASSWORD", conflicts_with = "code", allow_hyphen_values = true)]
+    #[arg(long, help_heading = OTHER_SITE, value_name = "PASSWORD", allow_hyphen_values = true)]
     pub password: Option<Secret>,
 
-    /// A file with the password in its first line; - is standard input
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["code", "password"])]
+    /// A file with the password, or -
+    ///
+    /// It stands in the first line. - is standard input.
+    #[arg(long, help_heading = OTHER_SITE, value_name = "FILE", env = "ROWFERRY_PASSWORD_FILE", hide_env_values = true)]
     pub password_file: Option<PathBuf>,
 }
 
 impl Access {
+    /// Whether it is a code, which works once.
+    pub fn is_code(&self) -> bool {
+        self.code.is_some() || self.code_file.is_some()
+    }
+
     /// What was typed, with what its files say.
     pub fn auth(&self) -> Result<Auth, Failure> {
+        // A code goes without what the environment says of a token and its password.
+        if let Some(code) = secret(&self.code, &self.code_file)? {
+            return Ok(Auth::code(code.as_str().trim()));
+        }
         at_most_one_from_stdin(&[&self.token_file, &self.password.password_file])?;
-        let auth = match (&self.code, secret(&self.token, &self.token_file)?) {
-            (Some(code), _) => Auth::code(code.as_str()),
-            (None, Some(token)) => Auth::token(token.as_str()),
-            // Where this is flattened, clap asks for one of them.
-            (None, None) => {
-                let message = "neither a code nor a token was given";
-                return Err(Failure::usage(
-                    Error::new(ErrorKind::InvalidInput, message).with_hint("Give --code or --token."),
-                ));
-            }
-        };
+        // Where this is flattened, clap asks for one of them.
+        let token = secret(&self.token, &self.token_file)?.ok_or_else(|| {
+            let error = Error::new(ErrorKind::InvalidInput, "neither a code nor a token was given");
+            Failure::usage(error.with_hint("Give --code or --token."))
+        })?;
+        let auth = Auth::token(token.as_str());
         Ok(match self.password.secret()? {
             Some(password) => auth.password(password.as_str()),
             None => auth,

@@ -3,41 +3,45 @@
 use clap::{Args, Subcommand};
 use rowferry::{Direction, TransferStatus};
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 use super::{By, Db, Format};
-use crate::values::{date, date_end};
+use crate::values::{date, date_end, id, word};
 
 #[derive(Debug, Subcommand)]
 pub enum TransfersCommand {
-    /// Lists transfers, the newest first: one for each table of each pull.
-    #[command(after_help = "Example:\n  rowferry transfers list --db shop.db --connection Backup --status failed")]
+    /// List transfers, the newest first
+    ///
+    /// There is one for each table of each pull.
+    #[command(after_long_help = "Example:\n  rowferry transfers list --db shop.db --connection Backup --status failed")]
     List(ListArgs),
 
-    /// Shows all of one transfer.
-    #[command(after_help = "Example:\n  rowferry transfers show 0199c2f8-0000-7000-8000-000000000000 --db shop.db")]
+    /// Show all of one transfer
+    #[command(after_long_help = "Example:\n  rowferry transfers show 7f94a28d --db shop.db")]
     Show(ShowArgs),
 
-    /// Approves a pull that waits for approval, once.
-    #[command(after_help = "Example:\n  rowferry transfers approve 0199c2f8-0000-7000-8000-000000000000 --db shop.db")]
-    Approve(OneArgs),
+    /// Approve a pull that waits for approval, or all of a connection
+    ///
+    /// The approval is good for one pull.
+    #[command(after_long_help = "Examples:\n  rowferry transfers approve 7f94a28d --db shop.db\n  \
+                      rowferry transfers approve --connection Backup --all --db shop.db")]
+    Approve(DecideArgs),
 
-    /// Refuses a pull that waits for approval.
-    #[command(
-        after_help = "Example:\n  rowferry transfers deny 0199c2f8-0000-7000-8000-000000000000 --db shop.db --reason 'not now'"
-    )]
-    Deny(ReasonArgs),
+    /// Refuse a pull that waits for approval, or all of a connection
+    #[command(after_long_help = "Example:\n  rowferry transfers deny 7f94a28d --db shop.db --reason 'not now'")]
+    Deny(DenyArgs),
 
-    /// Calls off a transfer that has not ended; one that is running stops at its next page.
-    #[command(after_help = "Example:\n  rowferry transfers cancel 0199c2f8-0000-7000-8000-000000000000 --db shop.db")]
+    /// Call off a transfer that has not ended
+    ///
+    /// One that is running stops at its next page.
+    #[command(after_long_help = "Example:\n  rowferry transfers cancel 7f94a28d --db shop.db")]
     Cancel(ReasonArgs),
 
-    /// Deletes a transfer from the history.
-    #[command(after_help = "Example:\n  rowferry transfers delete 0199c2f8-0000-7000-8000-000000000000 --db shop.db")]
+    /// Delete a transfer from the history
+    #[command(after_long_help = "Example:\n  rowferry transfers delete 7f94a28d --db shop.db")]
     Delete(OneArgs),
 
-    /// Adds up what was moved, in all and for each table.
-    #[command(after_help = "Example:\n  rowferry transfers stats --db shop.db --connection Backup --from 2030-01-01")]
+    /// Add up what was moved, in all and for each table
+    #[command(after_long_help = "Example:\n  rowferry transfers stats --db shop.db --connection Backup --from 2030-01-01")]
     Stats(StatsArgs),
 }
 
@@ -47,15 +51,18 @@ pub struct ListArgs {
     #[arg(long, conflicts_with = "statuses")]
     pub pending: bool,
 
-    /// send: the other site pulled from this one. receive: this site pulled
-    #[arg(long, value_name = "send|receive")]
+    /// Only those that this site sent, or received
+    #[arg(long, value_parser = word(Direction::ALL, Direction::as_str), hide_possible_values = true, value_name = "send|receive")]
     pub direction: Option<Direction>,
 
     /// Only those of this status, like in_progress; may be given again
-    #[arg(long = "status", value_name = "STATUS")]
+    #[arg(long = "status", value_parser = word(TransferStatus::ALL, TransferStatus::as_str), hide_possible_values = true,
+        value_name = "STATUS")]
     pub statuses: Vec<TransferStatus>,
 
-    /// Only those through this connection, by name or uuid; a deleted one only by its uuid
+    /// Only those through this connection, by name or uuid
+    ///
+    /// A deleted one only by its whole uuid.
     #[arg(long, value_name = "NAME_OR_UUID")]
     pub connection: Option<String>,
 
@@ -63,16 +70,20 @@ pub struct ListArgs {
     #[arg(long, value_name = "TABLE")]
     pub table: Option<String>,
 
-    /// Only those made at this moment or later: a date (its beginning, UTC) or like 2030-01-31T18:00:00Z
+    /// Only those made at this moment or later
+    ///
+    /// A date (its beginning, UTC), or like 2030-01-31T18:00:00Z.
     #[arg(long, value_name = "DATE", value_parser = date)]
     pub from: Option<OffsetDateTime>,
 
-    /// Only those made at this moment or earlier: a date (its end, UTC) or like 2030-01-31T18:00:00Z
+    /// Only those made at this moment or earlier
+    ///
+    /// A date (its end, UTC), or like 2030-01-31T18:00:00Z.
     #[arg(long, value_name = "DATE", value_parser = date_end)]
     pub to: Option<OffsetDateTime>,
 
     /// Only those that need or needed approval, or with false only the others
-    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, value_name = "true|false", hide_possible_values = true, num_args = 0..=1, default_missing_value = "true")]
     pub requires_approval: Option<bool>,
 
     /// Most transfers to show
@@ -92,8 +103,9 @@ pub struct ListArgs {
 
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// The transfer
-    pub uuid: Uuid,
+    /// The transfer: its id, or the beginning or the end of it
+    #[arg(value_name = "ID", value_parser = id)]
+    pub id: String,
 
     #[command(flatten)]
     pub db: Db,
@@ -105,8 +117,9 @@ pub struct ShowArgs {
 /// One transfer, and who does something to it.
 #[derive(Debug, Args)]
 pub struct OneArgs {
-    /// The transfer
-    pub uuid: Uuid,
+    /// The transfer: its id, or the beginning or the end of it
+    #[arg(value_name = "ID", value_parser = id)]
+    pub id: String,
 
     #[command(flatten)]
     pub by: By,
@@ -116,6 +129,41 @@ pub struct OneArgs {
 
     #[command(flatten)]
     pub format: Format,
+}
+
+/// One transfer that waits for approval, or all of a connection.
+#[derive(Debug, Args)]
+pub struct DecideArgs {
+    /// The transfer: its id, or the beginning or the end of it
+    #[arg(value_name = "ID", required_unless_present = "all", value_parser = id)]
+    pub id: Option<String>,
+
+    /// Those of this connection, by its name or uuid
+    #[arg(long, value_name = "NAME_OR_UUID", requires = "all", conflicts_with = "id")]
+    pub connection: Option<String>,
+
+    /// All that wait for approval
+    #[arg(long, requires = "connection", conflicts_with = "id")]
+    pub all: bool,
+
+    #[command(flatten)]
+    pub by: By,
+
+    #[command(flatten)]
+    pub db: Db,
+
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct DenyArgs {
+    /// Why; it is kept with the transfer
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+
+    #[command(flatten)]
+    pub decide: DecideArgs,
 }
 
 #[derive(Debug, Args)]
@@ -130,19 +178,25 @@ pub struct ReasonArgs {
 
 #[derive(Debug, Args)]
 pub struct StatsArgs {
-    /// Only of this connection, by name or uuid; a deleted one only by its uuid
+    /// Only of this connection, by name or uuid
+    ///
+    /// A deleted one only by its whole uuid.
     #[arg(long, value_name = "NAME_OR_UUID")]
     pub connection: Option<String>,
 
     /// Only those that this site sent, or received
-    #[arg(long, value_name = "send|receive")]
+    #[arg(long, value_parser = word(Direction::ALL, Direction::as_str), hide_possible_values = true, value_name = "send|receive")]
     pub direction: Option<Direction>,
 
-    /// Only those made at this moment or later: a date (its beginning, UTC) or like 2030-01-31T18:00:00Z
+    /// Only those made at this moment or later
+    ///
+    /// A date (its beginning, UTC), or like 2030-01-31T18:00:00Z.
     #[arg(long, value_name = "DATE", value_parser = date)]
     pub from: Option<OffsetDateTime>,
 
-    /// Only those made at this moment or earlier: a date (its end, UTC) or like 2030-01-31T18:00:00Z
+    /// Only those made at this moment or earlier
+    ///
+    /// A date (its end, UTC), or like 2030-01-31T18:00:00Z.
     #[arg(long, value_name = "DATE", value_parser = date_end)]
     pub to: Option<OffsetDateTime>,
 

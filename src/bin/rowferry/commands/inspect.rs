@@ -61,8 +61,8 @@ pub fn records(args: &RecordsArgs, out: &mut Out) -> Result<Done, Failure> {
         if page.has_more {
             let next = page.offset + page.rows.len() as u64 + page.failures.len() as u64;
             out.line("")?;
-            let code = if args.remote.access.code.is_some() { " That takes another code." } else { "" };
-            out.line(format!("There are more behind these: --offset {next} shows them.{code}"))?;
+            let code = if args.remote.access.is_code() { " That takes another code." } else { "" };
+            out.line(format!("There are more: --offset {next} shows them.{code}"))?;
         }
     }
     for failure in &page.failures {

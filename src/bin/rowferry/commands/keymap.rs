@@ -1,20 +1,21 @@
 //! `rowferry keymap`
 
-use rowferry::{KeyMapping, KeyMappings, Remembered};
+use rowferry::{CheckpointInfo, KeyMapping, KeyMappings, Site};
 use serde_json::{Value, json};
 
 use super::{moment, open_existing};
 use crate::args::pull::KeymapCommand;
 use crate::failure::{Done, Failure};
-use crate::output::{Out, Table, counted, grouped, value_json, value_text};
+use crate::output::{Out, Table, counted, grouped, value_text};
 
 pub fn run(command: &KeymapCommand, out: &mut Out) -> Result<Done, Failure> {
     match command {
         KeymapCommand::List { db, format } => {
-            let all = open_existing(db)?.checkpoints().list()?;
+            let site = open_existing(db)?;
+            let all = site.checkpoints().list()?;
             match format.json {
                 true => all.iter().try_for_each(|remembered| out.json(&remembered_json(remembered)))?,
-                false => print(&all, out)?,
+                false => print(&all, &with_key_map(&site)?, out)?,
             }
         }
         KeymapCommand::Show { table, db, format } => {
@@ -33,7 +34,7 @@ pub fn run(command: &KeymapCommand, out: &mut Out) -> Result<Done, Failure> {
             let tables: Vec<&str> = tables.iter().flatten().map(String::as_str).collect();
             let site = open_existing(db)?;
             let (all, names) = (site.checkpoints().list()?, site.store().names());
-            let is_meant = |one: &&Remembered| tables.is_empty() || names.is_among(&one.table, &tables);
+            let is_meant = |one: &&CheckpointInfo| tables.is_empty() || names.is_among(&one.table, &tables);
             let forgotten = all.iter().filter(is_meant).count() as u64;
             if tables.is_empty() {
                 site.checkpoints().clear()?;
@@ -47,7 +48,7 @@ pub fn run(command: &KeymapCommand, out: &mut Out) -> Result<Done, Failure> {
                 true => out.json(&json!({ "cleared": forgotten }))?,
                 false => {
                     let maps = if tables.is_empty() { "all key maps" } else { "the key maps of these tables" };
-                    out.line(format!("{} forgotten, and {maps}.", counted(forgotten, "checkpoint")))?
+                    out.say(format!("{} forgotten, and {maps}.", counted(forgotten, "checkpoint")))?
                 }
             }
         }
@@ -55,7 +56,7 @@ pub fn run(command: &KeymapCommand, out: &mut Out) -> Result<Done, Failure> {
     Ok(Done::Whole)
 }
 
-fn remembered_json(one: &Remembered) -> Value {
+fn remembered_json(one: &CheckpointInfo) -> Value {
     json!({
         "sender": one.sender,
         "table": one.table,
@@ -67,8 +68,7 @@ fn remembered_json(one: &Remembered) -> Value {
 }
 
 fn mapping_json(entry: &KeyMapping) -> Value {
-    let values = |values: &[rowferry::Value]| values.iter().map(value_json).collect::<Vec<_>>();
-    json!({ "sender": entry.sender, "old": values(&entry.old), "new": values(&entry.new), "existing": entry.existing })
+    json!({ "sender": entry.sender, "old": entry.old, "new": entry.new, "existing": entry.existing })
 }
 
 fn print_mappings(name: &str, entries: KeyMappings<'_>, out: &mut Out) -> Result<(), Failure> {
@@ -86,9 +86,24 @@ fn print_mappings(name: &str, entries: KeyMappings<'_>, out: &mut Out) -> Result
     out.table(&table)
 }
 
-fn print(all: &[Remembered], out: &mut Out) -> Result<(), Failure> {
-    if all.is_empty() {
-        return out.line("Nothing is remembered: no pull was cut off, and no table was appended.");
+/// The tables that have a key map.
+fn with_key_map(site: &Site) -> Result<Vec<String>, Failure> {
+    let mut names = site.store().snapshot()?.tables()?;
+    let mut failed = None;
+    names.retain(|name| match site.key_map(name).entries().next() {
+        Some(Ok(_)) => true,
+        Some(Err(error)) => {
+            failed.get_or_insert(error);
+            false
+        }
+        None => false,
+    });
+    failed.map_or(Ok(names), |error| Err(error.into()))
+}
+
+fn print(all: &[CheckpointInfo], with_key_map: &[String], out: &mut Out) -> Result<(), Failure> {
+    if all.is_empty() && with_key_map.is_empty() {
+        return out.line("Nothing is remembered: no pull was interrupted, and no table was appended.");
     }
     let mut table = Table::new(["sender", "table", "strategy", "kind", ">records", "at"]);
     for one in all {
@@ -96,5 +111,12 @@ fn print(all: &[Remembered], out: &mut Out) -> Result<(), Failure> {
         let cells = [&*one.sender, &one.table, one.strategy.as_str(), one.kind.as_str(), &records, &at];
         table.row(cells);
     }
-    out.table(&table)
+    if !all.is_empty() {
+        out.table(&table)?;
+    }
+    if !with_key_map.is_empty() {
+        let names = with_key_map.join(", ");
+        out.line(format!("Which rows records became is kept for {names}: see `rowferry keymap show`."))?;
+    }
+    Ok(())
 }

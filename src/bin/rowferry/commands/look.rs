@@ -3,6 +3,7 @@
 use rowferry::schema::TableSchema;
 use rowferry::{Api, Auth, Client, Error, ErrorKind, FetchOptions, FetchedRecords, RecordsQuery, Result, TableInfo};
 
+use super::plain::warn_of_plain_http;
 use super::{cancelled_by_signals, connect_options};
 use crate::args::pull::Remote;
 use crate::failure::Failure;
@@ -10,7 +11,7 @@ use crate::failure::Failure;
 /// The other site, connected to as far as that is possible.
 pub enum Look {
     Channel(Box<Client>),
-    /// A site of the reference system. It is asked again for each answer.
+    /// A site of PhoenixKit. It is asked again for each answer.
     Http(Box<Api>),
 }
 
@@ -27,6 +28,7 @@ impl Look {
 
     fn by(remote: &Remote, auth: Auth) -> std::result::Result<Self, Failure> {
         let options = connect_options(&remote.network, &cancelled_by_signals()?)?;
+        warn_of_plain_http(&remote.url);
         let client = Client::connect_to_rowferry(&remote.url, auth.clone(), options.clone()).map_err(Failure::typed)?;
         Ok(match client {
             Some(client) => Look::Channel(Box::new(client)),
@@ -39,7 +41,7 @@ impl Look {
             Look::Channel(client) => client.list_tables(),
             Look::Http(api) => {
                 let tables = api.list_tables()?.into_iter();
-                Ok(tables.map(|table| TableInfo { name: table.name, row_count: table.row_count }).collect())
+                Ok(tables.map(|table| TableInfo::new(table.name, table.row_count)).collect())
             }
         }
     }

@@ -4,7 +4,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rowferry::{CancelToken, ConnectOptions, Error, ErrorKind, Maintenance, Site};
+use rowferry::{CancelToken, ConnectOptions, Error, ErrorKind, MaintenanceReport, Site};
 
 use crate::failure::Failure;
 
@@ -29,6 +29,8 @@ impl Maintainer {
                     Ok(done) => tell(&done),
                     Err(error) => log::error!("the site cannot be maintained: {error}"),
                 }
+                // It says what was left out of it.
+                log::logger().flush();
                 match stopped.recv_timeout(PAUSE) {
                     Err(RecvTimeoutError::Timeout) => {}
                     Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
@@ -58,9 +60,10 @@ impl Maintainer {
 }
 
 /// Logs what was done, if anything was. What went wrong is logged by the library.
-fn tell(done: &Maintenance) {
+fn tell(done: &MaintenanceReport) {
     let did = [
         (done.expired_connections, "connections expired"),
+        (done.deleted_pending, "connections deleted that nobody approved"),
         (done.expired_approvals, "approvals expired"),
         (done.failed_transfers, "dead transfers failed"),
         (done.dropped_pulls, "dead pulls dropped"),

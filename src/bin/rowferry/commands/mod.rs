@@ -1,17 +1,23 @@
 //! The commands, and what they share.
 
+mod addresses;
 pub mod connections;
+pub mod doctor;
 pub mod events;
+mod ids;
 pub mod inspect;
 pub mod keymap;
 mod look;
 mod maintain;
+pub mod papers;
+pub mod plain;
 pub mod pull;
 mod report;
 pub use report::size;
 pub mod serve;
 pub mod sessions;
 pub mod settings;
+pub mod state;
 pub mod status;
 pub mod transfers;
 
@@ -19,24 +25,47 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rowferry::{CancelToken, ConnectOptions, Error, ErrorKind, Site};
+use rowferry::{CancelToken, ConnectOptions, Error, ErrorKind, Limits, Site};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 use crate::args::{Db, Network};
+use crate::demo::scratch;
 use crate::failure::Failure;
+use crate::signals::on_signal;
 
 /// Opens the site of a database that must be there: one that is misspelt must not become an empty one.
 pub fn open_existing(db: &Db) -> Result<Site, Failure> {
+    open_with(db, Limits::default())
+}
+
+/// The same with these limits.
+pub fn open_with(db: &Db, limits: Limits) -> Result<Site, Failure> {
     let path = sqlite_path(db)?;
     match fs::metadata(path) {
-        Ok(_) => Ok(Site::open(path)?),
+        Ok(_) => open_as(db, limits),
         Err(error) => Err(Error::new(ErrorKind::CannotOpen, format!("cannot open the database {}: {error}", db.path))
-            .with_hint("Check the path; `rowferry pull` is what makes a new database.")
+            .with_hint(
+                "Check the path. A first `rowferry pull URL --code CODE` makes a new database, and `sqlite3 FILE VACUUM` an empty one.",
+            )
             .with_source(error)
             .into()),
     }
+}
+
+/// Opens the site of a database, which is made if there is none.
+pub fn open(db: &Db) -> Result<Site, Failure> {
+    open_as(db, Limits::default())
+}
+
+fn open_as(db: &Db, limits: Limits) -> Result<Site, Failure> {
+    let builder = Site::builder().limits(limits).trust_schema(db.trust_schema);
+    let builder = match &db.key_file {
+        Some(file) => builder.key_file(file),
+        None => builder,
+    };
+    Ok(builder.open(sqlite_path(db)?)?)
 }
 
 /// How many entries of a list are read at a time.
@@ -76,7 +105,7 @@ pub fn sqlite_path(db: &Db) -> Result<&Path, Failure> {
 
 /// How the other site is to be asked.
 pub fn connect_options(network: &Network, cancel: &CancelToken) -> Result<ConnectOptions, Failure> {
-    let mut options = ConnectOptions::default().cancel_token(cancel.clone());
+    let mut options = ConnectOptions::default().cancel_token(cancel.clone()).system_certificates();
     if let Some(prefix) = &network.prefix {
         options = options.prefix(prefix);
     }
@@ -114,15 +143,9 @@ pub fn cancelled_by_signals() -> Result<CancelToken, Failure> {
 /// Ends the program from the thread that gets signals, from where nothing can be returned to `main`.
 #[expect(clippy::disallowed_methods, reason = "who asks twice for the end does not want to wait for the answer of a peer")]
 fn end_now() -> ! {
+    scratch::delete_all();
     // What a shell says of a program that SIGINT ended.
     std::process::exit(130)
-}
-
-/// Calls this at SIGINT, SIGTERM and SIGHUP.
-pub fn on_signal(call: impl FnMut() + Send + 'static) -> Result<(), Failure> {
-    ctrlc::set_handler(call).map_err(|error| {
-        Error::new(ErrorKind::InvalidInput, format!("cannot wait for signals: {error}")).with_source(error).into()
-    })
 }
 
 /// The uuid of a connection that is given by name or uuid. One that is deleted has its uuid still in the history.

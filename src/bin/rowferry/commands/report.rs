@@ -1,87 +1,48 @@
 //! The report of a pull, for scripts and for people.
 
-use rowferry::{Failure as Refused, NotCopied, Report, TableReport, TableStatus};
-use serde::ser::{Serialize, SerializeMap, Serializer};
-use serde_json::json;
+use rowferry::{Error, NotCopied, Reason, Report, TableReport, TableStatus};
+use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::output::{Out, Table, counted, grouped, printable, span, value_json, value_text};
+use crate::hints;
+use crate::output::{Out, Table, counted, grouped, printable, span, value_text};
 
 /// Failures that are listed for people, for each table.
 const LISTED: usize = 10;
 
-/// The report as one JSON object, its tables in the order in which they were pulled.
-pub struct Json<'r>(pub &'r Report);
+/// The last line of a pull for scripts.
+#[derive(Serialize)]
+pub struct Event<'r> {
+    event: &'static str,
+    #[serde(flatten)]
+    report: &'r Report,
+}
 
-struct Tables<'r>(&'r [(String, TableReport)]);
-
-impl Serialize for Json<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("event", "report")?;
-        map.serialize_entry("tables", &Tables(&self.0.tables))?;
-        map.serialize_entry("one_state", &self.0.one_state)?;
-        map.serialize_entry("records", &self.0.records)?;
-        map.serialize_entry("bytes", &self.0.bytes)?;
-        map.serialize_entry("seconds", &self.0.duration.as_secs_f64())?;
-        map.serialize_entry("cancelled", &self.0.cancelled)?;
-        map.serialize_entry("notes", &self.0.notes)?;
-        map.serialize_entry("error", &self.0.error.as_ref().map(ToString::to_string))?;
-        map.serialize_entry("error_code", &self.0.error.as_ref().map(rowferry::Error::code))?;
-        map.serialize_entry("not_copied", &not_copied_json(&self.0.not_copied))?;
-        map.end()
+impl<'r> Event<'r> {
+    pub fn new(report: &'r Report) -> Self {
+        Event { event: "report", report }
     }
 }
 
-impl Serialize for Tables<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(name, table)| (name, table_json(table))))
-    }
-}
-
-fn table_json(table: &TableReport) -> serde_json::Value {
-    let outcome = &table.outcome;
-    json!({
-        "status": table.status.as_str(),
-        "created": outcome.created,
-        "updated": outcome.updated,
-        "unchanged": outcome.unchanged,
-        "skipped": outcome.skipped,
-        "differing": outcome.differing,
-        "failed": outcome.failed,
-        "dangling": outcome.dangling,
-        "errors": outcome.failures.iter().map(failure_json).collect::<Vec<_>>(),
-        "error": table.error.as_ref().map(ToString::to_string),
-        "error_code": table.error.as_ref().map(rowferry::Error::code),
-        "resumed": table.resumed,
-        "age_seconds": table.age.map(|age| age.as_secs()),
-        "approval": table.approval,
-        "transfer": table.transfer,
-        "created_table": table.created_table,
-        "notes": table.notes,
-    })
-}
-
-/// What is not copied: how many CHECK constraints, and the names of the rest.
-pub fn not_copied_json(not_copied: &NotCopied) -> serde_json::Value {
-    json!({
-        "checks": not_copied.check_count(),
-        "triggers": not_copied.triggers.values().flatten().collect::<Vec<_>>(),
-        "views": not_copied.views,
-        "virtual_tables": not_copied.virtual_tables,
-        "shadow_tables": not_copied.shadow_tables,
-        "not_utf8": not_copied.not_utf8,
-        "more": not_copied.more,
-    })
-}
-
-fn failure_json(failure: &Refused) -> serde_json::Value {
-    let key = match &failure.key[..] {
-        [] => json!(null),
-        [value] => value_json(value),
-        values => values.iter().map(value_json).collect(),
+/// The same report with the hints and notes of the library in words of the command line.
+pub fn translated(mut report: Report) -> Report {
+    let error = |error: &mut Option<Error>| {
+        *error = error.take().map(|error| match hints::hint(&error, "pull") {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        });
     };
-    json!({ "key": key, "column": failure.column, "code": failure.reason.code(), "message": failure.message })
+    error(&mut report.error);
+    report.notes.iter_mut().for_each(|note| *note = hints::translated(note));
+    for table in &mut report.tables {
+        error(&mut table.error);
+        table.notes.iter_mut().for_each(|note| *note = hints::translated(note));
+        // Others may quote what a record brought.
+        let is_ours = |failure: &&mut rowferry::Failure| failure.reason == Reason::DuplicateKey;
+        let ours = table.outcome.failures.iter_mut().filter(is_ours);
+        ours.for_each(|failure| failure.message = hints::translated(&failure.message));
+    }
+    report
 }
 
 /// Prints the report for people.
@@ -90,7 +51,7 @@ pub fn print(report: &Report, dry_run: bool, out: &mut Out) -> Result<(), Failur
         return print_not_copied(&report.not_copied, out);
     }
     let mut table = Table::new(["table", ">created", ">updated", ">unchanged", ">skipped", ">failed", "status"]);
-    for (name, pulled) in &report.tables {
+    for pulled in &report.tables {
         let outcome = &pulled.outcome;
         let counts = [outcome.created, outcome.updated, outcome.unchanged, outcome.skipped, outcome.failed].map(grouped);
         let status = match (pulled.status, pulled.created_table, pulled.resumed) {
@@ -99,7 +60,7 @@ pub fn print(report: &Report, dry_run: bool, out: &mut Out) -> Result<(), Failur
             (TableStatus::Completed, false, true) => "completed, resumed",
             (status, _, _) => status.as_str(),
         };
-        table.row(std::iter::once(name.as_str()).chain(counts.iter().map(String::as_str)).chain([status]));
+        table.row(std::iter::once(pulled.name.as_str()).chain(counts.iter().map(String::as_str)).chain([status]));
     }
     out.table(&table)?;
     out.line("")?;
@@ -110,13 +71,13 @@ pub fn print(report: &Report, dry_run: bool, out: &mut Out) -> Result<(), Failur
         out.line("The rows come from more than one state of the other site: it may have changed during the pull.")?;
     }
     if dry_run {
-        out.line("This was a dry run: nothing of it was kept.")?;
+        out.line("This was a dry run: nothing was kept.")?;
     }
     for note in &report.notes {
         out.line(format!("Note: {}", printable(note)))?;
     }
-    for (name, pulled) in &report.tables {
-        print_details(name, pulled, out)?;
+    for pulled in &report.tables {
+        print_details(pulled, out)?;
     }
     print_not_copied(&report.not_copied, out)
 }
@@ -128,8 +89,8 @@ fn print_not_copied(not_copied: &NotCopied, out: &mut Out) -> Result<(), Failure
     }
 }
 
-fn print_details(name: &str, table: &TableReport, out: &mut Out) -> Result<(), Failure> {
-    let name = printable(name);
+fn print_details(table: &TableReport, out: &mut Out) -> Result<(), Failure> {
+    let name = printable(&table.name);
     if let Some(error) = &table.error {
         out.line(format!("{name} {}: {}", table.status.as_str(), printable(&error.to_string())))?;
         if let Some(approval) = table.approval {
@@ -180,29 +141,21 @@ pub fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rowferry::{Reason, Value};
 
     #[test]
-    fn keys_are_values_lists_or_null() {
-        let failure = |key: Vec<Value>| {
-            let failure = Refused { key, column: None, reason: Reason::Check, message: "m".into() };
-            failure_json(&failure)["key"].to_string()
-        };
-        assert_eq!(failure(vec![]), "null");
-        assert_eq!(failure(vec![5.into()]), "5");
-        assert_eq!(failure(vec!["a".into(), Value::Blob(vec![])]), r#"["a",{"__phoenix_kit_binary__":""}]"#);
+    fn the_line_is_the_report_with_the_name_of_the_event() {
+        let line = serde_json::to_string(&Event::new(&Report::default())).unwrap();
+        assert!(line.starts_with(r#"{"event":"report","tables":{},"one_state":false,"records":0,"#), "{line}");
     }
 
     #[test]
-    fn the_report_has_the_shape_of_the_contract() {
-        let text = serde_json::to_string(&Json(&Report::default())).unwrap();
-        assert_eq!(
-            text,
-            r#"{"event":"report","tables":{},"one_state":false,"records":0,"bytes":0,"seconds":0.0,"cancelled":false,"notes":[],"error":null,"error_code":null,"not_copied":{"checks":0,"more":0,"not_utf8":[],"shadow_tables":[],"triggers":[],"views":[],"virtual_tables":[]}}"#
-        );
-        let table = table_json(&TableReport::default());
-        assert_eq!((&table["status"], &table["dangling"]), (&json!("completed"), &json!(0)));
-        assert!(table["error"].is_null() && table["errors"].as_array().is_some_and(Vec::is_empty));
+    fn hints_and_notes_of_a_report_name_flags() {
+        let mut report = Report::default();
+        report.error = Some(Error::new(rowferry::ErrorKind::Timeout, "m").with_hint("Allow more: `PullOptions::timeout`."));
+        report.notes = vec!["For now: `Checkpoints::clear`".into()];
+        let report = translated(report);
+        assert_eq!(report.error.unwrap().hint(), Some("Allow more: `--max-time`."));
+        assert_eq!(report.notes, ["For now: `rowferry keymap clear`"]);
     }
 
     #[test]

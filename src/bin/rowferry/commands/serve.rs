@@ -1,21 +1,28 @@
 //! `rowferry serve`
 
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::Duration;
 
-use rowferry::serve::{Server, ServerTls};
-use rowferry::{CancelToken, Direction, NotCopied, Session, Site};
+use rowferry::{CancelToken, ConnectionFilter, ConnectionStatus, Direction, Error, Limits, NotCopied, Session, Site};
+use rowferry::{Server, ServerHandle, ServerTls};
 use serde_json::json;
 
+use super::addresses::urls_for_others;
 use super::maintain::Maintainer;
-use super::report::not_copied_json;
-use super::{connect_options, moment, on_signal, open_existing, read_file};
+use super::plain::warn_of_plain_http;
+use super::{connect_options, moment, open_with, read_file};
 use crate::args::Network;
 use crate::args::site::ServeArgs;
 use crate::failure::{Done, Failure};
 use crate::output::{Out, complain, counted, printable};
+use crate::signals::on_signal;
 
 pub fn run(args: &ServeArgs, out: &mut Out) -> Result<Done, Failure> {
-    let site = open_existing(&args.db)?;
+    let mut limits = Limits::default();
+    let count = |given: Option<u32>| given.map(|count| count as usize);
+    limits.server.connections = count(args.connections).unwrap_or(limits.server.connections);
+    limits.server.connections_per_address = count(args.connections_per_address);
+    let site = open_with(&args.db, limits)?;
     let cancel = CancelToken::new();
     let network = Network { prefix: args.remote_prefix.clone(), ca_cert: args.ca_cert.clone(), timeout: None };
     let outgoing = connect_options(&network, &cancel)?;
@@ -39,6 +46,7 @@ pub fn run(args: &ServeArgs, out: &mut Out) -> Result<Done, Failure> {
             server.local_addr()
         ));
     }
+    warn_of_plain_sites(&site)?;
     let (signal, signalled) = mpsc::channel();
     on_signal(move || {
         // The receiver is gone when the program is ending anyway.
@@ -51,19 +59,51 @@ pub fn run(args: &ServeArgs, out: &mut Out) -> Result<Done, Failure> {
         false => None,
     };
     match args.format.json {
-        true => announce_json(&site, server.url(), session.as_ref(), out)?,
-        false => announce(args, &site, server.url(), session.as_ref(), out)?,
+        true => announce_json(&site, &server, session.as_ref(), out)?,
+        false if out.is_quiet() => session.as_ref().map_or(Ok(()), |session| out.line(session.code()))?,
+        false => announce(args, &site, &server, session.as_ref(), out)?,
     }
-    // An error means that there will never be a signal: the handler, which has the sender, stays until the program ends.
-    let _ = signalled.recv();
+    let ended = wait(&site, &signalled);
     // Nobody is let in while the maintenance ends, which may be waiting for another site.
     maintainer.cancel();
     server.stop();
     maintainer.stop();
+    ended?;
     if !args.format.json {
-        out.line("Stopped.")?;
+        out.say("Stopped.")?;
     }
     Ok(Done::Whole)
+}
+
+/// Warns where this site tells other sites of their connections over http, each time with a secret.
+fn warn_of_plain_sites(site: &Site) -> Result<(), Failure> {
+    let active = site.connections().list(&ConnectionFilter::new().status(ConnectionStatus::Active))?;
+    active.iter().for_each(|connection| warn_of_plain_http(&connection.site_url));
+    Ok(())
+}
+
+/// How often the served file is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Waits for a signal.
+///
+/// # Errors
+/// When the served file was deleted or replaced: every call fails from then on. It may be missing for a moment, while somebody puts
+/// it back.
+fn wait(site: &Site, signalled: &Receiver<()>) -> Result<(), Error> {
+    let mut was_wrong = false;
+    loop {
+        // Disconnected: there will never be a signal. The handler, which has the sender, stays until the program ends.
+        match signalled.recv_timeout(LOOK_INTERVAL) {
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        match site.check_file() {
+            Ok(()) => was_wrong = false,
+            Err(error) if was_wrong => return Err(error),
+            Err(_) => was_wrong = true,
+        }
+    }
 }
 
 /// What is there and not offered: what belongs to the tables is told to who pulls them.
@@ -77,15 +117,17 @@ fn not_offered(site: &Site) -> NotCopied {
     found
 }
 
-fn announce_json(site: &Site, url: &str, session: Option<&Session>, out: &mut Out) -> Result<(), Failure> {
+fn announce_json(site: &Site, server: &ServerHandle, session: Option<&Session>, out: &mut Out) -> Result<(), Failure> {
+    let url = server.url();
+    let others = urls_for_others(server.local_addr(), url);
     let listening = match not_offered(site) {
-        nothing if nothing.is_empty() => json!({ "event": "listening", "url": url }),
+        nothing if nothing.is_empty() => json!({ "event": "listening", "url": url, "urls": others }),
         some => {
-            let mut kinds = not_copied_json(&some);
+            let mut kinds = json!(some);
             if let Some(kinds) = kinds.as_object_mut() {
                 kinds.retain(|kind, _| kind != "checks" && kind != "triggers");
             }
-            json!({ "event": "listening", "url": url, "not_offered": kinds })
+            json!({ "event": "listening", "url": url, "urls": others, "not_offered": kinds })
         }
     };
     out.json(&listening)?;
@@ -100,7 +142,16 @@ fn announce_json(site: &Site, url: &str, session: Option<&Session>, out: &mut Ou
     }
 }
 
-fn announce(args: &ServeArgs, site: &Site, url: &str, session: Option<&Session>, out: &mut Out) -> Result<(), Failure> {
+fn announce(
+    args: &ServeArgs,
+    site: &Site,
+    server: &ServerHandle,
+    session: Option<&Session>,
+    out: &mut Out,
+) -> Result<(), Failure> {
+    let url = server.url();
+    let others = urls_for_others(server.local_addr(), url);
+    let site_url = site.settings().site_url()?;
     let tables = site.list_tables()?;
     let rows: u64 = tables.iter().map(|table| table.row_count).sum();
     let db = printable(&args.db.path);
@@ -109,6 +160,7 @@ fn announce(args: &ServeArgs, site: &Site, url: &str, session: Option<&Session>,
     if !not_offered.is_empty() {
         out.line(printable(&format!("Not offered: {not_offered}.")))?;
     }
+    reached_by(site_url.as_deref(), &others, server.local_addr().port(), out)?;
     out.line("Ctrl-C ends it.")?;
     if !site.settings().enabled()? {
         out.line("Sync is switched off: nobody gets anything until `rowferry settings set enabled true`.")?;
@@ -117,8 +169,27 @@ fn announce(args: &ServeArgs, site: &Site, url: &str, session: Option<&Session>,
     let Some(session) = session else {
         return out.line(format!("To let somebody pull, make a code: rowferry sessions create --db {db}"));
     };
-    let theirs = site.settings().site_url()?.unwrap_or_else(|| url.to_owned());
-    out.line(format!("To pull it, run this elsewhere. The code works once, until {}:", moment(session.expires_at())))?;
+    let theirs = site_url.as_deref().or(others.first().map(String::as_str));
+    let place = if theirs.is_some() { "on another machine" } else { "on this machine" };
+    let theirs = theirs.unwrap_or(url);
+    out.line(format!("To pull it, run this {place}. The code works once, until {}:", moment(session.expires_at())))?;
     out.line("")?;
     out.line(format!("  rowferry pull {theirs} --code {} --db backup.db", session.code()))
+}
+
+/// Says how other machines reach this one.
+fn reached_by(site_url: Option<&str>, others: &[String], port: u16, out: &mut Out) -> Result<(), Failure> {
+    match (site_url, others) {
+        // Who set it knows how others come here: by a proxy, say.
+        (Some(url), _) => out.line(format!("Other sites reach it at {}, the setting site_url.", printable(url))),
+        (None, []) => out.line(format!(
+            "Only this machine reaches it. For others: --listen 0.0.0.0:{port} with --tls-cert and --tls-key, or a proxy that speaks \
+             https and --site-url."
+        )),
+        (None, [one]) => out.line(format!("Other machines reach it at {one}, if no firewall is in the way.")),
+        (None, all) => {
+            out.line("Other machines reach it at one of these, if no firewall is in the way:")?;
+            all.iter().try_for_each(|url| out.line(format!("  {url}")))
+        }
+    }
 }

@@ -37,8 +37,8 @@ pub fn run(command: &SettingsCommand, out: &mut Out) -> Result<Done, Failure> {
             let kept = settings.get(key)?;
             match (format.json, kept) {
                 (true, kept) => out.json(&json!({ "key": key, "value": kept }))?,
-                (false, Some(kept)) => out.line(format!("{key} = {kept}"))?,
-                (false, None) => out.line(format!("{key} is not set any more"))?,
+                (false, Some(kept)) => out.say(format!("{key} = {kept}"))?,
+                (false, None) => out.say(format!("{key} is not set any more"))?,
             }
         }
     }

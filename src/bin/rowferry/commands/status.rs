@@ -1,19 +1,27 @@
 //! `rowferry status`
 
-use rowferry::{Site, remote_status};
+use rowferry::{Error, ErrorKind, Site, remote_status};
 use serde_json::json;
 
 use super::{cancelled_by_signals, connect_options, open_existing};
-use crate::args::Db;
 use crate::args::site::StatusArgs;
+use crate::args::{Db, Network};
 use crate::failure::{Done, Failure};
 use crate::output::{Out, Table, grouped, printable};
 
 pub fn run(args: &StatusArgs, out: &mut Out) -> Result<Done, Failure> {
-    // clap asks for one of them.
+    // clap asks for one of them. A URL goes before what the environment says of a database.
     match (&args.url, &args.db) {
         (Some(url), _) => remote(args, url, out)?,
-        (None, Some(path)) => own(args, &open_existing(&Db { path: path.clone() })?, out)?,
+        (None, Some(path)) => {
+            let Network { prefix, ca_cert, timeout } = &args.network;
+            if prefix.is_some() || ca_cert.is_some() || timeout.is_some() {
+                let message = "--prefix, --ca-cert and --timeout are about another site, and none was given";
+                return Err(Failure::usage(Error::new(ErrorKind::InvalidInput, message).with_hint("Give its URL.")));
+            }
+            let db = Db { path: path.clone(), key_file: None, trust_schema: args.trust_schema };
+            own(args, &open_existing(&db)?, out)?;
+        }
         (None, None) => {}
     }
     Ok(Done::Whole)

@@ -1,25 +1,28 @@
 //! `rowferry transfers`
 
-use rowferry::{Transfer, TransferFilter, TransferStatus, Transfers};
+use rowferry::{ErrorKind, Transfer, TransferFilter, TransferStatus, Transfers};
 use serde::Serialize;
 use serde_json::json;
+use uuid::Uuid;
 
+use super::ids::{self, ShortIds};
 use super::{all, connection_uuid, moment, open_existing, size};
-use crate::args::transfers::{ListArgs, OneArgs, ReasonArgs, ShowArgs, StatsArgs, TransfersCommand};
+use crate::args::transfers::{DecideArgs, DenyArgs, ListArgs, OneArgs, ReasonArgs, ShowArgs, StatsArgs, TransfersCommand};
 use crate::failure::{Done, Failure};
-use crate::output::{Out, Table, grouped, printable};
+use crate::hints;
+use crate::output::{Out, Table, complain, grouped, printable};
 
 pub fn run(command: &TransfersCommand, out: &mut Out) -> Result<Done, Failure> {
     match command {
         TransfersCommand::List(args) => list(args, out)?,
         TransfersCommand::Show(args) => show(args, out)?,
-        TransfersCommand::Approve(args) => change(args, out, "approved", |transfers| transfers.approve(args.uuid))?,
-        TransfersCommand::Deny(ReasonArgs { reason, one }) => {
-            change(one, out, "denied", |transfers| transfers.deny(one.uuid, reason.as_deref()))?;
+        TransfersCommand::Approve(args) => {
+            return decide(args, out, "approved", |transfers, uuid| transfers.approve(uuid));
         }
-        TransfersCommand::Cancel(ReasonArgs { reason, one }) => {
-            change(one, out, "cancelled", |transfers| transfers.cancel(one.uuid, reason.as_deref()))?;
+        TransfersCommand::Deny(DenyArgs { reason, decide: args }) => {
+            return decide(args, out, "denied", |transfers, uuid| transfers.deny(uuid, reason.as_deref()));
         }
+        TransfersCommand::Cancel(ReasonArgs { reason, one }) => cancel(one, reason.as_deref(), out)?,
         TransfersCommand::Delete(args) => delete(args, out)?,
         TransfersCommand::Stats(args) => stats(args, out)?,
     }
@@ -57,10 +60,11 @@ fn list(args: &ListArgs, out: &mut Out) -> Result<(), Failure> {
     if args.format.json {
         return transfers.iter().try_for_each(|transfer| out.json(&shown(transfer)));
     }
-    let mut table = Table::new(["uuid", "made", "direction", "table", "status", ">records", "with"]);
+    let short = ShortIds::new(transfers.iter().map(|transfer| transfer.uuid));
+    let mut table = Table::new(["id", "made", "direction", "table", "status", ">records", "with"]);
     for transfer in &transfers {
         table.row([
-            transfer.uuid.to_string(),
+            short.of(transfer.uuid),
             moment(transfer.inserted_at),
             transfer.direction.to_string(),
             transfer.table_name.clone(),
@@ -82,33 +86,78 @@ fn other_side(transfer: &Transfer) -> String {
 }
 
 fn show(args: &ShowArgs, out: &mut Out) -> Result<(), Failure> {
-    let transfer = open_existing(&args.db)?.transfers().get(args.uuid)?;
+    let transfer = open_existing(&args.db)?.transfers().find(&args.id).map_err(Failure::typed)?;
     match args.format.json {
         true => out.json(&shown(&transfer)),
         false => out.fields(&shown(&transfer)),
     }
 }
 
-fn change(
-    args: &OneArgs,
+/// Approves or denies one transfer, or all of a connection that wait.
+fn decide(
+    args: &DecideArgs,
     out: &mut Out,
     done: &str,
-    work: impl FnOnce(Transfers<'_>) -> rowferry::Result<Transfer>,
-) -> Result<(), Failure> {
+    work: impl Fn(Transfers<'_>, Uuid) -> rowferry::Result<Transfer>,
+) -> Result<Done, Failure> {
     let site = open_existing(&args.db)?;
-    let transfer = work(site.transfers().by(&args.by.name))?;
-    match args.format.json {
-        true => out.json(&shown(&transfer)),
-        false => out.line(format!("The transfer of {} is {done}.", printable(&transfer.table_name))),
+    let transfers = site.transfers().by(&args.by.name);
+    if let Some(id) = &args.id {
+        let uuid = transfers.find(id).map_err(Failure::typed)?.uuid;
+        tell(&work(transfers, uuid)?, args.format.json, out, done)?;
+        return Ok(Done::Whole);
     }
+    // clap asks for the connection.
+    let name = args.connection.as_deref().unwrap_or_default();
+    let filter = TransferFilter::new().connection(connection_uuid(&site, name)?);
+    // All of them first: one that is decided no longer waits.
+    let waiting = all(None, 0, |limit, offset| transfers.pending_approvals(&filter.clone().limit(limit).offset(offset)))?;
+    if waiting.is_empty() && !args.format.json {
+        out.say(format!("No transfers of {} wait for approval.", printable(name)))?;
+    }
+    let mut ended = Done::Whole;
+    for transfer in waiting {
+        match work(transfers, transfer.uuid) {
+            Ok(transfer) => tell(&transfer, args.format.json, out, done)?,
+            // Somebody else was faster, or it expired just now: the others are decided all the same.
+            Err(error) if is_late(error.kind()) => {
+                complain(hints::text(&error, "transfers"));
+                ended = Done::Partly;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(ended)
+}
+
+/// Whether a transfer does not wait any more.
+fn is_late(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::InvalidTransition | ErrorKind::ApprovalExpired | ErrorKind::NotFound)
+}
+
+fn tell(transfer: &Transfer, json: bool, out: &mut Out, done: &str) -> Result<(), Failure> {
+    match json {
+        true => out.json(&shown(transfer)),
+        false => out.say(format!("The transfer of {} is {done}.", printable(&transfer.table_name))),
+    }
+}
+
+fn cancel(args: &OneArgs, reason: Option<&str>, out: &mut Out) -> Result<(), Failure> {
+    let site = open_existing(&args.db)?;
+    let transfers = site.transfers().by(&args.by.name);
+    let uuid = transfers.find(&args.id).map_err(Failure::typed)?.uuid;
+    tell(&transfers.cancel(uuid, reason)?, args.format.json, out, "cancelled")
 }
 
 fn delete(args: &OneArgs, out: &mut Out) -> Result<(), Failure> {
     let site = open_existing(&args.db)?;
-    site.transfers().by(&args.by.name).delete(args.uuid)?;
+    let transfers = site.transfers().by(&args.by.name);
+    let Transfer { uuid, table_name, .. } = transfers.find(&args.id).map_err(Failure::typed)?;
+    ids::enough(&args.id, &format!("the transfer of {table_name:?} ({uuid})"))?;
+    transfers.delete(uuid)?;
     match args.format.json {
-        true => out.json(&json!({ "deleted": args.uuid })),
-        false => out.line(format!("Transfer {} is deleted.", args.uuid)),
+        true => out.json(&json!({ "deleted": uuid })),
+        false => out.say(format!("Transfer {uuid} is deleted.")),
     }
 }
 

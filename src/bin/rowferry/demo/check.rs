@@ -73,9 +73,9 @@ impl Check {
         let on: Vec<String> = table.key.iter().map(|key| format!("h.{0} = s.{0}", quote(key))).collect();
         let on = on.join(" AND ");
         let becomes = |column: &String| match strategy {
-            Strategy::Skip | Strategy::Append => format!("h.{column}"),
             Strategy::Overwrite => format!("s.{column}"),
             Strategy::Merge => format!("coalesce(s.{column}, h.{column})"),
+            _ => format!("h.{column}"),
         };
         let becomes: Vec<String> = columns.iter().map(becomes).collect();
         let stays =
@@ -85,11 +85,11 @@ impl Check {
         let found = self.number(&format!("SELECT count(*) FROM {both}"))?;
         let mut counts = Counts { created: self.rows(SHOP, table)? - found, ..Counts::default() };
         match strategy {
-            Strategy::Skip | Strategy::Append => counts.skipped = found,
             Strategy::Overwrite | Strategy::Merge => {
                 counts.unchanged = self.number(&format!("SELECT count(*) FROM {both} WHERE {stays}"))?;
                 counts.updated = found - counts.unchanged;
             }
+            _ => counts.skipped = found,
         }
         let all = |from: &str| columns.iter().map(|column| format!("{from}.{column}")).collect::<Vec<_>>().join(", ");
         let expected = format!(
@@ -120,8 +120,8 @@ impl Check {
         let created = self.number(&format!("SELECT sum(max(shop - here, 0)) FROM ({both})"))?;
         let found = self.rows(SHOP, table)? - created;
         let counts = match strategy {
-            Strategy::Skip | Strategy::Append => Counts { created, skipped: found, ..Counts::default() },
             Strategy::Overwrite | Strategy::Merge => Counts { created, unchanged: found, ..Counts::default() },
+            _ => Counts { created, skipped: found, ..Counts::default() },
         };
         let expected = format!("SELECT {columns}, max(shop, here) FROM ({both})");
         let actual = format!("SELECT {columns}, count(*) FROM {AFTER}.{name} GROUP BY {columns}");
@@ -191,7 +191,7 @@ impl Check {
     fn number(&self, query: &str) -> Result<u64> {
         let number = self.0.query_row(query, [], |row| row.get::<_, Option<i64>>(0)).map_err(failed)?;
         let count = u64::try_from(number.unwrap_or_default());
-        count.map_err(|error| Error::new(ErrorKind::Database, format!("a count is none: {error}")))
+        count.map_err(|error| Error::new(ErrorKind::Database, format!("a count cannot be read: {error}")))
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use rowferry::Result;
+use rowferry::{CancelToken, Result};
 use rusqlite::{Connection, params};
 
 use super::failed;
@@ -202,14 +202,16 @@ pub fn open(path: &Path) -> Result<Connection> {
 }
 
 /// Makes the shop, with about this many rows.
-pub fn make_shop(path: &Path, rows: u32) -> Result<()> {
+pub fn make_shop(path: &Path, rows: u32, cancel: &CancelToken) -> Result<()> {
     let mut sqlite = open(path)?;
     let transaction = sqlite.transaction().map_err(failed)?;
-    transaction.execute_batch(STRUCTURE).and_then(|()| fill(&transaction, rows)).map_err(failed)?;
+    transaction.execute_batch(STRUCTURE).and_then(|()| fill(&transaction, rows, cancel)).map_err(failed)?;
+    cancel.check("making the shop")?;
     transaction.commit().map_err(failed)
 }
 
-fn fill(sqlite: &Connection, rows: u32) -> rusqlite::Result<()> {
+/// Fills the shop; if it is cancelled, with less.
+fn fill(sqlite: &Connection, rows: u32, cancel: &CancelToken) -> rusqlite::Result<()> {
     let numbers = &mut Numbers(20_250_101);
     let customers = (rows / 12).max(20);
     let (products, orders, employees) = ((rows / 40).max(10), (rows / 6).max(10), (rows / 300).max(12));
@@ -222,6 +224,9 @@ fn fill(sqlite: &Connection, rows: u32) -> rusqlite::Result<()> {
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7 % 2, {joined})"
     ))?;
     for id in 1..=customers {
+        if cancel.is_cancelled() {
+            return Ok(());
+        }
         insert.execute(params![
             format!("kunde{id}@shop.example"),
             numbers.name(),
@@ -267,6 +272,9 @@ fn fill(sqlite: &Connection, rows: u32) -> rusqlite::Result<()> {
     )?;
     let mut line = sqlite.prepare("INSERT INTO order_lines VALUES (?1, ?2, ?3, ?4, ?5)")?;
     for id in 1..=orders {
+        if cancel.is_cancelled() {
+            break;
+        }
         let status = *numbers.pick(&["open", "paid", "shipped"]);
         let note = numbers.sometimes(5, |n| format!("für {}\n2025-02-30", n.name()));
         let seller = numbers.sometimes(2, |n| n.id(employees));
@@ -282,6 +290,9 @@ fn fill(sqlite: &Connection, rows: u32) -> rusqlite::Result<()> {
     }
     let mut insert = sqlite.prepare("INSERT INTO page_views VALUES (?1, ?2, datetime(1710000000 + ?3, 'unixepoch'), ?4)")?;
     for second in 0..(rows / 5).max(50) {
+        if cancel.is_cancelled() {
+            break;
+        }
         let customer = numbers.sometimes(2, |n| n.id(customers));
         let view = params![numbers.pick(&PATHS), customer, second, f64::from(numbers.below(4_000)) / 3.0];
         insert.execute(view)?;

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use rowferry::serve::Server;
+use rowferry::Server;
 use rowferry::{
-    ApprovalMode, ConnectOptions, ConnectionStatus, DeliveryOutcome, Error, ErrorKind, NewConnection, Policy,
-    RegisterOutcome, Report, Result, Site, TableReport, TransferOptions,
+    ApprovalMode, ConnectOptions, ConnectionStatus, DeliveryOutcome, Error, ErrorKind, NewConnection, Policy, PullOptions,
+    RegisterOutcome, Report, Result, Site, TableReport,
 };
 
 use super::Demo;
@@ -56,8 +56,7 @@ pub fn run(demo: &Demo, path: &Path) -> Result<Vec<Line>> {
     let uuid = registered.remote_uuid.ok_or_else(|| Error::new(ErrorKind::Incomplete, registered.message))?;
     line("the backup approves it", theirs.approve(uuid)?.status.to_string(), ConnectionStatus::Active.as_str());
 
-    let pull =
-        || paired.pull(uuid, connect(), TransferOptions::new().initiated_by("the backup").cancel(demo.cancel.clone()));
+    let pull = || paired.pull(uuid, connect(), PullOptions::new().initiated_by("the backup").cancel(demo.cancel.clone()));
     let first = pull()?;
     let table = |report: &Report, name: &str| report.table(name).map_or("not there".to_owned(), outcome);
     line("a pull of what is free", table(&first, FREE), "completed");

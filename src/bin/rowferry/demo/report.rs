@@ -104,12 +104,12 @@ impl Step {
             sum.skipped += line.counts.skipped;
         }
         table.row(std::iter::once("all".to_owned()).chain(numbers(&sum)).chain([String::new(), String::new()]));
-        out.table(&table)?;
+        out.say_table(&table)?;
         let seconds = self.time.as_secs_f64();
         let speed = (self.records as f64 / seconds.max(0.001)) as u64;
         let (records, bytes) = (grouped(self.records), size(self.bytes));
-        out.line(format!("  {records} records, {bytes} in {seconds:.2} s: {} records per second.", grouped(speed)))?;
-        out.line("")
+        out.say(format!("  {records} records, {bytes} in {seconds:.2} s: {} records per second.", grouped(speed)))?;
+        out.say("")
     }
 }
 
@@ -123,55 +123,65 @@ fn text(counts: &Counts) -> String {
 }
 
 pub fn intro(args: &DemoArgs, folder: &Path, out: &mut Out) -> Result<(), Failure> {
-    out.line("rowferry demo")?;
-    out.line("")?;
-    out.line(format!("A made-up shop of about {} rows is served on this machine and pulled", grouped(args.rows.into())))?;
-    out.line("over a real socket, each time with a code that works once. Its tables have foreign keys,")?;
-    out.line("to themselves and in a circle too; unique keys; a key of two columns and none; blobs; names")?;
-    out.line(format!("from all over the world; and one is called {AWKWARD}"))?;
-    out.line(format!("The databases are in {}", folder.display()))?;
-    out.line("")
+    out.say("rowferry demo")?;
+    out.say("")?;
+    out.say(format!("A made-up shop of about {} rows is served on this machine and pulled", grouped(args.rows.into())))?;
+    out.say("over a real socket, each time with a code that works once. Its tables have foreign keys,")?;
+    out.say("to themselves and in a circle too; unique keys; a key of two columns and none; blobs; names")?;
+    out.say(format!("from all over the world; and one is called {AWKWARD}"))?;
+    out.say(format!("The databases are in {}", folder.display()))?;
+    out.say("")
 }
 
 pub fn first(step: &Step, out: &mut Out) -> Result<(), Failure> {
-    out.line("1. Pull everything into a new database. \"equal\": row for row, byte for byte.")?;
-    out.line("")?;
+    out.say("1. Pull everything into a new database. \"equal\": row for row, byte for byte.")?;
+    out.say("")?;
     step.print(out)
 }
 
 pub fn changes(out: &mut Out) -> Result<(), Failure> {
-    out.line("2. Change both: rows are updated, added, emptied and deleted in the shop and in the backup,")?;
-    out.line("   some of them the same ones; two departments swap their heads. Then pull again, with")?;
-    out.line("   each strategy into a copy of its own. \"right\" and \"equal\": what plain SQL on the files says.")?;
-    out.line("")
+    out.say("2. Change both: rows are updated, added, emptied and deleted in the shop and in the backup,")?;
+    out.say("   some of them the same ones; two departments swap their heads. Then pull again, with")?;
+    out.say("   each strategy into a copy of its own. \"right\" and \"equal\": what plain SQL on the files says.")?;
+    out.say("")
 }
 
 pub fn again(step: &Step, strategy: Strategy, out: &mut Out) -> Result<(), Failure> {
-    out.line(match strategy {
+    out.say(match strategy {
         Strategy::Skip => "3. skip: rows that are here stay as they are, new ones come.",
         Strategy::Overwrite => "4. overwrite: rows that are here become what they are in the shop.",
         Strategy::Merge => "5. merge: the same, but what is empty in the shop empties nothing here.",
-        Strategy::Append => {
+        _ => {
             "6. append: every record becomes a new row with a new key, and what refers to it follows; only what\n   \
              a unique key knows already is skipped. For the table stock, skip was chosen."
         }
     })?;
-    out.line("")?;
+    out.say("")?;
     step.print(out)
 }
 
+pub fn trouble(lines: &[Line], out: &mut Out) -> Result<(), Failure> {
+    out.say("7. What goes wrong: a table of the backup refuses a record; a pull is cancelled in the middle.")?;
+    print(lines, out)
+}
+
 pub fn paired(lines: &[Line], out: &mut Out) -> Result<(), Failure> {
-    out.line("7. Pair two sites permanently: the shop lets the backup pull two tables, one of them only when asked.")?;
-    out.line("")?;
+    out.say("8. Pair two sites permanently: the shop lets the backup pull two tables, one of them only when asked.")?;
+    print(lines, out)
+}
+
+/// The steps, each with what came of it.
+fn print(lines: &[Line], out: &mut Out) -> Result<(), Failure> {
+    out.say("")?;
     let mut table = Table::new(["step", "outcome", ""]);
     for line in lines {
         table.row([line.doing, &line.outcome, if line.is_right() { "right" } else { "WRONG" }]);
     }
-    out.table(&table)?;
-    out.line("")
+    out.say_table(&table)?;
+    out.say("")
 }
 
-/// What is not as it should be with a step of two sites that pair.
+/// What is not as it should be with such a step.
 pub fn difference(line: &Line) -> String {
     format!("{}: {} instead of {}", line.doing, line.outcome, line.expected)
 }
@@ -186,8 +196,9 @@ pub fn outcome(
     let records: u64 = steps.iter().map(|step| step.records).sum();
     let (pulls, seconds) = (steps.len(), time.as_secs_f64());
     match differences {
-        [] => out.line(format!(
-            "Everything is as it should be: {pulls} pulls, {} records, {seconds:.1} s with all checks.",
+        [] => out.say(format!(
+            "Everything is as it should be: {pulls} pulls of the whole shop with {} records, and the other steps; {seconds:.1} s with all \
+             checks.",
             grouped(records)
         ))?,
         _ => {
@@ -197,7 +208,7 @@ pub fn outcome(
     }
     match kept {
         Some(folder) => out.line(format!(
-            "The databases stay in {}: shop.db, backup.db, paired.db, and one for each strategy.",
+            "The databases stay in {}: shop.db, backup.db, refused.db, resumed.db, paired.db, and one for each strategy.",
             folder.display()
         )),
         None => Ok(()),

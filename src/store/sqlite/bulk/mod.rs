@@ -1,7 +1,7 @@
 //! Applies many records at once: what `fit`, `lookup`, `decide` and `write` would do one by one, at a fraction of the time.
 //!
 //! First what changes nothing is found by reading ([`skip_unchanged`]). What is left is written in as few statements as possible
-//! ([`upsert`]), with values that are bound where they lie ([`bind`]). The first record that needs more care ends it: one that
+//! ([`upsert`]), with values that are bound where they lie ([`bind`](super::raw::bind)). The first record that needs more care ends it: one that
 //! lacks a column, holds what its column would store otherwise, or is refused; in a table with triggers, or with a foreign key that SQLite
 //! cannot check, each that is written.
 
@@ -14,7 +14,6 @@ use crate::domain::value::Rows;
 use crate::error::Result;
 use crate::plan::{Identity, TablePlan};
 
-pub(super) mod bind;
 mod shape;
 mod skip_unchanged;
 mod upsert;
@@ -53,6 +52,10 @@ pub(super) fn apply(
     let Identity::Key { columns: key, .. } = &plan.identity else {
         return Ok(0);
     };
+    // A database in UTF-16 orders texts otherwise than the importer does.
+    if plan.newer_by.is_some() && !transaction.any_text {
+        return Ok(0);
+    }
     let (shape, mut pace) = match cache.0.take() {
         Some((shape, pace)) if shape.plan == *plan => (shape, pace),
         _ => (Rc::new(Shape::new(transaction, plan, key)?), Pace::default()),

@@ -18,7 +18,7 @@ use crate::domain::record::Tally;
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, ValueRef};
 use crate::error::Result;
-use crate::plan::decide::changes;
+use crate::plan::decide::{changes, newer};
 
 /// Local rows that are passed over before the place of the next record is looked up instead.
 const STEPS: usize = 32;
@@ -61,7 +61,7 @@ pub(super) enum Found {
     New,
     /// It changes nothing: its row is like it already.
     Same,
-    /// It changes nothing, although its row is otherwise: the strategy skips it.
+    /// It changes nothing, although its row is otherwise: the strategy skips it, or it is not newer.
     Skipped,
 }
 
@@ -72,9 +72,9 @@ impl Found {
 
     /// Counts a record that changes nothing.
     pub(super) fn count(self, strategy: Strategy, tally: &mut Tally) {
-        match strategy {
-            Strategy::Skip | Strategy::Append => tally.outcome.skipped += 1,
-            Strategy::Overwrite | Strategy::Merge => tally.outcome.unchanged += 1,
+        match (self, strategy) {
+            (Found::Skipped, _) | (_, Strategy::Skip | Strategy::Append) => tally.outcome.skipped += 1,
+            (_, Strategy::Overwrite | Strategy::Merge) => tally.outcome.unchanged += 1,
         }
         tally.outcome.differing += u64::from(self == Found::Skipped);
     }
@@ -96,7 +96,7 @@ impl Unchanged<'_> {
         let others = self.shape.columns.iter().filter(|column| self.shape.may_differ(column)).collect();
         let key = self.shape.key.iter().map(|(at, _)| &self.shape.columns[*at]).collect();
         let Unchanged { transaction, shape, rows } = *self;
-        let found = Pass { transaction, shape, rows, key, others }.run(range)?;
+        let found = Scan { transaction, shape, rows, key, others }.run(range)?;
         pause.note(found.len(), found.iter().filter(|found| !found.is_new()).count());
         Ok(found)
     }
@@ -108,7 +108,7 @@ fn is_ordered_alike(transaction: &Transaction, shape: &Shape) -> bool {
     transaction.any_text && shape.key.iter().all(|(_, collation)| collation.is_none())
 }
 
-struct Pass<'p> {
+struct Scan<'p> {
     transaction: &'p Transaction,
     shape: &'p Shape,
     rows: &'p Rows,
@@ -117,7 +117,7 @@ struct Pass<'p> {
     others: Vec<&'p Column>,
 }
 
-impl Pass<'_> {
+impl Scan<'_> {
     /// Says it of the first records; the pass may end before the last one.
     fn run(&self, mut range: Range<usize>) -> Result<Vec<Found>> {
         let sql = self.sql();
@@ -212,10 +212,19 @@ impl Pass<'_> {
         for (at, column) in self.others.iter().enumerate() {
             let existing = borrowed(here.get_ref(self.key.len() + at).map_err(failed)?);
             if changes(strategy, existing, self.stored(column, row)) {
-                return Ok(changed);
+                return if self.is_newer(here, row)? { Ok(changed) } else { Ok(Found::Skipped) };
             }
         }
         Ok(Found::Same)
+    }
+
+    /// Whether the record may change the local row, because it is newer.
+    fn is_newer(&self, here: &rusqlite::Row<'_>, row: usize) -> Result<bool> {
+        let Some(by) = self.shape.plan.newer_by else { return Ok(true) };
+        // What is not compared is the same in both.
+        let Some(at) = self.others.iter().position(|column| column.local == by) else { return Ok(false) };
+        let existing = borrowed(here.get_ref(self.key.len() + at).map_err(failed)?);
+        Ok(newer(existing, self.stored(self.others[at], row)))
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Most records go many at a time into one upsert. `rowferry_hit()` in its condition counts the conflicts, so that
 //! created = records - hits, updated = changes - created, unchanged = hits - updated. This holds for keys without NULL and
-//! tables without triggers (a BEFORE trigger may make SQLite leave a row out).
+//! tables without triggers (a BEFORE trigger may make SQLite leave a row out). Where records must be newer than their rows,
+//! `rowferry_older()` counts those that differ and are not: skipped = older, unchanged = hits - updated - older.
 //!
 //! A table with indexes beside that of its key wants more care, because it is they that take the time:
 //!
@@ -15,8 +16,8 @@
 use rusqlite::ffi;
 
 use super::super::dialect::{failed, quote, quote_all, refusal};
+use super::super::raw::bind::Bulk;
 use super::super::transaction::Transaction;
-use super::bind::Bulk;
 use super::shape::{Column, Shape};
 use crate::domain::record::Tally;
 use crate::domain::strategy::Strategy;
@@ -69,6 +70,7 @@ struct Statement {
 /// What a statement did.
 struct Done {
     hits: u64,
+    older: u64,
     changes: u64,
 }
 
@@ -216,7 +218,8 @@ impl<'u> Upsert<'u> {
     /// Runs a statement with the values of these records.
     fn run(&self, statement: &Statement, records: &[usize]) -> rusqlite::Result<Done> {
         let mut prepared = Bulk::prepare(&self.transaction.connection, &statement.sql)?;
-        let before = self.transaction.connection.hits();
+        let connection = &self.transaction.connection;
+        let (hits, older) = (connection.hits(), connection.older());
         let changes = prepared.execute(|parameters| {
             for row in records {
                 let (cells, bytes) = self.rows.cells(*row);
@@ -226,7 +229,7 @@ impl<'u> Upsert<'u> {
             }
             Ok(())
         })?;
-        Ok(Done { hits: self.transaction.connection.hits() - before, changes })
+        Ok(Done { hits: connection.hits() - hits, older: connection.older() - older, changes })
     }
 
     /// Passes the error on unless SQLite refused a record for its own sake, and the transaction continues.
@@ -306,7 +309,9 @@ fn count(strategy: Strategy, records: u64, done: &Done, tally: &mut Tally) {
             let updated = done.changes - created;
             outcome.created += created;
             outcome.updated += updated;
-            outcome.unchanged += done.hits - updated;
+            outcome.skipped += done.older;
+            outcome.differing += done.older;
+            outcome.unchanged += done.hits - updated - done.older;
         }
     }
 }
@@ -340,7 +345,20 @@ fn update_sql(shape: &Shape, key: &[usize]) -> String {
         // Not `rowferry_hit() AND 0`: SQLite folds that into 0 and never calls the function.
         return format!("UPDATE SET {name} = excluded.{name} WHERE NOT rowferry_hit()");
     }
-    format!("UPDATE SET {} WHERE rowferry_hit() AND ({})", set(shape, &changing), differ(shape, &changing))
+    let (set, differ) = (set(shape, &changing), differ(shape, &changing));
+    match newer(shape) {
+        None => format!("UPDATE SET {set} WHERE rowferry_hit() AND ({differ})"),
+        Some(newer) => format!(
+            "UPDATE SET {set} WHERE rowferry_hit() AND CASE WHEN NOT ({differ}) THEN 0 WHEN {newer} THEN 1 ELSE rowferry_older() END"
+        ),
+    }
+}
+
+/// Whether a record is newer than its row, if that makes a difference.
+fn newer(shape: &Shape) -> Option<String> {
+    let name = quote(&shape.plan.table.columns.get(shape.plan.newer_by?)?.name);
+    let old = format!("{}.{name}", quote(&shape.plan.table.name));
+    Some(format!("(excluded.{name} COLLATE BINARY > {old} OR ({old} IS NULL AND excluded.{name} IS NOT NULL))"))
 }
 
 /// The same for rows in which no column of an index changes, refusing others; `None` if all columns are in indexes.
@@ -353,13 +371,20 @@ fn light_sql(shape: &Shape) -> Option<String> {
     let indexed: Vec<&String> =
         sets.chain(table.indexes.iter().flat_map(|index| index.parts.iter().map(|part| &part.column))).collect();
     let is_indexed = |column: &&Column| column.in_key || indexed.iter().any(|name| *name == shape.name(column));
-    let changing = shape.columns.iter().filter(|column| shape.may_differ(column));
-    let (indexed, others): (Vec<&Column>, Vec<&Column>) = changing.partition(is_indexed);
+    let changing: Vec<&Column> = shape.columns.iter().filter(|column| shape.may_differ(column)).collect();
+    let any = differ(shape, &changing);
+    let (indexed, others): (Vec<&Column>, Vec<&Column>) = changing.into_iter().partition(is_indexed);
     if others.is_empty() {
         return None;
     }
     let (set, indexed, others) = (set(shape, &others), differ(shape, &indexed), differ(shape, &others));
-    let otherwise = format!("CASE WHEN {indexed} THEN rowferry_refuse() ELSE {others} END");
+    let otherwise = match newer(shape) {
+        None => format!("CASE WHEN {indexed} THEN rowferry_refuse() ELSE {others} END"),
+        Some(newer) => format!(
+            "CASE WHEN NOT ({any}) THEN 0 WHEN NOT ifnull({newer}, 0) THEN rowferry_older() WHEN {indexed} THEN rowferry_refuse() \
+             ELSE {others} END"
+        ),
+    };
     Some(format!("UPDATE SET {set} WHERE rowferry_hit() AND {otherwise}"))
 }
 

@@ -3,6 +3,7 @@
 use std::num::NonZeroU64;
 
 use super::*;
+use crate::wire::native::frame::{self, Kind};
 
 #[test]
 fn messages_are_laid_out_as_the_module_says() {
@@ -130,6 +131,25 @@ fn what_an_error_says_is_made_to_fit() {
     let endless = Refusal { retry_after: Some(Duration::MAX), ..refusal() };
     let Answer::Error(read) = Answer::decode(&endless.encode()).unwrap() else { panic!() };
     assert_eq!(read.retry_after, Some(Duration::from_secs(u32::MAX.into())));
+}
+
+#[test]
+fn what_is_not_seen_in_an_error_is_not_read() {
+    // Earlier versions sent such characters as they were: these are the bytes of one.
+    let error = |text: &str| {
+        let mut out = frame::begin(Kind::Error, 1);
+        out.push(0);
+        frame::put_text(&mut out, "pull_limit");
+        frame::put_text(&mut out, text);
+        frame::seal(out)
+    };
+    let hidden = error("a\u{180b}b\u{202e}c \u{2764}\u{fe0f}");
+    let Answer::Error(read) = Answer::decode(&hidden).unwrap() else { panic!() };
+    assert_eq!(read.text, "a b c \u{2764}\u{fe0f}");
+    for frame in [hidden, error(&"\u{200b}".repeat(301)), error(&"x".repeat(301)), error("")] {
+        crate::wire::native::check::written_again(&frame);
+    }
+    assert_eq!(kind(Answer::decode(&error("a\x1b[0m"))), ErrorKind::Protocol);
 }
 
 #[test]

@@ -11,6 +11,9 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::check::{page_of, same, sealed, written_again};
+use super::frame::VERSION;
+use super::message::{CODE_BYTES, TEXT_BYTES};
+use super::page::Page;
 use super::*;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::{ErrorKind, Result};

@@ -1,10 +1,11 @@
 //! What the other sites say of connections.
 
-use rowferry::{Checked, ConnectionFilter};
+use rowferry::{ConnectionCheck, ConnectionFilter};
 use serde::Serialize;
 
 use super::{Shown, all, find, shown};
 use crate::args::connections::CheckArgs;
+use crate::commands::plain::warn_of_plain_http;
 use crate::commands::{cancelled_by_signals, connect_options, open_existing};
 use crate::failure::Failure;
 use crate::output::{Out, Table};
@@ -22,7 +23,7 @@ struct Line<'c> {
 }
 
 impl<'c> Line<'c> {
-    fn new(checked: &'c Checked) -> Self {
+    fn new(checked: &'c ConnectionCheck) -> Self {
         Line {
             connection: shown(&checked.connection),
             remote_status: checked.status.as_str(),
@@ -41,6 +42,7 @@ pub fn run(args: &CheckArgs, out: &mut Out) -> Result<(), Failure> {
     };
     let cancel = cancelled_by_signals()?;
     let notifier = site.notifier(connect_options(&args.network, &cancel)?).by(&args.by.name);
+    connections.iter().for_each(|connection| warn_of_plain_http(&connection.site_url));
     if args.format.json {
         let mut printed = Ok(());
         notifier.check(&connections, |checked| {

@@ -1,8 +1,8 @@
 //! Connections and tokens that are made, and shown once.
 
 use rowferry::{
-    Connection, ConnectionDirection, Error, ErrorKind, NewConnection, NewlyConnected, Policy, RegisterOutcome,
-    RegisterResult, Strategy,
+    Connection, ConnectionDirection, ConnectionWithToken, Error, ErrorKind, NewConnection, Policy, RegisterOutcome,
+    RegisterReport, Strategy,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use super::{Shown, find, shown, warn_of_unknown_tables};
 use crate::args::Network;
 use crate::args::connections::{ChangeArgs, CreateArgs, Secrets};
 use crate::args::secret::Secret;
+use crate::commands::plain::warn_of_plain_http;
 use crate::commands::{cancelled_by_signals, connect_options, open_existing};
 use crate::failure::Failure;
 use crate::output::{Out, printable};
@@ -43,7 +44,7 @@ pub fn run(args: &CreateArgs, out: &mut Out) -> Result<(), Failure> {
     // Whatever can fail here does so before there is a token that is shown only once.
     let ours = site.settings().site_url()?;
     let notifier = site.notifier(connect_options(&args.network, &cancelled_by_signals()?)?).by(&args.by.name);
-    let NewlyConnected { connection, token, .. } =
+    let ConnectionWithToken { connection, token, .. } =
         site.connections().by(&args.by.name).create(new).map_err(Failure::typed)?;
     if connection.direction == ConnectionDirection::Receiver {
         return match args.format.json {
@@ -57,6 +58,7 @@ pub fn run(args: &CreateArgs, out: &mut Out) -> Result<(), Failure> {
         (false, None) => Some(Registration::NoUrl),
         (false, Some(_)) => {
             // The connection is there, and its token is known only here: whatever goes wrong, both are shown.
+            warn_of_plain_http(&connection.site_url);
             let password = secrets.remote_password.as_ref().map(Secret::as_str);
             let asked = notifier.register(connection.uuid, &token, password);
             Some(asked.map_or_else(Registration::Failed, Registration::Asked))
@@ -67,6 +69,9 @@ pub fn run(args: &CreateArgs, out: &mut Out) -> Result<(), Failure> {
     if args.format.json {
         let notified = asked.as_ref().map(Registration::json);
         return out.json(&Made { connection: shown(&connection), token: Some(token.as_str()), notified });
+    }
+    if out.is_quiet() {
+        return out.line(token.as_str());
     }
     let name = printable(&connection.name);
     out.line(format!("Connection {name} is made: {} may pull from this site.", printable(&connection.site_url)))?;
@@ -129,7 +134,7 @@ pub fn no_token_of_a_sender(hint: &str) -> Failure {
 
 pub fn no_strategy_of_a_sender(strategy: Strategy) -> Failure {
     wrong(
-        "the strategy of a sender's pulls is told to the other site when it is registered, and is that site's affair afterwards",
+        "the strategy of a sender's pulls is told to the other site when it is registered, and is up to that site afterwards",
         &format!(
             "Leave --default-conflict-strategy out. The other site's people set it: `rowferry connections update CONNECTION \
              --default-conflict-strategy {strategy} --db DB`."
@@ -143,15 +148,15 @@ fn wrong(message: &str, hint: &str) -> Failure {
 
 fn receiver(args: &CreateArgs, connection: &Connection, out: &mut Out) -> Result<(), Failure> {
     let (name, url) = (printable(&connection.name), printable(&connection.site_url));
-    out.line(format!("Connection {name} is made: this site may pull from {url}."))?;
-    out.line("")?;
-    out.line(format!("  rowferry pull --connection {} --db {}", connection.uuid, super::quoted(&args.db.path)))
+    out.say(format!("Connection {name} is made: this site may pull from {url}."))?;
+    out.say("")?;
+    out.say(format!("  rowferry pull --connection {} --db {}", connection.uuid, super::quoted(&args.db.path)))
 }
 
 /// What became of the registration with the other site.
 enum Registration {
     /// The other site was asked, or could not be.
-    Asked(RegisterResult),
+    Asked(RegisterReport),
     /// This site does not know its own URL, by which the other site would know it.
     NoUrl,
     /// It could not even be tried.
@@ -210,7 +215,8 @@ impl Registration {
 }
 
 const NO_URL: &str = "The other site was not told: the setting site_url, by which it would know this one, is not set. \
-                      `rowferry settings set site_url https://... --db DB` sets it.";
+                      Set it (`rowferry settings set site_url https://... --db DB`), delete the connection \
+                      (`rowferry connections delete`), and create it again. Or give the token by hand.";
 
 /// Says how the other site's people come by the connection without being told by this site.
 fn by_hand(ours: Option<&str>, connection: &Connection, out: &mut Out) -> Result<(), Failure> {
@@ -232,7 +238,7 @@ fn show_token(connection: &Connection, token: &str, out: &mut Out) -> Result<(),
     out.line(format!("  uuid   {}", connection.uuid))?;
     out.line(format!("  token  {token}"))?;
     out.line("")?;
-    out.line("The token is shown only now. Who has it can pull what the connection allows.")
+    out.line("The token is shown only now. Anyone who has it can pull what the connection allows.")
 }
 
 /// Makes a new token.
@@ -240,13 +246,16 @@ pub fn rotate(args: &ChangeArgs, out: &mut Out) -> Result<(), Failure> {
     let site = open_existing(&args.one.db)?;
     let uuid = find(&site, &args.one.connection)?.uuid;
     let teller = Teller::new(&site, &args.tell, &args.one.by.name)?;
-    let NewlyConnected { connection, token, queued, .. } =
+    let ConnectionWithToken { connection, token, queued, .. } =
         site.connections().by(&args.one.by.name).regenerate_token(uuid).map_err(Failure::typed)?;
     // What is not queued cannot be told: nothing is asked for that.
     let told = if queued { teller.tell(&connection) } else { Some(Told::by_hand()) };
     if args.one.format.json {
         let notified = told.as_ref();
         return out.json(&Rotated { connection: shown(&connection), token: token.as_str(), queued, notified });
+    }
+    if out.is_quiet() {
+        return out.line(token.as_str());
     }
     out.line(format!("Connection {} has a new token; the old one no longer works.", printable(&connection.name)))?;
     out.line("")?;

@@ -2,14 +2,17 @@
 
 mod check;
 mod create;
+mod delete;
 mod tell;
 
 use rowferry::{Connection, ConnectionDirection, ConnectionFilter, Connections, Site};
 use serde::Serialize;
 
 use self::tell::{Teller, Told};
+use super::ids::{self, ShortIds};
 use super::{moment, open_existing};
-use crate::args::connections::{ChangeArgs, ConnectionsCommand, EndArgs, ListArgs, ShowArgs, UpdateArgs};
+use crate::args::Db;
+use crate::args::connections::{ChangeArgs, ConnectionsCommand, EndArgs, ListArgs, ShowArgs, Tell, UpdateArgs};
 use crate::args::secret::Secret;
 use crate::failure::{Done, Failure};
 use crate::output::{Out, Table, complain, grouped, printable};
@@ -22,17 +25,16 @@ pub fn run(command: &ConnectionsCommand, out: &mut Out) -> Result<Done, Failure>
         ConnectionsCommand::Update(args) => update(args, out)?,
         ConnectionsCommand::Approve(args) => approve(args, out)?,
         ConnectionsCommand::Suspend(EndArgs { reason, change: args }) => {
-            change(args, out, "suspended", |connections, uuid| connections.suspend(uuid, reason.as_deref()))?;
+            change(One::of(args), out, "suspended", |connections, uuid| connections.suspend(uuid, reason.as_deref()))?;
         }
         ConnectionsCommand::Reactivate(args) => {
-            change(args, out, "active again", |connections, uuid| connections.reactivate(uuid))?;
+            change(One::of(args), out, "active again", |connections, uuid| connections.reactivate(uuid))?;
         }
         ConnectionsCommand::Revoke(EndArgs { reason, change: args }) => {
-            change(args, out, "revoked", |connections, uuid| connections.revoke(uuid, reason.as_deref()))?;
+            let one = One { ends: true, ..One::of(args) };
+            change(one, out, "revoked", |connections, uuid| connections.revoke(uuid, reason.as_deref()))?;
         }
-        ConnectionsCommand::Delete(args) => {
-            change(args, out, "deleted", |connections, uuid| connections.delete(uuid))?;
-        }
+        ConnectionsCommand::Delete(args) => delete::run(args, out)?,
         ConnectionsCommand::RotateToken(args) => create::rotate(args, out)?,
         ConnectionsCommand::Check(args) => check::run(args, out)?,
     }
@@ -52,7 +54,8 @@ fn list(args: &ListArgs, out: &mut Out) -> Result<(), Failure> {
     if args.format.json {
         return connections.iter().try_for_each(|connection| out.json(&shown(connection)));
     }
-    let mut table = Table::new(["name", "direction", "status", "site", ">transfers", ">records", "last used", "uuid"]);
+    let short = ShortIds::new(connections.iter().map(|connection| connection.uuid));
+    let mut table = Table::new(["name", "direction", "status", "site", ">transfers", ">records", "last used", "id"]);
     for connection in &connections {
         table.row([
             connection.name.clone(),
@@ -62,7 +65,7 @@ fn list(args: &ListArgs, out: &mut Out) -> Result<(), Failure> {
             grouped(connection.total_transfers),
             grouped(connection.total_records_transferred),
             connection.last_connected_at.map(moment).unwrap_or_default(),
-            connection.uuid.to_string(),
+            short.of(connection.uuid),
         ]);
     }
     match table.is_empty() {
@@ -88,7 +91,7 @@ fn update(args: &UpdateArgs, out: &mut Out) -> Result<(), Failure> {
     let Connection { uuid, direction, .. } = find(&site, &args.connection)?;
     // Before the rest is changed: what cannot be done whole is not done by half.
     if token.is_some() && direction == ConnectionDirection::Sender {
-        return Err(create::no_token_of_a_sender("Leave --token out; `connections rotate-token` makes a new one."));
+        return Err(create::no_token_of_a_sender("Leave --token out; `rowferry connections rotate-token` makes a new one."));
     }
     if let Some(strategy) = args.policy.default_conflict_strategy
         && direction == ConnectionDirection::Sender
@@ -121,7 +124,7 @@ fn update(args: &UpdateArgs, out: &mut Out) -> Result<(), Failure> {
     }
     match args.format.json {
         true => out.json(&shown(&connection)),
-        false => out.line(format!("Connection {} is changed.", printable(&connection.name))),
+        false => out.say(format!("Connection {} is changed.", printable(&connection.name))),
     }
 }
 
@@ -149,27 +152,49 @@ fn approve(args: &ChangeArgs, out: &mut Out) -> Result<(), Failure> {
     if args.one.format.json {
         return out.json(&Changed { connection: shown(&connection), notified: told.as_ref() });
     }
-    out.line(format!("Connection {} is active.", printable(&connection.name)))?;
-    told.map_or(Ok(()), |told| out.line(told.text()))
+    out.say(format!("Connection {} is active.", printable(&connection.name)))?;
+    told.map_or(Ok(()), |told| out.say(told.text()))
+}
+
+/// A connection that is changed, and how.
+struct One<'a> {
+    connection: &'a str,
+    by: &'a str,
+    db: &'a Db,
+    json: bool,
+    tell: &'a Tell,
+    /// It ends with that: a short part of its id is not enough.
+    ends: bool,
+}
+
+impl<'a> One<'a> {
+    fn of(ChangeArgs { one, tell }: &'a ChangeArgs) -> Self {
+        One { connection: &one.connection, by: &one.by.name, db: &one.db, json: one.format.json, tell, ends: false }
+    }
 }
 
 /// Makes a change of which the other site is told.
 fn change(
-    args: &ChangeArgs,
+    one: One<'_>,
     out: &mut Out,
     done: &str,
     work: impl FnOnce(Connections<'_>, uuid::Uuid) -> rowferry::Result<Connection>,
 ) -> Result<(), Failure> {
-    let site = open_existing(&args.one.db)?;
-    let uuid = find(&site, &args.one.connection)?.uuid;
-    let teller = Teller::new(&site, &args.tell, &args.one.by.name)?;
-    let connection = work(site.connections().by(&args.one.by.name), uuid)?;
+    let site = open_existing(one.db)?;
+    let Connection { uuid, name, .. } = find(&site, one.connection)?;
+    let is_named = name == one.connection.trim();
+    if one.ends && !is_named {
+        ids::enough(one.connection, &format!("connection {name:?} ({uuid})"))?;
+    }
+    let teller = Teller::new(&site, one.tell, one.by)?;
+    let connection = work(site.connections().by(one.by), uuid)?;
     let told = teller.tell(&connection);
-    if args.one.format.json {
+    if one.json {
         return out.json(&Changed { connection: shown(&connection), notified: told.as_ref() });
     }
-    out.line(format!("Connection {} is {done}.", printable(&connection.name)))?;
-    told.map_or(Ok(()), |told| out.line(told.text()))
+    let id = if is_named { String::new() } else { format!(" ({uuid})") };
+    out.say(format!("Connection {}{id} is {done}.", printable(&connection.name)))?;
+    told.map_or(Ok(()), |told| out.say(told.text()))
 }
 
 /// The connections that a filter chooses; all of them without a limit.

@@ -1,11 +1,12 @@
 //! Telling the other site what was changed here.
 
 use rowferry::{
-    Connection, ConnectionDirection, Delivered, DeliveryOutcome, Error, ErrorKind, Notifier, RemoteStatus, Site,
+    Connection, ConnectionDirection, DeliveryOutcome, DeliveryReport, Error, ErrorKind, Notifier, RemoteStatus, Site,
 };
 use serde::Serialize;
 
 use crate::args::connections::Tell;
+use crate::commands::plain::warn_of_plain_http;
 use crate::commands::{cancelled_by_signals, connect_options, moment};
 use crate::failure::Failure;
 use crate::output::printable;
@@ -50,9 +51,10 @@ impl Teller {
 }
 
 fn deliver(notifier: &Notifier, connection: &Connection) -> Told {
+    warn_of_plain_http(&connection.site_url);
     let delivered = match notifier.deliver_to(connection.uuid) {
-        Ok(delivered @ Delivered { error: None, .. }) => delivered,
-        Ok(Delivered { error: Some(error), .. }) | Err(error) => return Told::new("waiting", Some(&error)),
+        Ok(delivered @ DeliveryReport { error: None, .. }) => delivered,
+        Ok(DeliveryReport { error: Some(error), .. }) | Err(error) => return Told::new("waiting", Some(&error)),
     };
     let Some(last) = delivered.messages.into_iter().last() else {
         return Told::new("nothing", None);
@@ -64,12 +66,13 @@ fn deliver(notifier: &Notifier, connection: &Connection) -> Told {
         (DeliveryOutcome::Refused, _) => "refused",
         (DeliveryOutcome::GivenUp, _) => "given_up",
         (DeliveryOutcome::Waiting, Some(kind)) if is_offline(kind) => "offline",
-        (DeliveryOutcome::Waiting, _) => "waiting",
+        _ => "waiting",
     };
     Told { next_at: last.next_at.map(moment), ..Told::new(outcome, last.error.as_ref()) }
 }
 
 fn announce(notifier: &Notifier, connection: &Connection) -> Told {
+    warn_of_plain_http(&connection.site_url);
     let (outcome, error) = match notifier.announce(connection.uuid) {
         Ok(checked) => match checked.status {
             RemoteStatus::NotFound => ("not_found", None),

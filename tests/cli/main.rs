@@ -1,0 +1,21 @@
+//! The `rowferry` command as a user runs it.
+
+#[allow(dead_code)] // Each binary uses a part of it.
+#[path = "../support/mod.rs"]
+mod support;
+
+mod commands;
+mod connections;
+mod doctor;
+mod flags;
+mod help;
+mod ids;
+mod json;
+mod key;
+mod look;
+mod resume;
+mod serve;
+mod state;
+mod status;
+mod tls;
+mod transfers;

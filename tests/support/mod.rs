@@ -1,0 +1,11 @@
+//! What the tests share: sites on real files, peers that are fakes, and a model of what a pull must come to.
+
+pub mod command;
+pub mod common;
+pub mod fake;
+pub mod fake_http;
+pub mod http_common;
+pub mod model;
+pub mod notify_peer;
+pub mod recorded;
+pub mod schema;
