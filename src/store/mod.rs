@@ -26,6 +26,8 @@ pub mod conformance;
 #[cfg(feature = "sqlite")]
 mod memory;
 pub mod migrate;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
 #[cfg(test)]
@@ -33,6 +35,8 @@ pub(crate) mod stepping;
 
 #[cfg(feature = "sqlite")]
 pub use memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresOptions, PostgresStore};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 
