@@ -82,7 +82,7 @@ impl Db {
             Database::File(path) => Ok(builder.open(path)?),
             #[cfg(feature = "postgres")]
             Database::Postgres(options) => {
-                let store = rowferry::store::PostgresStore::open(options, &limits)?;
+                let store = rowferry::store::PostgresStore::open(&options, &limits)?;
                 Ok(builder.with_store(std::sync::Arc::new(store)))
             }
         }
