@@ -35,6 +35,11 @@ pub struct Schema {
 /// The schema for stores that speak SQLite's dialect.
 pub const SQLITE: Schema = Schema { scripts: SCRIPTS, whole: Some(include_str!("../../schema/sqlite/whole.sql")) };
 
+/// The schema of the PostgreSQL store: its first script makes what all those of SQLite make.
+#[cfg(feature = "postgres")]
+pub(crate) const POSTGRES: Schema =
+    Schema { scripts: &[script(1, include_str!("../../schema/postgres/0001_state.sql"))], whole: None };
+
 const SCRIPTS: &[Script] = &[
     script(1, include_str!("../../schema/sqlite/0001_state.sql")),
     script(2, include_str!("../../schema/sqlite/0002_connections.sql")),

@@ -26,6 +26,8 @@ pub mod conformance;
 #[cfg(feature = "sqlite")]
 mod memory;
 pub mod migrate;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
 #[cfg(test)]
@@ -33,6 +35,8 @@ pub(crate) mod stepping;
 
 #[cfg(feature = "sqlite")]
 pub use memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresOptions, PostgresStore};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 
@@ -611,4 +615,10 @@ pub trait Sql {
 
     /// Runs a query; gives all its rows. For small answers only.
     fn query(&mut self, sql: &str, parameters: &[Value]) -> Result<Vec<Vec<Value>>>;
+
+    /// How many bytes of a blob a unique index holds at most: of a longer one its digest is kept in its place. Without bound, unless a
+    /// store says otherwise.
+    fn longest_indexed(&self) -> usize {
+        usize::MAX
+    }
 }

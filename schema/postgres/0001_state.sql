@@ -1,0 +1,303 @@
+-- rowferry's own tables: those that all scripts of schema/sqlite make. A B-tree takes 2,704 bytes at most, so that blobs of any length
+-- have hash indexes.
+CREATE TABLE rowferry_settings (
+  key text COLLATE "C" PRIMARY KEY NOT NULL,
+  value text COLLATE "C" NOT NULL
+);
+CREATE TABLE rowferry_sessions (
+  uuid text COLLATE "C" PRIMARY KEY NOT NULL,
+  direction text COLLATE "C" NOT NULL,
+  code_hash text COLLATE "C" NOT NULL UNIQUE,
+  created_at text COLLATE "C" NOT NULL,
+  expires_at text COLLATE "C" NOT NULL,
+  used_at text COLLATE "C",
+  used_by text COLLATE "C",
+  over_at text COLLATE "C"
+);
+CREATE TABLE rowferry_pulls (
+  scope text COLLATE "C" PRIMARY KEY NOT NULL,
+  sender text COLLATE "C",
+  owner text COLLATE "C" NOT NULL,
+  stages bigint NOT NULL,
+  touched_at text COLLATE "C" NOT NULL,
+  incarnation text COLLATE "C"
+);
+CREATE TABLE rowferry_counts (
+  scope text COLLATE "C" NOT NULL,
+  parent text COLLATE "C" NOT NULL,
+  digest bytea NOT NULL,
+  copies bigint NOT NULL,
+  PRIMARY KEY (scope, parent, digest)
+);
+CREATE TABLE rowferry_connections (
+  uuid text COLLATE "C" PRIMARY KEY NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  direction text COLLATE "C" NOT NULL,
+  site_url text COLLATE "C" NOT NULL,
+  token_lookup text COLLATE "C" NOT NULL,
+  token_sealed text COLLATE "C" NOT NULL,
+  status text COLLATE "C" NOT NULL,
+  approval_mode text COLLATE "C" NOT NULL,
+  allowed_tables text COLLATE "C" NOT NULL,
+  excluded_tables text COLLATE "C" NOT NULL,
+  auto_approve_tables text COLLATE "C" NOT NULL,
+  expires_at text COLLATE "C",
+  max_downloads bigint,
+  max_records_total bigint,
+  max_records_per_request bigint NOT NULL,
+  rate_limit_requests_per_minute bigint NOT NULL,
+  ip_whitelist text COLLATE "C" NOT NULL,
+  allowed_hours_start bigint,
+  allowed_hours_end bigint,
+  download_password_hash text COLLATE "C",
+  default_conflict_strategy text COLLATE "C" NOT NULL,
+  auto_sync_enabled bigint NOT NULL,
+  auto_sync_tables text COLLATE "C" NOT NULL,
+  auto_sync_interval_minutes bigint NOT NULL,
+  downloads_used bigint NOT NULL,
+  records_downloaded bigint NOT NULL,
+  approved_at text COLLATE "C",
+  approved_by text COLLATE "C",
+  suspended_at text COLLATE "C",
+  suspended_by text COLLATE "C",
+  suspended_reason text COLLATE "C",
+  suspended_by_peer bigint NOT NULL,
+  revoked_at text COLLATE "C",
+  revoked_by text COLLATE "C",
+  revoked_reason text COLLATE "C",
+  created_by text COLLATE "C" NOT NULL,
+  created_at text COLLATE "C" NOT NULL,
+  updated_at text COLLATE "C" NOT NULL,
+  last_connected_at text COLLATE "C",
+  last_transfer_at text COLLATE "C",
+  total_transfers bigint NOT NULL,
+  total_records_transferred bigint NOT NULL,
+  total_bytes_transferred bigint NOT NULL,
+  rate_window text COLLATE "C",
+  rate_count bigint NOT NULL,
+  metadata text COLLATE "C" NOT NULL,
+  UNIQUE (site_url, direction),
+  UNIQUE (token_lookup, direction)
+);
+CREATE TABLE rowferry_transfers (
+  uuid text COLLATE "C" PRIMARY KEY NOT NULL,
+  direction text COLLATE "C" NOT NULL,
+  connection text COLLATE "C",
+  session text COLLATE "C",
+  remote_site_url text COLLATE "C",
+  table_name text COLLATE "C" NOT NULL,
+  records_requested bigint,
+  records_transferred bigint NOT NULL,
+  records_created bigint NOT NULL,
+  records_updated bigint NOT NULL,
+  records_skipped bigint NOT NULL,
+  records_failed bigint NOT NULL,
+  bytes_transferred bigint NOT NULL,
+  conflict_strategy text COLLATE "C",
+  status text COLLATE "C" NOT NULL,
+  requires_approval bigint NOT NULL,
+  approved_at text COLLATE "C",
+  approved_by text COLLATE "C",
+  denied_at text COLLATE "C",
+  denied_by text COLLATE "C",
+  denial_reason text COLLATE "C",
+  approval_expires_at text COLLATE "C",
+  requester_ip text COLLATE "C",
+  requester_user_agent text COLLATE "C",
+  initiated_by text COLLATE "C",
+  error_message text COLLATE "C",
+  started_at text COLLATE "C",
+  completed_at text COLLATE "C",
+  touched_at text COLLATE "C" NOT NULL,
+  metadata text COLLATE "C" NOT NULL,
+  inserted_at text COLLATE "C" NOT NULL,
+  pull text COLLATE "C",
+  schema_digest text COLLATE "C",
+  approved_records bigint,
+  pull_turn bigint NOT NULL DEFAULT 0,
+  pull_base bigint NOT NULL DEFAULT 0,
+  pull_from text COLLATE "C",
+  pull_reached bigint NOT NULL DEFAULT 0,
+  pull_acked bigint NOT NULL DEFAULT 0,
+  pull_again bigint NOT NULL DEFAULT 0,
+  pull_state bigint NOT NULL DEFAULT 0,
+  pull_state_from bigint NOT NULL DEFAULT 0,
+  pull_state_to bigint NOT NULL DEFAULT 0
+);
+CREATE INDEX rowferry_transfers_by_connection ON rowferry_transfers (connection, table_name, status, inserted_at, uuid);
+CREATE INDEX rowferry_transfers_by_table ON rowferry_transfers (connection, table_name, inserted_at, uuid);
+CREATE INDEX rowferry_transfers_by_end ON rowferry_transfers (completed_at);
+CREATE INDEX rowferry_transfers_by_time ON rowferry_transfers (inserted_at);
+CREATE INDEX rowferry_transfers_by_status ON rowferry_transfers (status);
+CREATE TABLE rowferry_events (
+  id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+  at text COLLATE "C" NOT NULL,
+  kind text COLLATE "C" NOT NULL,
+  actor text COLLATE "C" NOT NULL,
+  connection text COLLATE "C",
+  transfer text COLLATE "C",
+  details text COLLATE "C" NOT NULL
+);
+CREATE INDEX rowferry_events_by_connection ON rowferry_events (connection);
+CREATE INDEX rowferry_events_by_transfer ON rowferry_events (transfer);
+CREATE INDEX rowferry_events_by_time ON rowferry_events (at);
+CREATE TABLE rowferry_outbox (
+  id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+  connection text COLLATE "C" NOT NULL,
+  direction text COLLATE "C" NOT NULL,
+  site_url text COLLATE "C" NOT NULL,
+  kind text COLLATE "C" NOT NULL,
+  status text COLLATE "C",
+  credential_sealed text COLLATE "C" NOT NULL,
+  token_sealed text COLLATE "C",
+  attempts bigint NOT NULL,
+  next_at text COLLATE "C" NOT NULL,
+  last_error text COLLATE "C",
+  created_at text COLLATE "C" NOT NULL
+);
+CREATE INDEX rowferry_outbox_by_connection ON rowferry_outbox (connection);
+CREATE TABLE rowferry_outbox_leases (
+  connection text COLLATE "C" PRIMARY KEY NOT NULL,
+  holder text COLLATE "C" NOT NULL,
+  leased_until text COLLATE "C" NOT NULL
+);
+CREATE TABLE rowferry_marks (
+  scope text COLLATE "C" NOT NULL,
+  table_name text COLLATE "C" NOT NULL,
+  strategy text COLLATE "C" NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  plan text COLLATE "C" NOT NULL,
+  step text COLLATE "C" NOT NULL,
+  records bigint NOT NULL,
+  announced bigint NOT NULL,
+  done_at text COLLATE "C",
+  progress text COLLATE "C" NOT NULL,
+  PRIMARY KEY (scope, table_name, strategy)
+);
+CREATE TABLE rowferry_appends (
+  sender text COLLATE "C" NOT NULL,
+  table_name text COLLATE "C" NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  records bigint NOT NULL,
+  whole bigint NOT NULL,
+  finished_at text COLLATE "C" NOT NULL,
+  lacks_parents bigint NOT NULL DEFAULT 0,
+  keys_kept bigint NOT NULL DEFAULT 0,
+  incarnation text COLLATE "C",
+  PRIMARY KEY (sender, table_name)
+);
+CREATE TABLE rowferry_tickets (
+  lookup text COLLATE "C" PRIMARY KEY NOT NULL,
+  session text COLLATE "C" NOT NULL,
+  expires_at text COLLATE "C" NOT NULL,
+  receiver text COLLATE "C",
+  tables text COLLATE "C"
+);
+CREATE TABLE rowferry_kept_tickets (
+  place text COLLATE "C" PRIMARY KEY NOT NULL,
+  site_url text COLLATE "C" NOT NULL,
+  sender text COLLATE "C" NOT NULL,
+  ticket_sealed text COLLATE "C" NOT NULL,
+  expires_at text COLLATE "C" NOT NULL
+);
+CREATE INDEX rowferry_kept_tickets_by_url ON rowferry_kept_tickets (site_url);
+CREATE TABLE rowferry_staged (
+  scope text COLLATE "C" NOT NULL,
+  stage bigint NOT NULL,
+  first bigint NOT NULL,
+  records bigint NOT NULL,
+  cells bytea NOT NULL,
+  PRIMARY KEY (scope, stage, first)
+);
+CREATE TABLE rowferry_pending (
+  scope text COLLATE "C" NOT NULL,
+  stage bigint NOT NULL,
+  record bigint NOT NULL,
+  reference bigint NOT NULL,
+  parent bytea NOT NULL,
+  PRIMARY KEY (scope, stage, record, reference)
+);
+CREATE TABLE rowferry_values (
+  scope text COLLATE "C" NOT NULL,
+  stage bigint NOT NULL,
+  record bigint NOT NULL,
+  set_number bigint NOT NULL,
+  value bytea NOT NULL,
+  PRIMARY KEY (scope, stage, record, set_number)
+);
+CREATE INDEX rowferry_values_by_value ON rowferry_values USING hash (value);
+CREATE TABLE rowferry_links (
+  scope text COLLATE "C" NOT NULL,
+  value bytea NOT NULL,
+  stage bigint NOT NULL,
+  record bigint NOT NULL,
+  reference bigint NOT NULL,
+  PRIMARY KEY (scope, stage, record, reference)
+);
+CREATE INDEX rowferry_links_by_value ON rowferry_links USING hash (value);
+CREATE TABLE rowferry_orphans (
+  scope text COLLATE "C" NOT NULL,
+  stage bigint NOT NULL,
+  record bigint NOT NULL,
+  reference bigint NOT NULL,
+  children bigint NOT NULL,
+  PRIMARY KEY (scope, stage, record)
+);
+CREATE INDEX rowferry_orphans_by_children ON rowferry_orphans (scope, children);
+CREATE TABLE rowferry_key_maps (
+  id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+  scope text COLLATE "C" NOT NULL,
+  parent text COLLATE "C" NOT NULL,
+  pull text COLLATE "C" NOT NULL,
+  runs bigint NOT NULL,
+  last_given bigint NOT NULL DEFAULT 0,
+  UNIQUE (scope, parent)
+);
+CREATE TABLE rowferry_keys (
+  map bigint NOT NULL,
+  old bytea NOT NULL,
+  stored bytea,
+  new bytea NOT NULL,
+  existing bigint NOT NULL,
+  appended bigint NOT NULL,
+  run bigint NOT NULL,
+  PRIMARY KEY (map, old)
+);
+CREATE INDEX rowferry_keys_moved ON rowferry_keys USING hash (new) WHERE appended = 0;
+CREATE INDEX rowferry_keys_by_map ON rowferry_keys (map, appended);
+CREATE TABLE rowferry_taken_keys (
+  scope text COLLATE "C" NOT NULL,
+  table_name text COLLATE "C" NOT NULL,
+  key bytea NOT NULL,
+  PRIMARY KEY (scope, table_name, key)
+);
+CREATE TABLE rowferry_waiting (
+  scope text COLLATE "C" NOT NULL,
+  stage bigint NOT NULL,
+  record bigint NOT NULL,
+  key bytea NOT NULL,
+  staged bigint NOT NULL,
+  busy bigint NOT NULL,
+  late text COLLATE "C",
+  cells bytea NOT NULL,
+  PRIMARY KEY (scope, stage, record)
+);
+CREATE INDEX rowferry_waiting_by_key ON rowferry_waiting USING hash (key);
+CREATE INDEX rowferry_waiting_by_late ON rowferry_waiting (scope, late);
+CREATE INDEX rowferry_waiting_by_turn ON rowferry_waiting (scope, stage, busy, late, record);
+CREATE INDEX rowferry_transfers_by_pull ON rowferry_transfers (pull, table_name, started_at);
+CREATE TABLE rowferry_guesses (
+  kind text COLLATE "C" NOT NULL,
+  whose text COLLATE "C" NOT NULL,
+  began_at text COLLATE "C" NOT NULL,
+  wrong bigint NOT NULL,
+  PRIMARY KEY (kind, whose)
+);
+CREATE INDEX rowferry_tickets_by_session ON rowferry_tickets (session);
+CREATE INDEX rowferry_transfers_by_session ON rowferry_transfers (session, table_name) WHERE session IS NOT NULL;
+CREATE TABLE rowferry_made (
+  sender text COLLATE "C" NOT NULL,
+  table_name text COLLATE "C" NOT NULL,
+  columns bytea NOT NULL,
+  PRIMARY KEY (sender, table_name)
+);

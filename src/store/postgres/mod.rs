@@ -1,0 +1,148 @@
+//! The PostgreSQL store: the data and rowferry's state in one database, for several processes at once.
+
+mod catalogue;
+mod connection;
+mod faults;
+mod options;
+mod pool;
+mod quote;
+mod statements;
+mod tls;
+mod types;
+
+pub use options::PostgresOptions;
+
+use crate::clock::{Clock, SystemClock};
+use crate::domain::names::NameRules;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
+use crate::store::{Snapshot, Sql, Store, Writer, migrate};
+use connection::Connection;
+use pool::Pooled;
+
+/// The oldest version of PostgreSQL whose catalogue is known here.
+const OLDEST: i32 = 130_000;
+
+/// A PostgreSQL database, version 13 or newer.
+///
+/// Opening it makes rowferry's own `rowferry_*` tables in the first of the site's schemas; nothing else is changed. Several processes may
+/// have it open. Its calls block, and may not be made on an async task.
+#[derive(Debug)]
+pub struct PostgresStore {
+    pools: pool::Pools,
+}
+
+impl PostgresStore {
+    /// Connects to a database.
+    ///
+    /// # Errors
+    /// [`CannotOpen`](ErrorKind::CannotOpen), [`Tls`](ErrorKind::Tls) and [`Locked`](ErrorKind::Locked) say why not;
+    /// [`ReadOnly`](ErrorKind::ReadOnly) that the server is a standby; [`NewerState`](ErrorKind::NewerState) that a newer rowferry was used
+    /// on it; [`InvalidInput`](ErrorKind::InvalidInput) is the answer on an async task.
+    pub fn open(options: &PostgresOptions, limits: &Limits) -> Result<Self> {
+        let store = PostgresStore { pools: pool::Pools::open(options, limits)? };
+        check_server(&mut *store.pools.reader()?, options)?;
+        migrate::store(&store, migrate::POSTGRES, SystemClock.now())?;
+        Ok(store)
+    }
+}
+
+/// Refuses a server and a database that cannot keep a site.
+fn check_server(connection: &mut Connection, options: &PostgresOptions) -> Result<()> {
+    let cannot = |why: String, hint: &str| {
+        Err(Error::new(ErrorKind::CannotOpen, format!("cannot open {}: {why}", options.name())).with_hint(hint))
+    };
+    let found = connection.rows(
+        "SELECT current_setting('server_version_num')::int4, current_setting('server_version'),
+                (SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database())",
+        &[],
+    )?;
+    let Some(row) = found.first() else { return cannot("it does not tell its version".into(), "See the server's log.") };
+    let (number, version, encoding): (i32, String, String) = (row.get(0), row.get(1), row.get(2));
+    if number < OLDEST {
+        return cannot(format!("it is PostgreSQL {version}"), "rowferry needs version 13 or newer.");
+    }
+    if encoding != "UTF8" {
+        return cannot(format!("its encoding is {encoding}"), "Use a database with the encoding UTF8.");
+    }
+    for schema in &options.schemas {
+        if connection.rows("SELECT 1 FROM pg_namespace WHERE nspname = $1", &[schema])?.is_empty() {
+            return cannot(format!("it has no schema {schema:?}"), "Make it first: CREATE SCHEMA.");
+        }
+    }
+    Ok(())
+}
+
+impl Store for PostgresStore {
+    fn name(&self) -> String {
+        self.pools.name().to_owned()
+    }
+
+    fn names(&self) -> NameRules {
+        NameRules::Exact
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
+        Err(Error::new(ErrorKind::Database, "not made yet"))
+    }
+
+    fn writer(&self) -> Result<Box<dyn Writer>> {
+        Err(Error::new(ErrorKind::Database, "not made yet"))
+    }
+
+    fn state(&self, work: &mut dyn FnMut(&mut dyn Sql) -> Result<()>) -> Result<()> {
+        let mut small = Small::begin(self.pools.writer()?)?;
+        work(&mut small)?;
+        small.commit()
+    }
+
+    fn read_state(&self, work: &mut dyn FnMut(&mut dyn Sql) -> Result<()>) -> Result<()> {
+        work(&mut statements::Reading::begin(self.pools.reader()?)?)
+    }
+}
+
+/// What lets one transaction at a time write: PostgreSQL's own lock of this number, which is taken in each database apart and ends with the
+/// transaction. The first number is rowferry's, the second the schema's.
+pub(super) const ONE_WRITER: &str = "SELECT pg_advisory_xact_lock(1919907942, hashtext(current_schema()))";
+
+/// A transaction over rowferry's own tables only.
+struct Small {
+    connection: Pooled,
+}
+
+impl Small {
+    fn begin(mut connection: Pooled) -> Result<Self> {
+        connection.in_transaction = true;
+        let begun = connection.batch(&format!("BEGIN; {ONE_WRITER}"));
+        let small = Small { connection };
+        begun.map(|()| small)
+    }
+
+    fn commit(mut self) -> Result<()> {
+        self.connection.batch("COMMIT")?;
+        self.connection.in_transaction = false;
+        Ok(())
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        if self.connection.in_transaction {
+            self.connection.in_transaction = self.connection.batch("ROLLBACK").is_err();
+        }
+    }
+}
+
+impl Sql for Small {
+    fn execute(&mut self, sql: &str, values: &[crate::Value]) -> Result<usize> {
+        statements::execute(&mut self.connection, sql, values)
+    }
+
+    fn query(&mut self, sql: &str, values: &[crate::Value]) -> Result<Vec<Vec<crate::Value>>> {
+        statements::query(&mut self.connection, sql, values)
+    }
+
+    fn longest_indexed(&self) -> usize {
+        statements::LONGEST_INDEXED
+    }
+}

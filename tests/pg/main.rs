@@ -1,0 +1,7 @@
+//! Sites on PostgreSQL: real servers in temporary folders, as sender and as receiver.
+
+#[allow(dead_code)] // Each binary uses a part of it.
+#[path = "../support/postgres/mod.rs"]
+mod postgres;
+
+mod support;
