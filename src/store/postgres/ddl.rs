@@ -13,7 +13,7 @@ use super::declared::{self, Wanted};
 use super::faults::{failed, message};
 use super::foreign_keys::{self, Pending};
 use super::quote::{quote, quote_all};
-use super::{any, defaults, indexes, named};
+use super::{any, defaults, made_indexes, named};
 use crate::domain::names::{is_built_in, is_reserved};
 use crate::domain::postgres_type::LONGEST_NAME;
 use crate::domain::schema::{Column, Numbering, OnConflict, Origin, TableSchema};
@@ -34,7 +34,7 @@ pub(super) fn create(connection: &mut Connection, new: &NewTable<'_>, pending: &
     making.table(connection, &columns)?;
     making.defaults(connection, &columns)?;
     making.say_what_is_left_out();
-    indexes::make(connection, &mut making)?;
+    made_indexes::make(connection, &mut making)?;
     connection.forget();
     foreign_keys::make(connection, &mut making, pending)?;
     connection.forget();

@@ -8,7 +8,7 @@ mod declared;
 mod defaults;
 mod faults;
 mod foreign_keys;
-mod indexes;
+mod made_indexes;
 mod named;
 mod options;
 mod pool;
