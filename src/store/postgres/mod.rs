@@ -1,10 +1,17 @@
 //! The PostgreSQL store: the data and rowferry's state in one database, for several processes at once.
 
+mod any;
 mod catalogue;
 mod connection;
+mod ddl;
+mod declared;
+mod defaults;
 mod examination;
 mod faults;
+mod foreign_keys;
 mod identity;
+mod made_indexes;
+mod named;
 mod options;
 mod pool;
 mod quote;
