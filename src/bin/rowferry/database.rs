@@ -21,7 +21,7 @@ pub enum Database<'d> {
 }
 
 /// Whether this is the URL of a PostgreSQL database, by how it begins.
-fn is_url(text: &str) -> bool {
+pub fn is_url(text: &str) -> bool {
     let begins = |scheme: &str| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
     begins("postgres://") || begins("postgresql://")
 }

@@ -164,4 +164,8 @@ impl Sql for Small {
     fn longest_indexed(&self) -> usize {
         statements::LONGEST_INDEXED
     }
+
+    fn numbers_were_given(&mut self, table: &str) -> Result<()> {
+        statements::raise_numbers(&mut self.connection, table)
+    }
 }
