@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::whole;
 use crate::pull::{PullOptions, Report, TableStatus};
 use crate::site::Site;
-use crate::state::{self, settings};
+use crate::state::settings;
 
 /// The setting of a target that holds the id of the site that is being copied into it.
 const COPYING: &str = "copying";
@@ -56,6 +56,10 @@ impl Site {
     /// [`Disabled`](ErrorKind::Disabled) if this site is switched off; those of [`Client::pull`], and what the stores say.
     pub fn copy_to(&self, target: &Site, options: PullOptions<'_>) -> Result<CopiedSite> {
         let id = self.uuid()?;
+        if target.is(id, Some(self.incarnation()?))? {
+            return Err(Error::new(ErrorKind::InvalidInput, "the site would be copied into itself")
+                .with_hint("Name another database."));
+        }
         begin(target, &id.to_string())?;
         // What was sealed for this site is opened by the target.
         target.adopt_key(&self.key()?)?;
@@ -85,7 +89,7 @@ impl Site {
 
 /// Makes sure that nothing is lost in the target, and notes what it is about to become.
 fn begin(target: &Site, id: &str) -> Result<()> {
-    state::write(target.store_ref(), |sql| {
+    target.write(|sql| {
         let copying = settings::get(sql, COPYING)?;
         if copying.as_deref() == Some(id) {
             return Ok(());

