@@ -1,11 +1,15 @@
 //! The PostgreSQL store: the data and rowferry's state in one database, for several processes at once.
 
 mod catalogue;
+mod columns;
 mod connection;
+mod constraints;
 mod faults;
+mod indexes;
 mod options;
 mod pool;
 mod quote;
+mod relations;
 mod statements;
 mod tls;
 mod types;
