@@ -145,4 +145,8 @@ impl Sql for Small {
     fn query(&mut self, sql: &str, values: &[crate::Value]) -> Result<Vec<Vec<crate::Value>>> {
         statements::query(&mut self.connection, sql, values)
     }
+
+    fn longest_indexed(&self) -> usize {
+        statements::LONGEST_INDEXED
+    }
 }
