@@ -210,3 +210,7 @@ fn order(table: &Table) -> Result<Vec<(usize, String)>> {
     let collate = |at: usize| index.and_then(|index| index.collates.get(at)).cloned().unwrap_or_default();
     Ok(key.into_iter().enumerate().map(|(at, column)| (column, collate(at))).collect())
 }
+
+#[cfg(test)]
+#[path = "catalogue_tests.rs"]
+mod tests;

@@ -39,7 +39,7 @@ const COLUMNS: &str = "SELECT a.attrelid, a.attnum, a.attname, format_type(a.att
         AND o.refobjid = a.attrelid AND o.refobjsubid = a.attnum AND o.deptype IN ('a', 'i') ORDER BY o.deptype DESC, s.oid LIMIT 1)
   FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
   LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-  LEFT JOIN pg_collation l ON l.oid = a.attcollation AND a.attcollation NOT IN (0, 100, 950)
+  LEFT JOIN pg_collation l ON l.oid = a.attcollation AND a.attcollation NOT IN (0, 100) AND a.atttypid <> 'name'::regtype
   LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace
   WHERE a.attrelid = ANY($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum";
 

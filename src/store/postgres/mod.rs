@@ -150,3 +150,9 @@ impl Sql for Small {
         statements::LONGEST_INDEXED
     }
 }
+
+/// A server for the tests of this store.
+#[cfg(test)]
+#[allow(dead_code, unreachable_pub, missing_docs, reason = "other tests use more of it")]
+#[path = "../../../tests/support/postgres/mod.rs"]
+pub(crate) mod server;
