@@ -13,11 +13,12 @@ pub mod conflict;
 pub mod connection;
 pub mod digest;
 pub mod event;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod finding;
 pub mod logical;
 pub mod names;
 pub mod not_copied;
+pub(crate) mod postgres_type;
 pub mod record;
 pub mod remote;
 pub mod schema;

@@ -10,7 +10,8 @@ use crate::domain::not_copied::NotCopied;
 use crate::error::Result;
 
 /// What belongs to an extension comes with it, and is nobody's to copy.
-const NO_EXTENSION: &str = "NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = '%'::regclass AND d.objid = %.oid AND d.deptype = 'e')";
+const NO_EXTENSION: &str =
+    "NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = '%'::regclass AND d.objid = %.oid AND d.deptype = 'e')";
 
 /// What a pull does not take over.
 pub(super) fn not_copied(connection: &mut Connection) -> Result<NotCopied> {

@@ -11,7 +11,7 @@ use super::indexes;
 use super::relations::{self, Relation};
 use super::types::{BaseType, Carried, text_of};
 use crate::domain::names::NameRules;
-use crate::domain::schema::TableSchema;
+use crate::domain::schema::{Origin, TableSchema};
 use crate::error::Result;
 use crate::plan::table::key_of;
 
@@ -164,6 +164,7 @@ fn describe(connection: &mut Connection, relations: Vec<Relation>) -> Result<Vec
             schema: TableSchema {
                 name: relation.name,
                 names: NameRules::Exact,
+                origin: Origin::Postgres,
                 has_triggers: relation.has_triggers,
                 ..TableSchema::default()
             },

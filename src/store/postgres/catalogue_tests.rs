@@ -1,6 +1,6 @@
 use super::*;
 use crate::domain::schema::{ForeignKeyAction, LogicalType, UniqueKind};
-use crate::store::postgres::connection::{test, test_with};
+use crate::store::postgres::testing::{test, test_with};
 
 fn table(connection: &mut Connection, name: &str) -> Table {
     read(connection, name).unwrap().unwrap_or_else(|| panic!("no table {name:?}"))

@@ -8,7 +8,8 @@ use super::catalogue::Column;
 use super::connection::Connection;
 use super::faults::failed;
 use super::quote::quote;
-use super::types::{ANY, BaseType, function};
+use super::types::{BaseType, function};
+use crate::domain::postgres_type::ANY;
 use crate::domain::schema;
 use crate::error::Result;
 

@@ -155,20 +155,3 @@ mod tests {
         refuse_async().unwrap();
     }
 }
-
-/// A connection to a fresh database of the tests' server, in which these statements have been run.
-#[cfg(test)]
-pub(super) fn test(sql: &str) -> Connection {
-    test_with(sql, &["public"])
-}
-
-/// The same of a site with these schemas.
-#[cfg(test)]
-pub(super) fn test_with(sql: &str, schemas: &[&str]) -> Connection {
-    let url = super::server::server().database();
-    let options = PostgresOptions::parse(&url).unwrap().schemas(schemas.iter().copied()).unwrap();
-    let client = options.config.connect(postgres::NoTls).unwrap();
-    let mut connection = Connection::new(client, &options, &Limits::default()).unwrap();
-    connection.batch(sql).unwrap();
-    connection
-}

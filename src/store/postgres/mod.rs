@@ -1,26 +1,47 @@
 //! The PostgreSQL store: the data and rowferry's state in one database, for several processes at once.
 
+mod any;
+mod beside;
 mod catalogue;
 mod columns;
 mod connection;
 mod constraints;
+mod ddl;
+mod declared;
+mod defaults;
+mod examination;
 mod faults;
+mod find;
+mod foreign_keys;
+mod identity;
 mod indexes;
+mod made_indexes;
+mod named;
 mod options;
+mod page;
 mod pool;
 mod quote;
 mod relations;
+mod snapshot;
 mod statements;
+#[cfg(test)]
+#[allow(dead_code)] // Each binary uses a part of it.
+#[path = "../../../tests/support/postgres/mod.rs"]
+pub(crate) mod test_server;
+#[cfg(test)]
+mod testing;
 mod tls;
 mod types;
+mod values;
 
+pub(crate) use examination::Examination;
 pub use options::PostgresOptions;
 
 use crate::clock::{Clock, SystemClock};
 use crate::domain::names::NameRules;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
-use crate::store::{Snapshot, Sql, Store, Writer, migrate};
+use crate::store::{Snapshot, Sql, Store, StoreIdentity, Writer, migrate};
 use connection::Connection;
 use pool::Pooled;
 
@@ -86,8 +107,13 @@ impl Store for PostgresStore {
         NameRules::Exact
     }
 
+    fn identity(&self) -> Option<StoreIdentity> {
+        let mut connection = self.pools.reader().ok()?;
+        identity::read(&mut connection).ok()
+    }
+
     fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
-        Err(Error::new(ErrorKind::Database, "not made yet"))
+        Ok(Box::new(snapshot::PostgresSnapshot::begin(self.pools.reader()?)?))
     }
 
     fn writer(&self) -> Result<Box<dyn Writer>> {
@@ -150,9 +176,3 @@ impl Sql for Small {
         statements::LONGEST_INDEXED
     }
 }
-
-/// A server for the tests of this store.
-#[cfg(test)]
-#[allow(dead_code, unreachable_pub, missing_docs, reason = "other tests use more of it")]
-#[path = "../../../tests/support/postgres/mod.rs"]
-pub(crate) mod server;

@@ -111,7 +111,8 @@ pub(super) fn check_readable(table: &Table) -> Result<()> {
         return Ok(());
     }
     let name = &table.schema.name;
-    let why = format!("row level security hides rows of the table {name:?} from this role: a part would be taken for the whole");
+    let why =
+        format!("row level security hides rows of the table {name:?} from this role: a part would be taken for the whole");
     Err(Error::new(ErrorKind::Database, why).with_hint("Use a role with BYPASSRLS, or hide the table from others."))
 }
 
@@ -145,8 +146,13 @@ fn heaps(connection: &mut Connection, table: &Table) -> Result<Vec<Heap>> {
         let (schema, name): (String, String) = (row.try_get(1).map_err(failed)?, row.try_get(2).map_err(failed)?);
         let is_ordinary: bool = row.try_get(4).map_err(failed)?;
         if !is_ordinary {
-            let why = format!("the rows of the table {:?} have no order: it has no key, and a foreign partition", table.schema.name);
-            return Err(Error::new(ErrorKind::SchemaMismatch, why).with_hint("Give the table a primary key, or leave it out."));
+            let why = format!(
+                "the rows of the table {:?} have no order: it has no key, and a foreign partition",
+                table.schema.name
+            );
+            return Err(
+                Error::new(ErrorKind::SchemaMismatch, why).with_hint("Give the table a primary key, or leave it out.")
+            );
         }
         let source = format!("ONLY {}.{}", quote(&schema), quote(&name));
         Ok(Heap { oid: row.try_get(0).map_err(failed)?, source, file: row.try_get(3).map_err(failed)? })

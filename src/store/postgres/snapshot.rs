@@ -7,9 +7,9 @@ use std::collections::HashSet;
 
 use super::catalogue::{self, Table};
 use super::faults::failed;
-use super::page::{self, Pager, check_columns, check_readable, count};
+use super::page::{Pager, check_columns, check_readable, count};
 use super::pool::Pooled;
-use super::{beside, find, sequences};
+use super::{beside, find};
 use crate::domain::not_copied::NotCopied;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::Rows;
@@ -29,7 +29,8 @@ pub(super) struct PostgresSnapshot {
 /// - A table whose rows are hidden from the role by policies is an error, and no smaller table.
 /// - Rows without a key come as they lie in their table only if one process reads them from the first page on.
 /// - Rows in the order of a key are looked up in its index, page by page: to sort a table for each page is never faster.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL row_security = off; SET LOCAL synchronize_seqscans = off;
+const BEGIN: &str =
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL row_security = off; SET LOCAL synchronize_seqscans = off;
     SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL enable_sort = off; SET LOCAL jit = off; SELECT 1";
 
 impl PostgresSnapshot {
@@ -39,6 +40,16 @@ impl PostgresSnapshot {
         // BEGIN alone takes no snapshot: the first query does.
         connection.batch(BEGIN)?;
         Ok(PostgresSnapshot { connection, pager: Pager::default(), untouched: HashSet::new() })
+    }
+
+    /// The number that the sequence of a table's key gave last, if it gave one and the role may know.
+    fn last_number(&mut self, table: &Table) -> Result<Option<i64>> {
+        let key = table.primary.as_ref().and_then(|primary| primary.columns.first());
+        let Some(sequence) = key.and_then(|at| table.columns.get(*at)?.sequence.as_ref()) else { return Ok(None) };
+        let sql = "SELECT CASE WHEN has_sequence_privilege(s.oid, 'USAGE, SELECT') THEN pg_sequence_last_value(s.oid) END
+            FROM to_regclass($1::text) s(oid) WHERE s.oid IS NOT NULL";
+        let rows = self.connection.rows(sql, &[sequence])?;
+        rows.first().map_or(Ok(None), |row| row.try_get(0)).map_err(failed)
     }
 
     /// An error if a table was emptied by TRUNCATE or rewritten by ALTER TABLE after the snapshot was taken: then PostgreSQL shows no rows
@@ -52,7 +63,10 @@ impl PostgresSnapshot {
         let rows = self.connection.rows(sql, &[&table.oid])?;
         let is_touched: bool = rows.first().map_or(Ok(false), |row| row.try_get(0)).map_err(failed)?;
         if is_touched {
-            let why = format!("the table {:?} was emptied or rewritten (TRUNCATE, ALTER TABLE) while it was read", table.schema.name);
+            let why = format!(
+                "the table {:?} was emptied or rewritten (TRUNCATE, ALTER TABLE) while it was read",
+                table.schema.name
+            );
             return Err(Error::new(ErrorKind::Database, why).with_hint("Begin again."));
         }
         self.untouched.insert(table.oid);
@@ -83,9 +97,10 @@ impl Snapshot for PostgresSnapshot {
     }
 
     fn tell(&mut self, table: &mut TableSchema) -> Result<()> {
-        if let Some(known) = self.connection.table(&table.name)? {
-            table.sequence = sequences::last_number(&mut self.connection, &known)?;
-        }
+        table.sequence = match self.connection.table(&table.name)? {
+            Some(known) if known.schema.autoincrement => self.last_number(&known)?,
+            _ => None,
+        };
         Ok(())
     }
 

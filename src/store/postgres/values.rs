@@ -249,7 +249,8 @@ mod tests {
                 assert!(decoder.feed(piece, each).unwrap());
             }
             assert!(decoder.is_done());
-            let expected: Vec<Vec<_>> = sent.iter().map(|row| row.iter().map(|cell| cell.map(<[u8]>::to_vec)).collect()).collect();
+            let expected: Vec<Vec<_>> =
+                sent.iter().map(|row| row.iter().map(|cell| cell.map(<[u8]>::to_vec)).collect()).collect();
             assert_eq!(found, expected, "{size}");
         }
         let mut taken = 0;
@@ -305,7 +306,10 @@ mod tests {
         for none in [Value::Null, "x".into(), Value::Real(0.5), Value::Real(1e19), Value::Blob(vec![1])] {
             assert_eq!(told(Carried::Int8, "bigint", none), None);
         }
-        assert_eq!(told(Carried::Float8, "double precision", Value::Real(f64::NAN)).as_deref(), Some("'NaN'::double precision"));
+        assert_eq!(
+            told(Carried::Float8, "double precision", Value::Real(f64::NAN)).as_deref(),
+            Some("'NaN'::double precision")
+        );
         assert_eq!(told(Carried::Text, "text", r"it's\".into()).as_deref(), Some(r"E'it''s\\'::text"));
         assert_eq!(told(Carried::Bytes, "bytea", Value::Blob(vec![0, 255])).as_deref(), Some(r"E'\\x00ff'::bytea"));
         assert_eq!(told(Carried::Cast, "numeric", "1.50".into()).as_deref(), Some("'1.50'::numeric"));
