@@ -199,8 +199,6 @@ fn numbers_itself(table: &mut Table) {
     if is_integer && column.sequence.is_some() {
         table.schema.autoincrement = true;
         table.schema.rowid_alias = true;
-        // It is no default that could be taken over, and what it does is told.
-        table.schema.columns[at].default = None;
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::schema::{ForeignKeyAction, LogicalType, UniqueKind};
+use crate::domain::schema::{ForeignKeyAction, LogicalType, Numbering, UniqueKind};
 use crate::store::postgres::testing::{test, test_with};
 
 fn table(connection: &mut Connection, name: &str) -> Table {
@@ -52,6 +52,7 @@ fn columns_have_their_types_defaults_and_collations() {
     assert!(table.schema.autoincrement && table.schema.rowid_alias && more.is_identity_always && more.is_identity);
     assert_eq!((id.nullable, id.default.clone(), more.carried), (false, None, Carried::Int4));
     assert_eq!(more.sequence.as_deref(), Some("public.t_id_seq"));
+    assert_eq!((id.numbering, told("nx").0.numbering), (Some(Numbering::Always), Some(Numbering::ByDefault)));
     let (n, _) = told("n");
     assert_eq!(
         (n.precision, n.scale, n.declared_type.as_str(), n.default.as_deref()),
@@ -83,7 +84,7 @@ fn columns_have_their_types_defaults_and_collations() {
         (told("C").0.collation.as_deref(), told("C").1.collate.as_str()),
         (Some("C"), r#" COLLATE "pg_catalog"."C""#)
     );
-    assert_eq!((told("nx").1.sequence.as_deref(), told("nx").0.default.is_some()), (Some("public.t_nx_seq"), true));
+    assert_eq!((told("nx").1.sequence.as_deref(), told("nx").0.default.as_deref()), (Some("public.t_nx_seq"), None));
     assert_eq!(told("i").1.select(), r#"pg_catalog.textin("pg_catalog"."inet_out"("i"))"#);
     assert_eq!((told("j").1.select(), told("v").1.select()), (r#"("j")::text"#.into(), r#""v""#.into()));
     let carried = ["b", "r", "f", "d", "u", "da", "bo"].map(|name| told(name).1.carried);

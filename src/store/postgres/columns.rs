@@ -10,7 +10,7 @@ use super::faults::failed;
 use super::quote::quote;
 use super::types::{BaseType, function};
 use crate::domain::postgres_type::ANY;
-use crate::domain::schema;
+use crate::domain::schema::{self, Numbering};
 use crate::error::Result;
 
 /// A column by its number in its table, as everybody knows it and as PostgreSQL does.
@@ -72,10 +72,17 @@ fn column(row: &Row, types: &HashMap<u32, BaseType>) -> Result<Numbered> {
         (Some(name), Some(schema)) => format!(" COLLATE {}", function(schema, name)),
         _ => String::new(),
     };
+    let nullable = !get::<bool>(row, 6)? && !base.is_not_null;
+    let numbering = match identity.as_str() {
+        "" => sequence.as_ref().filter(|_| !nullable).map(|_| Numbering::ByDefault),
+        "a" => Some(Numbering::Always),
+        _ => Some(Numbering::ByDefault),
+    };
     let described = schema::Column {
+        numbering,
         logical: base.logical(&declared),
-        nullable: !get::<bool>(row, 6)? && !base.is_not_null,
-        default: default.clone(),
+        nullable,
+        default: default.clone().filter(|_| numbering.is_none()),
         generated: is_generated,
         collation,
         max_length: base.max_length(),
