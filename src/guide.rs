@@ -4,6 +4,7 @@
 //! - [`strategies`]: what becomes of rows that exist, of new keys, and of references
 //! - [`connections`]: pair two sites, set limits, approve pulls
 //! - [`database`]: what rowferry does to a database; the key and secrets
+//! - [`postgres`]: a site on PostgreSQL, and how one moves there (feature `postgres`)
 //! - [`postgres_types`]: what becomes of columns and values between SQLite, PostgreSQL and PhoenixKit
 //! - [`serving`]: let other machines pull: addresses, a proxy, TLS, certificates, a service
 //! - [`watching`]: progress, events, history and logs
@@ -25,6 +26,10 @@ pub mod connections {}
 
 #[doc = include_str!("../docs/guide/database.md")]
 pub mod database {}
+
+#[cfg(feature = "postgres")]
+#[doc = include_str!("../docs/guide/postgres.md")]
+pub mod postgres {}
 
 #[doc = include_str!("../docs/guide/postgres-types.md")]
 pub mod postgres_types {}

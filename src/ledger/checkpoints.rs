@@ -363,7 +363,7 @@ fn row_of(scope: &Scope, checkpoint: &Checkpoint, names: NameRules, now: OffsetD
 }
 
 /// The pulls that have checkpoints.
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) fn scopes(sql: &mut dyn Sql) -> Result<Vec<Scope>> {
     let rows = sql.query("SELECT DISTINCT scope FROM rowferry_marks", &[])?;
     rows.iter().map(|row| Fields::of(row).text().map(Scope::named)).collect()

@@ -6,24 +6,31 @@ mod connection;
 mod ddl;
 mod declared;
 mod defaults;
+mod examination;
 mod faults;
 mod foreign_keys;
+mod identity;
 mod made_indexes;
 mod named;
 mod options;
 mod pool;
 mod quote;
 mod statements;
+#[cfg(test)]
+#[allow(dead_code)] // Each binary uses a part of it.
+#[path = "../../../tests/support/postgres/mod.rs"]
+pub(crate) mod test_server;
 mod tls;
 mod types;
 
+pub(crate) use examination::Examination;
 pub use options::PostgresOptions;
 
 use crate::clock::{Clock, SystemClock};
 use crate::domain::names::NameRules;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
-use crate::store::{Snapshot, Sql, Store, Writer, migrate};
+use crate::store::{Snapshot, Sql, Store, StoreIdentity, Writer, migrate};
 use connection::Connection;
 use pool::Pooled;
 
@@ -87,6 +94,11 @@ impl Store for PostgresStore {
 
     fn names(&self) -> NameRules {
         NameRules::Exact
+    }
+
+    fn identity(&self) -> Option<StoreIdentity> {
+        let mut connection = self.pools.reader().ok()?;
+        identity::read(&mut connection).ok()
     }
 
     fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
