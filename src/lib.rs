@@ -248,7 +248,7 @@ pub use domain::remote::{DeliveryOutcome, NotifyOutcome, RegisterOutcome, Remote
 pub use domain::schema;
 pub use domain::session::{Direction, SessionInfo, SessionStatus, TicketInfo};
 pub use domain::settings::{IncomingMode, SiteStatus};
-pub use domain::strategy::{Dangling, OnTakenKey, Strategy};
+pub use domain::strategy::{Dangling, OnLossy, OnTakenKey, Strategy};
 pub use domain::table::TableInfo;
 pub use domain::transfer::{ConnectionStats, NewTransfer, TableStats, TransferFilter};
 pub use domain::transfer::{Transfer, TransferCounters, TransferStatus};

@@ -73,7 +73,10 @@ fn sqlite_to_postgres() {
     for pull in WAYS {
         let (from, to) = (Lite::new(LITE), Pg::new(""));
         there_and_again(&from.site, &|| from.sqlite.execute_batch(CHANGE).unwrap(), &to.site, &|| drop(to.run(SPOIL)), pull);
-        assert_eq!(to.run("SELECT photo FROM users WHERE id = 3; SELECT body FROM posts WHERE id = 1"), "\\x00ff\npost 1\nZoë\\\\t");
+        assert_eq!(
+            to.run("SELECT photo FROM users WHERE id = 3; SELECT body FROM posts WHERE id = 1"),
+            "\\x00ff\npost 1\nZoë\\\\t"
+        );
     }
 }
 
@@ -109,7 +112,8 @@ fn what_went_to_sqlite_comes_back() {
 #[test]
 fn each_strategy_does_what_it_says() {
     let sql = "CREATE TABLE t(id bigint PRIMARY KEY, a text, b text); INSERT INTO t VALUES (1, 'theirs', 'x'), (2, NULL, 'theirs'), (3, 'c', 'c')";
-    let here = "CREATE TABLE t(id bigint PRIMARY KEY, a text, b text); INSERT INTO t VALUES (1, 'ours', 'x'), (2, 'ours', NULL)";
+    let here =
+        "CREATE TABLE t(id bigint PRIMARY KEY, a text, b text); INSERT INTO t VALUES (1, 'ours', 'x'), (2, 'ours', NULL)";
     for (strategy, rows) in [
         (Strategy::Skip, "1|ours|x\n2|ours|\n3|c|c"),
         (Strategy::Overwrite, "1|theirs|x\n2||theirs\n3|c|c"),

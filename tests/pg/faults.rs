@@ -43,7 +43,12 @@ fn a_pull_whose_connections_are_ended_resumes() {
 
 #[test]
 fn a_sender_whose_connections_are_ended_is_pulled_again() {
-    let (from, to) = (Pg::new("CREATE TABLE t(id int PRIMARY KEY, v text); INSERT INTO t SELECT i, 'row ' || i FROM generate_series(1, 2000) i"), Lite::new(""));
+    let (from, to) = (
+        Pg::new(
+            "CREATE TABLE t(id int PRIMARY KEY, v text); INSERT INTO t SELECT i, 'row ' || i FROM generate_series(1, 2000) i",
+        ),
+        Lite::new(""),
+    );
     let mut ended = false;
     let options_of = options(Strategy::Overwrite).batch_size(50).retry_time(Duration::ZERO).on_progress(|progress| {
         if !ended && progress.phase == Phase::Applying && progress.records >= 500 {
@@ -68,7 +73,9 @@ fn a_table_that_somebody_locks_is_waited_for_and_then_fails() {
     while to.run("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 1 AND granted") != "1" {
         std::thread::sleep(Duration::from_millis(5));
     }
-    let client = rowferry::Client::link(&from.site, rowferry::Auth::code(crate::common::code(&from.site)), Default::default()).unwrap();
+    let client =
+        rowferry::Client::link(&from.site, rowferry::Auth::code(crate::common::code(&from.site)), Default::default())
+            .unwrap();
     let pulled = client.pull(&site, options(Strategy::Overwrite).retry_time(Duration::ZERO));
     let kind = match pulled {
         Ok(report) => report.ok().map(|_| ()).unwrap_err().kind(),
@@ -95,7 +102,9 @@ fn a_statement_that_takes_too_long_is_a_timeout() {
 
 #[test]
 fn what_a_role_may_not_do_is_said() {
-    let owner = Pg::new("CREATE TABLE open(id int PRIMARY KEY); CREATE TABLE shut(id int PRIMARY KEY); INSERT INTO open VALUES (1); INSERT INTO shut VALUES (2)");
+    let owner = Pg::new(
+        "CREATE TABLE open(id int PRIMARY KEY); CREATE TABLE shut(id int PRIMARY KEY); INSERT INTO open VALUES (1); INSERT INTO shut VALUES (2)",
+    );
     let role = format!("reader_{}", owner.url.rsplit('_').next().unwrap());
     owner.run(&format!(
         "CREATE ROLE {role} LOGIN; GRANT SELECT ON open TO {role}; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role};
@@ -112,12 +121,20 @@ fn what_a_role_may_not_do_is_said() {
         assert!(shut.error.as_ref().unwrap().message().contains("permission denied"), "{report:#?}");
     }
     // As a receiver: it may not write, nor make tables.
-    let from = Lite::new("CREATE TABLE open(id INTEGER PRIMARY KEY); INSERT INTO open VALUES (5); CREATE TABLE new(id INTEGER PRIMARY KEY)");
+    let from = Lite::new(
+        "CREATE TABLE open(id INTEGER PRIMARY KEY); INSERT INTO open VALUES (5); CREATE TABLE new(id INTEGER PRIMARY KEY)",
+    );
     let report = link(&from.site, &site, options(Strategy::Overwrite));
     for table in ["open", "new"] {
         let error = report.table(table).unwrap().error.as_ref().map(|error| error.message().to_owned());
         let told = error.is_some_and(|message| message.contains("permission denied"))
-            || report.table(table).unwrap().outcome.failures.iter().any(|failure| failure.message.contains("permission denied"));
+            || report
+                .table(table)
+                .unwrap()
+                .outcome
+                .failures
+                .iter()
+                .any(|failure| failure.message.contains("permission denied"));
         assert!(told, "{table}: {report:#?}");
     }
     assert_eq!(owner.run("SELECT * FROM open"), "1");
@@ -129,7 +146,11 @@ fn what_cannot_be_reached_is_said_without_the_password() {
         let options = PostgresOptions::parse(url).unwrap();
         Site::builder().key(SiteKey::from_bytes(KEY)).open_postgres(options).unwrap_err()
     };
-    for url in ["postgres://ann:sesame@127.0.0.1:1/x".to_owned(), server().url_as("nobody:sesame", "postgres"), server().url("ghost")] {
+    for url in [
+        "postgres://ann:sesame@127.0.0.1:1/x".to_owned(),
+        server().url_as("nobody:sesame", "postgres"),
+        server().url("ghost"),
+    ] {
         let error = open(&url);
         assert_eq!(error.kind(), ErrorKind::CannotOpen, "{error}");
         assert!(!format!("{error} {error:?}").contains("sesame"), "{error:?}");

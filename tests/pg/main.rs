@@ -15,3 +15,4 @@ mod names;
 mod shared;
 mod support;
 mod tls;
+mod types;

@@ -23,7 +23,9 @@ fn names_that_need_quotes() {
 
 #[test]
 fn names_that_differ_by_case_are_two() {
-    let from = Pg::new("CREATE TABLE t(id int PRIMARY KEY); CREATE TABLE \"T\"(id int PRIMARY KEY); INSERT INTO t VALUES (1); INSERT INTO \"T\" VALUES (2)");
+    let from = Pg::new(
+        "CREATE TABLE t(id int PRIMARY KEY); CREATE TABLE \"T\"(id int PRIMARY KEY); INSERT INTO t VALUES (1); INSERT INTO \"T\" VALUES (2)",
+    );
     let to = Pg::new("");
     clean(&link(&from.site, &to.site, options(Strategy::Overwrite)));
     assert_eq!(to.run("SELECT * FROM t; SELECT * FROM \"T\""), "1\n2");
@@ -41,7 +43,10 @@ fn tables_of_further_schemas_have_its_name() {
     let site = Site::builder().key(SiteKey::from_bytes(KEY)).open_postgres(options_of).unwrap();
     let names: Vec<String> = site.list_tables().unwrap().into_iter().map(|table| table.name).collect();
     assert_eq!(names, ["a", "old.a"]);
-    assert_eq!(server().run(&url, "SELECT count(*) FROM pg_tables WHERE schemaname = 'shop' AND tablename ~ '^rowferry'") != "0", true);
+    assert_eq!(
+        server().run(&url, "SELECT count(*) FROM pg_tables WHERE schemaname = 'shop' AND tablename ~ '^rowferry'") != "0",
+        true
+    );
     let to = Lite::new("");
     clean(&link(&site, &to.site, options(Strategy::Overwrite)));
     assert_eq!(to.cell("SELECT (SELECT id FROM a) || (SELECT id FROM \"old.a\")"), "12");
@@ -78,5 +83,8 @@ fn phoenixkits_tables_arrive_exactly() {
     let back = Pg::new(&format!("{PHOENIXKIT} TRUNCATE phoenix_kit_users CASCADE"));
     clean(&link(&between.site, &back.site, options(Strategy::Overwrite)));
     assert_eq!(back.run(ALL), from.run(ALL));
-    assert_eq!(between.cell("SELECT typeof(avatar) || typeof(is_active) || seen_at FROM phoenix_kit_users LIMIT 1"), "blobinteger2024-06-01 10:34:56.123456+00");
+    assert_eq!(
+        between.cell("SELECT typeof(avatar) || typeof(is_active) || seen_at FROM phoenix_kit_users LIMIT 1"),
+        "blobinteger2024-06-01 10:34:56.123456+00"
+    );
 }

@@ -1,33 +1,45 @@
 //! The PostgreSQL store: the data and rowferry's state in one database, for several processes at once.
 
 mod any;
+mod beside;
 mod catalogue;
+mod columns;
 mod connection;
+mod constraints;
 mod ddl;
 mod declared;
 mod defaults;
 mod examination;
 mod faults;
+mod find;
 mod foreign_keys;
 mod identity;
+mod indexes;
 mod made_indexes;
 mod named;
 mod options;
+mod page;
 mod pool;
 mod quote;
+mod relations;
+mod snapshot;
 mod statements;
 #[cfg(test)]
 #[allow(dead_code)] // Each binary uses a part of it.
 #[path = "../../../tests/support/postgres/mod.rs"]
 pub(crate) mod test_server;
+#[cfg(test)]
+mod testing;
 mod tls;
 mod types;
+mod values;
 
 pub(crate) use examination::Examination;
 pub use options::PostgresOptions;
 
 use crate::clock::{Clock, SystemClock};
 use crate::domain::names::NameRules;
+use crate::domain::value::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::store::{Snapshot, Sql, Store, StoreIdentity, Writer, migrate};
@@ -102,7 +114,7 @@ impl Store for PostgresStore {
     }
 
     fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
-        Err(Error::new(ErrorKind::Database, "not made yet"))
+        Ok(Box::new(snapshot::PostgresSnapshot::begin(self.pools.reader()?)?))
     }
 
     fn writer(&self) -> Result<Box<dyn Writer>> {
@@ -153,11 +165,11 @@ impl Drop for Small {
 }
 
 impl Sql for Small {
-    fn execute(&mut self, sql: &str, values: &[crate::Value]) -> Result<usize> {
+    fn execute(&mut self, sql: &str, values: &[Value]) -> Result<usize> {
         statements::execute(&mut self.connection, sql, values)
     }
 
-    fn query(&mut self, sql: &str, values: &[crate::Value]) -> Result<Vec<Vec<crate::Value>>> {
+    fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Vec<Value>>> {
         statements::query(&mut self.connection, sql, values)
     }
 

@@ -59,6 +59,7 @@ pub fn run(args: &PullArgs, out: &mut Out) -> Result<Done, Failure> {
         .refresh(!args.no_refresh)
         .on_taken_key(args.on_taken_key)
         .dangling(args.dangling)
+        .on_lossy(args.on_lossy)
         .outside_references(args.outside_references)
         .initiated_by(&args.by.name)
         .cancel(cancel.clone());
