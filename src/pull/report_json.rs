@@ -68,12 +68,33 @@ impl Serialize for Left<'_> {
             virtual_tables: &'r [String],
             shadow_tables: &'r [String],
             not_utf8: &'r [String],
+            #[serde(skip_serializing_if = "<[String]>::is_empty")]
+            foreign_tables: &'r [String],
+            #[serde(skip_serializing_if = "<[String]>::is_empty")]
+            sequences: &'r [String],
+            #[serde(skip_serializing_if = "<[String]>::is_empty")]
+            functions: &'r [String],
+            #[serde(skip_serializing_if = "<[String]>::is_empty")]
+            not_readable: &'r [String],
             more: u64,
         }
 
         let NotCopied { views, virtual_tables, shadow_tables, not_utf8, more, .. } = self.rest;
-        let (checks, triggers) = (self.checks, &self.triggers[..]);
-        Fields { checks, triggers, views, virtual_tables, shadow_tables, not_utf8, more: *more }.serialize(serializer)
+        let NotCopied { foreign_tables, sequences, functions, not_readable, .. } = self.rest;
+        Fields {
+            checks: self.checks,
+            triggers: &self.triggers,
+            views,
+            virtual_tables,
+            shadow_tables,
+            not_utf8,
+            foreign_tables,
+            sequences,
+            functions,
+            not_readable,
+            more: *more,
+        }
+        .serialize(serializer)
     }
 }
 

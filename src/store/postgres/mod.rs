@@ -1,27 +1,38 @@
 //! The PostgreSQL store: the data and rowferry's state in one database, for several processes at once.
 
 mod any;
+mod beside;
 mod catalogue;
+mod columns;
 mod connection;
+mod constraints;
 mod ddl;
 mod declared;
 mod defaults;
 mod examination;
 mod faults;
+mod find;
 mod foreign_keys;
 mod identity;
+mod indexes;
 mod made_indexes;
 mod named;
 mod options;
+mod page;
 mod pool;
 mod quote;
+mod relations;
+mod snapshot;
 mod statements;
 #[cfg(test)]
 #[allow(dead_code)] // Each binary uses a part of it.
 #[path = "../../../tests/support/postgres/mod.rs"]
 pub(crate) mod test_server;
+#[cfg(test)]
+mod testing;
 mod tls;
 mod types;
+mod values;
 
 pub(crate) use examination::Examination;
 pub use options::PostgresOptions;
@@ -102,7 +113,7 @@ impl Store for PostgresStore {
     }
 
     fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
-        Err(Error::new(ErrorKind::Database, "not made yet"))
+        Ok(Box::new(snapshot::PostgresSnapshot::begin(self.pools.reader()?)?))
     }
 
     fn writer(&self) -> Result<Box<dyn Writer>> {
