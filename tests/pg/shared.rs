@@ -99,10 +99,11 @@ fn wrong_codes_are_counted_together() {
         |url: &str| Client::connect(url, Auth::code("AAAAAAAA"), ConnectOptions::default()).map(drop).unwrap_err().kind();
     let kinds: Vec<ErrorKind> = (0..4).flat_map(|_| twins.at_once(|_, url| ask(url))).collect();
     let wrong = kinds.iter().filter(|kind| **kind == ErrorKind::InvalidCode).count();
-    let refused = kinds.iter().filter(|kind| **kind == ErrorKind::RateLimited).count();
+    let refused = kinds.iter().filter(|kind| **kind == ErrorKind::TooManyAttempts).count();
     assert_eq!(wrong + refused, kinds.len(), "{kinds:?}");
+    // Each process alone would let through so many. They tell each other some at a time.
     let most = rowferry::Limits::default().server.code_attempts_per_minute as usize;
-    assert_eq!(wrong, most.min(kinds.len()), "{kinds:?}");
+    assert!((most..most * 2).contains(&wrong), "{wrong} of {}", kinds.len());
 }
 
 #[test]
