@@ -1,4 +1,5 @@
--- rowferry's own tables: those of schema/sqlite, version 13.
+-- rowferry's own tables: those that all scripts of schema/sqlite make. A B-tree takes 2,704 bytes at most, so that blobs of any length
+-- have hash indexes.
 CREATE TABLE rowferry_settings (
   key text COLLATE "C" PRIMARY KEY NOT NULL,
   value text COLLATE "C" NOT NULL
@@ -224,15 +225,16 @@ CREATE TABLE rowferry_values (
   value bytea NOT NULL,
   PRIMARY KEY (scope, stage, record, set_number)
 );
-CREATE INDEX rowferry_values_by_value ON rowferry_values (scope, value);
+CREATE INDEX rowferry_values_by_value ON rowferry_values USING hash (value);
 CREATE TABLE rowferry_links (
   scope text COLLATE "C" NOT NULL,
   value bytea NOT NULL,
   stage bigint NOT NULL,
   record bigint NOT NULL,
   reference bigint NOT NULL,
-  PRIMARY KEY (scope, value, stage, record, reference)
+  PRIMARY KEY (scope, stage, record, reference)
 );
+CREATE INDEX rowferry_links_by_value ON rowferry_links USING hash (value);
 CREATE TABLE rowferry_orphans (
   scope text COLLATE "C" NOT NULL,
   stage bigint NOT NULL,
@@ -261,7 +263,8 @@ CREATE TABLE rowferry_keys (
   run bigint NOT NULL,
   PRIMARY KEY (map, old)
 );
-CREATE INDEX rowferry_keys_moved ON rowferry_keys (map, new) WHERE appended = 0;
+CREATE INDEX rowferry_keys_moved ON rowferry_keys USING hash (new) WHERE appended = 0;
+CREATE INDEX rowferry_keys_by_map ON rowferry_keys (map, appended);
 CREATE TABLE rowferry_taken_keys (
   scope text COLLATE "C" NOT NULL,
   table_name text COLLATE "C" NOT NULL,
@@ -279,7 +282,7 @@ CREATE TABLE rowferry_waiting (
   cells bytea NOT NULL,
   PRIMARY KEY (scope, stage, record)
 );
-CREATE INDEX rowferry_waiting_by_key ON rowferry_waiting (scope, stage, key, record, busy, late);
+CREATE INDEX rowferry_waiting_by_key ON rowferry_waiting USING hash (key);
 CREATE INDEX rowferry_waiting_by_late ON rowferry_waiting (scope, late);
 CREATE INDEX rowferry_waiting_by_turn ON rowferry_waiting (scope, stage, busy, late, record);
 CREATE INDEX rowferry_transfers_by_pull ON rowferry_transfers (pull, table_name, started_at);

@@ -5,6 +5,7 @@
 //! [`Writer::comparable`](crate::store::Writer::comparable).
 
 use super::Scope;
+use super::indexed::indexed;
 use crate::domain::cells::{decode, encode};
 use crate::domain::schema::TableSchema;
 use crate::domain::value::Value;
@@ -156,10 +157,14 @@ pub(crate) struct Became {
 
 /// Remembers what old keys became. Each comes once.
 pub(crate) fn put(sql: &mut dyn Sql, map: KeyMap, keys: Vec<Became>) -> Result<()> {
+    let longest = sql.longest_indexed();
     let rows = keys.into_iter().map(|Became { old, stored, new }| {
+        let key = indexed(&old, longest);
+        // Of a digest the key cannot be told.
+        let stored = stored.or_else(|| (old.len() > longest).then_some(old));
         [
             map.id.into(),
-            Value::Blob(old),
+            key,
             stored.map_or(Value::Null, Value::Blob),
             Value::Blob(encode(new.key.iter().map(Value::as_ref))),
             i64::from(new.existing).into(),
@@ -179,7 +184,8 @@ pub(crate) fn put(sql: &mut dyn Sql, map: KeyMap, keys: Vec<Became>) -> Result<(
 /// What became of an old key.
 pub(crate) fn get(sql: &mut dyn Sql, map: KeyMap, old: &[u8]) -> Result<Option<Known>> {
     let select = "SELECT existing, appended, run, new, stored FROM rowferry_keys WHERE map = ?1 AND old = ?2";
-    let found = sql.query(select, &[map.id.into(), Value::Blob(old.to_vec())])?;
+    let key = indexed(old, sql.longest_indexed());
+    let found = sql.query(select, &[map.id.into(), key])?;
     let Some(row) = found.first() else { return Ok(None) };
     let mut fields = Fields::of(row);
     let (existing, appended, run) = (fields.flag()?, fields.flag()?, fields.number()?);
@@ -200,7 +206,8 @@ pub(crate) fn get(sql: &mut dyn Sql, map: KeyMap, old: &[u8]) -> Result<Option<K
 /// The entry of an old key, as it was put.
 pub(crate) fn entry(sql: &mut dyn Sql, map: KeyMap, old: &[u8]) -> Result<Option<Became>> {
     let select = "SELECT existing, appended, stored, new FROM rowferry_keys WHERE map = ?1 AND old = ?2";
-    let found = sql.query(select, &[map.id.into(), Value::Blob(old.to_vec())])?;
+    let key = indexed(old, sql.longest_indexed());
+    let found = sql.query(select, &[map.id.into(), key])?;
     let Some(row) = found.first() else { return Ok(None) };
     let mut fields = Fields::of(row);
     let (existing, appended) = (fields.flag()?, fields.flag()?);
@@ -215,8 +222,8 @@ pub(crate) fn entry(sql: &mut dyn Sql, map: KeyMap, old: &[u8]) -> Result<Option
 
 /// Forgets an old key.
 pub(crate) fn remove(sql: &mut dyn Sql, map: KeyMap, old: &[u8]) -> Result<()> {
-    sql.execute("DELETE FROM rowferry_keys WHERE map = ?1 AND old = ?2", &[map.id.into(), Value::Blob(old.to_vec())])
-        .map(|_| ())
+    let key = indexed(old, sql.longest_indexed());
+    sql.execute("DELETE FROM rowferry_keys WHERE map = ?1 AND old = ?2", &[map.id.into(), key]).map(|_| ())
 }
 
 /// Entries of the maps of a table, of all senders, after one that was given: so many at most, with the place after the last.

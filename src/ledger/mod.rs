@@ -10,6 +10,7 @@ mod end;
 mod forget;
 mod here;
 pub(crate) mod history;
+mod indexed;
 pub(crate) mod indexes;
 pub(crate) mod key_map;
 mod known;

@@ -26,7 +26,7 @@ pub(crate) struct New {
 /// Keeps the hash of a ticket, and for whom it is. It does not outlive its session.
 pub(crate) fn give(sql: &mut dyn Sql, session: Uuid, ticket: &New) -> Result<()> {
     let insert = "INSERT INTO rowferry_tickets (lookup, session, receiver, expires_at) \
-                  SELECT ?1, uuid, ?3, min(expires_at, ?4) FROM rowferry_sessions WHERE uuid = ?2";
+                  SELECT ?1, uuid, ?3, CASE WHEN expires_at < ?4 THEN expires_at ELSE ?4 END FROM rowferry_sessions WHERE uuid = ?2";
     let row = [
         ticket.lookup.as_str().into(),
         session.to_string().into(),

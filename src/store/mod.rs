@@ -615,4 +615,10 @@ pub trait Sql {
 
     /// Runs a query; gives all its rows. For small answers only.
     fn query(&mut self, sql: &str, parameters: &[Value]) -> Result<Vec<Vec<Value>>>;
+
+    /// How many bytes of a blob a unique index holds at most: of a longer one its digest is kept in its place. Without bound, unless a
+    /// store says otherwise.
+    fn longest_indexed(&self) -> usize {
+        usize::MAX
+    }
 }

@@ -1,11 +1,15 @@
 //! The PostgreSQL store: the data and rowferry's state in one database, for several processes at once.
 
 mod catalogue;
+mod columns;
 mod connection;
+mod constraints;
 mod faults;
+mod indexes;
 mod options;
 mod pool;
 mod quote;
+mod relations;
 mod statements;
 mod tls;
 mod types;
@@ -140,5 +144,9 @@ impl Sql for Small {
 
     fn query(&mut self, sql: &str, values: &[crate::Value]) -> Result<Vec<Vec<crate::Value>>> {
         statements::query(&mut self.connection, sql, values)
+    }
+
+    fn longest_indexed(&self) -> usize {
+        statements::LONGEST_INDEXED
     }
 }

@@ -12,6 +12,9 @@ use crate::domain::value::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Sql;
 
+/// Less than the 2,704 bytes that a B-tree takes: other columns stand beside.
+pub(super) const LONGEST_INDEXED: usize = 1_000;
+
 /// A value as a parameter of whatever type the statement has at its place.
 #[derive(Debug)]
 struct Parameter<'v>(&'v Value);
@@ -122,6 +125,10 @@ impl Sql for Reading {
 
     fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Vec<Value>>> {
         query(&mut self.0, sql, values)
+    }
+
+    fn longest_indexed(&self) -> usize {
+        LONGEST_INDEXED
     }
 }
 
