@@ -18,6 +18,7 @@ pub mod finding;
 pub mod logical;
 pub mod names;
 pub mod not_copied;
+pub(crate) mod postgres_type;
 pub mod record;
 pub mod remote;
 pub mod schema;

@@ -1,4 +1,4 @@
-//! What SQLite knows of a table beside PhoenixKit's fields, as rowferry tells it to rowferry.
+//! What a database knows of a table beside PhoenixKit's fields, as rowferry tells it to rowferry.
 //!
 //! What version 0.1.0 knows not is in fields that it does not look at: it makes tables without that.
 
@@ -6,10 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::excerpt;
 use crate::domain::schema::{
-    ForeignKey, ForeignKeyAction, Index, IndexPart, OnConflict, TableSchema, UniqueKind, UniqueSet,
+    ForeignKey, ForeignKeyAction, Index, IndexPart, OnConflict, Origin, TableSchema, UniqueKind, UniqueSet,
 };
 use crate::domain::table::FileNumbers;
 use crate::error::{Error, ErrorKind, Result};
+
+/// How Postgres is named as an origin.
+const POSTGRES: &str = "postgres";
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Extras {
@@ -29,6 +32,9 @@ pub(super) struct Extras {
     key_collations: Vec<Option<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     key_on_conflict: Option<String>,
+    /// Only where it is not SQLite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     other_indexes: Vec<String>,
     #[serde(default)]
@@ -148,6 +154,11 @@ impl Extras {
             indexes: table.indexes.iter().filter(|index| !is_collated(index)).map(WireIndex::of).collect(),
             key_collations: table.key_collations.clone(),
             key_on_conflict: said(table.key_on_conflict),
+            origin: match table.origin {
+                Origin::Sqlite => None,
+                Origin::Postgres => Some(POSTGRES.to_owned()),
+                Origin::Other => Some("other".to_owned()),
+            },
             other_indexes: table.other_indexes.clone(),
             rowid_alias: table.rowid_alias,
             sequence: table.sequence,
@@ -159,8 +170,18 @@ impl Extras {
         }
     }
 
+    /// The database that the description comes from.
+    pub(super) fn origin(&self) -> Origin {
+        match self.origin.as_deref() {
+            None => Origin::Sqlite,
+            Some(POSTGRES) => Origin::Postgres,
+            Some(_) => Origin::Other,
+        }
+    }
+
     /// Adds it to a table's structure.
     pub(super) fn tell(self, table: &mut TableSchema) -> Result<()> {
+        table.origin = self.origin();
         table.autoincrement = self.autoincrement;
         table.key_collations = self.key_collations;
         table.key_on_conflict = read_on_conflict(self.key_on_conflict.as_deref())?;

@@ -3,7 +3,7 @@
 //! PhoenixKit makes missing tables from the type names that it is told, so those are names of Postgres that work without a
 //! length: never `character varying` (it becomes 255 there), never an array. A `uuid` is declared `text`, because its socket
 //! cannot carry most uuids into a uuid column; a SQLite column without a type is declared `jsonb`, which takes numbers and
-//! strings as what they are. Towards rowferry the same answer has fields beside these that say all that SQLite knows.
+//! strings as what they are. Towards rowferry the same answer has fields beside these that say all that the database knows.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,7 +13,9 @@ use serde_json::value::RawValue;
 use super::dialect::{Dialect, announced};
 use super::extras::{Extras, read_on_conflict, refused, said};
 use super::{NAME_BYTES, excerpt};
-use crate::domain::schema::{Column, DefaultValue, IndexPart, LogicalType, TableSchema};
+use crate::domain::names::NameRules;
+use crate::domain::postgres_type::in_sqlite;
+use crate::domain::schema::{Column, DefaultValue, IndexPart, LogicalType, Numbering, Origin, TableSchema};
 use crate::domain::value::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
@@ -43,7 +45,7 @@ pub fn encode_schema(table: &TableSchema, dialect: Dialect) -> Box<RawValue> {
 ///
 /// # Errors
 /// [`ErrorKind::Protocol`] for anything that is no such description: columns that do not exist, names twice (SQLite does
-/// not tell ASCII letters by case, so neither may a table's columns), names with a NUL in them.
+/// not tell ASCII letters by case, so neither may the columns of its tables), names with a NUL in them.
 /// [`ErrorKind::TooLarge`] for a description, columns, or names in keys and indexes beyond the [limits](Limits), or names that are too
 /// long.
 ///
@@ -94,6 +96,12 @@ struct WireColumn {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     not_null_on_conflict: Option<String>,
     nullable: bool,
+    /// Of a column of Postgres that numbers itself: `always` or `by_default`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    numbering: Option<String>,
+    /// The type as Postgres declares it: in `declared_type` is then what keeps its values in SQLite, for a peer of an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    postgres_type: Option<String>,
     #[serde(default)]
     precision: Option<i64>,
     #[serde(default)]
@@ -108,6 +116,7 @@ fn wire_column(table: &TableSchema, column: &Column, exact: bool) -> WireColumn 
     let primary_key = table.names.is_among(&column.name, &table.primary_key);
     let type_name = postgres_name(&column.logical).to_owned();
     let numbers = |a: Option<u32>| a.map(i64::from);
+    let is_postgres = exact && table.origin == Origin::Postgres;
     // SQLite enforces neither lengths nor digits, so a peer that did would refuse or round what is stored: it is not told.
     let (max_length, precision, scale) = match (exact, type_name.as_str()) {
         (true, _) => (numbers(column.max_length), numbers(column.precision), numbers(column.scale)),
@@ -117,7 +126,10 @@ fn wire_column(table: &TableSchema, column: &Column, exact: bool) -> WireColumn 
     };
     WireColumn {
         collation: if exact { column.collation.clone() } else { None },
-        declared_type: exact.then(|| column.declared_type.clone()),
+        declared_type: exact.then(|| match is_postgres {
+            true => in_sqlite(&column.declared_type, &column.logical).to_owned(),
+            false => column.declared_type.clone(),
+        }),
         default: if exact { column.default.clone() } else { portable_default(column) },
         generated: exact.then_some(column.generated),
         logical: exact.then(|| logical_name(&column.logical)),
@@ -126,6 +138,8 @@ fn wire_column(table: &TableSchema, column: &Column, exact: bool) -> WireColumn 
         not_null_on_conflict: exact.then(|| said(column.not_null_on_conflict)).flatten(),
         // SQLite lets NULL into most primary keys; Postgres has no such keys.
         nullable: column.nullable && (exact || !primary_key),
+        numbering: column.numbering.filter(|_| exact).map(|numbering| numbering_name(numbering).to_owned()),
+        postgres_type: is_postgres.then(|| column.declared_type.clone()),
         precision,
         primary_key,
         scale,
@@ -134,9 +148,12 @@ fn wire_column(table: &TableSchema, column: &Column, exact: bool) -> WireColumn 
 }
 
 fn table_from(wire: WireTable) -> Result<TableSchema> {
+    let origin = wire.rowferry.as_ref().map(Extras::origin).unwrap_or_default();
     let mut table = TableSchema {
         name: wire.table,
-        columns: wire.columns.into_iter().map(column_from).collect::<Result<_>>()?,
+        // Names that are two in Postgres are two.
+        names: if origin == Origin::Postgres { NameRules::Exact } else { NameRules::default() },
+        columns: wire.columns.into_iter().map(|column| column_from(column, origin)).collect::<Result<_>>()?,
         primary_key: wire.primary_key,
         ..TableSchema::default()
     };
@@ -146,7 +163,7 @@ fn table_from(wire: WireTable) -> Result<TableSchema> {
     Ok(table)
 }
 
-fn column_from(wire: WireColumn) -> Result<Column> {
+fn column_from(wire: WireColumn, origin: Origin) -> Result<Column> {
     // Numbers that make no sense as a length are none.
     let number = |a: Option<i64>| a.and_then(|a| u32::try_from(a).ok());
     Ok(Column {
@@ -154,17 +171,33 @@ fn column_from(wire: WireColumn) -> Result<Column> {
             Some(name) => logical_from_name(name),
             None => LogicalType::from_postgres(&wire.type_name),
         },
-        declared_type: wire.declared_type.unwrap_or(wire.type_name),
+        declared_type: wire
+            .postgres_type
+            .filter(|_| origin == Origin::Postgres)
+            .or(wire.declared_type)
+            .unwrap_or(wire.type_name),
         name: wire.name,
         nullable: wire.nullable,
         not_null_on_conflict: read_on_conflict(wire.not_null_on_conflict.as_deref())?,
         default: wire.default,
         generated: wire.generated.unwrap_or(false),
+        numbering: wire.numbering.as_deref().and_then(numbering_from_name),
         collation: wire.collation,
         max_length: number(wire.max_length),
         precision: number(wire.precision),
         scale: number(wire.scale),
     })
+}
+
+fn numbering_name(numbering: Numbering) -> &'static str {
+    match numbering {
+        Numbering::Always => "always",
+        Numbering::ByDefault => "by_default",
+    }
+}
+
+fn numbering_from_name(name: &str) -> Option<Numbering> {
+    [Numbering::Always, Numbering::ByDefault].into_iter().find(|known| numbering_name(*known) == name)
 }
 
 /// An error if a description of so many bytes is too large to be read.
@@ -178,10 +211,11 @@ pub(super) fn within_bytes(bytes: usize, limits: &Limits) -> Result<()> {
 
 /// Names the columns of a table everywhere as they are named among its columns. What is no column stays.
 fn name_as_columns(table: &mut TableSchema) {
-    let column = |column: &Column| (column.name.to_ascii_lowercase(), column.name.clone());
+    let names = table.names;
+    let column = |column: &Column| (names.fold(&column.name).into_owned(), column.name.clone());
     let columns: HashMap<String, String> = table.columns.iter().map(column).collect();
     let set = |name: &mut String| {
-        if let Some(column) = columns.get(&name.to_ascii_lowercase()).filter(|column| *column != name) {
+        if let Some(column) = columns.get(&*names.fold(name)).filter(|column| *column != name) {
             name.clone_from(column);
         }
     };
@@ -193,7 +227,7 @@ fn name_as_columns(table: &mut TableSchema) {
     table.indexes.iter_mut().flat_map(|index| &mut index.parts).for_each(|part| set(&mut part.column));
     for key in &mut table.foreign_keys {
         key.columns.iter_mut().for_each(set);
-        if key.parent.eq_ignore_ascii_case(&table.name) {
+        if names.same(&key.parent, &table.name) {
             key.parent_columns.iter_mut().for_each(set);
         }
     }
@@ -227,15 +261,16 @@ pub(super) fn check(table: &TableSchema, limits: &Limits) -> Result<()> {
         name(&column.name)?;
         name(&column.declared_type)?;
         name(column.collation.as_deref().unwrap_or_default())?;
-        if !known.insert(column.name.to_ascii_lowercase()) {
-            let why = format!("it has more than one column {:?}, not counting case", excerpt(&column.name));
+        if !known.insert(table.names.fold(&column.name)) {
+            let counting = if table.names == NameRules::Exact { "" } else { ", not counting case" };
+            let why = format!("it has more than one column {:?}{counting}", excerpt(&column.name));
             return Err(refused(why));
         }
     }
     let set = |names: &mut dyn Iterator<Item = &String>| {
         let mut seen = HashSet::new();
         for name in names {
-            let folded = name.to_ascii_lowercase();
+            let folded = table.names.fold(name);
             if !known.contains(&folded) || !seen.insert(folded) {
                 return Err(refused(format!("a key names {:?}, which is not a column or is named twice", excerpt(name))));
             }
@@ -247,7 +282,7 @@ pub(super) fn check(table: &TableSchema, limits: &Limits) -> Result<()> {
         return Err(refused("its key has not as many collations as columns"));
     }
     table.key_collations.iter().flatten().try_for_each(|collation| name(collation))?;
-    let is_column = |column: &str| match known.contains(&column.to_ascii_lowercase()) {
+    let is_column = |column: &str| match known.contains(&table.names.fold(column)) {
         true => Ok(()),
         false => Err(refused(format!("an index or foreign key names {:?}, which is not a column", excerpt(column)))),
     };

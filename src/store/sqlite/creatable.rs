@@ -6,8 +6,9 @@
 //! be made only as something essentially else is refused.
 //!
 //! From a rowferry sender the declared types are taken over, because SQLite derives from them how values are kept; a type
-//! is code when it is written into a statement, so it must be a plain one ([`is_plain_type`]). From a PhoenixKit sender the
-//! type comes from what the values mean, so that each can be stored as it arrives: see [`type_of`].
+//! is code when it is written into a statement, so it must be a plain one ([`is_plain_type`]). Where they are Postgres', each becomes
+//! the type that keeps its values exactly: see [`in_sqlite`]. From a PhoenixKit sender the type comes from what the values mean, so
+//! that each can be stored as it arrives: see [`type_of`].
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,8 +17,9 @@ use super::compared::Comparisons;
 use super::keys::{self, UniqueColumns, are_columns, is_in, is_known};
 use super::types::{is_plain_type, is_strict_type, type_of, type_of_affinity};
 use crate::domain::names::{is_built_in, is_reserved};
+use crate::domain::postgres_type::{default_value, in_sqlite};
 use crate::domain::schema::{
-    Column, DefaultValue, ForeignKey, Index, IndexPart, OnConflict, TableSchema, UniqueKind, UniqueSet,
+    Column, DefaultValue, ForeignKey, Index, IndexPart, OnConflict, Origin, TableSchema, UniqueKind, UniqueSet,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -65,7 +67,11 @@ pub fn creatable<'o>(
         });
     }
     for column in &mut made.columns {
-        take_default(column, made.rowid_alias && is_in(&made.primary_key, &column.name), &mut notes);
+        let is_rowid = made.rowid_alias && is_in(&made.primary_key, &column.name);
+        if !is_rowid && sender.column(&column.name).is_some_and(|column| column.numbering.is_some()) {
+            notes.add(format_args!("column {:?} numbers itself at the sender and is a plain column here", column.name));
+        }
+        take_default(column, sender.origin, is_rowid, &mut notes);
     }
     if sender.is_unread {
         notes.add(
@@ -154,6 +160,9 @@ pub(super) fn built_in(name: &str) -> Error {
         .with_hint("Rename the table at the sender, or leave it out; names that begin with pragma_ are never made.")
 }
 
+/// Collations of Postgres that compare as SQLite does.
+const COLLATIONS_BY_BYTES: [&str; 3] = ["C", "POSIX", "ucs_basic"];
+
 fn create_column(
     column: &Column,
     sender: &TableSchema,
@@ -161,8 +170,16 @@ fn create_column(
     strict: bool,
     notes: &mut Notes<'_>,
 ) -> Column {
-    let mut made = column.clone();
-    if sender_is_rowferry {
+    let mut made = Column { numbering: None, ..column.clone() };
+    if sender_is_rowferry && sender.origin == Origin::Postgres {
+        made.declared_type = in_sqlite(&column.declared_type, &column.logical).into();
+        // No collation of Postgres is known here. Without one, texts are compared byte for byte, as under these.
+        if made.collation.take_if(|name| COLLATIONS_BY_BYTES.contains(&name.as_str())).is_none() && made.collation.is_some() {
+            made.collation = None;
+            let (collation, name) = (column.collation.as_deref().unwrap_or_default(), &column.name);
+            notes.add(format_args!("the collation {collation:?} of column {name:?} is left out"));
+        }
+    } else if sender_is_rowferry && sender.origin == Origin::Sqlite {
         let declared = &column.declared_type;
         // Outside of a STRICT table ANY would mean NUMERIC.
         let any_no_more = sender.strict && !strict && declared.eq_ignore_ascii_case("ANY");
@@ -200,7 +217,7 @@ fn set_rowid(made: &mut TableSchema, sender: &TableSchema, sender_is_rowferry: b
     if made.without_rowid || !column.declared_type.eq_ignore_ascii_case("INTEGER") {
         return;
     }
-    if sender_is_rowferry && !sender.rowid_alias {
+    if sender_is_rowferry && sender.origin == Origin::Sqlite && !sender.rowid_alias {
         column.declared_type = "INT".into();
         notes.add(format_args!("the type of column {:?} becomes INT, because it is not the rowid", column.name));
         return;
@@ -211,13 +228,20 @@ fn set_rowid(made: &mut TableSchema, sender: &TableSchema, sender_is_rowferry: b
 }
 
 /// Leaves a default out that cannot be read. The rowid needs none: it numbers itself, as the sender's sequence did.
-fn take_default(column: &mut Column, is_rowid: bool, notes: &mut Notes<'_>) {
+fn take_default(column: &mut Column, origin: Origin, is_rowid: bool, notes: &mut Notes<'_>) {
     let Some(text) = &column.default else { return };
-    if is_rowid {
-        column.default = None;
-    } else if DefaultValue::parse(text).is_none() {
-        column.default = None;
-        notes.add(format_args!("the default of column {:?} is an expression and is left out", column.name));
+    let value = match origin {
+        Origin::Postgres => default_value(text, &column.logical),
+        _ => DefaultValue::parse(text),
+    };
+    match value {
+        _ if is_rowid => column.default = None,
+        Some(value) if origin == Origin::Postgres => column.default = Some(value.to_sql()),
+        Some(_) => {}
+        None => {
+            column.default = None;
+            notes.add(format_args!("the default of column {:?} is an expression and is left out", column.name));
+        }
     }
 }
 
@@ -398,7 +422,7 @@ fn list(names: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::schema::{ForeignKeyAction, LogicalType};
+    use crate::domain::schema::{ForeignKeyAction, LogicalType, Numbering};
     use crate::limits::Limits;
 
     fn names(text: &str) -> Vec<String> {
@@ -474,6 +498,41 @@ mod tests {
         let composite = TableSchema { primary_key: names("id u"), ..sender };
         let (table, _) = creatable(&composite, false, &nothing).unwrap();
         assert!(!table.rowid_alias && !table.columns[0].nullable && !table.columns[2].nullable);
+    }
+
+    #[test]
+    fn a_postgres_senders_types_keep_what_travels() {
+        let typed = |name: &str, declared: &str, logical| column(name, declared, logical);
+        let mut id = typed("id", "bigint", LogicalType::Integer);
+        (id.numbering, id.nullable) = (Some(Numbering::ByDefault), false);
+        let mut n = typed("n", "numeric(10,2)", LogicalType::Numeric);
+        n.default = Some("'1.50'::numeric".into());
+        let mut bytes = typed("bytes", "bytea", LogicalType::Blob);
+        bytes.default = Some("'\\x00ff'::bytea".into());
+        let mut mail = typed("mail", "character varying(80)", LogicalType::Text);
+        mail.collation = Some("C".into());
+        let mut german = typed("german", "text", LogicalType::Text);
+        german.collation = Some("de-x-icu".into());
+        let mut number = typed("number", "integer", LogicalType::Integer);
+        (number.numbering, number.default) = (Some(Numbering::Always), Some("'-5'::integer".into()));
+        let tags = typed("tags", "text[]", LogicalType::Other("text[]".into()));
+        let sender = TableSchema {
+            name: "t".into(),
+            origin: Origin::Postgres,
+            columns: vec![id, n, bytes, mail, german, number, tags],
+            primary_key: names("id"),
+            ..TableSchema::default()
+        };
+        let (table, notes) = made(&sender);
+        assert_eq!(types(&table), ["INTEGER", "NUMERIC TEXT", "BLOB", "TEXT", "TEXT", "INTEGER", "TEXT"]);
+        assert!(table.rowid_alias && table.origin == Origin::Sqlite);
+        assert!(table.columns.iter().all(|column| column.collation.is_none() && column.numbering.is_none()));
+        let defaults: Vec<_> = table.columns.iter().map(|column| column.default.as_deref()).collect();
+        assert_eq!(defaults, [None, Some("'1.50'"), Some("x'00ff'"), None, None, Some("-5"), None]);
+        assert!(notes.len() == 2 && notes[0].contains("de-x-icu") && notes[1].contains("\"number\""), "{notes:#?}");
+        // Of a database that is not known here only the meaning is.
+        let (table, _) = made(&TableSchema { origin: Origin::Other, ..sender });
+        assert_eq!(types(&table)[..3], ["INTEGER", "NUMERIC TEXT", "BLOB"]);
     }
 
     #[test]
