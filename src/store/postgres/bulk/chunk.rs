@@ -44,12 +44,11 @@ impl Keys {
     fn add(&mut self, shape: &Shape, rows: &Rows, row: usize) -> bool {
         if let ([key], false) = (&*shape.key, self.is_mixed)
             && let Some(ValueRef::Integer(v)) = rows.get(row, shape.columns[*key].incoming)
+            && self.last.is_none_or(|last| v > last)
         {
-            if self.last.is_none_or(|last| v > last) {
-                self.last = Some(v);
-                self.ascending.push(v);
-                return true;
-            }
+            self.last = Some(v);
+            self.ascending.push(v);
+            return true;
         }
         if !self.is_mixed {
             self.is_mixed = true;

@@ -143,8 +143,8 @@ impl Shape {
 
     /// Whether two rows of the same key may have different values in this column of it.
     pub(super) fn may_differ(&self, column: &Column) -> bool {
-        let cast = self.cast(column);
-        !column.in_key || cast.base.is_coarse || matches!(cast.carried, Carried::Float4 | Carried::Float8)
+        // Both zeros are equal, and so are 1.0 and 1.00.
+        !column.in_key || !is_exact(self.cast(column)) && self.cast(column).carried != Carried::Any
     }
 }
 
