@@ -286,9 +286,8 @@ pub fn default_value(text: &str, logical: &LogicalType) -> Option<DefaultValue> 
     let literal = std::str::from_utf8(literal).ok()?;
     let read = match logical {
         // A number that is negative, or of another type than its digits say, stands in quotes.
-        LogicalType::Integer | LogicalType::Real => DefaultValue::parse(literal).filter(|value| {
-            matches!(value, DefaultValue::Literal(Value::Integer(_) | Value::Real(_)))
-        })?,
+        LogicalType::Integer | LogicalType::Real => DefaultValue::parse(literal)
+            .filter(|value| matches!(value, DefaultValue::Literal(Value::Integer(_) | Value::Real(_))))?,
         LogicalType::Boolean => match literal {
             "t" | "true" => DefaultValue::Literal(Value::Integer(1)),
             "f" | "false" => DefaultValue::Literal(Value::Integer(0)),

@@ -62,7 +62,7 @@ pub(super) fn all(
     let all = cx.options.outside_references || sender.is_none();
     let inside = Inside { all, missing, changed, made_before };
     let mut since = Instant::now();
-    let mut uncommitted: Vec<usize> = Vec::new();
+    let (mut uncommitted, mut all_made): (Vec<usize>, Vec<usize>) = Default::default();
     for at in sequence {
         cx.patience.check("making tables")?;
         if since.elapsed() >= cx.limits.pull.commit_time && !uncommitted.is_empty() && !cx.options.dry_run {
@@ -110,6 +110,12 @@ pub(super) fn all(
         tables[at] = Some(table);
         if is_made {
             uncommitted.push(at);
+            all_made.push(at);
+        }
+    }
+    for at in all_made {
+        if let Some(Ok(planned)) = &mut tables[at] {
+            complete(cx, &mut *writer, &offered[at].schema, planned, &possible)?;
         }
     }
     // Each is in the sequence once.
@@ -207,6 +213,33 @@ fn make(
         Ok(notes) => writer.release().map(|()| Ok(notes)),
         Err(error) => writer.rollback_to().map(|()| Err(error)),
     }
+}
+
+/// Adds the references of a table that was made to those that were made after it, and says which are left out.
+fn complete(
+    cx: &Context<'_, '_>,
+    writer: &mut dyn Writer,
+    sender: &TableSchema,
+    planned: &mut Planned,
+    possible: &Possible<'_>,
+) -> Result<()> {
+    let sender = planned.made_from.as_ref().unwrap_or(sender);
+    let here = &mut planned.plan.table;
+    if here.foreign_keys.len() >= sender.foreign_keys.len() {
+        return Ok(());
+    }
+    let parents = |name: &str| possible.get(&*cx.names.fold(name)).copied();
+    let new = NewTable { schema: sender, exact: cx.source.is_rowferry(), parents: &parents };
+    for note in writer.complete_table(&new)? {
+        if !planned.notes.contains(&note) {
+            planned.notes.push(note);
+        }
+    }
+    if let Some(now) = writer.schema(&here.name)?.filter(|now| now.foreign_keys != here.foreign_keys) {
+        planned.made = Some(now.clone());
+        *here = now;
+    }
+    Ok(())
 }
 
 /// Keeps that a table was made, with the transaction that made it: the run that resumes this one tells it.

@@ -31,6 +31,7 @@ mod offer;
 mod options;
 mod order;
 mod owed;
+mod parent_names;
 mod plan;
 mod planned;
 mod progress;

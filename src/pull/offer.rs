@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
-use super::TableReport;
 use super::context::Context;
 use super::wait::Allowance;
 use super::wanted::{nothing_to_leave_out, wanted};
-use crate::domain::names::{is_reserved, nearest};
+use super::{TableReport, parent_names};
+use crate::domain::names::{NameRules, is_reserved, nearest};
 use crate::domain::not_copied::NotCopied;
 use crate::domain::schema::TableSchema;
 use crate::error::{Error, ErrorKind, Result};
@@ -145,6 +145,9 @@ pub(super) fn ask(cx: &mut Context<'_, '_>) -> Result<Offer> {
                 Err(error) => offer.failed.push(TableReport::failed(&name, error)),
             }
         }
+    }
+    if cx.names == NameRules::Exact {
+        parent_names::as_tables(&mut offer.tables);
     }
     Ok(offer)
 }

@@ -276,6 +276,14 @@ pub trait Writer {
     /// table exists.
     fn create_table(&mut self, table: &NewTable<'_>) -> Result<Vec<String>>;
 
+    /// Adds to a table that [`Writer::create_table`] made what it could not have before the tables made after it were there: references
+    /// to these. Called with what it was made from, when all of them are made, be it in another transaction. Gives what is left out, as
+    /// whole sentences; those that were given before may come again. Nothing where a table may refer to one that is not there.
+    fn complete_table(&mut self, table: &NewTable<'_>) -> Result<Vec<String>> {
+        let _ = table;
+        Ok(Vec::new())
+    }
+
     /// Takes the plain indexes of a table away, which [`Writer::create_indexes`] makes again: rows come faster without. Gives what they
     /// were. A store to which indexes are no work leaves it at this.
     fn put_off_indexes(&mut self, table: &TableSchema) -> Result<Vec<Index>> {

@@ -61,6 +61,10 @@ impl<F: FnMut(Step) -> Result<()>> Writer for Stepping<F> {
         self.writer.create_table(table)
     }
 
+    fn complete_table(&mut self, table: &NewTable<'_>) -> Result<Vec<String>> {
+        self.writer.complete_table(table)
+    }
+
     fn put_off_indexes(&mut self, table: &TableSchema) -> Result<Vec<Index>> {
         self.writer.put_off_indexes(table)
     }

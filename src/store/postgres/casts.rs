@@ -194,7 +194,9 @@ impl Cast {
             (Carried::Int4, ValueRef::Integer(v)) if i32::try_from(v).is_ok() => Ready(value),
             (Carried::Int2 | Carried::Int4, ValueRef::Integer(_)) => Misfit(ValueOutOfRange, "is too large for it"),
             (Carried::Float8, ValueRef::Real(_)) => Ready(value),
-            (Carried::Float4, ValueRef::Real(v)) if v.is_nan() || f64::from(v as f32).to_bits() == v.to_bits() => Ready(value),
+            (Carried::Float4, ValueRef::Real(v)) if v.is_nan() || f64::from(v as f32).to_bits() == v.to_bits() => {
+                Ready(value)
+            }
             (Carried::Float4, ValueRef::Real(_)) => Misfit(ValueWouldChange, "is finer than it stores"),
             (Carried::Float4 | Carried::Float8, ValueRef::Integer(v)) => match v as f64 {
                 real if real as i128 == i128::from(v) => self.adapt(ValueRef::Real(real)),
@@ -227,14 +229,17 @@ impl Cast {
         if self.carried != Carried::Cast || modifier < 0 {
             return true;
         }
-        let fraction = |text: &str| text.split_once('.').map_or(0, |(_, rest)| rest.bytes().take_while(u8::is_ascii_digit).count());
+        let fraction =
+            |text: &str| text.split_once('.').map_or(0, |(_, rest)| rest.bytes().take_while(u8::is_ascii_digit).count());
         match self.base.oid {
             oid::NUMERIC => {
                 let is_plain = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'-'));
                 is_plain && self.base.digits().1.is_some_and(|scale| fraction(text) <= scale as usize)
             }
             oid::BPCHAR => self.base.max_length().is_some_and(|most| !is_longer(text, most)),
-            oid::TIME | oid::TIMETZ | oid::TIMESTAMP | oid::TIMESTAMPTZ => fraction(text) <= modifier.unsigned_abs() as usize,
+            oid::TIME | oid::TIMETZ | oid::TIMESTAMP | oid::TIMESTAMPTZ => {
+                fraction(text) <= modifier.unsigned_abs() as usize
+            }
             BIT => text.len() == modifier.unsigned_abs() as usize,
             VARBIT => text.len() <= modifier.unsigned_abs() as usize,
             _ => false,

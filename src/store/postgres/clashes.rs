@@ -140,7 +140,8 @@ impl<'c> Clashing<'c> {
 
     /// The values of the row's own key; none if it lacks one.
     fn own_key(&self) -> Vec<Array<'c>> {
-        let value = |column: &usize| self.rows.get(self.row, *column).filter(|value| !value.is_null()).map(|value| (*column, value));
+        let value =
+            |column: &usize| self.rows.get(self.row, *column).filter(|value| !value.is_null()).map(|value| (*column, value));
         let values: Option<Vec<(usize, ValueRef<'c>)>> = self.key.iter().map(value).collect();
         let array = |(column, value)| {
             let cast = self.casts.get(column);

@@ -58,7 +58,9 @@ fn encode(cast: &Cast, value: ValueRef<'_>, buffer: &mut Vec<u8>) -> Result<()> 
             escape(any::json(value).unwrap_or_default().as_bytes(), buffer);
             Ok(())
         }
-        Adapted::Ready(ValueRef::Integer(v)) if cast.carried == Carried::Bool => buffer.write_all(if v != 0 { b"t" } else { b"f" }),
+        Adapted::Ready(ValueRef::Integer(v)) if cast.carried == Carried::Bool => {
+            buffer.write_all(if v != 0 { b"t" } else { b"f" })
+        }
         Adapted::Ready(ValueRef::Integer(v)) => write!(buffer, "{v}"),
         Adapted::Ready(ValueRef::Real(v)) => write!(buffer, "{v:?}"),
         Adapted::Ready(ValueRef::Text(text)) => {

@@ -129,7 +129,9 @@ pub(super) fn refusal(error: &Error, table: &Table) -> Option<Refusal> {
         code if matches!(code.get(..2), Some("22" | "23" | "44" | "P0" | "27" | "09")) => Reason::Refused,
         _ => return None,
     };
-    let is_own = told.table().is_none_or(|name| quote(name) == table.relation || table.relation.ends_with(&format!(".{}", quote(name))));
+    let is_own = told
+        .table()
+        .is_none_or(|name| quote(name) == table.relation || table.relation.ends_with(&format!(".{}", quote(name))));
     let of_own = |name: Option<&str>| name.filter(|_| is_own).map(str::to_owned);
     Some(Refusal {
         reason,

@@ -76,7 +76,6 @@ fn read_texts(
             _ => Vec::new(),
         })
         .collect();
-    let asked: Vec<Texts<'_, '_>> =
-        targets.iter().zip(&columns).map(|((.., cast), texts)| Texts { cast, texts }).collect();
+    let asked: Vec<Texts<'_, '_>> = targets.iter().zip(&columns).map(|((.., cast), texts)| Texts { cast, texts }).collect();
     texts::stored(transaction, &asked)
 }

@@ -66,7 +66,8 @@ struct Looking<'l> {
 impl<'l> Looking<'l> {
     fn new(transaction: &mut Transaction, lookup: &Lookup<'l>) -> Result<Option<Self>> {
         let Some(table) = transaction.connection.table(lookup.table)? else { return Ok(None) };
-        let positions = |names: &[&str]| -> Option<Vec<usize>> { names.iter().map(|name| table.schema.column_index(name)).collect() };
+        let positions =
+            |names: &[&str]| -> Option<Vec<usize>> { names.iter().map(|name| table.schema.column_index(name)).collect() };
         let (Some(by), Some(read)) = (positions(lookup.columns), positions(lookup.read)) else { return Ok(None) };
         let casts = transaction.casts(&table)?;
         let equal: Vec<String> = casts
@@ -75,7 +76,8 @@ impl<'l> Looking<'l> {
             .enumerate()
             .map(|(at, cast)| cast.equal(&format!("l.{}", cast.quoted()), &cast.typed(&format!("s.c{at}"))))
             .collect();
-        let selected = |(at, cast): (usize, &&Cast)| format!(", {} AS r{at}", cast.selected(&format!("l.{}", cast.quoted())));
+        let selected =
+            |(at, cast): (usize, &&Cast)| format!(", {} AS r{at}", cast.selected(&format!("l.{}", cast.quoted())));
         let selected: String = casts.all(&read).iter().enumerate().map(selected).collect();
         let sql = format!(
             "SELECT f.* FROM {} CROSS JOIN LATERAL (SELECT s.n{selected} FROM {} AS l WHERE {} LIMIT 1) AS f",

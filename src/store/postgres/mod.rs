@@ -1,18 +1,40 @@
 //! The PostgreSQL store: the data and rowferry's state in one database, for several processes at once.
 
+mod any;
+mod arrays;
+mod bulk;
+mod casts;
 mod catalogue;
+mod clashes;
 mod columns;
+mod comparable;
 mod connection;
 mod constraints;
+mod copy;
+mod ddl;
+mod declared;
+mod defaults;
 mod faults;
+mod fit;
+mod foreign_keys;
 mod indexes;
+mod lookup;
+mod made_indexes;
+mod named;
 mod options;
+mod page;
 mod pool;
 mod quote;
+mod references;
 mod relations;
+mod sequences;
 mod statements;
+mod texts;
 mod tls;
+mod transaction;
 mod types;
+mod write;
+mod writer;
 
 pub use options::PostgresOptions;
 
@@ -87,11 +109,11 @@ impl Store for PostgresStore {
     }
 
     fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
-        Err(Error::new(ErrorKind::Database, "not made yet"))
+        Ok(Box::new(page::Snap::begin(self.pools.reader()?)?))
     }
 
     fn writer(&self) -> Result<Box<dyn Writer>> {
-        Err(Error::new(ErrorKind::Database, "not made yet"))
+        Ok(Box::new(writer::PostgresWriter::begin(self.pools.writer()?)?))
     }
 
     fn state(&self, work: &mut dyn FnMut(&mut dyn Sql) -> Result<()>) -> Result<()> {
@@ -148,5 +170,34 @@ impl Sql for Small {
 
     fn longest_indexed(&self) -> usize {
         statements::LONGEST_INDEXED
+    }
+}
+
+/// A server for the tests of this store.
+#[cfg(test)]
+#[allow(dead_code, unreachable_pub, missing_docs, reason = "other tests use more of it")]
+#[path = "../../../tests/support/postgres/mod.rs"]
+pub(crate) mod server;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conformance() {
+        let only = std::env::var("CASE").unwrap_or_default();
+        let mut failed = Vec::new();
+        for case in crate::store::conformance::CASES.iter().filter(|case| case.name.contains(&only)) {
+            let options = PostgresOptions::parse(&server::server().database()).unwrap();
+            let store = PostgresStore::open(&options, &Limits::default()).unwrap();
+            let begun = std::time::Instant::now();
+            if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| case.run(&store))) {
+                let text =
+                    panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+                failed.push(format!("{}: {}", case.name, text.unwrap_or("it panicked")));
+            }
+            eprintln!("{} {:?}", case.name, begun.elapsed());
+        }
+        assert!(failed.is_empty(), "{} failed:\n  {}", failed.len(), failed.join("\n  "));
     }
 }

@@ -196,7 +196,8 @@ pub(super) fn write_dangling(
             Ok(found) => found,
             Err(error) => {
                 let why = error.message();
-                let message = format!("rows are missing that it refers to, and its foreign key cannot be put aside here: {why}");
+                let message =
+                    format!("rows are missing that it refers to, and its foreign key cannot be put aside here: {why}");
                 refused.push(Refused { row, reason: Reason::ForeignKey, column: None, message, is_left_out: false });
                 return Ok(());
             }

@@ -42,7 +42,11 @@ pub(super) fn common(transaction: &mut Transaction, columns: &[Texts<'_, '_>]) -
 
 type Expression<'e> = &'e dyn Fn(&Cast, &str) -> String;
 
-fn evaluated(transaction: &mut Transaction, columns: &[Texts<'_, '_>], expression: Expression<'_>) -> Result<Vec<Vec<Read>>> {
+fn evaluated(
+    transaction: &mut Transaction,
+    columns: &[Texts<'_, '_>],
+    expression: Expression<'_>,
+) -> Result<Vec<Vec<Read>>> {
     if columns.iter().all(|column| column.texts.iter().all(Option::is_none)) {
         return Ok(columns.iter().map(|column| vec![Read::Nothing; column.texts.len()]).collect());
     }

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use super::casts::Casts;
 use super::catalogue::Table;
+use super::foreign_keys::Pending;
 use super::pool::Pooled;
 use super::references::Loosened;
-use super::{ONE_WRITER, ddl, faults, references, sequences};
+use super::{ONE_WRITER, faults, references, sequences};
 use crate::domain::schema::{Column, TableSchema};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Check;
@@ -27,7 +28,7 @@ pub(super) struct Transaction {
     /// Foreign keys that can be put off in this transaction only.
     pub(super) loosened: Vec<Loosened>,
     /// Foreign keys of tables that were made, whose parents are still to come.
-    pub(super) pending: ddl::Pending,
+    pub(super) pending: Pending,
     /// How many savepoints of the caller's there are.
     depth: usize,
     /// The tables that were written to, by their number.
@@ -54,7 +55,7 @@ impl Transaction {
             connection,
             check: Check::Now,
             loosened: Vec::new(),
-            pending: ddl::Pending::default(),
+            pending: Pending::default(),
             depth: 0,
             written: HashMap::new(),
             casts: HashMap::new(),

@@ -181,8 +181,11 @@ impl Writing<'_> {
 
     fn update_sql(&self, set: &[usize], key: &[usize]) -> String {
         let name = |column: usize| self.casts.get(column).quoted();
-        let sets: Vec<String> =
-            set.iter().enumerate().map(|(at, column)| format!("{} = {}", name(*column), self.parameter(*column, at))).collect();
+        let sets: Vec<String> = set
+            .iter()
+            .enumerate()
+            .map(|(at, column)| format!("{} = {}", name(*column), self.parameter(*column, at)))
+            .collect();
         let equal: Vec<String> = key
             .iter()
             .enumerate()

@@ -174,7 +174,8 @@ fn create_column(
     if sender_is_rowferry && sender.origin == Origin::Postgres {
         made.declared_type = in_sqlite(&column.declared_type, &column.logical).into();
         // No collation of Postgres is known here. Without one, texts are compared byte for byte, as under these.
-        if made.collation.take_if(|name| COLLATIONS_BY_BYTES.contains(&name.as_str())).is_none() && made.collation.is_some() {
+        if made.collation.take_if(|name| COLLATIONS_BY_BYTES.contains(&name.as_str())).is_none() && made.collation.is_some()
+        {
             made.collation = None;
             let (collation, name) = (column.collation.as_deref().unwrap_or_default(), &column.name);
             notes.add(format_args!("the collation {collation:?} of column {name:?} is left out"));

@@ -75,7 +75,8 @@ fn values(shape: &Shape, rows: &Rows, row: usize, columns: &[usize]) -> Option<V
             Adapted::Ready(value) => put(&mut bytes, Some(value)),
             // What a UUID may be written with.
             Adapted::Text(text) => {
-                let plain: Vec<u8> = text.bytes().filter(|byte| !b"-{}".contains(byte)).map(|byte| byte.to_ascii_lowercase()).collect();
+                let plain: Vec<u8> =
+                    text.bytes().filter(|byte| !b"-{}".contains(byte)).map(|byte| byte.to_ascii_lowercase()).collect();
                 put(&mut bytes, Some(ValueRef::Text(&plain)));
             }
             Adapted::Misfit(..) => return None,

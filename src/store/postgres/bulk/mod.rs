@@ -162,9 +162,9 @@ impl Applying<'_> {
         let (shape, rows) = (self.shape, self.rows);
         if shape.was_empty && self.pace.taken < MOST_TAKEN {
             let cells = shape.cells();
-            let copied = self.transaction.attempt(|transaction| {
-                copy::copy(&mut transaction.connection, &shape.table, &cells, rows, range.clone())
-            })?;
+            let copied = self
+                .transaction
+                .attempt(|transaction| copy::copy(&mut transaction.connection, &shape.table, &cells, rows, range.clone()))?;
             match copied {
                 Ok(created) => return Ok(Ok(Counts { created, ..Counts::default() })),
                 Err(error) if !faults::is_taken(&error) || !shape.may_upsert => return Ok(Err(self.noted(error))),

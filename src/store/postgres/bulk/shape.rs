@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::super::casts::{Adapted, Cast, Casts};
 use super::super::catalogue::{Table, UniqueIndex};
+use super::super::references;
 use super::super::transaction::Transaction;
 use super::super::types::{Carried, oid};
-use super::super::references;
 use super::upsert;
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, ValueRef};

@@ -77,7 +77,9 @@ pub(super) fn sql(shape: &Shape) -> Option<String> {
             let equal: Vec<String> = shape
                 .key
                 .iter()
-                .map(|at| shape.cast(&shape.columns[*at]).equal(&format!("t.{}", name(&shape.columns[*at])), &format!("s.c{at}")))
+                .map(|at| {
+                    shape.cast(&shape.columns[*at]).equal(&format!("t.{}", name(&shape.columns[*at])), &format!("s.c{at}"))
+                })
                 .collect();
             let differ = if differ.is_empty() { "false".to_owned() } else { differ.join(" OR ") };
             let d = format!(
@@ -126,9 +128,7 @@ pub(super) fn run(transaction: &mut Transaction, shape: &Shape, rows: &Rows, ran
     }
     let answer = transaction.connection.rows(&shape.sql, &arrays::parameters(&arrays))?;
     let row = answer.first().ok_or_else(|| Error::new(ErrorKind::Database, "a statement says nothing of what it did"))?;
-    let count = |at: usize| -> Result<u64> {
-        Ok(u64::try_from(row.try_get::<_, i64>(at).map_err(failed)?).unwrap_or(0))
-    };
+    let count = |at: usize| -> Result<u64> { Ok(u64::try_from(row.try_get::<_, i64>(at).map_err(failed)?).unwrap_or(0)) };
     let is_twice: bool = row.try_get(5).map_err(failed)?;
     let (written, matched, differing) = (count(0)?, count(3)?, count(4)?);
     let (created, updated) = match shape.table.is_partitioned && shape.plan.strategy != Strategy::Skip {
