@@ -4,6 +4,8 @@
 //! - [`strategies`]: what becomes of rows that exist, of new keys, and of references
 //! - [`connections`]: pair two sites, set limits, approve pulls
 //! - [`database`]: what rowferry does to a database; the key and secrets
+//! - [`postgres`]: a site on PostgreSQL, and how one moves there (feature `postgres`)
+//! - [`postgres_types`]: what becomes of columns and values between SQLite, PostgreSQL and PhoenixKit
 //! - [`serving`]: let other machines pull: addresses, a proxy, TLS, certificates, a service
 //! - [`watching`]: progress, events, history and logs
 //! - [`limits`]: what rowferry does not do, and where its bounds are
@@ -24,6 +26,13 @@ pub mod connections {}
 
 #[doc = include_str!("../docs/guide/database.md")]
 pub mod database {}
+
+#[cfg(feature = "postgres")]
+#[doc = include_str!("../docs/guide/postgres.md")]
+pub mod postgres {}
+
+#[doc = include_str!("../docs/guide/postgres-types.md")]
+pub mod postgres_types {}
 
 #[doc = include_str!("../docs/serving.md")]
 pub mod serving {}

@@ -235,7 +235,7 @@ pub use domain::connection::{
     Policy,
 };
 pub use domain::event::{Event, EventFilter, EventKind};
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use domain::finding::{Finding, FindingLevel, IntegrityCheck};
 pub use domain::names::NameRules;
 pub use domain::not_copied::NotCopied;
@@ -244,7 +244,7 @@ pub use domain::remote::{DeliveryOutcome, NotifyOutcome, RegisterOutcome, Remote
 pub use domain::schema;
 pub use domain::session::{Direction, SessionInfo, SessionStatus, TicketInfo};
 pub use domain::settings::{IncomingMode, SiteStatus};
-pub use domain::strategy::{Dangling, OnTakenKey, Strategy};
+pub use domain::strategy::{Dangling, OnLossy, OnTakenKey, Strategy};
 pub use domain::table::TableInfo;
 pub use domain::transfer::{ConnectionStats, NewTransfer, TableStats, TransferFilter};
 pub use domain::transfer::{Transfer, TransferCounters, TransferStatus};
@@ -262,13 +262,17 @@ pub use secret::{Code, SiteKey, Token};
 pub use serve::ServerTls;
 #[cfg(feature = "server")]
 pub use serve::{Body, ChannelSession, CloseCode, Handler, Reply, Server, ServerBuilder, ServerHandle, Upgrade};
+#[cfg(feature = "sqlite")]
+pub use site::JournalMode;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use site::RemovedState;
 pub use site::SiteCounts;
 pub use site::Transfers;
 pub use site::{CheckpointInfo, CheckpointKind, Checkpoints, KeyMap, KeyMapping, KeyMappings};
 pub use site::{ConnectionEdit, ConnectionWithToken, Connections, EventStream, Events, NewConnection};
-#[cfg(feature = "sqlite")]
-pub use site::{JournalMode, RemovedState};
 pub use site::{Session, SessionGuard, Sessions, Settings, Site, SiteBuilder};
+#[cfg(feature = "postgres")]
+pub use store::postgres::PostgresOptions;
 #[cfg(feature = "client")]
 pub use wire::api::{PeerStatus, QueryStatusAnswer, RegisterAnswer, RemoteTable};
 #[cfg(feature = "client")]

@@ -13,7 +13,7 @@ pub mod conflict;
 pub mod connection;
 pub mod digest;
 pub mod event;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod finding;
 pub mod logical;
 pub mod names;

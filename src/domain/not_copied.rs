@@ -25,6 +25,19 @@ pub struct NotCopied {
     pub shadow_tables: Vec<String>,
     /// Tables with a name or default in them, their own included, that is no UTF-8 (`not_utf8`).
     pub not_utf8: Vec<String>,
+    /// PostgreSQL: tables that are another server's, or a file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub foreign_tables: Vec<String>,
+    /// PostgreSQL: sequences that belong to no column.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sequences: Vec<String>,
+    /// PostgreSQL: functions and procedures, but those of extensions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub functions: Vec<String>,
+    /// PostgreSQL: tables that the site's role may not read as a whole, that have no columns, or whose name stands for a table of an
+    /// earlier one of the site's schemas.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_readable: Vec<String>,
     /// How many more there are, of any kind, than were named: a sender names 1,000 of each.
     pub more: u64,
 }
@@ -51,6 +64,15 @@ impl fmt::Display for NotCopied {
                 "table with a name that is not UTF-8",
                 "tables with names that are not UTF-8",
             ),
+            (self.foreign_tables.len() as u64, named(&self.foreign_tables), "foreign table", "foreign tables"),
+            (self.sequences.len() as u64, String::new(), "sequence of no column", "sequences of no column"),
+            (self.functions.len() as u64, String::new(), "function", "functions"),
+            (
+                self.not_readable.len() as u64,
+                named(&self.not_readable),
+                "table that cannot be read",
+                "tables that cannot be read",
+            ),
             (self.more, String::new(), "more that is not named", "more that are not named"),
         ];
         let parts = parts.into_iter().filter(|(count, ..)| *count > 0);
@@ -72,6 +94,9 @@ impl NotCopied {
             (&self.virtual_tables, "a virtual table"),
             (&self.shadow_tables, "a shadow table"),
             (&self.not_utf8, "a table with a name or default that is not UTF-8"),
+            (&self.foreign_tables, "a foreign table"),
+            (&self.sequences, "a sequence"),
+            (&self.not_readable, "a table that the site's role cannot read"),
         ];
         kinds.into_iter().find(|(list, _)| list.iter().any(|other| other == name)).map(|(_, what)| what)
     }
@@ -81,8 +106,23 @@ impl NotCopied {
         *self == NotCopied::default()
     }
 
-    fn lists(&mut self) -> [&mut Vec<String>; 4] {
-        [&mut self.views, &mut self.virtual_tables, &mut self.shadow_tables, &mut self.not_utf8]
+    fn lists(&mut self) -> [&mut Vec<String>; 8] {
+        [
+            &mut self.views,
+            &mut self.virtual_tables,
+            &mut self.shadow_tables,
+            &mut self.not_utf8,
+            &mut self.foreign_tables,
+            &mut self.sequences,
+            &mut self.functions,
+            &mut self.not_readable,
+        ]
+    }
+
+    /// What one database has and another may have as well, of the same name or by a table of it.
+    pub(crate) fn elsewhere(&mut self) -> [&mut Vec<String>; 6] {
+        let NotCopied { views, virtual_tables, shadow_tables, foreign_tables, sequences, functions, .. } = self;
+        [views, virtual_tables, shadow_tables, foreign_tables, sequences, functions]
     }
 
     /// Keeps what has these names; of what belongs to a table, what belongs to one of these.

@@ -95,11 +95,6 @@ impl PostgresType {
         reader.rest.is_empty().then_some(read)
     }
 
-    /// The type that this is an array of, or itself.
-    pub fn element(&self) -> Self {
-        PostgresType { is_array: false, ..self.clone() }
-    }
-
     /// The name in lower case without schema, parameters and quotes; `text[]` for an array of `text`.
     pub fn plain(&self) -> String {
         let words = [self.name.as_str(), self.rest.as_str()];

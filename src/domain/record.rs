@@ -1,5 +1,7 @@
 //! What became of the records of an import: counts and failures.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde::ser::Serializer;
 
@@ -28,6 +30,9 @@ pub struct Outcome {
     /// Of those created or updated, the ones that were written although they refer to rows that are missing: see
     /// [`PullOptions::dangling`](crate::PullOptions::dangling).
     pub dangling: u64,
+    /// By the names of columns how many values these could not hold as they are: their records failed, or something else was stored, as
+    /// [`PullOptions::on_lossy`](crate::PullOptions::on_lossy) says.
+    pub lossy: BTreeMap<String, u64>,
     /// The first failures, up to [`PullLimits::reported_failures`](crate::PullLimits::reported_failures).
     pub failures: Vec<Failure>,
 }
@@ -47,6 +52,9 @@ impl Outcome {
         self.differing += other.differing;
         self.failed += other.failed;
         self.dangling += other.dangling;
+        for (column, count) in other.lossy {
+            *self.lossy.entry(column).or_default() += count;
+        }
         let room = reported_failures.saturating_sub(self.failures.len());
         self.failures.extend(other.failures.into_iter().take(room));
     }
@@ -114,6 +122,7 @@ impl Tally {
         let outcome = &mut self.outcome;
         let mended = outcome.failed.saturating_sub(again.outcome.failed);
         (outcome.failed, outcome.failures) = (again.outcome.failed, again.outcome.failures);
+        outcome.lossy = again.outcome.lossy;
         let mut left = total.saturating_sub(outcome.failed);
         for (count, more) in [(&mut outcome.created, 0), (&mut outcome.skipped, 0), (&mut outcome.updated, mended)] {
             *count = (*count + more).min(left);
@@ -125,9 +134,20 @@ impl Tally {
         self.untold = again.untold;
     }
 
+    /// Counts a value that is stored as another, because this column cannot hold it as it is.
+    pub(crate) fn replaced(&mut self, column: &str) {
+        match self.outcome.lossy.get_mut(column) {
+            Some(count) => *count += 1,
+            None => drop(self.outcome.lossy.insert(column.to_owned(), 1)),
+        }
+    }
+
     /// Counts a failure, and keeps it while there is room.
     pub fn fail(&mut self, failure: Failure) {
         self.outcome.failed += 1;
+        if let Some(column) = failure.column.as_deref().filter(|_| failure.reason.is_lossy()) {
+            self.replaced(column);
+        }
         self.lacks_parents |= failure.reason == Reason::ForeignKey;
         if let Some(untold) = self.untold.as_mut().filter(|untold| untold.len() < MOST_UNTOLD) {
             untold.push(failure.clone().shortened());
@@ -225,6 +245,13 @@ macro_rules! reasons {
     };
 }
 
+impl Reason {
+    /// Whether a value cannot be stored for what it is.
+    pub(crate) fn is_lossy(self) -> bool {
+        matches!(self, Reason::ValueWouldChange | Reason::ValueOutOfRange | Reason::WrongType)
+    }
+}
+
 impl Serialize for Reason {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.code())
@@ -302,6 +329,26 @@ mod tests {
         first.again(second);
         let Outcome { created, updated, unchanged, skipped, failed, failures, .. } = first.outcome;
         assert_eq!((created, updated, unchanged, skipped, failed, failures.len()), (3, 3, 4, 0, 1, 1));
+    }
+
+    #[test]
+    fn values_that_do_not_fit_are_counted_by_their_column() {
+        let mut tally = Tally::new(0);
+        for (reason, column) in [
+            (Reason::ValueOutOfRange, Some("a")),
+            (Reason::WrongType, Some("b")),
+            (Reason::ValueWouldChange, Some("a")),
+            (Reason::ValueWouldChange, None),
+            (Reason::NotNull, Some("a")),
+        ] {
+            tally.fail(Failure { key: vec![], column: column.map(String::from), reason, message: String::new() });
+        }
+        tally.replaced("c");
+        let expected = BTreeMap::from([("a".to_owned(), 2), ("b".to_owned(), 1), ("c".to_owned(), 1)]);
+        assert_eq!(tally.outcome.lossy, expected);
+        let mut sum = tally.outcome.clone();
+        sum.add(tally.outcome, 0);
+        assert_eq!(sum.lossy["a"], 4);
     }
 
     #[test]

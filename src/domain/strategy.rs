@@ -37,6 +37,22 @@ string_enum! {
 }
 
 string_enum! {
+    /// What becomes of a record with a value that a column here cannot hold as it is.
+    #[non_exhaustive]
+    #[derive(Default)]
+    pub enum OnLossy("choice for values that do not fit") {
+        /// The record fails, with [`ValueWouldChange`](crate::Reason::ValueWouldChange),
+        /// [`ValueOutOfRange`](crate::Reason::ValueOutOfRange) or [`WrongType`](crate::Reason::WrongType).
+        #[default]
+        Fail = "fail",
+        /// Something else is stored in its place: text without what is not UTF-8 and without NUL, each replaced by U+FFFD; a number as
+        /// its digits in a column of texts, and text that is a number as that number in a column of numbers; otherwise NULL, where the
+        /// column takes it. Where none of these fits, and in columns of the key, the record fails all the same.
+        Replace = "replace",
+    }
+}
+
+string_enum! {
     /// What an append does with a record whose key is taken here, where no new one can be made of its kind: text, for example.
     #[non_exhaustive]
     #[derive(Default)]

@@ -3,6 +3,8 @@
 //! Tables are found by their folded names, so that everything that takes a table's name also takes the rules of the store: how it
 //! compares names.
 
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -167,6 +169,8 @@ struct Progress {
     differing: u64,
     #[serde(default)]
     dangling: u64,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    lossy: BTreeMap<String, u64>,
     failures: Vec<KeptFailure>,
     #[serde(default)]
     lacks_parents: bool,
@@ -272,6 +276,7 @@ impl Progress {
             counts: counts_of(&checkpoint.outcome),
             differing: checkpoint.outcome.differing,
             dangling: checkpoint.outcome.dangling,
+            lossy: checkpoint.outcome.lossy.clone(),
             failures: checkpoint.outcome.failures.iter().map(kept).collect(),
             lacks_parents: checkpoint.lacks_parents,
             again: checkpoint.again,
@@ -295,7 +300,8 @@ impl Progress {
         };
         let failures = std::mem::take(&mut self.failures).into_iter().map(failure).collect::<Result<_>>()?;
         let counts = outcome_of(self.counts);
-        Ok(Outcome { differing: self.differing, dangling: self.dangling, failures, ..counts })
+        let lossy = std::mem::take(&mut self.lossy);
+        Ok(Outcome { differing: self.differing, dangling: self.dangling, lossy, failures, ..counts })
     }
 }
 
@@ -357,7 +363,7 @@ fn row_of(scope: &Scope, checkpoint: &Checkpoint, names: NameRules, now: OffsetD
 }
 
 /// The pulls that have checkpoints.
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) fn scopes(sql: &mut dyn Sql) -> Result<Vec<Scope>> {
     let rows = sql.query("SELECT DISTINCT scope FROM rowferry_marks", &[])?;
     rows.iter().map(|row| Fields::of(row).text().map(Scope::named)).collect()

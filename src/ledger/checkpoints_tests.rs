@@ -25,7 +25,8 @@ fn outcome() -> impl Generator<Value = Outcome> {
     (any::<[u64; 5]>(), proptest::collection::vec(failure, 0..4)).prop_map(|(counts, failures)| {
         let [created, updated, unchanged, skipped, failed] = counts;
         let (differing, dangling) = (skipped / 2, created / 2);
-        Outcome { created, updated, unchanged, skipped, differing, failed, dangling, failures }
+        let lossy = (failed > 0).then(|| ("c".to_owned(), failed)).into_iter().collect();
+        Outcome { created, updated, unchanged, skipped, differing, failed, dangling, lossy, failures }
     })
 }
 
@@ -70,7 +71,7 @@ proptest! {
             let part = |name: &String| IndexPart { collation: Some(name.clone()), descending: true, ..IndexPart::plain(name) };
             checkpoint.indexes = vec![Index { name: "i".into(), parts: checkpoint.notes.iter().map(part).collect() }];
         }
-        checkpoint.before = checkpoint.counted.then(|| Outcome { failures: Vec::new(), differing: 0, ..checkpoint.outcome.clone() });
+        checkpoint.before = checkpoint.counted.then(|| Outcome { failures: Vec::new(), differing: 0, lossy: Default::default(), ..checkpoint.outcome.clone() });
         let (first, later) = (datetime!(2026-01-02 03:04:05 UTC), datetime!(2026-01-03 03:04:05 UTC));
         checkpoint.done_at = Some(first).filter(|_| checkpoint.step == Step::Done);
         let kept = state::write(&**site.store(), |sql| {

@@ -28,7 +28,7 @@ pub(crate) fn build_all(writer: &mut dyn Writer, scope: &Scope) -> Result<()> {
 }
 
 /// Makes those of all pulls, before rowferry's own tables are removed.
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) fn build_of_all_pulls(writer: &mut dyn Writer) -> Result<()> {
     for scope in checkpoints::scopes(writer.state())? {
         build_all(writer, &scope)?;

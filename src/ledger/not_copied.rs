@@ -38,5 +38,13 @@ fn counts(not_copied: &NotCopied) -> Metadata {
         ("not_utf8", not_copied.not_utf8.len() as u64),
         ("more", not_copied.more),
     ];
-    counts.into_iter().map(|(kind, count)| (kind.to_owned(), Value::from(count))).collect()
+    // Only of PostgreSQL.
+    let others = [
+        ("foreign_tables", not_copied.foreign_tables.len() as u64),
+        ("sequences", not_copied.sequences.len() as u64),
+        ("functions", not_copied.functions.len() as u64),
+        ("not_readable", not_copied.not_readable.len() as u64),
+    ];
+    let counts = counts.into_iter().chain(others.into_iter().filter(|(_, count)| *count > 0));
+    counts.map(|(kind, count)| (kind.to_owned(), Value::from(count))).collect()
 }

@@ -9,7 +9,7 @@ pub mod table;
 use std::sync::Arc;
 
 use crate::domain::schema::{TableSchema, UniqueKind};
-use crate::domain::strategy::{Dangling, OnTakenKey, Strategy};
+use crate::domain::strategy::{Dangling, OnLossy, OnTakenKey, Strategy};
 
 /// How many numbers stay free above the largest key that a record brings: a table that gives each row a new one must not run out.
 pub(crate) const NUMBERS_LEFT: i64 = 1 << 32;
@@ -46,6 +46,8 @@ pub struct TablePlan {
     pub append: AppendRules,
     /// What becomes of records that refer to rows which are missing.
     pub dangling: Dangling,
+    /// What becomes of values that a column cannot hold as they are.
+    pub on_lossy: OnLossy,
 }
 
 impl AsRef<TablePlan> for TablePlan {

@@ -1,7 +1,7 @@
 //! How the records of a sender's table fit the local table: which column goes where, and what tells one row from another.
 
 use crate::domain::schema::{TableSchema, UniqueKind};
-use crate::domain::strategy::{Dangling, Strategy};
+use crate::domain::strategy::{Dangling, OnLossy, Strategy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{AppendRules, Identity, KeptKey, TablePlan};
 
@@ -112,6 +112,7 @@ fn planned(
         follows: Vec::new(),
         append: AppendRules::default(),
         dangling: Dangling::default(),
+        on_lossy: OnLossy::default(),
     }
 }
 

@@ -19,14 +19,14 @@ pub(super) fn left_out(cx: &Context<'_, '_>, here: &dyn Store, mut told: NotCopi
         // Nobody expects more than was named.
         return Ok(NotCopied { checks: told.checks, triggers: told.triggers, ..NotCopied::default() });
     }
-    if [&told.views, &told.virtual_tables, &told.shadow_tables].iter().all(|list| list.is_empty()) {
+    if told.elsewhere().iter().all(|list| list.is_empty()) {
         return Ok(named(told));
     }
     let mut snapshot = here.snapshot()?;
-    let (beside, tables) = (snapshot.not_copied()?, snapshot.tables()?);
-    let present = [beside.views, beside.virtual_tables, beside.shadow_tables, tables].concat();
-    let present: HashSet<String> = present.iter().map(|name| names.fold(name).into_owned()).collect();
-    for list in [&mut told.views, &mut told.virtual_tables, &mut told.shadow_tables] {
+    let (mut beside, tables) = (snapshot.not_copied()?, snapshot.tables()?);
+    let beside = beside.elsewhere().into_iter().flat_map(std::mem::take);
+    let present: HashSet<String> = beside.chain(tables).map(|name| names.fold(&name).into_owned()).collect();
+    for list in told.elsewhere() {
         list.retain(|name| !present.contains(&*names.fold(name)));
     }
     Ok(named(told))

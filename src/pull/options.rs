@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::bounds::{Allowed, MOST};
 use super::callbacks::{OnConflict, OnFailure};
 use crate::cancel::CancelToken;
-use crate::domain::strategy::{Dangling, OnTakenKey, Strategy};
+use crate::domain::strategy::{Dangling, OnLossy, OnTakenKey, Strategy};
 use crate::plan::table::ExtraColumns;
 use crate::pull::Progress;
 
@@ -36,6 +36,7 @@ pub struct PullOptions<'p> {
     pub(super) no_refresh: bool,
     pub(super) on_taken_key: OnTakenKey,
     pub(super) dangling: Dangling,
+    pub(super) on_lossy: OnLossy,
     pub(super) outside_references: bool,
     pub(super) max_records: Option<u64>,
     pub(super) max_bytes: Option<u64>,
@@ -184,6 +185,15 @@ impl<'p> PullOptions<'p> {
         self
     }
 
+    /// What becomes of records with values that a column here cannot hold as they are: text that is not UTF-8 in PostgreSQL, for example.
+    /// Defaults to [`OnLossy::Fail`]. Such values are counted by their columns ([`Outcome::lossy`](crate::Outcome::lossy)) in either case. A
+    /// pull that resumes may choose otherwise than it began; records that failed before are not looked at again.
+    #[must_use]
+    pub fn on_lossy(mut self, on_lossy: OnLossy) -> Self {
+        self.on_lossy = on_lossy;
+        self
+    }
+
     /// Whether tables that are made may refer to tables that were here before, by foreign keys as the sender describes them. Rows of such a
     /// table can keep rows of yours from being deleted or changed. Defaults to false: such a foreign key is left out, and the report of the
     /// table says so (`outside_reference`). Tables that this sender's pulls made refer to each other in any case, and so they do to tables that this
@@ -325,6 +335,7 @@ impl fmt::Debug for PullOptions<'_> {
             .field("refresh", &!self.no_refresh)
             .field("on_taken_key", &self.on_taken_key)
             .field("dangling", &self.dangling)
+            .field("on_lossy", &self.on_lossy)
             .field("outside_references", &self.outside_references)
             .field("max_records", &self.max_records.unwrap_or(MOST))
             .field("max_bytes", &self.max_bytes.unwrap_or(MOST))

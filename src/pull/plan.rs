@@ -183,6 +183,7 @@ pub(super) fn planned(
     let again = cx.options.append_again || is_made;
     plan.append = AppendRules { again, on_taken_key: cx.options.on_taken_key };
     plan.dangling = cx.options.dangling;
+    plan.on_lossy = cx.options.on_lossy;
     // Where keys are the sender's, none of them is given again that it once gave. An append gives keys of its own, and so does a table
     // that was here: its sequence is the host's.
     let takes_sequence = is_made && plan.strategy != Strategy::Append;

@@ -1,5 +1,6 @@
 //! A report as JSON: what `rowferry pull --json` prints at its end. Fields are only ever added to it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::ser::{Serialize, Serializer};
@@ -67,12 +68,33 @@ impl Serialize for Left<'_> {
             virtual_tables: &'r [String],
             shadow_tables: &'r [String],
             not_utf8: &'r [String],
+            #[serde(skip_serializing_if = "<[String]>::is_empty")]
+            foreign_tables: &'r [String],
+            #[serde(skip_serializing_if = "<[String]>::is_empty")]
+            sequences: &'r [String],
+            #[serde(skip_serializing_if = "<[String]>::is_empty")]
+            functions: &'r [String],
+            #[serde(skip_serializing_if = "<[String]>::is_empty")]
+            not_readable: &'r [String],
             more: u64,
         }
 
         let NotCopied { views, virtual_tables, shadow_tables, not_utf8, more, .. } = self.rest;
-        let (checks, triggers) = (self.checks, &self.triggers[..]);
-        Fields { checks, triggers, views, virtual_tables, shadow_tables, not_utf8, more: *more }.serialize(serializer)
+        let NotCopied { foreign_tables, sequences, functions, not_readable, .. } = self.rest;
+        Fields {
+            checks: self.checks,
+            triggers: &self.triggers,
+            views,
+            virtual_tables,
+            shadow_tables,
+            not_utf8,
+            foreign_tables,
+            sequences,
+            functions,
+            not_readable,
+            more: *more,
+        }
+        .serialize(serializer)
     }
 }
 
@@ -103,6 +125,7 @@ struct Fields<'r> {
     differing: u64,
     failed: u64,
     dangling: u64,
+    lossy: &'r BTreeMap<String, u64>,
     errors: &'r [Failure],
     error: Option<String>,
     error_code: Option<ErrorKind>,
@@ -127,6 +150,7 @@ impl<'r> Fields<'r> {
             differing: outcome.differing,
             failed: outcome.failed,
             dangling: outcome.dangling,
+            lossy: &outcome.lossy,
             errors: &outcome.failures,
             error: table.error.as_ref().map(ToString::to_string),
             error_code: table.error.as_ref().map(Error::kind),
@@ -204,8 +228,8 @@ mod tests {
             error: Some(error()),
             ..Report::default()
         };
-        let b = r#""b":{"status":"failed","created":0,"updated":0,"unchanged":0,"skipped":0,"differing":0,"failed":0,"dangling":0,"errors":[{"key":1,"column":"x","code":"not_null","message":"no value"}],"error":"the connection ended. Pull again.","error_code":"disconnected","resumed":false,"age_seconds":9,"approval":null,"transfer":null,"created_table":false,"notes":[]}"#;
-        let a = r#""a":{"status":"completed","created":0,"updated":0,"unchanged":0,"skipped":0,"differing":0,"failed":0,"dangling":0,"errors":[],"error":null,"error_code":null,"resumed":false,"age_seconds":null,"approval":null,"transfer":null,"created_table":false,"notes":[]}"#;
+        let b = r#""b":{"status":"failed","created":0,"updated":0,"unchanged":0,"skipped":0,"differing":0,"failed":0,"dangling":0,"lossy":{},"errors":[{"key":1,"column":"x","code":"not_null","message":"no value"}],"error":"the connection ended. Pull again.","error_code":"disconnected","resumed":false,"age_seconds":9,"approval":null,"transfer":null,"created_table":false,"notes":[]}"#;
+        let a = r#""a":{"status":"completed","created":0,"updated":0,"unchanged":0,"skipped":0,"differing":0,"failed":0,"dangling":0,"lossy":{},"errors":[],"error":null,"error_code":null,"resumed":false,"age_seconds":null,"approval":null,"transfer":null,"created_table":false,"notes":[]}"#;
         let rest = r#""one_state":false,"records":0,"bytes":0,"seconds":1.5,"cancelled":false,"notes":[],"error":"the connection ended. Pull again.","error_code":"disconnected","not_copied":{"checks":0,"triggers":[],"views":[],"virtual_tables":[],"shadow_tables":[],"not_utf8":[],"more":0}"#;
         assert_eq!(to_string(&report).unwrap(), format!(r#"{{"tables":{{{b},{a}}},{rest}}}"#));
         assert_eq!(to_value(table("a")).unwrap()["name"], json!("a"));

@@ -3,14 +3,18 @@
 mod checkpoints;
 mod connections;
 mod counts;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod doctor;
 mod events;
 mod incarnation;
 mod key;
 mod key_map;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "sqlite")]
 mod remove;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod removed;
 mod sessions;
 mod settings;
 #[cfg(feature = "client")]
@@ -31,7 +35,9 @@ pub use counts::SiteCounts;
 pub use events::{EventStream, Events};
 pub use key_map::{KeyMap, KeyMapping, KeyMappings};
 #[cfg(feature = "sqlite")]
-pub use remove::{JournalMode, RemovedState};
+pub use remove::JournalMode;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use removed::RemovedState;
 pub use sessions::{Session, SessionGuard, Sessions};
 pub use settings::Settings;
 pub use transfers::Transfers;
@@ -432,12 +438,17 @@ impl SiteBuilder {
     /// Opens the site that lives in this store. Give it a [key](SiteBuilder::key) or a [file for one](SiteBuilder::key_file): what
     /// needs the site's key fails otherwise.
     pub fn with_store(self, store: Arc<dyn Store>) -> Site {
-        let source = match (self.key.clone(), self.key_file.clone()) {
+        let source = self.source_named();
+        self.build(store, source)
+    }
+
+    /// Where the key comes from, where the store has no place for it.
+    fn source_named(&self) -> KeySource {
+        match (self.key.clone(), self.key_file.clone()) {
             (Some(key), _) => KeySource::Given(key),
             (None, Some(path)) => KeySource::named(path),
             (None, None) => KeySource::Nowhere,
-        };
-        self.build(store, source)
+        }
     }
 
     fn build(self, store: Arc<dyn Store>, source: KeySource) -> Site {

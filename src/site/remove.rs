@@ -1,14 +1,14 @@
 //! Takes rowferry's own tables out of a database again.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::SiteBuilder;
 use super::key::{FINGERPRINT, KeySource};
+use super::{RemovedState, SiteBuilder};
 use crate::domain::string_enum::string_enum;
 use crate::error::Result;
 use crate::ledger::indexes;
 use crate::state::{self, settings};
-use crate::store::migrate::{self, Removed};
+use crate::store::migrate::{self, NAMED_SO_SQLITE as NAMED_SO, Removed};
 use crate::store::sqlite::{Examination, SqliteStore};
 use crate::store::{MemoryStore, Store};
 
@@ -21,18 +21,6 @@ string_enum! {
         /// A rollback journal, SQLite's default.
         Delete = "delete",
     }
-}
-
-/// What [`SiteBuilder::remove_state`] removed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RemovedState {
-    /// rowferry's tables, sorted by name; none if there were none.
-    pub tables: Vec<String>,
-    /// Tables that are named like rowferry's (`rowferry_*`) and are not its own, sorted by name: they stay.
-    pub left: Vec<String>,
-    /// The file with the site's key, if it lay beside the database and was removed.
-    pub key_file: Option<PathBuf>,
 }
 
 impl SiteBuilder {
@@ -59,17 +47,21 @@ impl SiteBuilder {
     /// Tests do in `meanwhile` what others do at the same time: before the tables are removed, and before the key is.
     fn remove_state_and(self, path: &Path, mode: JournalMode, meanwhile: &dyn Fn()) -> Result<RemovedState> {
         let mut file = Examination::open(path, &self.setup)?;
-        if migrate::version(&mut file, migrate::SQLITE)?.is_none() {
+        if migrate::version(&mut file, migrate::SQLITE, NAMED_SO)?.is_none() {
             // An earlier removal may have ended between the tables and the key.
             let key_file = match self.key {
                 Some(_) => None,
                 None => KeySource::beside(file.path().to_owned(), file.key_paths(), self.key_file).remove(None)?,
             };
-            return Ok(RemovedState { left: migrate::tables_named_so(&mut file)?, key_file, ..RemovedState::default() });
+            return Ok(RemovedState {
+                left: migrate::tables_named_so(&mut file, NAMED_SO)?,
+                key_file,
+                ..RemovedState::default()
+            });
         }
         drop(file);
         // What the scripts make of an empty database.
-        let made = state::read(&MemoryStore::new()?, migrate::tables_named_so)?;
+        let made = state::read(&MemoryStore::new()?, |sql| migrate::tables_named_so(sql, NAMED_SO))?;
         let store = SqliteStore::open_alone(path, &self.limits, &self.setup)?;
         let source = match self.key {
             Some(key) => KeySource::Given(key),
@@ -79,7 +71,7 @@ impl SiteBuilder {
         let mut writer = store.writer()?;
         let fingerprint = settings::get(writer.state(), FINGERPRINT)?;
         indexes::build_of_all_pulls(&mut *writer)?;
-        let Removed { tables, left } = migrate::remove(writer.state(), &made)?;
+        let Removed { tables, left } = migrate::remove(writer.state(), &made, NAMED_SO)?;
         writer.commit()?;
         drop(writer);
         // Not before it is certain that nothing needs the key any more, whatever happens.

@@ -69,7 +69,7 @@ pub(crate) fn list(sql: &mut dyn Sql, filter: &EventFilter, most: u32) -> Result
 }
 
 /// The moment of the newest event or transfer; `None` if there is none.
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) fn latest(sql: &mut dyn Sql) -> Result<Option<OffsetDateTime>> {
     let select = "SELECT max(at) FROM (SELECT max(at) AS at FROM rowferry_events \
                   UNION ALL SELECT max(inserted_at) FROM rowferry_transfers) AS moments";

@@ -78,32 +78,53 @@ pub fn is_current(sql: &mut dyn Sql, schema: Schema) -> bool {
     done(sql).is_ok_and(|done| done == newest(schema.scripts))
 }
 
+/// The query for the tables whose names begin as those of rowferry's own tables do, sorted by name.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NamedSo(&'static str);
+
+#[cfg(feature = "sqlite")]
+pub(crate) const NAMED_SO_SQLITE: NamedSo =
+    NamedSo("SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'rowferry\\_%' ESCAPE '\\' ORDER BY name");
+
+#[cfg(feature = "postgres")]
+pub(crate) const NAMED_SO_POSTGRES: NamedSo = NamedSo(
+    "SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+     WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p') AND starts_with(c.relname::text, 'rowferry_') ORDER BY c.relname",
+);
+
 /// The version of the state, and the newest that is known here; `None` where there is no state.
 ///
 /// # Errors
 /// What the store says.
-#[cfg(feature = "sqlite")]
-pub(crate) fn version(sql: &mut dyn Sql, schema: Schema) -> Result<Option<(i64, i64)>> {
-    let table = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'rowferry_migrations'";
-    match sql.query(table, &[])?.is_empty() {
-        true => Ok(None),
-        false => Ok(Some((done(sql)?, newest(schema.scripts)))),
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(crate) fn version(sql: &mut dyn Sql, schema: Schema, named_so: NamedSo) -> Result<Option<(i64, i64)>> {
+    match tables_named_so(sql, named_so)?.iter().any(|table| table == "rowferry_migrations") {
+        false => Ok(None),
+        true => Ok(Some((done(sql)?, newest(schema.scripts)))),
     }
+}
+
+/// The names of the tables that the scripts of a schema make, and that stay.
+#[cfg(feature = "postgres")]
+pub(crate) fn made_by(schema: Schema) -> Vec<String> {
+    let lines = schema.scripts.iter().flat_map(|script| script.sql.lines());
+    let made = lines.filter_map(|line| line.strip_prefix("CREATE TABLE ")?.split([' ', '(']).next().map(str::to_owned));
+    made.chain(["rowferry_migrations".to_owned()]).collect()
 }
 
 /// The tables whose names begin as those of rowferry's own tables do, sorted by name; in a database that has nothing else, all are its own.
 ///
 /// # Errors
 /// What the store says.
-#[cfg(feature = "sqlite")]
-pub(crate) fn tables_named_so(sql: &mut dyn Sql) -> Result<Vec<String>> {
-    let named = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'rowferry\\_%' ESCAPE '\\' ORDER BY name";
-    let rows = sql.query(named, &[])?;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(crate) fn tables_named_so(sql: &mut dyn Sql, named_so: NamedSo) -> Result<Vec<String>> {
+    let rows = sql.query(named_so.0, &[])?;
     Ok(rows.iter().filter_map(|row| row.first().and_then(Value::as_str).map(str::to_owned)).collect())
 }
 
 /// Whether a table is named as [stages](drop_old_stages) were.
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 fn is_old_stage(table: &str) -> bool {
     let parts = table.strip_prefix("rowferry_stage_").and_then(|rest| rest.split_once('_'));
     parts.is_some_and(|(scope, number)| {
@@ -113,7 +134,7 @@ fn is_old_stage(table: &str) -> bool {
 }
 
 /// What [`remove`] found.
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) struct Removed {
     /// rowferry's own tables, which are gone.
     pub(crate) tables: Vec<String>,
@@ -126,10 +147,10 @@ pub(crate) struct Removed {
 ///
 /// # Errors
 /// What the store says.
-#[cfg(feature = "sqlite")]
-pub(crate) fn remove(sql: &mut dyn Sql, made: &[String]) -> Result<Removed> {
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(crate) fn remove(sql: &mut dyn Sql, made: &[String], named_so: NamedSo) -> Result<Removed> {
     let is_own = |name: &String| made.contains(name) || is_old_stage(name);
-    let (tables, left): (Vec<_>, Vec<_>) = tables_named_so(sql)?.into_iter().partition(is_own);
+    let (tables, left): (Vec<_>, Vec<_>) = tables_named_so(sql, named_so)?.into_iter().partition(is_own);
     for table in &tables {
         sql.execute(&format!("DROP TABLE \"{table}\""), &[])?;
     }

@@ -128,6 +128,7 @@ fn columns() -> impl Strategy<Value = Vec<Column>> {
                     not_null_on_conflict: if nullable { OnConflict::Abort } else { OnConflict::Ignore },
                     default,
                     generated,
+                    numbering: if nullable { None } else { Some(Numbering::Always) },
                     collation,
                     max_length,
                     precision,
@@ -187,6 +188,7 @@ fn tables() -> impl Strategy<Value = TableSchema> {
         ("[^\0]{0,9}", Just(columns), some, lists, any::<[bool; 6]>(), conflict, any::<Option<i64>>()).prop_map(
             |(name, columns, primary_key, (unique, foreign_keys, indexes), flags, key_on_conflict, sequence)| TableSchema {
                 name,
+                origin: if flags[5] { Origin::Postgres } else { Origin::Sqlite },
                 columns,
                 key_collations: primary_key.iter().filter(|_| flags[4]).map(|name| collation_for(name)).collect(),
                 primary_key,
@@ -208,12 +210,39 @@ fn tables() -> impl Strategy<Value = TableSchema> {
                 without_rowid: flags[1],
                 autoincrement: flags[2],
                 rowid_alias: flags[3],
-                // Matters of each store: they are not told.
-                names: NameRules::default(),
+                names: if flags[5] { NameRules::Exact } else { NameRules::default() },
+                // A matter of each store: it is not told.
                 deferred: false,
             },
         )
     })
+}
+
+/// A peer of an earlier version takes what is declared for SQLite's.
+#[test]
+fn a_table_of_postgres_is_told_as_one_that_sqlite_can_keep() {
+    let mut price = column("price", LogicalType::Numeric);
+    price.declared_type = "numeric(10,2)".into();
+    let mut id = column("ID", LogicalType::Integer);
+    (id.declared_type, id.numbering) = ("bigint".into(), Some(Numbering::ByDefault));
+    let table = TableSchema {
+        name: "t".into(),
+        origin: Origin::Postgres,
+        columns: vec![id, column("id", LogicalType::Text), price],
+        primary_key: vec!["ID".into()],
+        names: NameRules::Exact,
+        ..TableSchema::default()
+    };
+    let json = encode_schema(&table, Dialect::Rowferry);
+    let told: serde_json::Value = serde_json::from_str(json.get()).unwrap();
+    assert_eq!(told["columns"][2]["declared_type"], "NUMERIC TEXT");
+    assert_eq!(decode_schema(json.get(), &Limits::default()).unwrap(), table);
+    // A later version may know another database.
+    let other = json.get().replace("\"postgres\"", "\"duckdb\"").replace("\"ID\"", "\"key\"");
+    let other = decode_schema(&other, &Limits::default()).unwrap();
+    assert_eq!((other.origin, other.columns[2].declared_type.as_str()), (Origin::Other, "NUMERIC TEXT"));
+    // PhoenixKit is told nothing of it.
+    assert!(!encode_schema(&table, Dialect::ReferenceSocket).get().contains("numbering"));
 }
 
 /// Version 0.1.0 refuses a table in which a list names a column twice, and makes an index of what it finds among the indexes.

@@ -14,6 +14,7 @@ const NAMES: &[(&str, &str)] = &[
     ("key_file", "--key-file"),
     ("max_bytes", "--max-bytes"),
     ("max_records", "--max-records"),
+    ("on_lossy", "--on-lossy"),
     ("outside_references", "--outside-references"),
     ("password", "--password-file"),
     ("reset_key", "rowferry sessions reset-key"),

@@ -3,6 +3,7 @@
 
 mod args;
 mod commands;
+mod database;
 mod demo;
 mod failure;
 mod hints;

@@ -29,6 +29,7 @@ mod fast_path;
 mod groups;
 mod keyed;
 mod limits;
+mod lossy;
 mod multiset_tests;
 mod taken;
 mod trees;

@@ -1,21 +1,33 @@
 //! What could go wrong with a database here: a look that changes nothing.
 
+#[cfg(feature = "sqlite")]
 mod disk;
 
+#[cfg(feature = "sqlite")]
 use std::path::Path;
+#[cfg(feature = "sqlite")]
 use std::sync::Arc;
 
 use time::OffsetDateTime;
 
+#[cfg(feature = "sqlite")]
 use super::SiteBuilder;
 use super::key::{FINGERPRINT, KeySource, Place};
-use crate::clock::{self, SystemClock};
-use crate::domain::finding::{Finding, IntegrityCheck};
+use crate::clock;
+#[cfg(feature = "sqlite")]
+use crate::clock::SystemClock;
+use crate::domain::finding::Finding;
+#[cfg(feature = "sqlite")]
+use crate::domain::finding::IntegrityCheck;
+#[cfg(feature = "sqlite")]
 use crate::domain::names::NameRules;
 use crate::error::{Error, Result};
+#[cfg(feature = "sqlite")]
 use crate::export::Offer;
 use crate::state::{events, outbox, settings, transfers};
-use crate::store::migrate;
+use crate::store::Sql;
+use crate::store::migrate::{self, NamedSo, Schema};
+#[cfg(feature = "sqlite")]
 use crate::store::sqlite::{Examination, unopened};
 
 /// How far the newest event may be ahead of the clock.
@@ -24,6 +36,7 @@ const AHEAD: time::Duration = time::Duration::hours(1);
 /// No machine's clock is right that says it is before this year.
 const FIRST_YEAR: i32 = 2020;
 
+#[cfg(feature = "sqlite")]
 impl SiteBuilder {
     /// Looks a SQLite file over, as the site that is built so would open it, and says what could go wrong: SQLite's version, the
     /// journal mode, damage, foreign keys that name nothing, rows that refer to nothing, collations and modules that are not
@@ -69,25 +82,30 @@ impl SiteBuilder {
             None => KeySource::beside(database.path().to_owned(), database.key_paths(), self.key_file),
         };
         let now = self.clock.unwrap_or_else(|| Arc::new(SystemClock)).now();
-        found.extend(state(&mut database, &source, now));
+        found.extend(state(&mut database, (migrate::SQLITE, migrate::NAMED_SO_SQLITE), &source, now));
         Ok(found)
     }
 }
 
 /// What rowferry's own tables say.
-fn state(database: &mut Examination, source: &KeySource, now: OffsetDateTime) -> Vec<Finding> {
-    let version = match migrate::version(database, migrate::SQLITE) {
+pub(super) fn state(
+    database: &mut dyn Sql,
+    (schema, named_so): (Schema, NamedSo),
+    source: &KeySource,
+    now: OffsetDateTime,
+) -> Vec<Finding> {
+    let version = match migrate::version(database, schema, named_so) {
         Ok(version) => version,
         Err(error) => return vec![unreadable("state", &error), of_clock(now, None)],
     };
     let mut found = Vec::new();
     let is_current = match version {
         None => {
-            found.push(Finding::ok("state", "rowferry has not been used with this file yet"));
+            found.push(Finding::ok("state", "rowferry has not been used with this database yet"));
             false
         }
         Some((version, newest)) if version > newest => {
-            let what = format!("a newer rowferry was used with this file (state {version}, known here up to {newest})");
+            let what = format!("a newer rowferry was used with this database (state {version}, known here up to {newest})");
             found.push(Finding::problem("state", what, "Update this program."));
             false
         }
@@ -142,6 +160,11 @@ fn of_clock(now: OffsetDateTime, latest: Option<OffsetDateTime>) -> Finding {
 fn key(source: &KeySource, fingerprint: Option<&str>) -> Finding {
     const CODE: &str = "key";
     match source.examine(fingerprint) {
+        Ok(Place::Nowhere) => Finding::warning(
+            CODE,
+            "no file for the site's key is named: codes, and what other sites are told, need one",
+            "Name the file of this site's key: `key_file`.",
+        ),
         Ok(Place::Given) => Finding::ok(CODE, "the program gives the site's key"),
         Ok(Place::File(path)) => {
             Finding::ok(CODE, format!("the site's key is in {}, and nobody else can read it", path.display()))
@@ -161,7 +184,7 @@ fn key(source: &KeySource, fingerprint: Option<&str>) -> Finding {
     }
 }
 
-fn approvals(database: &mut Examination, now: OffsetDateTime) -> Result<Finding> {
+fn approvals(database: &mut dyn Sql, now: OffsetDateTime) -> Result<Finding> {
     const CODE: &str = "approvals";
     let waiting = transfers::count_pending_approvals(database, now)?;
     Ok(match waiting {
@@ -174,7 +197,7 @@ fn approvals(database: &mut Examination, now: OffsetDateTime) -> Result<Finding>
     })
 }
 
-fn undelivered(database: &mut Examination) -> Result<Finding> {
+fn undelivered(database: &mut dyn Sql) -> Result<Finding> {
     const CODE: &str = "outbox";
     Ok(match outbox::pending(database)? {
         0 => Finding::ok(CODE, "no message waits for another site"),
@@ -186,5 +209,5 @@ fn undelivered(database: &mut Examination) -> Result<Finding> {
     })
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "sqlite"))]
 mod tests;

@@ -96,7 +96,7 @@ impl KeyFile {
     ///
     /// # Errors
     /// What is wrong with the file.
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(super) fn is_there(&self) -> Result<bool> {
         Ok(matches!(self.look(&self.path)?, Content::Key(_)))
     }

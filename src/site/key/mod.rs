@@ -63,13 +63,14 @@ impl KeySource {
     ///
     /// # Errors
     /// [`SiteKey`](ErrorKind::SiteKey) if it is missing, is another one, or can be read by others.
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(crate) fn examine(&self, fingerprint: Option<&str>) -> Result<Place> {
         match (self, fingerprint) {
             (KeySource::Given(key), Some(fingerprint)) if !fits(key, fingerprint) => {
                 Err(foreign("the site's key that was given"))
             }
-            (KeySource::Given(_) | KeySource::Nowhere, _) => Ok(Place::Given),
+            (KeySource::Given(_), _) => Ok(Place::Given),
+            (KeySource::Nowhere, _) => Ok(Place::Nowhere),
             (KeySource::File(file), Some(fingerprint)) => {
                 let (_, is_in_place) = file.kept(fingerprint)?;
                 let path = file.path().to_owned();
@@ -84,11 +85,13 @@ impl KeySource {
 }
 
 /// Where a key was found.
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
     /// The host gave it.
     Given,
+    /// The host gave none, and named no file.
+    Nowhere,
     /// In its file.
     File(PathBuf),
     /// In a file from which the next use puts it into this one.

@@ -11,7 +11,7 @@ use super::indexes;
 use super::relations::{self, Relation};
 use super::types::{BaseType, Carried, text_of};
 use crate::domain::names::NameRules;
-use crate::domain::schema::TableSchema;
+use crate::domain::schema::{Origin, TableSchema};
 use crate::error::Result;
 use crate::plan::table::key_of;
 
@@ -164,6 +164,7 @@ fn describe(connection: &mut Connection, relations: Vec<Relation>) -> Result<Vec
             schema: TableSchema {
                 name: relation.name,
                 names: NameRules::Exact,
+                origin: Origin::Postgres,
                 has_triggers: relation.has_triggers,
                 ..TableSchema::default()
             },
@@ -198,8 +199,6 @@ fn numbers_itself(table: &mut Table) {
     if is_integer && column.sequence.is_some() {
         table.schema.autoincrement = true;
         table.schema.rowid_alias = true;
-        // It is no default that could be taken over, and what it does is told.
-        table.schema.columns[at].default = None;
     }
 }
 
@@ -210,3 +209,7 @@ fn order(table: &Table) -> Result<Vec<(usize, String)>> {
     let collate = |at: usize| index.and_then(|index| index.collates.get(at)).cloned().unwrap_or_default();
     Ok(key.into_iter().enumerate().map(|(at, column)| (column, collate(at))).collect())
 }
+
+#[cfg(test)]
+#[path = "catalogue_tests.rs"]
+mod tests;

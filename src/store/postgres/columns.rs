@@ -8,8 +8,9 @@ use super::catalogue::Column;
 use super::connection::Connection;
 use super::faults::failed;
 use super::quote::quote;
-use super::types::{ANY, BaseType, function};
-use crate::domain::schema;
+use super::types::{BaseType, function};
+use crate::domain::postgres_type::ANY;
+use crate::domain::schema::{self, Numbering};
 use crate::error::Result;
 
 /// A column by its number in its table, as everybody knows it and as PostgreSQL does.
@@ -39,7 +40,7 @@ const COLUMNS: &str = "SELECT a.attrelid, a.attnum, a.attname, format_type(a.att
         AND o.refobjid = a.attrelid AND o.refobjsubid = a.attnum AND o.deptype IN ('a', 'i') ORDER BY o.deptype DESC, s.oid LIMIT 1)
   FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
   LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-  LEFT JOIN pg_collation l ON l.oid = a.attcollation AND a.attcollation NOT IN (0, 100, 950)
+  LEFT JOIN pg_collation l ON l.oid = a.attcollation AND a.attcollation NOT IN (0, 100) AND a.atttypid <> 'name'::regtype
   LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace
   WHERE a.attrelid = ANY($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum";
 
@@ -71,10 +72,17 @@ fn column(row: &Row, types: &HashMap<u32, BaseType>) -> Result<Numbered> {
         (Some(name), Some(schema)) => format!(" COLLATE {}", function(schema, name)),
         _ => String::new(),
     };
+    let nullable = !get::<bool>(row, 6)? && !base.is_not_null;
+    let numbering = match identity.as_str() {
+        "" => sequence.as_ref().filter(|_| !nullable).map(|_| Numbering::ByDefault),
+        "a" => Some(Numbering::Always),
+        _ => Some(Numbering::ByDefault),
+    };
     let described = schema::Column {
+        numbering,
         logical: base.logical(&declared),
-        nullable: !get::<bool>(row, 6)? && !base.is_not_null,
-        default: default.clone(),
+        nullable,
+        default: default.clone().filter(|_| numbering.is_none()),
         generated: is_generated,
         collation,
         max_length: base.max_length(),

@@ -1,5 +1,7 @@
 //! PostgreSQL's errors as ours.
 
+use std::sync::Arc;
+
 use postgres::error::{DbError, SqlState};
 
 use super::catalogue::Table;
@@ -83,7 +85,17 @@ pub(super) fn opening(name: &str, error: postgres::Error) -> Error {
 
 /// What PostgreSQL itself said, if an error comes from a statement.
 pub(super) fn told_by(error: &Error) -> Option<&DbError> {
-    std::error::Error::source(error)?.downcast_ref::<postgres::Error>()?.as_db_error()
+    let source = std::error::Error::source(error)?;
+    let shared = source.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>();
+    let error = match shared {
+        Some(shared) => shared.downcast_ref::<postgres::Error>(),
+        None => source.downcast_ref::<postgres::Error>(),
+    };
+    // An error may stand behind another of ours.
+    match error {
+        Some(error) => error.as_db_error(),
+        None => shared.and_then(|shared| shared.downcast_ref::<Error>()).and_then(told_by),
+    }
 }
 
 /// Whether the transaction can continue from a savepoint after this error: a statement failed, and nothing else.

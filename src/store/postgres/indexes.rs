@@ -55,12 +55,12 @@ const INDEXES: &str = "SELECT x.* FROM (SELECT false AS indnullsnotdistinct) old
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam
     LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.conrelid = i.indrelid AND k.contype IN ('p', 'u', 'x')
     CROSS JOIN LATERAL (
-      SELECT array_agg(n.number ORDER BY at) AS numbers, array_agg(n.option & 1 = 1 ORDER BY at) AS descending,
+      SELECT array_agg(n.number ORDER BY at) AS numbers, array_agg(n.turned & 1 = 1 ORDER BY at) AS descending,
         array_agg(l.collname::text ORDER BY at) AS names, array_agg(s.nspname::text ORDER BY at) AS schemas,
         array_agg(coalesce(NOT l.collisdeterministic, false) ORDER BY at) AS coarse
-      FROM unnest(i.indkey::int2[], i.indoption::int2[], i.indcollation::oid[]) WITH ORDINALITY n(number, option, collation, at)
+      FROM unnest(i.indkey::int2[], i.indoption::int2[], i.indcollation::oid[]) WITH ORDINALITY n(number, turned, collated, at)
       LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = n.number
-      LEFT JOIN pg_collation l ON l.oid = n.collation AND l.oid IS DISTINCT FROM a.attcollation
+      LEFT JOIN pg_collation l ON l.oid = n.collated AND l.oid IS DISTINCT FROM a.attcollation
       LEFT JOIN pg_namespace s ON s.oid = l.collnamespace
       WHERE at <= i.indnkeyatts) p
     WHERE i.indrelid = ANY($1) AND i.indisvalid AND i.indislive) x

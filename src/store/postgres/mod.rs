@@ -2,6 +2,7 @@
 
 mod any;
 mod arrays;
+mod beside;
 mod bulk;
 mod casts;
 mod catalogue;
@@ -14,9 +15,12 @@ mod copy;
 mod ddl;
 mod declared;
 mod defaults;
+mod examination;
 mod faults;
+mod find;
 mod fit;
 mod foreign_keys;
+mod identity;
 mod indexes;
 mod lookup;
 mod made_indexes;
@@ -28,21 +32,30 @@ mod quote;
 mod references;
 mod relations;
 mod sequences;
+mod snapshot;
 mod statements;
+#[cfg(test)]
+#[allow(dead_code)] // Each binary uses a part of it.
+#[path = "../../../tests/support/postgres/mod.rs"]
+pub(crate) mod test_server;
+#[cfg(test)]
+mod testing;
 mod texts;
 mod tls;
 mod transaction;
 mod types;
+mod values;
 mod write;
 mod writer;
 
+pub(crate) use examination::Examination;
 pub use options::PostgresOptions;
 
 use crate::clock::{Clock, SystemClock};
 use crate::domain::names::NameRules;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
-use crate::store::{Snapshot, Sql, Store, Writer, migrate};
+use crate::store::{Snapshot, Sql, Store, StoreIdentity, Writer, migrate};
 use connection::Connection;
 use pool::Pooled;
 
@@ -108,8 +121,13 @@ impl Store for PostgresStore {
         NameRules::Exact
     }
 
+    fn identity(&self) -> Option<StoreIdentity> {
+        let mut connection = self.pools.reader().ok()?;
+        identity::read(&mut connection).ok()
+    }
+
     fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
-        Ok(Box::new(page::Snap::begin(self.pools.reader()?)?))
+        Ok(Box::new(snapshot::PostgresSnapshot::begin(self.pools.reader()?)?))
     }
 
     fn writer(&self) -> Result<Box<dyn Writer>> {
@@ -173,12 +191,6 @@ impl Sql for Small {
     }
 }
 
-/// A server for the tests of this store.
-#[cfg(test)]
-#[allow(dead_code, unreachable_pub, missing_docs, reason = "other tests use more of it")]
-#[path = "../../../tests/support/postgres/mod.rs"]
-pub(crate) mod server;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,7 +200,7 @@ mod tests {
         let only = std::env::var("CASE").unwrap_or_default();
         let mut failed = Vec::new();
         for case in crate::store::conformance::CASES.iter().filter(|case| case.name.contains(&only)) {
-            let options = PostgresOptions::parse(&server::server().database()).unwrap();
+            let options = PostgresOptions::parse(&test_server::server().database()).unwrap();
             let store = PostgresStore::open(&options, &Limits::default()).unwrap();
             let begun = std::time::Instant::now();
             if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| case.run(&store))) {

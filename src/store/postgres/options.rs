@@ -140,6 +140,17 @@ impl PostgresOptions {
         (host, self.port(), self.config.get_dbname().unwrap_or(user).to_owned())
     }
 
+    /// The name that its connections have at the server.
+    pub(crate) fn application_name(&self) -> &str {
+        self.config.get_application_name().unwrap_or_default()
+    }
+
+    /// The same with a name for its connections that no other program has.
+    pub(crate) fn alone(mut self) -> Self {
+        self.config.application_name(&format!("rowferry {}", uuid::Uuid::new_v4()));
+        self
+    }
+
     fn port(&self) -> u16 {
         self.config.get_ports().first().copied().unwrap_or(PORT)
     }

@@ -35,7 +35,12 @@ pub struct Manager {
 }
 
 impl Manager {
-    fn open(&self) -> Result<Connection> {
+    pub(super) fn new(options: &PostgresOptions, limits: &Limits) -> Self {
+        Manager { options: options.clone(), limits: limits.clone() }
+    }
+
+    pub(super) fn open(&self) -> Result<Connection> {
+        refuse_async()?;
         let opening = |error| faults::opening(&self.options.name(), error);
         let client = match self.options.config.get_ssl_mode() {
             SslMode::Disable => self.options.config.connect(NoTls).map_err(opening)?,
@@ -76,7 +81,7 @@ impl Pools {
     /// Connects once, so that what is wrong is known at once.
     pub(super) fn open(options: &PostgresOptions, limits: &Limits) -> Result<Self> {
         refuse_async()?;
-        let manager = Manager { options: options.clone(), limits: limits.clone() };
+        let manager = Manager::new(options, limits);
         drop(manager.open()?);
         // The pool of threads panics where there is none to be had.
         let thread = std::thread::Builder::new().name("rowferry-pool".to_owned()).spawn(|| ()).map_err(|error| {

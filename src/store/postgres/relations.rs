@@ -49,7 +49,8 @@ pub(super) fn called(schemas: &[String], schema: &str, name: &str) -> String {
 
 /// Ordinary and partitioned tables: no partitions, which belong to their parent, and none that are temporary.
 const TABLES: &str = "SELECT c.oid, n.nspname, c.relname, c.relkind = 'p' AS partitioned,
-    coalesce(has_table_privilege(c.oid, 'SELECT'), false) AS readable, pg_has_role(c.relowner, 'USAGE') AS owned,
+    coalesce(has_table_privilege(c.oid, 'SELECT'), false)
+      AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS readable, pg_has_role(c.relowner, 'USAGE') AS owned,
     c.relrowsecurity AND coalesce(row_security_active(c.oid), false) AS secured,
     c.relhasrules AND EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_enabled NOT IN ('D', 'R')) AS ruled,
     c.relhastriggers AND EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal

@@ -3,9 +3,6 @@
 use super::quote::quote;
 use crate::domain::schema::LogicalType;
 
-/// The name of the domain that columns have which take anything: those of SQLite without a type.
-pub(super) const ANY: &str = "rowferry_any";
-
 /// How the values of a column travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Carried {
@@ -25,7 +22,7 @@ pub(super) enum Carried {
     Text,
     /// `bytea`, as bytes.
     Bytes,
-    /// The domain [`ANY`]: values of every class.
+    /// The domain [`ANY`](crate::domain::postgres_type::ANY): values of every class.
     Any,
     /// Every other type, as the text that PostgreSQL writes for it and reads again.
     Cast,
@@ -68,7 +65,7 @@ pub(super) struct BaseType {
     pub(super) modifier: i32,
     /// Whether a domain forbids NULL.
     pub(super) is_not_null: bool,
-    /// Whether the column's type is [`ANY`].
+    /// Whether the column's type is [`ANY`](crate::domain::postgres_type::ANY).
     pub(super) is_any: bool,
     /// The function that writes a value out, where a cast to text says something else.
     pub(super) output: Option<String>,
@@ -150,6 +147,7 @@ pub(super) fn function(schema: &str, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::postgres_type::ANY;
 
     fn base(oid: u32, modifier: i32) -> BaseType {
         BaseType { oid, modifier, ..BaseType::default() }

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::store::{Snapshot, Sql, Store, StoreIdentity, Writer, migrate};
 
-mod affinity;
+pub(in crate::store) mod affinity;
 mod bulk;
 mod catalogue;
 mod clashes;

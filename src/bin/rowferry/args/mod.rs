@@ -234,14 +234,21 @@ pub struct ManArgs {
 
 #[derive(Debug, Args)]
 pub struct Db {
-    /// The database: the path of a SQLite file
-    #[arg(long = "db", value_name = "DB", env = "ROWFERRY_DB", value_hint = ValueHint::FilePath, help_heading = DATABASE)]
+    /// The database: the path of a SQLite file, or a postgres:// URL
+    ///
+    /// postgres://user@host/database needs a rowferry with support for PostgreSQL. Others on this machine can see a password in it:
+    /// PGPASSWORD, a file that PGPASSFILE names, or ~/.pgpass hides it.
+    #[arg(long = "db", value_name = "DB", env = "ROWFERRY_DB", hide_env_values = true, value_hint = ValueHint::FilePath,
+        help_heading = DATABASE)]
     pub path: String,
+
+    #[command(flatten)]
+    pub postgres: Postgres,
 
     /// The site's key [default: DB.rowferry-key]
     ///
     /// A file. It is made when it is first needed. Nobody but its owner may read it (mode 0600 or 0400). One that is named here may be a
-    /// symbolic link, and its group may read it, too (0640 or 0440).
+    /// symbolic link, and its group may read it, too (0640 or 0440). A PostgreSQL database has no place beside it: name one.
     #[arg(long, value_name = "FILE", env = "ROWFERRY_KEY_FILE", hide_env_values = true, help_heading = DATABASE)]
     pub key_file: Option<PathBuf>,
 
@@ -250,6 +257,22 @@ pub struct Db {
     /// Triggers, views and the like may then call also what SQLite does not know to be harmless, such as pragma_table_info.
     #[arg(long, help_heading = DATABASE)]
     pub trust_schema: bool,
+}
+
+/// How a PostgreSQL database is opened.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Postgres {
+    /// The schema of a PostgreSQL database [default: public]
+    ///
+    /// rowferry's own tables are in it. May be given again: tables of the further schemas are called schema.table.
+    #[arg(long = "db-schema", value_name = "NAME", help_heading = DATABASE)]
+    pub schemas: Vec<String>,
+
+    /// Trust the certificate in this PEM file for PostgreSQL, too
+    ///
+    /// Of the authority that signed the server's certificate.
+    #[arg(id = "db_ca_cert", long = "db-ca-cert", value_name = "PEM", help_heading = DATABASE)]
+    pub ca_cert: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

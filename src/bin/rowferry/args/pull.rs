@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, Subcommand, ValueHint};
-use rowferry::{Dangling, OnTakenKey, Strategy};
+use rowferry::{Dangling, OnLossy, OnTakenKey, Strategy};
 
 use super::secret::Access;
 use super::{By, Db, Format, Network, OTHER_SITE};
@@ -127,6 +127,14 @@ pub struct PullArgs {
     #[arg(long, help_heading = ROWS, value_parser = word(Dangling::ALL, Dangling::as_str), hide_possible_values = true,
         value_name = "fail|keep", default_value = "fail")]
     pub dangling: Dangling,
+
+    /// What to do with a record whose value a column here cannot hold
+    ///
+    /// Text that is not UTF-8 or has NUL in it, a number out of range, text in a column of numbers.
+    /// fail: the record fails. replace: U+FFFD, the digits, the number, or NULL is stored. The report counts both by column (lossy).
+    #[arg(long, help_heading = ROWS, value_parser = word(OnLossy::ALL, OnLossy::as_str), hide_possible_values = true,
+        value_name = "fail|replace", default_value = "fail")]
+    pub on_lossy: OnLossy,
 
     /// Let tables that are made refer to tables that were here before
     ///

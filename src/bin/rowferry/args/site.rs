@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueHint};
 use rowferry::{AddressRange, Direction, EventKind, JournalMode};
 
 use super::secret::Secret;
-use super::{DATABASE, Db, Format, Network, OTHER_SITE};
+use super::{DATABASE, Db, Format, Network, OTHER_SITE, Postgres};
 use crate::values::{hours, id, listen, word};
 
 #[derive(Debug, Args)]
@@ -252,8 +252,12 @@ pub struct StatusArgs {
     pub url: Option<String>,
 
     /// Instead of another site, a database of your own
-    #[arg(long, value_name = "DB", env = "ROWFERRY_DB", value_hint = ValueHint::FilePath, help_heading = DATABASE)]
+    #[arg(long, value_name = "DB", env = "ROWFERRY_DB", hide_env_values = true, value_hint = ValueHint::FilePath,
+        help_heading = DATABASE)]
     pub db: Option<String>,
+
+    #[command(flatten)]
+    pub postgres: Postgres,
 
     /// Let the database's schema call anything; only for a file that you trust
     #[arg(long, conflicts_with = "url", help_heading = DATABASE)]

@@ -3,11 +3,12 @@
 use std::thread;
 use std::time::Duration;
 
-use rowferry::{Finding, FindingLevel, IntegrityCheck, Site};
+use rowferry::{Finding, FindingLevel, IntegrityCheck};
 use serde_json::json;
 
-use super::{cancelled_by_signals, sqlite_path};
+use super::cancelled_by_signals;
 use crate::args::site::DoctorArgs;
+use crate::database::Database;
 use crate::failure::{Done, Failure};
 use crate::hints::translated;
 use crate::output::{Out, one_line};
@@ -16,12 +17,8 @@ use crate::output::{Out, one_line};
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 pub fn run(args: &DoctorArgs, out: &mut Out) -> Result<Done, Failure> {
-    let mut builder = Site::builder().trust_schema(args.db.trust_schema);
-    if let Some(file) = &args.db.key_file {
-        builder = builder.key_file(file);
-    }
     let cancel = cancelled_by_signals()?;
-    let builder = builder.on_connection({
+    let builder = args.db.builder().on_connection({
         let cancel = cancel.clone();
         move |sqlite| {
             let (looking, cancel) = (sqlite.get_interrupt_handle(), cancel.clone());
@@ -38,7 +35,11 @@ pub fn run(args: &DoctorArgs, out: &mut Out) -> Result<Done, Failure> {
         }
     });
     let check = if args.full { IntegrityCheck::Full } else { IntegrityCheck::Quick };
-    let found = builder.doctor(sqlite_path(&args.db)?, check);
+    let found = match args.db.database()? {
+        Database::File(path) => builder.doctor(path, check),
+        #[cfg(feature = "postgres")]
+        Database::Postgres(options) => builder.doctor_postgres(options, check),
+    };
     cancel.check("looking at the database")?;
     let found = found?;
     for finding in &found {

@@ -22,7 +22,7 @@ pub mod status;
 pub mod transfers;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rowferry::{CancelToken, ConnectOptions, Error, ErrorKind, Limits, Site};
@@ -31,41 +31,42 @@ use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 use crate::args::{Db, Network};
+use crate::database::Database;
 use crate::demo::scratch;
 use crate::failure::Failure;
 use crate::signals::on_signal;
 
 /// Opens the site of a database that must be there: one that is misspelt must not become an empty one.
 pub fn open_existing(db: &Db) -> Result<Site, Failure> {
-    open_with(db, Limits::default())
+    must_exist(db)?;
+    db.open(Limits::default())
 }
 
-/// The same with these limits.
+/// The same for what needs the site's key, with these limits.
 pub fn open_with(db: &Db, limits: Limits) -> Result<Site, Failure> {
-    let path = sqlite_path(db)?;
-    match fs::metadata(path) {
-        Ok(_) => open_as(db, limits),
-        Err(error) => Err(Error::new(ErrorKind::CannotOpen, format!("cannot open the database {}: {error}", db.path))
-            .with_hint(
-                "Check the path. A first `rowferry pull URL --code CODE` makes a new database, and `sqlite3 FILE VACUUM` an empty one.",
-            )
-            .with_source(error)
-            .into()),
+    must_exist(db)?;
+    db.open_with_key(limits)
+}
+
+/// An error if the database is a file that is not there. A PostgreSQL server never makes one that is missing.
+fn must_exist(db: &Db) -> Result<(), Failure> {
+    match db.database()? {
+        Database::File(path) => fs::metadata(path).map(|_| ()).map_err(|error| {
+            Error::new(ErrorKind::CannotOpen, format!("cannot open the database {}: {error}", db.path))
+                .with_hint(
+                    "Check the path. A first `rowferry pull URL --code CODE` makes a new database, and `sqlite3 FILE VACUUM` an empty one.",
+                )
+                .with_source(error)
+                .into()
+        }),
+        #[cfg(feature = "postgres")]
+        Database::Postgres(_) => Ok(()),
     }
 }
 
-/// Opens the site of a database, which is made if there is none.
+/// Opens the site of a database that is pulled into: a file is made if there is none.
 pub fn open(db: &Db) -> Result<Site, Failure> {
-    open_as(db, Limits::default())
-}
-
-fn open_as(db: &Db, limits: Limits) -> Result<Site, Failure> {
-    let builder = Site::builder().limits(limits).trust_schema(db.trust_schema);
-    let builder = match &db.key_file {
-        Some(file) => builder.key_file(file),
-        None => builder,
-    };
-    Ok(builder.open(sqlite_path(db)?)?)
+    db.open_with_key(Limits::default())
 }
 
 /// How many entries of a list are read at a time.
@@ -90,17 +91,6 @@ pub fn all<T>(
         }
     }
     Ok(found)
-}
-
-/// The path of a SQLite file.
-pub fn sqlite_path(db: &Db) -> Result<&Path, Failure> {
-    let begins = |scheme: &str| db.path.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
-    if begins("postgres://") || begins("postgresql://") {
-        // The URL may hold a password: it is not repeated.
-        let message = "a postgres:// database cannot be opened: this rowferry has no support for Postgres";
-        return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("Give the path of a SQLite file.").into());
-    }
-    Ok(Path::new(&db.path))
 }
 
 /// How the other site is to be asked.

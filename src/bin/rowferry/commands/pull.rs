@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rowferry::{Auth, ConnectOptions};
-use rowferry::{Error, ErrorKind, ExtraColumns, PullOptions, Report, Site, TableStatus};
+use rowferry::{Error, ErrorKind, ExtraColumns, Limits, PullOptions, Report, Site, TableStatus};
 use uuid::Uuid;
 
 use super::plain::warn_of_plain_http;
-use super::{cancelled_by_signals, connect_options, open, open_existing, report, sqlite_path};
+use super::{cancelled_by_signals, connect_options, open, open_with, report};
 use crate::args::pull::PullArgs;
+use crate::database::Database;
 use crate::demo::scratch::Scratch;
 use crate::failure::{Done, Failure};
 use crate::hints;
@@ -58,6 +59,7 @@ pub fn run(args: &PullArgs, out: &mut Out) -> Result<Done, Failure> {
         .refresh(!args.no_refresh)
         .on_taken_key(args.on_taken_key)
         .dangling(args.dangling)
+        .on_lossy(args.on_lossy)
         .outside_references(args.outside_references)
         .initiated_by(&args.by.name)
         .cancel(cancel.clone());
@@ -191,9 +193,13 @@ impl Made {
 
 fn target(args: &PullArgs) -> Result<Target, Failure> {
     if args.connection.is_some() {
-        return Ok(Target { site: open_existing(&args.db)?, made: None, _scratch: None });
+        return Ok(Target { site: open_with(&args.db, Limits::default())?, made: None, _scratch: None });
     }
-    let path = sqlite_path(&args.db)?;
+    let path = match args.db.database()? {
+        Database::File(path) => path,
+        #[cfg(feature = "postgres")]
+        Database::Postgres(_) => return Ok(Target { site: open(&args.db)?, made: None, _scratch: None }),
+    };
     let is_missing = !path.exists();
     if args.dry_run && is_missing {
         let scratch = Scratch::new()?;

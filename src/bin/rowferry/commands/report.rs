@@ -112,6 +112,13 @@ fn print_details(table: &TableReport, out: &mut Out) -> Result<(), Failure> {
         let rows = counted(outcome.dangling, "row");
         out.line(format!("Note: references to missing rows were kept in {rows} of {name} (dangling)."))?;
     }
+    let replaced: u64 = outcome.lossy.values().sum();
+    if replaced > 0 {
+        let columns = outcome.lossy.iter().map(|(column, count)| format!("{} ({count})", printable(column)));
+        let columns = columns.collect::<Vec<_>>().join(", ");
+        let values = counted(replaced, "value");
+        out.line(format!("Note: {values} of {name} did not fit as they are (lossy): {columns}."))?;
+    }
     if outcome.failed > 0 {
         out.line(format!("{name}: {} failed.", counted(outcome.failed, "record")))?;
     }

@@ -13,6 +13,7 @@ use super::plain::warn_of_plain_http;
 use super::{connect_options, moment, open_with, read_file};
 use crate::args::Network;
 use crate::args::site::ServeArgs;
+use crate::database::without_password;
 use crate::failure::{Done, Failure};
 use crate::output::{Out, complain, counted, printable};
 use crate::signals::on_signal;
@@ -154,7 +155,7 @@ fn announce(
     let site_url = site.settings().site_url()?;
     let tables = site.list_tables()?;
     let rows: u64 = tables.iter().map(|table| table.row_count).sum();
-    let db = printable(&args.db.path);
+    let db = printable(&without_password(&args.db.path));
     out.line(format!("Serving {db} ({}, {}) at {url}", counted(tables.len() as u64, "table"), counted(rows, "row")))?;
     let not_offered = not_offered(site);
     if !not_offered.is_empty() {

@@ -2,11 +2,11 @@
 
 use std::io::{self, BufRead, Write};
 
-use rowferry::{Error, ErrorKind, RemovedState, Site};
+use rowferry::{Error, ErrorKind, RemovedState};
 use serde_json::json;
 
-use super::sqlite_path;
 use crate::args::site::{RemoveArgs, StateCommand};
+use crate::database::{Database, without_password};
 use crate::failure::{Done, Failure};
 use crate::output::{Out, counted, printable};
 
@@ -17,21 +17,22 @@ pub fn run(command: &StateCommand, out: &mut Out) -> Result<Done, Failure> {
 }
 
 fn remove(args: &RemoveArgs, out: &mut Out) -> Result<Done, Failure> {
-    let path = sqlite_path(&args.db)?;
-    if !args.yes && !is_wanted(&args.db.path)? {
+    let database = args.db.database()?;
+    if !args.yes && !is_wanted(&without_password(&args.db.path))? {
         return Err(Error::new(ErrorKind::Cancelled, "nothing was removed").with_hint("Answer yes, or give --yes.").into());
     }
-    let mut builder = Site::builder().trust_schema(args.db.trust_schema);
-    if let Some(file) = &args.db.key_file {
-        builder = builder.key_file(file);
-    }
-    let RemovedState { tables, left, key_file, .. } = builder.remove_state(path, args.journal_mode)?;
+    let builder = args.db.builder();
+    let RemovedState { tables, left, key_file, .. } = match database {
+        Database::File(path) => builder.remove_state(path, args.journal_mode)?,
+        #[cfg(feature = "postgres")]
+        Database::Postgres(options) => builder.remove_state_postgres(options)?,
+    };
     let key_file = key_file.map(|file| file.display().to_string());
     if args.format.json {
         out.json(&json!({ "event": "removed", "tables": tables, "left": left, "key_file": key_file }))?;
         return Ok(Done::Whole);
     }
-    let db = printable(&args.db.path);
+    let db = printable(&without_password(&args.db.path));
     match tables.len() as u64 {
         0 if key_file.is_some() => out.say(format!("rowferry has no tables in {db}."))?,
         0 => out.say(format!("rowferry was not used with {db}: nothing was changed."))?,

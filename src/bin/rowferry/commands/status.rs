@@ -19,7 +19,8 @@ pub fn run(args: &StatusArgs, out: &mut Out) -> Result<Done, Failure> {
                 let message = "--prefix, --ca-cert and --timeout are about another site, and none was given";
                 return Err(Failure::usage(Error::new(ErrorKind::InvalidInput, message).with_hint("Give its URL.")));
             }
-            let db = Db { path: path.clone(), key_file: None, trust_schema: args.trust_schema };
+            let postgres = args.postgres.clone();
+            let db = Db { path: path.clone(), postgres, key_file: None, trust_schema: args.trust_schema };
             own(args, &open_existing(&db)?, out)?;
         }
         (None, None) => {}

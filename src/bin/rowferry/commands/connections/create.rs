@@ -14,6 +14,7 @@ use crate::args::connections::{ChangeArgs, CreateArgs, Secrets};
 use crate::args::secret::Secret;
 use crate::commands::plain::warn_of_plain_http;
 use crate::commands::{cancelled_by_signals, connect_options, open_existing};
+use crate::database::without_password;
 use crate::failure::Failure;
 use crate::output::{Out, printable};
 
@@ -150,7 +151,11 @@ fn receiver(args: &CreateArgs, connection: &Connection, out: &mut Out) -> Result
     let (name, url) = (printable(&connection.name), printable(&connection.site_url));
     out.say(format!("Connection {name} is made: this site may pull from {url}."))?;
     out.say("")?;
-    out.say(format!("  rowferry pull --connection {} --db {}", connection.uuid, super::quoted(&args.db.path)))
+    out.say(format!(
+        "  rowferry pull --connection {} --db {}",
+        connection.uuid,
+        super::quoted(&without_password(&args.db.path))
+    ))
 }
 
 /// What became of the registration with the other site.
