@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rowferry::{Auth, Client, ConnectOptions, Limits, Report, Server, Site, Strategy};
+use rowferry::{Auth, ConnectOptions, Limits, Report, Server, Site, Strategy};
 
 use crate::child::{Running, serving};
 use crate::common::{Lite, Pg, clean, code, open, open_with, options, same};
