@@ -13,6 +13,7 @@ use std::borrow::Cow;
 
 use super::transaction::Transaction;
 use crate::domain::record::Tally;
+use crate::domain::schema::LogicalType;
 use crate::domain::strategy::OnLossy;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;
@@ -71,8 +72,9 @@ fn of_record(
     let mut values = Vec::with_capacity(misfits.len());
     for (_, incoming, column) in misfits {
         let Some(value) = rows.get(row, *incoming).filter(|_| !is_key(column)) else { return Ok(None) };
-        let mut candidates = candidates(value);
-        candidates.extend(plan.table.columns[*column].nullable.then_some(Value::Null));
+        let described = &plan.table.columns[*column];
+        let mut candidates = candidates(value, &described.logical);
+        candidates.extend(described.nullable.then_some(Value::Null));
         let mut fits = None;
         for candidate in candidates {
             let one = with(rows, row..row + 1, &[(row, *incoming, candidate.clone())]);
@@ -89,20 +91,22 @@ fn of_record(
     Ok(Some(values))
 }
 
-/// What may stand for a value, best first.
-fn candidates(value: ValueRef<'_>) -> Vec<Value> {
+/// What may stand for a value in a column that means this, best first.
+fn candidates(value: ValueRef<'_>, logical: &LogicalType) -> Vec<Value> {
+    let is_number =
+        matches!(logical, LogicalType::Integer | LogicalType::Real | LogicalType::Numeric | LogicalType::Boolean);
     match value {
-        ValueRef::Null | ValueRef::Blob(_) => Vec::new(),
-        ValueRef::Integer(v) => vec![Value::from(v.to_string())],
-        ValueRef::Real(v) => vec![Value::from(v.to_string())],
+        ValueRef::Integer(v) if !is_number => vec![Value::from(v.to_string())],
+        ValueRef::Real(v) if !is_number && v.is_finite() => vec![Value::from(v.to_string())],
         ValueRef::Text(text) => {
             let clean = String::from_utf8_lossy(text).replace('\0', "\u{fffd}");
-            let trimmed = clean.trim();
-            let integer = trimmed.parse().ok().map(Value::Integer);
-            let real = trimmed.parse::<f64>().ok().filter(|v| v.is_finite()).map(Value::Real);
+            let number = clean.trim();
+            let integer = number.parse().ok().filter(|_| is_number).map(Value::Integer);
+            let real = number.parse::<f64>().ok().filter(|v| is_number && v.is_finite()).map(Value::Real);
             let clean = (clean.as_bytes() != text).then(|| Value::from(clean.as_str()));
             clean.into_iter().chain(integer).chain(real).collect()
         }
+        ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) | ValueRef::Blob(_) => Vec::new(),
     }
 }
 
@@ -128,13 +132,14 @@ mod tests {
 
     #[test]
     fn what_stands_for_a_value_is_what_is_left_of_it() {
-        let of = |value: Value| candidates(value.as_ref());
-        assert_eq!(of(Value::Text(b"a\0b\xff".to_vec())), [Value::from("a\u{fffd}b\u{fffd}")]);
-        assert_eq!(of(" 007 ".into()), [Value::Integer(7), Value::Real(7.0)]);
-        assert_eq!(of("1.5".into()), [Value::Real(1.5)]);
-        assert_eq!(of("word".into()), []);
-        assert_eq!(of(5.into()), [Value::from("5")]);
-        assert_eq!(of(Value::Blob(vec![1])), []);
+        let of = |value: Value, logical: &LogicalType| candidates(value.as_ref(), logical);
+        let (text, integer) = (&LogicalType::Text, &LogicalType::Integer);
+        assert_eq!(of(Value::Text(b"a\0b\xff".to_vec()), text), [Value::from("a\u{fffd}b\u{fffd}")]);
+        assert_eq!(of(" 007 ".into(), integer), [Value::Integer(7), Value::Real(7.0)]);
+        assert_eq!(of("1.5".into(), &LogicalType::Real), [Value::Real(1.5)]);
+        assert_eq!([of("word".into(), integer), of("7".into(), text), of(f64::NAN.into(), integer)], [const { vec![] }; 3]);
+        assert_eq!([of(5.into(), text), of(5.into(), integer)], [vec![Value::from("5")], vec![]]);
+        assert_eq!(of(Value::Blob(vec![1]), text), []);
     }
 
     #[test]

@@ -3,7 +3,12 @@
 use super::*;
 use crate::domain::strategy::OnLossy;
 
-on_each_store!(
+/// Memory's columns hold everything: see [`MemoryStore`].
+macro_rules! on_sqlite {
+    ($($test:ident,)*) => { mod on_sqlite { $(#[test] fn $test() { super::super::on_sqlite(super::$test); })* } };
+}
+
+on_sqlite!(
     what_does_not_fit_is_counted_and_fails,
     what_does_not_fit_is_replaced,
     a_record_that_cannot_be_mended_fails_whole,

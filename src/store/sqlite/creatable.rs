@@ -174,12 +174,7 @@ fn create_column(
     if sender_is_rowferry && sender.origin == Origin::Postgres {
         made.declared_type = in_sqlite(&column.declared_type, &column.logical).into();
         // No collation of Postgres is known here. Without one, texts are compared byte for byte, as under these.
-        if made.collation.take_if(|name| COLLATIONS_BY_BYTES.contains(&name.as_str())).is_none() && made.collation.is_some()
-        {
-            made.collation = None;
-            let (collation, name) = (column.collation.as_deref().unwrap_or_default(), &column.name);
-            notes.add(format_args!("the collation {collation:?} of column {name:?} is left out"));
-        }
+        made.collation.take_if(|name| COLLATIONS_BY_BYTES.contains(&name.as_str()));
     } else if sender_is_rowferry && sender.origin == Origin::Sqlite {
         let declared = &column.declared_type;
         // Outside of a STRICT table ANY would mean NUMERIC.
@@ -200,10 +195,7 @@ fn create_column(
         made.default = None;
         notes.add(format_args!("column {:?} is computed by the sender and is a plain column here", column.name));
     }
-    if let Some(collation) = &column.collation
-        && !is_known(collation)
-    {
-        made.collation = None;
+    if let Some(collation) = made.collation.take_if(|name| sender.origin == Origin::Postgres || !is_known(name)) {
         notes.add(format_args!("the collation {collation:?} of column {:?} is left out", column.name));
     }
     made
