@@ -1,27 +1,37 @@
 //! The PostgreSQL store: the data and rowferry's state in one database, for several processes at once.
 
 mod any;
+mod arrays;
 mod beside;
+mod bulk;
+mod casts;
 mod catalogue;
+mod clashes;
 mod columns;
+mod comparable;
 mod connection;
 mod constraints;
+mod copy;
 mod ddl;
 mod declared;
 mod defaults;
 mod examination;
 mod faults;
 mod find;
+mod fit;
 mod foreign_keys;
 mod identity;
 mod indexes;
+mod lookup;
 mod made_indexes;
 mod named;
 mod options;
 mod page;
 mod pool;
 mod quote;
+mod references;
 mod relations;
+mod sequences;
 mod snapshot;
 mod statements;
 #[cfg(test)]
@@ -30,9 +40,13 @@ mod statements;
 pub(crate) mod test_server;
 #[cfg(test)]
 mod testing;
+mod texts;
 mod tls;
+mod transaction;
 mod types;
 mod values;
+mod write;
+mod writer;
 
 pub(crate) use examination::Examination;
 pub use options::PostgresOptions;
@@ -117,7 +131,7 @@ impl Store for PostgresStore {
     }
 
     fn writer(&self) -> Result<Box<dyn Writer>> {
-        Err(Error::new(ErrorKind::Database, "not made yet"))
+        Ok(Box::new(writer::PostgresWriter::begin(self.pools.writer()?)?))
     }
 
     fn state(&self, work: &mut dyn FnMut(&mut dyn Sql) -> Result<()>) -> Result<()> {
@@ -174,5 +188,59 @@ impl Sql for Small {
 
     fn longest_indexed(&self) -> usize {
         statements::LONGEST_INDEXED
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::conformance::CASES;
+
+    /// Runs these cases of the suite, each on a database of its own.
+    fn conforms(is_meant: impl Fn(&str) -> bool) {
+        for case in CASES.iter().filter(|case| is_meant(case.name)) {
+            let options = PostgresOptions::parse(&test_server::server().database()).unwrap();
+            let store = PostgresStore::open(&options, &Limits::default()).unwrap();
+            eprintln!("{}", case.name);
+            case.run(&store);
+        }
+    }
+
+    /// Cases that take long, which have tests of their own.
+    const LONG: [&str; 4] = [
+        "bulk_model::records_of_every_kind",
+        "bulk_model::records_that_are_refused",
+        "bulk_model::rows_",
+        "bulk_model::keys_",
+    ];
+
+    #[test]
+    fn conforms_but_for_bulk_applies() {
+        conforms(|name| !name.starts_with("bulk"));
+    }
+
+    #[test]
+    fn conforms_in_bulk_applies() {
+        conforms(|name| name.starts_with("bulk") && !LONG.iter().any(|long| name.starts_with(long)));
+    }
+
+    #[test]
+    fn conforms_in_bulk_applies_of_every_kind() {
+        conforms(|name| name.starts_with(LONG[0]));
+    }
+
+    #[test]
+    fn conforms_in_bulk_applies_that_are_refused() {
+        conforms(|name| name.starts_with(LONG[1]));
+    }
+
+    #[test]
+    fn conforms_in_bulk_applies_of_rows_that_refer_to_each_other() {
+        conforms(|name| name.starts_with(LONG[2]));
+    }
+
+    #[test]
+    fn conforms_in_bulk_applies_by_all_kinds_of_keys() {
+        conforms(|name| name.starts_with(LONG[3]));
     }
 }
