@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use rowferry::{Auth, Client, ConnectOptions, Limits, Server, Strategy};
+use rowferry::{Auth, ConnectOptions, Limits, Server, Strategy};
 
 use crate::common::{open, open_with, options};
 
@@ -75,7 +75,6 @@ fn child() {
             let mut limits = Limits::default();
             limits.pull.commit_rows = 20;
             let (site, stop): (_, usize) = (open_with(database, limits), stop.parse().unwrap());
-            let client = Client::connect(url, Auth::code(code), ConnectOptions::default()).unwrap();
             let mut step = 0;
             let strategy: Strategy = strategy.parse().unwrap();
             let options = options(strategy).batch_size(20).on_progress(|_| {
@@ -85,7 +84,7 @@ fn child() {
                 }
                 step += 1;
             });
-            drop(client.pull(&site, options).unwrap());
+            drop(site.pull_from(url, Auth::code(code), ConnectOptions::default(), options).unwrap());
             println!("{SAYS}done");
         }
         _ => panic!("no such job"),

@@ -37,8 +37,7 @@ fn sums(report: &Report) -> Vec<String> {
 }
 
 fn resumed(url: &str, code: &str, to: &Site, strategy: Strategy) -> Report {
-    let client = Client::connect(url, Auth::code(code), ConnectOptions::default()).unwrap();
-    client.pull(to, options(strategy).batch_size(20)).unwrap()
+    to.pull_from(url, Auth::code(code), ConnectOptions::default(), options(strategy).batch_size(20)).unwrap()
 }
 
 /// Kills the receiver at steps of the pull, one after the other, and then lets it end.
@@ -99,9 +98,10 @@ fn a_sender_that_is_killed_is_resumed_from() {
         let code = code(&from.site);
         let (child, url) = serving(&from.url);
         let mut child = Some(child);
-        let client = Client::connect(&url, Auth::code(&code), ConnectOptions::default()).unwrap();
-        let report = client.pull(
-            to,
+        let report = to.pull_from(
+            &url,
+            Auth::code(&code),
+            ConnectOptions::default(),
             options(Strategy::Overwrite).batch_size(20).retry_time(Duration::ZERO).on_progress(|progress| {
                 if progress.table == "children"
                     && progress.records >= 40
