@@ -1,7 +1,12 @@
 //! PostgreSQL's errors as ours.
 
-use postgres::error::SqlState;
+use std::sync::Arc;
 
+use postgres::error::{DbError, SqlState};
+
+use super::catalogue::Table;
+use super::quote::quote;
+use crate::domain::record::Reason;
 use crate::error::{Error, ErrorKind};
 
 /// What PostgreSQL says of a statement, or why nothing could be asked.
@@ -76,4 +81,84 @@ pub(super) fn opening(name: &str, error: postgres::Error) -> Error {
             .with_hint("Check the host, the port and that the server runs."),
     };
     error.while_doing(format_args!("cannot open {name}"))
+}
+
+/// What PostgreSQL itself said, if an error comes from a statement.
+pub(super) fn told_by(error: &Error) -> Option<&DbError> {
+    let source = std::error::Error::source(error)?;
+    let shared = source.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>();
+    let error = match shared {
+        Some(shared) => shared.downcast_ref::<postgres::Error>(),
+        None => source.downcast_ref::<postgres::Error>(),
+    };
+    // An error may stand behind another of ours.
+    match error {
+        Some(error) => error.as_db_error(),
+        None => shared.and_then(|shared| shared.downcast_ref::<Error>()).and_then(told_by),
+    }
+}
+
+/// Whether the transaction can continue from a savepoint after this error: a statement failed, and nothing else.
+pub(super) fn is_survivable(error: &Error) -> bool {
+    let class = |told: &DbError| told.code().code().get(..2).map(str::to_owned);
+    told_by(error).and_then(class).is_some_and(|class| !matches!(&*class, "08" | "25" | "40" | "57" | "58" | "XX"))
+        && error.kind() != ErrorKind::Locked
+}
+
+/// Whether the role lacks a right.
+pub(super) fn is_denied(error: &Error) -> bool {
+    told_by(error).is_some_and(|told| *told.code() == SqlState::INSUFFICIENT_PRIVILEGE)
+}
+
+/// Why a row was refused.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) reason: Reason,
+    /// The column, where PostgreSQL names it.
+    pub(super) column: Option<String>,
+    /// The constraint, whose columns the catalogue knows.
+    pub(super) constraint: Option<String>,
+    pub(super) message: String,
+}
+
+/// What a statement that writes rows to this table was refused for; `None` if that is not because of the rows.
+pub(super) fn refusal(error: &Error, table: &Table) -> Option<Refusal> {
+    let told = told_by(error)?;
+    let state = told.code();
+    let reason = match state.code() {
+        "23502" => Reason::NotNull,
+        "23503" => Reason::ForeignKey,
+        "23505" => Reason::UniqueConflict,
+        "23514" => Reason::Check,
+        "23001" => Reason::ForeignKey,
+        "P0001" => Reason::Trigger,
+        "54000" | "54001" | "54011" | "54023" => Reason::TooLarge,
+        "22001" | "22003" | "22008" | "22P05" | "22021" => Reason::ValueOutOfRange,
+        "22P02" | "22007" | "22P03" | "42804" => Reason::WrongType,
+        "42501" if told.message().contains("row-level security") => Reason::Refused,
+        // A column that is GENERATED ALWAYS.
+        "428C9" => Reason::Refused,
+        code if matches!(code.get(..2), Some("22" | "23" | "44" | "P0" | "27" | "09")) => Reason::Refused,
+        _ => return None,
+    };
+    let is_own = told
+        .table()
+        .is_none_or(|name| quote(name) == table.relation || table.relation.ends_with(&format!(".{}", quote(name))));
+    let of_own = |name: Option<&str>| name.filter(|_| is_own).map(str::to_owned);
+    Some(Refusal {
+        reason,
+        column: of_own(told.column()).filter(|name| table.schema.column(name).is_some()),
+        constraint: of_own(told.constraint()),
+        message: told.message().to_owned(),
+    })
+}
+
+/// Whether a row was refused because another one has its values.
+pub(super) fn is_taken(error: &Error) -> bool {
+    told_by(error).is_some_and(|told| *told.code() == SqlState::UNIQUE_VIOLATION)
+}
+
+/// Whether a statement would have changed a row twice.
+pub(super) fn is_twice(error: &Error) -> bool {
+    told_by(error).is_some_and(|told| *told.code() == SqlState::CARDINALITY_VIOLATION)
 }

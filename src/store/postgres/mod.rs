@@ -1,27 +1,37 @@
 //! The PostgreSQL store: the data and rowferry's state in one database, for several processes at once.
 
 mod any;
+mod arrays;
 mod beside;
+mod bulk;
+mod casts;
 mod catalogue;
+mod clashes;
 mod columns;
+mod comparable;
 mod connection;
 mod constraints;
+mod copy;
 mod ddl;
 mod declared;
 mod defaults;
 mod examination;
 mod faults;
 mod find;
+mod fit;
 mod foreign_keys;
 mod identity;
 mod indexes;
+mod lookup;
 mod made_indexes;
 mod named;
 mod options;
 mod page;
 mod pool;
 mod quote;
+mod references;
 mod relations;
+mod sequences;
 mod snapshot;
 mod statements;
 #[cfg(test)]
@@ -30,9 +40,13 @@ mod statements;
 pub(crate) mod test_server;
 #[cfg(test)]
 mod testing;
+mod texts;
 mod tls;
+mod transaction;
 mod types;
 mod values;
+mod write;
+mod writer;
 
 pub(crate) use examination::Examination;
 pub use options::PostgresOptions;
@@ -117,7 +131,7 @@ impl Store for PostgresStore {
     }
 
     fn writer(&self) -> Result<Box<dyn Writer>> {
-        Err(Error::new(ErrorKind::Database, "not made yet"))
+        Ok(Box::new(writer::PostgresWriter::begin(self.pools.writer()?)?))
     }
 
     fn state(&self, work: &mut dyn FnMut(&mut dyn Sql) -> Result<()>) -> Result<()> {
@@ -174,5 +188,28 @@ impl Sql for Small {
 
     fn longest_indexed(&self) -> usize {
         statements::LONGEST_INDEXED
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conformance() {
+        let only = std::env::var("CASE").unwrap_or_default();
+        let mut failed = Vec::new();
+        for case in crate::store::conformance::CASES.iter().filter(|case| case.name.contains(&only)) {
+            let options = PostgresOptions::parse(&test_server::server().database()).unwrap();
+            let store = PostgresStore::open(&options, &Limits::default()).unwrap();
+            let begun = std::time::Instant::now();
+            if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| case.run(&store))) {
+                let text =
+                    panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+                failed.push(format!("{}: {}", case.name, text.unwrap_or("it panicked")));
+            }
+            eprintln!("{} {:?}", case.name, begun.elapsed());
+        }
+        assert!(failed.is_empty(), "{} failed:\n  {}", failed.len(), failed.join("\n  "));
     }
 }

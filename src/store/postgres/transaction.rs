@@ -1,0 +1,228 @@
+//! One write transaction: its savepoints, its locks, and its end.
+//!
+//! A statement that fails aborts the whole transaction in PostgreSQL. So whatever may fail runs under a savepoint of its own
+//! ([`Transaction::attempt`]).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::casts::Casts;
+use super::catalogue::Table;
+use super::foreign_keys::Pending;
+use super::pool::Pooled;
+use super::references::Loosened;
+use super::{ONE_WRITER, faults, references, sequences};
+use crate::domain::schema::{Column, TableSchema};
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::Check;
+
+/// What the planner is told. Rows are found by their keys, whatever it believes of a table that grows in this transaction; what it
+/// cannot find by an index it reads as a whole all the same. Compiling a plan takes longer than any of them runs.
+const PLANS: &str = "SET LOCAL enable_seqscan = off; SET LOCAL jit = off";
+
+/// A write transaction.
+pub(super) struct Transaction {
+    pub(super) connection: Pooled,
+    /// When references are checked.
+    pub(super) check: Check,
+    /// Foreign keys that can be put off in this transaction only.
+    pub(super) loosened: Vec<Loosened>,
+    /// Foreign keys of tables that were made, whose parents are still to come.
+    pub(super) pending: Pending,
+    /// How many savepoints of the caller's there are.
+    depth: usize,
+    /// The tables that were written to, by their number.
+    written: HashMap<u32, Written>,
+    casts: HashMap<u32, Arc<Casts>>,
+    open: bool,
+}
+
+/// A table that was written to, and is locked.
+struct Written {
+    /// How many savepoints there were then. One that is undone takes the lock with it.
+    depth: usize,
+    /// Whether it had no rows when it was locked: then all of its rows are this transaction's.
+    was_empty: bool,
+    table: Arc<Table>,
+}
+
+impl Transaction {
+    pub(super) fn begin(mut connection: Pooled) -> Result<Self> {
+        connection.forget();
+        connection.in_transaction = true;
+        let begun = connection.batch(&format!("BEGIN; {PLANS}; {ONE_WRITER}"));
+        let transaction = Transaction {
+            connection,
+            check: Check::Now,
+            loosened: Vec::new(),
+            pending: Pending::default(),
+            depth: 0,
+            written: HashMap::new(),
+            casts: HashMap::new(),
+            open: true,
+        };
+        begun.map(|()| transaction)
+    }
+
+    /// How many savepoints of the caller's there are.
+    pub(super) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// Does something that may fail. What the database refuses is undone, and the error given inside; the transaction continues. Any other
+    /// error ends it.
+    pub(super) fn attempt<T>(&mut self, work: impl FnOnce(&mut Transaction) -> Result<T>) -> Result<Result<T>> {
+        self.attempt_kept(work, |_| true)
+    }
+
+    /// The same; what was done is undone, too, where it is not to be kept.
+    pub(super) fn attempt_kept<T>(
+        &mut self,
+        work: impl FnOnce(&mut Transaction) -> Result<T>,
+        is_kept: impl FnOnce(&T) -> bool,
+    ) -> Result<Result<T>> {
+        self.connection.batch("SAVEPOINT rowferry_attempt")?;
+        match work(self) {
+            Ok(done) if !is_kept(&done) => {
+                self.connection.batch("ROLLBACK TO rowferry_attempt; RELEASE rowferry_attempt")?;
+                Ok(Ok(done))
+            }
+            Ok(done) => {
+                self.connection.batch("RELEASE rowferry_attempt")?;
+                Ok(Ok(done))
+            }
+            Err(error) if faults::is_survivable(&error) => {
+                self.connection.batch("ROLLBACK TO rowferry_attempt; RELEASE rowferry_attempt")?;
+                Ok(Err(error))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Does something that is undone.
+    pub(super) fn undone<T>(&mut self, work: impl FnOnce(&mut Transaction) -> Result<T>) -> Result<T> {
+        self.connection.batch("SAVEPOINT rowferry_undone")?;
+        let done = work(self);
+        self.connection.batch("ROLLBACK TO rowferry_undone; RELEASE rowferry_undone")?;
+        done
+    }
+
+    /// A table, as the catalogue has it now.
+    pub(super) fn table(&mut self, name: &str) -> Result<Arc<Table>> {
+        self.connection.known(name)
+    }
+
+    /// How values become those of a table's columns.
+    pub(super) fn casts(&mut self, table: &Table) -> Result<Arc<Casts>> {
+        if let Some(known) = self.casts.get(&table.oid) {
+            return Ok(Arc::clone(known));
+        }
+        let casts = Arc::new(Casts::read(&mut self.connection, table)?);
+        self.casts.insert(table.oid, Arc::clone(&casts));
+        Ok(casts)
+    }
+
+    /// The table of a structure that was read before, and how values become those of its columns.
+    pub(super) fn local(&mut self, schema: &TableSchema) -> Result<(Arc<Table>, Arc<Casts>)> {
+        let table = self.table(&schema.name)?;
+        let same = |(one, other): (&Column, &Column)| one.name == other.name;
+        let (here, there) = (&table.schema.columns, &schema.columns);
+        if here.len() != there.len() || !here.iter().zip(there).all(same) {
+            let message = format!("the columns of {:?} have changed meanwhile", schema.name);
+            return Err(Error::new(ErrorKind::SchemaMismatch, message).with_hint("Try again."));
+        }
+        let casts = self.casts(&table)?;
+        Ok((table, casts))
+    }
+
+    /// Keeps others from writing to a table, from now on to the end. Gives whether it had no rows then.
+    pub(super) fn lock(&mut self, table: &Arc<Table>) -> Result<bool> {
+        if let Some(written) = self.written.get(&table.oid) {
+            return Ok(written.was_empty);
+        }
+        let lock = format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", table.relation);
+        match self.attempt(|transaction| transaction.connection.batch(&lock))? {
+            Ok(()) => {}
+            // A role that may only add rows may not lock the table; the rows tell what is wrong, if anything.
+            Err(error) if faults::is_denied(&error) => {}
+            Err(error) => return Err(error.while_doing(format_args!("locking {:?}", table.schema.name))),
+        }
+        let found = format!("SELECT NOT EXISTS (SELECT 1 FROM {})", table.relation);
+        let was_empty = match self.attempt(|transaction| transaction.connection.rows(&found, &[]))? {
+            Ok(rows) => rows.first().is_some_and(|row| row.get(0)),
+            Err(_) => false,
+        };
+        self.written.insert(table.oid, Written { depth: self.depth, was_empty, table: Arc::clone(table) });
+        Ok(was_empty)
+    }
+
+    /// The catalogue has changed: a table was made, or an index.
+    pub(super) fn forget(&mut self) {
+        self.connection.forget_statements();
+        self.casts.clear();
+    }
+
+    pub(super) fn savepoint(&mut self) -> Result<()> {
+        self.connection.batch("SAVEPOINT rowferry_savepoint")?;
+        self.depth += 1;
+        Ok(())
+    }
+
+    pub(super) fn rollback_to(&mut self) -> Result<()> {
+        self.has_savepoint()?;
+        // Of several savepoints of one name PostgreSQL takes the latest.
+        self.connection.batch("ROLLBACK TO rowferry_savepoint; RELEASE rowferry_savepoint")?;
+        self.depth -= 1;
+        self.forget();
+        self.pending.rolled_back(self.depth);
+        let depth = self.depth;
+        self.written.retain(|_, written| written.depth <= depth);
+        references::after_rollback(self)
+    }
+
+    pub(super) fn release(&mut self) -> Result<()> {
+        self.has_savepoint()?;
+        self.connection.batch("RELEASE rowferry_savepoint")?;
+        self.depth -= 1;
+        let depth = self.depth;
+        self.written.values_mut().for_each(|written| written.depth = written.depth.min(depth));
+        self.loosened.iter_mut().for_each(|loosened| loosened.depth = loosened.depth.min(depth));
+        self.pending.released(depth);
+        Ok(())
+    }
+
+    fn has_savepoint(&self) -> Result<()> {
+        match self.depth {
+            0 => Err(Error::new(ErrorKind::Database, "there is no savepoint")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Keeps everything. Where a reference is broken, the transaction can be continued.
+    pub(super) fn commit(&mut self) -> Result<()> {
+        if !self.open {
+            return Err(Error::new(ErrorKind::Database, "the transaction is over"));
+        }
+        let tables: Vec<Arc<Table>> = self.written.values().map(|written| Arc::clone(&written.table)).collect();
+        sequences::raise_written(self, &tables)?;
+        references::before_commit(self)?;
+        self.open = false;
+        let committed = self.connection.batch("COMMIT").map_err(|error| error.while_doing("cannot commit"));
+        self.connection.in_transaction = committed.is_err();
+        committed
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if self.connection.in_transaction {
+            let rolled_back = self.connection.batch("ROLLBACK");
+            if let Err(error) = &rolled_back {
+                log::warn!(target: "rowferry::store", "rolling back failed: {error}");
+            }
+            self.connection.in_transaction = rolled_back.is_err();
+        }
+        // What was made may be gone.
+        self.connection.forget();
+    }
+}
