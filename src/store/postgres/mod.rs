@@ -194,22 +194,53 @@ impl Sql for Small {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::conformance::CASES;
 
-    #[test]
-    fn conformance() {
-        let only = std::env::var("CASE").unwrap_or_default();
-        let mut failed = Vec::new();
-        for case in crate::store::conformance::CASES.iter().filter(|case| case.name.contains(&only)) {
+    /// Runs these cases of the suite, each on a database of its own.
+    fn conforms(is_meant: impl Fn(&str) -> bool) {
+        for case in CASES.iter().filter(|case| is_meant(case.name)) {
             let options = PostgresOptions::parse(&test_server::server().database()).unwrap();
             let store = PostgresStore::open(&options, &Limits::default()).unwrap();
-            let begun = std::time::Instant::now();
-            if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| case.run(&store))) {
-                let text =
-                    panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-                failed.push(format!("{}: {}", case.name, text.unwrap_or("it panicked")));
-            }
-            eprintln!("{} {:?}", case.name, begun.elapsed());
+            eprintln!("{}", case.name);
+            case.run(&store);
         }
-        assert!(failed.is_empty(), "{} failed:\n  {}", failed.len(), failed.join("\n  "));
+    }
+
+    /// Cases that take long, which have tests of their own.
+    const LONG: [&str; 4] = [
+        "bulk_model::records_of_every_kind",
+        "bulk_model::records_that_are_refused",
+        "bulk_model::rows_",
+        "bulk_model::keys_",
+    ];
+
+    #[test]
+    fn conforms_but_for_bulk_applies() {
+        conforms(|name| !name.starts_with("bulk"));
+    }
+
+    #[test]
+    fn conforms_in_bulk_applies() {
+        conforms(|name| name.starts_with("bulk") && !LONG.iter().any(|long| name.starts_with(long)));
+    }
+
+    #[test]
+    fn conforms_in_bulk_applies_of_every_kind() {
+        conforms(|name| name.starts_with(LONG[0]));
+    }
+
+    #[test]
+    fn conforms_in_bulk_applies_that_are_refused() {
+        conforms(|name| name.starts_with(LONG[1]));
+    }
+
+    #[test]
+    fn conforms_in_bulk_applies_of_rows_that_refer_to_each_other() {
+        conforms(|name| name.starts_with(LONG[2]));
+    }
+
+    #[test]
+    fn conforms_in_bulk_applies_by_all_kinds_of_keys() {
+        conforms(|name| name.starts_with(LONG[3]));
     }
 }

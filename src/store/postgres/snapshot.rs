@@ -148,3 +148,7 @@ impl Snapshot for PostgresSnapshot {
         0
     }
 }
+
+#[cfg(test)]
+#[path = "snapshot_tests.rs"]
+mod tests;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::casts::Casts;
 use super::catalogue::Table;
-use super::foreign_keys::Pending;
+use super::ddl::Pending;
 use super::pool::Pooled;
 use super::references::Loosened;
 use super::{ONE_WRITER, faults, references, sequences};
@@ -97,14 +97,6 @@ impl Transaction {
             }
             Err(error) => Err(error),
         }
-    }
-
-    /// Does something that is undone.
-    pub(super) fn undone<T>(&mut self, work: impl FnOnce(&mut Transaction) -> Result<T>) -> Result<T> {
-        self.connection.batch("SAVEPOINT rowferry_undone")?;
-        let done = work(self);
-        self.connection.batch("ROLLBACK TO rowferry_undone; RELEASE rowferry_undone")?;
-        done
     }
 
     /// A table, as the catalogue has it now.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::pool::Pooled;
 use super::transaction::Transaction;
-use super::{bulk, clashes, comparable, ddl, fit, foreign_keys, lookup, page, references, sequences, statements, write};
+use super::{bulk, clashes, comparable, ddl, fit, lookup, page, references, sequences, statements, write};
 use crate::domain::record::Tally;
 use crate::domain::schema::{Index, TableSchema};
 use crate::domain::value::{Rows, Value};
@@ -50,7 +50,7 @@ impl Writer for PostgresWriter {
 
     fn complete_table(&mut self, table: &NewTable<'_>) -> Result<Vec<String>> {
         self.bulk.clear();
-        foreign_keys::complete(&mut self.transaction.connection, table)
+        ddl::complete(&mut self.transaction.connection, table)
     }
 
     fn put_off_indexes(&mut self, table: &TableSchema) -> Result<Vec<Index>> {
