@@ -52,7 +52,12 @@ impl Drop for Running {
 
 /// A child that serves a database, and its URL.
 pub fn serving(database: &str) -> (Running, String) {
-    let mut child = Running::start(&["serve", database]);
+    serving_at(database, "127.0.0.1:0")
+}
+
+/// The same at this address.
+pub fn serving_at(database: &str, address: &str) -> (Running, String) {
+    let mut child = Running::start(&["serve", database, address]);
     let url = child.says().expect("it serves");
     (child, url)
 }
@@ -65,9 +70,9 @@ fn child() {
     }
     let job = std::fs::read_to_string("job").unwrap();
     match job.lines().collect::<Vec<_>>()[..] {
-        ["serve", database] => {
+        ["serve", database, address] => {
             let site = open(database);
-            let server = Server::bind(&site, "127.0.0.1:0").unwrap().spawn().unwrap();
+            let server = Server::bind(&site, address).unwrap().spawn().unwrap();
             println!("{SAYS}{}", server.url());
             std::thread::sleep(Duration::MAX);
         }

@@ -163,9 +163,9 @@ fn three_hundred_tables() {
     let names: Vec<String> = (0..300).map(|n| format!("t{n}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     clean(&link(&from.site, &between.site, options(Strategy::Overwrite)));
-    clean(&loopback(&between.site, &to.site, options(Strategy::Overwrite)));
-    same(&from.site, &to.site, &names[..10]);
-    assert_eq!(to.site.list_tables().unwrap().iter().map(|table| table.row_count).sum::<u64>(), 600);
+    assert_eq!(between.site.list_tables().unwrap().iter().map(|table| table.row_count).sum::<u64>(), 600);
     let keys = "SELECT count(*) FROM pg_constraint WHERE contype = 'f'";
-    assert_eq!(to.run(keys), "299");
+    assert_eq!(between.run(keys), "299");
+    clean(&loopback(&between.site, &to.site, options(Strategy::Overwrite).tables(names[..30].iter().copied())));
+    same(&from.site, &to.site, &names[..30]);
 }
