@@ -8,7 +8,7 @@ use super::catalogue::Column;
 use super::connection::Connection;
 use super::faults::failed;
 use super::quote::quote;
-use super::types::{BaseType, function};
+use super::types::{BaseType, Carried, function};
 use crate::domain::postgres_type::ANY;
 use crate::domain::schema::{self, Numbering};
 use crate::error::Result;
@@ -63,7 +63,7 @@ fn column(row: &Row, types: &HashMap<u32, BaseType>) -> Result<Numbered> {
     let sequence: Option<String> = get(row, 14)?;
     let (is_identity, is_generated) = (!identity.is_empty(), !generated.is_empty());
     // What a generated column is computed by stands where others have their default.
-    let default = expression.filter(|_| !is_generated);
+    let default = expression.filter(|_| !is_generated).map(|text| plain_number(&base, text));
     // A sequence may belong to a column that does not take its numbers.
     let counts = |default: &String| default.contains("nextval(");
     let sequence = sequence.filter(|_| is_identity || default.as_ref().is_some_and(counts));
@@ -106,6 +106,16 @@ fn column(row: &Row, types: &HashMap<u32, BaseType>) -> Result<Numbered> {
         collate,
     };
     Ok((get(row, 1)?, described, column))
+}
+
+/// The default of a column of numbers as it was written: PostgreSQL writes `-5` as `'-5'::integer`.
+fn plain_number(base: &BaseType, text: String) -> String {
+    let is_number = !matches!(base.carried(), Carried::Text | Carried::Cast | Carried::Any | Carried::Bytes | Carried::Bool);
+    let number = text.strip_prefix('\'').and_then(|text| text.split_once("'::")).map(|(number, _)| number.to_owned());
+    match number.filter(|number| is_number && number.starts_with(['-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'])) {
+        Some(number) if number.parse::<f64>().is_ok_and(f64::is_finite) => number,
+        _ => text,
+    }
 }
 
 /// What types are below the domains around them.
