@@ -4,13 +4,15 @@ use std::collections::HashMap;
 
 use postgres::Row;
 
+use super::any;
 use super::catalogue::Column;
 use super::connection::Connection;
 use super::faults::failed;
 use super::quote::quote;
-use super::types::{BaseType, Carried, function};
-use crate::domain::postgres_type::ANY;
-use crate::domain::schema::{self, Numbering};
+use super::types::{BaseType, function};
+use crate::domain::postgres_type::{ANY, default_value};
+use crate::domain::schema::{self, DefaultValue, LogicalType, Numbering};
+use crate::domain::value::Value;
 use crate::error::Result;
 
 /// A column by its number in its table, as everybody knows it and as PostgreSQL does.
@@ -63,7 +65,7 @@ fn column(row: &Row, types: &HashMap<u32, BaseType>) -> Result<Numbered> {
     let sequence: Option<String> = get(row, 14)?;
     let (is_identity, is_generated) = (!identity.is_empty(), !generated.is_empty());
     // What a generated column is computed by stands where others have their default.
-    let default = expression.filter(|_| !is_generated).map(|text| plain_number(&base, text));
+    let default = expression.filter(|_| !is_generated);
     // A sequence may belong to a column that does not take its numbers.
     let counts = |default: &String| default.contains("nextval(");
     let sequence = sequence.filter(|_| is_identity || default.as_ref().is_some_and(counts));
@@ -78,11 +80,12 @@ fn column(row: &Row, types: &HashMap<u32, BaseType>) -> Result<Numbered> {
         "a" => Some(Numbering::Always),
         _ => Some(Numbering::ByDefault),
     };
+    let logical = base.logical(&declared);
     let described = schema::Column {
         numbering,
-        logical: base.logical(&declared),
+        default: default.as_deref().filter(|_| numbering.is_none()).map(|text| plain_default(text, &logical)),
+        logical,
         nullable,
-        default: default.clone().filter(|_| numbering.is_none()),
         generated: is_generated,
         collation,
         max_length: base.max_length(),
@@ -108,14 +111,16 @@ fn column(row: &Row, types: &HashMap<u32, BaseType>) -> Result<Numbered> {
     Ok((get(row, 1)?, described, column))
 }
 
-/// The default of a column of numbers as it was written: PostgreSQL writes `-5` as `'-5'::integer`.
-fn plain_number(base: &BaseType, text: String) -> String {
-    let is_number = !matches!(base.carried(), Carried::Text | Carried::Cast | Carried::Any | Carried::Bytes | Carried::Bool);
-    let number = text.strip_prefix('\'').and_then(|text| text.split_once("'::")).map(|(number, _)| number.to_owned());
-    match number.filter(|number| is_number && number.starts_with(['-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'])) {
-        Some(number) if number.parse::<f64>().is_ok_and(f64::is_finite) => number,
-        _ => text,
-    }
+/// A default as SQL that every database reads alike, if it is a literal or the current time; otherwise as it is.
+fn plain_default(text: &str, logical: &LogicalType) -> String {
+    let value = match (logical, DefaultValue::parse(text)) {
+        // What is in quotes is the JSON of a value.
+        (LogicalType::Any, Some(DefaultValue::Literal(Value::Text(json)))) => {
+            Some(DefaultValue::Literal(any::decode(&json)))
+        }
+        _ => default_value(text, logical),
+    };
+    value.map_or_else(|| text.to_owned(), |value| value.to_sql())
 }
 
 /// What types are below the domains around them.
