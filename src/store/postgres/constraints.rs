@@ -35,7 +35,7 @@ fn key(schemas: &[String], row: &Row) -> Result<(ForeignKey, Reference)> {
     let text = |at: usize| row.try_get::<_, String>(at).map_err(failed);
     let flag = |at: usize| row.try_get::<_, bool>(at).map_err(failed);
     let action = |at: usize| {
-        Ok::<_, crate::Error>(match text(at)?.as_str() {
+        Ok::<_, Error>(match text(at)?.as_str() {
             "r" => ForeignKeyAction::Restrict,
             "c" => ForeignKeyAction::Cascade,
             "n" => ForeignKeyAction::SetNull,
