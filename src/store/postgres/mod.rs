@@ -207,7 +207,6 @@ mod tests {
         for case in CASES.iter().filter(|case| is_meant(case.name)) {
             let options = PostgresOptions::parse(&test_server::server().database()).unwrap();
             let store = PostgresStore::open(&options, &Limits::default()).unwrap();
-            eprintln!("{}", case.name);
             case.run(&store);
         }
     }
