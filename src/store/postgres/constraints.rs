@@ -9,7 +9,7 @@ use super::connection::Connection;
 use super::faults::failed;
 use super::relations::called;
 use crate::domain::schema::{ForeignKey, ForeignKeyAction};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The foreign keys of these tables, in the order in which they were made.
 pub(super) fn read(connection: &mut Connection, tables: &[u32]) -> Result<HashMap<u32, Vec<(ForeignKey, Reference)>>> {
