@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// What [`SiteBuilder::remove_state`] removed.
+/// What [`SiteBuilder::remove_state`](crate::SiteBuilder::remove_state) removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RemovedState {
