@@ -53,6 +53,10 @@ impl PostgresOptions {
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(invalid("it names no host; for a socket give its folder as ?host=/var/run/postgresql"));
         }
+        // What stands before it is the rest of a password, and the host's name is shown.
+        if config.get_hosts().iter().any(|host| matches!(host, Host::Tcp(name) if name.contains('@'))) {
+            return Err(invalid("an @ in a user's name or password is written %40"));
+        }
         let mode = match modes.last().map(|mode| mode.trim_start_matches("sslmode=")) {
             None if config.get_hosts().iter().all(is_local) => SslMode::Disable,
             None | Some("require" | "verify-ca" | "verify-full") => SslMode::Require,
@@ -220,9 +224,13 @@ mod tests {
 
     #[test]
     fn a_wrong_url_is_an_error_that_does_not_show_it() {
-        for wrong in
-            ["shop.db", "postgres://a:secret@h/x?sslmode=maybe", "postgres://a:secret@h:port/x", "postgres://a:secret@/x"]
-        {
+        for wrong in [
+            "shop.db",
+            "postgres://a:secret@h/x?sslmode=maybe",
+            "postgres://a:secret@h:port/x",
+            "postgres://a:se@secret@h/x",
+            "postgres://a:secret@/x",
+        ] {
             let error = PostgresOptions::parse(wrong).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{wrong}");
             assert!(!error.to_string().contains("secret"), "{error}");
