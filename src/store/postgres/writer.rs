@@ -177,3 +177,7 @@ impl Sql for PostgresWriter {
         statements::LONGEST_INDEXED
     }
 }
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;
