@@ -289,7 +289,6 @@ pub fn default_value(text: &str, logical: &LogicalType) -> Option<DefaultValue> 
             _ => return None,
         },
         LogicalType::Blob => DefaultValue::parse(&format!("x'{}'", literal.strip_prefix("\\x")?))?,
-        LogicalType::Any => return None,
         _ => return Some(value),
     };
     Some(read)
@@ -479,7 +478,7 @@ mod tests {
             (TIMESTAMP_TEXT, LogicalType::Text, Some(DefaultValue::CurrentTimestamp)),
             ("nextval('s'::regclass)", LogicalType::Integer, None),
             ("gen_random_uuid()", LogicalType::Uuid, None),
-            ("'1'::jsonb", LogicalType::Any, None),
+            ("'a'", LogicalType::Any, literal("a".into())),
         ] {
             let found = default_value(text, &logical);
             assert_eq!(found, expected, "{text}");

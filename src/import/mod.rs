@@ -9,7 +9,7 @@
 //! [`by_key`] for those that the caller chose, [`rule`] for what it decides itself,
 //! [`taken`] for keys that are one here only, [`multiset`] for rows without one; [`append`], [`append_keys`], [`new_key`] and
 //! [`unique_match`] for new keys, [`remap`] for what refers to them, [`settling`] for references in circles; [`waits`], [`exchange`] and [`park`] for unique values that move,
-//! [`late`] and [`referred`] for those that rows of other tables refer to; [`orphans`] and [`descendants`] for references; [`lossy`] for values that do not fit. A store gives the
+//! [`late`] and [`referred`] for those that rows of other tables refer to; [`orphans`] and [`descendants`] for references; [`lossy`] for values that do not fit, [`numerals`] for numbers that travel as text. A store gives the
 //! primitives, and a bulk apply if it has one.
 
 mod append;
@@ -28,6 +28,7 @@ mod lossy;
 mod multiset;
 mod new_key;
 mod new_uuid;
+pub(crate) mod numerals;
 mod orphans;
 mod park;
 mod pending;

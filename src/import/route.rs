@@ -6,7 +6,7 @@ use super::append::{self, Keys};
 use super::received::Received;
 use super::transaction::Transaction;
 use super::written::{Before, Written};
-use super::{lossy, multiset, remap, row_by_row, taken};
+use super::{lossy, multiset, numerals, remap, row_by_row, taken};
 use crate::domain::record::Tally;
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, ValueRef};
@@ -38,6 +38,7 @@ pub(super) fn route(
     tx.compare_table(plan)?;
     // Of another pass over the same rows nothing is counted again.
     let counts = if let NullKeys::Only = nulls { None } else { Some(&mut *tally) };
+    let rows = &*numerals::read(plan, rows);
     let rows = &*lossy::replace(tx, plan, rows, counts)?;
     if plan.strategy == Strategy::Append {
         return append::append(tx, plan, keys, rows, 0..rows.len(), tally, written);

@@ -48,6 +48,8 @@ pub struct TablePlan {
     pub dangling: Dangling,
     /// What becomes of values that a column cannot hold as they are.
     pub on_lossy: OnLossy,
+    /// The incoming columns with decimal numbers as text that the local table has as numbers.
+    pub numerals: Vec<usize>,
 }
 
 impl AsRef<TablePlan> for TablePlan {

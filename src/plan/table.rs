@@ -113,6 +113,7 @@ fn planned(
         append: AppendRules::default(),
         dangling: Dangling::default(),
         on_lossy: OnLossy::default(),
+        numerals: Vec::new(),
     }
 }
 

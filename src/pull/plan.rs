@@ -15,6 +15,7 @@ use super::{make, numbers};
 use crate::domain::schema::{ForeignKey, TableSchema};
 use crate::domain::strategy::Strategy;
 use crate::error::{Error, ErrorKind, Result};
+use crate::import::numerals;
 use crate::ledger::pulls::Sender;
 use crate::ledger::{Begin, Checkpoint, Ledger};
 use crate::plan::follow::{MOST_FURTHER, link};
@@ -184,6 +185,7 @@ pub(super) fn planned(
     plan.append = AppendRules { again, on_taken_key: cx.options.on_taken_key };
     plan.dangling = cx.options.dangling;
     plan.on_lossy = cx.options.on_lossy;
+    plan.numerals = numerals::columns(&offered.schema, &local, &plan.targets);
     // Where keys are the sender's, none of them is given again that it once gave. An append gives keys of its own, and so does a table
     // that was here: its sequence is the host's.
     let takes_sequence = is_made && plan.strategy != Strategy::Append;

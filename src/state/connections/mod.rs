@@ -49,8 +49,15 @@ pub(crate) fn names_from(sql: &mut dyn Sql, start: &str) -> Result<HashSet<Strin
 /// At most so many connections that other sites asked for and that wait for approval; those made before this moment. The owner may make
 /// one that waits, too.
 pub(crate) fn pending(sql: &mut dyn Sql, before: Option<OffsetDateTime>, most: u32) -> Result<Vec<Connection>> {
-    let which = "WHERE status = 'pending' AND direction = 'receiver' AND substr(created_by, 1, 5) = 'peer ' AND (?1 IS NULL OR created_at < ?1) ORDER BY uuid LIMIT ?2";
-    row::select(sql, which, &[before.map(clock::to_text).into(), i64::from(most).into()])
+    let mut parameters = vec![Value::from(i64::from(most))];
+    let older = before.map_or("", |before| {
+        parameters.push(clock::to_text(before).into());
+        "AND created_at < ?2"
+    });
+    let which = format!(
+        "WHERE status = 'pending' AND direction = 'receiver' AND substr(created_by, 1, 5) = 'peer ' {older} ORDER BY uuid LIMIT ?1"
+    );
+    row::select(sql, &which, &parameters)
 }
 
 /// The oldest first.

@@ -4,13 +4,15 @@ use std::collections::HashMap;
 
 use postgres::Row;
 
+use super::any;
 use super::catalogue::Column;
 use super::connection::Connection;
 use super::faults::failed;
 use super::quote::quote;
 use super::types::{BaseType, function};
-use crate::domain::postgres_type::ANY;
-use crate::domain::schema::{self, Numbering};
+use crate::domain::postgres_type::{ANY, default_value};
+use crate::domain::schema::{self, DefaultValue, LogicalType, Numbering};
+use crate::domain::value::Value;
 use crate::error::Result;
 
 /// A column by its number in its table, as everybody knows it and as PostgreSQL does.
@@ -78,11 +80,12 @@ fn column(row: &Row, types: &HashMap<u32, BaseType>) -> Result<Numbered> {
         "a" => Some(Numbering::Always),
         _ => Some(Numbering::ByDefault),
     };
+    let logical = base.logical(&declared);
     let described = schema::Column {
         numbering,
-        logical: base.logical(&declared),
+        default: default.as_deref().filter(|_| numbering.is_none()).map(|text| plain_default(text, &logical)),
+        logical,
         nullable,
-        default: default.clone().filter(|_| numbering.is_none()),
         generated: is_generated,
         collation,
         max_length: base.max_length(),
@@ -106,6 +109,18 @@ fn column(row: &Row, types: &HashMap<u32, BaseType>) -> Result<Numbered> {
         collate,
     };
     Ok((get(row, 1)?, described, column))
+}
+
+/// A default as SQL that every database reads alike, if it is a literal or the current time; otherwise as it is.
+fn plain_default(text: &str, logical: &LogicalType) -> String {
+    let value = match (logical, DefaultValue::parse(text)) {
+        // What is in quotes is the JSON of a value.
+        (LogicalType::Any, Some(DefaultValue::Literal(Value::Text(json)))) => {
+            Some(DefaultValue::Literal(any::decode(&json)))
+        }
+        _ => default_value(text, logical),
+    };
+    value.map_or_else(|| text.to_owned(), |value| value.to_sql())
 }
 
 /// What types are below the domains around them.

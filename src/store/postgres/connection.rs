@@ -43,6 +43,9 @@ impl Connection {
             ("bytea_output", "hex".to_owned()),
             ("xmloption", "content".to_owned()),
             ("lc_monetary", "C".to_owned()),
+            // Rows without a key come as they lie in the table.
+            ("synchronize_seqscans", "off".to_owned()),
+            ("max_parallel_workers_per_gather", "0".to_owned()),
             ("search_path", quote(first)),
             ("default_transaction_isolation", "read committed".to_owned()),
             ("lock_timeout", limits.store.busy_timeout.as_millis().clamp(1, i32::MAX as u128).to_string()),

@@ -378,3 +378,7 @@ fn check(sender: &TableSchema) -> Result<()> {
         false => mismatch("its primary key is not a list of its columns".into()),
     }
 }
+
+#[cfg(test)]
+#[path = "ddl_tests.rs"]
+mod tests;

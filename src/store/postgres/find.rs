@@ -27,7 +27,7 @@ pub(super) fn find(
     let Some(condition) = condition(connection, key, keys)? else { return Ok(false) };
     let columns: Vec<String> = table.columns.iter().map(Column::select).collect();
     let sql = format!(
-        "SELECT {} FROM {} WHERE {condition} ORDER BY {} LIMIT {} OFFSET {}",
+        "SELECT {} FROM {} AS t WHERE {condition} ORDER BY t.{} LIMIT {} OFFSET {}",
         columns.join(", "),
         table.source,
         key.quoted,

@@ -13,14 +13,6 @@ use crate::store::NewTable;
 #[derive(Debug, Default)]
 pub(super) struct Pending(Vec<Waiting>);
 
-impl Pending {
-    /// A savepoint is undone. What waits and is gone with it is left out when its table comes.
-    pub(super) fn rolled_back(&mut self, _depth: usize) {}
-
-    /// A savepoint is kept.
-    pub(super) fn released(&mut self, _depth: usize) {}
-}
-
 #[derive(Debug)]
 struct Waiting {
     /// The table that refers.

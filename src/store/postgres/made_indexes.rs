@@ -101,11 +101,8 @@ fn listed(connection: &mut Connection, table: &TableSchema, parts: &[IndexPart])
         let mut sql = quote(&column.name);
         match &part.collation {
             None => {}
-            Some(by) if table.origin == Origin::Sqlite => {
-                if !by.eq_ignore_ascii_case("BINARY") {
-                    return Ok(None);
-                }
-            }
+            Some(by) if table.origin == Origin::Sqlite && by.eq_ignore_ascii_case("BINARY") => {}
+            Some(_) if table.origin == Origin::Sqlite => return Ok(None),
             Some(by) => match named::find_collation(connection, by)? {
                 Some(found) => sql.push_str(&format!(" COLLATE {found}")),
                 None => return Ok(None),

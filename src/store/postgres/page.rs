@@ -225,15 +225,16 @@ impl Place {
         let columns = columns.join(", ");
         let offset = if skip > 0 { format!(" OFFSET {}", i64::try_from(skip).unwrap_or(i64::MAX)) } else { String::new() };
         Ok(Some(match self {
+            // A name alone would be that of what is selected, which may be the text of the column.
             Place::Key(after) => {
                 let parts: Vec<String> =
-                    table.order.iter().map(|(at, collate)| format!("{}{collate}", table.columns[*at].quoted)).collect();
+                    table.order.iter().map(|(at, collate)| format!("t.{}{collate}", table.columns[*at].quoted)).collect();
                 let condition = match after {
                     Some(values) => format!(" WHERE {}", after_key(table, &parts, values)?),
                     None => String::new(),
                 };
                 let source = &table.source;
-                format!("SELECT {columns} FROM {source}{condition} ORDER BY {} LIMIT {limit}{offset}", parts.join(", "))
+                format!("SELECT {columns} FROM {source} AS t{condition} ORDER BY {} LIMIT {limit}{offset}", parts.join(", "))
             }
             // Rows of a scan come as they lie there; to be asked to sort them PostgreSQL would read the whole rest for each page.
             Place::Row(at, RowId { block, line }) => {

@@ -9,12 +9,12 @@ use super::catalogue::{self, Table};
 use super::faults::failed;
 use super::page::{Pager, check_columns, check_readable, count};
 use super::pool::Pooled;
-use super::{beside, find};
+use super::{beside, ddl, find};
 use crate::domain::not_copied::NotCopied;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{Cursor, Keys, PageBounds, PageEnd, Snapshot};
+use crate::store::{Cursor, Keys, NewTable, PageBounds, PageEnd, Snapshot};
 
 /// A read transaction on a connection of its own.
 pub(super) struct PostgresSnapshot {
@@ -102,6 +102,10 @@ impl Snapshot for PostgresSnapshot {
             _ => None,
         };
         Ok(())
+    }
+
+    fn try_table(&mut self, table: &NewTable<'_>) -> Result<()> {
+        ddl::try_out(table)
     }
 
     fn count(&mut self, table: &TableSchema) -> Result<u64> {

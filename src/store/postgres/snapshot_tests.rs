@@ -59,7 +59,7 @@ fn rows_come_in_the_order_of_their_key_by_pages_of_every_size() {
         ("blobs", "bytea", r"'', '\x00', '\x0001', '\xff'"),
         ("uuids", "uuid", "'00000000-0000-0000-0000-000000000001', 'ffffffff-0000-0000-0000-000000000000'"),
         ("padded", "char(3)", "'', 'a', 'b c'"),
-        ("small", "smallint", "-32768, 0, 32767"),
+        ("small", "smallint", "'-32768', 0, 32767"),
         ("texts", "text", r"'', 'A''x', 'a\b', 'b', 'é'"),
         ("nets", "inet", "'10.0.0.1', '10.0.0.1/8', '::1'"),
         ("arrays", "int[]", "'{}', '{1}', '{1,NULL}', '{2}'"),

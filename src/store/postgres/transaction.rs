@@ -195,7 +195,6 @@ impl Transaction {
         self.connection.batch("ROLLBACK TO rowferry_savepoint; RELEASE rowferry_savepoint")?;
         self.depth -= 1;
         self.forget();
-        self.pending.rolled_back(self.depth);
         let depth = self.depth;
         self.written.retain(|_, written| written.depth <= depth);
         references::after_rollback(self)
@@ -209,7 +208,6 @@ impl Transaction {
         let depth = self.depth;
         self.written.values_mut().for_each(|written| written.depth = written.depth.min(depth));
         self.loosened.iter_mut().for_each(|loosened| loosened.depth = loosened.depth.min(depth));
-        self.pending.released(depth);
         Ok(())
     }
 
