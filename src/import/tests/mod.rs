@@ -43,7 +43,14 @@ fn on_memory(test: fn(&dyn Store)) {
     test(&MemoryStore::open(&Limits::default()).unwrap());
 }
 
-/// Two tests for each of these functions of the module, each on a fresh store of one kind.
+#[cfg(feature = "postgres")]
+fn on_postgres(test: fn(&dyn Store)) {
+    let url = crate::store::postgres::test_server::server().database();
+    let options = crate::PostgresOptions::parse(&url).unwrap();
+    test(&crate::store::postgres::PostgresStore::open(&options, &Limits::default()).unwrap());
+}
+
+/// A test for each of these functions of the module and each kind of store, on a fresh one.
 macro_rules! on_each_store {
     ($($test:ident,)*) => {
         mod on_sqlite {
@@ -51,6 +58,10 @@ macro_rules! on_each_store {
         }
         mod on_memory {
             $(#[test] fn $test() { super::super::on_memory(super::$test); })*
+        }
+        #[cfg(feature = "postgres")]
+        mod on_postgres {
+            $(#[test] fn $test() { super::super::on_postgres(super::$test); })*
         }
     };
 }
