@@ -148,6 +148,8 @@ mod cancel;
 #[cfg(feature = "client")]
 mod client;
 mod clock;
+#[cfg(all(feature = "client", feature = "server"))]
+mod copy;
 mod domain;
 mod error;
 mod export;
@@ -229,6 +231,8 @@ pub use cancel::CancelToken;
 #[cfg(feature = "client")]
 pub use client::{Api, Auth, Client, ConnectOptions, FetchOptions, FetchedRecords, RecordsQuery, remote_status};
 pub use clock::{Clock, ManualClock, SystemClock};
+#[cfg(all(feature = "client", feature = "server"))]
+pub use copy::CopiedSite;
 pub use domain::conflict::{Record, Resolution};
 pub use domain::connection::{
     AddressRange, AllowedHours, ApprovalMode, Connection, ConnectionDirection, ConnectionFilter, ConnectionStatus, Metadata,

@@ -157,6 +157,8 @@ pub struct UniqueSet {
     pub parts: Vec<IndexPart>,
     /// SQLite: what it does with a row whose values are taken.
     pub on_conflict: OnConflict,
+    /// Postgres: whether two NULLs are the same to it (NULLS NOT DISTINCT).
+    pub nulls_not_distinct: bool,
 }
 
 /// A column of an index.

@@ -17,6 +17,12 @@ pub(super) fn indexed(key: &[u8], longest: usize) -> Value {
     Value::Blob(digest)
 }
 
+/// Whether this is the digest of a key.
+#[cfg(all(feature = "client", feature = "server"))]
+pub(super) fn is_digest(key: &[u8]) -> bool {
+    key.first() == Some(&DIGEST)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,6 +27,8 @@ mod scope;
 pub(crate) mod stages;
 pub(crate) mod taken_keys;
 pub(crate) mod waiting;
+#[cfg(all(feature = "client", feature = "server"))]
+pub(crate) mod whole;
 
 pub(crate) use checkpoints::{Checkpoint, Reached, Step};
 pub(crate) use counted::Counted;

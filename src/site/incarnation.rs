@@ -12,10 +12,10 @@ use crate::state::{self, events, settings};
 use crate::store::{Sql, StoreIdentity};
 
 /// The setting that holds the incarnation.
-const INCARNATION: &str = "incarnation";
+pub(super) const INCARNATION: &str = "incarnation";
 
 /// The setting that holds what the database was last opened as.
-const OPENED_AS: &str = "opened_as";
+pub(super) const OPENED_AS: &str = "opened_as";
 
 /// The actor of the event that tells of a copy.
 const ACTOR: &str = "site";

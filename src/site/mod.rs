@@ -24,7 +24,7 @@ mod transfers;
 #[cfg(feature = "sqlite")]
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use uuid::Uuid;
 
@@ -75,7 +75,7 @@ struct Inner {
     limits: Limits,
     clock: Arc<dyn Clock>,
     keys: KeyRing,
-    uuid: OnceLock<Uuid>,
+    uuid: Mutex<Option<Uuid>>,
     incarnation: OnceLock<Uuid>,
     wake: Wake,
     /// The pulls that run through it.
@@ -131,8 +131,8 @@ impl Site {
     /// # Errors
     /// What the store says.
     pub fn uuid(&self) -> Result<Uuid> {
-        if let Some(uuid) = self.0.uuid.get() {
-            return Ok(*uuid);
+        if let Some(uuid) = self.known_uuid() {
+            return Ok(uuid);
         }
         let stored = state::read(self.store_ref(), |sql| state::settings::get(sql, SITE_UUID))?;
         let text = match stored {
@@ -146,14 +146,43 @@ impl Site {
             Error::new(ErrorKind::Corrupt, "the site's uuid in rowferry_settings cannot be read")
                 .with_hint("Restore the database from a backup.")
         })?;
-        Ok(*self.0.uuid.get_or_init(|| uuid))
+        *self.0.uuid.lock().unwrap_or_else(PoisonError::into_inner) = Some(uuid);
+        Ok(uuid)
     }
+
+    fn known_uuid(&self) -> Option<Uuid> {
+        *self.0.uuid.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another site has moved into its store: what is known of this one counts no more.
+    #[cfg(all(feature = "client", feature = "server"))]
+    pub(crate) fn forget_uuid(&self) {
+        *self.0.uuid.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.0.wake.all();
+    }
+
+    /// Takes the key of a site that moves into this one's store.
+    ///
+    /// # Errors
+    /// [`SiteKey`](ErrorKind::SiteKey) if this site has another one.
+    #[cfg(all(feature = "client", feature = "server"))]
+    pub(crate) fn adopt_key(&self, key: &SiteKey) -> Result<()> {
+        self.0.keys.adopt(self.store_ref(), key)
+    }
+
+    /// The settings that belong to a store and not to the site in it.
+    #[cfg(all(feature = "client", feature = "server"))]
+    pub(crate) const OF_THE_STORE: [&str; 2] = [incarnation::INCARNATION, incarnation::OPENED_AS];
+
+    /// The settings that a site makes by itself.
+    #[cfg(all(feature = "client", feature = "server"))]
+    pub(crate) const OF_ITSELF: [&str; 4] = [incarnation::INCARNATION, incarnation::OPENED_AS, SITE_UUID, key::FINGERPRINT];
 
     /// Whether a peer that says this of itself is this very site, and no copy of it.
     #[cfg(feature = "client")]
     pub(crate) fn is(&self, site: Uuid, incarnation: Option<Uuid>) -> Result<bool> {
-        let known = match self.0.uuid.get() {
-            Some(uuid) => Some(*uuid),
+        let known = match self.known_uuid() {
+            Some(uuid) => Some(uuid),
             // One that was never asked for is not made for this: no peer has it.
             None => {
                 state::read(self.store_ref(), |sql| state::settings::get(sql, SITE_UUID))?.and_then(|text| text.parse().ok())
@@ -458,7 +487,7 @@ impl SiteBuilder {
             limits: self.limits,
             clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
             keys: KeyRing::new(source),
-            uuid: OnceLock::new(),
+            uuid: Mutex::new(None),
             incarnation: OnceLock::new(),
             wake: Wake::default(),
             running: RunningPulls::default(),

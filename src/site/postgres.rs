@@ -6,6 +6,7 @@ use super::{RemovedState, Site, SiteBuilder, doctor};
 use crate::clock::SystemClock;
 use crate::domain::finding::{Finding, IntegrityCheck};
 use crate::domain::names::NameRules;
+use crate::domain::value::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::Offer;
 use crate::ledger::indexes;
@@ -96,7 +97,7 @@ fn others(sql: &mut dyn Sql, options: &PostgresOptions) -> Result<()> {
     let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
                   AND starts_with(application_name, 'rowferry') AND application_name <> ?1";
     let found = sql.query(others, &[own.into()])?;
-    match found.first().and_then(|row| row.first()).and_then(crate::Value::as_integer) {
+    match found.first().and_then(|row| row.first()).and_then(Value::as_integer) {
         None | Some(0) => Ok(()),
         Some(count) => {
             let message = format!("{count} connections of rowferry have this database open");

@@ -10,6 +10,12 @@ pub(crate) fn get(sql: &mut dyn Sql, key: &str) -> Result<Option<String>> {
     rows.into_iter().next().map(|row| text(&row, 0)).transpose()
 }
 
+/// The names of those that are set, sorted.
+#[cfg(all(feature = "client", feature = "server"))]
+pub(crate) fn keys(sql: &mut dyn Sql) -> Result<Vec<String>> {
+    sql.query("SELECT key FROM rowferry_settings ORDER BY key", &[])?.iter().map(|row| text(row, 0)).collect()
+}
+
 pub(crate) fn set(sql: &mut dyn Sql, key: &str, value: &str) -> Result<()> {
     let upsert = "INSERT INTO rowferry_settings (key, value) VALUES (?1, ?2) \
                   ON CONFLICT (key) DO UPDATE SET value = excluded.value";

@@ -629,4 +629,11 @@ pub trait Sql {
     fn longest_indexed(&self) -> usize {
         usize::MAX
     }
+
+    /// Rows of this table of the state were inserted with numbers of their own, in the column `id`: those that the store gives follow the
+    /// largest. Nothing, unless a store says otherwise.
+    fn numbers_were_given(&mut self, table: &str) -> Result<()> {
+        let _ = table;
+        Ok(())
+    }
 }

@@ -89,6 +89,8 @@ struct WireUnique {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     index: Option<String>,
     kind: WireUniqueKind,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    nulls_not_distinct: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     on_conflict: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -142,6 +144,7 @@ impl Extras {
                 UniqueKind::Partial => WireUniqueKind::Partial,
                 UniqueKind::Expression => WireUniqueKind::Expression,
             },
+            nulls_not_distinct: set.nulls_not_distinct,
             on_conflict: said(set.on_conflict),
             parts: set.parts.iter().map(WirePart::of).collect(),
         };
@@ -209,7 +212,8 @@ impl Extras {
             };
             let on_conflict = read_on_conflict(set.on_conflict.as_deref())?;
             let parts = set.parts.into_iter().map(WirePart::part).collect();
-            table.unique.push(UniqueSet { columns: set.columns, kind, index: set.index, parts, on_conflict });
+            let WireUnique { columns, index, nulls_not_distinct, .. } = set;
+            table.unique.push(UniqueSet { columns, kind, index, parts, on_conflict, nulls_not_distinct });
         }
         Ok(())
     }

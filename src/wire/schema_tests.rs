@@ -167,7 +167,14 @@ fn tables() -> impl Strategy<Value = TableSchema> {
         let parts = proptest::collection::vec(part, 0..4);
         let conflict = proptest::sample::select(vec![OnConflict::Abort, OnConflict::Fail, OnConflict::Replace]);
         let unique = (some.clone(), kind.clone(), proptest::option::of("[a-z]{1,3}"), parts.clone(), conflict.clone())
-            .prop_map(|(columns, kind, index, parts, on_conflict)| UniqueSet { columns, kind, index, parts, on_conflict });
+            .prop_map(|(columns, kind, index, parts, on_conflict)| UniqueSet {
+                nulls_not_distinct: columns.len() == 1,
+                columns,
+                kind,
+                index,
+                parts,
+                on_conflict,
+            });
         let foreign = (one.clone(), "[a-z]{1,5}", action.clone(), action.clone(), any::<bool>()).prop_map(
             |(columns, parent, on_delete, on_update, deferred)| ForeignKey {
                 parent_columns: columns.clone(),

@@ -97,6 +97,7 @@ fn bash_offers_what_an_option_takes() {
     for (option, words) in [
         ("pull --strategy", "skip overwrite merge append"),
         ("pull --dangling", "fail keep"),
+        ("pull --on-lossy", "fail replace"),
         ("pull --on-taken-key", "fail map"),
         ("sessions create --direction", "send receive"),
         ("transfers list --direction", "send receive"),

@@ -4,6 +4,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[cfg(feature = "postgres")]
+#[allow(dead_code)] // Each binary uses a part of it.
+#[path = "../support/postgres/mod.rs"]
+mod postgres;
+
 mod commands;
 mod connections;
 mod doctor;
@@ -13,6 +18,9 @@ mod ids;
 mod json;
 mod key;
 mod look;
+#[cfg(feature = "postgres")]
+#[path = "postgres.rs"]
+mod on_postgres;
 mod resume;
 mod serve;
 mod state;

@@ -63,6 +63,7 @@ mod resume;
 mod rules;
 mod secrets;
 mod server;
+mod site_copy;
 mod store_pages;
 mod tickets;
 mod transfers;

@@ -4,5 +4,15 @@
 #[path = "../support/postgres/mod.rs"]
 mod postgres;
 
+mod common;
+
+mod child;
+mod copied;
+mod directions;
+mod faults;
+mod killed;
+mod names;
+mod shared;
 mod support;
+mod tls;
 mod types;

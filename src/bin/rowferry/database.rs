@@ -17,11 +17,11 @@ pub enum Database<'d> {
     /// The path of a SQLite file.
     File(&'d Path),
     #[cfg(feature = "postgres")]
-    Postgres(rowferry::PostgresOptions),
+    Postgres(Box<rowferry::PostgresOptions>),
 }
 
 /// Whether this is the URL of a PostgreSQL database, by how it begins.
-fn is_url(text: &str) -> bool {
+pub fn is_url(text: &str) -> bool {
     let begins = |scheme: &str| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
     begins("postgres://") || begins("postgresql://")
 }
@@ -61,7 +61,7 @@ impl Db {
         if let Some(path) = &self.postgres.ca_cert {
             options = options.certificate_authority(crate::commands::read_file(path)?);
         }
-        Ok(Database::Postgres(pgpass::with_password(options)?))
+        Ok(Database::Postgres(Box::new(pgpass::with_password(options)?)))
     }
 
     /// What is chosen for the site, whatever its database.
@@ -92,7 +92,7 @@ impl Db {
     pub fn open_with_key(&self, limits: Limits) -> Result<Site, Failure> {
         match self.database()? {
             #[cfg(feature = "postgres")]
-            Database::Postgres(options) => Ok(self.builder().limits(limits).open_postgres(options)?),
+            Database::Postgres(options) => Ok(self.builder().limits(limits).open_postgres(*options)?),
             Database::File(_) => self.open(limits),
         }
     }

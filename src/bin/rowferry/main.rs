@@ -61,6 +61,7 @@ fn run(command: &Command, out: &mut Out) -> Result<Done, Failure> {
         Command::Status(args) => commands::status::run(args, out),
         Command::State { command } => commands::state::run(command, out),
         Command::Doctor(args) => commands::doctor::run(args, out),
+        Command::Site { command } => commands::site_copy::run(command, out),
         Command::Completions { shell } => commands::papers::completions(*shell, out),
         Command::Man(args) => commands::papers::man(args, out),
     }

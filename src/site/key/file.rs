@@ -125,6 +125,18 @@ impl KeyFile {
         }
     }
 
+    /// Puts this key there, unless there is one. Gives whether this one is there then.
+    #[cfg(all(feature = "client", feature = "server"))]
+    pub(super) fn adopt(&self, key: &SiteKey) -> Result<bool> {
+        let existing = match self.read(&self.path)? {
+            Content::Key(there) => return Ok(fits(&there, &key.fingerprint())),
+            Content::Missing => Existing::Keep,
+            Content::Empty => Existing::Replace,
+        };
+        self.write(key, &self.place(), existing)?;
+        Ok(matches!(self.read(&self.path)?, Content::Key(there) if fits(&there, &key.fingerprint())))
+    }
+
     /// Writes a new key beside the present one.
     pub(super) fn prepare(&self) -> Result<SiteKey> {
         let key = SiteKey::generate()?;

@@ -138,6 +138,36 @@ impl KeyRing {
         Ok(key)
     }
 
+    /// Takes the key of another site, which moves into this store: where there is none yet, in the file or in the store, it is put there.
+    ///
+    /// # Errors
+    /// [`SiteKey`](ErrorKind::SiteKey) if there is another one.
+    #[cfg(all(feature = "client", feature = "server"))]
+    pub(crate) fn adopt(&self, store: &dyn Store, key: &SiteKey) -> Result<()> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let another = |which: String| {
+            Error::new(ErrorKind::SiteKey, format!("{which} is not that of the site that is copied"))
+                .with_hint("What its key sealed needs the same key: name a file that is not there, and it is written.")
+        };
+        state::write(store, |sql| {
+            if settings::get(sql, FINGERPRINT)?.is_some_and(|fingerprint| !fits(key, &fingerprint)) {
+                return Err(another(format!("the key of {}", store.name())));
+            }
+            let is_same = match &self.source {
+                KeySource::Given(own) => fits(own, &key.fingerprint()),
+                KeySource::File(file) => file.adopt(key)?,
+                KeySource::Nowhere => return Err(nowhere(store)),
+            };
+            match (is_same, &self.source) {
+                (true, _) => settings::set(sql, FINGERPRINT, &key.fingerprint()),
+                (false, KeySource::File(file)) => Err(another(format!("the key in {}", file.path().display()))),
+                (false, _) => Err(another("the key that was given".to_owned())),
+            }
+        })?;
+        *known = Some(key.clone());
+        Ok(())
+    }
+
     fn kept(&self, store: &dyn Store, fingerprint: &str) -> Result<SiteKey> {
         let mut fingerprint = fingerprint.to_owned();
         loop {

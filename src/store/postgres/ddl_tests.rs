@@ -54,8 +54,8 @@ fn a_table_made_from_its_structure_has_the_same_structure() {
           n numeric(10,2) DEFAULT 1.50, neg int DEFAULT -5, f float8 DEFAULT 1.5, b bool DEFAULT true, y bytea DEFAULT '\\x00ff', at timestamptz(3) DEFAULT now(),
           tags text[] DEFAULT '{{}}', m mood DEFAULT 'sad', ms mood[], p positive, pr pair, iv interval day to second(3), bits bit varying(5),
           c text COLLATE \"C\", \"group by\" char(3), parent bigint REFERENCES parent ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED,
-          code varchar(9) REFERENCES parent(code) ON UPDATE SET NULL, PRIMARY KEY (t, id), UNIQUE (n, f));
-        CREATE INDEX \"by n\" ON \"Käse \"\"q\"\"\" (n DESC, c, \"group by\" COLLATE \"C\"); CREATE UNIQUE INDEX one ON \"Käse \"\"q\"\"\" (c, n DESC)"
+          code varchar(9) REFERENCES parent(code) ON UPDATE SET NULL, PRIMARY KEY (t, id), UNIQUE (n, f), UNIQUE NULLS NOT DISTINCT (neg));
+        CREATE INDEX \"by n\" ON \"Käse \"\"q\"\"\" (n DESC, c, \"group by\" COLLATE \"C\"); CREATE UNIQUE INDEX one ON \"Käse \"\"q\"\"\" (c, n DESC, t COLLATE \"C\") NULLS NOT DISTINCT"
     );
     let mut there = test(&sql);
     let mut here = begin(TYPES);

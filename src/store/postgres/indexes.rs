@@ -132,7 +132,14 @@ impl Index {
             _ => Vec::new(),
         };
         let index_name = self.constraint.is_none().then_some(self.name);
-        table.schema.unique.push(UniqueSet { columns: listed, kind, index: index_name, parts, ..UniqueSet::default() });
+        table.schema.unique.push(UniqueSet {
+            columns: listed,
+            kind,
+            index: index_name,
+            parts,
+            nulls_not_distinct: index.nulls_not_distinct,
+            ..UniqueSet::default()
+        });
         table.unique.push(index);
     }
 

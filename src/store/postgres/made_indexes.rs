@@ -21,22 +21,7 @@ pub(super) fn make(connection: &mut Connection, making: &mut Making<'_, '_>) -> 
         let why = match unique(sender, set) {
             Err(why) => Some(why),
             Ok((columns, _)) if !seen.insert((columns.clone(), set.index.as_deref())) => None,
-            Ok((columns, parts)) => {
-                let sql = match &set.index {
-                    Some(index) => {
-                        let on = listed(connection, sender, &parts)?;
-                        on.map(|on| create_sql(connection, making, "UNIQUE ", index, &on)).transpose()?
-                    }
-                    None => {
-                        let names = quote_all(columns.iter().map(|at| sender.columns[*at].name.as_str()));
-                        Some(format!("ALTER TABLE {} ADD UNIQUE ({names})", making.relation))
-                    }
-                };
-                match sql {
-                    Some(sql) => attempt(connection, &sql)?.map(|error| because(&error)),
-                    None => Some("it compares by a collation that is not here".to_owned()),
-                }
-            }
+            Ok((columns, parts)) => make_unique(connection, making, set, &columns, &parts)?,
         };
         if let Some(why) = why {
             making.notes.leave_out(match &set.index {
@@ -65,10 +50,37 @@ pub(super) fn make(connection: &mut Connection, making: &mut Making<'_, '_>) -> 
     Ok(())
 }
 
+/// Makes a unique set; gives why it cannot be made.
+fn make_unique(
+    connection: &mut Connection,
+    making: &mut Making<'_, '_>,
+    set: &UniqueSet,
+    columns: &[usize],
+    parts: &[IndexPart],
+) -> Result<Option<String>> {
+    let sender = making.new.schema;
+    let names = quote_all(columns.iter().map(|at| sender.columns[*at].name.as_str()));
+    let Some(on) = listed(connection, sender, parts)? else {
+        return Ok(Some("it compares by a collation that is not here".to_owned()));
+    };
+    let (start, nulls, end) = match &set.index {
+        Some(index) => (create_sql(connection, making, "UNIQUE ", index, &on)?, " NULLS NOT DISTINCT", String::new()),
+        None => (format!("ALTER TABLE {} ADD UNIQUE", making.relation), " NULLS NOT DISTINCT", format!(" ({names})")),
+    };
+    if set.nulls_not_distinct {
+        if attempt(connection, &format!("{start}{nulls}{end}"))?.is_none() {
+            return Ok(None);
+        }
+        // Servers before version 15 know no such sets.
+        making.notes.add(format_args!("the unique set ({names}) takes NULL several times here"));
+    }
+    Ok(attempt(connection, &format!("{start}{end}"))?.map(|error| because(&error)))
+}
+
 /// The columns of a unique set, each once, and its parts as an index lists them; or why it cannot be made.
 fn unique(sender: &TableSchema, set: &UniqueSet) -> std::result::Result<(Vec<usize>, Vec<IndexPart>), String> {
-    let is_collated =
-        set.parts.iter().any(|part| part.collation.as_deref().is_some_and(|by| !by.eq_ignore_ascii_case("BINARY")));
+    let is_collated = sender.origin != Origin::Postgres
+        && set.parts.iter().any(|part| part.collation.as_deref().is_some_and(|by| !by.eq_ignore_ascii_case("BINARY")));
     let names: Vec<&String> = match set.kind {
         UniqueKind::Partial => return Err(format!("it is over some of the rows ({})", quote_all(names_of(&set.columns)))),
         UniqueKind::Expression if set.parts.is_empty() => return Err("it is over an expression".to_owned()),
@@ -82,8 +94,8 @@ fn unique(sender: &TableSchema, set: &UniqueSet) -> std::result::Result<(Vec<usi
         let column = sender.column_index(name).ok_or("it is not a list of columns of the table")?;
         if !columns.contains(&column) {
             columns.push(column);
-            let descending = set.parts.get(at).is_some_and(|part| part.descending);
-            parts.push(IndexPart { descending, ..IndexPart::plain(&sender.columns[column].name) });
+            let plain = || IndexPart::plain(&sender.columns[column].name);
+            parts.push(set.parts.get(at).map_or_else(plain, |part| IndexPart { column: plain().column, ..part.clone() }));
         }
     }
     if columns.is_empty() { Err("it has no columns".to_owned()) } else { Ok((columns, parts)) }

@@ -53,6 +53,7 @@ pub use options::PostgresOptions;
 
 use crate::clock::{Clock, SystemClock};
 use crate::domain::names::NameRules;
+use crate::domain::value::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::store::{Snapshot, Sql, Store, StoreIdentity, Writer, migrate};
@@ -178,16 +179,20 @@ impl Drop for Small {
 }
 
 impl Sql for Small {
-    fn execute(&mut self, sql: &str, values: &[crate::Value]) -> Result<usize> {
+    fn execute(&mut self, sql: &str, values: &[Value]) -> Result<usize> {
         statements::execute(&mut self.connection, sql, values)
     }
 
-    fn query(&mut self, sql: &str, values: &[crate::Value]) -> Result<Vec<Vec<crate::Value>>> {
+    fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Vec<Value>>> {
         statements::query(&mut self.connection, sql, values)
     }
 
     fn longest_indexed(&self) -> usize {
         statements::LONGEST_INDEXED
+    }
+
+    fn numbers_were_given(&mut self, table: &str) -> Result<()> {
+        statements::raise_numbers(&mut self.connection, table)
     }
 }
 
@@ -201,7 +206,6 @@ mod tests {
         for case in CASES.iter().filter(|case| is_meant(case.name)) {
             let options = PostgresOptions::parse(&test_server::server().database()).unwrap();
             let store = PostgresStore::open(&options, &Limits::default()).unwrap();
-            eprintln!("{}", case.name);
             case.run(&store);
         }
     }

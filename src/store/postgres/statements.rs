@@ -80,6 +80,15 @@ pub(super) fn query(connection: &mut Connection, sql: &str, values: &[Value]) ->
     rows.iter().map(|row| (0..row.len()).map(|at| value(row, at)).collect()).collect()
 }
 
+/// Lets the numbers of a table's identity column `id` follow the largest that is there.
+pub(super) fn raise_numbers(connection: &mut Connection, table: &str) -> Result<()> {
+    let raise = format!(
+        "SELECT setval(pg_get_serial_sequence('{table}', 'id'), greatest((SELECT max(id) FROM {table}), 1), \
+         EXISTS (SELECT 1 FROM {table}))"
+    );
+    connection.rows(&raise, &[]).map(|_| ())
+}
+
 /// A cell of an answer: of the types that rowferry's own tables have, and that counts and sums give.
 fn value(row: &postgres::Row, at: usize) -> Result<Value> {
     let kind = row.columns()[at].type_().clone();

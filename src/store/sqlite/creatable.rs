@@ -290,6 +290,9 @@ fn unique_sets(
             left_out("its name cannot be used here");
             continue;
         }
+        if std::mem::take(&mut new.nulls_not_distinct) {
+            notes.add(format_args!("the unique set ({}) takes NULL several times here", list(&set.columns)));
+        }
         // An index is no constraint, and one that the key shares does what the key says.
         if new.index.is_some() || is_key {
             new.on_conflict = OnConflict::Abort;

@@ -66,12 +66,11 @@ impl Server {
     /// Makes and starts a server.
     pub fn start_with(setup: &Setup<'_>) -> Server {
         let programs = programs();
-        // The path of a socket is at most 107 bytes long, and all users reach this folder.
         let made = FOLDERS.fetch_add(1, Ordering::Relaxed);
-        let folder = Path::new("/tmp").join(format!("rowferry-pg-{}-{made}", std::process::id()));
+        let folder = parent().join(format!("rowferry-pg-{}-{made}", std::process::id()));
         // One that was killed, watcher and all, may have had this number before.
         drop(fs::remove_dir_all(&folder));
-        fs::DirBuilder::new().mode(0o700).create(&folder).expect("/tmp takes folders");
+        fs::DirBuilder::new().mode(0o700).create(&folder).expect("the temporary folder takes folders");
         let data = folder.join("data");
         let user = User::of(&folder);
         let mut initdb = user.command(&programs.join("initdb"));
@@ -194,6 +193,13 @@ impl Drop for Server {
 
 /// The folders that this process has made.
 static FOLDERS: AtomicU32 = AtomicU32::new(0);
+
+/// Where servers are made: the path of a socket is at most 107 bytes long, and the server's user must reach it.
+fn parent() -> PathBuf {
+    let temporary = std::env::temp_dir();
+    let is_open = fs::metadata(&temporary).is_ok_and(|about| about.mode() & 0o001 != 0);
+    if is_open && temporary.as_os_str().len() <= 50 { temporary } else { PathBuf::from("/tmp") }
+}
 
 /// Where `initdb` is: the first on the path, or the newest that the system's packages have.
 fn programs() -> PathBuf {

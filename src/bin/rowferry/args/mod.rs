@@ -6,6 +6,7 @@ pub mod policy;
 pub mod pull;
 pub mod secret;
 pub mod site;
+pub mod site_copy;
 pub mod transfers;
 
 use std::ffi::{OsStr, OsString};
@@ -20,6 +21,7 @@ use self::connections::ConnectionsCommand;
 use self::help::with_help;
 use self::pull::{KeymapCommand, PullArgs, RecordsArgs, TableArgs, TablesArgs};
 use self::site::{DemoArgs, DoctorArgs, EventsArgs, ServeArgs, SessionsCommand, SettingsCommand, StateCommand, StatusArgs};
+use self::site_copy::SiteCommand;
 use self::transfers::TransfersCommand;
 use crate::values::{log_filter, seconds};
 
@@ -201,6 +203,15 @@ pub enum Command {
     State {
         #[command(subcommand)]
         command: StateCommand,
+    },
+
+    /// Move a site into another database
+    #[command(
+        after_long_help = "Example:\n  rowferry site copy --from shop.db --to postgres://shop@db.example/shop --key-file shop.rowferry-key"
+    )]
+    Site {
+        #[command(subcommand)]
+        command: SiteCommand,
     },
 
     /// Print a script that completes commands in a shell
@@ -458,6 +469,7 @@ mod tests {
             "rowferry status --db a.db",
             "rowferry doctor --db a.db --full --json",
             "rowferry state remove --db a.db --yes --journal-mode delete --json",
+            "rowferry site copy --from a.db --to postgres://h/d --key-file k --json",
         ] {
             assert!(parse(line.split(' ')).is_ok(), "{line}");
         }

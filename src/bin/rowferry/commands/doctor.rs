@@ -38,7 +38,7 @@ pub fn run(args: &DoctorArgs, out: &mut Out) -> Result<Done, Failure> {
     let found = match args.db.database()? {
         Database::File(path) => builder.doctor(path, check),
         #[cfg(feature = "postgres")]
-        Database::Postgres(options) => builder.doctor_postgres(options, check),
+        Database::Postgres(options) => builder.doctor_postgres(*options, check),
     };
     cancel.check("looking at the database")?;
     let found = found?;

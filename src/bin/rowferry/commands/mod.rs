@@ -17,6 +17,7 @@ pub use report::size;
 pub mod serve;
 pub mod sessions;
 pub mod settings;
+pub mod site_copy;
 pub mod state;
 pub mod status;
 pub mod transfers;

@@ -25,7 +25,7 @@ fn remove(args: &RemoveArgs, out: &mut Out) -> Result<Done, Failure> {
     let RemovedState { tables, left, key_file, .. } = match database {
         Database::File(path) => builder.remove_state(path, args.journal_mode)?,
         #[cfg(feature = "postgres")]
-        Database::Postgres(options) => builder.remove_state_postgres(options)?,
+        Database::Postgres(options) => builder.remove_state_postgres(*options)?,
     };
     let key_file = key_file.map(|file| file.display().to_string());
     if args.format.json {
