@@ -50,8 +50,8 @@ fn on_postgres(test: fn(&dyn Store)) {
     test(&crate::store::postgres::PostgresStore::open(&options, &Limits::default()).unwrap());
 }
 
-/// A test for each of these functions of the module and each kind of store, on a fresh one.
-macro_rules! on_each_store {
+/// Two tests for each of these functions of the module, each on a fresh store of a kind whose keys may have collations of their own.
+macro_rules! on_stores_with_collations {
     ($($test:ident,)*) => {
         mod on_sqlite {
             $(#[test] fn $test() { super::super::on_sqlite(super::$test); })*
@@ -59,6 +59,14 @@ macro_rules! on_each_store {
         mod on_memory {
             $(#[test] fn $test() { super::super::on_memory(super::$test); })*
         }
+    };
+}
+use on_stores_with_collations;
+
+/// A test for each of these functions of the module and each kind of store, on a fresh one.
+macro_rules! on_each_store {
+    ($($test:ident,)*) => {
+        super::on_stores_with_collations!($($test,)*);
         #[cfg(feature = "postgres")]
         mod on_postgres {
             $(#[test] fn $test() { super::super::on_postgres(super::$test); })*
