@@ -206,8 +206,7 @@ pub(super) fn write_dangling(
 ) -> Result<()> {
     let (table, _) = transaction.local(schema)?;
     transaction.lock(&table)?;
-    // Others than an owner cannot put a foreign key aside; the row is refused for it.
-    let keys = if table.is_owned { own_keys(transaction, &table)? } else { Vec::new() };
+    let keys = own_keys(transaction, &table)?;
     // One that is deferred says nothing now, and all the more at the commit.
     let mut away: Vec<&Key> = keys.iter().filter(|key| key.is_deferred).collect();
     loop {

@@ -9,7 +9,7 @@ use crate::error::ErrorKind;
 use crate::limits::Limits;
 use crate::store::conformance::harness::*;
 use crate::store::postgres::{PostgresOptions, PostgresStore, test_server};
-use crate::store::{Change, Check, Fitted, Refused, Sets, Store, Target, Writer};
+use crate::store::{Change, Check, Fitted, Refused, Sets, Store, Target};
 
 /// A store of a fresh database in which these statements were run, and another connection to it.
 fn store(sql: &str) -> (PostgresStore, Client) {
