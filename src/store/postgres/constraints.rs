@@ -9,7 +9,7 @@ use super::connection::Connection;
 use super::faults::failed;
 use super::relations::called;
 use crate::domain::schema::{ForeignKey, ForeignKeyAction};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The foreign keys of these tables, in the order in which they were made.
 pub(super) fn read(connection: &mut Connection, tables: &[u32]) -> Result<HashMap<u32, Vec<(ForeignKey, Reference)>>> {
@@ -35,7 +35,7 @@ fn key(schemas: &[String], row: &Row) -> Result<(ForeignKey, Reference)> {
     let text = |at: usize| row.try_get::<_, String>(at).map_err(failed);
     let flag = |at: usize| row.try_get::<_, bool>(at).map_err(failed);
     let action = |at: usize| {
-        Ok::<_, crate::Error>(match text(at)?.as_str() {
+        Ok::<_, Error>(match text(at)?.as_str() {
             "r" => ForeignKeyAction::Restrict,
             "c" => ForeignKeyAction::Cascade,
             "n" => ForeignKeyAction::SetNull,

@@ -24,6 +24,7 @@ mod identity;
 mod indexes;
 mod lookup;
 mod made_indexes;
+mod making;
 mod named;
 mod options;
 mod page;
