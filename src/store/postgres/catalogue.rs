@@ -37,8 +37,6 @@ pub(super) struct Table {
     /// it is not the column's. Empty without a key.
     pub(super) order: Vec<(usize, String)>,
     pub(super) is_partitioned: bool,
-    /// Whether the role may change its structure, as an owner may.
-    pub(super) is_owned: bool,
     /// Whether policies decide which rows the role sees: then a part could be taken for the whole.
     pub(super) has_row_security: bool,
     /// Whether rules rewrite what is written to it: then no `ON CONFLICT` works, nor is anything returned.
@@ -52,22 +50,12 @@ pub(super) struct Column {
     pub(super) quoted: String,
     /// Its type as SQL, with its schema where that is needed, and with its length or digits.
     pub(super) type_sql: String,
-    /// The number of its type, which may be that of a domain.
-    pub(super) type_oid: u32,
     pub(super) base: BaseType,
     pub(super) carried: Carried,
-    /// `GENERATED ALWAYS AS IDENTITY`: a value of one's own needs `OVERRIDING SYSTEM VALUE`.
-    pub(super) is_identity_always: bool,
-    /// Whether it is an identity column of either kind.
-    pub(super) is_identity: bool,
     /// Whether it is computed, stored or not.
     pub(super) is_generated: bool,
     /// The sequence of an identity or serial column, as SQL with its schema.
     pub(super) sequence: Option<String>,
-    /// Whether a row that lacks it gets anything but NULL: a default, the next number, that of its domain.
-    pub(super) has_default: bool,
-    /// Its collation as SQL, ` COLLATE "C"`, where it is not the database's; for casts that are to compare as the column does.
-    pub(super) collate: String,
 }
 
 impl Column {
@@ -158,7 +146,6 @@ fn describe(connection: &mut Connection, relations: Vec<Relation>) -> Result<Vec
             order: Vec::new(),
             columns: Vec::with_capacity(columns.len()),
             is_partitioned: relation.is_partitioned,
-            is_owned: relation.is_owned,
             has_row_security: relation.has_row_security,
             has_rules: relation.has_rules,
             schema: TableSchema {

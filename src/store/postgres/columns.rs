@@ -35,15 +35,14 @@ pub(super) fn read(connection: &mut Connection, tables: &[u32]) -> Result<HashMa
 
 /// The collation is the column's where it is not its type's own, which is the database's for all but domains and `name`.
 const COLUMNS: &str = "SELECT a.attrelid, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.atttypid, a.atttypmod,
-    a.attnotnull, a.attidentity::text, a.attgenerated::text, pg_get_expr(d.adbin, d.adrelid), t.typdefault IS NOT NULL,
-    l.collname, ln.nspname, l.collisdeterministic,
+    a.attnotnull, a.attidentity::text, a.attgenerated::text, pg_get_expr(d.adbin, d.adrelid),
+    l.collname,
     (SELECT quote_ident(sn.nspname) || '.' || quote_ident(s.relname) FROM pg_depend o JOIN pg_class s ON s.oid = o.objid AND s.relkind = 'S'
         JOIN pg_namespace sn ON sn.oid = s.relnamespace WHERE o.classid = 'pg_class'::regclass AND o.refclassid = 'pg_class'::regclass
         AND o.refobjid = a.attrelid AND o.refobjsubid = a.attnum AND o.deptype IN ('a', 'i') ORDER BY o.deptype DESC, s.oid LIMIT 1)
-  FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+  FROM pg_attribute a
   LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
   LEFT JOIN pg_collation l ON l.oid = a.attcollation AND a.attcollation NOT IN (0, 100) AND a.atttypid <> 'name'::regtype
-  LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace
   WHERE a.attrelid = ANY($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum";
 
 fn column(row: &Row, types: &HashMap<u32, BaseType>) -> Result<Numbered> {
@@ -60,9 +59,8 @@ fn column(row: &Row, types: &HashMap<u32, BaseType>) -> Result<Numbered> {
     }
     let (identity, generated): (String, String) = (get(row, 7)?, get(row, 8)?);
     let expression: Option<String> = get(row, 9)?;
-    let collation: Option<String> = get(row, 11)?;
-    let collation_schema: Option<String> = get(row, 12)?;
-    let sequence: Option<String> = get(row, 14)?;
+    let collation: Option<String> = get(row, 10)?;
+    let sequence: Option<String> = get(row, 11)?;
     let (is_identity, is_generated) = (!identity.is_empty(), !generated.is_empty());
     // What a generated column is computed by stands where others have their default.
     let default = expression.filter(|_| !is_generated);
@@ -70,10 +68,6 @@ fn column(row: &Row, types: &HashMap<u32, BaseType>) -> Result<Numbered> {
     let counts = |default: &String| default.contains("nextval(");
     let sequence = sequence.filter(|_| is_identity || default.as_ref().is_some_and(counts));
     let (precision, scale) = base.digits();
-    let collate = match (&collation, &collation_schema) {
-        (Some(name), Some(schema)) => format!(" COLLATE {}", function(schema, name)),
-        _ => String::new(),
-    };
     let nullable = !get::<bool>(row, 6)? && !base.is_not_null;
     let numbering = match identity.as_str() {
         "" => sequence.as_ref().filter(|_| !nullable).map(|_| Numbering::ByDefault),
@@ -95,19 +89,8 @@ fn column(row: &Row, types: &HashMap<u32, BaseType>) -> Result<Numbered> {
         name,
         ..schema::Column::default()
     };
-    let column = Column {
-        quoted: quote(&described.name),
-        type_sql: declared,
-        type_oid,
-        carried: base.carried(),
-        base,
-        is_identity_always: identity == "a",
-        is_identity,
-        is_generated,
-        sequence,
-        has_default: default.is_some() || is_identity || get(row, 10)?,
-        collate,
-    };
+    let column =
+        Column { quoted: quote(&described.name), type_sql: declared, carried: base.carried(), base, is_generated, sequence };
     Ok((get(row, 1)?, described, column))
 }
 

@@ -51,6 +51,11 @@ impl Connection {
             ("lock_timeout", limits.store.busy_timeout.as_millis().clamp(1, i32::MAX as u128).to_string()),
             ("statement_timeout", options.statement_timeout.as_millis().min(i32::MAX as u128).to_string()),
             ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION.to_string()),
+            // Rows without a key come as they lie in their table only if one process reads it from the first page on.
+            ("synchronize_seqscans", "off".to_owned()),
+            ("max_parallel_workers_per_gather", "0".to_owned()),
+            // Statements here are many and small, whatever their costs are estimated at.
+            ("jit", "off".to_owned()),
             // A notice for each table that is there already helps nobody.
             ("client_min_messages", "warning".to_owned()),
         ];

@@ -3,7 +3,7 @@
 use super::connection::Connection;
 use super::options::PostgresOptions;
 use super::pool::Manager;
-use super::{check_server, statements};
+use super::{check_server, looks, statements};
 use crate::domain::finding::{Finding, IntegrityCheck};
 use crate::domain::value::Value;
 use crate::error::Result;
@@ -13,24 +13,36 @@ use crate::store::Sql;
 /// A database that is open to be looked at, in a transaction that can only read.
 pub(crate) struct Examination {
     connection: Connection,
+    /// What is found of the way to the server.
+    pooler: Finding,
 }
 
 impl Examination {
     /// Connects to a database that is there.
     pub(crate) fn open(options: &PostgresOptions, limits: &Limits) -> Result<Self> {
-        let mut connection = Manager::new(options, limits).open()?;
+        let manager = Manager::new(options, limits);
+        let mut connection = manager.open()?;
         check_server(&mut connection, options)?;
+        let pooler = looks::pooler(&mut connection, &mut manager.open()?)?;
         connection.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
-        Ok(Examination { connection })
+        Ok(Examination { connection, pooler })
     }
 
     /// What is found. Tables of these names are hidden on purpose.
-    pub(crate) fn findings(&mut self, _check: IntegrityCheck, _is_hidden: &dyn Fn(&str) -> bool) -> Vec<Finding> {
-        let looks: [(&str, Look); 3] = [("server_version", version), ("server", primary), ("rights", rights)];
-        let mut found = Vec::new();
+    pub(crate) fn findings(&mut self, _check: IntegrityCheck, is_hidden: &dyn Fn(&str) -> bool) -> Vec<Finding> {
+        let looks: [(&str, &Look<'_>); 7] = [
+            ("server_version", &|connection| Ok(vec![version(connection)?])),
+            ("server", &|connection| Ok(vec![primary(connection)?])),
+            ("rights", &|connection| Ok(vec![rights(connection)?])),
+            ("durability", &looks::durability),
+            ("clock", &looks::clock),
+            ("foreign_keys", &looks::foreign_keys),
+            ("tables", &|connection| looks::tables(connection, is_hidden)),
+        ];
+        let mut found = vec![self.pooler.clone()];
         for (code, look) in looks {
             match self.look(look) {
-                Ok(finding) => found.push(finding),
+                Ok(more) => found.extend(more),
                 Err(error) => {
                     let hint = error.hint().unwrap_or("See the server's log.").to_owned();
                     found.push(Finding::problem(code, format!("this could not be looked at: {}", error.message()), hint));
@@ -49,7 +61,7 @@ impl Examination {
     }
 }
 
-type Look = fn(&mut Connection) -> Result<Finding>;
+type Look<'l> = dyn Fn(&mut Connection) -> Result<Vec<Finding>> + 'l;
 
 /// The only cell of an answer, as text.
 fn text(connection: &mut Connection, sql: &str) -> Result<String> {

@@ -22,6 +22,7 @@ mod fit;
 mod foreign_keys;
 mod identity;
 mod indexes;
+mod looks;
 mod lookup;
 mod made_indexes;
 mod making;

@@ -25,10 +25,21 @@ const KEYED: u8 = 1;
 /// How many rows of a table are read at first, when nothing is known of their size.
 const FIRST_ROWS: usize = 256;
 
+/// What is read of a row in vain is sent all the same: a table with rows this many times as large as others is read in smaller pieces.
+const UNEVEN: usize = 64;
+
 /// Reads pages, and remembers how large the rows of each table are.
 #[derive(Debug, Default)]
 pub(super) struct Pager {
-    sizes: HashMap<u32, usize>,
+    sizes: HashMap<u32, Size>,
+}
+
+/// How large the rows of a table are, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Size {
+    /// Those of the last page, on average.
+    average: usize,
+    largest: usize,
 }
 
 /// Reads a page: see [`Snapshot::page`](crate::store::Snapshot::page).
@@ -57,7 +68,7 @@ impl Pager {
         check_readable(table)?;
         let heaps = if table.order.is_empty() { heaps(connection, table)? } else { Vec::new() };
         let mut place = Place::begin(table, &heaps, after)?;
-        let mut fill = Fill { table, rows, bounds, more: false, row: None };
+        let mut fill = Fill { table, rows, bounds, more: false, row: None, ascends: true, largest: 0 };
         let mut skip = skip;
         loop {
             let limit = self.limit(&fill);
@@ -80,6 +91,7 @@ impl Pager {
                 if !place.next(&heaps) {
                     break;
                 }
+                fill.row = None;
             }
         }
         let more = fill.more;
@@ -92,15 +104,19 @@ impl Pager {
         let missing = fill.bounds.rows.saturating_sub(fill.rows.len());
         let room = fill.bounds.bytes.saturating_sub(fill.rows.size_bytes());
         let fitting = match self.sizes.get(&fill.table.oid) {
-            Some(size) => room / size + room / size / 32,
+            Some(size) => {
+                let rows = room / size.average.max(size.largest / UNEVEN).max(1);
+                rows + rows / 32
+            }
             None => FIRST_ROWS,
         };
         missing.min(fitting).saturating_add(1)
     }
 
     fn learn(&mut self, fill: &Fill<'_>) {
-        if let Some(size) = fill.rows.size_bytes().checked_div(fill.rows.len()) {
-            self.sizes.insert(fill.table.oid, size.max(1));
+        if let Some(average) = fill.rows.size_bytes().checked_div(fill.rows.len()) {
+            let size = self.sizes.entry(fill.table.oid).or_default();
+            *size = Size { average, largest: fill.largest.max(size.largest) };
         }
     }
 }
@@ -255,7 +271,7 @@ impl Place {
             }
             Place::Row(at, row) => {
                 let now = fill.row.ok_or_else(values::garbled)?;
-                if now <= *row {
+                if !fill.ascends || now <= *row {
                     let why = format!("the rows of {} do not come as they lie there", heaps[*at].source);
                     return Err(Error::new(ErrorKind::Database, why).with_hint("Give the table a primary key."));
                 }
@@ -319,8 +335,12 @@ struct Fill<'f> {
     rows: &'f mut Rows,
     bounds: PageBounds,
     more: bool,
-    /// Where the last row lies, of a table without a key.
+    /// Where the last row of this file lies, of a table without a key.
     row: Option<RowId>,
+    /// Whether each row lies behind the one before it.
+    ascends: bool,
+    /// The bytes of the largest row.
+    largest: usize,
 }
 
 impl Fill<'_> {
@@ -330,14 +350,13 @@ impl Fill<'_> {
             self.more = true;
             return Ok(false);
         }
+        let before = self.rows.size_bytes();
         add_row(self.table, &mut cells, self.rows)?;
+        self.largest = self.largest.max(self.rows.size_bytes() - before);
         if self.table.order.is_empty() {
             let cell = cells.next().flatten().ok_or_else(values::garbled)?;
             let row = RowId::read(cell)?;
-            if self.row.is_some_and(|before| row <= before) {
-                // Only of another file may it be smaller.
-                self.row = Some(row);
-            }
+            self.ascends &= self.row.is_none_or(|before| row > before);
             self.row = Some(row);
         }
         Ok(true)

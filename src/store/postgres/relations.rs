@@ -21,7 +21,6 @@ pub(super) struct Relation {
     pub(super) relname: String,
     pub(super) is_partitioned: bool,
     pub(super) is_readable: bool,
-    pub(super) is_owned: bool,
     pub(super) has_row_security: bool,
     pub(super) has_rules: bool,
     pub(super) has_triggers: bool,
@@ -50,7 +49,7 @@ pub(super) fn called(schemas: &[String], schema: &str, name: &str) -> String {
 /// Ordinary and partitioned tables: no partitions, which belong to their parent, and none that are temporary.
 const TABLES: &str = "SELECT c.oid, n.nspname, c.relname, c.relkind = 'p' AS partitioned,
     coalesce(has_table_privilege(c.oid, 'SELECT'), false)
-      AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS readable, pg_has_role(c.relowner, 'USAGE') AS owned,
+      AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS readable,
     c.relrowsecurity AND coalesce(row_security_active(c.oid), false) AS secured,
     c.relhasrules AND EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_enabled NOT IN ('D', 'R')) AS ruled,
     c.relhastriggers AND EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal
@@ -110,9 +109,8 @@ fn relation(schemas: &[String], row: &Row) -> Result<Relation> {
         relname,
         is_partitioned: flag(3)?,
         is_readable: flag(4)?,
-        is_owned: flag(5)?,
-        has_row_security: flag(6)?,
-        has_rules: flag(7)?,
-        has_triggers: flag(8)?,
+        has_row_security: flag(5)?,
+        has_rules: flag(6)?,
+        has_triggers: flag(7)?,
     })
 }

@@ -27,11 +27,9 @@ pub(super) struct PostgresSnapshot {
 /// What the transaction is like.
 ///
 /// - A table whose rows are hidden from the role by policies is an error, and no smaller table.
-/// - Rows without a key come as they lie in their table only if one process reads them from the first page on.
 /// - Rows in the order of a key are looked up in its index, page by page: to sort a table for each page is never faster.
-const BEGIN: &str =
-    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL row_security = off; SET LOCAL synchronize_seqscans = off;
-    SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL enable_sort = off; SET LOCAL jit = off; SELECT 1";
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL row_security = off;
+    SET LOCAL enable_sort = off; SELECT 1";
 
 impl PostgresSnapshot {
     pub(super) fn begin(mut connection: Pooled) -> Result<Self> {
