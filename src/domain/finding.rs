@@ -35,7 +35,8 @@ pub struct Finding {
     /// How much it matters.
     pub level: FindingLevel,
     /// What was looked at, in snake case, for scripts: `sqlite_version`, `journal_mode`, `integrity`, `foreign_keys`, `references`,
-    /// `collations`, `modules`, `tables`, `file`, `file_system`, `space`, `clock`, `state`, `key`, `approvals` or `outbox`. There may
+    /// `collations`, `modules`, `tables`, `file`, `file_system`, `space`, `clock`, `state`, `key`, `approvals` or `outbox`; of PostgreSQL
+    /// `server_version`, `server`, `rights`, `durability` and `pooler`, too. There may
     /// be several findings of one code.
     pub code: &'static str,
     /// What was found: a sentence without a full stop.

@@ -78,6 +78,7 @@ fn every_command_prints_what_the_schema_says() {
     run(0, "doctor --db shop.db");
     run(0, "settings set enabled false --db other.db").ok();
     run(0, "state remove --db other.db --yes").ok();
+    run(0, "site copy --from shop.db --to moved.db");
     tried.insert("serve".to_owned()); // Which serves all of this.
     let all: BTreeSet<String> = schema::commands().into_iter().collect();
     assert_eq!(tried, all);

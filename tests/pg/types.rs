@@ -43,7 +43,7 @@ impl File {
 fn pull(there: &Site, here: &Site, options: PullOptions<'_>) -> Report {
     let server = Server::bind(there, "127.0.0.1:0").unwrap().spawn().unwrap();
     let session = there.sessions().create(Direction::Send).unwrap();
-    let mut client = Client::connect(server.url(), Auth::code(session.code()), ConnectOptions::default()).unwrap();
+    let client = Client::connect(server.url(), Auth::code(session.code()), ConnectOptions::default()).unwrap();
     client.pull(here, options).unwrap()
 }
 
@@ -97,9 +97,9 @@ fn every_type_goes_to_postgres_and_through_sqlite() {
     assert_eq!(server().run(&near, CONTENT), expected);
     // SQLite keeps all of it, and gives it back to such a table.
     let file = File::new("");
-    pull_all(&site(&there), &file.site);
+    drop(pull_all(&site(&there), &file.site));
     server().run(&again, &format!("{TYPES} {EVERY}"));
-    pull_all(&file.site, &site(&again));
+    drop(pull_all(&file.site, &site(&again)));
     assert_eq!(server().run(&again, CONTENT), expected);
     // A second pull finds all of it equal.
     let report = pull(&file.site, &site(&again), PullOptions::new().strategy(rowferry::Strategy::Overwrite));
@@ -120,7 +120,7 @@ fn what_only_doubles_of_postgres_are_arrives_there_and_is_refused_by_sqlite() {
     let sql = "CREATE TABLE t (id integer PRIMARY KEY, f4 real, f8 double precision);
         INSERT INTO t VALUES (1, 'NaN', 'NaN'), (2, '-0', '-0'), (3, 'Infinity', '-Infinity'), (4, 1e-45, 5e-324)";
     server().run(&there, sql);
-    pull_all(&site(&there), &site(&here));
+    drop(pull_all(&site(&there), &site(&here)));
     let content = "SELECT t::text FROM t ORDER BY id";
     assert_eq!(server().run(&here, content), server().run(&there, content));
     let file = File::new("");
@@ -162,11 +162,11 @@ fn values_of_sqlite_go_to_postgres_and_back() {
     server().run(&url, "DELETE FROM flags WHERE id = 3");
     // A table that is there takes the numbers as what they are.
     let emptied = File::new(&format!("{NASTY} DELETE FROM nasty; DELETE FROM keyed; DELETE FROM flags;"));
-    pull_all(&here, &emptied.site);
+    drop(pull_all(&here, &emptied.site));
     let prices = "SELECT id || quote(price) FROM flags ORDER BY id";
     assert_eq!(emptied.column(prices), there.column(prices));
     let back = File::new("");
-    pull_all(&here, &back.site);
+    drop(pull_all(&here, &back.site));
     for sql in [
         "SELECT id || typeof(v) || hex(v) || quote(t) || quote(i) || quote(r) || quote(b) FROM nasty ORDER BY id",
         "SELECT typeof(k) || quote(k) || x FROM keyed ORDER BY x",

@@ -245,11 +245,11 @@ pub struct ManArgs {
 
 #[derive(Debug, Args)]
 pub struct Db {
-    /// The database: the path of a SQLite file, or a postgres:// URL
+    /// The database: a SQLite file, or a postgres:// URL
     ///
     /// postgres://user@host/database needs a rowferry with support for PostgreSQL. Others on this machine can see a password in it:
     /// PGPASSWORD, a file that PGPASSFILE names, or ~/.pgpass hides it.
-    #[arg(long = "db", value_name = "DB", env = "ROWFERRY_DB", hide_env_values = true, value_hint = ValueHint::FilePath,
+    #[arg(long = "db", value_name = "DB", env = "ROWFERRY_DB", value_hint = ValueHint::FilePath,
         help_heading = DATABASE)]
     pub path: String,
 
@@ -357,8 +357,11 @@ pub fn parse(words: impl IntoIterator<Item: Into<OsString> + Clone>) -> Result<(
 /// The command as it is where no variable of the environment is empty: `ROWFERRY_DB= rowferry ..` is how a shell says that it has none.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let is_empty = |option: &clap::Arg| option.get_env().is_some_and(is_empty_variable);
+    // There may be a password in it, and help shows what a variable says.
+    let is_url = |option: &clap::Arg| option.get_env().is_some_and(is_url_variable);
     command
         .mut_args(|option| if is_empty(&option) { option.env(None) } else { option })
+        .mut_args(|option| if is_url(&option) { option.hide_env_values(true) } else { option })
         .mut_subcommands(without_empty_variables)
 }
 
@@ -366,6 +369,12 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
 #[expect(clippy::disallowed_methods, reason = "what clap and the logger read is read by the command")]
 pub fn is_empty_variable(name: impl AsRef<OsStr>) -> bool {
     std::env::var_os(name.as_ref()).is_some_and(|value| value.is_empty())
+}
+
+/// Whether a variable of the environment has the URL of a PostgreSQL database.
+#[expect(clippy::disallowed_methods, reason = "what clap reads is read by the command")]
+fn is_url_variable(name: impl AsRef<OsStr>) -> bool {
+    std::env::var_os(name.as_ref()).is_some_and(|value| crate::database::is_url(&value.to_string_lossy()))
 }
 
 /// The last command that was typed.

@@ -252,7 +252,7 @@ pub struct StatusArgs {
     pub url: Option<String>,
 
     /// Instead of another site, a database of your own
-    #[arg(long, value_name = "DB", env = "ROWFERRY_DB", hide_env_values = true, value_hint = ValueHint::FilePath,
+    #[arg(long, value_name = "DB", env = "ROWFERRY_DB", value_hint = ValueHint::FilePath,
         help_heading = DATABASE)]
     pub db: Option<String>,
 
