@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::casts::Casts;
 use super::catalogue::Table;
-use super::ddl::Pending;
+use super::foreign_keys::Pending;
 use super::pool::Pooled;
 use super::references::Loosened;
 use super::{ONE_WRITER, faults, references, sequences};
