@@ -52,7 +52,7 @@
 //! | Pulling | |
 //! |---|---|
 //! | [`Client`], [`Auth`], [`ConnectOptions`], [`PeerInfo`], [`Capabilities`] | asks another site over a WebSocket, and pulls from it; [`Client::link`] does so in the same process |
-//! | [`PullOptions`], [`Strategy`], [`Dangling`], [`OnTakenKey`], [`ExtraColumns`] | which tables, and what becomes of rows that are there |
+//! | [`PullOptions`], [`Strategy`], [`Dangling`], [`OnLossy`], [`OnTakenKey`], [`ExtraColumns`] | which tables, and what becomes of rows that are there |
 //! | [`Record`], [`Resolution`], [`FailureAction`] | rules of your own: for rows that a record would change, and for records that fail |
 //! | [`Progress`], [`Phase`], [`CancelToken`] | how far it is; its end on demand |
 //! | [`Report`], [`TableReport`], [`TableStatus`], [`Outcome`], [`Failure`], [`Reason`], [`NotCopied`] | what became of each table and each record |

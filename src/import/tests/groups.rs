@@ -153,9 +153,12 @@ fn orphans_are_only_what_was_written(store: &dyn Store) {
 fn rows_that_were_broken_before_stay_as_they_are(store: &dyn Store) {
     let node = node(store, "node");
     // As a program that does not check its references leaves them.
+    if !begin(store).check_references(crate::store::Check::ByCaller, &[]).must("leave references unchecked") {
+        // Then no row can be broken here.
+        return;
+    }
     write(store, |writer| {
-        let unchecked = writer.check_references(crate::store::Check::ByCaller, &[])?;
-        assert!(unchecked, "this store can leave references unchecked");
+        writer.check_references(crate::store::Check::ByCaller, &[])?;
         let mut refused = Vec::new();
         let broken = nodes([(1, Some(98)), (2, Some(99))]);
         writer.write(&node, crate::store::Change::Insert, &broken, 0..2, &mut refused)?;

@@ -43,14 +43,33 @@ fn on_memory(test: fn(&dyn Store)) {
     test(&MemoryStore::open(&Limits::default()).unwrap());
 }
 
-/// Two tests for each of these functions of the module, each on a fresh store of one kind.
-macro_rules! on_each_store {
+#[cfg(feature = "postgres")]
+fn on_postgres(test: fn(&dyn Store)) {
+    let url = crate::store::postgres::test_server::server().database();
+    let options = crate::PostgresOptions::parse(&url).unwrap();
+    test(&crate::store::postgres::PostgresStore::open(&options, &Limits::default()).unwrap());
+}
+
+/// Two tests for each of these functions of the module, each on a fresh store of a kind whose keys may have collations of their own.
+macro_rules! on_stores_with_collations {
     ($($test:ident,)*) => {
         mod on_sqlite {
             $(#[test] fn $test() { super::super::on_sqlite(super::$test); })*
         }
         mod on_memory {
             $(#[test] fn $test() { super::super::on_memory(super::$test); })*
+        }
+    };
+}
+use on_stores_with_collations;
+
+/// A test for each of these functions of the module and each kind of store, on a fresh one.
+macro_rules! on_each_store {
+    ($($test:ident,)*) => {
+        super::on_stores_with_collations!($($test,)*);
+        #[cfg(feature = "postgres")]
+        mod on_postgres {
+            $(#[test] fn $test() { super::super::on_postgres(super::$test); })*
         }
     };
 }

@@ -14,11 +14,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 
-use super::connection::Connection;
-use super::quote::quote;
-use crate::domain::postgres_type::ANY;
 use crate::domain::value::{Value, ValueRef};
-use crate::error::Result;
 
 /// Writes a value that is not NULL as JSON; of NULL nothing.
 pub(super) fn encode(value: ValueRef<'_>, to: &mut Vec<u8>) {
@@ -98,18 +94,6 @@ fn read(json: &[u8]) -> Option<Value> {
 /// Only as it is written above: what is read must be written again as it was.
 fn base64(text: &str) -> Option<Vec<u8>> {
     BASE64_STANDARD.decode(text).ok().filter(|bytes| BASE64_STANDARD.encode(bytes) == text)
-}
-
-/// Makes the domain in the site's first schema, where it is missing; gives its name as SQL.
-pub(super) fn domain(connection: &mut Connection) -> Result<String> {
-    let schema = connection.schemas().first().cloned().unwrap_or_else(|| "public".to_owned());
-    let find = "SELECT 1 FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
-                WHERE n.nspname = $1 AND t.typname = $2 AND t.typtype = 'd'";
-    let name = format!("{}.{}", quote(&schema), quote(ANY));
-    if connection.rows(find, &[&schema, &ANY])?.is_empty() {
-        connection.batch(&format!("CREATE DOMAIN {name} AS jsonb"))?;
-    }
-    Ok(name)
 }
 
 #[cfg(test)]

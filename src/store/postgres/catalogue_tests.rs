@@ -160,6 +160,20 @@ fn keys_sets_indexes_and_references_are_told() {
 }
 
 #[test]
+fn many_tables_are_read_at_once() {
+    let sql: String = (0..20).map(|at| format!("CREATE TABLE t{at}(id int PRIMARY KEY);")).collect();
+    let mut connection = test(&sql);
+    for at in 0..20 {
+        let name = format!("t{at}");
+        assert_eq!(connection.table(&name).unwrap().unwrap().schema.name, name);
+    }
+    connection.batch("CREATE TABLE later(x int)").unwrap();
+    assert!(connection.table("later").unwrap().is_some() && connection.table("never").unwrap().is_none());
+    connection.forget();
+    assert!(connection.table("t19").unwrap().is_some());
+}
+
+#[test]
 fn a_key_is_paged_by_the_collation_of_its_index() {
     let mut connection = test("CREATE TABLE t(x int, n text NOT NULL); CREATE UNIQUE INDEX i ON t(n COLLATE \"C\")");
     assert_eq!(table(&mut connection, "t").order, [(1, r#" COLLATE "pg_catalog"."C""#.to_owned())]);

@@ -16,6 +16,9 @@ use crate::limits::Limits;
 /// Prepared statements kept by a connection.
 const STATEMENTS: usize = 256;
 
+/// After how many tables that are asked for the others are read at once: who asks for so many mostly asks for all.
+const ONE_BY_ONE: usize = 4;
+
 /// How long a transaction may wait for its program, in milliseconds: one that hangs would block all writers.
 const IDLE_IN_TRANSACTION: u64 = 600_000;
 
@@ -25,6 +28,8 @@ pub struct Connection {
     schemas: Arc<[String]>,
     statements: HashMap<String, Statement>,
     tables: HashMap<String, Option<Arc<Table>>>,
+    /// How many tables were read one by one since the last [`Connection::forget`].
+    read: usize,
     /// Whether it is in a transaction, which whoever takes the connection next must not find.
     pub(super) in_transaction: bool,
 }
@@ -66,6 +71,7 @@ impl Connection {
             schemas: options.schemas.clone().into(),
             statements: HashMap::new(),
             tables: HashMap::new(),
+            read: 0,
             in_transaction: false,
         })
     }
@@ -110,6 +116,15 @@ impl Connection {
         if let Some(known) = self.tables.get(name) {
             return Ok(known.clone());
         }
+        self.read += 1;
+        if self.read == ONE_BY_ONE {
+            for table in catalogue::read_all(self)? {
+                self.tables.entry(table.schema.name.clone()).or_insert_with(|| Some(Arc::new(table)));
+            }
+            if let Some(known) = self.tables.get(name) {
+                return Ok(known.clone());
+            }
+        }
         let found = catalogue::read(self, name)?.map(Arc::new);
         self.tables.insert(name.to_owned(), found.clone());
         Ok(found)
@@ -124,11 +139,13 @@ impl Connection {
     /// gone are prepared again.
     pub(super) fn forget(&mut self) {
         self.tables.clear();
+        self.read = 0;
     }
 
     /// Forgets the prepared statements, too: a table was changed, and with it the types of what they give.
     pub(super) fn forget_statements(&mut self) {
         self.tables.clear();
+        self.read = 0;
         self.statements.clear();
     }
 }

@@ -12,6 +12,9 @@ use super::types::Carried;
 use crate::domain::value::{Rows, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
 
+/// How many bytes are sent at once.
+const PIECE: usize = 32 << 10;
+
 /// Adds rows to a table; gives how many that were. `cells` says where the values of the columns are; they fit them. Where a row is
 /// refused, none is added, and the transaction must go back to a savepoint.
 pub(super) fn copy(
@@ -23,7 +26,9 @@ pub(super) fn copy(
 ) -> Result<u64> {
     let names: Vec<&str> = cells.iter().map(|(_, cast)| cast.quoted()).collect();
     let statement = connection.prepared(&format!("COPY {} ({}) FROM STDIN", table.relation, names.join(", ")))?;
-    let mut buffer = Vec::with_capacity(range.len().saturating_mul(cells.len()).saturating_mul(12));
+    let mut writer = connection.client.copy_in(&statement).map_err(failed)?;
+    // The server reads rows while the next ones are encoded.
+    let mut buffer = Vec::with_capacity(2 * PIECE);
     for row in range {
         for (at, (cell, cast)) in cells.iter().enumerate() {
             if at > 0 {
@@ -32,15 +37,21 @@ pub(super) fn copy(
             encode(cast, rows.get(row, *cell).unwrap_or(ValueRef::Null), &mut buffer)?;
         }
         buffer.push(b'\n');
+        if buffer.len() >= PIECE {
+            writer.write_all(&buffer).and_then(|()| writer.flush()).map_err(not_sent)?;
+            buffer.clear();
+        }
     }
-    let mut writer = connection.client.copy_in(&statement).map_err(failed)?;
-    if let Err(error) = writer.write_all(&buffer) {
-        return Err(match error.downcast::<postgres::Error>() {
-            Ok(error) => failed(error),
-            Err(error) => Error::new(ErrorKind::Disconnected, format!("rows cannot be sent to the database: {error}")),
-        });
-    }
+    writer.write_all(&buffer).map_err(not_sent)?;
     writer.finish().map_err(failed)
+}
+
+/// Why rows could not be sent.
+fn not_sent(error: std::io::Error) -> Error {
+    match error.downcast::<postgres::Error>() {
+        Ok(error) => failed(error),
+        Err(error) => Error::new(ErrorKind::Disconnected, format!("rows cannot be sent to the database: {error}")),
+    }
 }
 
 /// The line of a COPY that was refused, counted from 1, where the server says so.

@@ -220,7 +220,7 @@ fn tables_refer_to_what_is_made_after_them() {
     assert_eq!(made, [key("b", "b", "id"), ForeignKey { deferred: true, ..key("d", "b", "id") }]);
     assert_eq!(described(&mut here, "b").foreign_keys, b.foreign_keys);
     // What could not be is told at the end, once for each time that it is asked.
-    let notes = complete(&mut here, &NewTable { schema: &a, exact: true, parents: &|_| None }).unwrap();
+    let notes = foreign_keys::complete(&mut here, &NewTable { schema: &a, exact: true, parents: &|_| None }).unwrap();
     assert!(notes.len() == 1 && notes[0].contains("\"c\"") && notes[0].contains("not unique"), "{notes:#?}");
     // In a later transaction, what waited is not known any more.
     let mut late = table("late", "id:INTEGER z:INT", "id");
@@ -228,9 +228,9 @@ fn tables_refer_to_what_is_made_after_them() {
     let z = table("z", "id:INTEGER", "id");
     create(&mut here, &NewTable { schema: &late, exact: true, parents: &|_| Some(&z) }, &mut Pending::default()).unwrap();
     let new = NewTable { schema: &late, exact: true, parents: &|_| None };
-    assert!(complete(&mut here, &new).unwrap()[0].contains("neither here nor pulled"));
+    assert!(foreign_keys::complete(&mut here, &new).unwrap()[0].contains("neither here nor pulled"));
     make(&mut here, &z);
-    assert_eq!(complete(&mut here, &new).unwrap(), [""; 0]);
+    assert_eq!(foreign_keys::complete(&mut here, &new).unwrap(), [""; 0]);
     assert_eq!(described(&mut here, "late").foreign_keys, late.foreign_keys);
 }
 
@@ -241,13 +241,13 @@ fn indexes_that_were_taken_away_are_made_again_once() {
          CREATE UNIQUE INDEX u ON t (y); CREATE INDEX e ON t (lower(x))",
     );
     let before = described(&mut here, "t");
-    let indexes = put_off_indexes(&mut here, &before).unwrap();
+    let indexes = made_indexes::put_off(&mut here, &before).unwrap();
     assert_eq!(indexes, before.indexes);
     let bare = described(&mut here, "t");
     assert_eq!((bare.indexes.len(), bare.unique.len(), bare.other_indexes.len()), (0, 1, 1));
     here.batch("CREATE TABLE o (x int); CREATE INDEX j ON o (x)").unwrap();
     for _ in 0..2 {
-        create_indexes(&mut here, &bare, &indexes).unwrap();
+        made_indexes::create(&mut here, &bare, &indexes).unwrap();
         let now = described(&mut here, "t").indexes;
         assert_eq!(now.iter().map(|index| index.name.as_str()).collect::<Vec<_>>(), ["i", "j 2"]);
         assert!(now.iter().zip(&indexes).all(|(now, index)| now.parts == index.parts));

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::connection::Connection;
-use super::ddl::{Making, Notes, attempt, because};
+use super::making::{Making, Notes, attempt, because};
 use super::quote::quote_all;
 use crate::domain::schema::{ForeignKey, TableSchema};
 use crate::error::Result;

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use super::connection::Connection;
-use super::ddl::{Making, attempt, because, place};
 use super::faults::failed;
+use super::making::{Making, attempt, because, place};
 use super::named;
 use super::quote::{quote, quote_all};
 use crate::domain::names::is_reserved;

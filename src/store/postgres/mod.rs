@@ -25,6 +25,7 @@ mod indexes;
 mod looks;
 mod lookup;
 mod made_indexes;
+mod making;
 mod named;
 mod options;
 mod page;

@@ -1,8 +1,8 @@
-//! Types and collations that a description names: whether they are here.
+//! Types and collations that a description names: whether they are here; and rowferry's own.
 
 use super::connection::Connection;
 use super::quote::quote;
-use crate::domain::postgres_type::PostgresType;
+use crate::domain::postgres_type::{ANY, PostgresType};
 use crate::error::Result;
 
 /// A type of this name that columns may have here, as SQL without what stands in parentheses; `None` if there is none.
@@ -36,4 +36,16 @@ pub(super) fn find_collation(connection: &mut Connection, name: &str) -> Result<
                ORDER BY n.nspname = 'pg_catalog' DESC";
     let found = connection.rows(sql, &[&name])?;
     Ok(found.first().map(|row| format!("{}.{}", quote(row.get(0)), quote(name))))
+}
+
+/// Makes [the domain for values of every class](super::any) in the site's first schema, where it is missing; gives its name as SQL.
+pub(super) fn any(connection: &mut Connection) -> Result<String> {
+    let schema = connection.schemas().first().cloned().unwrap_or_else(|| "public".to_owned());
+    let find = "SELECT 1 FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+                WHERE n.nspname = $1 AND t.typname = $2 AND t.typtype = 'd'";
+    let name = format!("{}.{}", quote(&schema), quote(ANY));
+    if connection.rows(find, &[&schema, &ANY])?.is_empty() {
+        connection.batch(&format!("CREATE DOMAIN {name} AS jsonb"))?;
+    }
+    Ok(name)
 }

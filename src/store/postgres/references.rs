@@ -51,21 +51,29 @@ pub(super) fn check(transaction: &mut Transaction, when: Check, tables: &[Target
     Ok(true)
 }
 
-/// The constraints of these kinds that are deferrable but not deferred from the beginning, as SQL names.
-fn immediate(transaction: &mut Transaction, kinds: &[&str]) -> Result<Vec<String>> {
-    let sql = "SELECT DISTINCT n.nspname::text, c.conname::text FROM pg_catalog.pg_constraint AS c
+/// The deferrable constraints that are checked with each row, whatever is put off until the commit: unique ones, whose rows are refused one by
+/// one, and triggers that are not deferred from the beginning.
+const NOT_PUT_OFF: &str = "c.contype IN ('u', 'p', 'x') OR (c.contype = 't' AND NOT c.condeferred)";
+
+/// The foreign keys that are not deferred from the beginning.
+const PUT_OFF: &str = "c.contype = 'f' AND NOT c.condeferred";
+
+/// The deferrable constraints of which this is so, as SQL names.
+fn deferrable(transaction: &mut Transaction, condition: &str) -> Result<Vec<String>> {
+    let sql = format!(
+        "SELECT DISTINCT n.nspname::text, c.conname::text FROM pg_catalog.pg_constraint AS c
             JOIN pg_catalog.pg_namespace AS n ON n.oid = c.connamespace
-        WHERE c.condeferrable AND NOT c.condeferred AND c.contype::text = ANY ($1) ORDER BY 1, 2";
-    let rows = transaction.connection.rows(sql, &[&kinds])?;
+        WHERE c.condeferrable AND ({condition}) ORDER BY 1, 2"
+    );
+    let rows = transaction.connection.rows(&sql, &[])?;
     Ok(rows.iter().map(|row| format!("{}.{}", quote(row.get(0)), quote(row.get(1)))).collect())
 }
 
 fn set(transaction: &mut Transaction, when: Check) -> Result<()> {
-    let kinds: &[&str] = match when {
-        Check::AtCommit => &["u", "p", "x", "t"],
-        Check::Now | Check::ByCaller => &["f"],
+    let names = match when {
+        Check::AtCommit => deferrable(transaction, NOT_PUT_OFF)?,
+        Check::Now | Check::ByCaller => deferrable(transaction, PUT_OFF)?,
     };
-    let names = immediate(transaction, kinds)?;
     if when == Check::AtCommit {
         transaction.connection.batch("SET CONSTRAINTS ALL DEFERRED")?;
     }
@@ -73,6 +81,20 @@ fn set(transaction: &mut Transaction, when: Check) -> Result<()> {
         return Ok(());
     }
     transaction.connection.batch(&format!("SET CONSTRAINTS {} IMMEDIATE", names.join(", "))).map_err(broken)
+}
+
+/// Has the unique constraints of a table checked with each row, where they would be checked only at the commit: then a row that breaks one
+/// takes no other with it.
+pub(super) fn check_unique(transaction: &mut Transaction, table: &Table) -> Result<()> {
+    if !table.primary.iter().chain(&table.unique).any(|index| index.is_deferrable) {
+        return Ok(());
+    }
+    let condition = format!("c.conrelid = {} AND c.condeferred AND c.contype IN ('u', 'p')", table.oid);
+    let names = deferrable(transaction, &condition)?;
+    match names.is_empty() {
+        true => Ok(()),
+        false => transaction.connection.batch(&format!("SET CONSTRAINTS {} IMMEDIATE", names.join(", "))),
+    }
 }
 
 /// The error of a check that was put off.

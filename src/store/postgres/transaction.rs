@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::casts::Casts;
 use super::catalogue::Table;
-use super::ddl::Pending;
+use super::foreign_keys::Pending;
 use super::pool::Pooled;
 use super::references::Loosened;
 use super::{ONE_WRITER, faults, references, sequences};
@@ -34,6 +34,10 @@ pub(super) struct Transaction {
     /// The tables that were written to, by their number.
     written: HashMap<u32, Written>,
     casts: HashMap<u32, Arc<Casts>>,
+    /// How many attempts are under way, one within another.
+    attempts: usize,
+    /// Whether the savepoint of the last attempt is still there.
+    is_marked: bool,
     open: bool,
 }
 
@@ -59,6 +63,8 @@ impl Transaction {
             depth: 0,
             written: HashMap::new(),
             casts: HashMap::new(),
+            attempts: 0,
+            is_marked: false,
             open: true,
         };
         begun.map(|()| transaction)
@@ -81,22 +87,42 @@ impl Transaction {
         work: impl FnOnce(&mut Transaction) -> Result<T>,
         is_kept: impl FnOnce(&T) -> bool,
     ) -> Result<Result<T>> {
-        self.connection.batch("SAVEPOINT rowferry_attempt")?;
-        match work(self) {
-            Ok(done) if !is_kept(&done) => {
-                self.connection.batch("ROLLBACK TO rowferry_attempt; RELEASE rowferry_attempt")?;
-                Ok(Ok(done))
+        self.mark()?;
+        self.attempts += 1;
+        let done = work(self);
+        self.attempts -= 1;
+        let is_undone = match &done {
+            Ok(done) => !is_kept(done),
+            Err(error) => faults::is_survivable(error),
+        };
+        match done {
+            Err(error) if !is_undone => Err(error),
+            done => {
+                self.leave(is_undone)?;
+                Ok(done)
             }
-            Ok(done) => {
-                self.connection.batch("RELEASE rowferry_attempt")?;
-                Ok(Ok(done))
-            }
-            Err(error) if faults::is_survivable(&error) => {
-                self.connection.batch("ROLLBACK TO rowferry_attempt; RELEASE rowferry_attempt")?;
-                Ok(Err(error))
-            }
-            Err(error) => Err(error),
         }
+    }
+
+    /// Sets the savepoint of an attempt. That of the attempt before it goes away with the same message.
+    fn mark(&mut self) -> Result<()> {
+        match std::mem::take(&mut self.is_marked) {
+            true => self.connection.batch("RELEASE rowferry_attempt; SAVEPOINT rowferry_attempt"),
+            false => self.connection.batch("SAVEPOINT rowferry_attempt"),
+        }
+    }
+
+    /// Leaves the savepoint of an attempt behind: one within another is taken away, and the outermost stays until the next one.
+    fn leave(&mut self, is_undone: bool) -> Result<()> {
+        let is_outermost = self.attempts == 0;
+        match (is_undone, is_outermost) {
+            (true, true) => self.connection.batch("ROLLBACK TO rowferry_attempt")?,
+            (true, false) => self.connection.batch("ROLLBACK TO rowferry_attempt; RELEASE rowferry_attempt")?,
+            (false, true) => {}
+            (false, false) => self.connection.batch("RELEASE rowferry_attempt")?,
+        }
+        self.is_marked = is_outermost;
+        Ok(())
     }
 
     /// A table, as the catalogue has it now.
@@ -139,7 +165,8 @@ impl Transaction {
             Err(error) if faults::is_denied(&error) => {}
             Err(error) => return Err(error.while_doing(format_args!("locking {:?}", table.schema.name))),
         }
-        let found = format!("SELECT NOT EXISTS (SELECT 1 FROM {})", table.relation);
+        references::check_unique(self, table)?;
+        let found = format!("SELECT NOT EXISTS (SELECT 1 FROM {})", table.source);
         let was_empty = match self.attempt(|transaction| transaction.connection.rows(&found, &[]))? {
             Ok(rows) => rows.first().is_some_and(|row| row.get(0)),
             Err(_) => false,
@@ -155,13 +182,15 @@ impl Transaction {
     }
 
     pub(super) fn savepoint(&mut self) -> Result<()> {
-        self.connection.batch("SAVEPOINT rowferry_savepoint")?;
+        let release = if std::mem::take(&mut self.is_marked) { "RELEASE rowferry_attempt; " } else { "" };
+        self.connection.batch(&format!("{release}SAVEPOINT rowferry_savepoint"))?;
         self.depth += 1;
         Ok(())
     }
 
     pub(super) fn rollback_to(&mut self) -> Result<()> {
         self.has_savepoint()?;
+        self.is_marked = false;
         // Of several savepoints of one name PostgreSQL takes the latest.
         self.connection.batch("ROLLBACK TO rowferry_savepoint; RELEASE rowferry_savepoint")?;
         self.depth -= 1;
@@ -173,6 +202,7 @@ impl Transaction {
 
     pub(super) fn release(&mut self) -> Result<()> {
         self.has_savepoint()?;
+        self.is_marked = false;
         self.connection.batch("RELEASE rowferry_savepoint")?;
         self.depth -= 1;
         let depth = self.depth;

@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use super::pool::Pooled;
 use super::transaction::Transaction;
-use super::{bulk, clashes, comparable, ddl, fit, lookup, page, references, sequences, statements, write};
+use super::{
+    bulk, clashes, comparable, ddl, fit, foreign_keys, lookup, made_indexes, page, references, sequences, statements, write,
+};
 use crate::domain::record::Tally;
 use crate::domain::schema::{Index, TableSchema};
 use crate::domain::value::{Rows, Value};
@@ -50,17 +52,17 @@ impl Writer for PostgresWriter {
 
     fn complete_table(&mut self, table: &NewTable<'_>) -> Result<Vec<String>> {
         self.bulk.clear();
-        ddl::complete(&mut self.transaction.connection, table)
+        foreign_keys::complete(&mut self.transaction.connection, table)
     }
 
     fn put_off_indexes(&mut self, table: &TableSchema) -> Result<Vec<Index>> {
         self.bulk.clear();
-        ddl::put_off_indexes(&mut self.transaction.connection, table)
+        made_indexes::put_off(&mut self.transaction.connection, table)
     }
 
     fn create_indexes(&mut self, table: &TableSchema, indexes: &[Index]) -> Result<()> {
         self.bulk.clear();
-        ddl::create_indexes(&mut self.transaction.connection, table, indexes)
+        made_indexes::create(&mut self.transaction.connection, table, indexes)
     }
 
     fn raise_sequence(&mut self, table: &TableSchema, to: i64) -> Result<()> {
@@ -177,3 +179,7 @@ impl Sql for PostgresWriter {
         statements::LONGEST_INDEXED
     }
 }
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;

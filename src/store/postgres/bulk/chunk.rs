@@ -44,6 +44,7 @@ impl Keys {
     fn add(&mut self, shape: &Shape, rows: &Rows, row: usize) -> bool {
         if let ([key], false) = (&*shape.key, self.is_mixed)
             && let Some(ValueRef::Integer(v)) = rows.get(row, shape.columns[*key].incoming)
+            && shape.is_integer(*key)
             && self.last.is_none_or(|last| v > last)
         {
             self.last = Some(v);

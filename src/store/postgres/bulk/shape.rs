@@ -118,6 +118,11 @@ impl Shape {
         self.casts.get(column.local)
     }
 
+    /// Whether a column takes integers as they are.
+    pub(super) fn is_integer(&self, column: usize) -> bool {
+        matches!(self.cast(&self.columns[column]).carried, Carried::Int2 | Carried::Int4 | Carried::Int8)
+    }
+
     /// The columns' casts, in order.
     pub(super) fn casts(&self) -> Vec<&Cast> {
         self.columns.iter().map(|column| self.cast(column)).collect()
