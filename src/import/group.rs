@@ -75,7 +75,7 @@ pub(crate) fn apply_group(
             tx.move_again(moved)?;
             continue;
         }
-        let keeps = deferred && may_keep(tables, checks);
+        let keeps = deferred && may_keep(tables, checks, tx.writer.forgets_references());
         // What may refer to records that wait for other tables waits for them, whatever becomes of the rest.
         let follow = if keeps { Some(follow_late(tx, tables)?) } else { None };
         let orphans = match (deferred, &follow) {
@@ -128,10 +128,11 @@ fn unsettled(tables: &[Staged]) -> Error {
     Error::new(ErrorKind::ForeignKey, message).with_hint("Choose a key that has no reference in it, or pull without one.")
 }
 
-/// Whether rows that refer to nothing stay. The database cannot be told so of keys that it puts off itself.
-fn may_keep(tables: &[Staged], checks: Checks) -> bool {
+/// Whether rows that refer to nothing stay. The database cannot be told so of keys that it puts off itself, and of others only where it
+/// forgets what was put off.
+fn may_keep(tables: &[Staged], checks: Checks, forgets: bool) -> bool {
     let keeps = |table: &Staged| table.plan.dangling == Dangling::Keep;
-    tables.iter().all(keeps) && (checks == Checks::Here || !tables.iter().any(|table| table.plan.table.deferred))
+    tables.iter().all(keeps) && (checks == Checks::Here || forgets && !tables.iter().any(|table| table.plan.table.deferred))
 }
 
 /// Which tables of a group have rows that may refer to records that wait for other tables, directly or through others of the group.

@@ -136,9 +136,9 @@ fn end(
 type Broken = (usize, i64, Failure);
 
 /// The records after which a reference is broken; and how many each table has that refer to missing rows and are kept. The database cannot
-/// be told so of keys that it puts off itself.
+/// be told so of keys that it puts off itself, and of others only where it forgets what was put off.
 fn broken(tx: &mut Transaction, tables: &[&mut Late], renamed: &[(usize, Renamed)]) -> Result<(Vec<Broken>, Vec<u64>)> {
-    let keeps = !tables.iter().any(|table| table.plan.table.deferred);
+    let keeps = tx.writer.forgets_references() && !tables.iter().any(|table| table.plan.table.deferred);
     let mut dangling = vec![0; tables.len()];
     let (mut broken, mut seen): (Vec<Broken>, BTreeSet<(usize, i64)>) = (Vec::new(), BTreeSet::new());
     for (at, Renamed { number, before }) in renamed {

@@ -416,6 +416,12 @@ pub trait Writer {
     /// what was broken then.
     fn check_references(&mut self, when: Check, tables: &[Target<'_>]) -> Result<bool>;
 
+    /// Whether [`Check::Now`] forgets the references that were put off until then, so that rows may stay that refer to nothing. `true`,
+    /// unless a store says otherwise.
+    fn forgets_references(&self) -> bool {
+        true
+    }
+
     /// Marks the place that [`Writer::rollback_to`] goes back to. Savepoints nest: the latest is the innermost.
     fn savepoint(&mut self) -> Result<()>;
 

@@ -20,7 +20,7 @@ pub(crate) fn mark(transfer: &mut Transfer) {
 /// How many records of a table were looked at through a connection, by looks that began or ended since a moment; of looks that run, as
 /// many as they asked for.
 pub(crate) fn records(sql: &mut dyn Sql, connection: Uuid, table: &str, since: OffsetDateTime) -> Result<u64> {
-    let select = "SELECT COALESCE(SUM(CASE WHEN status = 'in_progress' THEN records_requested ELSE records_transferred END), 0) \
+    let select = "SELECT CAST(COALESCE(SUM(CASE WHEN status = 'in_progress' THEN records_requested ELSE records_transferred END), 0) AS BIGINT) \
                   FROM rowferry_transfers \
                   WHERE connection = ?1 AND table_name = ?2 AND (inserted_at >= ?3 OR completed_at >= ?3) AND metadata LIKE ?4";
     let like = format!("%\"{MARK}\":true%");

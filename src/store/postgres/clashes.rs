@@ -8,9 +8,9 @@ use std::sync::Arc;
 use super::arrays::{Array, parameters};
 use super::casts::{Adapted, Casts};
 use super::catalogue::Table;
-use super::lookup;
 use super::quote::quote;
 use super::transaction::Transaction;
+use super::{faults, lookup};
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;
@@ -52,7 +52,13 @@ pub(super) fn clashes(
         given.extend(own.iter().map(Array::as_parameter));
         // A default, an expression or a text may be one that the database does not take: then it takes no such row, either.
         let answer = transaction.attempt(|transaction| transaction.connection.rows(&sql, &given))?;
-        for answer in answer.unwrap_or_default() {
+        let answer = match answer {
+            Err(error) if !faults::is_about_values(&error) => {
+                return Err(error.while_doing(format_args!("looking for rows that clash in {:?}", schema.name)));
+            }
+            answer => answer.unwrap_or_default(),
+        };
+        for answer in answer {
             let values = key.iter().enumerate().map(|(at, column)| lookup::value(clashing.casts.get(*column), &answer, at));
             let values = values.collect::<Result<Vec<Value>>>()?;
             if !keys.contains(&values) {

@@ -110,6 +110,11 @@ pub(super) fn is_denied(error: &Error) -> bool {
     told_by(error).is_some_and(|told| *told.code() == SqlState::INSUFFICIENT_PRIVILEGE)
 }
 
+/// Whether a statement failed for the values that it was given: they cannot be read, or the type does not allow them.
+pub(super) fn is_about_values(error: &Error) -> bool {
+    told_by(error).is_some_and(|told| matches!(told.code().code().get(..2), Some("22" | "23")))
+}
+
 /// Why a row was refused.
 #[derive(Debug)]
 pub(super) struct Refusal {

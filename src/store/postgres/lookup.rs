@@ -9,7 +9,7 @@ use super::any;
 use super::arrays::{self, Array};
 use super::casts::{Cast, Casts};
 use super::catalogue::Table;
-use super::faults::failed;
+use super::faults::{self, failed};
 use super::transaction::Transaction;
 use super::types::Carried;
 use crate::domain::value::{Rows, Value};
@@ -56,6 +56,7 @@ pub(super) fn is_there(
 
 /// A lookup in a table that is there.
 struct Looking<'l> {
+    table: &'l str,
     cells: &'l [usize],
     by: Vec<usize>,
     read: Vec<usize>,
@@ -85,7 +86,7 @@ impl<'l> Looking<'l> {
             table.source,
             equal.join(" AND "),
         );
-        Ok(Some(Looking { cells: lookup.cells, by, read, casts, sql }))
+        Ok(Some(Looking { table: lookup.table, cells: lookup.cells, by, read, casts, sql }))
     }
 
     fn find(
@@ -103,6 +104,9 @@ impl<'l> Looking<'l> {
         }
         match transaction.attempt(|transaction| self.ask(transaction, rows, range.clone()))? {
             Ok(answers) => found.extend(answers),
+            Err(error) if !faults::is_about_values(&error) => {
+                return Err(error.while_doing(format_args!("looking for rows of {:?}", self.table)));
+            }
             Err(_) if range.len() == 1 => found.push(None),
             Err(_) => {
                 let middle = range.start + range.len() / 2;

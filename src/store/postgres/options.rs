@@ -58,7 +58,7 @@ impl PostgresOptions {
             return Err(invalid("an @ in a user's name or password is written %40"));
         }
         let mode = match modes.last().map(|mode| mode.trim_start_matches("sslmode=")) {
-            None if config.get_hosts().iter().all(is_local) => SslMode::Disable,
+            None if stays_here(&config) => SslMode::Disable,
             None | Some("require" | "verify-ca" | "verify-full") => SslMode::Require,
             Some("disable") => SslMode::Disable,
             Some("prefer") => SslMode::Prefer,
@@ -177,6 +177,12 @@ impl fmt::Debug for PostgresOptions {
     }
 }
 
+/// Whether connections do not leave the machine: all its hosts are here, and so are the addresses that stand in for their names.
+fn stays_here(config: &postgres::Config) -> bool {
+    let (hosts, addresses) = (config.get_hosts(), config.get_hostaddrs());
+    !(hosts.is_empty() && addresses.is_empty()) && hosts.iter().all(is_local) && addresses.iter().all(IpAddr::is_loopback)
+}
+
 fn is_local(host: &Host) -> bool {
     match host {
         Host::Tcp(host) => host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()),
@@ -217,6 +223,10 @@ mod tests {
         assert_eq!(mode("postgres://a@db.example/x?sslmode=prefer"), SslMode::Prefer);
         assert_eq!(mode("postgres://a@db.example/x?sslmode=disable&connect_timeout=1"), SslMode::Disable);
         assert_eq!(mode("postgres://a@localhost/x?sslmode=verify-full"), SslMode::Require);
+        assert_eq!(mode("postgres://a@/x?hostaddr=192.0.2.1"), SslMode::Require);
+        assert_eq!(mode("postgres://a@localhost/x?hostaddr=192.0.2.1"), SslMode::Require);
+        assert_eq!(mode("postgres://a@db.example/x?hostaddr=127.0.0.1"), SslMode::Require);
+        assert_eq!(mode("postgres://a@/x?hostaddr=127.0.0.1"), SslMode::Disable);
         for local in ["localhost", "127.0.0.1", "[::1]"] {
             assert_eq!(mode(&format!("postgres://a@{local}/x")), SslMode::Disable, "{local}");
         }

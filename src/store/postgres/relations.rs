@@ -52,8 +52,10 @@ const TABLES: &str = "SELECT c.oid, n.nspname, c.relname, c.relkind = 'p' AS par
       AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS readable,
     c.relrowsecurity AND coalesce(row_security_active(c.oid), false) AS secured,
     c.relhasrules AND EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_enabled NOT IN ('D', 'R')) AS ruled,
-    c.relhastriggers AND EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal
-        AND t.tgenabled NOT IN ('D', 'R')) AS triggered
+    (c.relhastriggers AND EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal
+        AND t.tgenabled NOT IN ('D', 'R')))
+      OR (c.relkind = 'p' AND EXISTS (SELECT FROM pg_partition_tree(c.oid) p JOIN pg_trigger t ON t.tgrelid = p.relid
+        WHERE NOT t.tgisinternal AND t.tgenabled NOT IN ('D', 'R'))) AS triggered
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'";
 

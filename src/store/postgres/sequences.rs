@@ -17,29 +17,42 @@ use crate::error::Result;
 /// The sequence of a column.
 struct Sequence {
     oid: u32,
+    /// Its name as SQL, with its schema.
+    relation: String,
     column: String,
 }
 
 /// The sequences that belong to columns of a table.
 fn of(transaction: &mut Transaction, table: &Table) -> Result<Vec<Sequence>> {
-    let sql = "SELECT s.oid, a.attname FROM pg_catalog.pg_depend AS d
+    let sql = "SELECT s.oid, n.nspname::text, s.relname::text, a.attname::text FROM pg_catalog.pg_depend AS d
             JOIN pg_catalog.pg_class AS s ON s.oid = d.objid AND s.relkind = 'S'
+            JOIN pg_catalog.pg_namespace AS n ON n.oid = s.relnamespace
             JOIN pg_catalog.pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
         WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
             AND d.refobjid = $1 AND d.deptype IN ('a', 'i') AND d.refobjsubid > 0";
     let rows = transaction.connection.rows(sql, &[&table.oid])?;
-    Ok(rows.iter().map(|row| Sequence { oid: row.get(0), column: row.get(1) }).collect())
+    let relation = |row: &postgres::Row| format!("{}.{}", quote(row.get(1)), quote(row.get(2)));
+    Ok(rows.iter().map(|row| Sequence { oid: row.get(0), relation: relation(row), column: row.get(3) }).collect())
 }
 
 /// Raises the sequences of tables that were written to.
 pub(super) fn raise_written(transaction: &mut Transaction, tables: &[Arc<Table>]) -> Result<()> {
     for table in tables {
         for sequence in of(transaction, table)? {
+            let Some(at) = table.schema.column_index(&sequence.column) else { continue };
+            // What is no number may have the numbers as its texts.
+            if !is_integer(table.columns[at].carried) {
+                continue;
+            }
             let largest = format!("(SELECT max({}::int8) FROM {})", quote(&sequence.column), table.source);
             raise(transaction, table, &sequence, &largest)?;
         }
     }
     Ok(())
+}
+
+fn is_integer(carried: Carried) -> bool {
+    matches!(carried, Carried::Int2 | Carried::Int4 | Carried::Int8)
 }
 
 /// Lets the numbers of a table begin after this one.
@@ -53,20 +66,23 @@ pub(super) fn raise_to(transaction: &mut Transaction, schema: &TableSchema, to: 
 }
 
 fn raise(transaction: &mut Transaction, table: &Table, sequence: &Sequence, to: &str) -> Result<()> {
+    // A sequence that was set or restarted gives its last value itself next.
     let sql = format!(
-        "SELECT setval(q.seqrelid::regclass, least(m.most, q.seqmax))
-        FROM pg_catalog.pg_sequence AS q, (SELECT {to} AS most) AS m
+        "SELECT pg_catalog.setval(q.seqrelid::regclass, least(m.most, q.seqmax))
+        FROM pg_catalog.pg_sequence AS q, {} AS s, (SELECT {to} AS most) AS m
         WHERE q.seqrelid = $1 AND q.seqincrement > 0 AND m.most >= q.seqmin
-            AND m.most > coalesce(pg_sequence_last_value(q.seqrelid), q.seqstart - 1)"
+            AND (m.most > s.last_value OR m.most = s.last_value AND NOT s.is_called)",
+        sequence.relation
     );
+    let doing = format!("raising the numbers of {:?}", table.schema.name);
     match transaction.attempt(|transaction| transaction.connection.run(&sql, &[&sequence.oid]))? {
         Ok(_) => Ok(()),
         Err(error) if faults::is_denied(&error) => {
-            let (name, column) = (&table.schema.name, &sequence.column);
-            log::warn!(target: "rowferry::store", "the numbers that {name:?}.{column:?} gives are not raised: {error}");
-            Ok(())
+            // Else the next row of the host's would get a number that is taken.
+            let hint = format!("Grant the role its rights: GRANT USAGE, SELECT, UPDATE ON SEQUENCE {}.", sequence.relation);
+            Err(error.while_doing(doing).with_hint(hint))
         }
-        Err(error) => Err(error.while_doing(format_args!("raising the numbers of {:?}", table.schema.name))),
+        Err(error) => Err(error.while_doing(doing)),
     }
 }
 
@@ -75,7 +91,7 @@ pub(super) fn last_integer(transaction: &mut Transaction, schema: &TableSchema, 
     let (table, casts) = transaction.local(schema)?;
     let cast = casts.get(column);
     let largest = match cast.carried {
-        Carried::Int2 | Carried::Int4 | Carried::Int8 => {
+        carried if is_integer(carried) => {
             let sql = format!("SELECT max({})::int8 FROM {}", cast.quoted(), table.source);
             transaction.connection.rows(&sql, &[])?.first().and_then(|row| row.get::<_, Option<i64>>(0))
         }
@@ -97,7 +113,7 @@ pub(super) fn last_integer(transaction: &mut Transaction, schema: &TableSchema, 
     let name = &schema.columns[column].name;
     let mut given = None;
     for sequence in of(transaction, &table)?.iter().filter(|sequence| sequence.column == *name) {
-        let sql = "SELECT pg_sequence_last_value($1::oid::regclass)";
+        let sql = "SELECT pg_catalog.pg_sequence_last_value($1::oid::regclass)";
         if let Ok(rows) = transaction.attempt(|transaction| transaction.connection.rows(sql, &[&sequence.oid]))? {
             given = given.max(rows.first().and_then(|row| row.get::<_, Option<i64>>(0)));
         }

@@ -34,7 +34,7 @@ pub(super) fn write(
     let mut writing = Writing { transaction, table, casts, change, rows, refused };
     // A row may refer to one that the same statement adds after it: with one statement for all that would not show.
     let order_shows = writing.transaction.check == Check::Now && refers_to_itself(&writing.table.schema, schema.names);
-    if change != Change::Insert || writing.table.schema.has_triggers || order_shows {
+    if change != Change::Insert || writing.table.schema.has_triggers || writing.table.has_rules || order_shows {
         return range.into_iter().try_for_each(|row| writing.one(row));
     }
     let mut next = range.start;
@@ -79,12 +79,15 @@ impl Writing<'_> {
             let (table, rows) = (Arc::clone(&self.table), self.rows);
             let all_fit = part.clone().all(|row| self.fits(&cells, row));
             let copied = match all_fit {
-                true => self
-                    .transaction
-                    .attempt(|transaction| copy::copy(&mut transaction.connection, &table, &cells, rows, part.clone()))?,
+                // Where fewer rows come in, something left some out: one by one it shows which.
+                true => self.transaction.attempt_kept(
+                    |transaction| copy::copy(&mut transaction.connection, &table, &cells, rows, part.clone()),
+                    |copied| *copied == part.len() as u64,
+                )?,
                 false => Ok(0),
             };
             match copied {
+                Ok(copied) if all_fit && copied != part.len() as u64 => self.few(&mut range, part.len())?,
                 Ok(_) if all_fit => {
                     range.start = part.end;
                     most = most.saturating_mul(2);

@@ -144,6 +144,10 @@ impl Writer for PostgresWriter {
         references::check(&mut self.transaction, when, tables)
     }
 
+    fn forgets_references(&self) -> bool {
+        false
+    }
+
     fn savepoint(&mut self) -> Result<()> {
         self.transaction.savepoint()
     }
@@ -177,6 +181,10 @@ impl Sql for PostgresWriter {
 
     fn longest_indexed(&self) -> usize {
         statements::LONGEST_INDEXED
+    }
+
+    fn numbers_were_given(&mut self, table: &str) -> Result<()> {
+        statements::raise_numbers(&mut self.transaction.connection, table)
     }
 }
 

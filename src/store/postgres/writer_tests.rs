@@ -401,3 +401,49 @@ fn a_role_that_owns_nothing_writes_what_it_may() {
     let error = add(&mut *writer, &closed, &rows([[v(1)]])).unwrap_err();
     assert!(error.message().contains("closed"), "{error}");
 }
+
+#[test]
+fn a_sequence_that_was_set_is_never_lowered() {
+    let (store, mut client) = store(
+        "CREATE TABLE t(id serial PRIMARY KEY, x int); ALTER SEQUENCE t_id_seq RESTART WITH 100;
+         CREATE TABLE words(id int PRIMARY KEY, name text DEFAULT 'w' || nextval('t_id_seq'));
+         CREATE SEQUENCE named OWNED BY words.name;",
+    );
+    assert!(insert(&store, "t", &rows([[v(7), v(1)]])).is_empty());
+    assert!(insert(&store, "words", &rows([[v(7), v("a name")]])).is_empty());
+    let next = "SELECT nextval('t_id_seq')::text";
+    assert_eq!(text(&mut client, next), "100");
+    client.batch_execute("SELECT setval('t_id_seq', 200, false)").unwrap();
+    assert!(insert(&store, "t", &rows([[v(200), v(1)]])).is_empty());
+    assert_eq!(text(&mut client, next), "201", "200 is taken");
+}
+
+#[test]
+fn triggers_of_partitions_and_rules_leave_rows_out_one_by_one() {
+    let (store, mut client) = store(
+        "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.x = 5 THEN RETURN NULL; END IF; RETURN NEW; END $$;
+         CREATE TABLE t(id int PRIMARY KEY, x int) PARTITION BY RANGE (id);
+         CREATE TABLE t_part PARTITION OF t DEFAULT;
+         CREATE TRIGGER no BEFORE INSERT ON t_part FOR EACH ROW EXECUTE FUNCTION no();
+         CREATE TABLE ruled(id int PRIMARY KEY, x int);
+         CREATE RULE no AS ON INSERT TO ruled WHERE NEW.x = 5 DO INSTEAD NOTHING;",
+    );
+    for table in ["t", "ruled"] {
+        let refused = insert(&store, table, &rows((1..=9).map(|id| [v(id), v(id)])));
+        assert_eq!(refused.iter().map(|refused| (refused.row, refused.is_left_out)).collect::<Vec<_>>(), [(4, true)], "{table}");
+        assert_eq!(text(&mut client, &format!("SELECT count(*)::text FROM {table}")), "8");
+    }
+}
+
+#[test]
+fn looks_are_counted() {
+    let (store, _) = store("");
+    let mut counted = None;
+    store
+        .state(&mut |sql| {
+            counted = Some(crate::state::transfers::looks::records(sql, uuid::Uuid::nil(), "t", time::OffsetDateTime::UNIX_EPOCH)?);
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(counted, Some(0));
+}

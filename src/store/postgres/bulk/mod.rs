@@ -162,10 +162,16 @@ impl Applying<'_> {
         let (shape, rows) = (self.shape, self.rows);
         if shape.was_empty && self.pace.taken < MOST_TAKEN {
             let cells = shape.cells();
-            let copied = self
-                .transaction
-                .attempt(|transaction| copy::copy(&mut transaction.connection, &shape.table, &cells, rows, range.clone()))?;
+            let copied = self.transaction.attempt_kept(
+                |transaction| copy::copy(&mut transaction.connection, &shape.table, &cells, rows, range.clone()),
+                |copied| *copied == range.len() as u64,
+            )?;
             match copied {
+                Ok(created) if created != range.len() as u64 => {
+                    // One by one it shows which ones.
+                    self.pace.is_over = true;
+                    return Ok(Err(Error::new(ErrorKind::Database, "some rows were left out")));
+                }
                 Ok(created) => return Ok(Ok(Counts { created, ..Counts::default() })),
                 Err(error) if !faults::is_taken(&error) || !shape.may_upsert => return Ok(Err(self.noted(error))),
                 Err(_) => self.pace.taken += 1,
