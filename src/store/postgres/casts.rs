@@ -5,8 +5,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::catalogue::{Column, Table};
 use super::connection::Connection;
+use super::table::{Column, Table};
 use super::types::{BaseType, Carried, oid, text_of};
 use crate::domain::record::Reason;
 use crate::domain::value::ValueRef;
