@@ -7,7 +7,7 @@ use crate::cancel::CancelToken;
 use crate::error::ErrorKind;
 use crate::store::stepping::{Step, Stepping};
 
-on_each_store!(a_cancel_is_heard_while_rows_are_written, a_cancel_is_heard_while_a_group_is_applied,);
+on_embedded_stores!(a_cancel_is_heard_while_rows_are_written, a_cancel_is_heard_while_a_group_is_applied,);
 
 /// More rows than are written between two looks at the token.
 const ROWS: i64 = 3_000;

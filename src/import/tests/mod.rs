@@ -50,8 +50,9 @@ fn on_postgres(test: fn(&dyn Store)) {
     test(&crate::store::postgres::PostgresStore::open(&options, &Limits::default()).unwrap());
 }
 
-/// Two tests for each of these functions of the module, each on a fresh store of a kind whose keys may have collations of their own.
-macro_rules! on_stores_with_collations {
+/// Two tests for each of these functions of the module, on fresh stores in a file and in memory: for keys that have collations of their own,
+/// and for what takes tens of thousands of steps, each of which would be a message to a server.
+macro_rules! on_embedded_stores {
     ($($test:ident,)*) => {
         mod on_sqlite {
             $(#[test] fn $test() { super::super::on_sqlite(super::$test); })*
@@ -61,12 +62,12 @@ macro_rules! on_stores_with_collations {
         }
     };
 }
-use on_stores_with_collations;
+use on_embedded_stores;
 
 /// A test for each of these functions of the module and each kind of store, on a fresh one.
 macro_rules! on_each_store {
     ($($test:ident,)*) => {
-        super::on_stores_with_collations!($($test,)*);
+        super::on_embedded_stores!($($test,)*);
         #[cfg(feature = "postgres")]
         mod on_postgres {
             $(#[test] fn $test() { super::super::on_postgres(super::$test); })*

@@ -7,7 +7,7 @@ use crate::import::{Finish, Staged, apply_group};
 use crate::plan::meet::keys_may_meet;
 use crate::store::conformance::strategies::KEYED;
 
-on_stores_with_collations!(
+on_embedded_stores!(
     the_first_record_has_the_row,
     what_is_taken_is_what_stands_here,
     a_record_that_fails_takes_nothing,
