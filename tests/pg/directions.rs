@@ -1,6 +1,6 @@
 //! Tables move in all directions, by every strategy, over the link and over a socket.
 
-use rowferry::{PullOptions, Report, Site, Strategy};
+use rowferry::{Dangling, PullOptions, Report, Site, Strategy};
 
 use crate::common::{Lite, Pg, clean, link, loopback, options, same};
 
@@ -168,4 +168,18 @@ fn three_hundred_tables() {
     assert_eq!(between.run(keys), "299");
     clean(&loopback(&between.site, &to.site, options(Strategy::Overwrite).tables(names[..30].iter().copied())));
     same(&from.site, &to.site, &names[..30]);
+}
+
+#[test]
+fn an_orphan_that_may_stay_fails_alone_where_the_database_forgets_no_check() {
+    let from = Lite::new(
+        "PRAGMA foreign_keys = OFF; CREATE TABLE tree(id INTEGER PRIMARY KEY, up INT REFERENCES tree(id));
+         INSERT INTO tree VALUES (1, 3), (2, 99), (3, 1);",
+    );
+    let to = Pg::new("CREATE TABLE tree(id bigint PRIMARY KEY, up bigint REFERENCES tree(id));");
+    let report = link(&from.site, &to.site, options(Strategy::Overwrite).dangling(Dangling::Keep));
+    let tree = report.table("tree").unwrap();
+    assert!(tree.error.is_none(), "{report:#?}");
+    assert_eq!((tree.outcome.created, tree.outcome.failed), (2, 1), "{report:#?}");
+    assert_eq!(to.run("SELECT string_agg(id::text, ',' ORDER BY id) FROM tree"), "1,3");
 }

@@ -86,5 +86,5 @@ pub(super) fn source(casts: &[&Cast], first: usize) -> String {
     let arrays: Vec<String> =
         casts.iter().enumerate().map(|(at, cast)| format!("${}::{}", first + at, cast.array_type())).collect();
     let names: Vec<String> = (0..casts.len()).map(|at| format!("c{at}")).collect();
-    format!("unnest({}) WITH ORDINALITY AS s({}, n)", arrays.join(", "), names.join(", "))
+    format!("pg_catalog.unnest({}) WITH ORDINALITY AS s({}, n)", arrays.join(", "), names.join(", "))
 }

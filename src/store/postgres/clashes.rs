@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::arrays::{Array, parameters};
 use super::casts::{Adapted, Casts};
-use super::catalogue::Table;
 use super::quote::quote;
+use super::table::Table;
 use super::transaction::Transaction;
 use super::{faults, lookup};
 use crate::domain::schema::TableSchema;
@@ -16,7 +16,7 @@ use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::Result;
 use crate::store::Sets;
 
-/// A unique index beside the primary key.
+/// A unique index.
 struct Unique {
     /// Its columns as expressions.
     parts: Vec<String>,
@@ -70,14 +70,18 @@ pub(super) fn clashes(
     Ok(())
 }
 
-/// The unique indexes of a table beside its primary key.
+/// The unique indexes of a table; its primary key only where all are meant.
 fn uniques(transaction: &mut Transaction, table: &Table, sets: Sets) -> Result<Vec<Unique>> {
     let sql = "SELECT i.indkey::int2[], i.indnkeyatts::int4,
-            ARRAY(SELECT pg_get_indexdef(i.indexrelid, k, true) FROM generate_series(1, i.indnkeyatts) AS k),
-            pg_get_expr(i.indpred, i.indrelid), coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::bool, false)
+            ARRAY(SELECT pg_catalog.pg_get_indexdef(i.indexrelid, k, true) || coalesce((SELECT ' COLLATE '
+                    || pg_catalog.quote_ident(n.nspname::text) || '.' || pg_catalog.quote_ident(l.collname::text)
+                FROM pg_catalog.pg_collation AS l JOIN pg_catalog.pg_namespace AS n ON n.oid = l.collnamespace
+                WHERE l.oid = i.indcollation[k - 1]), '')
+                FROM pg_catalog.generate_series(1, i.indnkeyatts) AS k ORDER BY k),
+            pg_get_expr(i.indpred, i.indrelid), coalesce((pg_catalog.to_jsonb(i) ->> 'indnullsnotdistinct')::bool, false)
         FROM pg_catalog.pg_index AS i
-        WHERE i.indrelid = $1 AND i.indisunique AND NOT i.indisprimary AND i.indislive ORDER BY i.indexrelid";
-    let rows = transaction.connection.rows(sql, &[&table.oid])?;
+        WHERE i.indrelid = $1 AND i.indisunique AND (NOT i.indisprimary OR $2) AND i.indislive ORDER BY i.indexrelid";
+    let rows = transaction.connection.rows(sql, &[&table.oid, &(sets == Sets::All)])?;
     let unique = |row: &postgres::Row| {
         let (columns, parts): (Vec<i16>, usize) = (row.get(0), usize::try_from(row.get::<_, i32>(1)).unwrap_or(0));
         let is_plain = columns.iter().take(parts).all(|column| *column != 0);

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use postgres::Row;
 
 use super::any;
-use super::catalogue::Column;
 use super::connection::Connection;
 use super::faults::failed;
 use super::quote::quote;
+use super::table::Column;
 use super::types::{BaseType, function};
 use crate::domain::postgres_type::{ANY, default_value};
 use crate::domain::schema::{self, DefaultValue, LogicalType, Numbering};
@@ -34,10 +34,10 @@ pub(super) fn read(connection: &mut Connection, tables: &[u32]) -> Result<HashMa
 }
 
 /// The collation is the column's where it is not its type's own, which is the database's for all but domains and `name`.
-const COLUMNS: &str = "SELECT a.attrelid, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.atttypid, a.atttypmod,
+const COLUMNS: &str = "SELECT a.attrelid, a.attnum, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a.atttypid, a.atttypmod,
     a.attnotnull, a.attidentity::text, a.attgenerated::text, pg_get_expr(d.adbin, d.adrelid),
     l.collname,
-    (SELECT quote_ident(sn.nspname) || '.' || quote_ident(s.relname) FROM pg_depend o JOIN pg_class s ON s.oid = o.objid AND s.relkind = 'S'
+    (SELECT pg_catalog.quote_ident(sn.nspname) || '.' || pg_catalog.quote_ident(s.relname) FROM pg_depend o JOIN pg_class s ON s.oid = o.objid AND s.relkind = 'S'
         JOIN pg_namespace sn ON sn.oid = s.relnamespace WHERE o.classid = 'pg_class'::regclass AND o.refclassid = 'pg_class'::regclass
         AND o.refobjid = a.attrelid AND o.refobjsubid = a.attnum AND o.deptype IN ('a', 'i') ORDER BY o.deptype DESC, s.oid LIMIT 1)
   FROM pg_attribute a
@@ -135,7 +135,7 @@ const TYPES: &str = "WITH RECURSIVE chain AS (
     UNION ALL
     SELECT c.declared, b.oid, c.depth + 1, CASE WHEN c.modifier < 0 THEN b.typtypmod ELSE c.modifier END, c.not_null OR b.typnotnull
     FROM chain c JOIN pg_type d ON d.oid = c.base AND d.typtype = 'd' JOIN pg_type b ON b.oid = d.typbasetype)
-  SELECT DISTINCT ON (c.declared) c.declared, c.base, b.typname, format_type(c.base, -1), c.modifier, d.typname, d.typtype = 'd',
+  SELECT DISTINCT ON (c.declared) c.declared, c.base, b.typname, pg_catalog.format_type(c.base, -1), c.modifier, d.typname, d.typtype = 'd',
     fn.nspname, f.proname, EXISTS (SELECT FROM pg_cast s WHERE s.castsource = c.base AND s.casttarget = 'text'::regtype
         AND s.castfunc <> 0 AND c.base <> 'name'::regtype), c.not_null
   FROM chain c JOIN pg_type b ON b.oid = c.base JOIN pg_type d ON d.oid = c.declared

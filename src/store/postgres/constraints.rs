@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use postgres::Row;
 
-use super::catalogue::Reference;
 use super::connection::Connection;
 use super::faults::failed;
 use super::relations::called;
+use super::table::Reference;
 use crate::domain::schema::{ForeignKey, ForeignKeyAction};
 use crate::error::{Error, Result};
 
@@ -25,10 +25,10 @@ pub(super) fn read(connection: &mut Connection, tables: &[u32]) -> Result<HashMa
 const KEYS: &str = "SELECT k.conrelid, k.conname, n.nspname, p.relname, k.confdeltype::text, k.confupdtype::text,
     k.condeferrable, k.condeferred, k.convalidated, own.names, others.names
   FROM pg_constraint k JOIN pg_class p ON p.oid = k.confrelid JOIN pg_namespace n ON n.oid = p.relnamespace
-  CROSS JOIN LATERAL (SELECT array_agg(a.attname::text ORDER BY at) AS names
-    FROM unnest(k.conkey) WITH ORDINALITY c(number, at) JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = c.number) own
-  CROSS JOIN LATERAL (SELECT array_agg(a.attname::text ORDER BY at) AS names
-    FROM unnest(k.confkey) WITH ORDINALITY c(number, at) JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = c.number) others
+  CROSS JOIN LATERAL (SELECT pg_catalog.array_agg(a.attname::text ORDER BY at) AS names
+    FROM pg_catalog.unnest(k.conkey) WITH ORDINALITY c(number, at) JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = c.number) own
+  CROSS JOIN LATERAL (SELECT pg_catalog.array_agg(a.attname::text ORDER BY at) AS names
+    FROM pg_catalog.unnest(k.confkey) WITH ORDINALITY c(number, at) JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = c.number) others
   WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid = ANY($1) ORDER BY k.oid";
 
 fn key(schemas: &[String], row: &Row) -> Result<(ForeignKey, Reference)> {

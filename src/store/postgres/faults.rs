@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use postgres::error::{DbError, SqlState};
 
-use super::catalogue::Table;
 use super::quote::quote;
+use super::table::Table;
 use crate::domain::record::Reason;
 use crate::error::{Error, ErrorKind};
 
@@ -32,6 +32,11 @@ pub(super) fn message(error: &postgres::Error) -> String {
 
 fn told(error: &postgres::Error) -> (ErrorKind, Option<&'static str>) {
     let Some(state) = error.code() else {
+        let is_io = std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>());
+        if !error.is_closed() && !is_io {
+            // Something was asked in a way that the client cannot ask, or answered in one that it does not read.
+            return (ErrorKind::Database, None);
+        }
         return (
             ErrorKind::Disconnected,
             Some("The connection to the database was lost: see whether the server runs, then try again."),
@@ -62,9 +67,14 @@ fn told(error: &postgres::Error) -> (ErrorKind, Option<&'static str>) {
         ("3D", _) => (ErrorKind::CannotOpen, Some("Check the database's name, or make it first: createdb.")),
         ("08" | "57", _) => (ErrorKind::Disconnected, Some("The server ended the connection: see its log, then try again.")),
         ("58", _) => (ErrorKind::Io, Some("The server's disk failed: see its log; nothing half-done was kept.")),
-        ("XX", _) => (ErrorKind::Corrupt, Some("The server found damage: see its log.")),
+        _ if is_damage(state.code()) => (ErrorKind::Corrupt, Some("The server found damage: see its log.")),
         _ => (ErrorKind::Database, None),
     }
+}
+
+/// Whether the server found that a table or an index is damaged. XX000 is any error that it has no other code for.
+fn is_damage(code: &str) -> bool {
+    matches!(code, "XX001" | "XX002")
 }
 
 /// The error of opening this database.
@@ -100,9 +110,9 @@ pub(super) fn told_by(error: &Error) -> Option<&DbError> {
 
 /// Whether the transaction can continue from a savepoint after this error: a statement failed, and nothing else.
 pub(super) fn is_survivable(error: &Error) -> bool {
-    let class = |told: &DbError| told.code().code().get(..2).map(str::to_owned);
-    told_by(error).and_then(class).is_some_and(|class| !matches!(&*class, "08" | "25" | "40" | "57" | "58" | "XX"))
-        && error.kind() != ErrorKind::Locked
+    let Some(code) = told_by(error).map(|told| told.code().code()) else { return false };
+    let ends = matches!(code.get(..2), Some("08" | "25" | "40" | "57" | "58")) || is_damage(code);
+    !ends && error.kind() != ErrorKind::Locked
 }
 
 /// Whether the role lacks a right.
@@ -126,11 +136,26 @@ pub(super) struct Refusal {
     pub(super) message: String,
 }
 
+/// Whether an error was raised inside a function, such as a trigger's. COPY and the input of JSON say where, too.
+fn is_inside(told: &DbError) -> bool {
+    told.where_().is_some_and(|place| !place.is_empty() && !place.starts_with("COPY ") && !place.starts_with("JSON "))
+}
+
+/// Whether a wait for a lock was too long.
+pub(super) fn is_lock_timeout(error: &Error) -> bool {
+    told_by(error).is_some_and(|told| *told.code() == SqlState::LOCK_NOT_AVAILABLE)
+}
+
 /// What a statement that writes rows to this table was refused for; `None` if that is not because of the rows.
 pub(super) fn refusal(error: &Error, table: &Table) -> Option<Refusal> {
     let told = told_by(error)?;
     let state = told.code();
+    let is_own = told
+        .table()
+        .is_none_or(|name| quote(name) == table.relation || table.relation.ends_with(&format!(".{}", quote(name))));
     let reason = match state.code() {
+        // A trigger wrote to another table.
+        "23502" | "23505" | "23514" if !is_own && is_inside(told) => Reason::Trigger,
         "23502" => Reason::NotNull,
         "23503" => Reason::ForeignKey,
         "23505" => Reason::UniqueConflict,
@@ -140,15 +165,16 @@ pub(super) fn refusal(error: &Error, table: &Table) -> Option<Refusal> {
         "54000" | "54001" | "54011" | "54023" => Reason::TooLarge,
         "22001" | "22003" | "22008" | "22P05" | "22021" => Reason::ValueOutOfRange,
         "22P02" | "22007" | "22P03" | "42804" => Reason::WrongType,
-        "42501" if told.message().contains("row-level security") => Reason::Refused,
+        // Row level security.
+        "42501" if told.routine() == Some("ExecWithCheckOptions") => Reason::Refused,
         // A column that is GENERATED ALWAYS.
         "428C9" => Reason::Refused,
+        // No room is nobody's fault.
+        code if is_inside(told) && is_survivable(error) && !code.starts_with("53") => Reason::Trigger,
+        "XX000" => Reason::Refused,
         code if matches!(code.get(..2), Some("22" | "23" | "44" | "P0" | "27" | "09")) => Reason::Refused,
         _ => return None,
     };
-    let is_own = told
-        .table()
-        .is_none_or(|name| quote(name) == table.relation || table.relation.ends_with(&format!(".{}", quote(name))));
     let of_own = |name: Option<&str>| name.filter(|_| is_own).map(str::to_owned);
     Some(Refusal {
         reason,

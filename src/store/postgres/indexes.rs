@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use postgres::Row;
 
-use super::catalogue::{Table, UniqueIndex};
 use super::connection::Connection;
 use super::faults::failed;
+use super::table::{Table, UniqueIndex};
 use super::types::function;
 use crate::domain::schema::{self, IndexPart, UniqueKind, UniqueSet};
 use crate::error::Result;
@@ -49,16 +49,16 @@ pub(super) fn read(connection: &mut Connection, tables: &[u32]) -> Result<HashMa
 const INDEXES: &str = "SELECT x.* FROM (SELECT false AS indnullsnotdistinct) old CROSS JOIN LATERAL (
     SELECT i.indrelid, c.relname, k.conname, i.indisprimary, i.indisunique, NOT i.indimmediate, indnullsnotdistinct,
       pg_get_expr(i.indpred, i.indrelid), m.amname = 'btree' AND coalesce(k.contype <> 'x', true) AND NOT EXISTS (
-        SELECT FROM unnest(i.indclass::oid[]) o(oid) JOIN pg_opclass USING (oid) WHERE NOT opcdefault AND opcname NOT LIKE '%\\_pattern\\_ops'),
-      NOT i.indisunique AND EXISTS (SELECT FROM unnest(i.indclass::oid[]) o(oid) JOIN pg_opclass USING (oid) WHERE NOT opcdefault),
+        SELECT FROM pg_catalog.unnest(i.indclass::oid[]) o(oid) JOIN pg_opclass USING (oid) WHERE NOT opcdefault AND opcname NOT LIKE '%\\_pattern\\_ops'),
+      NOT i.indisunique AND EXISTS (SELECT FROM pg_catalog.unnest(i.indclass::oid[]) o(oid) JOIN pg_opclass USING (oid) WHERE NOT opcdefault),
       p.numbers, p.descending, p.names, p.schemas, p.coarse, i.indexrelid
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam
     LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.conrelid = i.indrelid AND k.contype IN ('p', 'u', 'x')
     CROSS JOIN LATERAL (
-      SELECT array_agg(n.number ORDER BY at) AS numbers, array_agg(n.turned & 1 = 1 ORDER BY at) AS descending,
-        array_agg(l.collname::text ORDER BY at) AS names, array_agg(s.nspname::text ORDER BY at) AS schemas,
-        array_agg(coalesce(NOT l.collisdeterministic, false) ORDER BY at) AS coarse
-      FROM unnest(i.indkey::int2[], i.indoption::int2[], i.indcollation::oid[]) WITH ORDINALITY n(number, turned, collated, at)
+      SELECT pg_catalog.array_agg(n.number ORDER BY at) AS numbers, pg_catalog.array_agg(n.turned & 1 = 1 ORDER BY at) AS descending,
+        pg_catalog.array_agg(l.collname::text ORDER BY at) AS names, pg_catalog.array_agg(s.nspname::text ORDER BY at) AS schemas,
+        pg_catalog.array_agg(coalesce(NOT l.collisdeterministic, false) ORDER BY at) AS coarse
+      FROM pg_catalog.unnest(i.indkey::int2[], i.indoption::int2[], i.indcollation::oid[]) WITH ORDINALITY n(number, turned, collated, at)
       LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = n.number
       LEFT JOIN pg_collation l ON l.oid = n.collated AND l.oid IS DISTINCT FROM a.attcollation
       LEFT JOIN pg_namespace s ON s.oid = l.collnamespace

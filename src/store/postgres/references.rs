@@ -5,32 +5,16 @@
 //! nothing is written while its foreign key is away, which then comes back as NOT VALID: so it stands in the catalogue that not
 //! all rows keep to it.
 
-use super::catalogue::Table;
-use super::faults;
+use super::constraint_checks::{Loosened, broken, set};
 use super::quote::quote;
+use super::table::Table;
 use super::transaction::Transaction;
 use super::write;
 use crate::domain::record::Reason;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::Rows;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::store::{Change, Check, Referring, Refused, Target};
-
-/// A foreign key that can be put off in this transaction only.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Loosened {
-    /// How many savepoints of the caller's there were then.
-    pub(super) depth: usize,
-    /// Its table, as SQL.
-    relation: String,
-    name: String,
-}
-
-impl Loosened {
-    fn alter(&self, how: &str) -> String {
-        format!("ALTER TABLE {} ALTER CONSTRAINT {} {how}", self.relation, quote(&self.name))
-    }
-}
 
 /// See [`Writer::check_references`](crate::store::Writer::check_references).
 pub(super) fn check(transaction: &mut Transaction, when: Check, tables: &[Target<'_>]) -> Result<bool> {
@@ -46,63 +30,10 @@ pub(super) fn check(transaction: &mut Transaction, when: Check, tables: &[Target
             }
         }
     }
-    set(transaction, when)?;
+    set(&mut transaction.connection, when)?;
     transaction.check = when;
+    transaction.was_put_off = true;
     Ok(true)
-}
-
-/// The deferrable constraints that are checked with each row, whatever is put off until the commit: unique ones, whose rows are refused one by
-/// one, and triggers that are not deferred from the beginning.
-const NOT_PUT_OFF: &str = "c.contype IN ('u', 'p', 'x') OR (c.contype = 't' AND NOT c.condeferred)";
-
-/// The foreign keys that are not deferred from the beginning.
-const PUT_OFF: &str = "c.contype = 'f' AND NOT c.condeferred";
-
-/// The deferrable constraints of which this is so, as SQL names.
-fn deferrable(transaction: &mut Transaction, condition: &str) -> Result<Vec<String>> {
-    let sql = format!(
-        "SELECT DISTINCT n.nspname::text, c.conname::text FROM pg_catalog.pg_constraint AS c
-            JOIN pg_catalog.pg_namespace AS n ON n.oid = c.connamespace
-        WHERE c.condeferrable AND ({condition}) ORDER BY 1, 2"
-    );
-    let rows = transaction.connection.rows(&sql, &[])?;
-    Ok(rows.iter().map(|row| format!("{}.{}", quote(row.get(0)), quote(row.get(1)))).collect())
-}
-
-fn set(transaction: &mut Transaction, when: Check) -> Result<()> {
-    let names = match when {
-        Check::AtCommit => deferrable(transaction, NOT_PUT_OFF)?,
-        Check::Now | Check::ByCaller => deferrable(transaction, PUT_OFF)?,
-    };
-    if when == Check::AtCommit {
-        transaction.connection.batch("SET CONSTRAINTS ALL DEFERRED")?;
-    }
-    if names.is_empty() {
-        return Ok(());
-    }
-    transaction.connection.batch(&format!("SET CONSTRAINTS {} IMMEDIATE", names.join(", "))).map_err(broken)
-}
-
-/// Has the unique constraints of a table checked with each row, where they would be checked only at the commit: then a row that breaks one
-/// takes no other with it.
-pub(super) fn check_unique(transaction: &mut Transaction, table: &Table) -> Result<()> {
-    if !table.primary.iter().chain(&table.unique).any(|index| index.is_deferrable) {
-        return Ok(());
-    }
-    let condition = format!("c.conrelid = {} AND c.condeferred AND c.contype IN ('u', 'p')", table.oid);
-    let names = deferrable(transaction, &condition)?;
-    match names.is_empty() {
-        true => Ok(()),
-        false => transaction.connection.batch(&format!("SET CONSTRAINTS {} IMMEDIATE", names.join(", "))),
-    }
-}
-
-/// The error of a check that was put off.
-fn broken(error: Error) -> Error {
-    match faults::told_by(&error).is_some_and(|told| told.code().code().starts_with("23")) {
-        true => Error::new(ErrorKind::ForeignKey, error.message()).with_source(error),
-        false => error,
-    }
 }
 
 /// Makes the foreign keys deferrable that rows of a table may break for a while. Gives whether all of them are.
@@ -119,8 +50,10 @@ fn loosen(transaction: &mut Transaction, target: &Target<'_>) -> Result<bool> {
         let relation = format!("{}.{}", quote(row.get(1)), quote(row.get(2)));
         let key = Loosened { depth: transaction.depth(), relation, name: row.get(3) };
         let alter = key.alter("DEFERRABLE INITIALLY IMMEDIATE");
-        match transaction.attempt(|transaction| transaction.connection.batch(&alter))? {
-            Ok(()) => transaction.loosened.push(key),
+        match transaction.attempt_locking(|transaction| transaction.connection.batch(&alter), |()| true)? {
+            Ok(()) => {
+                transaction.loosened.push(key);
+            }
             Err(error) => {
                 log::info!(target: "rowferry::store", "the foreign key {:?} cannot be put off: {error}", key.name);
                 return Ok(false);
@@ -139,11 +72,14 @@ pub(super) fn after_rollback(transaction: &mut Transaction) -> Result<()> {
     for key in undone {
         // A table that was made after the savepoint is gone, with its keys.
         let alter = key.alter("DEFERRABLE INITIALLY IMMEDIATE");
-        if transaction.attempt(|transaction| transaction.connection.batch(&alter))?.is_ok() {
+        if transaction.attempt_locking(|transaction| transaction.connection.batch(&alter), |()| true)?.is_ok() {
             transaction.loosened.push(Loosened { depth, ..key });
         }
     }
-    set(transaction, transaction.check)
+    match transaction.was_put_off {
+        true => set(&mut transaction.connection, transaction.check),
+        false => Ok(()),
+    }
 }
 
 /// Checks what was put off, and restores what was loosened for it.
@@ -210,7 +146,7 @@ pub(super) fn write_dangling(
     // One that is deferred says nothing now, and all the more at the commit.
     let mut away: Vec<&Key> = keys.iter().filter(|key| key.is_deferred).collect();
     loop {
-        let done = transaction.attempt_kept(
+        let done = transaction.attempt_locking(
             |transaction| put_aside(transaction, &table, &away, (schema, change, rows, row)),
             |found: &Vec<Refused>| found.is_empty(),
         )?;

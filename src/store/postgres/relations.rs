@@ -32,7 +32,7 @@ impl Relation {
         format!("{}.{}", quote(&self.schema), quote(&self.relname))
     }
 
-    /// What its rows are read from: see [`Table::source`](super::catalogue::Table::source).
+    /// What its rows are read from: see [`Table::source`](super::table::Table::source).
     pub(super) fn source(&self) -> String {
         if self.is_partitioned { self.sql() } else { format!("ONLY {}", self.sql()) }
     }
@@ -63,7 +63,7 @@ const TABLES: &str = "SELECT c.oid, n.nspname, c.relname, c.relkind = 'p' AS par
 /// schemas and then of the names.
 pub(super) fn all(connection: &mut Connection) -> Result<Vec<Relation>> {
     let schemas = connection.schemas().to_vec();
-    let order = "array_position($1::text[], n.nspname::text), c.relname COLLATE \"C\"";
+    let order = "pg_catalog.array_position($1::text[], n.nspname::text), c.relname COLLATE \"C\"";
     let sql = format!("{TABLES} AND n.nspname::text = ANY($1::text[]) ORDER BY {order}");
     let rows = connection.rows(&sql, &[&schemas])?;
     rows.iter().map(|row| relation(&schemas, row)).filter(is_ours).collect()

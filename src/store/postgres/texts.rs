@@ -18,7 +18,7 @@ pub(super) enum Read {
     Nothing,
     /// It is stored, and written out as this.
     Stored(String),
-    /// It is read, but stored shorter or rounded.
+    /// It is read, but stored shorter, rounded or without its zone.
     Cut,
     /// It is not read, for this reason; what the server says of it.
     Refused(Reason, String),
@@ -68,11 +68,14 @@ fn evaluated(
 impl Texts<'_, '_> {
     fn read(&self, transaction: &mut Transaction, range: Range<usize>, expression: Expression<'_>) -> Result<Vec<Read>> {
         let texts = &self.texts[range];
+        if texts.iter().all(Option::is_none) {
+            return Ok(vec![Read::Nothing; texts.len()]);
+        }
         let typed = self.cast.typed("s.c0");
         // What a length or digits change is not equal to what it was.
-        let is_cut = self.cast.loose("s.c0").map_or("false".to_owned(), |loose| format!("{loose} <> {typed}"));
+        let is_cut = self.cast.is_cut("s.c0");
         let sql = format!(
-            "SELECT {}, {is_cut} FROM unnest($1::text[]) WITH ORDINALITY AS s(c0, n) ORDER BY s.n",
+            "SELECT {}, {is_cut} FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS s(c0, n) ORDER BY s.n",
             expression(self.cast, &typed)
         );
         let rows = transaction.connection.rows(&sql, &[&texts])?;

@@ -7,11 +7,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::casts::Casts;
-use super::catalogue::Table;
+use super::constraint_checks::{self, Loosened};
+use super::faults;
 use super::foreign_keys::Pending;
 use super::pool::Pooled;
-use super::references::Loosened;
-use super::{ONE_WRITER, faults, references, sequences};
+use super::table::Table;
 use crate::domain::schema::{Column, TableSchema};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Check;
@@ -20,6 +20,11 @@ use crate::store::Check;
 /// cannot find by an index it reads as a whole all the same. Compiling a plan takes longer than any of them runs.
 const PLANS: &str = "SET LOCAL enable_seqscan = off; SET LOCAL jit = off";
 
+/// What lets one transaction at a time write: PostgreSQL's own lock of this number, which is taken in each database apart and ends with the
+/// transaction. The first number is rowferry's, the second the schema's.
+pub(super) const ONE_WRITER: &str =
+    "SELECT pg_catalog.pg_advisory_xact_lock(1919907942, pg_catalog.hashtext(pg_catalog.current_schema()::text))";
+
 /// A write transaction.
 pub(super) struct Transaction {
     pub(super) connection: Pooled,
@@ -27,6 +32,8 @@ pub(super) struct Transaction {
     pub(super) check: Check,
     /// Foreign keys that can be put off in this transaction only.
     pub(super) loosened: Vec<Loosened>,
+    /// Whether references were ever checked at another time than with each row.
+    pub(super) was_put_off: bool,
     /// Foreign keys of tables that were made, whose parents are still to come.
     pub(super) pending: Pending,
     /// How many savepoints of the caller's there are.
@@ -34,6 +41,8 @@ pub(super) struct Transaction {
     /// The tables that were written to, by their number.
     written: HashMap<u32, Written>,
     casts: HashMap<u32, Arc<Casts>>,
+    /// How many savepoints there were when a table or an index was last changed. One that is undone takes that with it.
+    changed: Option<usize>,
     /// How many attempts are under way, one within another.
     attempts: usize,
     /// Whether the savepoint of the last attempt is still there.
@@ -59,10 +68,12 @@ impl Transaction {
             connection,
             check: Check::Now,
             loosened: Vec::new(),
+            was_put_off: false,
             pending: Pending::default(),
             depth: 0,
             written: HashMap::new(),
             casts: HashMap::new(),
+            changed: None,
             attempts: 0,
             is_marked: false,
             open: true,
@@ -102,6 +113,21 @@ impl Transaction {
                 Ok(done)
             }
         }
+    }
+
+    /// Does something that takes a lock which keeps readers out: where the wait for it is too long, it is undone, and the transaction
+    /// continues.
+    pub(super) fn attempt_locking<T>(
+        &mut self,
+        work: impl FnOnce(&mut Transaction) -> Result<T>,
+        is_kept: impl FnOnce(&T) -> bool,
+    ) -> Result<Result<T>> {
+        let work = |transaction: &mut Transaction| match work(transaction) {
+            Err(error) if faults::is_lock_timeout(&error) => Ok(Err(error)),
+            done => done.map(Ok),
+        };
+        let done = self.attempt_kept(work, |done| done.as_ref().is_ok_and(is_kept))?;
+        Ok(done.and_then(|done| done))
     }
 
     /// Sets the savepoint of an attempt. That of the attempt before it goes away with the same message.
@@ -165,7 +191,7 @@ impl Transaction {
             Err(error) if faults::is_denied(&error) => {}
             Err(error) => return Err(error.while_doing(format_args!("locking {:?}", table.schema.name))),
         }
-        references::check_unique(self, table)?;
+        constraint_checks::check_unique(&mut self.connection, table)?;
         let found = format!("SELECT NOT EXISTS (SELECT 1 FROM {})", table.source);
         let was_empty = match self.attempt(|transaction| transaction.connection.rows(&found, &[]))? {
             Ok(rows) => rows.first().is_some_and(|row| row.get(0)),
@@ -177,6 +203,7 @@ impl Transaction {
 
     /// The catalogue has changed: a table was made, or an index.
     pub(super) fn forget(&mut self) {
+        self.changed = Some(self.depth);
         self.connection.forget_statements();
         self.casts.clear();
     }
@@ -188,16 +215,19 @@ impl Transaction {
         Ok(())
     }
 
+    /// Undoes what was done since the last savepoint, also when references are checked: the writer says that again.
     pub(super) fn rollback_to(&mut self) -> Result<()> {
         self.has_savepoint()?;
         self.is_marked = false;
         // Of several savepoints of one name PostgreSQL takes the latest.
         self.connection.batch("ROLLBACK TO rowferry_savepoint; RELEASE rowferry_savepoint")?;
         self.depth -= 1;
-        self.forget();
         let depth = self.depth;
+        if self.changed.is_some_and(|changed| changed > depth) {
+            self.forget();
+        }
         self.written.retain(|_, written| written.depth <= depth);
-        references::after_rollback(self)
+        Ok(())
     }
 
     pub(super) fn release(&mut self) -> Result<()> {
@@ -206,6 +236,7 @@ impl Transaction {
         self.connection.batch("RELEASE rowferry_savepoint")?;
         self.depth -= 1;
         let depth = self.depth;
+        self.changed = self.changed.map(|changed| changed.min(depth));
         self.written.values_mut().for_each(|written| written.depth = written.depth.min(depth));
         self.loosened.iter_mut().for_each(|loosened| loosened.depth = loosened.depth.min(depth));
         Ok(())
@@ -218,14 +249,16 @@ impl Transaction {
         }
     }
 
-    /// Keeps everything. Where a reference is broken, the transaction can be continued.
-    pub(super) fn commit(&mut self) -> Result<()> {
-        if !self.open {
-            return Err(Error::new(ErrorKind::Database, "the transaction is over"));
+    /// The tables that were written to; an error once the transaction is over.
+    pub(super) fn written(&self) -> Result<Vec<Arc<Table>>> {
+        match self.open {
+            true => Ok(self.written.values().map(|written| Arc::clone(&written.table)).collect()),
+            false => Err(Error::new(ErrorKind::Database, "the transaction is over")),
         }
-        let tables: Vec<Arc<Table>> = self.written.values().map(|written| Arc::clone(&written.table)).collect();
-        sequences::raise_written(self, &tables)?;
-        references::before_commit(self)?;
+    }
+
+    /// Keeps everything.
+    pub(super) fn commit(&mut self) -> Result<()> {
         self.open = false;
         let committed = self.connection.batch("COMMIT").map_err(|error| error.while_doing("cannot commit"));
         self.connection.in_transaction = committed.is_err();

@@ -51,17 +51,17 @@ impl Writer for PostgresWriter {
     }
 
     fn complete_table(&mut self, table: &NewTable<'_>) -> Result<Vec<String>> {
-        self.bulk.clear();
+        self.forget();
         foreign_keys::complete(&mut self.transaction.connection, table)
     }
 
     fn put_off_indexes(&mut self, table: &TableSchema) -> Result<Vec<Index>> {
-        self.bulk.clear();
+        self.forget();
         made_indexes::put_off(&mut self.transaction.connection, table)
     }
 
     fn create_indexes(&mut self, table: &TableSchema, indexes: &[Index]) -> Result<()> {
-        self.bulk.clear();
+        self.forget();
         made_indexes::create(&mut self.transaction.connection, table, indexes)
     }
 
@@ -154,7 +154,8 @@ impl Writer for PostgresWriter {
 
     fn rollback_to(&mut self) -> Result<()> {
         self.bulk.clear();
-        self.transaction.rollback_to()
+        self.transaction.rollback_to()?;
+        references::after_rollback(&mut self.transaction)
     }
 
     fn release(&mut self) -> Result<()> {
@@ -166,7 +167,12 @@ impl Writer for PostgresWriter {
     }
 
     fn commit(&mut self) -> Result<()> {
-        self.transaction.commit()
+        let transaction = &mut self.transaction;
+        let written = transaction.written()?;
+        sequences::raise_written(transaction, &written)?;
+        // Where a reference is broken, the transaction can be continued.
+        references::before_commit(transaction)?;
+        transaction.commit()
     }
 }
 

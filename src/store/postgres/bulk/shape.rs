@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::super::casts::{Adapted, Cast, Casts};
-use super::super::catalogue::{Table, UniqueIndex};
 use super::super::references;
+use super::super::table::{Table, UniqueIndex};
 use super::super::transaction::Transaction;
 use super::super::types::{Carried, oid};
 use super::upsert;
+use crate::domain::schema::Numbering;
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, ValueRef};
 use crate::error::Result;
@@ -71,7 +72,11 @@ impl Shape {
             .filter(|key| positions(&key.columns).is_some())
             .map(|key| Some(OwnReference { from: positions(&key.columns)?, to: positions(&key.parent_columns)? }))
             .collect();
-        let is_exact = |at: &usize| is_exact(casts.get(columns[*at].local));
+        // A collation may call texts equal that are not the same.
+        let is_coarse = |local: usize| {
+            table.primary.iter().chain(&table.unique).any(|index| index.is_coarser && index.columns.contains(&local))
+        };
+        let is_exact = |at: &usize| is_exact(casts.get(columns[*at].local)) && !is_coarse(columns[*at].local);
         let order_is_known =
             references.iter().all(|found| found.as_ref().is_some_and(|key| key.from.iter().chain(&key.to).all(is_exact)));
         let was_empty = transaction.lock(&table)?;
@@ -89,7 +94,11 @@ impl Shape {
                 && key.iter().all(|column| index.columns.contains(column))
                 && !(index.is_deferrable || index.is_coarser || index.predicate.is_some())
         };
+        // PostgreSQL sets such a number only where a row is new.
+        let is_given =
+            |column: &Column| !column.in_key && table.schema.columns[column.local].numbering == Some(Numbering::Always);
         let one_by_one = table.schema.has_triggers
+            || (plan.strategy != Strategy::Skip && columns.iter().any(is_given))
             || table.has_rules
             || !table.primary.iter().chain(&table.unique).any(is_key)
             || !order_is_known
