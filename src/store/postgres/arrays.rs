@@ -83,8 +83,11 @@ pub(super) fn parameters<'a>(arrays: &'a [Array<'_>]) -> Vec<&'a (dyn ToSql + Sy
 
 /// What a statement reads the rows of arrays from, as `s(c0, c1, ..)`. The first array is the parameter of this number.
 pub(super) fn source(casts: &[&Cast], first: usize) -> String {
-    let arrays: Vec<String> =
-        casts.iter().enumerate().map(|(at, cast)| format!("${}::{}", first + at, cast.array_type())).collect();
+    let arrays: Vec<String> = casts
+        .iter()
+        .enumerate()
+        .map(|(at, cast)| format!("pg_catalog.unnest(${}::{})", first + at, cast.array_type()))
+        .collect();
     let names: Vec<String> = (0..casts.len()).map(|at| format!("c{at}")).collect();
-    format!("pg_catalog.unnest({}) WITH ORDINALITY AS s({}, n)", arrays.join(", "), names.join(", "))
+    format!("ROWS FROM ({}) WITH ORDINALITY AS s({}, n)", arrays.join(", "), names.join(", "))
 }

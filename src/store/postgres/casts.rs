@@ -54,7 +54,8 @@ impl Casts {
     pub(super) fn read(connection: &mut Connection, table: &Table) -> Result<Self> {
         let types: Vec<u32> = table.columns.iter().map(|column| column.base.oid).collect();
         let modifiers: Vec<i32> = table.columns.iter().map(|column| column.base.modifier).collect();
-        let sql = "SELECT pg_catalog.format_type(t.oid, t.modifier) FROM pg_catalog.unnest($1::oid[], $2::int4[]) WITH ORDINALITY AS t(oid, modifier, n) ORDER BY n";
+        let sql = "SELECT pg_catalog.format_type(t.oid, t.modifier) FROM ROWS FROM (pg_catalog.unnest($1::oid[]), pg_catalog.unnest($2::int4[])) \
+                   WITH ORDINALITY AS t(oid, modifier, n) ORDER BY n";
         let full = connection.rows(sql, &[&types, &modifiers])?;
         let cast = |(column, row): (&Column, &postgres::Row)| Cast {
             carried: column.carried,

@@ -58,7 +58,8 @@ const INDEXES: &str = "SELECT x.* FROM (SELECT false AS indnullsnotdistinct) old
       SELECT pg_catalog.array_agg(n.number ORDER BY at) AS numbers, pg_catalog.array_agg(n.turned & 1 = 1 ORDER BY at) AS descending,
         pg_catalog.array_agg(l.collname::text ORDER BY at) AS names, pg_catalog.array_agg(s.nspname::text ORDER BY at) AS schemas,
         pg_catalog.array_agg(coalesce(NOT l.collisdeterministic, false) ORDER BY at) AS coarse
-      FROM pg_catalog.unnest(i.indkey::int2[], i.indoption::int2[], i.indcollation::oid[]) WITH ORDINALITY n(number, turned, collated, at)
+      FROM ROWS FROM (pg_catalog.unnest(i.indkey::int2[]), pg_catalog.unnest(i.indoption::int2[]),
+        pg_catalog.unnest(i.indcollation::oid[])) WITH ORDINALITY n(number, turned, collated, at)
       LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = n.number
       LEFT JOIN pg_collation l ON l.oid = n.collated AND l.oid IS DISTINCT FROM a.attcollation
       LEFT JOIN pg_namespace s ON s.oid = l.collnamespace
