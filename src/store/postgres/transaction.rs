@@ -11,7 +11,7 @@ use super::catalogue::Table;
 use super::foreign_keys::Pending;
 use super::pool::Pooled;
 use super::references::Loosened;
-use super::{ONE_WRITER, faults, references, sequences};
+use super::{COMMIT, ONE_WRITER, faults, references, sequences};
 use crate::domain::schema::{Column, TableSchema};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Check;
@@ -227,7 +227,7 @@ impl Transaction {
         sequences::raise_written(self, &tables)?;
         references::before_commit(self)?;
         self.open = false;
-        let committed = self.connection.batch("COMMIT").map_err(|error| error.while_doing("cannot commit"));
+        let committed = self.connection.batch(COMMIT).map_err(|error| error.while_doing("cannot commit"));
         self.connection.in_transaction = committed.is_err();
         committed
     }
