@@ -51,6 +51,7 @@ mod write;
 mod writer;
 
 pub(crate) use examination::Examination;
+pub(crate) use options::NAME;
 pub use options::PostgresOptions;
 
 use crate::clock::{Clock, SystemClock};
@@ -152,6 +153,10 @@ impl Store for PostgresStore {
 /// transaction. The first number is rowferry's, the second the schema's.
 pub(super) const ONE_WRITER: &str = "SELECT pg_advisory_xact_lock(1919907942, hashtext(current_schema()))";
 
+/// Ends a transaction. PostgreSQL takes the COMMIT of one in which a statement failed as ROLLBACK, and calls that a success. A statement
+/// before it fails there, and with it the message.
+pub(super) const COMMIT: &str = "SELECT 1; COMMIT";
+
 /// A transaction over rowferry's own tables only.
 struct Small {
     connection: Pooled,
@@ -166,7 +171,7 @@ impl Small {
     }
 
     fn commit(mut self) -> Result<()> {
-        self.connection.batch("COMMIT")?;
+        self.connection.batch(COMMIT)?;
         self.connection.in_transaction = false;
         Ok(())
     }
@@ -210,6 +215,23 @@ mod tests {
             let store = PostgresStore::open(&options, &Limits::default()).unwrap();
             case.run(&store);
         }
+    }
+
+    #[test]
+    fn a_commit_of_what_failed_is_an_error() {
+        let options = PostgresOptions::parse(&test_server::server().database()).unwrap();
+        let store = PostgresStore::open(&options, &Limits::default()).unwrap();
+        let done = store.state(&mut |sql| {
+            sql.execute("CREATE TABLE made (a int)", &[])?;
+            drop(sql.execute("INSERT INTO nowhere VALUES (1)", &[]));
+            Ok(())
+        });
+        assert_eq!(done.unwrap_err().kind(), ErrorKind::Database);
+        let mut writer = store.writer().unwrap();
+        drop(writer.state().execute("INSERT INTO nowhere VALUES (1)", &[]));
+        assert_eq!(writer.commit().unwrap_err().kind(), ErrorKind::Database);
+        drop(writer);
+        store.state(&mut |sql| sql.execute("CREATE TABLE made (a int)", &[]).map(drop)).unwrap();
     }
 
     /// Cases that take long, which have tests of their own.
