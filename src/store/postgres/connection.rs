@@ -33,7 +33,7 @@ pub struct Connection {
     pub(super) tables: HashMap<String, Option<Arc<Table>>>,
     /// How many of them were read one by one.
     pub(super) read: usize,
-    /// Whether it is in a transaction, which whoever takes the connection next must not find.
+    /// Whether it is in a transaction, which the next user of the connection must not find.
     pub(super) in_transaction: bool,
 }
 
@@ -52,9 +52,6 @@ impl Connection {
             ("array_nulls", "on".to_owned()),
             ("xmloption", "content".to_owned()),
             ("lc_monetary", "C".to_owned()),
-            // Rows without a key come as they lie in the table.
-            ("synchronize_seqscans", "off".to_owned()),
-            ("max_parallel_workers_per_gather", "0".to_owned()),
             ("search_path", quote(first)),
             ("default_transaction_isolation", "read committed".to_owned()),
             ("lock_timeout", limits.store.busy_timeout.as_millis().clamp(1, i32::MAX as u128).to_string()),
