@@ -9,12 +9,14 @@ use std::sync::Arc;
 use super::casts::Casts;
 use super::catalogue::Table;
 use super::foreign_keys::Pending;
+use super::page::Pager;
 use super::pool::Pooled;
 use super::references::Loosened;
 use super::{ONE_WRITER, faults, references, sequences};
 use crate::domain::schema::{Column, TableSchema};
+use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::Check;
+use crate::store::{Check, Cursor, PageBounds, PageEnd};
 
 /// What the planner is told. Rows are found by their keys, whatever it believes of a table that grows in this transaction; what it
 /// cannot find by an index it reads as a whole all the same. Compiling a plan takes longer than any of them runs.
@@ -34,6 +36,8 @@ pub(super) struct Transaction {
     /// The tables that were written to, by their number.
     written: HashMap<u32, Written>,
     casts: HashMap<u32, Arc<Casts>>,
+    /// How large the rows of tables are that were read.
+    pager: Pager,
     /// How many attempts are under way, one within another.
     attempts: usize,
     /// Whether the savepoint of the last attempt is still there.
@@ -63,6 +67,7 @@ impl Transaction {
             depth: 0,
             written: HashMap::new(),
             casts: HashMap::new(),
+            pager: Pager::default(),
             attempts: 0,
             is_marked: false,
             open: true,
@@ -123,6 +128,17 @@ impl Transaction {
         }
         self.is_marked = is_outermost;
         Ok(())
+    }
+
+    /// Reads a page of a table.
+    pub(super) fn page(
+        &mut self,
+        table: &Table,
+        after: Option<&Cursor>,
+        bounds: PageBounds,
+        rows: &mut Rows,
+    ) -> Result<PageEnd> {
+        self.pager.page(&mut self.connection, table, after, 0, bounds, rows)
     }
 
     /// A table, as the catalogue has it now.

@@ -401,3 +401,12 @@ fn a_role_that_owns_nothing_writes_what_it_may() {
     let error = add(&mut *writer, &closed, &rows([[v(1)]])).unwrap_err();
     assert!(error.message().contains("closed"), "{error}");
 }
+
+#[test]
+fn keys_of_an_extension_in_another_schema_are_compared_as_it_does() {
+    let (store, mut client) = store(
+        "CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext; CREATE TABLE t(k ext.citext PRIMARY KEY, x text); INSERT INTO t VALUES ('Ann', 'old');",
+    );
+    bulk(&store, "t", Strategy::Overwrite, &rows([[v("ann"), v("new")]]));
+    assert_eq!(text(&mut client, "SELECT string_agg(x, ',') FROM t"), "new");
+}
