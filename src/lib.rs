@@ -46,6 +46,8 @@
 //! | [`KeyMap`], [`KeyMapping`], [`KeyMappings`] | which rows the records of other sites became |
 //! | [`MaintenanceReport`] | what [`Site::maintain`] did: to be called each minute or so |
 //! | [`Finding`], [`FindingLevel`], [`IntegrityCheck`] | what [`SiteBuilder::doctor`] finds that could go wrong with a database here |
+//! | [`PostgresOptions`] | how to reach a PostgreSQL database that a site is kept in |
+//! | [`CopiedSite`] | what [`Site::copy_to`] moved into another database |
 //! | [`RemovedState`], [`JournalMode`] | [`SiteBuilder::remove_state`] takes rowferry's tables out of a file again |
 //! | [`SiteKey`], [`Clock`], [`SystemClock`], [`ManualClock`] | what a host may bring along: the key, the time |
 //!

@@ -5,8 +5,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::catalogue::{Column, Table};
 use super::connection::Connection;
+use super::table::{Column, Table};
 use super::types::{BaseType, Carried, oid, text_of};
 use crate::domain::record::Reason;
 use crate::domain::value::ValueRef;
@@ -16,7 +16,9 @@ use crate::error::Result;
 const WITHOUT_EQUAL: [u32; 20] =
     [114, 199, 142, 143, 600, 601, 602, 603, 604, 628, 718, 719, 1017, 1018, 1019, 1020, 1027, 629, 4072, 4073];
 
-/// Its number, which never changes.
+/// Numbers of types, which never change.
+const CHAR: u32 = 18;
+const MONEY: u32 = 790;
 const BIT: u32 = 1560;
 const VARBIT: u32 = 1562;
 
@@ -104,9 +106,27 @@ impl Cast {
         }
     }
 
-    /// The same where the value may be longer or finer than the column takes.
-    pub(super) fn loose(&self, element: &str) -> Option<String> {
-        (self.carried == Carried::Cast && self.base.modifier >= 0).then(|| format!("{element}::{}", self.base.sql))
+    /// Whether the column would store an element of the array otherwise than it came: shorter, rounded, in another zone, without its time.
+    pub(super) fn is_cut(&self, element: &str) -> String {
+        let typed = self.typed(element);
+        let zoned = |text: &str, kind: &str| format!("({text}::{kind} AT TIME ZONE 'UTC')");
+        match self.base.oid {
+            _ if self.carried != Carried::Cast => "false".to_owned(),
+            // These types read a zone, and forget it.
+            oid::TIMESTAMP => format!("{} <> {typed}", zoned(element, "timestamptz")),
+            oid::TIME => {
+                format!("CASE WHEN {element} ~ '[0-9][-/]' THEN true ELSE {}::time <> {typed} END", zoned(element, "timetz"))
+            }
+            oid::NAME => format!("octet_length({element}) > 63"),
+            CHAR => format!("octet_length({element}) > 1"),
+            MONEY => format!("CASE WHEN {element} ~ '^-?[0-9]*\\.[0-9]{{3}}' THEN true ELSE false END"),
+            // Dates go further than moments do.
+            oid::DATE => {
+                format!("CASE WHEN {element} LIKE '%:%' THEN {} <> {typed} ELSE false END", zoned(element, "timestamptz"))
+            }
+            _ if self.base.modifier >= 0 => format!("{element}::{} <> {typed}", self.base.sql),
+            _ => "false".to_owned(),
+        }
     }
 
     /// Whether its type calls two values equal.
@@ -212,6 +232,7 @@ impl Cast {
             (Carried::Bytes, ValueRef::Blob(_)) => Ready(value),
             (Carried::Any, _) => Ready(value),
             (Carried::Cast, ValueRef::Text(bytes)) => match text(bytes) {
+                Some(text) if self.is_too_fine(text) => Misfit(ValueWouldChange, "is finer than a microsecond"),
                 Some(text) => Adapted::Text(Cow::Borrowed(text)),
                 None => Misfit(ValueOutOfRange, NO_TEXT),
             },
@@ -223,11 +244,32 @@ impl Cast {
         }
     }
 
+    /// Whether a moment or an interval is told to less than a microsecond, which no type stores.
+    fn is_too_fine(&self, text: &str) -> bool {
+        let is_time = matches!(self.base.oid, oid::TIME | oid::TIMETZ | oid::TIMESTAMP | oid::TIMESTAMPTZ)
+            || self.base.name == "interval";
+        let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).skip(6).any(|digit| digit != b'0');
+        is_time && text.split_once('.').is_some_and(|(_, rest)| digits(rest))
+    }
+
     /// Whether the column stores a text as long and as fine as it is, if it reads it at all. False where that is not seen at once.
     pub(super) fn keeps_length(&self, text: &str) -> bool {
         let modifier = self.base.modifier;
-        if self.carried != Carried::Cast || modifier < 0 {
+        if self.carried != Carried::Cast {
             return true;
+        }
+        // A date and a time without a zone have nothing but these in them.
+        let only = |text: &str, more: &[u8]| text.bytes().all(|byte| byte.is_ascii_digit() || more.contains(&byte));
+        match self.base.oid {
+            oid::DATE if text.len() != 10 || !only(text, b"-") => return false,
+            oid::TIME if !only(text, b":.") => return false,
+            oid::TIMESTAMP if !(only(text, b"-:. T") && text.get(10..).is_some_and(|time| !time.contains('-'))) => {
+                return false;
+            }
+            oid::NAME => return text.len() < 64,
+            CHAR | MONEY => return false,
+            _ if modifier < 0 => return true,
+            _ => {}
         }
         let fraction =
             |text: &str| text.split_once('.').map_or(0, |(_, rest)| rest.bytes().take_while(u8::is_ascii_digit).count());
@@ -237,8 +279,9 @@ impl Cast {
                 is_plain && self.base.digits().1.is_some_and(|scale| fraction(text) <= scale as usize)
             }
             oid::BPCHAR => self.base.max_length().is_some_and(|most| !is_longer(text, most)),
+            oid::DATE => true,
             oid::TIME | oid::TIMETZ | oid::TIMESTAMP | oid::TIMESTAMPTZ => {
-                fraction(text) <= modifier.unsigned_abs() as usize
+                modifier < 0 || fraction(text) <= modifier.unsigned_abs() as usize
             }
             BIT => text.len() == modifier.unsigned_abs() as usize,
             VARBIT => text.len() <= modifier.unsigned_abs() as usize,

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use super::arrays::{Array, parameters};
 use super::casts::{Adapted, Casts};
-use super::catalogue::Table;
 use super::lookup;
 use super::quote::quote;
+use super::table::Table;
 use super::transaction::Transaction;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, Value, ValueRef};

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use postgres::Row;
 
 use super::any;
-use super::catalogue::Column;
 use super::connection::Connection;
 use super::faults::failed;
 use super::quote::quote;
+use super::table::Column;
 use super::types::{BaseType, function};
 use crate::domain::postgres_type::{ANY, default_value};
 use crate::domain::schema::{self, DefaultValue, LogicalType, Numbering};

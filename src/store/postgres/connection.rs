@@ -6,18 +6,15 @@ use std::sync::Arc;
 use postgres::types::ToSql;
 use postgres::{Client, Row, Statement};
 
-use super::catalogue::{self, Table};
 use super::faults::failed;
 use super::options::PostgresOptions;
 use super::quote::{literal, quote};
+use super::table::Table;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 
 /// Prepared statements kept by a connection.
 const STATEMENTS: usize = 256;
-
-/// After how many tables that are asked for the others are read at once: who asks for so many mostly asks for all.
-const ONE_BY_ONE: usize = 4;
 
 /// How long a transaction may wait for its program, in milliseconds: one that hangs would block all writers.
 const IDLE_IN_TRANSACTION: u64 = 600_000;
@@ -27,9 +24,10 @@ pub struct Connection {
     pub(super) client: Client,
     schemas: Arc<[String]>,
     statements: HashMap<String, Statement>,
-    tables: HashMap<String, Option<Arc<Table>>>,
-    /// How many tables were read one by one since the last [`Connection::forget`].
-    read: usize,
+    /// The tables that were asked for since the last [`Connection::forget`]: [`Connection::table`] reads them.
+    pub(super) tables: HashMap<String, Option<Arc<Table>>>,
+    /// How many of them were read one by one.
+    pub(super) read: usize,
     /// Whether it is in a transaction, which whoever takes the connection next must not find.
     pub(super) in_transaction: bool,
 }
@@ -109,30 +107,6 @@ impl Connection {
     /// The schemas of the site: tables of the first one have their plain names.
     pub(super) fn schemas(&self) -> &[String] {
         &self.schemas
-    }
-
-    /// A table by its name; `None` if the site has none such. It is read once until [`Connection::forget`].
-    pub(super) fn table(&mut self, name: &str) -> Result<Option<Arc<Table>>> {
-        if let Some(known) = self.tables.get(name) {
-            return Ok(known.clone());
-        }
-        self.read += 1;
-        if self.read == ONE_BY_ONE {
-            for table in catalogue::read_all(self)? {
-                self.tables.entry(table.schema.name.clone()).or_insert_with(|| Some(Arc::new(table)));
-            }
-            if let Some(known) = self.tables.get(name) {
-                return Ok(known.clone());
-            }
-        }
-        let found = catalogue::read(self, name)?.map(Arc::new);
-        self.tables.insert(name.to_owned(), found.clone());
-        Ok(found)
-    }
-
-    /// A table that must be there.
-    pub(super) fn known(&mut self, name: &str) -> Result<Arc<Table>> {
-        self.table(name)?.ok_or_else(|| Error::new(ErrorKind::TableNotFound, format!("there is no table {name:?}")))
     }
 
     /// Forgets what was read of the catalogue: with each transaction, and when it may have changed. Statements that name tables that are

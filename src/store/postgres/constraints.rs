@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use postgres::Row;
 
-use super::catalogue::Reference;
 use super::connection::Connection;
 use super::faults::failed;
 use super::relations::called;
+use super::table::Reference;
 use crate::domain::schema::{ForeignKey, ForeignKeyAction};
 use crate::error::{Error, Result};
 

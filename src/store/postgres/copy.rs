@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use super::any;
 use super::casts::{Adapted, Cast};
-use super::catalogue::Table;
 use super::connection::Connection;
 use super::faults::failed;
+use super::table::Table;
 use super::types::Carried;
 use crate::domain::value::{Rows, ValueRef};
 use crate::error::{Error, ErrorKind, Result};

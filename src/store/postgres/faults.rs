@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use postgres::error::{DbError, SqlState};
 
-use super::catalogue::Table;
 use super::quote::quote;
+use super::table::Table;
 use crate::domain::record::Reason;
 use crate::error::{Error, ErrorKind};
 

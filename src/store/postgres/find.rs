@@ -1,8 +1,8 @@
 //! Rows that have certain values in a column.
 
-use super::catalogue::{Column, Table};
 use super::connection::Connection;
 use super::page::{add_row, check_readable, each_row, is_full};
+use super::table::{Column, Table};
 use super::types::Carried;
 use super::values::compared;
 use crate::domain::value::{Rows, Value};

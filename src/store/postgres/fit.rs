@@ -38,9 +38,13 @@ pub(super) fn fit(
             let (stored, misfit) = match (cast.adapt(value), asked) {
                 (Adapted::Ready(stored), _) => (stored, None),
                 (Adapted::Text(_), Some(Read::Stored(text))) => (ValueRef::Text(text.as_bytes()), None),
-                (Adapted::Text(_), Some(Read::Cut)) => {
-                    (value, Some((Reason::ValueWouldChange, "is longer or finer than it stores".to_owned())))
-                }
+                (Adapted::Text(_), Some(Read::Cut)) => (
+                    value,
+                    Some((
+                        Reason::ValueWouldChange,
+                        "it would store shorter, rounded, or without its zone or time".to_owned(),
+                    )),
+                ),
                 (Adapted::Text(_), Some(Read::Refused(reason, why))) => (value, Some((*reason, format!("it says: {why}")))),
                 (Adapted::Text(_), _) => (value, None),
                 (Adapted::Misfit(reason, why), _) => (value, Some((reason, why.to_owned()))),

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use postgres::Row;
 
-use super::catalogue::{Table, UniqueIndex};
 use super::connection::Connection;
 use super::faults::failed;
+use super::table::{Table, UniqueIndex};
 use super::types::function;
 use crate::domain::schema::{self, IndexPart, UniqueKind, UniqueSet};
 use crate::error::Result;

@@ -10,6 +10,7 @@ mod clashes;
 mod columns;
 mod comparable;
 mod connection;
+mod constraint_checks;
 mod constraints;
 mod copy;
 mod ddl;
@@ -36,6 +37,7 @@ mod relations;
 mod sequences;
 mod snapshot;
 mod statements;
+mod table;
 #[cfg(test)]
 #[allow(dead_code)] // Each binary uses a part of it.
 #[path = "../../../tests/support/postgres/mod.rs"]
@@ -61,6 +63,7 @@ use crate::limits::Limits;
 use crate::store::{Snapshot, Sql, Store, StoreIdentity, Writer, migrate};
 use connection::Connection;
 use pool::Pooled;
+use transaction::ONE_WRITER;
 
 /// The oldest version of PostgreSQL whose catalogue is known here.
 const OLDEST: i32 = 130_000;
@@ -147,10 +150,6 @@ impl Store for PostgresStore {
         work(&mut statements::Reading::begin(self.pools.reader()?)?)
     }
 }
-
-/// What lets one transaction at a time write: PostgreSQL's own lock of this number, which is taken in each database apart and ends with the
-/// transaction. The first number is rowferry's, the second the schema's.
-pub(super) const ONE_WRITER: &str = "SELECT pg_advisory_xact_lock(1919907942, hashtext(current_schema()))";
 
 /// A transaction over rowferry's own tables only.
 struct Small {

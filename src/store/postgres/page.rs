@@ -7,10 +7,10 @@
 use std::collections::HashMap;
 use std::io::BufRead;
 
-use super::catalogue::Table;
 use super::connection::Connection;
 use super::faults::failed;
 use super::quote::quote;
+use super::table::Table;
 use super::values::{self, Cells, Decoder};
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, Value};

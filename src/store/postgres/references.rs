@@ -5,32 +5,16 @@
 //! nothing is written while its foreign key is away, which then comes back as NOT VALID: so it stands in the catalogue that not
 //! all rows keep to it.
 
-use super::catalogue::Table;
-use super::faults;
+use super::constraint_checks::{Loosened, broken, set};
 use super::quote::quote;
+use super::table::Table;
 use super::transaction::Transaction;
 use super::write;
 use crate::domain::record::Reason;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::Rows;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::store::{Change, Check, Referring, Refused, Target};
-
-/// A foreign key that can be put off in this transaction only.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Loosened {
-    /// How many savepoints of the caller's there were then.
-    pub(super) depth: usize,
-    /// Its table, as SQL.
-    relation: String,
-    name: String,
-}
-
-impl Loosened {
-    fn alter(&self, how: &str) -> String {
-        format!("ALTER TABLE {} ALTER CONSTRAINT {} {how}", self.relation, quote(&self.name))
-    }
-}
 
 /// See [`Writer::check_references`](crate::store::Writer::check_references).
 pub(super) fn check(transaction: &mut Transaction, when: Check, tables: &[Target<'_>]) -> Result<bool> {
@@ -46,63 +30,9 @@ pub(super) fn check(transaction: &mut Transaction, when: Check, tables: &[Target
             }
         }
     }
-    set(transaction, when)?;
+    set(&mut transaction.connection, when)?;
     transaction.check = when;
     Ok(true)
-}
-
-/// The deferrable constraints that are checked with each row, whatever is put off until the commit: unique ones, whose rows are refused one by
-/// one, and triggers that are not deferred from the beginning.
-const NOT_PUT_OFF: &str = "c.contype IN ('u', 'p', 'x') OR (c.contype = 't' AND NOT c.condeferred)";
-
-/// The foreign keys that are not deferred from the beginning.
-const PUT_OFF: &str = "c.contype = 'f' AND NOT c.condeferred";
-
-/// The deferrable constraints of which this is so, as SQL names.
-fn deferrable(transaction: &mut Transaction, condition: &str) -> Result<Vec<String>> {
-    let sql = format!(
-        "SELECT DISTINCT n.nspname::text, c.conname::text FROM pg_catalog.pg_constraint AS c
-            JOIN pg_catalog.pg_namespace AS n ON n.oid = c.connamespace
-        WHERE c.condeferrable AND ({condition}) ORDER BY 1, 2"
-    );
-    let rows = transaction.connection.rows(&sql, &[])?;
-    Ok(rows.iter().map(|row| format!("{}.{}", quote(row.get(0)), quote(row.get(1)))).collect())
-}
-
-fn set(transaction: &mut Transaction, when: Check) -> Result<()> {
-    let names = match when {
-        Check::AtCommit => deferrable(transaction, NOT_PUT_OFF)?,
-        Check::Now | Check::ByCaller => deferrable(transaction, PUT_OFF)?,
-    };
-    if when == Check::AtCommit {
-        transaction.connection.batch("SET CONSTRAINTS ALL DEFERRED")?;
-    }
-    if names.is_empty() {
-        return Ok(());
-    }
-    transaction.connection.batch(&format!("SET CONSTRAINTS {} IMMEDIATE", names.join(", "))).map_err(broken)
-}
-
-/// Has the unique constraints of a table checked with each row, where they would be checked only at the commit: then a row that breaks one
-/// takes no other with it.
-pub(super) fn check_unique(transaction: &mut Transaction, table: &Table) -> Result<()> {
-    if !table.primary.iter().chain(&table.unique).any(|index| index.is_deferrable) {
-        return Ok(());
-    }
-    let condition = format!("c.conrelid = {} AND c.condeferred AND c.contype IN ('u', 'p')", table.oid);
-    let names = deferrable(transaction, &condition)?;
-    match names.is_empty() {
-        true => Ok(()),
-        false => transaction.connection.batch(&format!("SET CONSTRAINTS {} IMMEDIATE", names.join(", "))),
-    }
-}
-
-/// The error of a check that was put off.
-fn broken(error: Error) -> Error {
-    match faults::told_by(&error).is_some_and(|told| told.code().code().starts_with("23")) {
-        true => Error::new(ErrorKind::ForeignKey, error.message()).with_source(error),
-        false => error,
-    }
 }
 
 /// Makes the foreign keys deferrable that rows of a table may break for a while. Gives whether all of them are.
@@ -143,7 +73,7 @@ pub(super) fn after_rollback(transaction: &mut Transaction) -> Result<()> {
             transaction.loosened.push(Loosened { depth, ..key });
         }
     }
-    set(transaction, transaction.check)
+    set(&mut transaction.connection, transaction.check)
 }
 
 /// Checks what was put off, and restores what was loosened for it.

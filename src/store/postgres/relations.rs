@@ -32,7 +32,7 @@ impl Relation {
         format!("{}.{}", quote(&self.schema), quote(&self.relname))
     }
 
-    /// What its rows are read from: see [`Table::source`](super::catalogue::Table::source).
+    /// What its rows are read from: see [`Table::source`](super::table::Table::source).
     pub(super) fn source(&self) -> String {
         if self.is_partitioned { self.sql() } else { format!("ONLY {}", self.sql()) }
     }

@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use super::catalogue::Table;
 use super::faults;
 use super::quote::quote;
+use super::table::Table;
 use super::transaction::Transaction;
 use super::types::Carried;
 use crate::domain::schema::TableSchema;

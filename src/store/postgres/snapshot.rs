@@ -5,10 +5,11 @@
 
 use std::collections::HashSet;
 
-use super::catalogue::{self, Table};
+use super::catalogue;
 use super::faults::{failed, told_by};
 use super::page::{Pager, check_columns, check_readable, count};
 use super::pool::Pooled;
+use super::table::Table;
 use super::{beside, ddl, find};
 use crate::domain::not_copied::NotCopied;
 use crate::domain::schema::TableSchema;

@@ -18,7 +18,7 @@ pub(super) enum Read {
     Nothing,
     /// It is stored, and written out as this.
     Stored(String),
-    /// It is read, but stored shorter or rounded.
+    /// It is read, but stored shorter, rounded or without its zone.
     Cut,
     /// It is not read, for this reason; what the server says of it.
     Refused(Reason, String),
@@ -70,7 +70,7 @@ impl Texts<'_, '_> {
         let texts = &self.texts[range];
         let typed = self.cast.typed("s.c0");
         // What a length or digits change is not equal to what it was.
-        let is_cut = self.cast.loose("s.c0").map_or("false".to_owned(), |loose| format!("{loose} <> {typed}"));
+        let is_cut = self.cast.is_cut("s.c0");
         let sql = format!(
             "SELECT {}, {is_cut} FROM unnest($1::text[]) WITH ORDINALITY AS s(c0, n) ORDER BY s.n",
             expression(self.cast, &typed)

@@ -7,12 +7,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::casts::Casts;
-use super::catalogue::Table;
+use super::constraint_checks::{self, Loosened};
+use super::faults;
 use super::foreign_keys::Pending;
 use super::page::Pager;
 use super::pool::Pooled;
-use super::references::Loosened;
-use super::{ONE_WRITER, faults, references, sequences};
+use super::table::Table;
 use crate::domain::schema::{Column, TableSchema};
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
@@ -21,6 +21,10 @@ use crate::store::{Check, Cursor, PageBounds, PageEnd};
 /// What the planner is told. Rows are found by their keys, whatever it believes of a table that grows in this transaction; what it
 /// cannot find by an index it reads as a whole all the same. Compiling a plan takes longer than any of them runs.
 const PLANS: &str = "SET LOCAL enable_seqscan = off; SET LOCAL jit = off";
+
+/// What lets one transaction at a time write: PostgreSQL's own lock of this number, which is taken in each database apart and ends with the
+/// transaction. The first number is rowferry's, the second the schema's.
+pub(super) const ONE_WRITER: &str = "SELECT pg_advisory_xact_lock(1919907942, hashtext(current_schema()))";
 
 /// A write transaction.
 pub(super) struct Transaction {
@@ -181,7 +185,7 @@ impl Transaction {
             Err(error) if faults::is_denied(&error) => {}
             Err(error) => return Err(error.while_doing(format_args!("locking {:?}", table.schema.name))),
         }
-        references::check_unique(self, table)?;
+        constraint_checks::check_unique(&mut self.connection, table)?;
         let found = format!("SELECT NOT EXISTS (SELECT 1 FROM {})", table.source);
         let was_empty = match self.attempt(|transaction| transaction.connection.rows(&found, &[]))? {
             Ok(rows) => rows.first().is_some_and(|row| row.get(0)),
@@ -204,6 +208,7 @@ impl Transaction {
         Ok(())
     }
 
+    /// Undoes what was done since the last savepoint, also when references are checked: the writer says that again.
     pub(super) fn rollback_to(&mut self) -> Result<()> {
         self.has_savepoint()?;
         self.is_marked = false;
@@ -213,7 +218,7 @@ impl Transaction {
         self.forget();
         let depth = self.depth;
         self.written.retain(|_, written| written.depth <= depth);
-        references::after_rollback(self)
+        Ok(())
     }
 
     pub(super) fn release(&mut self) -> Result<()> {
@@ -234,14 +239,16 @@ impl Transaction {
         }
     }
 
-    /// Keeps everything. Where a reference is broken, the transaction can be continued.
-    pub(super) fn commit(&mut self) -> Result<()> {
-        if !self.open {
-            return Err(Error::new(ErrorKind::Database, "the transaction is over"));
+    /// The tables that were written to; an error once the transaction is over.
+    pub(super) fn written(&self) -> Result<Vec<Arc<Table>>> {
+        match self.open {
+            true => Ok(self.written.values().map(|written| Arc::clone(&written.table)).collect()),
+            false => Err(Error::new(ErrorKind::Database, "the transaction is over")),
         }
-        let tables: Vec<Arc<Table>> = self.written.values().map(|written| Arc::clone(&written.table)).collect();
-        sequences::raise_written(self, &tables)?;
-        references::before_commit(self)?;
+    }
+
+    /// Keeps everything.
+    pub(super) fn commit(&mut self) -> Result<()> {
         self.open = false;
         let committed = self.connection.batch("COMMIT").map_err(|error| error.while_doing("cannot commit"));
         self.connection.in_transaction = committed.is_err();

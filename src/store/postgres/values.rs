@@ -1,11 +1,11 @@
 //! Values on their way out of PostgreSQL: the cells of binary COPY, and values as SQL where they are compared.
 //!
 //! A cell of a number or a boolean is what the type's own binary form is; all others are texts or bytes as they are, because
-//! [`Column::select`](super::catalogue::Column::select) asks for their texts.
+//! [`Column::select`](super::table::Column::select) asks for their texts.
 
 use super::any;
-use super::catalogue::Column;
 use super::quote::literal;
+use super::table::Column;
 use super::types::Carried;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::{Error, ErrorKind, Result};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::arrays::{Array, parameters};
 use super::casts::{Adapted, Casts};
-use super::catalogue::Table;
+use super::table::Table;
 use super::transaction::Transaction;
 use super::{copy, faults, lookup};
 use crate::domain::record::Reason;

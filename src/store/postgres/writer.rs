@@ -150,7 +150,8 @@ impl Writer for PostgresWriter {
 
     fn rollback_to(&mut self) -> Result<()> {
         self.bulk.clear();
-        self.transaction.rollback_to()
+        self.transaction.rollback_to()?;
+        references::after_rollback(&mut self.transaction)
     }
 
     fn release(&mut self) -> Result<()> {
@@ -162,7 +163,12 @@ impl Writer for PostgresWriter {
     }
 
     fn commit(&mut self) -> Result<()> {
-        self.transaction.commit()
+        let transaction = &mut self.transaction;
+        let written = transaction.written()?;
+        sequences::raise_written(transaction, &written)?;
+        // Where a reference is broken, the transaction can be continued.
+        references::before_commit(transaction)?;
+        transaction.commit()
     }
 }
 

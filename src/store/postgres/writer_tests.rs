@@ -100,7 +100,8 @@ fn a_value_that_does_not_fit_says_why() {
     let (store, _) = store(
         "CREATE DOMAIN money2 AS numeric(6, 2);
          CREATE TABLE t(id int PRIMARY KEY, b bool, i2 int2, f4 float4, f8 float8, n numeric(6, 2), m money2, ts timestamptz(3),
-             u uuid, j jsonb, v varchar(3), c char(3), bits bit(3), a int[], w varchar(2)[], d date);",
+             u uuid, j jsonb, v varchar(3), c char(3), bits bit(3), a int[], w varchar(2)[], d date, t0 timestamp,
+             tz timestamptz, tm time, nm name, mo money, iv interval);",
     );
     let t = schema(&store, "t");
     let fit = |column: &str, value: Value| {
@@ -152,6 +153,25 @@ fn a_value_that_does_not_fit_says_why() {
         ("w", "{ab,c}".into(), ok("{ab,c}")),
         ("w", "{abc}".into(), Err(ValueWouldChange)),
         ("d", "2025-02-30".into(), Err(ValueOutOfRange)),
+        ("d", "2025-02-28".into(), ok("2025-02-28")),
+        ("d", "2025-02-28 00:00:00".into(), ok("2025-02-28")),
+        ("d", "2025-02-28 10:00:00".into(), Err(ValueWouldChange)),
+        ("d", "300000-01-01".into(), ok("300000-01-01")),
+        ("t0", "2025-02-28T10:00:00Z".into(), ok("2025-02-28 10:00:00")),
+        ("t0", "2025-02-28 10:00:00.000001".into(), ok("2025-02-28 10:00:00.000001")),
+        ("t0", "2025-02-28 10:00:00+05".into(), Err(ValueWouldChange)),
+        ("t0", "2025-02-28 10:00:00-05:30".into(), Err(ValueWouldChange)),
+        ("t0", "infinity".into(), ok("infinity")),
+        ("t0", "2025-02-28 10:00:00.1234567".into(), Err(ValueWouldChange)),
+        ("tz", "2025-02-28 10:00:00.1234567Z".into(), Err(ValueWouldChange)),
+        ("tz", "2025-02-28 10:00:00.1234560+02".into(), ok("2025-02-28 08:00:00.123456+00")),
+        ("tm", "10:00:00.5".into(), ok("10:00:00.5")),
+        ("tm", "10:00:00+02".into(), Err(ValueWouldChange)),
+        ("tm", "2025-02-28 10:00".into(), Err(ValueWouldChange)),
+        ("nm", "a".repeat(64).into(), Err(ValueWouldChange)),
+        ("mo", "1.239".into(), Err(ValueWouldChange)),
+        ("mo", "$1.23".into(), ok("$1.23")),
+        ("iv", "0.1234567 s".into(), Err(ValueWouldChange)),
         ("d", Value::Text(b"a\0b".to_vec()), Err(ValueOutOfRange)),
     ] {
         assert_eq!(fit(column, value.clone()), expected, "{column} of {value:?}");

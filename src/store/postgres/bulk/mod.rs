@@ -23,6 +23,7 @@ mod shape;
 mod upsert;
 
 use shape::Shape;
+use upsert::Counts;
 
 /// Records in one statement at first, and after one that failed.
 const FIRST: usize = 512;
@@ -57,16 +58,6 @@ impl Cache {
     pub(super) fn clear(&mut self) {
         self.0 = None;
     }
-}
-
-/// How many rows a statement created and changed, and how many records differ from their rows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Counts {
-    created: u64,
-    updated: u64,
-    differing: u64,
-    /// Whether a key came a second time, in another form.
-    is_twice: bool,
 }
 
 /// Applies the first records of the range; gives how many that were.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::super::casts::{Adapted, Cast, Casts};
-use super::super::catalogue::{Table, UniqueIndex};
 use super::super::references;
+use super::super::table::{Table, UniqueIndex};
 use super::super::transaction::Transaction;
 use super::super::types::{Carried, oid};
 use super::upsert;

@@ -6,11 +6,20 @@ use super::super::arrays::{self, Array};
 use super::super::faults::failed;
 use super::super::transaction::Transaction;
 use super::super::types::Carried;
-use super::Counts;
 use super::shape::{Column, Shape};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::{Rows, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
+
+/// How many rows a statement created and changed, and how many records differ from their rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) created: u64,
+    pub(super) updated: u64,
+    pub(super) differing: u64,
+    /// Whether a key came a second time, in another form.
+    pub(super) is_twice: bool,
+}
 
 /// The statement; `None` if SQL cannot say which record is newer.
 ///
