@@ -47,7 +47,7 @@ fn key(schemas: &[String], row: &Row) -> Result<(ForeignKey, Reference)> {
         })
     };
     let names = |at: usize| row.try_get::<_, Vec<String>>(at).map_err(failed);
-    // SET NULL of some of the columns: to say it of all would delete more.
+    // SET NULL or SET DEFAULT of some of the columns only: to say it of all would be another action.
     let on_delete = if flag(11)? { ForeignKeyAction::NoAction } else { action(4)? };
     let key = ForeignKey {
         columns: names(9)?,
