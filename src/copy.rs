@@ -6,7 +6,7 @@ use crate::client::{Auth, Client, ConnectOptions};
 use crate::domain::session::Direction;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::whole;
-use crate::pull::{PullOptions, Report, TableStatus};
+use crate::pull::{PullOptions, Report, TableReport, TableStatus};
 use crate::site::Site;
 use crate::state::settings;
 
@@ -30,8 +30,8 @@ pub struct CopiedSite {
 }
 
 impl CopiedSite {
-    /// Whether all tables came, and with them the state. Where a table failed as a whole, the state is not copied: call it again when the
-    /// reason is gone. Records that failed alone are in the report.
+    /// Whether all tables came with all their records, and with them the state. Where a table or a record failed, the state is not copied:
+    /// see the report, and call it again when the reason is gone.
     pub fn is_complete(&self) -> bool {
         self.site.is_some()
     }
@@ -48,6 +48,10 @@ impl Site {
     ///
     /// Not copied are what interrupted pulls keep (they begin again), and what no pull copies
     /// ([`Report::not_copied`](crate::Report::not_copied)). Tables that this site hides are not offered, and stay.
+    ///
+    /// Tables that the target has already are kept as they are, and take the rows as any pull into them does: by their keys and with the
+    /// strategy of `options`. Rows that only the target has stay. A record that fails keeps the copy from being
+    /// [complete](CopiedSite::is_complete): mend the record, or choose [`OnLossy::Replace`](crate::OnLossy::Replace), and call it again.
     ///
     /// `options` are those of the pull. Every table is pulled unless they name some.
     ///
@@ -69,8 +73,9 @@ impl Site {
         // It has done its work; the code of another run is another one.
         self.sessions().delete(session.uuid())?;
         let report = pulled?;
-        let failed = |status| status != TableStatus::Completed;
-        if report.error.is_some() || report.cancelled || report.tables.iter().any(|table| failed(table.status)) {
+        // With its state the target is the site, and nobody would look for what is missing.
+        let failed = |table: &TableReport| table.status != TableStatus::Completed || table.outcome.failed > 0;
+        if report.error.is_some() || report.cancelled || report.tables.iter().any(failed) {
             return Ok(CopiedSite { report, state: Vec::new(), site: None, notes: Vec::new() });
         }
         let moved = target.write(|sql| whole::fill(sql, self.store_ref(), &Site::OF_THE_STORE))?;

@@ -26,8 +26,8 @@ impl Site {
     ///
     /// A database is a copy if it is on another machine than when it was last asked, or if both its path (without symbolic links)
     /// and its number in the file system are others. With only one of these it was moved, restored in place or mounted elsewhere,
-    /// and stays what it is. Where the system has no machine id, as in many containers, and gives files a number, another number is
-    /// enough. A [store](crate::store::Store::identity) that cannot be told from a copy keeps its incarnation permanently.
+    /// and stays what it is. Where the system has no machine id, as in many containers, or had none then, and gives files a number, another
+    /// number is enough. A [store](crate::store::Store::identity) that cannot be told from a copy keeps its incarnation permanently.
     ///
     /// # Errors
     /// What the store says; [`Corrupt`](ErrorKind::Corrupt) if it cannot be read.
@@ -134,9 +134,11 @@ impl Note {
         let same_object = self.object.is_some() && self.object == noted.object;
         let other_object = self.object.is_some() && self.object != noted.object;
         let other_place = self.place != noted.place;
-        // Without the id of the machine, the same place may be on another one.
-        let is_copy =
-            self.machine != noted.machine || (other_place && !same_object) || (other_object && self.machine.is_none());
+        // Without the id of the machine, the same place may be on another one. That it is told only once says nothing: a role or a
+        // container may be kept from it.
+        let machines = self.machine.as_ref().zip(noted.machine.as_ref());
+        let other_machine = machines.is_some_and(|(here, noted)| here != noted);
+        let is_copy = other_machine || (other_place && !same_object) || (other_object && machines.is_none());
         match (self == noted, is_copy) {
             (true, _) => State::AsNoted,
             (false, false) => State::Moved,
@@ -175,8 +177,10 @@ mod tests {
             (was, ["m", "/a", "1:3"], Moved),
             (was, ["m", "/b", "1:3"], Copied),
             (was, ["n", "/a", "1:2"], Copied),
-            (was, ["", "/a", "1:2"], Copied),
-            (["", "/a", "1:2"], was, Copied),
+            (was, ["", "/a", "1:2"], Moved),
+            (["", "/a", "1:2"], was, Moved),
+            (was, ["", "/a", "1:3"], Copied),
+            (["", "/a", "1:2"], ["m", "/b", "1:3"], Copied),
             // No machine id.
             (["", "/a", "1:2"], ["", "/a", "1:2"], AsNoted),
             (["", "/a", "1:2"], ["", "/b", "1:2"], Moved),

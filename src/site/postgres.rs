@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use super::{RemovedState, Site, SiteBuilder, doctor};
 use crate::clock::SystemClock;
-use crate::domain::finding::{Finding, IntegrityCheck};
+use crate::domain::finding::Finding;
 use crate::domain::names::NameRules;
 use crate::domain::value::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::Offer;
 use crate::ledger::indexes;
 use crate::store::migrate::{self, NAMED_SO_POSTGRES, Removed};
-use crate::store::postgres::{Examination, PostgresOptions, PostgresStore};
+use crate::store::postgres::{Examination, NAME, PostgresOptions, PostgresStore};
 use crate::store::{Sql, Store};
 
 impl SiteBuilder {
@@ -49,14 +49,15 @@ impl SiteBuilder {
 
     /// Looks a PostgreSQL database over, as the site that is built so would open it, and says what could go wrong: the server's version,
     /// what stands between, TLS, the role's rights, foreign keys that are not checked, what is not offered, the clock, rowferry's own tables,
-    /// and the key. It changes nothing. Other programs may have it open.
+    /// and the key. It changes nothing. Other programs may have it open. Whether its pages and indexes are whole tells PostgreSQL's own
+    /// `pg_amcheck`.
     ///
     /// # Errors
     /// [`CannotOpen`](ErrorKind::CannotOpen) and [`Tls`](ErrorKind::Tls) if it cannot be reached.
-    pub fn doctor_postgres(self, options: PostgresOptions, check: IntegrityCheck) -> Result<Vec<Finding>> {
+    pub fn doctor_postgres(self, options: PostgresOptions) -> Result<Vec<Finding>> {
         let mut database = Examination::open(&options, &self.limits)?;
         let offer = Offer::hiding(self.hidden.iter().cloned(), NameRules::Exact);
-        let mut found = database.findings(check, &|table| !offer.allows(table));
+        let mut found = database.findings(&|table| !offer.allows(table));
         let now = self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock)).now();
         let source = self.source_named();
         found.extend(doctor::state(&mut database, (migrate::POSTGRES, NAMED_SO_POSTGRES), &source, now));
@@ -66,8 +67,11 @@ impl SiteBuilder {
     /// Takes rowferry's own tables out of a PostgreSQL database, in one transaction. A key in a file stays, because it may be the key of
     /// other databases, too. What is lost, and what stays, is as [`SiteBuilder::remove_state`] has it for a SQLite file.
     ///
+    /// Other programs are found by the name of their connections to the database, whichever schema is theirs. One that has done nothing for
+    /// some minutes has no connection, and is not found: end it first.
+    ///
     /// # Errors
-    /// [`Locked`](ErrorKind::Locked) while another program, or this one, has the database open with rowferry;
+    /// [`Locked`](ErrorKind::Locked) while another program, or this one, is connected to the database with rowferry;
     /// [`NewerState`](ErrorKind::NewerState) if a newer rowferry was used with it; those of [`PostgresStore::open`]. Nothing was removed
     /// then.
     pub fn remove_state_postgres(self, options: PostgresOptions) -> Result<RemovedState> {
@@ -95,8 +99,8 @@ impl SiteBuilder {
 fn others(sql: &mut dyn Sql, options: &PostgresOptions) -> Result<()> {
     let own = options.application_name();
     let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
-                  AND starts_with(application_name, 'rowferry') AND application_name <> ?1";
-    let found = sql.query(others, &[own.into()])?;
+                  AND starts_with(application_name, ?2) AND application_name <> ?1";
+    let found = sql.query(others, &[own.into(), NAME.into()])?;
     match found.first().and_then(|row| row.first()).and_then(Value::as_integer) {
         None | Some(0) => Ok(()),
         Some(count) => {
@@ -175,6 +179,10 @@ mod tests {
         assert_eq!(remove().unwrap_err().kind(), ErrorKind::Locked, "the site is open");
         assert_eq!(site.sessions().list().unwrap().len(), 1);
         drop(site);
+        let site = open(&format!("{url}{}application_name=backup", if url.contains('?') { '&' } else { '?' }), &key);
+        assert_eq!(site.sessions().list().unwrap().len(), 1);
+        assert_eq!(remove().unwrap_err().kind(), ErrorKind::Locked, "under a name of its own, too");
+        drop(site);
         let removed = remove().unwrap();
         assert_eq!((removed.left, removed.key_file), (vec!["rowferry_mine".to_owned()], None));
         let mut made = migrate::made_by(migrate::POSTGRES);
@@ -188,11 +196,12 @@ mod tests {
     #[test]
     fn a_look_changes_nothing_and_tells_what_is_wrong() {
         let url = server().database();
-        let look = |builder: SiteBuilder| builder.doctor_postgres(options(&url), IntegrityCheck::Quick).unwrap();
+        let look = |builder: SiteBuilder| builder.doctor_postgres(options(&url)).unwrap();
         let level = |found: &[Finding], code: &str| found.iter().find(|finding| finding.code == code).unwrap().level;
         let found = look(Site::builder());
         assert_eq!(level(&found, "state"), FindingLevel::Ok, "{found:?}");
         assert_eq!(level(&found, "key"), FindingLevel::Warning, "{found:?}");
+        assert_eq!(level(&found, "tls"), FindingLevel::Ok, "a socket needs none: {found:?}");
         assert_eq!(server().run(&url, "SELECT count(*) FROM pg_class WHERE relname ~ '^rowferry'"), "0");
         let folder = tempfile::tempdir().unwrap();
         let key = folder.path().join("key");

@@ -85,6 +85,34 @@ fn a_site_moves_to_postgres() {
     assert_eq!(folder.list("sessions list --db back.db").len(), 1);
 }
 
+#[test]
+fn a_site_does_not_move_without_all_its_records() {
+    let folder = Folder::new();
+    folder.code();
+    let to = server().database();
+    server().run(&to, "CREATE TABLE users (id bigint PRIMARY KEY, name integer, photo bytea, score double precision)");
+    let copy = format!("site copy --from shop.db --to {to} --key-file moved.key");
+    folder.run(&copy).failed(3, &["records failed in users (", "--on-lossy replace", "copy again"]);
+    assert_eq!(folder.run(&format!("settings get site_url --db {to}")).ok().status, 0);
+    assert!(folder.list(&format!("sessions list --db {to}")).is_empty());
+    assert_eq!(folder.run(&format!("{copy} --on-lossy replace")).status, 0);
+    assert_eq!(folder.list(&format!("sessions list --db {to}")).len(), 1);
+}
+
+#[test]
+fn what_is_printed_to_be_run_names_the_database_again() {
+    let folder = Folder::new();
+    let url = server().database();
+    server().run(&url, "CREATE SCHEMA shop");
+    let db = format!("--db {url} --db-schema shop --key-file my.key");
+    let token = "t".repeat(43);
+    let made = folder
+        .run(&format!("connections create --direction receiver --name B --site-url http://b.example --token {token} {db}"));
+    assert!(made.stdout.contains("rowferry pull --connection "), "{made:?}");
+    assert!(made.stdout.contains(" --db-schema shop --key-file my.key"), "{made:?}");
+    folder.run(&format!("doctor --full --db {url}")).failed(2, &["--full", "pg_amcheck"]);
+}
+
 impl Ran {
     /// Done, whatever was said on stderr.
     #[track_caller]

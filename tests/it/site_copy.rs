@@ -2,8 +2,8 @@
 
 use crate::support::common::Fixture;
 use rowferry::{
-    Auth, Client, ConnectOptions, ConnectionFilter, Direction, ErrorKind, EventFilter, NewConnection, PullOptions, Site,
-    Strategy, TransferFilter,
+    Auth, Client, ConnectOptions, ConnectionFilter, Direction, ErrorKind, EventFilter, NewConnection, OnLossy, PullOptions,
+    Site, Strategy, TransferFilter,
 };
 
 const SHOP: &str = "CREATE TABLE users(id INTEGER PRIMARY KEY, email TEXT UNIQUE, up INT REFERENCES users(id));
@@ -84,6 +84,19 @@ fn another_key_is_refused_and_stays() {
     let target = Site::builder().key_file(&key).open(folder.path().join("moved.db")).unwrap();
     assert_eq!(copy(&shop.site, &target).unwrap_err().kind(), ErrorKind::SiteKey);
     assert_eq!(std::fs::read(&key).unwrap(), [7; 32]);
+}
+
+#[test]
+fn a_record_that_fails_keeps_the_state_back() {
+    let (shop, target) = (Fixture::new(SHOP), Fixture::new("CREATE TABLE log(at TEXT, what TEXT)"));
+    let copied = copy(&shop.site, &target.site).unwrap();
+    assert_eq!(copied.report.ok().unwrap_err().kind(), ErrorKind::RecordsFailed);
+    assert!(!copied.is_complete() && copied.state.is_empty(), "{copied:?}");
+    assert_ne!(target.site.uuid().unwrap(), shop.site.uuid().unwrap());
+    let options = PullOptions::new().strategy(Strategy::Overwrite).on_lossy(OnLossy::Replace);
+    let copied = shop.site.copy_to(&target.site, options).unwrap();
+    assert!(copied.is_complete(), "{copied:?}");
+    assert_eq!(told(&target.site), told(&shop.site));
 }
 
 #[test]

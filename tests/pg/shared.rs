@@ -79,7 +79,7 @@ fn records_are_counted_once_for_both() {
     let token = twins.token(|policy| policy.max_records_total = Some(10));
     let came = twins.at_once(|n, url| pull(url, Auth::token(&token), n));
     let records: u64 = came.iter().flatten().sum();
-    assert!(records <= 10, "{came:?}");
+    assert!((3..=10).contains(&records), "{came:?}");
     let counted: u64 = twins.site.run("SELECT records_downloaded FROM rowferry_connections").parse().unwrap();
     assert!(counted <= 10 && came.iter().filter(|one| one.is_ok()).count() <= 3, "{came:?}");
 }

@@ -186,7 +186,7 @@ impl Cast {
 
     /// The expression that a statement reads the column by.
     pub(super) fn selected(&self, value: &str) -> String {
-        // A domain over a type is another one to whoever reads the answer.
+        // A domain over a type is another type to the client.
         match self.carried {
             Carried::Any | Carried::Cast => self.text(value),
             Carried::Text => format!("{value}::text"),

@@ -28,7 +28,7 @@ pub struct Connection {
     pub(super) tables: HashMap<String, Option<Arc<Table>>>,
     /// How many of them were read one by one.
     pub(super) read: usize,
-    /// Whether it is in a transaction, which whoever takes the connection next must not find.
+    /// Whether it is in a transaction, which the next user of the connection must not find.
     pub(super) in_transaction: bool,
 }
 
@@ -46,9 +46,6 @@ impl Connection {
             ("bytea_output", "hex".to_owned()),
             ("xmloption", "content".to_owned()),
             ("lc_monetary", "C".to_owned()),
-            // Rows without a key come as they lie in the table.
-            ("synchronize_seqscans", "off".to_owned()),
-            ("max_parallel_workers_per_gather", "0".to_owned()),
             ("search_path", quote(first)),
             ("default_transaction_isolation", "read committed".to_owned()),
             ("lock_timeout", limits.store.busy_timeout.as_millis().clamp(1, i32::MAX as u128).to_string()),

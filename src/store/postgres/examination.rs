@@ -4,7 +4,7 @@ use super::connection::Connection;
 use super::options::PostgresOptions;
 use super::pool::Manager;
 use super::{check_server, looks, statements};
-use crate::domain::finding::{Finding, IntegrityCheck};
+use crate::domain::finding::Finding;
 use crate::domain::value::Value;
 use crate::error::Result;
 use crate::limits::Limits;
@@ -14,7 +14,7 @@ use crate::store::Sql;
 pub(crate) struct Examination {
     connection: Connection,
     /// What is found of the way to the server.
-    pooler: Finding,
+    way: [Finding; 2],
 }
 
 impl Examination {
@@ -24,12 +24,13 @@ impl Examination {
         let mut connection = manager.open()?;
         check_server(&mut connection, options)?;
         let pooler = looks::pooler(&mut connection, &mut manager.open()?)?;
+        let tls = looks::tls(&mut connection, options.is_local())?;
         connection.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
-        Ok(Examination { connection, pooler })
+        Ok(Examination { connection, way: [tls, pooler] })
     }
 
     /// What is found. Tables of these names are hidden on purpose.
-    pub(crate) fn findings(&mut self, _check: IntegrityCheck, is_hidden: &dyn Fn(&str) -> bool) -> Vec<Finding> {
+    pub(crate) fn findings(&mut self, is_hidden: &dyn Fn(&str) -> bool) -> Vec<Finding> {
         let looks: [(&str, &Look<'_>); 7] = [
             ("server_version", &|connection| Ok(vec![version(connection)?])),
             ("server", &|connection| Ok(vec![primary(connection)?])),
@@ -39,7 +40,7 @@ impl Examination {
             ("foreign_keys", &looks::foreign_keys),
             ("tables", &|connection| looks::tables(connection, is_hidden)),
         ];
-        let mut found = vec![self.pooler.clone()];
+        let mut found = self.way.to_vec();
         for (code, look) in looks {
             match self.look(look) {
                 Ok(more) => found.extend(more),

@@ -58,6 +58,11 @@ fn told(error: &postgres::Error) -> (ErrorKind, Option<&'static str>) {
         (_, state) if *state == SqlState::TOO_MANY_CONNECTIONS => {
             (ErrorKind::Locked, Some("Raise max_connections of the server, or let fewer programs connect."))
         }
+        // The server has ended the connection, too.
+        (_, state) if *state == SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT => (
+            ErrorKind::Disconnected,
+            Some("The program did nothing in a transaction for ten minutes, and the server ended it: try again."),
+        ),
         ("28", _) => (ErrorKind::CannotOpen, Some("Check the user's name, the password and the server's pg_hba.conf.")),
         ("3D", _) => (ErrorKind::CannotOpen, Some("Check the database's name, or make it first: createdb.")),
         ("08" | "57", _) => (ErrorKind::Disconnected, Some("The server ended the connection: see its log, then try again.")),

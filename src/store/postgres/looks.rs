@@ -3,7 +3,7 @@
 use super::catalogue;
 use super::connection::Connection;
 use super::faults::failed;
-use super::{beside, page};
+use super::{beside, page, relations};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::finding::Finding;
 use crate::error::Result;
@@ -64,9 +64,14 @@ pub(super) fn tables(connection: &mut Connection, is_hidden: &dyn Fn(&str) -> bo
         found.push(Finding::ok(CODE, format!("hidden by the program: {}", hidden.join(", "))));
     }
     let beside = beside::not_copied(connection)?;
-    let unreadable = &beside.not_readable;
+    let without_columns = relations::without_columns(connection)?;
+    let (bare, unreadable): (Vec<String>, Vec<String>) =
+        beside.not_readable.iter().cloned().partition(|name| without_columns.contains(name));
+    if !bare.is_empty() {
+        found.push(Finding::ok(CODE, format!("tables without columns, which are not offered: {}", some(&bare))));
+    }
     if !unreadable.is_empty() {
-        let what = format!("tables that the role cannot read, which are not offered: {}", some(unreadable));
+        let what = format!("tables that the role cannot read, which are not offered: {}", some(&unreadable));
         found.push(Finding::warning(CODE, what, "GRANT SELECT on them, if they are to be offered."));
     }
     let secured = all.iter().filter_map(|table| page::check_readable(table).err().map(|_| table.schema.name.clone()));
@@ -130,6 +135,22 @@ pub(super) fn clock(connection: &mut Connection) -> Result<Vec<Finding>> {
     Ok(vec![Finding::warning(CODE, what, "Set the clocks of both machines.")])
 }
 
+/// Whether others on the way to the server can read along.
+pub(super) fn tls(connection: &mut Connection, is_local: bool) -> Result<Finding> {
+    const CODE: &str = "tls";
+    // What the server says of its end, where something may stand between.
+    let [version] = texts(connection, "SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl")?;
+    Ok(match (version.as_str(), is_local) {
+        ("", true) => Finding::ok(CODE, "the connection stays on this machine, and has no TLS"),
+        ("", false) => Finding::warning(
+            CODE,
+            "the connection has no TLS: others on the way can read and change what is sent",
+            "Leave sslmode out of the URL, unless the way is encrypted otherwise.",
+        ),
+        (version, _) => Finding::ok(CODE, format!("the connection has {version}")),
+    })
+}
+
 /// Whether something between hands the server's sessions out transaction by transaction: two connections that are open at once have one
 /// session then. `other` is the second one.
 pub(super) fn pooler(connection: &mut Connection, other: &mut Connection) -> Result<Finding> {
@@ -169,10 +190,12 @@ mod tests {
              ALTER TABLE log ADD CONSTRAINT later FOREIGN KEY (p) REFERENCES p NOT VALID; CREATE VIEW v AS SELECT 1",
         );
         let found = told(tables(&mut connection, &|name| name == "secret").unwrap());
+        assert!(!found.iter().any(|(_, text)| text.contains("cannot read")), "{found:?}");
         let has = |level, part: &str| found.iter().any(|(found, text)| *found == level && text.contains(part));
         assert!(has(FindingLevel::Ok, "hidden by the program: secret"), "{found:?}");
         assert!(
-            has(FindingLevel::Warning, "not offered: bare") && has(FindingLevel::Warning, "as a whole: log"),
+            has(FindingLevel::Ok, "without columns, which are not offered: bare")
+                && has(FindingLevel::Warning, "as a whole: log"),
             "{found:?}"
         );
         assert!(has(FindingLevel::Ok, "1 view"), "{found:?}");
@@ -187,6 +210,8 @@ mod tests {
         assert_eq!(durability(&mut connection).unwrap()[0].level, FindingLevel::Problem);
         assert_eq!(clock(&mut connection).unwrap()[0].level, FindingLevel::Ok);
         assert_eq!(pooler(&mut connection, &mut test("")).unwrap().level, FindingLevel::Ok);
+        assert_eq!(tls(&mut connection, true).unwrap().level, FindingLevel::Ok);
+        assert_eq!(tls(&mut connection, false).unwrap().level, FindingLevel::Warning);
         assert_eq!(foreign_keys(&mut connection).unwrap()[0].level, FindingLevel::Ok);
     }
 }

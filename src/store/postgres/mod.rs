@@ -53,6 +53,7 @@ mod write;
 mod writer;
 
 pub(crate) use examination::Examination;
+pub(crate) use options::NAME;
 pub use options::PostgresOptions;
 
 use crate::clock::{Clock, SystemClock};
@@ -63,7 +64,7 @@ use crate::limits::Limits;
 use crate::store::{Snapshot, Sql, Store, StoreIdentity, Writer, migrate};
 use connection::Connection;
 use pool::Pooled;
-use transaction::ONE_WRITER;
+use transaction::{COMMIT, ONE_WRITER};
 
 /// The oldest version of PostgreSQL whose catalogue is known here.
 const OLDEST: i32 = 130_000;
@@ -165,7 +166,7 @@ impl Small {
     }
 
     fn commit(mut self) -> Result<()> {
-        self.connection.batch("COMMIT")?;
+        self.connection.batch(COMMIT)?;
         self.connection.in_transaction = false;
         Ok(())
     }
@@ -209,6 +210,23 @@ mod tests {
             let store = PostgresStore::open(&options, &Limits::default()).unwrap();
             case.run(&store);
         }
+    }
+
+    #[test]
+    fn a_commit_of_what_failed_is_an_error() {
+        let options = PostgresOptions::parse(&test_server::server().database()).unwrap();
+        let store = PostgresStore::open(&options, &Limits::default()).unwrap();
+        let done = store.state(&mut |sql| {
+            sql.execute("CREATE TABLE made (a int)", &[])?;
+            drop(sql.execute("INSERT INTO nowhere VALUES (1)", &[]));
+            Ok(())
+        });
+        assert_eq!(done.unwrap_err().kind(), ErrorKind::Database);
+        let mut writer = store.writer().unwrap();
+        drop(writer.state().execute("INSERT INTO nowhere VALUES (1)", &[]));
+        assert_eq!(writer.commit().unwrap_err().kind(), ErrorKind::Database);
+        drop(writer);
+        store.state(&mut |sql| sql.execute("CREATE TABLE made (a int)", &[]).map(drop)).unwrap();
     }
 
     /// Cases that take long, which have tests of their own.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use postgres::config::{Host, SslMode};
@@ -13,6 +14,9 @@ const PORT: u16 = 5432;
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How the names of all connections begin.
+pub(crate) const NAME: &str = "rowferry";
 
 /// The schema that PostgreSQL makes itself.
 const PUBLIC: &str = "public";
@@ -38,6 +42,7 @@ impl PostgresOptions {
     ///
     /// Wherever there is TLS, the server's certificate is checked, and that it is for this host. Defaults to `disable` for sockets and
     /// loopback addresses, and to `require` for all others. A connection may take 10 s to come about unless `connect_timeout` says otherwise.
+    /// At the server it is called `rowferry`, followed by the `application_name` that is given.
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) if it is no such URL. It is not shown: it may hold a password.
@@ -68,9 +73,7 @@ impl PostgresOptions {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
         }
-        if config.get_application_name().is_none() {
-            config.application_name("rowferry");
-        }
+        config.application_name(&named(config.get_application_name()));
         Ok(PostgresOptions {
             config,
             schemas: vec![PUBLIC.to_owned()],
@@ -144,6 +147,20 @@ impl PostgresOptions {
         (host, self.port(), self.config.get_dbname().unwrap_or(user).to_owned())
     }
 
+    /// The folder of the socket, where the server is reached by one.
+    pub fn socket(&self) -> Option<&Path> {
+        match self.config.get_hosts().first() {
+            #[cfg(unix)]
+            Some(Host::Unix(folder)) => Some(folder),
+            _ => None,
+        }
+    }
+
+    /// Whether what is sent to the server stays on this machine.
+    pub(super) fn is_local(&self) -> bool {
+        !self.config.get_hosts().is_empty() && self.config.get_hosts().iter().all(is_local)
+    }
+
     /// The name that its connections have at the server.
     pub(crate) fn application_name(&self) -> &str {
         self.config.get_application_name().unwrap_or_default()
@@ -151,7 +168,7 @@ impl PostgresOptions {
 
     /// The same with a name for its connections that no other program has.
     pub(crate) fn alone(mut self) -> Self {
-        self.config.application_name(&format!("rowferry {}", uuid::Uuid::new_v4()));
+        self.config.application_name(&format!("{NAME} {}", uuid::Uuid::new_v4()));
         self
     }
 
@@ -174,6 +191,15 @@ impl fmt::Debug for PostgresOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.name();
         f.debug_struct("PostgresOptions").field("name", &name).field("schemas", &self.schemas).finish_non_exhaustive()
+    }
+}
+
+/// What its connections are called at the server. They are found by how it begins.
+fn named(wanted: Option<&str>) -> String {
+    match wanted {
+        Some(name) if name.starts_with(NAME) => name.to_owned(),
+        Some(name) => format!("{NAME} {name}"),
+        None => NAME.to_owned(),
     }
 }
 
@@ -208,7 +234,17 @@ mod tests {
         let socket = PostgresOptions::parse("postgresql://ann@/shop?host=/run/pg").unwrap();
         assert_eq!(socket.name(), "postgres:///shop?host=/run/pg");
         assert_eq!(socket.place(), ("localhost".to_owned(), 5432, "shop".to_owned()));
+        assert_eq!((socket.socket(), options.socket()), (Some(Path::new("/run/pg")), None));
         assert_eq!(socket.password("x").config.get_password(), Some(&b"x"[..]));
+    }
+
+    #[test]
+    fn connections_are_known_by_their_name() {
+        let name =
+            |query: &str| PostgresOptions::parse(&format!("postgres://a@h/x{query}")).unwrap().application_name().to_owned();
+        assert_eq!(name(""), "rowferry");
+        assert_eq!(name("?application_name=backup"), "rowferry backup");
+        assert_eq!(name("?application_name=rowferry-1"), "rowferry-1");
     }
 
     #[test]

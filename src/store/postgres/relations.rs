@@ -73,6 +73,19 @@ pub(super) fn all(connection: &mut Connection) -> Result<Vec<Relation>> {
     rows.iter().map(|row| relation(&schemas, row)).filter(is_ours).collect()
 }
 
+/// The tables of the site that have no columns.
+pub(super) fn without_columns(connection: &mut Connection) -> Result<Vec<String>> {
+    let schemas = connection.schemas().to_vec();
+    let sql = "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind IN ('r', 'p') AND n.nspname::text = ANY($1::text[])
+          AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)";
+    let name = |row: &Row| {
+        let (schema, relname): (String, String) = (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
+        Ok(called(&schemas, &schema, &relname))
+    };
+    connection.rows(sql, &[&schemas])?.iter().map(name).collect()
+}
+
 /// The tables that the site offers.
 pub(super) fn offered(connection: &mut Connection) -> Result<Vec<Relation>> {
     let mut relations = all(connection)?;

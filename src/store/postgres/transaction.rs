@@ -26,6 +26,10 @@ const PLANS: &str = "SET LOCAL enable_seqscan = off; SET LOCAL jit = off";
 /// transaction. The first number is rowferry's, the second the schema's.
 pub(super) const ONE_WRITER: &str = "SELECT pg_advisory_xact_lock(1919907942, hashtext(current_schema()))";
 
+/// Ends a transaction. PostgreSQL takes the COMMIT of one in which a statement failed as ROLLBACK, and calls that a success. A statement
+/// before it fails there, and with it the message.
+pub(super) const COMMIT: &str = "SELECT 1; COMMIT";
+
 /// A write transaction.
 pub(super) struct Transaction {
     pub(super) connection: Pooled,
@@ -250,7 +254,7 @@ impl Transaction {
     /// Keeps everything.
     pub(super) fn commit(&mut self) -> Result<()> {
         self.open = false;
-        let committed = self.connection.batch("COMMIT").map_err(|error| error.while_doing("cannot commit"));
+        let committed = self.connection.batch(COMMIT).map_err(|error| error.while_doing("cannot commit"));
         self.connection.in_transaction = committed.is_err();
         committed
     }

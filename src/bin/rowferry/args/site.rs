@@ -276,6 +276,8 @@ pub struct DoctorArgs {
     pub db: Db,
 
     /// Compare indexes with their tables, too, which takes longer
+    ///
+    /// Of a SQLite file; PostgreSQL has pg_amcheck for it.
     #[arg(long)]
     pub full: bool,
 

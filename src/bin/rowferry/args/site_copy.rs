@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
+use rowferry::OnLossy;
 
 use super::{DATABASE, Db, Format, Postgres};
+use crate::values::word;
 
 #[derive(Debug, Subcommand)]
 pub enum SiteCommand {
@@ -13,6 +15,9 @@ pub enum SiteCommand {
     /// From SQLite to PostgreSQL, back, or between two of a kind: the tables, and the site's id, settings, sessions, connections with their
     /// tokens, history, events and key maps. The other database is this site afterwards, and the old one must not be used any more. End
     /// what uses either of them first. The target must have no state of rowferry's. A copy that was interrupted resumes.
+    ///
+    /// Tables that the target has already are kept as they are, and take the rows by their keys: rows of the same key are overwritten,
+    /// rows that only the target has stay. The state is copied only when every record has arrived.
     #[command(
         after_long_help = "Example:\n  rowferry site copy --from shop.db --to postgres://shop@db.example/shop --key-file shop.rowferry-key"
     )]
@@ -48,6 +53,14 @@ pub struct CopyArgs {
     /// Let the schema of --from call anything; only for a file that you trust
     #[arg(long, help_heading = DATABASE)]
     pub trust_schema: bool,
+
+    /// What to do with a record whose value a column of the target cannot hold
+    ///
+    /// fail: the record fails, and the state is not copied. replace: U+FFFD, the digits, the number, or NULL is stored. The report counts both
+    /// by column (lossy).
+    #[arg(long, value_parser = word(OnLossy::ALL, OnLossy::as_str), hide_possible_values = true, value_name = "fail|replace",
+        default_value = "fail")]
+    pub on_lossy: OnLossy,
 
     #[command(flatten)]
     pub format: Format,

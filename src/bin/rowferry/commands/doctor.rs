@@ -3,6 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
+#[cfg(feature = "postgres")]
+use rowferry::{Error, ErrorKind};
 use rowferry::{Finding, FindingLevel, IntegrityCheck};
 use serde_json::json;
 
@@ -38,7 +40,12 @@ pub fn run(args: &DoctorArgs, out: &mut Out) -> Result<Done, Failure> {
     let found = match args.db.database()? {
         Database::File(path) => builder.doctor(path, check),
         #[cfg(feature = "postgres")]
-        Database::Postgres(options) => builder.doctor_postgres(*options, check),
+        Database::Postgres(_) if args.full => {
+            let error = Error::new(ErrorKind::InvalidInput, "--full is about a SQLite file");
+            return Err(Failure::usage(error.with_hint("Leave it out, and run PostgreSQL's own pg_amcheck.")));
+        }
+        #[cfg(feature = "postgres")]
+        Database::Postgres(options) => builder.doctor_postgres(*options),
     };
     cancel.check("looking at the database")?;
     let found = found?;

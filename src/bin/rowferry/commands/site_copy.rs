@@ -1,6 +1,6 @@
 //! `rowferry site copy`
 
-use rowferry::{Limits, PullOptions, Strategy};
+use rowferry::{ErrorKind, Limits, PullOptions, Strategy};
 use serde_json::json;
 
 use super::{cancelled_by_signals, open, open_with, report};
@@ -20,7 +20,8 @@ fn copy(args: &CopyArgs, out: &mut Out) -> Result<Done, Failure> {
     let cancel = cancelled_by_signals()?;
     let (from, to) = args.databases();
     let (site, target) = (open_with(&from, Limits::default())?, open(&to)?);
-    let options = PullOptions::new().strategy(Strategy::Overwrite).initiated_by("site copy").cancel(cancel);
+    let options =
+        PullOptions::new().strategy(Strategy::Overwrite).on_lossy(args.on_lossy).initiated_by("site copy").cancel(cancel);
     let copied = match args.format.json || out.is_quiet() {
         true => site.copy_to(&target, options)?,
         false => {
@@ -50,8 +51,24 @@ fn copy(args: &CopyArgs, out: &mut Out) -> Result<Done, Failure> {
         out.say(format!("Do not use {} any more.", printable(&without_password(&args.from))))?;
     }
     if !is_complete {
-        complain("the site is not copied yet: see the report, and copy again, which resumes");
-        return pulled.ok().map(|()| Done::Partly).map_err(Failure::reported);
+        let failed: Vec<String> = pulled
+            .tables
+            .iter()
+            .filter(|table| table.outcome.failed > 0)
+            .map(|table| format!("{} ({})", printable(&table.name), counted(table.outcome.failed, "record")))
+            .collect();
+        complain(match failed.is_empty() {
+            true => "the site is not copied yet: see the report, and copy again, which resumes".to_owned(),
+            false => format!(
+                "the site is not copied yet: records failed in {}. Mend them in the old database, or add --on-lossy replace where a column \
+                 cannot hold a value, and copy again, which resumes",
+                failed.join(", ")
+            ),
+        });
+        return match pulled.ok() {
+            Err(error) if error.kind() != ErrorKind::RecordsFailed => Err(Failure::reported(error)),
+            _ => Ok(Done::Partly),
+        };
     }
     match pulled.ok() {
         Ok(()) => Ok(Done::Whole),

@@ -31,7 +31,10 @@ pub fn with_password(options: PostgresOptions) -> Result<PostgresOptions, Failur
     let Some(text) = read(&file)? else { return Ok(options) };
     let (host, port, database) = options.place();
     let user = options.user().unwrap_or_default().to_owned();
-    let found = find(&text, [&host, &port.to_string(), &database, &user]);
+    // psql calls only the folder that it was built with localhost. Which one that is nobody knows here.
+    let folder = options.socket().map(|folder| folder.display().to_string());
+    let hosts: Vec<&str> = folder.as_deref().into_iter().chain([host.as_str()]).collect();
+    let found = find(&text, &hosts, [&port.to_string(), &database, &user]);
     Ok(match found {
         Some(password) => options.password(&password),
         None => options,
@@ -69,27 +72,35 @@ fn read(path: &Path) -> Result<Option<Zeroizing<String>>, Failure> {
 }
 
 /// The password of the first line that fits: `host:port:database:user:password`, `*` for any, and `\` before a `:` or `\` of a field.
-fn find(text: &str, wanted: [&str; 4]) -> Option<Zeroizing<String>> {
+/// The host may be any of these.
+fn find(text: &str, hosts: &[&str], [port, database, user]: [&str; 3]) -> Option<Zeroizing<String>> {
     text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
         let fields = fields(line);
-        let (password, place) = fields.split_last()?;
-        let fits = |(field, wanted): (&Zeroizing<String>, &str)| {
-            // An asterisk that is escaped is none; `fields` leaves that mark alone.
-            field.as_str() == "*" || field.as_str() == wanted
-        };
-        (place.len() == 4 && place.iter().zip(wanted).all(fits)).then(|| password.clone())
+        let [host_field, port_field, database_field, user_field, password] = &fields[..] else { return None };
+        let fits = |field: &Field, wanted: &str| field.is_any || field.text.as_str() == wanted;
+        let is_place = hosts.iter().any(|host| fits(host_field, host)) && fits(port_field, port);
+        (is_place && fits(database_field, database) && fits(user_field, user)).then(|| password.text.clone())
     })
 }
 
+/// A field of a line.
+#[derive(Default)]
+struct Field {
+    text: Zeroizing<String>,
+    /// Whether it is `*`, which no `\` stands before.
+    is_any: bool,
+}
+
 /// The five fields of a line; what follows the fourth `:` is the password, but for its marks.
-fn fields(line: &str) -> Vec<Zeroizing<String>> {
-    let mut fields = vec![Zeroizing::new(String::new())];
+fn fields(line: &str) -> Vec<Field> {
+    let mut fields = vec![Field::default()];
     let mut chars = line.chars();
     while let Some(char) = chars.next() {
+        let is_marked = char == '\\';
         let char = match char {
             ':' if fields.len() == 5 => break,
             ':' => {
-                fields.push(Zeroizing::new(String::new()));
+                fields.push(Field::default());
                 continue;
             }
             '\\' => match chars.next() {
@@ -99,7 +110,8 @@ fn fields(line: &str) -> Vec<Zeroizing<String>> {
             char => char,
         };
         if let Some(field) = fields.last_mut() {
-            field.push(char);
+            field.is_any = field.text.is_empty() && char == '*' && !is_marked;
+            field.text.push(char);
         }
     }
     fields
@@ -112,10 +124,26 @@ mod tests {
     #[test]
     fn the_first_line_that_fits_counts() {
         let text = "# a comment\nother:*:*:*:no\nlocalhost:5432:shop:ann:first\n*:*:*:ann:s\\:e\\\\c\n*:5433:*:*:port:rest\nshort:line\n";
-        let password = |host, port, database, user| find(text, [host, port, database, user]).map(|found| found.to_string());
+        let password =
+            |host, port, database, user| find(text, &[host], [port, database, user]).map(|found| found.to_string());
         assert_eq!(password("localhost", "5432", "shop", "ann").as_deref(), Some("first"));
         assert_eq!(password("localhost", "5432", "old", "ann").as_deref(), Some("s:e\\c"));
         assert_eq!(password("h", "5433", "old", "bob").as_deref(), Some("port"));
         assert_eq!(password("h", "5432", "old", "bob"), None);
+    }
+
+    #[test]
+    fn an_asterisk_that_is_marked_is_one() {
+        let found = |text: &str, user| find(text, &["h"], ["1", "d", user]).map(|found| found.to_string());
+        assert_eq!(found("h:1:d:\\*:p", "ann"), None);
+        assert_eq!(found("h:1:d:\\*:p", "*").as_deref(), Some("p"));
+        assert_eq!(found("h:1:d:**:p", "ann"), None);
+        assert_eq!(found("*:*:*:*:*", "ann").as_deref(), Some("*"));
+    }
+
+    #[test]
+    fn a_socket_is_its_folder_or_localhost() {
+        let found = |host: &str| find(&format!("{host}:1:d:u:p"), &["/run/pg", "localhost"], ["1", "d", "u"]).is_some();
+        assert!(found("/run/pg") && found("localhost") && found("*") && !found("/run"));
     }
 }

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::tell::{self, Teller, Told};
 use super::{Shown, find, shown, warn_of_unknown_tables};
-use crate::args::Network;
 use crate::args::connections::{ChangeArgs, CreateArgs, Secrets};
 use crate::args::secret::Secret;
+use crate::args::{Db, Network};
 use crate::commands::plain::warn_of_plain_http;
 use crate::commands::{cancelled_by_signals, connect_options, open_existing};
 use crate::database::without_password;
@@ -151,11 +151,23 @@ fn receiver(args: &CreateArgs, connection: &Connection, out: &mut Out) -> Result
     let (name, url) = (printable(&connection.name), printable(&connection.site_url));
     out.say(format!("Connection {name} is made: this site may pull from {url}."))?;
     out.say("")?;
-    out.say(format!(
-        "  rowferry pull --connection {} --db {}",
-        connection.uuid,
-        super::quoted(&without_password(&args.db.path))
-    ))
+    out.say(format!("  rowferry pull --connection {}{}", connection.uuid, database(&args.db)))
+}
+
+/// The flags that name this site's database again.
+fn database(db: &Db) -> String {
+    let mut flags = format!(" --db {}", super::quoted(&without_password(&db.path)));
+    let mut add = |flag: &str, value: &str| flags.push_str(&format!(" {flag} {}", super::quoted(value)));
+    db.postgres.schemas.iter().for_each(|schema| add("--db-schema", schema));
+    for (flag, file) in [("--db-ca-cert", &db.postgres.ca_cert), ("--key-file", &db.key_file)] {
+        if let Some(file) = file {
+            add(flag, &file.display().to_string());
+        }
+    }
+    if db.trust_schema {
+        flags.push_str(" --trust-schema");
+    }
+    flags
 }
 
 /// What became of the registration with the other site.
