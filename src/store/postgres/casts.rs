@@ -134,7 +134,7 @@ impl Cast {
     pub(super) fn equal(&self, one: &str, other: &str) -> String {
         match self.is_compared_as_text() {
             true => format!("{} COLLATE \"C\" = {} COLLATE \"C\"", self.text(one), self.text(other)),
-            false => format!("{one} = {other}"),
+            false => format!("{one} {} {other}", self.base.operator("=")),
         }
     }
 

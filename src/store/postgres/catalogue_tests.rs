@@ -199,3 +199,12 @@ fn what_runs_on_a_table_is_told() {
     let quiet = table(&mut connection, "quiet");
     assert!(!quiet.schema.has_triggers && !quiet.has_rules);
 }
+
+#[test]
+fn an_action_on_some_of_the_columns_is_none_on_all() {
+    let sql = "CREATE TABLE p(a int, b int, PRIMARY KEY (a, b)); CREATE TABLE t(a int, b int,
+        CONSTRAINT parted FOREIGN KEY (a, b) REFERENCES p ON DELETE SET NULL (b), CONSTRAINT whole FOREIGN KEY (a, b) REFERENCES p ON DELETE SET NULL)";
+    let keys = table(&mut test(sql), "t").schema.foreign_keys;
+    let actions: Vec<ForeignKeyAction> = keys.iter().map(|key| key.on_delete).collect();
+    assert_eq!(actions, [ForeignKeyAction::NoAction, ForeignKeyAction::SetNull]);
+}

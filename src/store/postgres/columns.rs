@@ -122,6 +122,7 @@ fn base_types(connection: &mut Connection, types: &[u32]) -> Result<HashMap<u32,
             is_not_null: row.try_get(10).map_err(failed)?,
             is_any: is_domain && outermost == ANY,
             output: writes_otherwise.then(|| function(&schema, &name)),
+            operators: row.try_get::<_, Option<Vec<String>>>(11).map_err(failed)?.and_then(|all| all.try_into().ok()),
         };
         Ok((row.try_get(0).map_err(failed)?, base))
     };
@@ -137,7 +138,12 @@ const TYPES: &str = "WITH RECURSIVE chain AS (
     FROM chain c JOIN pg_type d ON d.oid = c.base AND d.typtype = 'd' JOIN pg_type b ON b.oid = d.typbasetype)
   SELECT DISTINCT ON (c.declared) c.declared, c.base, b.typname, pg_catalog.format_type(c.base, -1), c.modifier, d.typname, d.typtype = 'd',
     fn.nspname, f.proname, EXISTS (SELECT FROM pg_cast s WHERE s.castsource = c.base AND s.casttarget = 'text'::regtype
-        AND s.castfunc <> 0 AND c.base <> 'name'::regtype), c.not_null
+        AND s.castfunc <> 0 AND c.base <> 'name'::regtype), c.not_null, o.operators
   FROM chain c JOIN pg_type b ON b.oid = c.base JOIN pg_type d ON d.oid = c.declared
   JOIN pg_proc f ON f.oid = b.typoutput JOIN pg_namespace fn ON fn.oid = f.pronamespace
+  LEFT JOIN LATERAL (SELECT array_agg('OPERATOR(' || quote_ident(n.nspname) || '.' || o.oprname || ')' ORDER BY p.amopstrategy) AS operators
+    FROM pg_opclass k JOIN pg_am m ON m.oid = k.opcmethod AND m.amname = 'btree'
+    JOIN pg_amop p ON p.amopfamily = k.opcfamily AND p.amoplefttype = k.opcintype AND p.amoprighttype = k.opcintype AND p.amoppurpose = 's'
+    JOIN pg_operator o ON o.oid = p.amopopr JOIN pg_namespace n ON n.oid = o.oprnamespace
+    WHERE k.opcintype = c.base AND k.opcdefault HAVING bool_or(n.nspname <> 'pg_catalog')) o ON true
   ORDER BY c.declared, c.depth DESC";

@@ -27,8 +27,8 @@ const MOST_COLUMNS: usize = 1_600;
 /// Makes a table; gives what of it was left out, as sentences.
 pub(super) fn create(connection: &mut Connection, new: &NewTable<'_>, pending: &mut Pending) -> Result<Vec<String>> {
     let sender = new.schema;
-    check(sender)?;
     let (schema, name) = place(connection, &sender.name);
+    check(sender, &name)?;
     let mut making =
         Making { relation: format!("{}.{}", quote(&schema), quote(&name)), schema, new, notes: Notes::of(sender) };
     let columns = making.columns(connection)?;
@@ -43,8 +43,8 @@ pub(super) fn create(connection: &mut Connection, new: &NewTable<'_>, pending: &
 }
 
 /// An error if a table cannot be made, whatever else is here.
-pub(super) fn try_out(new: &NewTable<'_>) -> Result<()> {
-    check(new.schema)
+pub(super) fn try_out(connection: &Connection, new: &NewTable<'_>) -> Result<()> {
+    check(new.schema, &place(connection, &new.schema.name).1)
 }
 
 /// What a column is here.
@@ -251,11 +251,11 @@ impl Making<'_, '_> {
     }
 }
 
-/// What can be said of a table without looking at the database.
-fn check(sender: &TableSchema) -> Result<()> {
+/// What can be said of a table without looking at the database. `relname` is its name within its schema.
+fn check(sender: &TableSchema, relname: &str) -> Result<()> {
     let name = &sender.name;
-    let starts = |prefix: &str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
-    if is_reserved(name) || is_built_in(name) || starts("pg_") {
+    let starts = |prefix: &str| relname.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    if is_reserved(relname) || is_built_in(relname) || starts("pg_") {
         return Err(Error::new(ErrorKind::ReservedName, format!("a table named {name:?} is not made here")).with_hint(
             "Names that databases or rowferry use themselves are reserved; rename the table at the sender, or leave it out.",
         ));
@@ -287,8 +287,7 @@ fn check(sender: &TableSchema) -> Result<()> {
             return mismatch(format!("it has the column {:?} twice", column.name));
         }
     }
-    // The name may begin with that of a schema.
-    if name.rsplit('.').next().is_some_and(|last| last.len() > LONGEST_NAME) {
+    if relname.len() > LONGEST_NAME {
         let hint = format!("PostgreSQL's names have at most {LONGEST_NAME} bytes: rename the table at the sender.");
         return too_large("its name is too long".into(), hint);
     }

@@ -147,11 +147,17 @@ fn what_cannot_be_taken_over_is_left_out_and_said() {
 
 #[test]
 fn what_cannot_be_a_table_is_an_error() {
-    let mut here = begin("CREATE TABLE here (a int); CREATE VIEW seen AS SELECT 1");
+    let sql = "CREATE SCHEMA more; CREATE TABLE here (a int); CREATE VIEW seen AS SELECT 1";
+    let mut here = crate::store::postgres::testing::test_with(sql, &["public", "more"]);
+    here.batch("BEGIN").unwrap();
     let long = "x".repeat(64);
     for (name, columns, key, kind) in [
         ("rowferry_x", "a:INT", "", ErrorKind::ReservedName),
         ("pg_x", "a:INT", "", ErrorKind::ReservedName),
+        ("more.rowferry_x", "a:INT", "", ErrorKind::ReservedName),
+        ("more.pg_x", "a:INT", "", ErrorKind::ReservedName),
+        (&format!("{}.b", &long[1..]), "a:INT", "", ErrorKind::TooLarge),
+        (&format!("more.{long}"), "a:INT", "", ErrorKind::TooLarge),
         ("t", "", "", ErrorKind::SchemaMismatch),
         ("", "a:INT", "", ErrorKind::SchemaMismatch),
         ("t\0", "a:INT", "", ErrorKind::SchemaMismatch),
@@ -170,6 +176,8 @@ fn what_cannot_be_a_table_is_an_error() {
         here.batch("ROLLBACK TO s").unwrap();
         assert_eq!(error.kind(), kind, "{name:?} {columns:?}: {error}");
     }
+    // The name of a further schema does not count.
+    assert_eq!(make(&mut here, &table(&format!("more.{}", &long[1..]), "a:INT", "")), [""; 0]);
     // Letters tell names apart.
     assert_eq!(
         make(&mut here, &TableSchema { names: crate::domain::names::NameRules::Exact, ..table("Here", "a:INT A:INT", "a") }),
@@ -252,4 +260,19 @@ fn indexes_that_were_taken_away_are_made_again_once() {
         assert_eq!(now.iter().map(|index| index.name.as_str()).collect::<Vec<_>>(), ["i", "j 2"]);
         assert!(now.iter().zip(&indexes).all(|(now, index)| now.parts == index.parts));
     }
+}
+
+#[test]
+fn indexes_are_taken_away_in_the_schema_that_their_table_is_in() {
+    let sql = "CREATE SCHEMA a; CREATE TABLE \"a.b\" (x int); CREATE INDEX i ON \"a.b\" (x); CREATE TABLE a.o (x int); CREATE INDEX i ON a.o (x)";
+    let mut here = crate::store::postgres::testing::test_with(sql, &["public", "a"]);
+    here.batch("BEGIN").unwrap();
+    let before = described(&mut here, "a.b");
+    let indexes = made_indexes::put_off(&mut here, &before).unwrap();
+    assert_eq!(
+        (indexes.len(), described(&mut here, "a.b").indexes.len(), described(&mut here, "a.o").indexes.len()),
+        (1, 0, 1)
+    );
+    made_indexes::create(&mut here, &before, &indexes).unwrap();
+    assert_eq!(described(&mut here, "a.b").indexes, before.indexes);
 }

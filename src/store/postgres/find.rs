@@ -26,11 +26,18 @@ pub(super) fn find(
     check_readable(table)?;
     let Some(condition) = condition(connection, key, keys)? else { return Ok(false) };
     let columns: Vec<String> = table.columns.iter().map(Column::select).collect();
+    // Rows with the same value come in the same order each time, or pages would miss some.
+    let mut order = vec![format!("t.{}", key.quoted)];
+    let others = table.order.iter().filter(|(at, collate)| *at != column || !collate.is_empty());
+    order.extend(others.map(|(at, collate)| format!("t.{}{collate}", table.columns[*at].quoted)));
+    if table.order.is_empty() {
+        order.extend(["t.tableoid".to_owned(), "t.ctid".to_owned()]);
+    }
     let sql = format!(
-        "SELECT {} FROM {} AS t WHERE {condition} ORDER BY t.{} LIMIT {} OFFSET {}",
+        "SELECT {} FROM {} AS t WHERE {condition} ORDER BY {} LIMIT {} OFFSET {}",
         columns.join(", "),
         table.source,
-        key.quoted,
+        order.join(", "),
         i64::try_from(bounds.rows).unwrap_or(i64::MAX - 1).saturating_add(1),
         i64::try_from(skip).unwrap_or(i64::MAX),
     );
@@ -54,14 +61,20 @@ fn condition(connection: &mut Connection, column: &Column, keys: &Keys<'_>) -> R
             if column.carried == Carried::Cast {
                 literals = readable(connection, literals)?;
             }
-            Ok((!literals.is_empty()).then(|| format!("{key} IN ({})", literals.join(", "))))
+            let literals = Some(literals.join(", ")).filter(|literals| !literals.is_empty());
+            Ok(literals.map(|literals| match &column.base.operators {
+                Some([_, _, equal, ..]) => format!("{key} {equal} ANY (ARRAY[{literals}])"),
+                None => format!("{key} IN ({literals})"),
+            }))
         }
         Keys::Between(from, to) => {
             let mut bounds = Vec::new();
             for (value, operator) in [(from, ">="), (to, "<=")] {
                 let Some(value) = value else { continue };
                 match bound(connection, column, value, operator)? {
-                    Bound::At(literal) => bounds.push(format!("{key} {operator} {literal}")),
+                    Bound::At(literal) => {
+                        bounds.push(format!("{key} {} {literal}", column.base.operator(operator)));
+                    }
                     Bound::None => return Ok(None),
                 }
             }

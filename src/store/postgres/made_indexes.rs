@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::connection::Connection;
 use super::faults::failed;
-use super::making::{Making, attempt, because, place};
+use super::making::{Making, attempt, because};
 use super::named;
 use super::quote::{quote, quote_all};
 use crate::domain::names::is_reserved;
@@ -156,13 +156,22 @@ fn cut(name: &str, most: usize) -> &str {
     &name[..end]
 }
 
+/// The schema that a table is in: its name alone may be that of one in another.
+fn schema_of(connection: &mut Connection, table: &TableSchema) -> Result<String> {
+    let table = connection.known(&table.name)?;
+    let sql = "SELECT n.nspname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1";
+    let rows = connection.rows(sql, &[&table.oid])?;
+    let gone = || Error::new(ErrorKind::TableNotFound, format!("there is no table {:?}", table.schema.name));
+    rows.first().ok_or_else(gone)?.try_get(0).map_err(failed)
+}
+
 /// Takes the plain indexes of a table away; gives what they were.
 pub(super) fn put_off(connection: &mut Connection, table: &TableSchema) -> Result<Vec<Index>> {
-    let (schema, _) = place(connection, &table.name);
     let mut taken = Vec::new();
     for index in &table.indexes {
         // What could not be made again stays.
         if listed(connection, table, &index.parts)?.is_some() {
+            let schema = schema_of(connection, table)?;
             connection.batch(&format!("DROP INDEX {}.{}", quote(&schema), quote(&index.name)))?;
             taken.push(index.clone());
         }
@@ -173,7 +182,6 @@ pub(super) fn put_off(connection: &mut Connection, table: &TableSchema) -> Resul
 
 /// Makes plain indexes of a table, but for those that it has.
 pub(super) fn create(connection: &mut Connection, table: &TableSchema, indexes: &[Index]) -> Result<()> {
-    let (schema, _) = place(connection, &table.name);
     for index in indexes {
         let Some(now) = connection.table(&table.name)? else { return Ok(()) };
         // Another program may have taken the name meanwhile: then the index has another one.
@@ -185,6 +193,7 @@ pub(super) fn create(connection: &mut Connection, table: &TableSchema, indexes: 
             let why = "its columns, or a collation of them, are not there";
             return Err(Error::new(ErrorKind::SchemaMismatch, why).while_doing(doing()));
         };
+        let schema = schema_of(connection, table)?;
         let name = free_name(connection, &schema, &index.name)?.map(|name| quote(&name)).unwrap_or_default();
         let sql = format!("CREATE INDEX {name} ON {} ({on})", now.relation);
         connection.client.batch_execute(&sql).map_err(|error| failed(error).while_doing(doing()))?;

@@ -23,7 +23,10 @@ const UNKEYED: u8 = 0;
 const KEYED: u8 = 1;
 
 /// How many rows of a table are read at first, when nothing is known of their size.
-const FIRST_ROWS: usize = 256;
+const FIRST_ROWS: usize = 16;
+
+/// By how much the number of rows that are read at once may grow, while few rows tell how large the others are.
+const GROWTH: usize = 16;
 
 /// What is read of a row in vain is sent all the same: a table with rows this many times as large as others is read in smaller pieces.
 const UNEVEN: usize = 64;
@@ -40,21 +43,12 @@ struct Size {
     /// Those of the last page, on average.
     average: usize,
     largest: usize,
-}
-
-/// Reads a page: see [`Snapshot::page`](crate::store::Snapshot::page).
-pub(super) fn page(
-    connection: &mut Connection,
-    table: &Table,
-    after: Option<&Cursor>,
-    skip: u64,
-    bounds: PageBounds,
-    rows: &mut Rows,
-) -> Result<PageEnd> {
-    Pager::default().page(connection, table, after, skip, bounds, rows)
+    /// Of how many rows that is known, at most.
+    seen: usize,
 }
 
 impl Pager {
+    /// Reads a page: see [`Snapshot::page`](crate::store::Snapshot::page).
     pub(super) fn page(
         &mut self,
         connection: &mut Connection,
@@ -106,7 +100,7 @@ impl Pager {
         let fitting = match self.sizes.get(&fill.table.oid) {
             Some(size) => {
                 let rows = room / size.average.max(size.largest / UNEVEN).max(1);
-                rows + rows / 32
+                (rows + rows / 32).min(size.seen.saturating_mul(GROWTH))
             }
             None => FIRST_ROWS,
         };
@@ -116,7 +110,7 @@ impl Pager {
     fn learn(&mut self, fill: &Fill<'_>) {
         if let Some(average) = fill.rows.size_bytes().checked_div(fill.rows.len()) {
             let size = self.sizes.entry(fill.table.oid).or_default();
-            *size = Size { average, largest: fill.largest.max(size.largest) };
+            *size = Size { average, largest: fill.largest.max(size.largest), seen: size.seen.max(fill.rows.len()) };
         }
     }
 }
@@ -315,7 +309,8 @@ impl Place {
     }
 }
 
-/// `(a, b) > (1, 'x')`.
+/// `(a, b) > (1, 'x')`; where a type's operators are an extension's `a >= 1 AND (a > 1 OR a = 1 AND b > 'x')`, since a comparison of rows
+/// looks for them by their names alone.
 fn after_key(table: &Table, parts: &[String], values: &[Value]) -> Result<String> {
     let literal = |((at, _), value): (&(usize, String), &Value)| {
         values::compared(&table.columns[*at], value).ok_or_else(|| {
@@ -324,6 +319,17 @@ fn after_key(table: &Table, parts: &[String], values: &[Value]) -> Result<String
     };
     let literals: Vec<String> = table.order.iter().zip(values).map(literal).collect::<Result<_>>()?;
     Ok(match (parts, literals.as_slice()) {
+        _ if table.order.iter().any(|(at, _)| table.columns[*at].base.operators.is_some()) => {
+            let mut condition = String::new();
+            for (((at, _), part), literal) in table.order.iter().zip(parts).zip(&literals).rev() {
+                let by = |name: &str| format!("{part} {} {literal}", table.columns[*at].base.operator(name));
+                condition = match condition.as_str() {
+                    "" => by(">"),
+                    rest => format!("({} AND ({} OR {} AND {rest}))", by(">="), by(">"), by("=")),
+                };
+            }
+            condition
+        }
         ([part], [literal]) => format!("{part} > {literal}"),
         _ => format!("({}) > ({})", parts.join(", "), literals.join(", ")),
     })

@@ -46,10 +46,16 @@ pub(super) fn called(schemas: &[String], schema: &str, name: &str) -> String {
     }
 }
 
-/// Ordinary and partitioned tables: no partitions, which belong to their parent, and none that are temporary.
+/// Ordinary and partitioned tables: no partitions, which belong to their parent, and none that are temporary. The rows of a partitioned
+/// table without a key are read from its partitions, which need rights of their own.
 const TABLES: &str = "SELECT c.oid, n.nspname, c.relname, c.relkind = 'p' AS partitioned,
     coalesce(has_table_privilege(c.oid, 'SELECT'), false)
-      AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS readable,
+      AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
+      AND (c.relkind <> 'p' OR EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indpred IS NULL
+          AND i.indexprs IS NULL AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY(i.indkey::int2[])
+            AND NOT a.attnotnull))
+        OR NOT EXISTS (SELECT FROM pg_partition_tree(c.oid) p JOIN pg_class l ON l.oid = p.relid WHERE p.isleaf
+          AND NOT (has_schema_privilege(l.relnamespace, 'USAGE') AND has_table_privilege(l.oid, 'SELECT')))) AS readable,
     c.relrowsecurity AND coalesce(row_security_active(c.oid), false) AS secured,
     c.relhasrules AND EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_enabled NOT IN ('D', 'R')) AS ruled,
     (c.relhastriggers AND EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use super::catalogue;
-use super::faults::failed;
+use super::faults::{failed, told_by};
 use super::page::{Pager, check_columns, check_readable, count};
 use super::pool::Pooled;
 use super::table::Table;
@@ -30,7 +30,10 @@ pub(super) struct PostgresSnapshot {
 /// - A table whose rows are hidden from the role by policies is an error, and no smaller table.
 /// - Rows in the order of a key are looked up in its index, page by page: to sort a table for each page is never faster.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL row_security = off;
-    SET LOCAL enable_sort = off; SELECT 1";
+    SET LOCAL enable_sort = off; SELECT 1; SAVEPOINT rowferry_read";
+
+/// Sets the savepoint again, so that locks taken before it stay whatever fails after it.
+const KEEP: &str = "RELEASE rowferry_read; SAVEPOINT rowferry_read";
 
 impl PostgresSnapshot {
     pub(super) fn begin(mut connection: Pooled) -> Result<Self> {
@@ -39,6 +42,22 @@ impl PostgresSnapshot {
         // BEGIN alone takes no snapshot: the first query does.
         connection.batch(BEGIN)?;
         Ok(PostgresSnapshot { connection, pager: Pager::default(), untouched: HashSet::new() })
+    }
+
+    /// Does something that may fail: a statement that does would abort the whole transaction, so it is undone to the savepoint, and the
+    /// state that the snapshot sees stays.
+    fn attempt<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let done = work(self);
+        if let Err(error) = &done
+            && told_by(error).is_some()
+        {
+            // What was read of the catalogue since is no longer locked.
+            self.connection.forget();
+            if let Err(lost) = self.connection.batch("ROLLBACK TO rowferry_read") {
+                log::debug!(target: "rowferry::store", "a read transaction cannot continue after {error}: {lost}");
+            }
+        }
+        done
     }
 
     /// The number that the sequence of a table's key gave last, if it gave one and the role may know.
@@ -68,6 +87,7 @@ impl PostgresSnapshot {
             );
             return Err(Error::new(ErrorKind::Database, why).with_hint("Begin again."));
         }
+        self.connection.batch(KEEP)?;
         self.untouched.insert(table.oid);
         Ok(())
     }
@@ -84,35 +104,37 @@ impl Drop for PostgresSnapshot {
 
 impl Snapshot for PostgresSnapshot {
     fn tables(&mut self) -> Result<Vec<String>> {
-        catalogue::table_names(&mut self.connection)
+        self.attempt(|it| catalogue::table_names(&mut it.connection))
     }
 
     fn schema(&mut self, table: &str) -> Result<Option<TableSchema>> {
-        Ok(self.connection.table(table)?.map(|table| table.schema.clone()))
+        self.attempt(|it| Ok(it.connection.table(table)?.map(|table| table.schema.clone())))
     }
 
     fn not_copied(&mut self) -> Result<NotCopied> {
-        beside::not_copied(&mut self.connection)
+        self.attempt(|it| beside::not_copied(&mut it.connection))
     }
 
     fn tell(&mut self, table: &mut TableSchema) -> Result<()> {
-        table.sequence = match self.connection.table(&table.name)? {
-            Some(known) if known.schema.autoincrement => self.last_number(&known)?,
-            _ => None,
-        };
+        table.sequence = self.attempt(|it| match it.connection.table(&table.name)? {
+            Some(known) if known.schema.autoincrement => it.last_number(&known),
+            _ => Ok(None),
+        })?;
         Ok(())
     }
 
     fn try_table(&mut self, table: &NewTable<'_>) -> Result<()> {
-        ddl::try_out(table)
+        ddl::try_out(&self.connection, table)
     }
 
     fn count(&mut self, table: &TableSchema) -> Result<u64> {
-        let table = self.connection.known(&table.name)?;
-        check_readable(&table)?;
-        let rows = count(&mut self.connection, &format!("SELECT count(*) FROM {}", table.source))?;
-        self.check_untouched(&table)?;
-        Ok(rows)
+        self.attempt(|it| {
+            let table = it.connection.known(&table.name)?;
+            check_readable(&table)?;
+            let rows = count(&mut it.connection, &format!("SELECT count(*) FROM {}", table.source))?;
+            it.check_untouched(&table)?;
+            Ok(rows)
+        })
     }
 
     fn page(
@@ -123,11 +145,13 @@ impl Snapshot for PostgresSnapshot {
         bounds: PageBounds,
         rows: &mut Rows,
     ) -> Result<PageEnd> {
-        let known = self.connection.known(&table.name)?;
-        check_columns(&known, table)?;
-        let end = self.pager.page(&mut self.connection, &known, after, skip, bounds, rows)?;
-        self.check_untouched(&known)?;
-        Ok(end)
+        self.attempt(|it| {
+            let known = it.connection.known(&table.name)?;
+            check_columns(&known, table)?;
+            let end = it.pager.page(&mut it.connection, &known, after, skip, bounds, rows)?;
+            it.check_untouched(&known)?;
+            Ok(end)
+        })
     }
 
     fn find(
@@ -139,11 +163,13 @@ impl Snapshot for PostgresSnapshot {
         bounds: PageBounds,
         rows: &mut Rows,
     ) -> Result<bool> {
-        let known = self.connection.known(&table.name)?;
-        check_columns(&known, table)?;
-        let more = find::find(&mut self.connection, &known, column, keys, (skip, bounds), rows)?;
-        self.check_untouched(&known)?;
-        Ok(more)
+        self.attempt(|it| {
+            let known = it.connection.known(&table.name)?;
+            check_columns(&known, table)?;
+            let more = find::find(&mut it.connection, &known, column, keys, (skip, bounds), rows)?;
+            it.check_untouched(&known)?;
+            Ok(more)
+        })
     }
 
     /// A server keeps old versions of rows because of a snapshot; how many bytes those have it does not tell.

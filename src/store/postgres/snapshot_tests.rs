@@ -265,6 +265,100 @@ fn rows_are_found_as_their_column_compares() {
 }
 
 #[test]
+fn types_of_extensions_in_other_schemas_are_compared_by_their_own_operators() {
+    let sql = "CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext; CREATE EXTENSION ltree SCHEMA ext;
+        CREATE TABLE names(k ext.citext PRIMARY KEY); INSERT INTO names VALUES ('a'), ('B'), ('c'), ('D'), ('e');
+        CREATE DOMAIN way AS ext.ltree;
+        CREATE TABLE paths(k ext.citext, p way, n int, PRIMARY KEY (k, p, n));
+        INSERT INTO paths SELECT k, p::ext.ltree, n FROM unnest(ARRAY['a', 'B', 'c']) k, unnest(ARRAY['A.b', 'a.c']) p, generate_series(1, 3) n";
+    let (store, _) = store(sql);
+    let mut snapshot = store.snapshot().unwrap();
+    for most in 1..6 {
+        assert_eq!(first(&read(&mut *snapshot, "names", most)).join(""), "aBcDe");
+    }
+    let whole = read(&mut *snapshot, "paths", 100);
+    assert_eq!(whole.len(), 18);
+    for most in 1..18 {
+        assert_eq!(read(&mut *snapshot, "paths", most), whole, "by {most}");
+    }
+    let mut find = |table: &str, column: usize, keys: Keys<'_>| {
+        let mut page = Rows::default();
+        let table = schema(&mut *snapshot, table);
+        snapshot.find(&table, column, &keys, 0, ALL, &mut page).unwrap();
+        first(&owned(&page)).join("")
+    };
+    assert_eq!(find("names", 0, Keys::These(&["b".into(), "d".into(), "x".into()])), "BD");
+    assert_eq!(find("names", 0, Keys::Between(Some(&"b".into()), Some(&"d".into()))), "BcD");
+    assert_eq!(find("paths", 1, Keys::These(&["a.c".into()])).len(), 9);
+    assert_eq!(find("paths", 1, Keys::Between(Some(&"a.c".into()), None)).len(), 9);
+}
+
+#[test]
+fn rows_with_one_value_are_found_in_the_same_order_each_time() {
+    let sql =
+        "CREATE TABLE keyed(id int PRIMARY KEY, g int); INSERT INTO keyed SELECT n, n % 2 FROM generate_series(9, 1, -1) n;
+        CREATE TABLE bare(id int, g int); INSERT INTO bare SELECT n, n % 2 FROM generate_series(1, 9) n";
+    let (store, _) = store(sql);
+    let mut snapshot = store.snapshot().unwrap();
+    for name in ["keyed", "bare"] {
+        let table = schema(&mut *snapshot, name);
+        let (mut found, mut page) = (Vec::new(), Rows::default());
+        for skip in 0..9 {
+            let bounds = PageBounds { rows: 1, ..ALL };
+            snapshot.find(&table, 1, &Keys::These(&[0.into(), 1.into()]), skip, bounds, &mut page).unwrap();
+            found.extend(first(&owned(&page)));
+        }
+        assert_eq!(found.join(" "), "2 4 6 8 1 3 5 7 9", "{name}");
+    }
+}
+
+#[test]
+fn a_statement_that_fails_leaves_the_snapshot_as_it_is() {
+    let sql = "CREATE TABLE t(id int PRIMARY KEY); INSERT INTO t VALUES (1); CREATE TABLE gone(id int PRIMARY KEY)";
+    let (store, url) = store(sql);
+    let mut snapshot = store.snapshot().unwrap();
+    let (table, gone) = (schema(&mut *snapshot, "t"), schema(&mut *snapshot, "gone"));
+    let mut page = Rows::default();
+    snapshot.page(&table, None, 0, ALL, &mut page).unwrap();
+    server().run(&url, "INSERT INTO t VALUES (2); DROP TABLE gone");
+    for _ in 0..2 {
+        assert!(snapshot.page(&gone, None, 0, ALL, &mut page).is_err());
+        assert!(snapshot.count(&gone).is_err());
+        snapshot.page(&table, None, 0, ALL, &mut page).unwrap();
+        assert_eq!(
+            (page.len(), snapshot.count(&table).unwrap(), snapshot.tables().unwrap().contains(&"t".into())),
+            (1, 1, true)
+        );
+    }
+    // What was read before is locked still.
+    let truncated = server().run(&url, "SET lock_timeout = 50; DO $$ BEGIN TRUNCATE t; RAISE 'not locked'; EXCEPTION WHEN lock_not_available THEN END $$; SELECT 1");
+    assert!(truncated.ends_with('1'), "{truncated}");
+}
+
+#[test]
+fn a_partitioned_table_without_a_key_is_offered_where_its_partitions_may_be_read() {
+    let url = server().database();
+    let role = format!("reader_{}", std::process::id());
+    let sql = "CREATE TABLE bare(n int) PARTITION BY LIST (n); CREATE TABLE p1 PARTITION OF bare FOR VALUES IN (1);
+        CREATE TABLE keyed(n int PRIMARY KEY) PARTITION BY LIST (n); CREATE TABLE p2 PARTITION OF keyed FOR VALUES IN (1);
+        INSERT INTO bare VALUES (1); INSERT INTO keyed VALUES (1);";
+    let grant =
+        format!("CREATE ROLE {role} LOGIN; GRANT ALL ON SCHEMA public TO {role}; GRANT SELECT ON bare, keyed TO {role}");
+    server().run(&url, &format!("{sql} {grant}"));
+    let limited = url.replace("postgres@", &format!("{role}@"));
+    let store = PostgresStore::open(&PostgresOptions::parse(&limited).unwrap(), &Limits::default()).unwrap();
+    let mut snapshot = store.snapshot().unwrap();
+    assert_eq!(snapshot.tables().unwrap(), ["keyed"]);
+    assert_eq!(
+        (read(&mut *snapshot, "keyed", 9).len(), snapshot.not_copied().unwrap().not_readable),
+        (1, vec!["bare".into()])
+    );
+    drop(snapshot);
+    server().run(&url, &format!("GRANT SELECT ON p1 TO {role}"));
+    assert_eq!(read(&mut *store.snapshot().unwrap(), "bare", 9).len(), 1);
+}
+
+#[test]
 fn what_is_beside_the_tables_is_told() {
     let sql = "CREATE TABLE t(id int PRIMARY KEY CHECK (id > 0), own int GENERATED BY DEFAULT AS IDENTITY, CHECK (own > 0)); CREATE TABLE bare();
         CREATE VIEW v AS SELECT 1; CREATE MATERIALIZED VIEW mv AS SELECT 1; CREATE SEQUENCE alone; CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';

@@ -10,11 +10,13 @@ use super::casts::Casts;
 use super::constraint_checks::{self, Loosened};
 use super::faults;
 use super::foreign_keys::Pending;
+use super::page::Pager;
 use super::pool::Pooled;
 use super::table::Table;
 use crate::domain::schema::{Column, TableSchema};
+use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::Check;
+use crate::store::{Check, Cursor, PageBounds, PageEnd};
 
 /// What the planner is told. Rows are found by their keys, whatever it believes of a table that grows in this transaction; what it
 /// cannot find by an index it reads as a whole all the same. Compiling a plan takes longer than any of them runs.
@@ -47,6 +49,8 @@ pub(super) struct Transaction {
     casts: HashMap<u32, Arc<Casts>>,
     /// How many savepoints there were when a table or an index was last changed. One that is undone takes that with it.
     changed: Option<usize>,
+    /// How large the rows of tables are that were read.
+    pager: Pager,
     /// How many attempts are under way, one within another.
     attempts: usize,
     /// Whether the savepoint of the last attempt is still there.
@@ -78,6 +82,7 @@ impl Transaction {
             written: HashMap::new(),
             casts: HashMap::new(),
             changed: None,
+            pager: Pager::default(),
             attempts: 0,
             is_marked: false,
             open: true,
@@ -153,6 +158,17 @@ impl Transaction {
         }
         self.is_marked = is_outermost;
         Ok(())
+    }
+
+    /// Reads a page of a table.
+    pub(super) fn page(
+        &mut self,
+        table: &Table,
+        after: Option<&Cursor>,
+        bounds: PageBounds,
+        rows: &mut Rows,
+    ) -> Result<PageEnd> {
+        self.pager.page(&mut self.connection, table, after, 0, bounds, rows)
     }
 
     /// A table, as the catalogue has it now.

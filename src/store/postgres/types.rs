@@ -69,9 +69,19 @@ pub(super) struct BaseType {
     pub(super) is_any: bool,
     /// The function that writes a value out, where a cast to text says something else.
     pub(super) output: Option<String>,
+    /// The operators that sort it, as SQL, in the order `<`, `<=`, `=`, `>=`, `>`: where they are an extension's, whose schema need not be
+    /// among those that names are looked for in. Others, of the type that it is cast to, would be found instead.
+    pub(super) operators: Option<[String; 5]>,
 }
 
 impl BaseType {
+    /// A comparison (`<`, `<=`, `=`, `>=`, `>`) as the type itself means it, which `ORDER BY` goes by.
+    pub(super) fn operator<'o>(&'o self, name: &'o str) -> &'o str {
+        let at = ["<", "<=", "=", ">=", ">"].iter().position(|known| *known == name);
+        let own = self.operators.as_ref().zip(at).and_then(|(operators, at)| operators.get(at));
+        own.map_or(name, String::as_str)
+    }
+
     /// How values of it travel.
     pub(super) fn carried(&self) -> Carried {
         match self.oid {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::pool::Pooled;
 use super::transaction::Transaction;
 use super::{
-    bulk, clashes, comparable, ddl, fit, foreign_keys, lookup, made_indexes, page, references, sequences, statements, write,
+    bulk, clashes, comparable, ddl, fit, foreign_keys, lookup, made_indexes, references, sequences, statements, write,
 };
 use crate::domain::record::Tally;
 use crate::domain::schema::{Index, TableSchema};
@@ -71,7 +71,7 @@ impl Writer for PostgresWriter {
 
     fn page(&mut self, table: &TableSchema, after: Option<&Cursor>, bounds: PageBounds, rows: &mut Rows) -> Result<PageEnd> {
         let table = self.transaction.table(&table.name)?;
-        page::page(&mut self.transaction.connection, &table, after, 0, bounds, rows)
+        self.transaction.page(&table, after, bounds, rows)
     }
 
     fn fit(&mut self, plan: &TablePlan, rows: &Rows, range: Range<usize>, fitted: &mut Fitted) -> Result<()> {

@@ -476,3 +476,12 @@ fn looks_are_counted() {
         .unwrap();
     assert_eq!(counted, Some(0));
 }
+
+#[test]
+fn keys_of_an_extension_in_another_schema_are_compared_as_it_does() {
+    let (store, mut client) = store(
+        "CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext; CREATE TABLE t(k ext.citext PRIMARY KEY, x text); INSERT INTO t VALUES ('Ann', 'old');",
+    );
+    bulk(&store, "t", Strategy::Overwrite, &rows([[v("ann"), v("new")]]));
+    assert_eq!(text(&mut client, "SELECT string_agg(x, ',') FROM t"), "new");
+}
