@@ -20,6 +20,17 @@ pub enum Database<'d> {
     Postgres(Box<rowferry::PostgresOptions>),
 }
 
+impl<'d> Database<'d> {
+    /// The path, if it is a file.
+    pub fn file(&self) -> Option<&'d Path> {
+        match self {
+            Database::File(path) => Some(path),
+            #[cfg(feature = "postgres")]
+            Database::Postgres(_) => None,
+        }
+    }
+}
+
 /// Whether this is the URL of a PostgreSQL database, by how it begins.
 pub fn is_url(text: &str) -> bool {
     let begins = |scheme: &str| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));

@@ -11,7 +11,6 @@ use uuid::Uuid;
 use super::plain::warn_of_plain_http;
 use super::{cancelled_by_signals, connect_options, open, open_with, report};
 use crate::args::pull::PullArgs;
-use crate::database::Database;
 use crate::demo::scratch::Scratch;
 use crate::failure::{Done, Failure};
 use crate::hints;
@@ -195,10 +194,8 @@ fn target(args: &PullArgs) -> Result<Target, Failure> {
     if args.connection.is_some() {
         return Ok(Target { site: open_with(&args.db, Limits::default())?, made: None, _scratch: None });
     }
-    let path = match args.db.database()? {
-        Database::File(path) => path,
-        #[cfg(feature = "postgres")]
-        Database::Postgres(_) => return Ok(Target { site: open(&args.db)?, made: None, _scratch: None }),
+    let Some(path) = args.db.database()?.file() else {
+        return Ok(Target { site: open(&args.db)?, made: None, _scratch: None });
     };
     let is_missing = !path.exists();
     if args.dry_run && is_missing {
