@@ -132,7 +132,8 @@ fn unsettled(tables: &[Staged]) -> Error {
 /// forgets what was put off.
 fn may_keep(tables: &[Staged], checks: Checks, forgets: bool) -> bool {
     let keeps = |table: &Staged| table.plan.dangling == Dangling::Keep;
-    tables.iter().all(keeps) && (checks == Checks::Here || forgets && !tables.iter().any(|table| table.plan.table.deferred))
+    let is_deferred = tables.iter().any(|table| table.plan.table.deferred);
+    tables.iter().all(keeps) && forgets && (checks == Checks::Here || !is_deferred)
 }
 
 /// Which tables of a group have rows that may refer to records that wait for other tables, directly or through others of the group.
