@@ -253,18 +253,19 @@ impl r2d2::ManageConnection for Manager {
 /// The connections of one store.
 #[derive(Debug)]
 pub(super) struct Pools {
+    // First: when the pools are dropped, nobody else holds one, and their connections close one after the other.
+    _settled: Settled,
     path: PathBuf,
     setup: Setup,
     file: Arc<DatabaseFile>,
     log: Arc<Log>,
     readers: r2d2::Pool<Manager>,
     writers: r2d2::Pool<Manager>,
-    // Last: it is dropped when the pools are.
-    _settled: Settled,
 }
 
 /// Waits when dropped until the pools' thread has ended what it does: it may hold a pool, and with it open connections, for a
-/// moment after everybody else has let go. A program that ends meanwhile would leave the write-ahead log beside the database.
+/// moment after everybody else has let go. The write-ahead log would stay beside the database if the program ended meanwhile, or if two
+/// connections closed at the same moment on two threads: each finds the other one open, and none takes the log away.
 struct Settled(Arc<ScheduledThreadPool>);
 
 impl std::fmt::Debug for Settled {
