@@ -112,7 +112,7 @@ fn begin(target: &Site, id: &str) -> Result<()> {
             Some(found) => {
                 let name = target.store_ref().name();
                 Err(Error::new(ErrorKind::InvalidInput, format!("{name} has a site already: it has {found}"))
-                    .with_hint("Copy into a database without one, or remove its state first."))
+                    .with_hint("Copy into a database without one, or remove its state first: `SiteBuilder::remove_state`."))
             }
         }
     })

@@ -79,7 +79,7 @@ fn a_site_moves_to_postgres() {
     assert_eq!(folder.json(&format!("settings get site_url --db {to}"))["value"], "http://shop.example");
     folder
         .run(&format!("site copy --from shop.db --to {to} --key-file moved.key"))
-        .failed(1, &["has a site already", "remove its state first"]);
+        .failed(1, &["has a site already", "state remove"]);
     folder.run(&format!("site copy --from {to} --from-key-file moved.key --to back.db")).ok_but_said();
     assert_eq!(folder.number("back.db", "SELECT count(*) FROM posts"), 1500);
     assert_eq!(folder.list("sessions list --db back.db").len(), 1);

@@ -115,7 +115,7 @@ fn what_a_connection_does_not_allow_is_refused_with_its_reason() {
     pair.pull("").ok();
     let denied = folder.list("events --db shop.db --kind access.denied");
     assert!(!denied.is_empty() && denied.iter().all(|event| text(event, "actor").starts_with("peer")), "{denied:?}");
-    // Last of all: whoever maintains the shop may let the connection expire at any moment now.
+    // Last of all: maintenance of the shop may let the connection expire at any moment now.
     let code = refused("");
     assert!(["download_limit_reached", "connection_not_active"].contains(&code.as_str()), "{code}");
 }

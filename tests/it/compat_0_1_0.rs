@@ -24,7 +24,7 @@ const TABLES: [&str; 7] = ["big", "children", "empty", "loose", "mixed", "parent
 /// Rows of a page in the recorded pulls.
 const BATCH: u32 = 10;
 
-/// A sender of 0.1.0, which says what was recorded to whoever asks for it. Each connection is answered as the recorded one of its
+/// A sender of 0.1.0, which says what was recorded to each that asks for it. Each connection is answered as the recorded one of its
 /// number was.
 struct OldSender {
     url: String,

@@ -66,7 +66,7 @@ fn two_programs_share_connections_and_hear_of_each_other() {
 }
 
 #[test]
-fn whoever_reads_the_database_can_use_nothing_in_it() {
+fn a_reader_of_the_database_can_use_nothing_in_it() {
     let fixture = Fixture::new("");
     let connections = fixture.site.connections();
     let note = Metadata::from_iter([("note".to_owned(), "for the night".into())]);

@@ -385,7 +385,7 @@ fn slow_and_silent_peers_hold_their_places_for_a_while_only() {
             .iter()
             .all(|answer| answer.is_empty() || answer.starts_with("HTTP/1.1 503 ") || answer.starts_with("HTTP/1.1 200 "))
     );
-    // Until the last of them is gone, whoever comes may be told so again.
+    // Until the last of them is gone, each that comes may be told so again.
     drop(slow);
     while !served.status().starts_with("HTTP/1.1 200 ") || !served.status().starts_with("HTTP/1.1 200 ") {
         std::thread::sleep(Duration::from_millis(100));

@@ -343,7 +343,7 @@ fn a_pull_that_needs_approval_waits_for_it() {
     let third = pull(&served, &puller, "many").1;
     assert_ne!(third["transfer_uuid"], again["transfer_uuid"], "a denial holds for as long as an approval could be given");
     served.clock.advance(Duration::from_secs(24 * 3600));
-    // Too late: who comes back is told so once, and then asks anew.
+    // Too late: who comes back is told so once, and then asks again.
     let told = pull(&served, &puller, "many").1;
     assert_eq!((&told["code"], &told["transfer_uuid"]), (&json!("approval_expired"), &third["transfer_uuid"]));
     let fourth = pull(&served, &puller, "many").1;

@@ -176,7 +176,7 @@ fn a_connection_that_is_cut_at_any_byte_is_one_pull() {
         assert!(report.error.is_none(), "cut after {cut} bytes: {report:?}");
         assert_eq!((report.outcome.created, report.outcome.total()), (5, 5), "cut after {cut} bytes: {report:?}");
         assert_eq!(here.rows("SELECT v FROM t ORDER BY id").len(), 5, "cut after {cut} bytes");
-        // Not made anew where only the end is lost, which says nothing that is not known by then.
+        // Not made again where only the end is lost, which says nothing that is not known by then.
         let made = connections.load(Ordering::SeqCst);
         assert!((1..=2).contains(&made), "cut after {cut} bytes: {made} connections");
         again.fetch_add(made - 1, Ordering::SeqCst);

@@ -422,7 +422,7 @@ fn an_answer_about_a_token_that_was_replaced_suspends_nothing() {
 }
 
 #[test]
-fn at_a_site_of_the_reference_a_rotated_connection_is_made_anew() {
+fn at_a_site_of_the_reference_a_rotated_connection_is_made_again() {
     let peer = FakePeer::new(reference);
     let home = Home::new();
     let made = home.sender(&peer.url());
@@ -453,7 +453,7 @@ fn a_reference_site_that_does_not_register_again_leaves_the_token_to_be_given_by
 }
 
 #[test]
-fn what_is_made_anew_at_a_site_of_the_reference_gets_the_status_of_the_old_one() {
+fn what_is_made_again_at_a_site_of_the_reference_gets_the_status_of_the_old_one() {
     let peer = FakePeer::new(reference);
     let home = Home::new();
     let uuid = home.sender(&peer.url()).connection.uuid;
@@ -466,7 +466,7 @@ fn what_is_made_anew_at_a_site_of_the_reference_gets_the_status_of_the_old_one()
     let asked = peer.asked().pop().unwrap();
     assert_eq!((asked.field("status"), asked.field("auth_token_hash")), ("suspended", hash(new.as_str()).as_str()));
 
-    // While it cannot be said, the message waits; that it is made anew already is no obstacle later.
+    // While it cannot be said, the message waits; that it is made again already is no obstacle later.
     let made = AtomicBool::new(false);
     let busy = FakePeer::new(move |asked: &Asked| match asked.call() {
         "update-status" if !made.swap(true, Ordering::SeqCst) => no(503, "busy"),

@@ -17,6 +17,7 @@ const NAMES: &[(&str, &str)] = &[
     ("on_lossy", "--on-lossy"),
     ("outside_references", "--outside-references"),
     ("password", "--password-file"),
+    ("remove_state", "rowferry state remove"),
     ("reset_key", "rowferry sessions reset-key"),
     ("root_certificate", "--ca-cert"),
     ("set_token", "rowferry connections update --token-file"),

@@ -35,7 +35,7 @@ pub(super) enum Kind {
 
 pub(super) const BOTH: [Kind; 2] = [Kind::Named, Kind::Unnamed];
 
-/// The other end of a connection, for whoever answers a request for rows.
+/// The other end of a connection, for what answers a request for rows.
 pub(super) struct Peer {
     pub(super) socket: WebSocket<TcpStream>,
     /// What was asked for by binary messages, of all connections.

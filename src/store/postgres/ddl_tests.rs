@@ -241,38 +241,3 @@ fn tables_refer_to_what_is_made_after_them() {
     assert_eq!(foreign_keys::complete(&mut here, &new).unwrap(), [""; 0]);
     assert_eq!(described(&mut here, "late").foreign_keys, late.foreign_keys);
 }
-
-#[test]
-fn indexes_that_were_taken_away_are_made_again_once() {
-    let mut here = begin(
-        "CREATE TABLE t (x text, y text COLLATE \"C\"); CREATE INDEX i ON t (x COLLATE \"C\" DESC, y); CREATE INDEX j ON t (y);
-         CREATE UNIQUE INDEX u ON t (y); CREATE INDEX e ON t (lower(x))",
-    );
-    let before = described(&mut here, "t");
-    let indexes = made_indexes::put_off(&mut here, &before).unwrap();
-    assert_eq!(indexes, before.indexes);
-    let bare = described(&mut here, "t");
-    assert_eq!((bare.indexes.len(), bare.unique.len(), bare.other_indexes.len()), (0, 1, 1));
-    here.batch("CREATE TABLE o (x int); CREATE INDEX j ON o (x)").unwrap();
-    for _ in 0..2 {
-        made_indexes::create(&mut here, &bare, &indexes).unwrap();
-        let now = described(&mut here, "t").indexes;
-        assert_eq!(now.iter().map(|index| index.name.as_str()).collect::<Vec<_>>(), ["i", "j 2"]);
-        assert!(now.iter().zip(&indexes).all(|(now, index)| now.parts == index.parts));
-    }
-}
-
-#[test]
-fn indexes_are_taken_away_in_the_schema_that_their_table_is_in() {
-    let sql = "CREATE SCHEMA a; CREATE TABLE \"a.b\" (x int); CREATE INDEX i ON \"a.b\" (x); CREATE TABLE a.o (x int); CREATE INDEX i ON a.o (x)";
-    let mut here = crate::store::postgres::testing::test_with(sql, &["public", "a"]);
-    here.batch("BEGIN").unwrap();
-    let before = described(&mut here, "a.b");
-    let indexes = made_indexes::put_off(&mut here, &before).unwrap();
-    assert_eq!(
-        (indexes.len(), described(&mut here, "a.b").indexes.len(), described(&mut here, "a.o").indexes.len()),
-        (1, 0, 1)
-    );
-    made_indexes::create(&mut here, &before, &indexes).unwrap();
-    assert_eq!(described(&mut here, "a.b").indexes, before.indexes);
-}

@@ -1,16 +1,15 @@
-//! Unique sets and plain indexes: those of a table that is made, and those that are taken away while rows come and are made again.
+//! Unique sets and plain indexes of a table that is made.
 
 use std::collections::HashSet;
 
 use super::connection::Connection;
-use super::faults::failed;
 use super::making::{Making, attempt, because};
 use super::named;
 use super::quote::{quote, quote_all};
 use crate::domain::names::is_reserved;
 use crate::domain::postgres_type::LONGEST_NAME;
-use crate::domain::schema::{Index, IndexPart, Origin, TableSchema, UniqueKind, UniqueSet};
-use crate::error::{Error, ErrorKind, Result};
+use crate::domain::schema::{IndexPart, Origin, TableSchema, UniqueKind, UniqueSet};
+use crate::error::Result;
 
 /// Makes the unique sets and the plain indexes of a table that was made just now.
 pub(super) fn make(connection: &mut Connection, making: &mut Making<'_, '_>) -> Result<()> {
@@ -154,52 +153,6 @@ fn free_name(connection: &mut Connection, schema: &str, name: &str) -> Result<Op
 fn cut(name: &str, most: usize) -> &str {
     let end = (0..=most.min(name.len())).rev().find(|at| name.is_char_boundary(*at)).unwrap_or(0);
     &name[..end]
-}
-
-/// The schema that a table is in: its name alone may be that of one in another.
-fn schema_of(connection: &mut Connection, table: &TableSchema) -> Result<String> {
-    let table = connection.known(&table.name)?;
-    let sql = "SELECT n.nspname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1";
-    let rows = connection.rows(sql, &[&table.oid])?;
-    let gone = || Error::new(ErrorKind::TableNotFound, format!("there is no table {:?}", table.schema.name));
-    rows.first().ok_or_else(gone)?.try_get(0).map_err(failed)
-}
-
-/// Takes the plain indexes of a table away; gives what they were.
-pub(super) fn put_off(connection: &mut Connection, table: &TableSchema) -> Result<Vec<Index>> {
-    let mut taken = Vec::new();
-    for index in &table.indexes {
-        // What could not be made again stays.
-        if listed(connection, table, &index.parts)?.is_some() {
-            let schema = schema_of(connection, table)?;
-            connection.batch(&format!("DROP INDEX {}.{}", quote(&schema), quote(&index.name)))?;
-            taken.push(index.clone());
-        }
-    }
-    connection.forget();
-    Ok(taken)
-}
-
-/// Makes plain indexes of a table, but for those that it has.
-pub(super) fn create(connection: &mut Connection, table: &TableSchema, indexes: &[Index]) -> Result<()> {
-    for index in indexes {
-        let Some(now) = connection.table(&table.name)? else { return Ok(()) };
-        // Another program may have taken the name meanwhile: then the index has another one.
-        if now.schema.indexes.iter().any(|other| other.name == index.name || other.parts == index.parts) {
-            continue;
-        }
-        let doing = || format!("cannot create the index {:?} of the table {:?}", index.name, table.name);
-        let Some(on) = listed(connection, &now.schema, &index.parts)? else {
-            let why = "its columns, or a collation of them, are not there";
-            return Err(Error::new(ErrorKind::SchemaMismatch, why).while_doing(doing()));
-        };
-        let schema = schema_of(connection, table)?;
-        let name = free_name(connection, &schema, &index.name)?.map(|name| quote(&name)).unwrap_or_default();
-        let sql = format!("CREATE INDEX {name} ON {} ({on})", now.relation);
-        connection.client.batch_execute(&sql).map_err(|error| failed(error).while_doing(doing()))?;
-        connection.forget();
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub(super) fn check(transaction: &mut Transaction, when: Check, tables: &[Target
 /// Makes the foreign keys deferrable that rows of a table may break for a while. Gives whether all of them are.
 fn loosen(transaction: &mut Transaction, target: &Target<'_>) -> Result<bool> {
     let table = transaction.table(&target.table.name)?;
-    let sql = "SELECT c.conrelid::regclass::text, n.nspname::text, r.relname::text, c.conname::text
+    let sql = "SELECT n.nspname::text, r.relname::text, c.conname::text
             FROM pg_catalog.pg_constraint AS c
             JOIN pg_catalog.pg_class AS r ON r.oid = c.conrelid
             JOIN pg_catalog.pg_namespace AS n ON n.oid = r.relnamespace
@@ -47,8 +47,8 @@ fn loosen(transaction: &mut Transaction, target: &Target<'_>) -> Result<bool> {
             AND (c.conrelid = $1 OR ($2 AND c.confrelid = $1))";
     let rows = transaction.connection.rows(sql, &[&table.oid, &target.updates])?;
     for row in rows {
-        let relation = format!("{}.{}", quote(row.get(1)), quote(row.get(2)));
-        let key = Loosened { depth: transaction.depth(), relation, name: row.get(3) };
+        let relation = format!("{}.{}", quote(row.get(0)), quote(row.get(1)));
+        let key = Loosened { depth: transaction.depth(), relation, name: row.get(2) };
         let alter = key.alter("DEFERRABLE INITIALLY IMMEDIATE");
         match transaction.attempt_locking(|transaction| transaction.connection.batch(&alter), |()| true)? {
             Ok(()) => {
@@ -120,7 +120,8 @@ struct Key {
 }
 
 fn own_keys(transaction: &mut Transaction, table: &Table) -> Result<Vec<Key>> {
-    let sql = "SELECT conname::text, pg_get_constraintdef(oid), condeferred, convalidated FROM pg_catalog.pg_constraint
+    let sql =
+        "SELECT conname::text, pg_catalog.pg_get_constraintdef(oid), condeferred, convalidated FROM pg_catalog.pg_constraint
         WHERE conrelid = $1 AND contype = 'f'";
     let rows = transaction.connection.rows(sql, &[&table.oid])?;
     let key = |row: &postgres::Row| {

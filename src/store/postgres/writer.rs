@@ -4,11 +4,9 @@ use std::ops::Range;
 
 use super::pool::Pooled;
 use super::transaction::Transaction;
-use super::{
-    bulk, clashes, comparable, ddl, fit, foreign_keys, lookup, made_indexes, references, sequences, statements, write,
-};
+use super::{bulk, clashes, comparable, ddl, fit, foreign_keys, lookup, references, sequences, statements, write};
 use crate::domain::record::Tally;
-use crate::domain::schema::{Index, TableSchema};
+use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, Value};
 use crate::error::Result;
 use crate::plan::TablePlan;
@@ -53,16 +51,6 @@ impl Writer for PostgresWriter {
     fn complete_table(&mut self, table: &NewTable<'_>) -> Result<Vec<String>> {
         self.forget();
         foreign_keys::complete(&mut self.transaction.connection, table)
-    }
-
-    fn put_off_indexes(&mut self, table: &TableSchema) -> Result<Vec<Index>> {
-        self.forget();
-        made_indexes::put_off(&mut self.transaction.connection, table)
-    }
-
-    fn create_indexes(&mut self, table: &TableSchema, indexes: &[Index]) -> Result<()> {
-        self.forget();
-        made_indexes::create(&mut self.transaction.connection, table, indexes)
     }
 
     fn raise_sequence(&mut self, table: &TableSchema, to: i64) -> Result<()> {

@@ -30,7 +30,7 @@ impl Ask {
     }
 }
 
-/// The other end of a connection, for whoever answers.
+/// The other end of a connection, for what answers.
 pub struct Peer {
     pub socket: WebSocket<TcpStream>,
 }
