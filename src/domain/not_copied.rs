@@ -1,9 +1,12 @@
 //! What of a database a pull does not copy: the rows of tables come over, and nothing that runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+/// What tables have, by the table and then by the kind of it: names.
+pub(crate) type Parts = BTreeMap<String, BTreeMap<String, Vec<String>>>;
 
 /// What a pull of a site does not copy. All lists are sorted. A name that is no UTF-8 is there as far as it can be read.
 ///
@@ -38,6 +41,20 @@ pub struct NotCopied {
     /// earlier one of the site's schemas.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_readable: Vec<String>,
+    /// PostgreSQL: what else tables have that a new table does not get, by the table, and then by what it is:
+    ///
+    /// - constraints and indexes by their names: `exclude` (EXCLUDE constraints), `deferrable_keys` (keys and unique constraints that are
+    ///   DEFERRABLE), `temporal_keys` (WITHOUT OVERLAPS and PERIOD), `match_full` and `delete_sets_some` (foreign keys with MATCH FULL, and
+    ///   with ON DELETE SET NULL or SET DEFAULT of some columns), `not_valid` (foreign keys that are NOT VALID, and valid in a new table),
+    ///   `include_columns`, `nulls_order` (NULLS FIRST or LAST where it is not the rule), `operator_classes` (of unique indexes);
+    /// - of the table as a whole: `partitioned` (by what), `inherits` (from which), `of_type`, `row_security` (policies), `rules`, `grants`
+    ///   (to whom), `comments` (on the table, columns, constraints and indexes of these names), `sequence_options` (of its columns'
+    ///   sequences, where they are not the usual ones), `unlogged`, `storage` (parameters and the tablespace), `replica_identity`,
+    ///   `publications`, `statistics`.
+    ///
+    /// A later version may tell more kinds.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<String, BTreeMap<String, Vec<String>>>,
     /// How many more there are, of any kind, than were named: a sender names 1,000 of each.
     pub more: u64,
 }
@@ -73,6 +90,12 @@ impl fmt::Display for NotCopied {
                 "table that cannot be read",
                 "tables that cannot be read",
             ),
+            (
+                self.part_count(),
+                format!(" ({})", self.part_kinds().into_iter().collect::<Vec<_>>().join(", ")),
+                "other part of a table",
+                "other parts of tables",
+            ),
             (self.more, String::new(), "more that is not named", "more that are not named"),
         ];
         let parts = parts.into_iter().filter(|(count, ..)| *count > 0);
@@ -85,6 +108,28 @@ impl NotCopied {
     /// How many CHECK constraints there are.
     pub fn check_count(&self) -> u64 {
         self.checks.values().fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
+    /// How many [`parts`](NotCopied::parts) of tables there are.
+    pub fn part_count(&self) -> u64 {
+        self.parts.values().flat_map(BTreeMap::values).map(Vec::len).sum::<usize>() as u64
+    }
+
+    /// Of which kinds they are.
+    fn part_kinds(&self) -> BTreeSet<&str> {
+        self.parts.values().flat_map(BTreeMap::keys).map(String::as_str).collect()
+    }
+
+    /// What belongs to tables, and goes with one that is made: the rest is forgotten.
+    pub(crate) fn only_of_tables(self) -> NotCopied {
+        NotCopied { checks: self.checks, triggers: self.triggers, parts: self.parts, ..NotCopied::default() }
+    }
+
+    /// Keeps what belongs to these tables, of what belongs to tables.
+    pub(crate) fn retain_of_tables(&mut self, keeps: impl Fn(&str) -> bool) {
+        self.checks.retain(|table, _| keeps(table));
+        self.triggers.retain(|table, _| keeps(table));
+        self.parts.retain(|table, _| keeps(table));
     }
 
     /// What this name is, if it is none of an ordinary table: `a view`, say.
@@ -128,12 +173,12 @@ impl NotCopied {
     /// Keeps what has these names; of what belongs to a table, what belongs to one of these.
     pub(crate) fn retain(&mut self, keeps: impl Fn(&str) -> bool) {
         self.lists().into_iter().for_each(|list| list.retain(|name| keeps(name)));
-        self.checks.retain(|table, _| keeps(table));
-        self.triggers.retain(|table, _| keeps(table));
+        self.retain_of_tables(keeps);
     }
 
     pub(crate) fn sort(&mut self) {
         self.lists().into_iter().for_each(|list| list.sort_unstable());
+        self.parts.values_mut().flat_map(BTreeMap::values_mut).for_each(|list| list.sort_unstable());
         self.triggers.values_mut().for_each(|list| list.sort_unstable());
     }
 
@@ -150,6 +195,16 @@ impl NotCopied {
             room -= triggers.len();
         }
         self.triggers.retain(|_, triggers| !triggers.is_empty());
+        let mut room = most_names;
+        for (table, kinds) in &mut self.parts {
+            for (kind, list) in kinds.iter_mut() {
+                let is_long = table.len() > most_bytes || kind.len() > most_bytes;
+                more += cut(list, if is_long { 0 } else { room }, most_bytes);
+                room -= list.len();
+            }
+            kinds.retain(|_, list| !list.is_empty());
+        }
+        self.parts.retain(|_, kinds| !kinds.is_empty());
         let mut room = most_names;
         self.checks.retain(|table, count| {
             let keeps = room > 0 && table.len() <= most_bytes;
@@ -190,6 +245,11 @@ mod tests {
         assert_eq!(found.to_string(), line);
         found = NotCopied { not_utf8: vec!["x".into(); 11], ..NotCopied::default() };
         assert!(found.to_string().ends_with("(x, x, x, x, x, x, x, x, x, x, ...)"), "{found}");
+        found = NotCopied::default();
+        found.parts.insert("t".into(), [("match_full".into(), names("k")), ("comments".into(), names("a b"))].into());
+        found.parts.insert("u".into(), [("comments".into(), names("u"))].into());
+        assert_eq!((found.to_string().as_str(), found.part_count()), ("4 other parts of tables (comments, match_full)", 4));
+        found = NotCopied { not_utf8: names("x"), ..found };
         assert_eq!((NotCopied::default().to_string().as_str(), found.what_is("x").is_some()), ("", true));
     }
 
@@ -200,6 +260,7 @@ mod tests {
             not_utf8: names("abcd a"),
             triggers: [("t".into(), names("a b")), ("u".into(), names("c"))].into(),
             checks: [("t".into(), 2), ("u".into(), 3), ("long".into(), 9)].into(),
+            parts: [("t".into(), [("kin".into(), names("a bc d"))].into())].into(),
             more: 1,
             ..NotCopied::default()
         };
@@ -207,10 +268,14 @@ mod tests {
         found.cut(3, 4);
         assert_eq!(found, whole);
         found.cut(2, 3);
-        assert_eq!((found.views, found.not_utf8, found.more), (names("a b"), names("a"), 1 + 1 + 1 + 1 + 9));
+        assert_eq!((found.views, found.not_utf8, found.more), (names("a b"), names("a"), 1 + 1 + 1 + 1 + 1 + 9));
         assert_eq!((found.triggers, found.checks.len()), ([("t".into(), names("a b"))].into(), 2));
+        assert_eq!((found.parts["t"]["kin"].clone(), found.parts.len()), (names("a bc"), 1));
         found = whole;
         found.retain(|name| name == "t" || name == "b");
-        assert_eq!((found.views, found.triggers.len(), found.checks), (names("b"), 1, [("t".into(), 2)].into()));
+        assert_eq!((found.views.clone(), found.triggers.len(), &found.checks), (names("b"), 1, &[("t".into(), 2)].into()));
+        assert_eq!(found.part_count(), 3);
+        found.retain(|name| name == "b");
+        assert_eq!(found, NotCopied { views: names("b"), more: 1, ..NotCopied::default() });
     }
 }

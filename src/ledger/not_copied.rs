@@ -44,6 +44,7 @@ fn counts(not_copied: &NotCopied) -> Metadata {
         ("sequences", not_copied.sequences.len() as u64),
         ("functions", not_copied.functions.len() as u64),
         ("not_readable", not_copied.not_readable.len() as u64),
+        ("parts", not_copied.part_count()),
     ];
     let counts = counts.into_iter().chain(others.into_iter().filter(|(_, count)| *count > 0));
     counts.map(|(kind, count)| (kind.to_owned(), Value::from(count))).collect()

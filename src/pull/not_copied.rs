@@ -13,11 +13,10 @@ pub(super) fn left_out(cx: &Context<'_, '_>, here: &dyn Store, mut told: NotCopi
     let names = cx.names;
     let made = report.tables.iter().filter(|table| table.created_table);
     let made: HashSet<_> = made.map(|table| names.fold(&table.name)).collect();
-    told.checks.retain(|table, _| made.contains(&names.fold(table)));
-    told.triggers.retain(|table, _| made.contains(&names.fold(table)));
+    told.retain_of_tables(|table| made.contains(&names.fold(table)));
     if cx.options.tables.is_some() {
         // Nobody expects more than was named.
-        return Ok(NotCopied { checks: told.checks, triggers: told.triggers, ..NotCopied::default() });
+        return Ok(told.only_of_tables());
     }
     if told.elsewhere().iter().all(|list| list.is_empty()) {
         return Ok(named(told));

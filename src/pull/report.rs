@@ -21,7 +21,7 @@ pub struct Report {
     pub tables: Vec<TableReport>,
     /// What the sender has and this pull did not copy, as far as a rowferry sender of this version or a later one tells it:
     ///
-    /// - the triggers and CHECK constraints of tables that the pull made, this run of it or an earlier one that it resumes;
+    /// - the triggers, CHECK constraints and other [parts](NotCopied::parts) of tables that the pull made, this run of it or an earlier one that it resumes;
     /// - if all tables were wanted, and none was named: views, virtual tables and the tables behind them, where nothing of that name
     ///   is here, and tables whose names are no UTF-8.
     ///

@@ -76,11 +76,13 @@ impl Serialize for Left<'_> {
             functions: &'r [String],
             #[serde(skip_serializing_if = "<[String]>::is_empty")]
             not_readable: &'r [String],
+            #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+            parts: &'r BTreeMap<String, BTreeMap<String, Vec<String>>>,
             more: u64,
         }
 
         let NotCopied { views, virtual_tables, shadow_tables, not_utf8, more, .. } = self.rest;
-        let NotCopied { foreign_tables, sequences, functions, not_readable, .. } = self.rest;
+        let NotCopied { foreign_tables, sequences, functions, not_readable, parts, .. } = self.rest;
         Fields {
             checks: self.checks,
             triggers: &self.triggers,
@@ -92,6 +94,7 @@ impl Serialize for Left<'_> {
             sequences,
             functions,
             not_readable,
+            parts,
             more: *more,
         }
         .serialize(serializer)
@@ -242,5 +245,8 @@ mod tests {
         report.not_copied.triggers = [("t".into(), vec!["x".into()]), ("u".into(), vec!["y".into()])].into();
         let left = &to_value(&report).unwrap()["not_copied"];
         assert_eq!((&left["checks"], &left["triggers"]), (&json!(3), &json!(["x", "y"])));
+        assert_eq!(left.get("parts"), None);
+        report.not_copied.parts.insert("t".into(), [("match_full".into(), vec!["k".into()])].into());
+        assert_eq!(to_value(&report).unwrap()["not_copied"]["parts"], json!({ "t": { "match_full": ["k"] } }));
     }
 }

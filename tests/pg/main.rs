@@ -12,6 +12,7 @@ mod directions;
 mod faults;
 mod killed;
 mod names;
+mod not_copied;
 mod shared;
 mod support;
 mod tls;

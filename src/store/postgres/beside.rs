@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::connection::Connection;
 use super::faults::failed;
+use super::parts;
 use super::relations::{self, called};
 use crate::domain::names::is_reserved;
 use crate::domain::not_copied::NotCopied;
@@ -22,6 +23,7 @@ pub(super) fn not_copied(connection: &mut Connection) -> Result<NotCopied> {
     let mut found = NotCopied { not_readable: unread.collect(), ..NotCopied::default() };
     others(connection, &mut found)?;
     of_tables(connection, &offered, &mut found)?;
+    found.parts = parts::read(connection, &offered)?;
     found.sort();
     Ok(found)
 }

@@ -30,6 +30,7 @@ mod making;
 mod named;
 mod options;
 mod page;
+mod parts;
 mod pool;
 mod quote;
 mod references;

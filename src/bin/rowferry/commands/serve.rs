@@ -113,6 +113,7 @@ fn not_offered(site: &Site) -> NotCopied {
         complain(format!("what is not offered cannot be told: {error}"));
         NotCopied::default()
     });
+    found.parts.clear();
     found.checks.clear();
     found.triggers.clear();
     found
