@@ -279,3 +279,14 @@ CREATE TABLE rowferry_made (
   columns BLOB NOT NULL,
   PRIMARY KEY (sender, table_name)
 ) WITHOUT ROWID;
+CREATE TABLE rowferry_same (
+  sender TEXT NOT NULL,
+  plan TEXT NOT NULL,
+  incarnation TEXT NOT NULL,
+  here TEXT NOT NULL,
+  token TEXT NOT NULL,
+  schema INTEGER NOT NULL,
+  local BLOB,
+  kept_at TEXT NOT NULL,
+  PRIMARY KEY (sender, plan)
+) WITHOUT ROWID;

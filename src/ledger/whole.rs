@@ -61,7 +61,7 @@ const MOVED: &[Moved] = &[
     Moved { name: "rowferry_guesses", columns: "kind whose began_at wrong", key: &["kind", "whose"] },
 ];
 
-/// What stays: how far interrupted pulls are, what they staged for that, and who is about to deliver messages.
+/// What stays: which states of senders are here whole, how far interrupted pulls are, what they staged for that, and who is about to deliver messages.
 const LEFT: &[&str] = &[
     "rowferry_pulls",
     "rowferry_counts",
@@ -74,6 +74,7 @@ const LEFT: &[&str] = &[
     "rowferry_orphans",
     "rowferry_taken_keys",
     "rowferry_waiting",
+    "rowferry_same",
 ];
 
 /// How many rows are read at a time.

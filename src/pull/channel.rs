@@ -3,12 +3,11 @@
 use uuid::Uuid;
 
 use super::run::pull;
-use super::source::{Page, Position, Source, Stream};
+use super::source::{Listed, Page, Position, Source, State, Stream};
 use super::verdict::{Approval, Verdict};
 use super::{PullOptions, Report, TableReport};
 use crate::cancel::Patience;
 use crate::client::{Client, PageStream};
-use crate::domain::not_copied::NotCopied;
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
 use crate::domain::value::Rows;
@@ -53,6 +52,7 @@ impl Client {
     pub fn pull(&self, site: &Site, options: PullOptions<'_>) -> Result<Report> {
         refuse_itself(self, site)?;
         let origin = Origin { connection: None, site_url: self.url() };
+        let options = options.into_copy(site, String::new());
         pull(self, site.here(), options, Some(origin))
     }
 }
@@ -90,11 +90,21 @@ impl Source for Client {
     }
 
     fn tables(&self, patience: &Patience) -> Result<Vec<TableInfo>> {
-        Ok(self.ask_tables(patience)?.0)
+        Ok(self.ask_tables(patience)?.tables)
     }
 
-    fn list(&self, patience: &Patience) -> Result<(Vec<TableInfo>, NotCopied)> {
-        self.ask_tables(patience)
+    fn list(&self, patience: &Patience) -> Result<Listed> {
+        let wire::message::Listed { tables, not_copied, state } = self.ask_tables(patience)?;
+        let state = state.map(|state| State { number: state.number, token: state.token });
+        Ok(Listed { tables, not_copied, state })
+    }
+
+    fn tells_same(&self) -> bool {
+        Client::tells_same(self)
+    }
+
+    fn is_same(&self, token: &str, patience: &Patience) -> Result<bool> {
+        self.ask_same(token, patience)
     }
 
     fn schema(&self, table: &str, patience: &Patience) -> Result<TableSchema> {

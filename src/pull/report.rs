@@ -32,6 +32,11 @@ pub struct Report {
     /// had to be renewed, or the pull was interrupted and what came before was not [pulled again](crate::PullOptions::refresh);
     /// PhoenixKit has no snapshots, so that only a pull of a single page can be sure of it.
     pub one_state: bool,
+    /// Whether nothing was pulled because the sender says that nothing has changed there since the last pull of this kind, which was
+    /// complete: what it offers, its tables and their rows. [`tables`](Report::tables) is empty then. Rows here are not looked at: unless
+    /// this process knows that nothing was written here either, a note says so (`rows_not_checked`). See
+    /// [`PullOptions::always`](crate::PullOptions::always).
+    pub unchanged: bool,
     /// Records received, those of earlier runs of the same pull included.
     pub records: u64,
     /// Bytes received in pages, those of earlier runs of the same pull included.
@@ -98,7 +103,7 @@ impl Report {
         self.tables.iter().find(|table| table.name == name)
     }
 
-    /// Whether tables were pulled, each is complete and no record failed.
+    /// Whether tables were pulled, each is complete and no record failed; or nothing has [changed](Report::unchanged).
     pub fn is_clean(&self) -> bool {
         self.is_whole() && self.tables.iter().all(TableReport::is_clean)
     }
@@ -106,7 +111,7 @@ impl Report {
     /// Whether tables were pulled, and each is complete, whatever became of its records.
     pub(crate) fn is_whole(&self) -> bool {
         let is_complete = |table: &TableReport| table.status == TableStatus::Completed;
-        self.error.is_none() && !self.tables.is_empty() && self.tables.iter().all(is_complete)
+        self.error.is_none() && (self.unchanged || !self.tables.is_empty()) && self.tables.iter().all(is_complete)
     }
 
     /// An error unless the report is [clean](Report::is_clean), for those who want all or to know why not.
@@ -154,6 +159,9 @@ impl Report {
                 (done, _) => done,
             },
             (None, Some(error)) => Err(error),
+            (None, None) if self.unchanged => {
+                Ok(TableReport { name: table.to_owned(), notes: self.notes, ..TableReport::default() })
+            }
             (None, None) => Err(Error::new(ErrorKind::TableNotFound, format!("there is no table {table:?} to pull"))),
         }
     }

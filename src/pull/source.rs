@@ -42,9 +42,19 @@ pub(crate) trait Source: Sync {
     /// The tables it offers.
     fn tables(&self, patience: &Patience) -> Result<Vec<TableInfo>>;
 
-    /// The same, with what it says that it does not copy.
-    fn list(&self, patience: &Patience) -> Result<(Vec<TableInfo>, NotCopied)> {
-        Ok((self.tables(patience)?, NotCopied::default()))
+    /// The same, with what else it says.
+    fn list(&self, patience: &Patience) -> Result<Listed> {
+        Ok(Listed { tables: self.tables(patience)?, ..Listed::default() })
+    }
+
+    /// Whether it can tell that nothing has changed.
+    fn tells_same(&self) -> bool {
+        false
+    }
+
+    /// Whether all is as it was when it gave this [token](State::token): what it offers, its structure and its rows.
+    fn is_same(&self, _token: &str, _patience: &Patience) -> Result<bool> {
+        Ok(false)
     }
 
     /// The structure of a table.
@@ -91,6 +101,26 @@ pub(crate) trait Source: Sync {
     fn notes(&self, _table: &str, _created: bool) -> Vec<String> {
         Vec::new()
     }
+}
+
+/// What a sender lists.
+#[derive(Debug, Default)]
+pub(crate) struct Listed {
+    /// The tables that it offers.
+    pub(crate) tables: Vec<TableInfo>,
+    /// What it says that it does not copy.
+    pub(crate) not_copied: NotCopied,
+    /// The state that this is of, if it has a token for it.
+    pub(crate) state: Option<State>,
+}
+
+/// A state of the sender.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct State {
+    /// Its number, as it stands with pages.
+    pub(crate) number: u64,
+    /// What to ask with whether all is still so.
+    pub(crate) token: String,
 }
 
 /// The pages of tables as they come. Dropped before the last one, no more are wanted.

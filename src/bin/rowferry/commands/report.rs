@@ -47,6 +47,10 @@ pub fn translated(mut report: Report) -> Report {
 
 /// Prints the report for people.
 pub fn print(report: &Report, dry_run: bool, out: &mut Out) -> Result<(), Failure> {
+    if report.unchanged {
+        out.line(format!("Unchanged since the last pull: nothing to do ({:.3} s).", report.duration.as_secs_f64()))?;
+        return report.notes.iter().try_for_each(|note| out.line(format!("Note: {}", printable(note))));
+    }
     if report.tables.is_empty() {
         return print_not_copied(&report.not_copied, out);
     }
