@@ -6,6 +6,7 @@ pub(crate) mod string_enum;
 #[cfg(feature = "server")]
 pub(crate) mod access;
 pub mod address;
+pub(crate) mod canonical;
 pub(crate) mod cells;
 #[cfg(feature = "sqlite")]
 pub(crate) mod collation;
@@ -21,6 +22,7 @@ pub mod not_copied;
 pub(crate) mod postgres_type;
 pub mod record;
 pub mod remote;
+pub(crate) mod row_sum;
 pub mod schema;
 pub mod session;
 pub mod settings;

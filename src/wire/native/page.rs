@@ -6,6 +6,7 @@ use super::cell;
 use super::frame::{self, Fault, HEAD, Kind, Reader};
 use super::pack::{Packer, unpack};
 use super::place::Place;
+use crate::domain::canonical;
 use crate::domain::record::{Failure, Reason};
 use crate::domain::value::{Cell, Rows, ValueRef};
 use crate::error::Result;
@@ -141,7 +142,7 @@ fn put_row<'v>(out: &mut Vec<u8>, row: impl Iterator<Item = Option<ValueRef<'v>>
             out.truncate(start);
             return Err(bytes.len());
         }
-        cell::put(out, value);
+        canonical::put(out, value);
         if out.len() - start > most {
             let bytes = out.len() - start;
             out.truncate(start);
@@ -154,10 +155,10 @@ fn put_row<'v>(out: &mut Vec<u8>, row: impl Iterator<Item = Option<ValueRef<'v>>
 /// Adds what stands for a row that has at least so many `bytes`.
 #[cold]
 fn put_left_out(out: &mut Vec<u8>, rows: &Rows, row: usize, key: &[usize], (most, bytes): (usize, usize)) {
-    cell::put_length(out, cell::LEFT_OUT, bytes);
+    canonical::put_length(out, canonical::LEFT_OUT, bytes);
     let of_key = rows.row(row).enumerate().map(|(column, value)| value.filter(|_| key.contains(&column)));
     if put_row(out, of_key, most).is_err() {
-        (0..rows.width()).for_each(|_| cell::put(out, None));
+        (0..rows.width()).for_each(|_| canonical::put(out, None));
     }
 }
 
@@ -250,7 +251,7 @@ impl<'f> Page<'f> {
         for _ in 0..self.rows {
             let mut left_out = None;
             rows.add_row(|bytes, cells| {
-                if bytes.get(at) == Some(&cell::LEFT_OUT) {
+                if bytes.get(at) == Some(&canonical::LEFT_OUT) {
                     at += 1;
                     left_out = Some(cell::take_length(bytes, &mut at)?);
                 }
