@@ -202,6 +202,12 @@ pub mod protocol {
     //! | `pulls` | knows [named pulls](#named-pulls) |
     //! | `tickets` | wants to be told of a pull by a code: see below |
     //! | `approvals` | answers `request:approvals` |
+    //! | `same` | gives a token of its state where it can, and answers `request:same` |
+    //!
+    //! `response:tables` then has `state`, the number of the snapshot that the tables are listed from, and `state_token`, up to 128 letters
+    //! and digits that mean nothing to anybody else. A receiver that has all rows of that state may ask later: `request:same` has
+    //! `{"token": .., "ref": ..}`, and `response:same` has `{"same": true, "ref": ..}` if the sender knows that what this receiver may pull is as it
+    //! was: tables, structures, rows and rights. It takes one call of the rate, and no download.
     //!
     //! `request:approvals` has `{"tables": [..], "ref": ..}`, of 1,000 tables at most. `response:approvals` has `{"approvals": [..], "ref": ..}`,
     //! for each table `{"table", "status", "transfer_uuid", "reason"}`: the status is `granted`, `pending` or `denied`, and the transfer is the

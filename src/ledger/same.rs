@@ -64,7 +64,7 @@ impl Ledger<'_> {
         }
         state::write(self.here.store, |sql| {
             let all = sql.query(&select, &[])?.iter().map(|row| same(row)).collect::<Result<Vec<_>>>()?;
-            sql.execute("DELETE FROM rowferry_same", &[])?;
+            forget_all(sql)?;
             Ok(all)
         })
     }
@@ -76,7 +76,7 @@ impl Ledger<'_> {
         }
         state::write(self.here.store, |sql| {
             if wrote {
-                sql.execute("DELETE FROM rowferry_same", &[])?;
+                forget_all(sql)?;
             }
             all.iter().skip(all.len().saturating_sub(MOST)).try_for_each(|same| put(sql, same))
         })
@@ -92,6 +92,11 @@ impl Ledger<'_> {
         let local = is_apart.then(|| now.to_bytes().to_vec());
         Same { kind, token, schema: now.schema(), local, kept_at: clock::to_text(self.now()) }
     }
+}
+
+/// Forgets all that is kept: the next pulls are to look at all rows again.
+pub(crate) fn forget_all(sql: &mut dyn Sql) -> Result<()> {
+    sql.execute("DELETE FROM rowferry_same", &[]).map(|_| ())
 }
 
 fn put(sql: &mut dyn Sql, same: &Same) -> Result<()> {

@@ -52,7 +52,7 @@ impl Client {
     pub fn pull(&self, site: &Site, options: PullOptions<'_>) -> Result<Report> {
         refuse_itself(self, site)?;
         let origin = Origin { connection: None, site_url: self.url() };
-        let options = options.into_copy(site, String::new());
+        let options = options.into_copy(self, site, String::new());
         pull(self, site.here(), options, Some(origin))
     }
 }

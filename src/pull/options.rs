@@ -10,6 +10,8 @@ use uuid::Uuid;
 use super::bounds::{Allowed, MOST};
 use super::callbacks::{OnConflict, OnFailure};
 use crate::cancel::CancelToken;
+#[cfg(feature = "client")]
+use crate::client::Client;
 use crate::domain::strategy::{Dangling, OnLossy, OnTakenKey, Strategy};
 use crate::plan::table::ExtraColumns;
 use crate::pull::Progress;
@@ -310,9 +312,12 @@ impl<'p> PullOptions<'p> {
         self
     }
 
-    /// Says which database is pulled into, through a connection of these terms.
+    /// Says which database is pulled into, through a connection of these terms, where the sender can tell that nothing has changed.
     #[cfg(feature = "client")]
-    pub(super) fn into_copy(mut self, site: &Site, terms: String) -> Self {
+    pub(super) fn into_copy(mut self, client: &Client, site: &Site, terms: String) -> Self {
+        if !client.tells_same() {
+            return self;
+        }
         self.copy = match site.incarnation() {
             Ok(incarnation) => Some(Copy { incarnation, terms }),
             Err(error) => {

@@ -94,6 +94,30 @@ fn a_pull_reports_what_it_did() {
 }
 
 #[test]
+fn a_pull_of_what_has_not_changed_says_so() {
+    let folder = Folder::new();
+    let served = folder.serve();
+    let create = "connections create --db shop.db --name Nightly --site-url https://backup.example --no-notify --json";
+    let made = folder.run(create).ok().json();
+    let token = made["token"].as_str().unwrap();
+    let pull = |more: &str| folder.run(&format!("pull {} --token {token} --db backup.db {more}", served.url)).ok();
+    assert_eq!(pull("--json").json()["unchanged"], false);
+    let report = pull("--json").json();
+    assert_eq!(
+        (&report["unchanged"], &report["records"], &report["tables"]),
+        (&true.into(), &0.into(), &serde_json::json!({}))
+    );
+    assert!(report["notes"][0].as_str().unwrap().contains("(rows_not_checked)"), "{report}");
+    let people = pull("").stdout;
+    assert!(people.contains("Unchanged since the last pull") && people.contains("rows here were not checked"), "{people}");
+    assert_eq!(pull("--json --always").json()["records"], 1505);
+    folder.sql("shop.db", "INSERT INTO users (id, name) VALUES (9, 'n')");
+    let report = pull("--json").json();
+    assert_eq!((&report["unchanged"], &report["tables"]["users"]["created"]), (&false.into(), &1.into()));
+    assert_eq!(served.signal("-TERM"), 0);
+}
+
+#[test]
 fn records_and_tables_that_fail_are_listed() {
     let folder = Folder::new();
     let served = folder.serve();

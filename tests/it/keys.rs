@@ -22,7 +22,7 @@ fn with(fixture: &Fixture, change: impl FnOnce(&mut Limits)) -> Site {
 fn pull(from: &Fixture, to: &Site, table: &str, strategy: Strategy) -> TableReport {
     let code = from.site.sessions().create(Direction::Send).unwrap();
     let client = Client::link(&from.site, Auth::code(code.code()), ConnectOptions::default()).unwrap();
-    client.pull_table(to, table, PullOptions::new().strategy(strategy).batch_size(1)).unwrap()
+    client.pull_table(to, table, PullOptions::new().strategy(strategy).batch_size(1).always(true)).unwrap()
 }
 
 /// Created, updated, unchanged, skipped, failed.

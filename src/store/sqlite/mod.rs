@@ -161,7 +161,7 @@ impl Store for SqliteStore {
 
     fn state_token(&self) -> Result<Option<StateToken>> {
         match self.pools.idle_writer()? {
-            Some(writer) => self.pools.watch().token(&writer),
+            Some(writer) => self.pools.watch().token(&writer.sqlite, &writer.seen, writer.version()?),
             None => Ok(None),
         }
     }

@@ -4,12 +4,12 @@
 //! commits itself. The writing connection is asked, through which all of this process's own commits go: so its small transactions on
 //! rowferry's own tables do not count, and a commit of anybody else does, at whatever moment between two of them it comes.
 
+use std::cell::Cell;
 use std::sync::{Mutex, PoisonError};
 
 use uuid::Uuid;
 
 use super::dialect::failed;
-use super::pool::Connection;
 use crate::error::Result;
 use crate::store::StateToken;
 
@@ -49,23 +49,26 @@ impl Watch {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).own += 1;
     }
 
-    /// The token of the state as it is now, through the writing connection.
-    pub(super) fn token(&self, writer: &Connection) -> Result<Option<StateToken>> {
+    /// The token of the state as it is now, through the writing connection. What this connection has seen is kept with it in `last`.
+    pub(super) fn token(
+        &self,
+        writer: &rusqlite::Connection,
+        last: &Cell<Option<i64>>,
+        schema: i64,
+    ) -> Result<Option<StateToken>> {
         let version: i64 = writer
-            .sqlite
             .prepare_cached("PRAGMA data_version")
             .and_then(|mut found| found.query_one([], |row| row.get(0)))
             .map_err(failed)?;
-        let schema = writer.version()?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         // What happened before a new connection was there, it does not know.
-        if writer.seen.replace(Some(version)) != Some(version) {
+        if last.replace(Some(version)) != Some(version) {
             seen.others += 1;
         }
         let is_apart = match seen.schema {
             Some((known, is_apart)) if known == schema => is_apart,
             _ => {
-                let reaches: bool = writer.sqlite.query_row(REACHES_OTHERS, [], |row| row.get(0)).map_err(failed)?;
+                let reaches: bool = writer.query_row(REACHES_OTHERS, [], |row| row.get(0)).map_err(failed)?;
                 seen.schema = Some((schema, !reaches));
                 !reaches
             }

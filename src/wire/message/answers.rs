@@ -5,14 +5,13 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::requests::TOKEN_BYTES;
 use crate::domain::not_copied::NotCopied;
 use crate::domain::table::TableInfo;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::wire::api::Secret;
 use crate::wire::channel::{self, REPLY};
-use crate::wire::{NAME_BYTES, excerpt, unquoted};
+use crate::wire::{NAME_BYTES, TOKEN_BYTES, excerpt, unquoted};
 
 /// What a rowferry sender tells about itself in the reply to a join that announced rowferry.
 #[non_exhaustive]

@@ -7,14 +7,11 @@ use serde_json::value::RawValue;
 
 use super::ROWFERRY_VERSION;
 use crate::error::{Error, ErrorKind, Result};
-use crate::wire::NAME_BYTES;
 use crate::wire::channel::{self, Frame, HEARTBEAT, HEARTBEAT_TOPIC, JOIN, LEAVE};
+use crate::wire::{NAME_BYTES, TOKEN_BYTES};
 
 /// How many tables one request for approvals may name.
 pub(crate) const APPROVALS: usize = 1_000;
-
-/// The longest token of a state, in bytes.
-pub(crate) const TOKEN_BYTES: usize = 128;
 
 const PULL_OF: &str = "pull:of";
 const PULL_OVER: &str = "pull:over";
