@@ -305,6 +305,7 @@ mod tests {
     /// What the documentation of the module says, in its figures: `cargo test --release --lib sketch -- --ignored --nocapture`.
     #[test]
     #[ignore = "it measures"]
+    #[expect(clippy::print_stdout, reason = "figures are what it is for")]
     fn measured() {
         const RUNS: u64 = 1_000;
         for differences in [20, 60, 100, 150, 160, 170, 180, 190, 200] {
