@@ -239,7 +239,7 @@ fn each_message_is_as_it_was() {
                 _ => match Answer::decode(&message).unwrap() {
                     Answer::End(end) => end.encode(),
                     Answer::Error(refusal) => refusal.encode(),
-                    Answer::Page(_) => panic!("a page"),
+                    other => panic!("{other:?}"),
                 },
             };
             assert_eq!(again, message, "{name}");

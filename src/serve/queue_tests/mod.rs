@@ -194,6 +194,7 @@ impl Peer {
                 Answer::Page(page) => page.head.request,
                 Answer::End(end) => end.request,
                 Answer::Error(refusal) => refusal.request,
+                other => panic!("{other:?} was not asked for"),
             };
             if all.last().is_none_or(|(last, _)| *last != request) {
                 all.push((request, Heard::default()));
@@ -215,6 +216,7 @@ impl Peer {
                 }
                 Answer::End(end) => heard.end = Some((end.rows, end.state.unwrap().get())),
                 Answer::Error(refusal) => heard.error = Some(refusal.code),
+                other => panic!("{other:?} was not asked for"),
             }
         }
         all
