@@ -42,7 +42,7 @@ pub struct PullOptions<'p> {
     pub(super) no_refresh: bool,
     pub(super) always: bool,
     /// The database that is pulled into, if another pull can tell that nothing has changed since.
-    pub(super) copy: Option<Copy>,
+    pub(super) copy: Option<Receiving>,
     pub(super) on_taken_key: OnTakenKey,
     pub(super) dangling: Dangling,
     pub(super) on_lossy: OnLossy,
@@ -65,7 +65,7 @@ pub struct PullOptions<'p> {
 
 /// The database that is pulled into.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Copy {
+pub(super) struct Receiving {
     /// Which copy of it that is.
     pub(super) incarnation: Uuid,
     /// What this side's end of the connection says.
@@ -319,7 +319,7 @@ impl<'p> PullOptions<'p> {
             return self;
         }
         self.copy = match site.incarnation() {
-            Ok(incarnation) => Some(Copy { incarnation, terms }),
+            Ok(incarnation) => Some(Receiving { incarnation, terms }),
             Err(error) => {
                 log::debug!(target: "rowferry::pull", "it is not known which copy of a database is pulled into: {error}");
                 None
