@@ -165,6 +165,7 @@ mod import;
 #[doc(hidden)]
 pub mod internals {
     //! What the benchmarks need of the inside. No part of the API.
+    pub use crate::domain::row_sum::{RowHasher, RowSum, Summing};
     pub use crate::wire::{Dialect, native, records};
 }
 mod ledger;
@@ -255,6 +256,7 @@ pub use domain::table::TableInfo;
 pub use domain::transfer::{ConnectionStats, NewTransfer, TableStats, TransferFilter};
 pub use domain::transfer::{Transfer, TransferCounters, TransferStatus};
 pub use domain::value::{Records, Rows, Value, ValueRef};
+pub use domain::verified::Verified;
 pub use error::{Error, ErrorKind, Result};
 pub use export::Digest;
 pub use limits::{Limits, PullLimits, RetentionLimits, ServerLimits, StoreLimits, WireLimits};

@@ -33,3 +33,4 @@ pub mod transfer;
 pub mod url;
 pub mod value;
 mod value_json;
+pub mod verified;

@@ -10,6 +10,7 @@ use super::{Report, TableReport, TableStatus};
 use crate::domain::not_copied::NotCopied;
 use crate::domain::record::Failure;
 use crate::domain::value::Value;
+use crate::domain::verified::Verified;
 use crate::error::{Error, ErrorKind};
 
 /// The tables are an object, by name, in the order in which they were pulled; times are in seconds, and an error is its text, with its
@@ -24,6 +25,7 @@ impl Serialize for Report {
             bytes: u64,
             seconds: f64,
             cancelled: bool,
+            verified: Verified,
             notes: &'r [String],
             error: Option<String>,
             error_code: Option<ErrorKind>,
@@ -38,6 +40,7 @@ impl Serialize for Report {
             bytes: self.bytes,
             seconds: self.duration.as_secs_f64(),
             cancelled: self.cancelled,
+            verified: self.verified(),
             notes: &self.notes,
             error: self.error.as_ref().map(ToString::to_string),
             error_code: self.error.as_ref().map(Error::kind),
@@ -137,6 +140,7 @@ struct Fields<'r> {
     approval: Option<Uuid>,
     transfer: Option<Uuid>,
     created_table: bool,
+    verified: Verified,
     notes: &'r [String],
 }
 
@@ -162,6 +166,7 @@ impl<'r> Fields<'r> {
             approval: table.approval,
             transfer: table.transfer,
             created_table: table.created_table,
+            verified: table.verified,
             notes: &table.notes,
         }
     }

@@ -275,6 +275,7 @@ impl ChannelSession {
                     message::FEATURE_PAGES,
                     message::FEATURE_PULLS,
                     message::FEATURE_TICKETS,
+                    message::FEATURE_SUMS,
                 ];
                 let features = if self.only_looks { &features[..1] } else { &features[..] };
                 let features = features.iter().map(|feature| (*feature).to_owned()).collect();

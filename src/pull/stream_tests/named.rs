@@ -294,7 +294,7 @@ fn the_end_says_which_state_has_no_more() {
             move |request, peer| match request {
                 Request::Fetch(fetch) if fetch.table == "evil" => {
                     let state = std::num::NonZeroU64::new(state);
-                    peer.say(End { request: fetch.request, rows: 0, state }.encode())
+                    peer.say(End { request: fetch.request, rows: 0, state, sum: None }.encode())
                 }
                 _ => false,
             },

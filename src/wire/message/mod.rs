@@ -34,5 +34,7 @@ pub const FEATURE_PAGES: &str = "pages";
 pub const FEATURE_PULLS: &str = "pulls";
 /// The feature of a sender whose tickets are for one pull: it is told which tables that is of, and when it has completed.
 pub const FEATURE_TICKETS: &str = "tickets";
+/// The feature of a sender that says, at the end of a table, which rows it has sent: how many, and a sum over them.
+pub const FEATURE_SUMS: &str = "sums";
 /// The reason of a join that is refused because its topic has another code.
 pub const CODE_MISMATCH: &str = "code_mismatch";
