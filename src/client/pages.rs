@@ -299,6 +299,9 @@ impl PageStream<'_> {
                 self.asked.pop_front();
                 Ok(Err(self.refused(&name, &refusal)))
             }
+            Answer::Scanned(_) | Answer::Summary(_) | Answer::Cells(_) => {
+                Err(strange("compared rows that were to be sent,", &name))
+            }
         }
     }
 

@@ -236,9 +236,9 @@ mod tests {
             error: Some(error()),
             ..Report::default()
         };
-        let b = r#""b":{"status":"failed","created":0,"updated":0,"unchanged":0,"skipped":0,"differing":0,"failed":0,"dangling":0,"lossy":{},"errors":[{"key":1,"column":"x","code":"not_null","message":"no value"}],"error":"the connection ended. Pull again.","error_code":"disconnected","resumed":false,"age_seconds":9,"approval":null,"transfer":null,"created_table":false,"notes":[]}"#;
-        let a = r#""a":{"status":"completed","created":0,"updated":0,"unchanged":0,"skipped":0,"differing":0,"failed":0,"dangling":0,"lossy":{},"errors":[],"error":null,"error_code":null,"resumed":false,"age_seconds":null,"approval":null,"transfer":null,"created_table":false,"notes":[]}"#;
-        let rest = r#""one_state":false,"records":0,"bytes":0,"seconds":1.5,"cancelled":false,"notes":[],"error":"the connection ended. Pull again.","error_code":"disconnected","not_copied":{"checks":0,"triggers":[],"views":[],"virtual_tables":[],"shadow_tables":[],"not_utf8":[],"more":0}"#;
+        let b = r#""b":{"status":"failed","created":0,"updated":0,"unchanged":0,"skipped":0,"differing":0,"failed":0,"dangling":0,"lossy":{},"errors":[{"key":1,"column":"x","code":"not_null","message":"no value"}],"error":"the connection ended. Pull again.","error_code":"disconnected","resumed":false,"age_seconds":9,"approval":null,"transfer":null,"created_table":false,"verified":"none","notes":[]}"#;
+        let a = r#""a":{"status":"completed","created":0,"updated":0,"unchanged":0,"skipped":0,"differing":0,"failed":0,"dangling":0,"lossy":{},"errors":[],"error":null,"error_code":null,"resumed":false,"age_seconds":null,"approval":null,"transfer":null,"created_table":false,"verified":"none","notes":[]}"#;
+        let rest = r#""one_state":false,"records":0,"bytes":0,"seconds":1.5,"cancelled":false,"verified":"none","notes":[],"error":"the connection ended. Pull again.","error_code":"disconnected","not_copied":{"checks":0,"triggers":[],"views":[],"virtual_tables":[],"shadow_tables":[],"not_utf8":[],"more":0}"#;
         assert_eq!(to_string(&report).unwrap(), format!(r#"{{"tables":{{{b},{a}}},{rest}}}"#));
         assert_eq!(to_value(table("a")).unwrap()["name"], json!("a"));
     }

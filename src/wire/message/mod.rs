@@ -36,5 +36,8 @@ pub const FEATURE_PULLS: &str = "pulls";
 pub const FEATURE_TICKETS: &str = "tickets";
 /// The feature of a sender that says, at the end of a table, which rows it has sent: how many, and a sum over them.
 pub const FEATURE_SUMS: &str = "sums";
+/// The feature of a sender that compares its rows with those of the receiver: see [`Compare`](crate::wire::native::Compare).
+#[allow(dead_code)]
+pub const FEATURE_COMPARE: &str = "compare";
 /// The reason of a join that is refused because its topic has another code.
 pub const CODE_MISMATCH: &str = "code_mismatch";
