@@ -57,7 +57,7 @@
 //! | [`PullOptions`], [`Strategy`], [`Dangling`], [`OnLossy`], [`OnTakenKey`], [`ExtraColumns`] | which tables, and what becomes of rows that are there |
 //! | [`Record`], [`Resolution`], [`FailureAction`] | rules of your own: for rows that a record would change, and for records that fail |
 //! | [`Progress`], [`Phase`], [`CancelToken`] | how far it is; its end on demand |
-//! | [`Report`], [`TableReport`], [`TableStatus`], [`Outcome`], [`Failure`], [`Reason`], [`NotCopied`] | what became of each table and each record |
+//! | [`Report`], [`TableReport`], [`TableStatus`], [`Verified`], [`Outcome`], [`Failure`], [`Reason`], [`NotCopied`] | what became of each table and each record |
 //! | [`Api`], [`RemoteTable`], [`RecordsQuery`], [`FetchOptions`], [`FetchedRecords`], [`RegisterAnswer`], [`QueryStatusAnswer`], [`PeerStatus`] | the calls over HTTP, one by one |
 //! | [`RemoteStatus`] | how another site takes part in sync: [`remote_status`] |
 //! | [`Notifier`], [`RegisterReport`], [`RegisterOutcome`], [`DeliveryReport`], [`MessageReport`], [`DeliveryOutcome`], [`NotifyOutcome`], [`ConnectionCheck`] | tells other sites of connections, and asks how they stand there |
