@@ -56,7 +56,7 @@ pub(super) struct Batch {
 
 /// What comes from the thread that fetches, table after table.
 pub(super) enum Arrival {
-    Batch(Batch),
+    Batch(Box<Batch>),
     /// The place in the table has expired: it comes from its first row again.
     Again,
     /// The other site said to wait for so long.
