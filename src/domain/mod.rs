@@ -34,3 +34,4 @@ pub mod transfer;
 pub mod url;
 pub mod value;
 mod value_json;
+pub mod verified;

@@ -8,35 +8,41 @@ use std::fmt;
 use std::str::FromStr;
 
 use twox_hash::XxHash3_128;
+use uuid::Uuid;
 
 use super::canonical;
 use super::value::ValueRef;
 
 /// How many bytes a sum takes.
-pub(crate) const SUM_BYTES: usize = 24;
+pub const SUM_BYTES: usize = 24;
 
 /// Hashes rows: XXH3 of 128 bits with a seed.
 #[derive(Debug, Clone)]
-pub(crate) struct RowHasher {
+pub struct RowHasher {
     seed: u64,
     scratch: Vec<u8>,
 }
 
-#[allow(dead_code)]
 impl RowHasher {
     /// With this seed: rows hashed with another one have nothing in common with these.
-    pub(crate) fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         RowHasher { seed, scratch: Vec::new() }
+    }
+
+    /// As the rows of this pull are hashed: its name is random, and the same when it is resumed.
+    pub fn of_pull(pull: Uuid) -> Self {
+        RowHasher::new(pull.as_u64_pair().1)
     }
 
     /// The hash of a row that is written already.
     #[inline]
-    pub(crate) fn hash_bytes(&self, row: &[u8]) -> u128 {
+    pub fn hash_bytes(&self, row: &[u8]) -> u128 {
         XxHash3_128::oneshot_with_seed(self.seed, row)
     }
 
     /// The hash of a row. `None` is a column that the row does not have.
-    pub(crate) fn hash_row<'v>(&mut self, cells: impl Iterator<Item = Option<ValueRef<'v>>>) -> u128 {
+    #[allow(dead_code, reason = "rows that are no bytes yet are hashed where tables are compared")]
+    pub fn hash_row<'v>(&mut self, cells: impl Iterator<Item = Option<ValueRef<'v>>>) -> u128 {
         self.scratch.clear();
         for cell in cells {
             canonical::put(&mut self.scratch, cell);
@@ -47,28 +53,30 @@ impl RowHasher {
 
 /// How many rows there are, and the sum of their hashes: equal for equal rows in any order. It wraps around.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct RowSum {
-    pub(crate) rows: u64,
-    pub(crate) sum: u128,
+pub struct RowSum {
+    /// The number of rows.
+    pub rows: u64,
+    /// The sum of their hashes.
+    pub sum: u128,
 }
 
-#[allow(dead_code)]
 impl RowSum {
     /// Adds a row.
     #[inline]
-    pub(crate) fn add(&mut self, hash: u128) {
+    pub fn add(&mut self, hash: u128) {
         self.rows = self.rows.wrapping_add(1);
         self.sum = self.sum.wrapping_add(hash);
     }
 
     /// The sum of the rows of both.
     #[must_use]
-    pub(crate) fn plus(self, other: RowSum) -> RowSum {
+    #[allow(dead_code, reason = "tables that are compared are summed in parts")]
+    pub fn plus(self, other: RowSum) -> RowSum {
         RowSum { rows: self.rows.wrapping_add(other.rows), sum: self.sum.wrapping_add(other.sum) }
     }
 
     /// As bytes: the rows, then the sum, the lowest byte first.
-    pub(crate) fn to_bytes(self) -> [u8; SUM_BYTES] {
+    pub fn to_bytes(self) -> [u8; SUM_BYTES] {
         let mut out = [0; SUM_BYTES];
         out[..8].copy_from_slice(&self.rows.to_le_bytes());
         out[8..].copy_from_slice(&self.sum.to_le_bytes());
@@ -76,11 +84,36 @@ impl RowSum {
     }
 
     /// Back from [`to_bytes`](Self::to_bytes).
-    pub(crate) fn from_bytes(bytes: [u8; SUM_BYTES]) -> RowSum {
+    pub fn from_bytes(bytes: [u8; SUM_BYTES]) -> RowSum {
         let (mut rows, mut sum) = ([0; 8], [0; 16]);
         rows.copy_from_slice(&bytes[..8]);
         sum.copy_from_slice(&bytes[8..]);
         RowSum { rows: u64::from_le_bytes(rows), sum: u128::from_le_bytes(sum) }
+    }
+}
+
+/// Sums rows as they are written or read.
+#[derive(Debug, Clone)]
+pub struct Summing {
+    hasher: RowHasher,
+    sum: RowSum,
+}
+
+impl Summing {
+    /// Continues from the sum of the rows before.
+    pub fn new(hasher: RowHasher, before: RowSum) -> Self {
+        Summing { hasher, sum: before }
+    }
+
+    /// Adds a row that is written already.
+    #[inline]
+    pub fn add(&mut self, row: &[u8]) {
+        self.sum.add(self.hasher.hash_bytes(row));
+    }
+
+    /// The sum of all rows so far.
+    pub fn sum(&self) -> RowSum {
+        self.sum
     }
 }
 

@@ -160,8 +160,7 @@ impl Source for Client {
             has_more: page.has_more,
             state: None,
             bytes: page.bytes,
-            place: None,
-            cost: 0,
+            ..Page::default()
         })
     }
 }
@@ -176,7 +175,7 @@ impl Stream for PageStream<'_> {
             }
             None => None,
         };
-        PageStream::ask(self, (at, table), (after, from.records), patience)
+        PageStream::ask(self, (at, table), (after, from.records, from.sum), patience)
     }
 
     fn most_asked(&self) -> usize {
@@ -197,6 +196,8 @@ impl Stream for PageStream<'_> {
             state: page.state,
             bytes: page.bytes,
             cost: page.cost,
+            sum: page.sum,
+            sent: page.sent,
         }))
     }
 

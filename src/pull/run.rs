@@ -13,9 +13,10 @@ use super::rules::Rules;
 use super::same::{self, Found};
 use super::source::Source;
 use super::states::States;
-use super::{PullOptions, Report, dry, file_numbers, offer, plan, put_off, rounds};
+use super::{PullOptions, Report, TableReport, TableStatus, dry, file_numbers, offer, plan, put_off, rounds};
 use crate::cancel::{CancelToken, Patience};
 use crate::domain::strategy::Strategy;
+use crate::domain::verified::Verified;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::history::{History, Origin};
 use crate::ledger::prune::prune_some;
@@ -109,6 +110,7 @@ fn try_pull(source: &dyn Source, here: Here<'_>, mut options: PullOptions<'_>, o
     let mut report = report(plan, &gathered, reporter.bytes, began, error);
     report.notes = notes;
     report.notes.extend(left_out_here);
+    report.notes.extend(unverified(&report).filter(|_| is_from_outside));
     report.hint_again("Pull again: it resumes.");
     report.note_cancelled(cx.options.cancel.is_cancelled());
     match left_out(&cx, here.store, not_copied, &report) {
@@ -195,6 +197,14 @@ fn report(plan: Plan, gathered: &Gathered, bytes: u64, began: Instant, error: Op
     report.tables.extend(order.into_iter().filter_map(|at| tables[at].take()).map(|table| table.report));
     report.tables.extend(plan.failed);
     report
+}
+
+/// What to know where tables are complete of which nothing was compared.
+fn unverified(report: &Report) -> Option<String> {
+    let is_unknown = |table: &TableReport| table.status == TableStatus::Completed && table.verified == Verified::None;
+    report.tables.iter().any(is_unknown).then(|| {
+        "The other site gave no sums of its rows: what arrived was not compared with what it sent (unverified).".to_owned()
+    })
 }
 
 /// Whether all rows come from one state of the sender. Pages of PhoenixKit come without a number: only a single one is sure to be of

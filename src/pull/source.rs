@@ -6,6 +6,7 @@ use super::verdict::Approval;
 use crate::cancel::Patience;
 use crate::domain::not_copied::NotCopied;
 use crate::domain::record::Failure;
+use crate::domain::row_sum::RowSum;
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
 use crate::domain::value::Rows;
@@ -171,12 +172,21 @@ pub(crate) trait Stream {
 }
 
 /// A place in a sender's table, right after a record: where a pull resumes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Position {
     /// How many records were received up to here.
     pub(crate) records: u64,
     /// The sender's own word for the place, if it has one: then it counts, and not the number of records.
     pub(crate) place: Option<Vec<u8>>,
+    /// The sum over these records, if it is known.
+    pub(crate) sum: Option<RowSum>,
+}
+
+/// In front of the first record.
+impl Default for Position {
+    fn default() -> Self {
+        Position { records: 0, place: None, sum: Some(RowSum::default()) }
+    }
 }
 
 /// What came beside the rows of a page.
@@ -196,4 +206,8 @@ pub(crate) struct Page {
     pub(crate) bytes: u64,
     /// What it counts of what a [`Stream`] may send.
     pub(crate) cost: u64,
+    /// The sum over all records of the table up to here, if they are summed.
+    pub(crate) sum: Option<RowSum>,
+    /// The same of those that the sender says it sent, with the end of the table.
+    pub(crate) sent: Option<RowSum>,
 }

@@ -279,6 +279,7 @@ impl ChannelSession {
                     message::FEATURE_PAGES,
                     message::FEATURE_PULLS,
                     message::FEATURE_TICKETS,
+                    message::FEATURE_SUMS,
                     message::FEATURE_SAME,
                 ];
                 let features = if self.only_looks { &features[..1] } else { &features[..] };

@@ -42,7 +42,8 @@ pub(crate) const POSTGRES: Schema = Schema { scripts: POSTGRES_SCRIPTS, whole: N
 #[cfg(feature = "postgres")]
 const POSTGRES_SCRIPTS: &[Script] = &[
     script(1, include_str!("../../schema/postgres/0001_state.sql")),
-    script(2, include_str!("../../schema/postgres/0002_same.sql")),
+    script(2, include_str!("../../schema/postgres/0002_verified.sql")),
+    script(3, include_str!("../../schema/postgres/0003_same.sql")),
 ];
 
 const SCRIPTS: &[Script] = &[
@@ -59,7 +60,8 @@ const SCRIPTS: &[Script] = &[
     script(11, include_str!("../../schema/sqlite/0011_ticket_scope.sql")),
     script(12, include_str!("../../schema/sqlite/0012_sessions_over.sql")),
     script(13, include_str!("../../schema/sqlite/0013_made.sql")),
-    script(14, include_str!("../../schema/sqlite/0014_same.sql")),
+    script(14, include_str!("../../schema/sqlite/0014_verified.sql")),
+    script(15, include_str!("../../schema/sqlite/0015_same.sql")),
 ];
 
 /// Brings a store up to date, if it is not: its state is then there, although others may have opened it at the same time.

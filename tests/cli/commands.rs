@@ -64,6 +64,9 @@ fn a_pull_reports_what_it_did() {
     let report = pull(&served.code, "").ok().json();
     assert_eq!(report["event"], "report");
     assert_eq!((&report["records"], &report["one_state"]), (&1505.into(), &true.into()));
+    assert_eq!((&report["verified"], &report["tables"]["posts"]["verified"]), (&"received".into(), &"received".into()));
+    let transfers = folder.run("transfers list --db backup.db --json").ok().stdout;
+    assert_eq!(transfers.matches(r#""verified":"received""#).count(), 3, "{transfers}");
     assert!(report["bytes"].as_u64().unwrap() > 1000 && report["seconds"].as_f64().unwrap() > 0.0);
     let posts = &report["tables"]["posts"];
     assert_eq!((&posts["status"], &posts["created"], &posts["error"]), (&"completed".into(), &1500.into(), &Value::Null));

@@ -9,6 +9,7 @@ use super::compare::{Cells, Compare, Scanned, SketchOf, Summary, Want};
 use super::frame::{self, Fault, Kind, Reader};
 use super::page::Page;
 use super::place::Place;
+use crate::domain::row_sum::RowSum;
 use crate::domain::text::without_hidden;
 use crate::error::{Error, ErrorKind, Result};
 use crate::wire::{NAME_BYTES, excerpt};
@@ -20,6 +21,7 @@ pub const TEXT_BYTES: usize = 2048;
 
 const COMPRESS: u8 = 1;
 const NAMED: u8 = 2;
+const SUMS: u8 = 4;
 const TRANSFER: u8 = 1;
 const RETRY_AFTER: u8 = 2;
 
@@ -76,6 +78,8 @@ pub struct Fetch {
     /// `pulls`: they answer requests of a named pull in their order, without waiting for
     /// [`Request::Done`], and a further one ends none before it.
     pub pull: Option<Uuid>,
+    /// Whether the [`End`] is to have the sum of the table's rows. Only in named pulls, and for senders with the feature `sums`.
+    pub sums: bool,
 }
 
 /// What the sender of rows says.
@@ -104,6 +108,9 @@ pub struct End {
     pub rows: u64,
     /// The number of the state of the sender's database that there is nothing more in. Only in answers to a named pull.
     pub state: Option<NonZeroU64>,
+    /// How many rows the table has from its first one on, and the sum over them. Only beside a state, and where it was asked for; it is
+    /// not there if the sender does not know what came before.
+    pub sum: Option<RowSum>,
 }
 
 /// Why there is no answer, or no more of it.
@@ -180,7 +187,8 @@ impl Fetch {
             out.extend_from_slice(&number.get().to_le_bytes());
         }
         out.extend_from_slice(&self.records.to_le_bytes());
-        out.push(frame::flag(COMPRESS, self.compress) | frame::flag(NAMED, self.pull.is_some()));
+        let sums = self.sums && self.pull.is_some();
+        out.push(frame::flag(COMPRESS, self.compress) | frame::flag(NAMED, self.pull.is_some()) | frame::flag(SUMS, sums));
         frame::put_text(&mut out, &self.table);
         out.extend(self.pull.iter().flat_map(|pull| *pull.as_bytes()));
         out.extend_from_slice(&after);
@@ -189,11 +197,15 @@ impl Fetch {
 
     fn decode(request: u32, reader: &mut Reader<'_>) -> Result<Self, Fault> {
         let (page_bytes, page_rows, window) = (at_least_one(reader)?, at_least_one(reader)?, at_least_one(reader)?);
-        let (records, flags) = (reader.u64()?, reader.flags(COMPRESS | NAMED)?);
+        let (records, flags) = (reader.u64()?, reader.flags(COMPRESS | NAMED | SUMS)?);
+        let sums = flags & SUMS != 0;
+        if sums && flags & NAMED == 0 {
+            return Err(Fault::Protocol("it asks for a sum, and its pull has no name"));
+        }
         let table = reader.text(NAME_BYTES)?.to_owned();
         let pull = if flags & NAMED != 0 { Some(Uuid::from_bytes(reader.array()?)) } else { None };
         let (compress, after) = (flags & COMPRESS != 0, Place::decode(reader.take_rest())?);
-        Ok(Fetch { request, table, after, records, page_bytes, page_rows, window, compress, pull })
+        Ok(Fetch { request, table, after, records, page_bytes, page_rows, window, compress, pull, sums })
     }
 }
 
@@ -230,6 +242,7 @@ impl End {
         let mut out = frame::begin(Kind::End, self.request);
         out.extend_from_slice(&self.rows.to_le_bytes());
         out.extend(self.state.iter().flat_map(|state| state.get().to_le_bytes()));
+        out.extend(self.sum.filter(|_| self.state.is_some()).iter().flat_map(|sum| sum.to_bytes()));
         frame::seal(out)
     }
 
@@ -237,7 +250,8 @@ impl End {
         let rows = reader.u64()?;
         let none = Fault::Protocol("the number of a state is 0");
         let state = if reader.is_empty() { None } else { Some(NonZeroU64::new(reader.u64()?).ok_or(none)?) };
-        Ok(End { request, rows, state })
+        let sum = if reader.is_empty() { None } else { Some(RowSum::from_bytes(reader.array()?)) };
+        Ok(End { request, rows, state, sum })
     }
 }
 

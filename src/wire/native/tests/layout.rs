@@ -1,7 +1,5 @@
 //! Messages are laid out as the module says, and come back as they were.
 
-use std::num::NonZeroU64;
-
 use super::*;
 use crate::wire::native::frame::{self, Kind};
 
@@ -22,14 +20,23 @@ fn messages_are_laid_out_as_the_module_says() {
     expected.extend_from_slice(Uuid::from_u128(7).as_bytes());
     expected.extend_from_slice(&[2, 3, 0, 0x11, 0xfe, 0x81, b'k', 0x01]);
     assert_eq!(unsealed(&named), expected);
+    let summed = Request::Fetch(Fetch { pull: Some(Uuid::from_u128(7)), sums: true, ..self::fetch() }).encode().unwrap();
+    expected[8 + 20] = 7;
+    assert_eq!(unsealed(&summed), expected);
 
-    let end = End { request: 0x0403_0201, rows: 258, state: None }.encode();
+    let end = End { request: 0x0403_0201, rows: 258, state: None, sum: None }.encode();
     let mut expected = head(0x12).to_vec();
     expected.extend_from_slice(&[2, 1, 0, 0, 0, 0, 0, 0]);
     assert_eq!(unsealed(&end), expected);
-    let end = End { request: 0x0403_0201, rows: 258, state: NonZeroU64::new(3) }.encode();
+    let end = End { request: 0x0403_0201, rows: 258, state: NonZeroU64::new(3), sum: None }.encode();
     expected.extend_from_slice(&[3, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(unsealed(&end), expected);
+    let end = End { request: 0x0403_0201, rows: 258, state: NonZeroU64::new(3), sum: Some(SUM) }.encode();
+    expected.extend_from_slice(&[5, 0, 0, 0, 0, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(unsealed(&end), expected);
+    // There is none without a state.
+    let end = End { request: 1, rows: 1, state: None, sum: Some(SUM) }.encode();
+    assert!(matches!(Answer::decode(&end).unwrap(), Answer::End(End { state: None, sum: None, .. })));
 
     let long = "l".repeat(200);
     let rows = rows_of(&[
@@ -127,6 +134,7 @@ fn requests_and_answers_come_back() {
         Request::Fetch(Fetch { after: None, table: String::new(), compress: false, ..fetch() }),
         Request::Fetch(Fetch { after: Some(Place { run: 0, values: Vec::new() }), ..fetch() }),
         Request::Fetch(Fetch { after: None, pull: Some(Uuid::max()), ..fetch() }),
+        Request::Fetch(Fetch { pull: Some(Uuid::max()), sums: true, ..fetch() }),
         Request::Credit { request: u32::MAX, bytes: number(u32::MAX) },
         Request::Cancel { request: 0 },
         Request::Done { request: 9 },
@@ -139,9 +147,10 @@ fn requests_and_answers_come_back() {
         assert_eq!(Request::decode(&request.encode().unwrap()).unwrap(), request);
     }
     for end in [
-        End { request: 1, rows: u64::MAX, state: None },
-        End { request: 2, rows: 0, state: None },
-        End { request: 3, rows: 7, state: NonZeroU64::new(9) },
+        End { request: 1, rows: u64::MAX, state: None, sum: None },
+        End { request: 2, rows: 0, state: None, sum: None },
+        End { request: 3, rows: 7, state: NonZeroU64::new(9), sum: None },
+        End { request: 3, rows: 7, state: NonZeroU64::new(9), sum: Some(SUM) },
     ] {
         assert_eq!(Answer::decode(&end.encode()).unwrap(), Answer::End(end));
     }

@@ -4,7 +4,7 @@ mod layout;
 mod pages;
 mod strict;
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use crate::wire::NAME_BYTES;
 use crate::wire::records::{Cut, PageLimits};
 
 const LIMITS: PageLimits = PageLimits { records: 10_000, bytes: 64 << 20 };
+const SUM: RowSum = RowSum { rows: 5, sum: 0x0102 };
 const PAGE: PageHead = PageHead { request: 0x0403_0201, sequence: 7, state: 9, more: true };
 
 fn number(n: u32) -> NonZeroU32 {
@@ -86,6 +87,7 @@ fn fetch() -> Fetch {
         records: 5,
         compress: true,
         pull: None,
+        sums: false,
     }
 }
 
@@ -134,6 +136,7 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
     let fetch_first = Fetch { after: None, compress: false, ..fetch() };
     vec![
         ("fetch", Request::Fetch(fetch()).encode().unwrap()),
+        ("fetch_sums", Request::Fetch(Fetch { pull: Some(Uuid::from_u128(7)), sums: true, ..fetch() }).encode().unwrap()),
         ("fetch_first", Request::Fetch(fetch_first).encode().unwrap()),
         ("credit", Request::Credit { request: 1, bytes: number(2) }.encode().unwrap()),
         ("cancel", Request::Cancel { request: 1 }.encode().unwrap()),
@@ -145,7 +148,8 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("page_empty", encode(&rows, 0..0, false)),
         ("page_left_out", left_out),
         ("page_packed", encode(&many, 0..200, true)),
-        ("end", End { request: 1, rows: 3, state: None }.encode()),
+        ("end", End { request: 1, rows: 3, state: None, sum: None }.encode()),
+        ("end_sums", End { request: 1, rows: 3, state: NonZeroU64::new(9), sum: Some(SUM) }.encode()),
         ("error", refusal().encode()),
         ("error_plain", Refusal { transfer: None, retry_after: None, ..refusal() }.encode()),
         ("scanned", Scanned { request: 1, rows: 65_536 }.encode()),
