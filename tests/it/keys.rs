@@ -113,7 +113,7 @@ fn many_rows_go_by_the_key_in_bulk() {
     let run = |strategy| {
         let code = shop.site.sessions().create(Direction::Send).unwrap();
         let client = Client::link(&shop.site, Auth::code(code.code()), ConnectOptions::default()).unwrap();
-        counts(&client.pull_table(&backup.site, "t", PullOptions::new().strategy(strategy)).unwrap().outcome)
+        counts(&client.pull_table(&backup.site, "t", PullOptions::new().strategy(strategy).always(true)).unwrap().outcome)
     };
     assert_eq!(run(Strategy::Overwrite), [3_000, 0, 0, 0, 0]);
     assert_eq!(run(Strategy::Overwrite), [0, 0, 3_000, 0, 0]);
