@@ -26,7 +26,6 @@ pub(crate) mod row_sum;
 pub mod schema;
 pub mod session;
 pub mod settings;
-pub(crate) mod sketch;
 pub mod strategy;
 pub mod table;
 pub(crate) mod text;

@@ -56,9 +56,6 @@ impl ChannelSession {
                 Some(sending) => self.source.grant.leave(sending.download.account),
                 None => self.cancel(request),
             },
-            Request::Compare(_) | Request::Sketch(_) | Request::Want(_) => {
-                return Err(Error::new(ErrorKind::Protocol, "the other site compares, which was not offered to it"));
-            }
         }
         self.source.write_due_ends();
         Ok(())

@@ -38,8 +38,5 @@ pub const FEATURE_TICKETS: &str = "tickets";
 pub const FEATURE_SUMS: &str = "sums";
 /// The feature of a sender that gives a token of its state with its tables, where it can, and answers `request:same`.
 pub const FEATURE_SAME: &str = "same";
-/// The feature of a sender that compares its rows with those of the receiver: see [`Compare`](crate::wire::native::Compare).
-#[allow(dead_code)]
-pub const FEATURE_COMPARE: &str = "compare";
 /// The reason of a join that is refused because its topic has another code.
 pub const CODE_MISMATCH: &str = "code_mismatch";

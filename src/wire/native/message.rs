@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::compare::{Cells, Compare, Scanned, SketchOf, Summary, Want};
 use super::frame::{self, Fault, Kind, Reader};
 use super::page::Page;
 use super::place::Place;
@@ -47,12 +46,6 @@ pub enum Request {
         /// The number of the request.
         request: u32,
     },
-    /// Scan a table, to compare it.
-    Compare(Compare),
-    /// Send a sketch of what was scanned.
-    Sketch(SketchOf),
-    /// Send rows of what was scanned.
-    Want(Want),
 }
 
 /// Asks for the rows of a table from a place on.
@@ -91,12 +84,6 @@ pub enum Answer<'f> {
     End(End),
     /// The request is refused or has failed: nothing more comes of it.
     Error(Refusal),
-    /// A scan is so far.
-    Scanned(Scanned),
-    /// A scan has ended.
-    Summary(Summary),
-    /// Cells of a sketch.
-    Cells(Cells<'f>),
 }
 
 /// The end of an answer.
@@ -132,7 +119,7 @@ impl Request {
     /// The message.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if a name, the place or what is asked for is longer than a message may hold.
+    /// [`ErrorKind::InvalidInput`] if the table's name or the place is longer than a message may hold.
     pub fn encode(&self) -> Result<Vec<u8>> {
         Ok(frame::seal(match self {
             Request::Fetch(fetch) => fetch.encode()?,
@@ -143,9 +130,6 @@ impl Request {
             }
             Request::Cancel { request } => frame::begin(Kind::Cancel, *request),
             Request::Done { request } => frame::begin(Kind::Done, *request),
-            Request::Compare(compare) => compare.encode()?,
-            Request::Sketch(sketch) => sketch.encode()?,
-            Request::Want(want) => want.encode()?,
         }))
     }
 
@@ -160,10 +144,7 @@ impl Request {
             Kind::Credit => Request::Credit { request, bytes: at_least_one(&mut reader)? },
             Kind::Cancel => Request::Cancel { request },
             Kind::Done => Request::Done { request },
-            Kind::Compare => Request::Compare(Compare::decode(request, &mut reader)?),
-            Kind::Sketch => Request::Sketch(SketchOf::decode(request, &mut reader)?),
-            Kind::Want => Request::Want(Want::decode(request, &mut reader)?),
-            Kind::Page | Kind::End | Kind::Error | Kind::Scanned | Kind::Summary | Kind::Cells => {
+            Kind::Page | Kind::End | Kind::Error => {
                 return Err(Fault::Protocol("it is an answer where a request should be").into());
             }
         };
@@ -209,7 +190,7 @@ impl Fetch {
     }
 }
 
-pub(super) fn at_least_one(reader: &mut Reader<'_>) -> Result<NonZeroU32, Fault> {
+fn at_least_one(reader: &mut Reader<'_>) -> Result<NonZeroU32, Fault> {
     NonZeroU32::new(reader.u32()?).ok_or(Fault::Protocol("a number in it is 0 that must be at least 1"))
 }
 
@@ -224,10 +205,7 @@ impl<'f> Answer<'f> {
             Kind::Page => Answer::Page(Page::decode(request, &mut reader)?),
             Kind::End => Answer::End(End::decode(request, &mut reader)?),
             Kind::Error => Answer::Error(Refusal::decode(request, &mut reader)?),
-            Kind::Scanned => Answer::Scanned(Scanned::decode(request, &mut reader)?),
-            Kind::Summary => Answer::Summary(Summary::decode(request, &mut reader)?),
-            Kind::Cells => Answer::Cells(Cells::decode(request, &mut reader)?),
-            Kind::Fetch | Kind::Credit | Kind::Cancel | Kind::Done | Kind::Compare | Kind::Sketch | Kind::Want => {
+            Kind::Fetch | Kind::Credit | Kind::Cancel | Kind::Done => {
                 return Err(Fault::Protocol("it is a request where an answer should be").into());
             }
         };

@@ -15,8 +15,6 @@ use super::frame::VERSION;
 use super::message::{CODE_BYTES, TEXT_BYTES};
 use super::page::Page;
 use super::*;
-use crate::domain::row_sum::RowSum;
-use crate::domain::sketch::{FIRST_CELLS, Sketch};
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::{ErrorKind, Result};
 use crate::wire::NAME_BYTES;
@@ -101,27 +99,6 @@ fn refusal() -> Refusal {
     }
 }
 
-fn compare() -> Compare {
-    Compare { request: 0x0403_0201, seed: 258, table: "täble".into(), columns: vec!["a".into(), "é".into()] }
-}
-
-fn want() -> Want {
-    Want {
-        request: 0x0403_0201,
-        page_bytes: number(1 << 20),
-        page_rows: number(5_000),
-        window: number(4),
-        compress: true,
-        hashes: vec![3, 258],
-    }
-}
-
-fn summary() -> Summary {
-    let mut first = Sketch::new(FIRST_CELLS);
-    [1, 2, u64::MAX].into_iter().for_each(|hash| first.add(hash));
-    Summary { request: 0x0403_0201, state: 9, sum: RowSum { rows: 3, sum: 258 }, first }
-}
-
 /// One message of each kind, of the shapes that matter. They are the fuzzer's seeds, too.
 fn samples() -> Vec<(&'static str, Vec<u8>)> {
     let rows = rows_of(&[
@@ -141,9 +118,6 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("credit", Request::Credit { request: 1, bytes: number(2) }.encode().unwrap()),
         ("cancel", Request::Cancel { request: 1 }.encode().unwrap()),
         ("done", Request::Done { request: 1 }.encode().unwrap()),
-        ("compare", Request::Compare(compare()).encode().unwrap()),
-        ("sketch", Request::Sketch(SketchOf { request: 1, cells: number(1_000) }).encode().unwrap()),
-        ("want", Request::Want(want()).encode().unwrap()),
         ("page", encode(&rows, 0..3, false)),
         ("page_empty", encode(&rows, 0..0, false)),
         ("page_left_out", left_out),
@@ -152,8 +126,5 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("end_sums", End { request: 1, rows: 3, state: NonZeroU64::new(9), sum: Some(SUM) }.encode()),
         ("error", refusal().encode()),
         ("error_plain", Refusal { transfer: None, retry_after: None, ..refusal() }.encode()),
-        ("scanned", Scanned { request: 1, rows: 65_536 }.encode()),
-        ("summary", summary().encode()),
-        ("cells", Cells { request: 1, first: 4, cells: &[7; 24] }.encode()),
     ]
 }
