@@ -250,16 +250,19 @@ mod tests {
 
     use super::*;
     use crate::clock::{Clock, ManualClock};
+    use crate::site::testing::Home;
     use crate::store::Sql;
 
     const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
 
-    fn sites(count: usize) -> (tempfile::TempDir, Vec<Site>, Arc<ManualClock>) {
-        let folder = tempfile::tempdir().unwrap();
-        let clock = Arc::new(ManualClock::new(time::macros::datetime!(2026-01-02 03:04:05 UTC)));
-        let open = |_| Site::builder().clock(clock.clone() as Arc<dyn Clock>).open(folder.path().join("a.db")).unwrap();
-        let sites = (0..count).map(open).collect();
-        (folder, sites, clock)
+    /// So many sites of one database, for each kind of database.
+    fn worlds(count: usize) -> impl Iterator<Item = (Home, Vec<Site>, Arc<ManualClock>)> {
+        Home::each().into_iter().map(move |home| {
+            let clock = Arc::new(ManualClock::new(time::macros::datetime!(2026-01-02 03:04:05 UTC)));
+            let open = |_| home.open(Site::builder().clock(clock.clone() as Arc<dyn Clock>));
+            let sites = (0..count).map(open).collect();
+            (home, sites, clock)
+        })
     }
 
     fn guesses(per_minute: u32, remembered: usize) -> Guesses<Option<IpAddr>> {
@@ -274,55 +277,62 @@ mod tests {
 
     #[test]
     fn wrong_ones_are_told_some_at_a_time_and_right_ones_never() {
-        let (_folder, sites, clock) = sites(1);
-        let guesses = guesses(10, 10);
-        (0..50).for_each(|_| drop(guesses.begin(&sites[0], HERE).unwrap()));
-        assert!(told(&sites[0]).is_none() && guesses.known().is_empty());
-        let after = [None, None, Some(3), Some(3), Some(3), Some(6), Some(6), Some(6), Some(9), Some(9)];
-        for expected in after {
-            guesses.begin(&sites[0], HERE).unwrap().was_wrong(&sites[0]);
-            assert_eq!(told(&sites[0]), expected);
+        for (_home, sites, clock) in worlds(1) {
+            let guesses = guesses(10, 10);
+            (0..50).for_each(|_| drop(guesses.begin(&sites[0], HERE).unwrap()));
+            assert!(told(&sites[0]).is_none() && guesses.known().is_empty());
+            let after = [None, None, Some(3), Some(3), Some(3), Some(6), Some(6), Some(6), Some(9), Some(9)];
+            for expected in after {
+                guesses.begin(&sites[0], HERE).unwrap().was_wrong(&sites[0]);
+                assert_eq!(told(&sites[0]), expected);
+            }
+            assert!(guesses.begin(&sites[0], HERE).is_err_and(|wait| wait <= WINDOW));
+            // To others of the same database they are some of their own.
+            let others = self::guesses(10, 10);
+            others.begin(&sites[0], HERE).unwrap().was_wrong(&sites[0]);
+            assert!(others.begin(&sites[0], HERE).is_err());
+            clock.advance(WINDOW);
+            assert!(others.begin(&sites[0], HERE).is_ok());
         }
-        assert!(guesses.begin(&sites[0], HERE).is_err_and(|wait| wait <= WINDOW));
-        // To others of the same database they are some of their own.
-        let others = self::guesses(10, 10);
-        others.begin(&sites[0], HERE).unwrap().was_wrong(&sites[0]);
-        assert!(others.begin(&sites[0], HERE).is_err());
-        clock.advance(WINDOW);
-        assert!(others.begin(&sites[0], HERE).is_ok());
     }
 
     #[test]
     fn several_processes_let_through_no_more_than_what_they_have_not_told() {
         const PROCESSES: usize = 3;
         const PER_MINUTE: u32 = 12;
-        let (_folder, sites, _) = sites(PROCESSES);
-        let let_through = AtomicU32::new(0);
-        std::thread::scope(|threads| {
-            for site in &sites {
-                let guesses = Arc::new(guesses(PER_MINUTE, 10));
-                for _ in 0..8 {
-                    let (guesses, let_through) = (Arc::clone(&guesses), &let_through);
-                    threads.spawn(move || {
-                        for _ in 0..10 {
-                            if let Ok(guess) = guesses.begin(site, HERE) {
-                                let_through.fetch_add(1, Ordering::SeqCst);
-                                guess.was_wrong(site);
+        for (_home, sites, _) in worlds(PROCESSES) {
+            let let_through = AtomicU32::new(0);
+            std::thread::scope(|threads| {
+                for site in &sites {
+                    let guesses = Arc::new(guesses(PER_MINUTE, 10));
+                    for _ in 0..8 {
+                        let (guesses, let_through) = (Arc::clone(&guesses), &let_through);
+                        threads.spawn(move || {
+                            for _ in 0..10 {
+                                if let Ok(guess) = guesses.begin(site, HERE) {
+                                    let_through.fetch_add(1, Ordering::SeqCst);
+                                    guess.was_wrong(site);
+                                }
                             }
-                        }
-                    });
+                        });
+                    }
                 }
-            }
-        });
-        // Each process has at most a block that it has not told, and one that is judged while the others tell.
-        let (all, block) = (let_through.load(Ordering::SeqCst), PER_MINUTE / 4);
-        assert!((PER_MINUTE..=PER_MINUTE + (block + 1) * 3).contains(&all), "{all}");
-        assert!(sites.iter().all(|site| guesses(PER_MINUTE, 10).begin(site, HERE).is_err()), "told {:?}", told(&sites[0]));
+            });
+            // Each process has at most a block that it has not told, and one that is judged while the others tell.
+            let (all, block) = (let_through.load(Ordering::SeqCst), PER_MINUTE / 4);
+            assert!((PER_MINUTE..=PER_MINUTE + (block + 1) * 3).contains(&all), "{all}");
+            assert!(
+                sites.iter().all(|site| guesses(PER_MINUTE, 10).begin(site, HERE).is_err()),
+                "told {:?}",
+                told(&sites[0])
+            );
+        }
     }
 
     #[test]
     fn a_locked_database_loses_no_count() {
-        let (folder, _, _) = sites(1);
+        let folder = tempfile::tempdir().unwrap();
+        drop(Site::open(folder.path().join("a.db")).unwrap());
         let limits = crate::Limits::with(|limits| limits.store.busy_timeout = Duration::from_millis(1));
         let site = Site::builder().limits(limits).open(folder.path().join("a.db")).unwrap();
         let other = rusqlite::Connection::open(folder.path().join("a.db")).unwrap();
@@ -337,14 +347,15 @@ mod tests {
 
     #[test]
     fn only_so_many_keys_are_remembered() {
-        let (_folder, sites, _) = sites(1);
-        let guesses = guesses(1, 3);
-        let judged = guesses.begin(&sites[0], HERE).unwrap();
-        for n in 0..20u8 {
-            guesses.add_wrong(&sites[0], Some(IpAddr::from([192, 0, 2, n])));
-            assert!(guesses.known().len() <= 3);
+        for (_home, sites, _) in worlds(1) {
+            let guesses = guesses(1, 3);
+            let judged = guesses.begin(&sites[0], HERE).unwrap();
+            for n in 0..20u8 {
+                guesses.add_wrong(&sites[0], Some(IpAddr::from([192, 0, 2, n])));
+                assert!(guesses.known().len() <= 3);
+            }
+            judged.was_wrong(&sites[0]);
+            assert!(guesses.begin(&sites[0], HERE).is_err(), "one that is judged is not forgotten");
         }
-        judged.was_wrong(&sites[0]);
-        assert!(guesses.begin(&sites[0], HERE).is_err(), "one that is judged is not forgotten");
     }
 }

@@ -149,6 +149,7 @@ impl Drop for Turn<'_> {
 mod tests {
     use super::super::Refused;
     use super::*;
+    use crate::site::testing::Home;
 
     fn kind(answer: Answer<()>) -> Option<ErrorKind> {
         match answer {
@@ -158,96 +159,110 @@ mod tests {
         }
     }
 
-    fn site() -> (tempfile::TempDir, Site) {
-        let folder = tempfile::tempdir().unwrap();
-        let site = Site::open(folder.path().join("a.db")).unwrap();
-        (folder, site)
+    /// One on each kind of database.
+    fn sites() -> impl Iterator<Item = (Home, Site)> {
+        Home::each().into_iter().map(|home| {
+            let site = home.open(Site::builder());
+            (home, site)
+        })
     }
 
     #[test]
     fn wrong_passwords_are_bounded_and_right_ones_are_not() {
-        let (_folder, site) = site();
-        let limits = Limits::with(|limits| limits.server.password_attempts_per_minute = 2);
-        let passwords = Passwords::new(&limits);
-        let stored = secret::hash_password("hunter2").unwrap();
-        let (one, other) = (Some(Uuid::from_u128(1)), Some(Uuid::from_u128(2)));
-        let here = Some("192.0.2.1".parse().unwrap());
-        let there = Some("192.0.2.2".parse().unwrap());
-        let elsewhere = Some("192.0.2.3".parse().unwrap());
-        let long = "x".repeat(2000);
-        let check = |of, from, password| kind(passwords.check(&site, of, from, password, &stored));
-        assert_eq!(check(one, here, None), Some(ErrorKind::PasswordRequired));
-        assert_eq!(check(one, here, Some("")), Some(ErrorKind::PasswordRequired));
-        for _ in 0..5 {
-            assert_eq!(check(other, there, Some("hunter2")), None);
-            assert_eq!(check(one, here, Some("hunter2")), None);
+        for (_home, site) in sites() {
+            let limits = Limits::with(|limits| limits.server.password_attempts_per_minute = 2);
+            let passwords = Passwords::new(&limits);
+            let stored = secret::hash_password("hunter2").unwrap();
+            let (one, other) = (Some(Uuid::from_u128(1)), Some(Uuid::from_u128(2)));
+            let here = Some("192.0.2.1".parse().unwrap());
+            let there = Some("192.0.2.2".parse().unwrap());
+            let elsewhere = Some("192.0.2.3".parse().unwrap());
+            let long = "x".repeat(2000);
+            let check = |of, from, password| kind(passwords.check(&site, of, from, password, &stored));
+            assert_eq!(check(one, here, None), Some(ErrorKind::PasswordRequired));
+            assert_eq!(check(one, here, Some("")), Some(ErrorKind::PasswordRequired));
+            for _ in 0..5 {
+                assert_eq!(check(other, there, Some("hunter2")), None);
+                assert_eq!(check(one, here, Some("hunter2")), None);
+            }
+            assert_eq!(check(one, here, Some("hunter3")), Some(ErrorKind::InvalidPassword));
+            assert_eq!(check(one, here, Some(&*long)), Some(ErrorKind::InvalidPassword));
+            // From now on nothing is compared: the right one, which is known, is answered like a wrong one.
+            for password in ["hunter2", "hunter3"] {
+                assert_eq!(check(one, here, Some(password)), Some(ErrorKind::TooManyAttempts), "{password}");
+                assert_eq!(
+                    check(one, there, Some(password)),
+                    Some(ErrorKind::TooManyAttempts),
+                    "from elsewhere: {password}"
+                );
+            }
+            assert_eq!(
+                check(other, here, Some("hunter2")),
+                None,
+                "another connection from the same address, of a proxy say"
+            );
+            assert!(!format!("{passwords:?}").contains("hunter2"));
+            let changed = secret::hash_password("new").unwrap();
+            let check = |password| kind(passwords.check(&site, other, elsewhere, Some(password), &changed));
+            assert_eq!((check("hunter2"), check("new")), (Some(ErrorKind::InvalidPassword), None));
         }
-        assert_eq!(check(one, here, Some("hunter3")), Some(ErrorKind::InvalidPassword));
-        assert_eq!(check(one, here, Some(&*long)), Some(ErrorKind::InvalidPassword));
-        // From now on nothing is compared: the right one, which is known, is answered like a wrong one.
-        for password in ["hunter2", "hunter3"] {
-            assert_eq!(check(one, here, Some(password)), Some(ErrorKind::TooManyAttempts), "{password}");
-            assert_eq!(check(one, there, Some(password)), Some(ErrorKind::TooManyAttempts), "from elsewhere: {password}");
-        }
-        assert_eq!(check(other, here, Some("hunter2")), None, "another connection from the same address, of a proxy say");
-        assert!(!format!("{passwords:?}").contains("hunter2"));
-        let changed = secret::hash_password("new").unwrap();
-        let check = |password| kind(passwords.check(&site, other, elsewhere, Some(password), &changed));
-        assert_eq!((check("hunter2"), check("new")), (Some(ErrorKind::InvalidPassword), None));
     }
 
     #[test]
     fn many_right_ones_at_once_never_meet_the_limit() {
-        let (_folder, site) = site();
-        let passwords = Passwords::new(&Limits::with(|limits| limits.server.password_attempts_per_minute = 2));
-        let stored = secret::hash_password("hunter2").unwrap();
-        let here = Some("192.0.2.1".parse().unwrap());
-        for of in [None, Some(Uuid::from_u128(1))] {
-            let answers = std::thread::scope(|threads| {
-                let check = || kind(passwords.check(&site, of, here, Some("hunter2"), &stored));
-                let threads: Vec<_> = (0..30).map(|_| threads.spawn(check)).collect();
-                threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
-            });
-            assert!(answers.iter().all(Option::is_none), "{answers:?}");
+        for (_home, site) in sites() {
+            let passwords = Passwords::new(&Limits::with(|limits| limits.server.password_attempts_per_minute = 2));
+            let stored = secret::hash_password("hunter2").unwrap();
+            let here = Some("192.0.2.1".parse().unwrap());
+            for of in [None, Some(Uuid::from_u128(1))] {
+                let answers = std::thread::scope(|threads| {
+                    let check = || kind(passwords.check(&site, of, here, Some("hunter2"), &stored));
+                    let threads: Vec<_> = (0..30).map(|_| threads.spawn(check)).collect();
+                    threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+                });
+                assert!(answers.iter().all(Option::is_none), "{answers:?}");
+            }
         }
     }
 
     #[test]
     fn wrong_passwords_of_the_site_are_bounded_by_address_and_lock_nobody_else_out() {
-        let (_folder, site) = site();
-        let passwords = Passwords::new(&Limits::with(|limits| limits.server.password_attempts_per_minute = 1));
-        let stored = secret::hash_password("hunter2").unwrap();
-        let check = |from: u8, password| {
-            let address = Some(IpAddr::from([192, 0, 2, from]));
-            kind(passwords.check(&site, None, address, Some(password), &stored))
-        };
-        assert_eq!(check(9, "hunter2"), None);
-        for from in 0..3 {
-            assert_eq!(check(from, "hunter3"), Some(ErrorKind::InvalidPassword), "{from}");
-            assert_eq!(check(from, "hunter2"), Some(ErrorKind::TooManyAttempts), "{from}");
+        for (_home, site) in sites() {
+            let passwords = Passwords::new(&Limits::with(|limits| limits.server.password_attempts_per_minute = 1));
+            let stored = secret::hash_password("hunter2").unwrap();
+            let check = |from: u8, password| {
+                let address = Some(IpAddr::from([192, 0, 2, from]));
+                kind(passwords.check(&site, None, address, Some(password), &stored))
+            };
+            assert_eq!(check(9, "hunter2"), None);
+            for from in 0..3 {
+                assert_eq!(check(from, "hunter3"), Some(ErrorKind::InvalidPassword), "{from}");
+                assert_eq!(check(from, "hunter2"), Some(ErrorKind::TooManyAttempts), "{from}");
+            }
+            assert_eq!(check(9, "hunter2"), None);
+            (3..100).for_each(|_| passwords.of_site.add_wrong(&site, ()));
+            assert_eq!(check(9, "hunter2"), Some(ErrorKind::TooManyAttempts), "all together");
         }
-        assert_eq!(check(9, "hunter2"), None);
-        (3..100).for_each(|_| passwords.of_site.add_wrong(&site, ()));
-        assert_eq!(check(9, "hunter2"), Some(ErrorKind::TooManyAttempts), "all together");
     }
 
     #[test]
     fn wrong_ones_of_strangers_lock_no_connection_behind_the_same_proxy_out() {
-        let (_folder, site) = site();
-        let passwords = Passwords::new(&Limits::with(|limits| limits.server.password_attempts_per_minute = 2));
-        let stored = secret::hash_password("hunter2").unwrap();
-        let proxy = Some("127.0.0.1".parse().unwrap());
-        let check = |of, password| kind(passwords.check(&site, of, proxy, Some(password), &stored));
-        let connection = Some(Uuid::from_u128(1));
-        let guesses: Vec<_> = (0..4).map(|_| check(None, "hunter3")).collect();
-        let (wrong, over) = (Some(ErrorKind::InvalidPassword), Some(ErrorKind::TooManyAttempts));
-        assert_eq!(guesses, [wrong, wrong, over, over]);
-        assert_eq!(check(connection, "hunter2"), None);
-        // Nor the other way round.
-        (0..3).for_each(|_| _ = check(connection, "hunter3"));
-        assert_eq!(check(connection, "hunter2"), over);
-        let elsewhere = Some("127.0.0.2".parse().unwrap());
-        assert_eq!(kind(passwords.check(&site, None, elsewhere, Some("hunter2"), &stored)), None);
+        for (_home, site) in sites() {
+            let passwords = Passwords::new(&Limits::with(|limits| limits.server.password_attempts_per_minute = 2));
+            let stored = secret::hash_password("hunter2").unwrap();
+            let proxy = Some("127.0.0.1".parse().unwrap());
+            let check = |of, password| kind(passwords.check(&site, of, proxy, Some(password), &stored));
+            let connection = Some(Uuid::from_u128(1));
+            let guesses: Vec<_> = (0..4).map(|_| check(None, "hunter3")).collect();
+            let (wrong, over) = (Some(ErrorKind::InvalidPassword), Some(ErrorKind::TooManyAttempts));
+            assert_eq!(guesses, [wrong, wrong, over, over]);
+            assert_eq!(check(connection, "hunter2"), None);
+            // Nor the other way round.
+            (0..3).for_each(|_| _ = check(connection, "hunter3"));
+            assert_eq!(check(connection, "hunter2"), over);
+            let elsewhere = Some("127.0.0.2".parse().unwrap());
+            assert_eq!(kind(passwords.check(&site, None, elsewhere, Some("hunter2"), &stored)), None);
+        }
     }
 
     #[test]

@@ -1,3 +1,5 @@
+use std::sync::LazyLock;
+
 use proptest::prelude::{Just, ProptestConfig, any, prop_assert, prop_oneof, proptest};
 use proptest::strategy::Strategy as Generator;
 use time::macros::datetime;
@@ -5,6 +7,7 @@ use time::macros::datetime;
 use super::*;
 use crate::ledger::appends;
 use crate::ledger::pulls::Sender;
+use crate::site::testing::Home;
 use crate::state;
 
 fn value() -> impl Generator<Value = Value> {
@@ -43,6 +46,15 @@ fn same(left: &Checkpoint, right: &Checkpoint) -> bool {
     a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a.as_ref().same(b.as_ref())) && bare(left) == bare(right)
 }
 
+/// One on each kind of database, for all cases: each has a scope of its own.
+static SITES: LazyLock<Vec<(Home, crate::Site)>> = LazyLock::new(|| {
+    let open = |home: Home| {
+        let site = home.open(crate::Site::builder());
+        (home, site)
+    };
+    Home::each().into_iter().map(open).collect()
+});
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
@@ -59,13 +71,12 @@ proptest! {
         notes: Vec<String>,
         outcome in outcome(),
     ) {
-        let folder = tempfile::tempdir().unwrap();
-        let site = crate::Site::open(folder.path().join("a.db")).unwrap();
+        for (_, site) in &*SITES {
         let scope = Scope::new();
         let mut checkpoint = Checkpoint::new(&table, Strategy::ALL[at], "plan".into(), numbers.0);
         let fresh = checkpoint.clone();
         (checkpoint.step, checkpoint.records, checkpoint.bytes) = (step, numbers.1, numbers.2);
-        (checkpoint.place, checkpoint.states, checkpoint.stage, checkpoint.notes, checkpoint.outcome) = (place, states, stage, notes, outcome);
+        (checkpoint.place, checkpoint.states, checkpoint.stage, checkpoint.notes, checkpoint.outcome) = (place.clone(), states.clone(), stage, notes.clone(), outcome.clone());
         (checkpoint.continues, checkpoint.created, checkpoint.counted) = flags;
         if checkpoint.step != Step::Done {
             let part = |name: &String| IndexPart { collation: Some(name.clone()), descending: true, ..IndexPart::plain(name) };
@@ -81,38 +92,40 @@ proptest! {
             of_scope(sql, &scope)
         }).unwrap();
         prop_assert!(kept.len() == 1 && same(&kept[0], &checkpoint), "{:?} is not {:?}", kept, checkpoint);
+}
     }
 }
 
 #[test]
 fn tables_are_told_apart_by_the_rules_of_the_store() {
-    let folder = tempfile::tempdir().unwrap();
-    let site = crate::Site::open(folder.path().join("a.db")).unwrap();
-    let now = datetime!(2026-01-02 03:04:05 UTC);
-    for (names, count) in [(NameRules::IgnoreAsciiCase, 1), (NameRules::Exact, 2)] {
-        let scope = Scope::new();
-        let checkpoint = |table: &str| Checkpoint {
-            step: Step::Done,
-            records: 1,
-            ..Checkpoint::new(table, Strategy::Append, String::new(), 1)
-        };
-        let checkpoints = [checkpoint("users"), checkpoint("Users")];
-        let (kept, forgotten, left) = state::write(&**site.store(), |sql| {
-            checkpoints.iter().try_for_each(|checkpoint| insert(sql, &scope, checkpoint, names, now))?;
-            let sender = Sender { name: scope.as_str().to_owned(), incarnation: None };
-            appends::remember(sql, &sender, &checkpoints, names, now)?;
-            let kept = of_scope(sql, &scope)?.len();
-            remove(sql, &scope, "USERS", Strategy::Append, names)?;
-            remove(sql, &scope, "users", Strategy::Append, names)?;
-            let forgotten = [
-                appends::forget(sql, scope.as_str(), "USERS", names)?,
-                appends::of_table(sql, scope.as_str(), "users", names)?.is_some(),
-            ];
-            Ok((kept, forgotten, tables(sql, &scope)?.len()))
-        })
-        .unwrap();
-        assert_eq!((kept, left), (count, count - 1));
-        assert_eq!(forgotten, if count == 1 { [true, false] } else { [false, true] });
+    for home in Home::each() {
+        let site = home.open(crate::Site::builder());
+        let now = datetime!(2026-01-02 03:04:05 UTC);
+        for (names, count) in [(NameRules::IgnoreAsciiCase, 1), (NameRules::Exact, 2)] {
+            let scope = Scope::new();
+            let checkpoint = |table: &str| Checkpoint {
+                step: Step::Done,
+                records: 1,
+                ..Checkpoint::new(table, Strategy::Append, String::new(), 1)
+            };
+            let checkpoints = [checkpoint("users"), checkpoint("Users")];
+            let (kept, forgotten, left) = state::write(&**site.store(), |sql| {
+                checkpoints.iter().try_for_each(|checkpoint| insert(sql, &scope, checkpoint, names, now))?;
+                let sender = Sender { name: scope.as_str().to_owned(), incarnation: None };
+                appends::remember(sql, &sender, &checkpoints, names, now)?;
+                let kept = of_scope(sql, &scope)?.len();
+                remove(sql, &scope, "USERS", Strategy::Append, names)?;
+                remove(sql, &scope, "users", Strategy::Append, names)?;
+                let forgotten = [
+                    appends::forget(sql, scope.as_str(), "USERS", names)?,
+                    appends::of_table(sql, scope.as_str(), "users", names)?.is_some(),
+                ];
+                Ok((kept, forgotten, tables(sql, &scope)?.len()))
+            })
+            .unwrap();
+            assert_eq!((kept, left), (count, count - 1));
+            assert_eq!(forgotten, if count == 1 { [true, false] } else { [false, true] });
+        }
     }
 }
 

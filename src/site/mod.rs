@@ -18,6 +18,8 @@ mod removed;
 mod sessions;
 mod settings;
 #[cfg(feature = "client")]
+#[cfg(all(test, feature = "sqlite"))]
+pub(crate) mod testing;
 mod tickets;
 mod transfers;
 

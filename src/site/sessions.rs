@@ -282,12 +282,15 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
     use crate::limits::Limits;
+    use crate::site::testing::Home;
 
-    fn site() -> (tempfile::TempDir, Site, Arc<ManualClock>) {
-        let folder = tempfile::tempdir().unwrap();
-        let clock = Arc::new(ManualClock::new(datetime!(2026-01-02 03:04:05 UTC)));
-        let site = Site::builder().clock(clock.clone()).open(folder.path().join("a.db")).unwrap();
-        (folder, site, clock)
+    /// One on each kind of database.
+    fn sites() -> impl Iterator<Item = (Home, Site, Arc<ManualClock>)> {
+        Home::each().into_iter().map(|home| {
+            let clock = Arc::new(ManualClock::new(datetime!(2026-01-02 03:04:05 UTC)));
+            let site = home.open(Site::builder().clock(clock.clone()));
+            (home, site, clock)
+        })
     }
 
     fn kind<T>(result: Result<T>) -> Option<ErrorKind> {
@@ -296,71 +299,77 @@ mod tests {
 
     #[test]
     fn a_code_works_once() {
-        let (_folder, site, _) = site();
-        let session = site.sessions().create(Direction::Send).unwrap();
-        let seen = site.sessions().validate(session.code()).unwrap();
-        assert_eq!((seen.uuid, seen.status, seen.direction), (session.uuid(), SessionStatus::Active, Direction::Send));
-        assert_eq!(&seen, session.info());
-        let used = site.sessions().use_code(session.code(), Some("192.0.2.1")).unwrap();
-        assert_eq!((used.status, used.used_by.as_deref()), (SessionStatus::Used, Some("192.0.2.1")));
-        assert_eq!(used.used_at, Some(datetime!(2026-01-02 03:04:05 UTC)));
-        assert_eq!(kind(site.sessions().use_code(session.code(), None)), Some(ErrorKind::CodeUsed));
-        assert_eq!(kind(site.sessions().validate(session.code())), Some(ErrorKind::CodeUsed));
-        for wrong in ["ZZZZZZZZ", "", "zzzzzzzz", "nonsense\0"] {
-            assert_eq!(kind(site.sessions().use_code(wrong, None)), Some(ErrorKind::InvalidCode), "{wrong}");
+        for (_home, site, _) in sites() {
+            let session = site.sessions().create(Direction::Send).unwrap();
+            let seen = site.sessions().validate(session.code()).unwrap();
+            assert_eq!((seen.uuid, seen.status, seen.direction), (session.uuid(), SessionStatus::Active, Direction::Send));
+            assert_eq!(&seen, session.info());
+            let used = site.sessions().use_code(session.code(), Some("192.0.2.1")).unwrap();
+            assert_eq!((used.status, used.used_by.as_deref()), (SessionStatus::Used, Some("192.0.2.1")));
+            assert_eq!(used.used_at, Some(datetime!(2026-01-02 03:04:05 UTC)));
+            assert_eq!(kind(site.sessions().use_code(session.code(), None)), Some(ErrorKind::CodeUsed));
+            assert_eq!(kind(site.sessions().validate(session.code())), Some(ErrorKind::CodeUsed));
+            for wrong in ["ZZZZZZZZ", "", "zzzzzzzz", "nonsense\0"] {
+                assert_eq!(kind(site.sessions().use_code(wrong, None)), Some(ErrorKind::InvalidCode), "{wrong}");
+            }
         }
     }
 
     #[test]
     fn of_many_at_once_one_gets_it() {
-        let (_folder, site, _) = site();
-        let session = site.sessions().create(Direction::Send).unwrap();
-        let results = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..6).map(|_| scope.spawn(|| site.sessions().use_code(session.code(), None))).collect();
-            threads.into_iter().map(|thread| kind(thread.join().unwrap())).collect::<Vec<_>>()
-        });
-        assert_eq!(results.iter().filter(|result| result.is_none()).count(), 1, "{results:?}");
-        assert!(results.iter().flatten().all(|kind| *kind == ErrorKind::CodeUsed), "{results:?}");
+        for (_home, site, _) in sites() {
+            let session = site.sessions().create(Direction::Send).unwrap();
+            let results = std::thread::scope(|scope| {
+                let threads: Vec<_> =
+                    (0..6).map(|_| scope.spawn(|| site.sessions().use_code(session.code(), None))).collect();
+                threads.into_iter().map(|thread| kind(thread.join().unwrap())).collect::<Vec<_>>()
+            });
+            assert_eq!(results.iter().filter(|result| result.is_none()).count(), 1, "{results:?}");
+            assert!(results.iter().flatten().all(|kind| *kind == ErrorKind::CodeUsed), "{results:?}");
+        }
     }
 
     #[test]
     fn codes_expire() {
-        let (_folder, site, clock) = site();
-        let short = site.sessions().create_with(Direction::Send, Duration::from_secs(60)).unwrap();
-        let long = site.sessions().create(Direction::Receive).unwrap();
-        assert_eq!(long.expires_at(), datetime!(2026-01-03 03:04:05 UTC));
-        clock.advance(Duration::from_secs(59));
-        assert!(site.sessions().validate(short.code()).is_ok());
-        clock.advance(Duration::from_secs(1));
-        assert_eq!(kind(site.sessions().use_code(short.code(), None)), Some(ErrorKind::InvalidCode));
-        assert_eq!(site.sessions().get(short.uuid()).unwrap().status, SessionStatus::Expired);
-        let active: Vec<_> = site.sessions().list_active().unwrap().iter().map(|session| session.uuid).collect();
-        assert_eq!(active, [long.uuid()]);
-        assert_eq!(site.sessions().list().unwrap().len(), 2);
-        let again = site.sessions().update(short.uuid(), datetime!(2026-06-01 00:00 UTC)).unwrap();
-        assert_eq!(again.status, SessionStatus::Active);
-        assert!(site.sessions().use_code(short.code(), None).is_ok());
-        assert_eq!(kind(site.sessions().create_with(Direction::Send, Duration::MAX)), Some(ErrorKind::InvalidInput));
+        for (_home, site, clock) in sites() {
+            let short = site.sessions().create_with(Direction::Send, Duration::from_secs(60)).unwrap();
+            let long = site.sessions().create(Direction::Receive).unwrap();
+            assert_eq!(long.expires_at(), datetime!(2026-01-03 03:04:05 UTC));
+            clock.advance(Duration::from_secs(59));
+            assert!(site.sessions().validate(short.code()).is_ok());
+            clock.advance(Duration::from_secs(1));
+            assert_eq!(kind(site.sessions().use_code(short.code(), None)), Some(ErrorKind::InvalidCode));
+            assert_eq!(site.sessions().get(short.uuid()).unwrap().status, SessionStatus::Expired);
+            let active: Vec<_> = site.sessions().list_active().unwrap().iter().map(|session| session.uuid).collect();
+            assert_eq!(active, [long.uuid()]);
+            assert_eq!(site.sessions().list().unwrap().len(), 2);
+            let again = site.sessions().update(short.uuid(), datetime!(2026-06-01 00:00 UTC)).unwrap();
+            assert_eq!(again.status, SessionStatus::Active);
+            assert!(site.sessions().use_code(short.code(), None).is_ok());
+            assert_eq!(kind(site.sessions().create_with(Direction::Send, Duration::MAX)), Some(ErrorKind::InvalidInput));
+        }
     }
 
     #[test]
     fn sessions_end_when_deleted_or_dropped() {
-        let (_folder, site, _) = site();
-        let session = site.sessions().create(Direction::Send).unwrap();
-        let guarded = site.sessions().create(Direction::Send).unwrap().guard();
-        assert_eq!(site.sessions().count().unwrap(), 2);
-        site.sessions().delete(session.uuid()).unwrap();
-        assert_eq!(kind(site.sessions().delete(session.uuid())), Some(ErrorKind::NotFound));
-        assert_eq!(kind(site.sessions().get(session.uuid())), Some(ErrorKind::NotFound));
-        assert_eq!(kind(site.sessions().update(session.uuid(), site.now())), Some(ErrorKind::NotFound));
-        assert_eq!(kind(site.sessions().validate(session.code())), Some(ErrorKind::InvalidCode));
-        drop(guarded);
-        assert_eq!(site.sessions().count().unwrap(), 0);
+        for (_home, site, _) in sites() {
+            let session = site.sessions().create(Direction::Send).unwrap();
+            let guarded = site.sessions().create(Direction::Send).unwrap().guard();
+            assert_eq!(site.sessions().count().unwrap(), 2);
+            site.sessions().delete(session.uuid()).unwrap();
+            assert_eq!(kind(site.sessions().delete(session.uuid())), Some(ErrorKind::NotFound));
+            assert_eq!(kind(site.sessions().get(session.uuid())), Some(ErrorKind::NotFound));
+            assert_eq!(kind(site.sessions().update(session.uuid(), site.now())), Some(ErrorKind::NotFound));
+            assert_eq!(kind(site.sessions().validate(session.code())), Some(ErrorKind::InvalidCode));
+            drop(guarded);
+            assert_eq!(site.sessions().count().unwrap(), 0);
+        }
     }
 
     #[test]
     fn what_is_stored_gives_no_code_away() {
-        let (folder, site, _) = site();
+        let folder = tempfile::tempdir().unwrap();
+        let site = Site::open(folder.path().join("a.db")).unwrap();
         let session = site.sessions().create(Direction::Send).unwrap();
         let printed = format!("{session:?} {:?}", site.sessions().list().unwrap());
         assert!(!printed.contains(session.code()));
@@ -372,7 +381,8 @@ mod tests {
 
     #[test]
     fn without_a_file_the_host_gives_the_key() {
-        let (folder, site, _) = site();
+        let folder = tempfile::tempdir().unwrap();
+        let site = Site::open(folder.path().join("a.db")).unwrap();
         let reopened = Site::builder().key(crate::SiteKey::from_bytes([1; 32])).limits(Limits::default());
         let other = reopened.open(folder.path().join("a.db")).unwrap();
         other.sessions().create(Direction::Send).unwrap().guard();

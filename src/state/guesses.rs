@@ -49,32 +49,36 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
+    use crate::site::testing::Home;
     use crate::state;
 
     #[test]
     fn they_are_counted_for_a_minute() {
-        let folder = tempfile::tempdir().unwrap();
-        let site = crate::Site::open(folder.path().join("a.db")).unwrap();
-        let start = datetime!(2026-01-02 03:04:05 UTC);
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let add = |whose: &str, more, seconds| site.write(|sql| super::add(sql, "code", whose, more, at(seconds))).unwrap();
-        let wrong = |whose: &str, seconds| {
-            let found = state::read(&**site.store(), |sql| super::wrong(sql, "code", whose, at(seconds))).unwrap();
-            found.map(|wrong| (wrong.count, wrong.left.as_secs()))
-        };
-        assert_eq!(wrong("a", 0), None);
-        add("a", 3, 0);
-        add("b", 1, 5);
-        add("a", 2, 10);
-        assert_eq!((wrong("a", 20), wrong("b", 20)), (Some((5, 40)), Some((1, 45))));
-        assert_eq!((wrong("a", 60), wrong("b", 60)), (None, Some((1, 5))));
-        add("a", 1, 64);
-        assert_eq!((wrong("a", 65), wrong("b", 65)), (Some((1, 59)), None));
-        // A clock that was set back makes nobody wait for long.
-        let before = start - Duration::from_secs(3600);
-        assert_eq!(state::read(&**site.store(), |sql| super::wrong(sql, "code", "a", before)).unwrap(), None);
-        site.write(|sql| super::add(sql, "code", "a", 7, before)).unwrap();
-        let count = |sql: &mut dyn Sql| super::wrong(sql, "code", "a", before).map(|wrong| wrong.map(|wrong| wrong.count));
-        assert_eq!(state::read(&**site.store(), count).unwrap(), Some(7));
+        for home in Home::each() {
+            let site = home.open(crate::Site::builder());
+            let start = datetime!(2026-01-02 03:04:05 UTC);
+            let at = |seconds| start + Duration::from_secs(seconds);
+            let add =
+                |whose: &str, more, seconds| site.write(|sql| super::add(sql, "code", whose, more, at(seconds))).unwrap();
+            let wrong = |whose: &str, seconds| {
+                let found = state::read(&**site.store(), |sql| super::wrong(sql, "code", whose, at(seconds))).unwrap();
+                found.map(|wrong| (wrong.count, wrong.left.as_secs()))
+            };
+            assert_eq!(wrong("a", 0), None);
+            add("a", 3, 0);
+            add("b", 1, 5);
+            add("a", 2, 10);
+            assert_eq!((wrong("a", 20), wrong("b", 20)), (Some((5, 40)), Some((1, 45))));
+            assert_eq!((wrong("a", 60), wrong("b", 60)), (None, Some((1, 5))));
+            add("a", 1, 64);
+            assert_eq!((wrong("a", 65), wrong("b", 65)), (Some((1, 59)), None));
+            // A clock that was set back makes nobody wait for long.
+            let before = start - Duration::from_secs(3600);
+            assert_eq!(state::read(&**site.store(), |sql| super::wrong(sql, "code", "a", before)).unwrap(), None);
+            site.write(|sql| super::add(sql, "code", "a", 7, before)).unwrap();
+            let count =
+                |sql: &mut dyn Sql| super::wrong(sql, "code", "a", before).map(|wrong| wrong.map(|wrong| wrong.count));
+            assert_eq!(state::read(&**site.store(), count).unwrap(), Some(7));
+        }
     }
 }

@@ -39,31 +39,33 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
+    use crate::site::testing::Home;
     use crate::state;
 
     #[test]
     fn one_at_a_time_has_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let site = crate::Site::open(folder.path().join("a.db")).unwrap();
-        let (connection, other) = (Uuid::now_v7(), Uuid::now_v7());
-        let (one, two) = (Uuid::now_v7(), Uuid::now_v7());
-        let start = datetime!(2026-01-02 03:04:05 UTC);
-        let take = |connection, holder, seconds| {
-            let now = start + Duration::seconds(seconds);
-            state::write(&**site.store(), |sql| take(sql, connection, holder, now)).unwrap()
-        };
-        assert!(take(connection, one, 0));
-        assert!(!take(connection, two, 0) && take(other, two, 0));
-        // Prolonged, and then left alone until its time is over.
-        assert!(take(connection, one, 500));
-        assert!(!take(connection, two, 1099) && take(connection, two, 1100));
-        assert!(!take(connection, one, 1100));
-        // Given back by its holder only.
-        state::write(&**site.store(), |sql| end(sql, connection, one)).unwrap();
-        assert!(!take(connection, one, 1101));
-        state::write(&**site.store(), |sql| end(sql, connection, two)).unwrap();
-        assert!(take(connection, one, 1101));
-        // A clock that was set back does not keep it for long.
-        assert!(take(connection, two, -100_000));
+        for home in Home::each() {
+            let site = home.open(crate::Site::builder());
+            let (connection, other) = (Uuid::now_v7(), Uuid::now_v7());
+            let (one, two) = (Uuid::now_v7(), Uuid::now_v7());
+            let start = datetime!(2026-01-02 03:04:05 UTC);
+            let take = |connection, holder, seconds| {
+                let now = start + Duration::seconds(seconds);
+                state::write(&**site.store(), |sql| take(sql, connection, holder, now)).unwrap()
+            };
+            assert!(take(connection, one, 0));
+            assert!(!take(connection, two, 0) && take(other, two, 0));
+            // Prolonged, and then left alone until its time is over.
+            assert!(take(connection, one, 500));
+            assert!(!take(connection, two, 1099) && take(connection, two, 1100));
+            assert!(!take(connection, one, 1100));
+            // Given back by its holder only.
+            state::write(&**site.store(), |sql| end(sql, connection, one)).unwrap();
+            assert!(!take(connection, one, 1101));
+            state::write(&**site.store(), |sql| end(sql, connection, two)).unwrap();
+            assert!(take(connection, one, 1101));
+            // A clock that was set back does not keep it for long.
+            assert!(take(connection, two, -100_000));
+        }
     }
 }

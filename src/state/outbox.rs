@@ -218,6 +218,7 @@ mod tests {
     use super::*;
     use crate::domain::connection::Metadata;
     use crate::domain::event::EventKind;
+    use crate::site::testing::Home;
     use crate::site::{NewConnection, Site};
     use crate::state::{self, events};
 
@@ -229,85 +230,86 @@ mod tests {
 
     #[test]
     fn messages_of_a_connection_go_in_their_order_and_newer_ones_take_the_place_of_older() {
-        let folder = tempfile::tempdir().unwrap();
-        let site = Site::open(folder.path().join("a.db")).unwrap();
-        let make = |name: &str| {
-            let new = NewConnection::sender(name, format!("https://{name}.example"));
-            site.connections().create(new).unwrap().connection
-        };
-        let (a, b) = (make("a"), make("b"));
-        let now = site.now();
-        site.change(|sql| {
-            status(sql, now, &a, "one", ConnectionStatus::Suspended)?;
-            rotate(sql, now, &a, "one", "two")?;
-            status(sql, now, &a, "two", ConnectionStatus::Active)?;
-            status(sql, now, &b, "b", ConnectionStatus::Revoked)
-        })
-        .unwrap();
-        assert_eq!(kinds(&site, a.uuid), ["rotate", "status"]);
-        let due = |at| state::read(site.store_ref(), |sql| due(sql, at, 10)).unwrap();
-        let found = due(now);
-        let shown: Vec<_> = found.iter().map(|message| (message.connection, &*message.credential_sealed)).collect();
-        assert_eq!(shown, [(a.uuid, "one"), (b.uuid, "b")], "the oldest of each");
-        assert!(matches!(&found[0].message, Message::Rotate { token_sealed } if token_sealed == "two"));
-        assert!(matches!(found[1].message, Message::Status(ConnectionStatus::Revoked)));
-
-        // One that is put off holds up the later ones of its connection, and no other.
-        let later = now + Duration::from_secs(60);
-        site.change(|sql| postpone(sql, found[0].id, later, "offline\n")).unwrap();
-        assert_eq!(due(now).iter().map(|message| message.connection).collect::<Vec<_>>(), [b.uuid]);
-        assert_eq!((due(later).len(), due(later).iter().map(|message| message.attempts).max()), (2, Some(1)));
-        let next = state::read(site.store_ref(), |sql| next_of(sql, a.uuid)).unwrap().unwrap();
-        assert_eq!(next.id, found[0].id, "whether or not its time has come");
-
-        site.change(|sql| delete(sql, now, &a, "two")).unwrap();
-        assert_eq!(kinds(&site, a.uuid), ["rotate", "delete"]);
-        assert!(site.change(|sql| done(sql, found[0].id)).unwrap());
-        assert!(!site.change(|sql| done(sql, found[0].id)).unwrap());
-        let next = state::read(site.store_ref(), |sql| next_of(sql, a.uuid)).unwrap().unwrap();
-        assert!(matches!(next.message, Message::Delete) && next.direction == a.direction);
-        assert_eq!(state::read(site.store_ref(), pending).unwrap(), 2);
-        assert!(site.change(|sql| done(sql, next.id)).unwrap());
-        site.change(|sql| {
-            // Every change that has something to be told adds an event: as many as there were messages above.
-            for _ in 0..6 {
-                events::add(sql, now, EventKind::ConnectionReactivated, "x", Some(a.uuid), None, Metadata::new())?;
-            }
-            status(sql, now, &a, "two", ConnectionStatus::Active)
-        })
-        .unwrap();
-        let again = state::read(site.store_ref(), |sql| next_of(sql, a.uuid)).unwrap().unwrap();
-        assert!(again.id > next.id, "a number is never given twice");
-        site.change(|sql| forget(sql, a.uuid)).unwrap();
-
-        // A token that is never told of does not stand in the messages behind it, but for those behind the next one.
-        site.change(|sql| {
-            rotate(sql, now, &a, "one", "two")?;
-            rotate(sql, now, &a, "two", "three")?;
-            status(sql, now, &a, "three", ConnectionStatus::Active)
-        })
-        .unwrap();
-        let pop = || {
-            let next = state::read(site.store_ref(), |sql| next_of(sql, a.uuid)).unwrap().unwrap();
-            assert!(site.change(|sql| keep_token(sql, &next).and_then(|()| done(sql, next.id))).unwrap());
-            next.credential_sealed
-        };
-        let sealed = || {
-            state::read(site.store_ref(), |sql| {
-                sql.query(
-                    "SELECT credential_sealed FROM rowferry_outbox \
-            WHERE connection = ?1 ORDER BY id",
-                    &[a.uuid.to_string().into()],
-                )
+        for home in Home::each() {
+            let site = home.open(Site::builder());
+            let make = |name: &str| {
+                let new = NewConnection::sender(name, format!("https://{name}.example"));
+                site.connections().create(new).unwrap().connection
+            };
+            let (a, b) = (make("a"), make("b"));
+            let now = site.now();
+            site.change(|sql| {
+                status(sql, now, &a, "one", ConnectionStatus::Suspended)?;
+                rotate(sql, now, &a, "one", "two")?;
+                status(sql, now, &a, "two", ConnectionStatus::Active)?;
+                status(sql, now, &b, "b", ConnectionStatus::Revoked)
             })
-            .unwrap()
-        };
-        let texts = || sealed().iter().map(|row| row[0].as_str().unwrap().to_owned()).collect::<Vec<_>>();
-        assert_eq!((pop().as_str(), texts()), ("one", vec!["one".to_owned(), "three".to_owned()]));
-        assert_eq!((pop().as_str(), texts()), ("one", vec!["one".to_owned()]));
-        site.change(|sql| forget(sql, a.uuid)).unwrap();
-        assert_eq!(state::read(site.store_ref(), pending).unwrap(), 1);
-        site.change(forget_all).unwrap();
-        assert_eq!(state::read(site.store_ref(), pending).unwrap(), 0);
+            .unwrap();
+            assert_eq!(kinds(&site, a.uuid), ["rotate", "status"]);
+            let due = |at| state::read(site.store_ref(), |sql| due(sql, at, 10)).unwrap();
+            let found = due(now);
+            let shown: Vec<_> = found.iter().map(|message| (message.connection, &*message.credential_sealed)).collect();
+            assert_eq!(shown, [(a.uuid, "one"), (b.uuid, "b")], "the oldest of each");
+            assert!(matches!(&found[0].message, Message::Rotate { token_sealed } if token_sealed == "two"));
+            assert!(matches!(found[1].message, Message::Status(ConnectionStatus::Revoked)));
+
+            // One that is put off holds up the later ones of its connection, and no other.
+            let later = now + Duration::from_secs(60);
+            site.change(|sql| postpone(sql, found[0].id, later, "offline\n")).unwrap();
+            assert_eq!(due(now).iter().map(|message| message.connection).collect::<Vec<_>>(), [b.uuid]);
+            assert_eq!((due(later).len(), due(later).iter().map(|message| message.attempts).max()), (2, Some(1)));
+            let next = state::read(site.store_ref(), |sql| next_of(sql, a.uuid)).unwrap().unwrap();
+            assert_eq!(next.id, found[0].id, "whether or not its time has come");
+
+            site.change(|sql| delete(sql, now, &a, "two")).unwrap();
+            assert_eq!(kinds(&site, a.uuid), ["rotate", "delete"]);
+            assert!(site.change(|sql| done(sql, found[0].id)).unwrap());
+            assert!(!site.change(|sql| done(sql, found[0].id)).unwrap());
+            let next = state::read(site.store_ref(), |sql| next_of(sql, a.uuid)).unwrap().unwrap();
+            assert!(matches!(next.message, Message::Delete) && next.direction == a.direction);
+            assert_eq!(state::read(site.store_ref(), pending).unwrap(), 2);
+            assert!(site.change(|sql| done(sql, next.id)).unwrap());
+            site.change(|sql| {
+                // Every change that has something to be told adds an event: as many as there were messages above.
+                for _ in 0..6 {
+                    events::add(sql, now, EventKind::ConnectionReactivated, "x", Some(a.uuid), None, Metadata::new())?;
+                }
+                status(sql, now, &a, "two", ConnectionStatus::Active)
+            })
+            .unwrap();
+            let again = state::read(site.store_ref(), |sql| next_of(sql, a.uuid)).unwrap().unwrap();
+            assert!(again.id > next.id, "a number is never given twice");
+            site.change(|sql| forget(sql, a.uuid)).unwrap();
+
+            // A token that is never told of does not stand in the messages behind it, but for those behind the next one.
+            site.change(|sql| {
+                rotate(sql, now, &a, "one", "two")?;
+                rotate(sql, now, &a, "two", "three")?;
+                status(sql, now, &a, "three", ConnectionStatus::Active)
+            })
+            .unwrap();
+            let pop = || {
+                let next = state::read(site.store_ref(), |sql| next_of(sql, a.uuid)).unwrap().unwrap();
+                assert!(site.change(|sql| keep_token(sql, &next).and_then(|()| done(sql, next.id))).unwrap());
+                next.credential_sealed
+            };
+            let sealed = || {
+                state::read(site.store_ref(), |sql| {
+                    sql.query(
+                        "SELECT credential_sealed FROM rowferry_outbox \
+            WHERE connection = ?1 ORDER BY id",
+                        &[a.uuid.to_string().into()],
+                    )
+                })
+                .unwrap()
+            };
+            let texts = || sealed().iter().map(|row| row[0].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+            assert_eq!((pop().as_str(), texts()), ("one", vec!["one".to_owned(), "three".to_owned()]));
+            assert_eq!((pop().as_str(), texts()), ("one", vec!["one".to_owned()]));
+            site.change(|sql| forget(sql, a.uuid)).unwrap();
+            assert_eq!(state::read(site.store_ref(), pending).unwrap(), 1);
+            site.change(forget_all).unwrap();
+            assert_eq!(state::read(site.store_ref(), pending).unwrap(), 0);
+        }
     }
 }

@@ -5,9 +5,7 @@
 mod support;
 
 #[cfg(feature = "postgres")]
-#[allow(dead_code)] // Each binary uses a part of it.
-#[path = "../support/postgres/mod.rs"]
-mod postgres;
+use support::postgres;
 
 mod commands;
 mod connections;

@@ -13,25 +13,30 @@ use time::OffsetDateTime;
 use time::macros::datetime;
 use uuid::Uuid;
 
+use crate::support::homes::Home;
+
 const BEGIN: OffsetDateTime = datetime!(2026-01-02 03:04:05 UTC);
 const TABLES: [&str; 3] = ["users", "orders", "Users"];
 
 struct World {
-    _folder: tempfile::TempDir,
+    _home: Home,
     site: Site,
     clock: Arc<ManualClock>,
     connections: [Uuid; 2],
 }
 
 impl World {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.db");
+    /// One on each kind of database.
+    fn each() -> impl Iterator<Item = World> {
+        Home::each().into_iter().map(World::on)
+    }
+
+    fn on(home: Home) -> Self {
         let clock = Arc::new(ManualClock::new(BEGIN));
-        let site = Site::builder().clock(clock.clone()).open(&path).unwrap();
+        let site = home.open(Site::builder().clock(clock.clone()));
         let connections = ["https://b.example", "https://c.example"]
             .map(|url| site.connections().create(NewConnection::sender(url, url)).unwrap().connection.uuid);
-        World { _folder: folder, site, clock, connections }
+        World { _home: home, site, clock, connections }
     }
 
     /// The kinds of the events behind the number `seen`, each with its actor; and the last one's number.
@@ -406,10 +411,10 @@ proptest! {
         ops in proptest::collection::vec(op(), 1..40),
         filters in proptest::collection::vec(wanted(), 8),
     ) {
-        let world = World::new();
+        for world in World::each() {
         let (models, totals) = run(&world, &ops);
         let transfers = world.site.transfers();
-        for wanted in filters {
+        for wanted in filters.clone() {
             let filter = wanted.filter(&world.connections);
             let mut chosen: Vec<&Model> = models.iter().filter(|model| wanted.takes(&world.connections, model)).collect();
             prop_assert_eq!(transfers.count(&filter).unwrap(), chosen.len() as u64);
@@ -460,77 +465,80 @@ proptest! {
         let running: Vec<Uuid> =
             models.iter().rev().filter(|model| model.status == TransferStatus::InProgress).map(|model| model.uuid).collect();
         prop_assert_eq!(uuids(transfers.active().unwrap()), running);
+}
     }
 }
 
 #[test]
 fn everything_that_is_known_comes_back() {
-    let world = World::new();
-    let transfers = world.site.transfers().by("alice");
-    let mut metadata = rowferry::Metadata::new();
-    metadata.insert("why".to_owned(), "nightly".into());
-    let session = Uuid::now_v7();
-    let new = NewTransfer::new(Direction::Send, "users")
-        .session(session)
-        .remote_site_url("https://b.example")
-        .records_requested(7)
-        .conflict_strategy(rowferry::Strategy::Merge)
-        .requester_ip("::ffff:192.0.2.1".parse().unwrap())
-        .requester_user_agent("x".repeat(10_000))
-        .initiated_by("bob")
-        .metadata(metadata.clone());
-    let made = transfers.create(new).unwrap();
-    assert_eq!(made, transfers.get(made.uuid).unwrap());
-    assert_eq!((made.session, made.connection, made.inserted_at), (Some(session), None, BEGIN));
-    assert_eq!(made.remote_site_url.as_deref(), Some("https://b.example"));
-    assert_eq!((made.records_requested, made.conflict_strategy), (Some(7), Some(rowferry::Strategy::Merge)));
-    assert_eq!((made.requester_ip.as_deref(), made.initiated_by.as_deref()), (Some("192.0.2.1"), Some("bob")));
-    assert_eq!(made.requester_user_agent.unwrap().len(), 2_000, "what a peer says of itself is cut");
-    assert_eq!(made.metadata, metadata);
+    for world in World::each() {
+        let transfers = world.site.transfers().by("alice");
+        let mut metadata = rowferry::Metadata::new();
+        metadata.insert("why".to_owned(), "nightly".into());
+        let session = Uuid::now_v7();
+        let new = NewTransfer::new(Direction::Send, "users")
+            .session(session)
+            .remote_site_url("https://b.example")
+            .records_requested(7)
+            .conflict_strategy(rowferry::Strategy::Merge)
+            .requester_ip("::ffff:192.0.2.1".parse().unwrap())
+            .requester_user_agent("x".repeat(10_000))
+            .initiated_by("bob")
+            .metadata(metadata.clone());
+        let made = transfers.create(new).unwrap();
+        assert_eq!(made, transfers.get(made.uuid).unwrap());
+        assert_eq!((made.session, made.connection, made.inserted_at), (Some(session), None, BEGIN));
+        assert_eq!(made.remote_site_url.as_deref(), Some("https://b.example"));
+        assert_eq!((made.records_requested, made.conflict_strategy), (Some(7), Some(rowferry::Strategy::Merge)));
+        assert_eq!((made.requester_ip.as_deref(), made.initiated_by.as_deref()), (Some("192.0.2.1"), Some("bob")));
+        assert_eq!(made.requester_user_agent.unwrap().len(), 2_000, "what a peer says of itself is cut");
+        assert_eq!(made.metadata, metadata);
 
-    let asked = transfers.request_approval(made.uuid, Duration::from_secs(24 * 3600)).unwrap();
-    assert_eq!(asked.approval_expires_at, Some(datetime!(2026-01-03 03:04:05 UTC)));
-    world.clock.advance(Duration::from_secs(10));
-    let approved = transfers.approve(made.uuid).unwrap();
-    assert_eq!(approved.approved_by.as_deref(), Some("alice"));
-    assert_eq!(approved.approved_at, Some(BEGIN + Duration::from_secs(10)));
-    transfers.start(made.uuid).unwrap();
-    world.clock.advance(Duration::from_secs(5));
-    let all = TransferCounters {
-        records_transferred: 10,
-        records_created: 4,
-        records_updated: 3,
-        records_skipped: 2,
-        records_failed: 1,
-        bytes_transferred: 1_000,
-    };
-    let done = transfers.complete(made.uuid, &all).unwrap();
-    assert_eq!((done.counters, done.success_rate()), (all, Some(0.9)));
-    assert_eq!(done.duration(), Some(time::Duration::seconds(5)));
-    assert_eq!(done, transfers.get(made.uuid).unwrap());
+        let asked = transfers.request_approval(made.uuid, Duration::from_secs(24 * 3600)).unwrap();
+        assert_eq!(asked.approval_expires_at, Some(datetime!(2026-01-03 03:04:05 UTC)));
+        world.clock.advance(Duration::from_secs(10));
+        let approved = transfers.approve(made.uuid).unwrap();
+        assert_eq!(approved.approved_by.as_deref(), Some("alice"));
+        assert_eq!(approved.approved_at, Some(BEGIN + Duration::from_secs(10)));
+        transfers.start(made.uuid).unwrap();
+        world.clock.advance(Duration::from_secs(5));
+        let all = TransferCounters {
+            records_transferred: 10,
+            records_created: 4,
+            records_updated: 3,
+            records_skipped: 2,
+            records_failed: 1,
+            bytes_transferred: 1_000,
+        };
+        let done = transfers.complete(made.uuid, &all).unwrap();
+        assert_eq!((done.counters, done.success_rate()), (all, Some(0.9)));
+        assert_eq!(done.duration(), Some(time::Duration::seconds(5)));
+        assert_eq!(done, transfers.get(made.uuid).unwrap());
 
-    let other = transfers.create(NewTransfer::new(Direction::Receive, "users")).unwrap();
-    transfers.request_approval(other.uuid, Duration::from_secs(60)).unwrap();
-    let denied = transfers.deny(other.uuid, Some("not today")).unwrap();
-    assert_eq!((denied.denied_by.as_deref(), denied.denial_reason.as_deref()), (Some("alice"), Some("not today")));
-    assert!(denied.denied_at.is_some() && denied.completed_at.is_some());
+        let other = transfers.create(NewTransfer::new(Direction::Receive, "users")).unwrap();
+        transfers.request_approval(other.uuid, Duration::from_secs(60)).unwrap();
+        let denied = transfers.deny(other.uuid, Some("not today")).unwrap();
+        assert_eq!((denied.denied_by.as_deref(), denied.denial_reason.as_deref()), (Some("alice"), Some("not today")));
+        assert!(denied.denied_at.is_some() && denied.completed_at.is_some());
+    }
 }
 
 #[test]
 fn what_cannot_be_is_refused_and_leaves_nothing() {
-    let world = World::new();
-    let transfers = world.site.transfers();
-    let unnamed = NewTransfer::new(Direction::Send, "");
-    assert_eq!(kind(transfers.create(unnamed)), Some(ErrorKind::InvalidInput));
-    let through_nothing = NewTransfer::new(Direction::Send, "users").connection(Uuid::now_v7());
-    assert_eq!(kind(transfers.create(through_nothing)), Some(ErrorKind::NotFound));
-    let made = transfers.create(NewTransfer::new(Direction::Send, "users")).unwrap();
-    assert_eq!(kind(transfers.request_approval(made.uuid, Duration::MAX)), Some(ErrorKind::InvalidInput));
-    transfers.start(made.uuid).unwrap();
-    assert_eq!(kind(transfers.complete(made.uuid, &counters(u64::MAX, 0))), Some(ErrorKind::InvalidInput));
-    assert_eq!(kind(transfers.update_progress(made.uuid, &counters(0, 1 << 53))), Some(ErrorKind::InvalidInput));
-    assert_eq!(transfers.get(made.uuid).unwrap().status, TransferStatus::InProgress);
-    let about = EventFilter::new().transfer(made.uuid);
-    let events = world.site.events().list(&about).unwrap();
-    assert_eq!(events.len(), 2, "created and started: {events:?}");
+    for world in World::each() {
+        let transfers = world.site.transfers();
+        let unnamed = NewTransfer::new(Direction::Send, "");
+        assert_eq!(kind(transfers.create(unnamed)), Some(ErrorKind::InvalidInput));
+        let through_nothing = NewTransfer::new(Direction::Send, "users").connection(Uuid::now_v7());
+        assert_eq!(kind(transfers.create(through_nothing)), Some(ErrorKind::NotFound));
+        let made = transfers.create(NewTransfer::new(Direction::Send, "users")).unwrap();
+        assert_eq!(kind(transfers.request_approval(made.uuid, Duration::MAX)), Some(ErrorKind::InvalidInput));
+        transfers.start(made.uuid).unwrap();
+        assert_eq!(kind(transfers.complete(made.uuid, &counters(u64::MAX, 0))), Some(ErrorKind::InvalidInput));
+        assert_eq!(kind(transfers.update_progress(made.uuid, &counters(0, 1 << 53))), Some(ErrorKind::InvalidInput));
+        assert_eq!(transfers.get(made.uuid).unwrap().status, TransferStatus::InProgress);
+        let about = EventFilter::new().transfer(made.uuid);
+        let events = world.site.events().list(&about).unwrap();
+        assert_eq!(events.len(), 2, "created and started: {events:?}");
+    }
 }

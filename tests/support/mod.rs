@@ -4,8 +4,13 @@ pub mod command;
 pub mod common;
 pub mod fake;
 pub mod fake_http;
+pub mod homes;
 pub mod http_common;
 pub mod model;
 pub mod notify_peer;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod recorded;
 pub mod schema;
+
+use ::rowferry;
