@@ -5,9 +5,6 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What tables have, by the table and then by the kind of it: names.
-pub(crate) type Parts = BTreeMap<String, BTreeMap<String, Vec<String>>>;
-
 /// What a pull of a site does not copy. All lists are sorted. A name that is no UTF-8 is there as far as it can be read.
 ///
 /// Its text is one line: `3 CHECK constraints, 30 triggers, 5 views, 2 virtual tables (docs, words)`.

@@ -1,12 +1,14 @@
 //! What tables have that a table which is made from their description does not get: see
 //! [`NotCopied::parts`](crate::NotCopied::parts).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::connection::Connection;
 use super::faults::failed;
-use crate::domain::not_copied::Parts;
 use crate::error::Result;
+
+/// By the table and then by the kind of it: names.
+type Parts = BTreeMap<String, BTreeMap<String, Vec<String>>>;
 
 /// Reads it of these tables.
 pub(super) fn read(connection: &mut Connection, tables: &HashMap<u32, String>) -> Result<Parts> {
