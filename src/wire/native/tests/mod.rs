@@ -15,6 +15,7 @@ use super::frame::VERSION;
 use super::message::{CODE_BYTES, TEXT_BYTES};
 use super::page::Page;
 use super::*;
+use crate::domain::row_sum::RowSum;
 use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::{ErrorKind, Result};
 use crate::wire::NAME_BYTES;
