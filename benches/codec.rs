@@ -1,4 +1,4 @@
-//! Pages of rows to bytes and back, without a store or a socket: the native protocol, compressed and not, and the JSON between
+//! Pages of rows to bytes and back, without a store or a socket: the native protocol, compressed and not, summed and not, and the JSON between
 //! two rowferry sites for comparison.
 //!
 //! Measured are pages of 1 MiB of rows like those of the other benchmarks, made in memory. Criterion prints the time of a page
@@ -10,9 +10,9 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
-use rowferry::internals::Dialect;
 use rowferry::internals::native::{Answer, PageEncoder, PageHead};
 use rowferry::internals::records::{Cut, PageDecoder, PageLimits, encode_records};
+use rowferry::internals::{Dialect, RowHasher, RowSum, Summing};
 use rowferry::schema::{Column, TableSchema};
 use rowferry::{Rows, ValueRef};
 use serde::de::DeserializeSeed;
@@ -110,6 +110,11 @@ impl Table {
             let Ok(Answer::Page(page)) = Answer::decode(frame) else { panic!("a page") };
             page.read(columns, &[0], LIMITS, into).expect("its rows");
         };
+        let summing = || Summing::new(RowHasher::new(7), RowSum::default());
+        let read_summed = |frame: &[u8], into: &mut Rows| {
+            let Ok(Answer::Page(page)) = Answer::decode(frame) else { panic!("a page") };
+            page.read_summing(columns, (&[0], LIMITS), into, Some(&mut summing())).expect("its rows");
+        };
         let json = || {
             let mut out = br#"{"has_more":false,"records":["#.to_vec();
             encode_records(&mut out, &schema, &rows, 0..rows.len(), Dialect::Rowferry, Cut::NONE);
@@ -124,8 +129,10 @@ impl Table {
         };
         let mut encoder = [PageEncoder::new(columns, false), PageEncoder::new(columns, true)];
         let [plain, packed] = &mut encoder;
+        let summed = &mut PageEncoder::new(columns, false).summing(Some(summing()));
         vec![
             self.form(criterion, "native", &rows, &mut || native(plain), &read_native),
+            self.form(criterion, "native, summed", &rows, &mut || native(summed), &read_summed),
             self.form(criterion, "native, lz4", &rows, &mut || native(packed), &read_native),
             self.form(criterion, "json", &rows, &mut || json(), &read_json),
         ]

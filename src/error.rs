@@ -174,7 +174,7 @@ kinds! {
     /// The caller's [`on_failure`](crate::PullOptions::on_failure) ended the pull, or one of its tables. What came stays; the same pull
     /// again resumes.
     Stopped = "stopped",
-    /// Rows of the sender's table did not all arrive.
+    /// Rows of the sender's table did not all arrive, or not as it says that it sent them.
     Incomplete = "incomplete",
     /// Records of a pull failed; the others arrived.
     RecordsFailed = "records_failed",

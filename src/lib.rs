@@ -57,7 +57,7 @@
 //! | [`PullOptions`], [`Strategy`], [`Dangling`], [`OnLossy`], [`OnTakenKey`], [`ExtraColumns`] | which tables, and what becomes of rows that are there |
 //! | [`Record`], [`Resolution`], [`FailureAction`] | rules of your own: for rows that a record would change, and for records that fail |
 //! | [`Progress`], [`Phase`], [`CancelToken`] | how far it is; its end on demand |
-//! | [`Report`], [`TableReport`], [`TableStatus`], [`Outcome`], [`Failure`], [`Reason`], [`NotCopied`] | what became of each table and each record |
+//! | [`Report`], [`TableReport`], [`TableStatus`], [`Verified`], [`Outcome`], [`Failure`], [`Reason`], [`NotCopied`] | what became of each table and each record |
 //! | [`Api`], [`RemoteTable`], [`RecordsQuery`], [`FetchOptions`], [`FetchedRecords`], [`RegisterAnswer`], [`QueryStatusAnswer`], [`PeerStatus`] | the calls over HTTP, one by one |
 //! | [`RemoteStatus`] | how another site takes part in sync: [`remote_status`] |
 //! | [`Notifier`], [`RegisterReport`], [`RegisterOutcome`], [`DeliveryReport`], [`MessageReport`], [`DeliveryOutcome`], [`NotifyOutcome`], [`ConnectionCheck`] | tells other sites of connections, and asks how they stand there |
@@ -165,6 +165,7 @@ mod import;
 #[doc(hidden)]
 pub mod internals {
     //! What the benchmarks need of the inside. No part of the API.
+    pub use crate::domain::row_sum::{RowHasher, RowSum, Summing};
     pub use crate::wire::{Dialect, native, records};
 }
 mod ledger;
@@ -202,6 +203,12 @@ pub mod protocol {
     //! | `pulls` | knows [named pulls](#named-pulls) |
     //! | `tickets` | wants to be told of a pull by a code: see below |
     //! | `approvals` | answers `request:approvals` |
+    //! | `same` | gives a token of its state where it can, and answers `request:same` |
+    //!
+    //! `response:tables` then has `state`, the number of the snapshot that the tables are listed from, and `state_token`, up to 128 letters
+    //! and digits that mean nothing to anybody else. A receiver that has all rows of that state may ask later: `request:same` has
+    //! `{"token": .., "ref": ..}`, and `response:same` has `{"same": true, "ref": ..}` if the sender knows that what this receiver may pull is as it
+    //! was: tables, structures, rows and rights. It takes one call of the rate, and no download.
     //!
     //! `request:approvals` has `{"tables": [..], "ref": ..}`, of 1,000 tables at most. `response:approvals` has `{"approvals": [..], "ref": ..}`,
     //! for each table `{"table", "status", "transfer_uuid", "reason"}`: the status is `granted`, `pending` or `denied`, and the transfer is the
@@ -255,6 +262,7 @@ pub use domain::table::TableInfo;
 pub use domain::transfer::{ConnectionStats, NewTransfer, TableStats, TransferFilter};
 pub use domain::transfer::{Transfer, TransferCounters, TransferStatus};
 pub use domain::value::{Records, Rows, Value, ValueRef};
+pub use domain::verified::Verified;
 pub use error::{Error, ErrorKind, Result};
 pub use export::Digest;
 pub use limits::{Limits, PullLimits, RetentionLimits, ServerLimits, StoreLimits, WireLimits};

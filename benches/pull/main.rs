@@ -14,6 +14,7 @@
 //! - `cargo bench --bench pull --features cli -- small`: pulls of one small table, of many, and of 100,000 rows, each as a whole
 //!   command from the start of its process to its end, beside `sqlite3 .dump | sqlite3`.
 //! - `cargo bench --bench pull -- indexed`: a table with three plain indexes into a new file, which gets them after its rows.
+//! - `cargo bench --bench pull --features cli -- unchanged`: a pull of what has not changed, as a call and as a whole command.
 //! - `cargo bench --bench pull -- link`: a pull through a link of 10 Mbit/s with a round trip of 100 ms.
 //!
 //! `--runs N` measures N times (3 if nothing is said). `memory` takes `--megabytes N` for the size of its table (1,000), and
@@ -32,6 +33,7 @@ mod relay;
 mod small;
 mod speed;
 mod standard;
+mod unchanged;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -53,11 +55,12 @@ fn main() -> ExitCode {
             Ok(Arguments { what: What::Small, runs, .. }) => small::measure(runs),
             Ok(Arguments { what: What::Indexed, runs, .. }) => indexed::measure(runs),
             Ok(Arguments { what: What::Link, runs, .. }) => link::measure(runs),
+            Ok(Arguments { what: What::Unchanged, runs, .. }) => unchanged::measure(runs),
             Ok(Arguments { what: What::Chart, runs, .. }) => return exit(speed::measure(runs)),
             Ok(Arguments { what: What::Draw, .. }) => return exit(speed::draw()),
             Err(why) => {
                 eprintln!(
-                    "{why}\nusage: [chart | draw | growth | memory [--megabytes N | --large] | locks | small | indexed | link] [--runs N]"
+                    "{why}\nusage: [chart | draw | growth | memory [--megabytes N | --large] | locks | small | indexed | link | unchanged] [--runs N]"
                 );
                 return ExitCode::from(2);
             }
@@ -86,6 +89,7 @@ enum What {
     Small,
     Indexed,
     Link,
+    Unchanged,
 }
 
 struct Arguments {
@@ -112,6 +116,7 @@ impl Arguments {
                 "small" => arguments.what = What::Small,
                 "indexed" => arguments.what = What::Indexed,
                 "link" => arguments.what = What::Link,
+                "unchanged" => arguments.what = What::Unchanged,
                 "--runs" => arguments.runs = number()? as usize,
                 "--megabytes" => arguments.megabytes = number()?,
                 "--large" => arguments.megabytes = 5_000,

@@ -108,7 +108,7 @@ CREATE TABLE rowferry_transfers (
   touched_at TEXT NOT NULL,
   metadata TEXT NOT NULL,
   inserted_at TEXT NOT NULL
-, pull TEXT, schema_digest TEXT, approved_records INTEGER, pull_turn INTEGER NOT NULL DEFAULT 0, pull_base INTEGER NOT NULL DEFAULT 0, pull_from TEXT, pull_reached INTEGER NOT NULL DEFAULT 0, pull_acked INTEGER NOT NULL DEFAULT 0, pull_again INTEGER NOT NULL DEFAULT 0, pull_state INTEGER NOT NULL DEFAULT 0, pull_state_from INTEGER NOT NULL DEFAULT 0, pull_state_to INTEGER NOT NULL DEFAULT 0);
+, pull TEXT, schema_digest TEXT, approved_records INTEGER, pull_turn INTEGER NOT NULL DEFAULT 0, pull_base INTEGER NOT NULL DEFAULT 0, pull_from TEXT, pull_reached INTEGER NOT NULL DEFAULT 0, pull_acked INTEGER NOT NULL DEFAULT 0, pull_again INTEGER NOT NULL DEFAULT 0, pull_state INTEGER NOT NULL DEFAULT 0, pull_state_from INTEGER NOT NULL DEFAULT 0, pull_state_to INTEGER NOT NULL DEFAULT 0, verified TEXT NOT NULL DEFAULT 'none');
 CREATE INDEX rowferry_transfers_by_connection ON rowferry_transfers (connection, table_name, status, inserted_at, uuid);
 CREATE INDEX rowferry_transfers_by_table ON rowferry_transfers (connection, table_name, inserted_at, uuid);
 CREATE INDEX rowferry_transfers_by_end ON rowferry_transfers (completed_at);
@@ -278,4 +278,15 @@ CREATE TABLE rowferry_made (
   table_name TEXT NOT NULL,
   columns BLOB NOT NULL,
   PRIMARY KEY (sender, table_name)
+) WITHOUT ROWID;
+CREATE TABLE rowferry_same (
+  sender TEXT NOT NULL,
+  plan TEXT NOT NULL,
+  incarnation TEXT NOT NULL,
+  here TEXT NOT NULL,
+  token TEXT NOT NULL,
+  schema INTEGER NOT NULL,
+  local BLOB,
+  kept_at TEXT NOT NULL,
+  PRIMARY KEY (sender, plan)
 ) WITHOUT ROWID;

@@ -9,6 +9,7 @@ use super::course::{Repeats, Way};
 use super::paused::{PausedPulls, Running};
 use super::place;
 use crate::domain::connection::Connection;
+use crate::domain::row_sum::RowSum;
 use crate::domain::transfer::{TransferCounters, TransferStatus};
 use crate::error::{ErrorKind, Result};
 use crate::secret::SiteKey;
@@ -193,9 +194,17 @@ impl Account {
     }
 
     /// The place after a page of so many records that is about to be [sent](Account::sent), as its receiver gets it.
-    pub(crate) fn place(&self, key: Option<&SiteKey>, records: u64, cursor: &Cursor) -> Option<Place> {
+    ///
+    /// `sum` is the name of its pull, and the sum over all records with that page, if they are summed.
+    pub(crate) fn place(
+        &self,
+        key: Option<&SiteKey>,
+        records: u64,
+        cursor: &Cursor,
+        sum: Option<(Uuid, RowSum)>,
+    ) -> Option<Place> {
         match key.filter(|_| self.begun.named.is_some()) {
-            Some(key) => place::sign(key, self.begun.transfer, self.way.at.saturating_add(records), cursor),
+            Some(key) => place::sign(key, self.begun.transfer, self.way.at.saturating_add(records), cursor, sum),
             None => Some(Place { run: cursor.run, values: cursor.values.clone() }),
         }
     }

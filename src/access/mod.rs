@@ -23,6 +23,7 @@ mod place;
 mod questions;
 mod refusal_log;
 mod register;
+mod same;
 mod session_pulls;
 mod shape;
 mod visit;

@@ -16,7 +16,6 @@ use super::transport::Way;
 use uuid::Uuid;
 
 use crate::cancel::{CancelToken, Patience};
-use crate::domain::not_copied::NotCopied;
 use crate::domain::record::Failure;
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
@@ -25,7 +24,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::net::Budget;
 use crate::wire::Dialect;
 use crate::wire::message::{
-    APPROVALS, Answer, Approval, Ask, Capabilities, FEATURE_APPROVALS, PeerInfo, REFERENCE_PAGE_RECORDS, encode_pull_over,
+    APPROVALS, Answer, Approval, Ask, Capabilities, FEATURE_APPROVALS, FEATURE_SAME, Listed, PeerInfo,
+    REFERENCE_PAGE_RECORDS, encode_pull_over,
 };
 use crate::wire::records::{Cut, PageLimits, RecordsPage, encode_records};
 use crate::wire::schema::decode_schema;
@@ -243,7 +243,7 @@ impl Client {
     /// # Errors
     /// As [`Client::capabilities`].
     pub fn list_tables(&self) -> Result<Vec<TableInfo>> {
-        Ok(self.ask_tables(&self.patience())?.0)
+        Ok(self.ask_tables(&self.patience())?.tables)
     }
 
     /// A table's structure.
@@ -331,9 +331,23 @@ impl Client {
         if self.peer.is_some() { Dialect::Rowferry } else { Dialect::ReferenceSocket }
     }
 
-    /// [`Client::list_tables`] for a pull, with what the sender says that it does not copy.
-    pub(crate) fn ask_tables(&self, patience: &Patience) -> Result<(Vec<TableInfo>, NotCopied)> {
-        self.ask(Ask::Tables, patience, |answer| Ok((answer.tables(&self.options.limits)?, answer.not_copied()?)))
+    /// [`Client::list_tables`] for a pull, with what else the sender says.
+    pub(crate) fn ask_tables(&self, patience: &Patience) -> Result<Listed> {
+        let read = |answer: &Answer<'_>| {
+            let (tables, not_copied) = (answer.tables(&self.options.limits)?, answer.not_copied()?);
+            Ok(Listed { tables, not_copied, state: answer.state() })
+        };
+        self.ask(Ask::Tables, patience, read)
+    }
+
+    /// Whether the sender can tell that nothing has changed.
+    pub(crate) fn tells_same(&self) -> bool {
+        self.peer.as_ref().is_some_and(|peer| peer.features.iter().any(|feature| feature == FEATURE_SAME))
+    }
+
+    /// Whether all is as it was when the sender gave this token of its state.
+    pub(crate) fn ask_same(&self, token: &str, patience: &Patience) -> Result<bool> {
+        self.ask(Ask::Same(token), patience, |answer| answer.same())
     }
 
     /// [`Client::get_schema`] for a pull.

@@ -12,12 +12,13 @@ use super::channel::{Channel, Trouble};
 use super::connection::{Client, Line};
 use crate::cancel::Patience;
 use crate::domain::record::Failure;
+use crate::domain::row_sum::{RowHasher, RowSum, Summing};
 use crate::domain::schema::TableSchema;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::Budget;
 use crate::plan::table::key_of;
-use crate::wire::message::{FEATURE_PAGES, FEATURE_PULLS, refused};
+use crate::wire::message::{FEATURE_PAGES, FEATURE_PULLS, FEATURE_SUMS, refused};
 use crate::wire::native::{Answer, Fetch, Place, Refusal, Request, request_of};
 use crate::wire::records::PageLimits;
 
@@ -53,6 +54,8 @@ pub(crate) struct PageStream<'c> {
     line: MutexGuard<'c, Line>,
     /// The name of the pull, where the sender knows pulls by their names.
     pull: Option<Uuid>,
+    /// Whether the sender says which rows it sent.
+    sums: bool,
     /// Most rows of a page.
     page_rows: NonZeroU32,
     /// Tables that have not ended; the pages are those of the first.
@@ -81,6 +84,8 @@ struct Asked {
     columns: usize,
     /// The columns of its key.
     key: Vec<usize>,
+    /// The sum over the rows from the table's first one on, if the sender is to say which it sent.
+    summing: Option<Summing>,
     /// Pages and rows that came.
     pages: u32,
     rows: u64,
@@ -117,6 +122,10 @@ pub(crate) struct StreamedPage {
     pub(crate) bytes: u64,
     /// What it counts until it is [acknowledged](PageStream::ack).
     pub(crate) cost: u64,
+    /// The sum over the rows that came of the table, from its first one on.
+    pub(crate) sum: Option<RowSum>,
+    /// With the end: the sum over those that the sender says it sent.
+    pub(crate) sent: Option<RowSum>,
 }
 
 impl Client {
@@ -141,6 +150,7 @@ impl Client {
             client: self,
             line: self.free_line("the rows of a table", patience)?,
             pull,
+            sums: pull.is_some() && has(FEATURE_SUMS),
             page_rows: number(most.map_or(limits.wire.page_rows, |most| limits.wire.page_rows.min(most as usize))),
             asked: VecDeque::new(),
             unspent: 0,
@@ -159,11 +169,12 @@ fn number(n: usize) -> NonZeroU32 {
 }
 
 impl PageStream<'_> {
-    /// Asks for the rows of a table, which has this number, after a place and the records before it.
+    /// Asks for the rows of a table, which has this number, after a place and the records before it, of which this is the sum, if it is
+    /// known.
     pub(crate) fn ask(
         &mut self,
         (at, table): (usize, &TableSchema),
-        (after, records): (Option<Place>, u64),
+        (after, records, sum): (Option<Place>, u64, Option<RowSum>),
         patience: &Patience,
     ) -> Result<()> {
         let key = key_of(table)?.map_or(Vec::new(), |(columns, _)| columns);
@@ -171,10 +182,13 @@ impl PageStream<'_> {
         let window = if is_first { self.window } else { self.window.min(AHEAD_WINDOW) };
         let (page_rows, pull, window) = (self.page_rows, self.pull, number(window));
         let page_bytes = number(self.client.options.limits.pull.stream_page_bytes);
+        let before = sum.filter(|_| self.sums);
+        let summing = pull.zip(before).map(|(pull, before)| Summing::new(RowHasher::of_pull(pull), before));
+        let sums = summing.is_some();
         let request = self.talk(&table.name, patience, |channel, budget, late| {
             let (request, compress) = (channel.new_request(), !channel.is_local());
             let table = table.name.clone();
-            let fetch = Fetch { request, table, after, records, page_bytes, page_rows, window, compress, pull };
+            let fetch = Fetch { request, table, after, records, page_bytes, page_rows, window, compress, pull, sums };
             let message = Request::Fetch(fetch).encode().map_err(Trouble::Failed)?;
             channel.send_binary(message, budget, late).map(|()| request)
         })?;
@@ -184,6 +198,7 @@ impl PageStream<'_> {
             name: table.name.clone(),
             columns: table.columns.len(),
             key,
+            summing,
             pages: 0,
             rows: 0,
             credit: window.get().into(),
@@ -236,7 +251,7 @@ impl PageStream<'_> {
             // All is here: that the end is lost changes nothing.
             Err(error) if is_last && error.kind() == ErrorKind::Disconnected => {
                 self.is_usable = false;
-                return Ok(Ok(Some(self.end(0, None))));
+                return Ok(Ok(Some(self.end(0, None, None))));
             }
             Err(error) => return Err(error),
         };
@@ -251,12 +266,13 @@ impl PageStream<'_> {
                 if page.head.sequence != asked.pages || page.rows == 0 || asked.last {
                     return Err(strange("sent pages out of order, or an empty one,", &name));
                 }
-                let failures = page.read(asked.columns, &asked.key, bounds, rows)?;
+                let failures = page.read_summing(asked.columns, (&asked.key, bounds), rows, asked.summing.as_mut())?;
                 asked.pages = asked.pages.wrapping_add(1);
                 asked.rows = asked.rows.saturating_add(page.rows.into());
                 asked.last = !page.head.more;
                 asked.in_flight = asked.in_flight.saturating_add(cost);
                 self.unspent = self.unspent.saturating_add(cost);
+                let sum = asked.summing.as_ref().map(Summing::sum);
                 if !page.head.more && self.pull.is_none() {
                     self.send(&name, Request::Done { request }, patience)?;
                 }
@@ -268,6 +284,8 @@ impl PageStream<'_> {
                     state: Some(page.head.state),
                     bytes,
                     cost,
+                    sum,
+                    sent: None,
                 })))
             }
             Answer::End(end) => {
@@ -275,22 +293,27 @@ impl PageStream<'_> {
                 if end.rows != rows {
                     return Err(strange("sent a different number of rows than it says", &name));
                 }
-                Ok(Ok(Some(self.end(bytes, end.state.map(std::num::NonZeroU64::get)))))
+                Ok(Ok(Some(self.end(bytes, end.state.map(std::num::NonZeroU64::get), end.sum))))
             }
             Answer::Error(refusal) => {
                 self.asked.pop_front();
                 Ok(Err(self.refused(&name, &refusal)))
             }
+            Answer::Scanned(_) | Answer::Summary(_) | Answer::Cells(_) => {
+                Err(strange("compared rows that were to be sent,", &name))
+            }
         }
     }
 
     /// The first table has ended.
-    fn end(&mut self, bytes: u64, state: Option<u64>) -> StreamedPage {
-        if let Some(Asked { at, request, in_flight, .. }) = self.asked.pop_front() {
+    fn end(&mut self, bytes: u64, state: Option<u64>, sent: Option<RowSum>) -> StreamedPage {
+        let mut sum = None;
+        if let Some(Asked { at, request, in_flight, summing, .. }) = self.asked.pop_front() {
+            sum = summing.map(|summing| summing.sum());
             self.ended.push(Ended { at, request, in_flight });
         }
         let (failures, place) = (Vec::new(), None);
-        StreamedPage { received: 0, failures, has_more: false, place, state, bytes, cost: 0 }
+        StreamedPage { received: 0, failures, has_more: false, place, state, bytes, cost: 0, sum, sent }
     }
 
     /// How much more the sender may be allowed of the first table, so that what is on its way and what is not acknowledged are within

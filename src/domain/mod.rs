@@ -6,6 +6,7 @@ pub(crate) mod string_enum;
 #[cfg(feature = "server")]
 pub(crate) mod access;
 pub mod address;
+pub(crate) mod canonical;
 pub(crate) mod cells;
 #[cfg(feature = "sqlite")]
 pub(crate) mod collation;
@@ -21,9 +22,11 @@ pub mod not_copied;
 pub(crate) mod postgres_type;
 pub mod record;
 pub mod remote;
+pub(crate) mod row_sum;
 pub mod schema;
 pub mod session;
 pub mod settings;
+pub(crate) mod sketch;
 pub mod strategy;
 pub mod table;
 pub(crate) mod text;
@@ -31,3 +34,4 @@ pub mod transfer;
 pub mod url;
 pub mod value;
 mod value_json;
+pub mod verified;

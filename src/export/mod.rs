@@ -27,7 +27,7 @@ use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::plan::table::key_of;
-use crate::store::{Cursor, PageBounds, Snapshot, Store};
+use crate::store::{Cursor, PageBounds, Snapshot, StateToken, Store};
 
 /// Reads a store for one peer: it holds at most one snapshot, and remembers where the last pages ended, so that a pull by
 /// offset and limit takes time in proportion to the table.
@@ -52,6 +52,7 @@ struct View {
     opened: Instant,
     pinned_before: u64,
     state: u64,
+    token: Option<StateToken>,
     offer: Arc<Offer>,
     schemas: HashMap<String, Arc<TableSchema>>,
     remembered: usize,
@@ -216,6 +217,15 @@ impl Exporter {
         Ok(self.source.view()?.state)
     }
 
+    /// The same, with what tells the state of that snapshot from others, if that is known.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(crate) fn state_and_token(&mut self) -> Result<(u64, Option<StateToken>)> {
+        let view = self.source.view()?;
+        Ok((view.state, view.token))
+    }
+
     /// Whether a request by this offset and limit begins right where the last page of this table ended.
     ///
     /// # Errors
@@ -270,12 +280,19 @@ impl Source {
         match &mut self.view {
             Some(view) => Ok(view),
             empty => {
+                // A token that is the same before and after is of what is seen in between.
+                let before = self.store.state_token()?;
                 let snapshot = self.store.snapshot()?;
+                let token = match before {
+                    Some(_) if self.store.state_token()? == before => before,
+                    _ => None,
+                };
                 Ok(empty.insert(View {
                     pinned_before: snapshot.pinned_bytes(),
                     snapshot,
                     opened: Instant::now(),
                     state: new_state()?,
+                    token,
                     offer: Arc::clone(&self.offer),
                     schemas: HashMap::new(),
                     remembered: self.limits.server.remembered_places,

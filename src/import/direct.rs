@@ -13,6 +13,7 @@ use super::{by_key, exchange};
 use crate::domain::record::{Failure, Outcome, Tally};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::Rows;
+use crate::domain::verified::Verified;
 use crate::error::Result;
 use crate::ledger::stages::{self, Stage};
 use crate::ledger::{Checkpoint, Ledger, Reached, Step, waiting};
@@ -162,8 +163,9 @@ impl Direct {
         Ok(())
     }
 
-    /// All records are there: applies what had to wait. It is kept by the next commit.
-    pub(crate) fn finish<'r>(&mut self, ledger: &Ledger<'r>, writing: &mut Writing<'r>) -> Result<()> {
+    /// All records are there, and so much is known of them: applies what had to wait. It is kept by the next commit.
+    pub(crate) fn finish<'r>(&mut self, ledger: &Ledger<'r>, writing: &mut Writing<'r>, verified: Verified) -> Result<()> {
+        self.pending.as_mut().map_or(&mut self.kept, |pending| &mut pending.checkpoint).verified = verified;
         let (waits, late) = self.waits(ledger, writing)?;
         self.is_late = late;
         let waits = waits || (has_nulls(&self.plan) && self.stage.is_some());

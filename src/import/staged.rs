@@ -5,6 +5,7 @@ use super::transaction::{Transaction, tally};
 use crate::domain::record::{Failure, Outcome, Tally};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::Rows;
+use crate::domain::verified::Verified;
 use crate::error::Result;
 use crate::ledger::stages::{self, Stage};
 use crate::ledger::{Checkpoint, Ledger, Reached, Step};
@@ -85,10 +86,10 @@ impl Staged {
         std::mem::take(&mut self.untold)
     }
 
-    /// All rows are there: they need not be fetched again, whatever becomes of them.
-    pub(crate) fn complete(&mut self, ledger: &Ledger<'_>) -> Result<()> {
+    /// All rows are there, and so much is known of them: they need not be fetched again, whatever becomes of them.
+    pub(crate) fn complete(&mut self, ledger: &Ledger<'_>, verified: Verified) -> Result<()> {
         if self.kept.step == Step::Fetching {
-            let checkpoint = Checkpoint { step: Step::Staged, ..self.kept.clone() };
+            let checkpoint = Checkpoint { step: Step::Staged, verified, ..self.kept.clone() };
             ledger.note_checkpoint(&checkpoint)?;
             self.kept = checkpoint;
         }

@@ -15,9 +15,11 @@ use super::scope::Scope;
 use crate::clock;
 use crate::domain::names::NameRules;
 use crate::domain::record::{Failure, Outcome, Reason};
+use crate::domain::row_sum::RowSum;
 use crate::domain::schema::{Index, IndexPart};
 use crate::domain::strategy::Strategy;
 use crate::domain::value::Value;
+use crate::domain::verified::Verified;
 use crate::error::Result;
 use crate::state::fields::Fields;
 use crate::state::unreadable;
@@ -44,6 +46,10 @@ pub(crate) struct Checkpoint {
     pub(crate) bytes: u64,
     /// The numbers of the sender's snapshots that they came from.
     pub(crate) states: Vec<u64>,
+    /// The sum over the records as they arrived, if they were summed from the first one on.
+    pub(crate) sum: Option<RowSum>,
+    /// Whether they are known to be what the sender sent. Of a table that is not done they are not.
+    pub(crate) verified: Verified,
     /// The number of the stage that rows of the table wait in.
     pub(crate) stage: Option<u32>,
     /// Whether the local rows were counted that such rows are compared with. A table that was done may get more of them from a
@@ -81,6 +87,8 @@ pub(crate) struct Reached {
     pub(crate) bytes: u64,
     /// The numbers of the sender's snapshots that they came from.
     pub(crate) states: Vec<u64>,
+    /// The sum over the records, if they are summed.
+    pub(crate) sum: Option<RowSum>,
 }
 
 /// How far a table is.
@@ -117,6 +125,8 @@ impl Checkpoint {
             continues: true,
             bytes: 0,
             states: Vec::new(),
+            sum: None,
+            verified: Verified::None,
             stage: None,
             counted: false,
             done_at: None,
@@ -143,6 +153,7 @@ impl Checkpoint {
         self.continues = reached.continues;
         self.bytes = reached.bytes;
         self.states.clone_from(&reached.states);
+        (self.sum, self.verified) = (reached.sum, Verified::None);
     }
 
     /// Whether anything came of the table so far.
@@ -159,6 +170,10 @@ struct Progress {
     continues: bool,
     bytes: u64,
     states: Vec<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sum: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    verified: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stage: Option<u32>,
     #[serde(default)]
@@ -271,6 +286,8 @@ impl Progress {
             continues: checkpoint.continues,
             bytes: checkpoint.bytes,
             states: checkpoint.states.clone(),
+            sum: checkpoint.sum.map(|sum| sum.to_string()),
+            verified: Some(checkpoint.verified).filter(|it| *it != Verified::None).map(|it| it.to_string()),
             stage: checkpoint.stage,
             counted: checkpoint.counted,
             counts: counts_of(&checkpoint.outcome),
@@ -399,6 +416,8 @@ fn read(row: &[Value]) -> Result<Checkpoint> {
         continues: progress.continues,
         bytes: progress.bytes,
         states: progress.states,
+        sum: progress.sum.map(|sum| sum.parse().map_err(|()| unreadable("checkpoint"))).transpose()?,
+        verified: progress.verified.map_or(Ok(Verified::None), |it| it.parse().map_err(|_| unreadable("checkpoint")))?,
         stage: progress.stage,
         counted: progress.counted,
         done_at,

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::domain::session::Direction;
 use crate::domain::strategy::Strategy;
 use crate::domain::transfer::{Transfer, TransferCounters, TransferStatus};
+use crate::domain::verified::Verified;
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::transfers::{self, Change};
 use crate::store::Sql;
@@ -53,6 +54,8 @@ pub(crate) struct End {
     pub(crate) why: Option<String>,
     /// What this run of the pull moved.
     pub(crate) counters: TransferCounters,
+    /// Whether what arrived is known to be what was sent.
+    pub(crate) verified: Verified,
 }
 
 impl History {
@@ -107,6 +110,7 @@ impl History {
                         status: end.status,
                         error_message: end.why.clone(),
                         counters: end.counters,
+                        verified: end.verified,
                         ..entry.transfer.clone()
                     };
                     transfers::insert_ended(sql, now, actor, &ended)?;
@@ -156,7 +160,8 @@ fn end_running(sql: &mut dyn Sql, now: OffsetDateTime, actor: &str, uuid: Uuid, 
     if end.status != TransferStatus::Completed {
         transfers::progress(sql, now, uuid, &end.counters)?;
     }
-    transfers::change(sql, now, actor, uuid, change).map(|_| ())
+    transfers::change(sql, now, actor, uuid, change)?;
+    transfers::note_verified(sql, uuid, end.verified)
 }
 
 /// An error if others cancelled this transfer.

@@ -23,6 +23,7 @@ pub(crate) mod pulls;
 pub(crate) mod references;
 mod resume;
 mod run;
+pub(crate) mod same;
 mod scope;
 pub(crate) mod stages;
 pub(crate) mod taken_keys;

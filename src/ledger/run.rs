@@ -1,6 +1,6 @@
 //! The ledger as one run of a pull sees it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -51,6 +51,8 @@ pub(crate) struct Ledger<'s> {
     /// The pull that would be resumed, if it is only looked at.
     looked_at: Option<Scope>,
     stages: u32,
+    /// Write transactions that it began.
+    pub(super) writers: Cell<u64>,
     pub(super) pauses: Pauses,
     history: RefCell<Option<History>>,
     /// Where the records that it keeps are counted, if they are.
@@ -103,6 +105,7 @@ impl<'s> Ledger<'s> {
             kept: None,
             looked_at: None,
             stages: 0,
+            writers: Cell::new(0),
             pauses: Pauses::default(),
             history: RefCell::new(None),
             counted: None,
@@ -237,7 +240,10 @@ impl<'s> Ledger<'s> {
                     std::thread::sleep(wait);
                     wait = (wait * 2).min(Duration::from_secs(1));
                 }
-                answer => return answer,
+                answer => {
+                    self.writers.set(self.writers.get() + u64::from(answer.is_ok()));
+                    return answer;
+                }
             }
         }
     }

@@ -39,7 +39,7 @@ const MOVED: &[Moved] = &[
               records_updated records_skipped records_failed bytes_transferred conflict_strategy status requires_approval approved_at \
               approved_by denied_at denied_by denial_reason approval_expires_at requester_ip requester_user_agent initiated_by \
               error_message started_at completed_at touched_at metadata inserted_at pull schema_digest approved_records pull_turn \
-              pull_base pull_from pull_reached pull_acked pull_again pull_state pull_state_from pull_state_to",
+              pull_base pull_from pull_reached pull_acked pull_again pull_state pull_state_from pull_state_to verified",
         key: &["uuid"],
     },
     Moved { name: "rowferry_events", columns: "id at kind actor connection transfer details", key: &["id"] },
@@ -61,7 +61,7 @@ const MOVED: &[Moved] = &[
     Moved { name: "rowferry_guesses", columns: "kind whose began_at wrong", key: &["kind", "whose"] },
 ];
 
-/// What stays: how far interrupted pulls are, what they staged for that, and who is about to deliver messages.
+/// What stays: which states of senders are here whole, how far interrupted pulls are, what they staged for that, and who is about to deliver messages.
 const LEFT: &[&str] = &[
     "rowferry_pulls",
     "rowferry_counts",
@@ -74,6 +74,7 @@ const LEFT: &[&str] = &[
     "rowferry_orphans",
     "rowferry_taken_keys",
     "rowferry_waiting",
+    "rowferry_same",
 ];
 
 /// How many rows are read at a time.

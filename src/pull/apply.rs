@@ -138,7 +138,8 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
             Ok(fetched) => {
                 let Apply { ledger, writing, open, .. } = self;
                 let current = open.last_mut().filter(|open| open.at == at);
-                match current.map_or(Ok(()), |open| open.direct.finish(ledger, writing)) {
+                let finish = |open: &mut Open| open.direct.finish(ledger, writing, fetched.sums.verified());
+                match current.map_or(Ok(()), finish) {
                     Ok(()) => Ok(finish::check_count(self.cx, &mut self.tables[at], &fetched)),
                     Err(error) => {
                         self.undo(at)?;
@@ -365,7 +366,7 @@ impl<'r, 'a, 'p, 's> Apply<'r, 'a, 'p, 's> {
             }
             return Err(error);
         }
-        staged.complete(self.ledger)?;
+        staged.complete(self.ledger, self.tables[at].report.verified)?;
         self.session.committed(at);
         self.tables[at].checkpoint.clone_from(staged.checkpoint());
         Ok(staged)
@@ -508,11 +509,11 @@ enum Taken<'b> {
 fn reached(table: &Table, batch: &Batch) -> Reached {
     let bytes = table.earlier.bytes + batch.bytes;
     let states = batch.states.as_slice().to_vec();
-    let (records, place, continues) = match &batch.position {
-        Some(position) => (position.records, position.place.clone(), true),
-        None => (batch.received, None, false),
+    let (records, place, continues, sum) = match &batch.position {
+        Some(position) => (position.records, position.place.clone(), true, position.sum),
+        None => (batch.received, None, false, None),
     };
-    Reached { records, place, continues, bytes, states }
+    Reached { records, place, continues, bytes, states, sum }
 }
 
 fn lacks_stage() -> Error {

@@ -3,12 +3,11 @@
 use uuid::Uuid;
 
 use super::run::pull;
-use super::source::{Page, Position, Source, Stream};
+use super::source::{Listed, Page, Position, Source, State, Stream};
 use super::verdict::{Approval, Verdict};
 use super::{PullOptions, Report, TableReport};
 use crate::cancel::Patience;
 use crate::client::{Client, PageStream};
-use crate::domain::not_copied::NotCopied;
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
 use crate::domain::value::Rows;
@@ -53,6 +52,7 @@ impl Client {
     pub fn pull(&self, site: &Site, options: PullOptions<'_>) -> Result<Report> {
         refuse_itself(self, site)?;
         let origin = Origin { connection: None, site_url: self.url() };
+        let options = options.into_copy(self, site, String::new());
         pull(self, site.here(), options, Some(origin))
     }
 }
@@ -90,11 +90,21 @@ impl Source for Client {
     }
 
     fn tables(&self, patience: &Patience) -> Result<Vec<TableInfo>> {
-        Ok(self.ask_tables(patience)?.0)
+        Ok(self.ask_tables(patience)?.tables)
     }
 
-    fn list(&self, patience: &Patience) -> Result<(Vec<TableInfo>, NotCopied)> {
-        self.ask_tables(patience)
+    fn list(&self, patience: &Patience) -> Result<Listed> {
+        let wire::message::Listed { tables, not_copied, state } = self.ask_tables(patience)?;
+        let state = state.map(|state| State { number: state.number, token: state.token });
+        Ok(Listed { tables, not_copied, state })
+    }
+
+    fn tells_same(&self) -> bool {
+        Client::tells_same(self)
+    }
+
+    fn is_same(&self, token: &str, patience: &Patience) -> Result<bool> {
+        self.ask_same(token, patience)
     }
 
     fn schema(&self, table: &str, patience: &Patience) -> Result<TableSchema> {
@@ -150,8 +160,7 @@ impl Source for Client {
             has_more: page.has_more,
             state: None,
             bytes: page.bytes,
-            place: None,
-            cost: 0,
+            ..Page::default()
         })
     }
 }
@@ -166,7 +175,7 @@ impl Stream for PageStream<'_> {
             }
             None => None,
         };
-        PageStream::ask(self, (at, table), (after, from.records), patience)
+        PageStream::ask(self, (at, table), (after, from.records, from.sum), patience)
     }
 
     fn most_asked(&self) -> usize {
@@ -187,6 +196,8 @@ impl Stream for PageStream<'_> {
             state: page.state,
             bytes: page.bytes,
             cost: page.cost,
+            sum: page.sum,
+            sent: page.sent,
         }))
     }
 

@@ -14,8 +14,10 @@ use super::states::States;
 use super::wait::Allowance;
 use crate::cancel::Patience;
 use crate::domain::record::Failure;
+use crate::domain::row_sum::RowSum;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::Rows;
+use crate::domain::verified::Verified;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 
@@ -54,7 +56,7 @@ pub(super) struct Batch {
 
 /// What comes from the thread that fetches, table after table.
 pub(super) enum Arrival {
-    Batch(Batch),
+    Batch(Box<Batch>),
     /// The place in the table has expired: it comes from its first row again.
     Again,
     /// The other site said to wait for so long.
@@ -87,8 +89,36 @@ pub(super) struct Fetched {
     pub(super) states: States,
     /// The number of the state that came last.
     pub(super) latest: Option<u64>,
+    /// What came of comparing them with what the sender says it sent.
+    pub(super) sums: Sums,
     /// How many rows the sender says there are now, if fewer came than it had said.
     pub(super) expected: Option<u64>,
+}
+
+/// What came of comparing the rows that arrived with those that the sender says it sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Sums {
+    /// One of the two does not know.
+    #[default]
+    Unknown,
+    Same,
+    /// What arrived, and what was sent.
+    Different(RowSum, RowSum),
+}
+
+impl Sums {
+    pub(super) fn of(arrived: Option<RowSum>, sent: Option<RowSum>) -> Self {
+        match arrived.zip(sent) {
+            None => Sums::Unknown,
+            Some((arrived, sent)) if arrived == sent => Sums::Same,
+            Some((arrived, sent)) => Sums::Different(arrived, sent),
+        }
+    }
+
+    /// What is known then of a table that is whole.
+    pub(super) fn verified(self) -> Verified {
+        if self == Sums::Same { Verified::Received } else { Verified::None }
+    }
 }
 
 /// What is the same for all tables.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::errors::{ends_all, is_transient};
-use super::fetch::{Arrival, Batch, Exchange, Fetch, Fetched, Task, gone};
+use super::fetch::{Arrival, Batch, Exchange, Fetch, Fetched, Sums, Task, gone};
 use super::flow::Flow;
 use super::source::{Page, Position};
 use super::states::States;
@@ -263,12 +263,15 @@ impl TableRun {
             self.fetched.states.add(page.state.unwrap_or(0));
             self.fetched.latest = page.state.or(self.fetched.latest);
         }
+        if !page.has_more {
+            self.fetched.sums = Sums::of(page.sum, page.sent);
+        }
         self.failures.extend(page.failures);
         let records = self.fetched.received;
         if page.received > 0 {
             self.position = match (page.place, streams) {
                 (None, true) => None,
-                (place, _) => Some(Position { records, place }),
+                (place, _) => Some(Position { records, place, sum: page.sum }),
             };
         }
     }

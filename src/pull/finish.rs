@@ -3,7 +3,7 @@
 use super::TableStatus;
 use super::context::Context;
 use super::errors::is_resumable;
-use super::fetch::Fetched;
+use super::fetch::{Fetched, Sums};
 use super::planned::Table;
 use super::progress::Phase;
 use super::put_off;
@@ -14,6 +14,7 @@ use super::verdict;
 use crate::domain::record::Outcome;
 use crate::domain::strategy::Strategy;
 use crate::domain::transfer::{TransferCounters, TransferStatus};
+use crate::domain::verified::Verified;
 use crate::error::{Error, ErrorKind, Result};
 use crate::import::Staged;
 use crate::import::late::Late;
@@ -58,7 +59,7 @@ impl Gathered {
     }
 }
 
-/// Compares what arrived with what the sender says it has now, if it was asked.
+/// Compares what arrived with what the sender says it sent, and with what it has now, if it was asked.
 pub(super) fn check_count(cx: &Context<'_, '_>, table: &mut Table, fetched: &Fetched) -> Result<()> {
     if table.report.resumed && table.before.is_none() && fetched.states.has_unnumbered() {
         let note = format!(
@@ -68,15 +69,24 @@ pub(super) fn check_count(cx: &Context<'_, '_>, table: &mut Table, fetched: &Fet
         );
         table.report.notes.push(note);
     }
-    let Some(expected) = fetched.expected.filter(|expected| fetched.received < *expected) else { return Ok(()) };
-    debug_assert!(cx.source.is_rowferry() || fetched.states.has_unnumbered() || fetched.states.as_slice().is_empty());
-    let message = format!("the other site has {expected} rows in {:?} and sent {}", table.name, fetched.received);
     let hint = match table.plan.strategy {
         Strategy::Append => {
             "What arrived is here, and is not appended again: see what is missing, and add it in another way."
         }
         _ => "Pull the table again.",
     };
+    table.report.verified = fetched.sums.verified();
+    if let Sums::Different(arrived, sent) = fetched.sums {
+        let message = format!(
+            "what arrived of {:?} is not what the other site sent (rows and sum: {arrived} arrived, {sent} were sent)",
+            table.name
+        );
+        return Err(Error::new(ErrorKind::Incomplete, message).with_hint(hint));
+    }
+    let Some(expected) = fetched.expected.filter(|expected| fetched.received < *expected) else { return Ok(()) };
+    table.report.verified = Verified::None;
+    debug_assert!(cx.source.is_rowferry() || fetched.states.has_unnumbered() || fetched.states.as_slice().is_empty());
+    let message = format!("the other site has {expected} rows in {:?} and sent {}", table.name, fetched.received);
     Err(Error::new(ErrorKind::Incomplete, message).with_hint(hint))
 }
 
@@ -130,6 +140,7 @@ pub(super) fn reset(table: &mut Table, fresh: Checkpoint) {
     table.before.clone_from(&table.checkpoint.before);
     table.states = States::default();
     table.report.outcome = Outcome::default();
+    table.report.verified = Verified::None;
     table.report.notes.clone_from(&table.checkpoint.notes);
     (table.earlier.outcome, table.earlier.bytes) = Default::default();
     (table.received, table.bytes, table.has_ended) = (0, 0, false);
@@ -141,6 +152,7 @@ pub(super) fn try_again(table: &mut Table, staged: bool) {
     table.report.error = None;
     table.report.status = TableStatus::Completed;
     table.report.notes.clone_from(&checkpoint.notes);
+    table.report.verified = checkpoint.verified;
     let is_applied = !staged || checkpoint.step == Step::Done;
     table.report.outcome = if is_applied { checkpoint.outcome.clone() } else { Outcome::default() };
     (table.earlier.outcome, table.earlier.bytes) = (table.report.outcome.clone(), checkpoint.bytes);
@@ -168,7 +180,7 @@ pub(super) fn note_end(ledger: &Ledger<'_>, table: &Table) {
     };
     let why = (status != TransferStatus::Completed)
         .then(|| error.map_or("the table was not pulled whole", |error| error.message()).to_owned());
-    ledger.history(|history| history.end(transfer, End { status, why, counters }));
+    ledger.history(|history| history.end(transfer, End { status, why, counters, verified: table.report.verified }));
 }
 
 /// A table is done with: its report says how.

@@ -248,7 +248,7 @@ impl<'f> Flow<'f> {
     pub(super) fn hand_over(&mut self, at: usize, batch: Batch) -> bool {
         self.under_way += 1;
         self.unspent += batch.size;
-        self.tell(at, Arrival::Batch(batch)).is_ok()
+        self.tell(at, Arrival::Batch(Box::new(batch))).is_ok()
     }
 
     /// All has come: the sender is told which tables are committed, until nobody tells that any more.

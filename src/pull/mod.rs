@@ -49,6 +49,7 @@ mod resume_tests;
 mod rounds;
 mod rules;
 mod run;
+mod same;
 mod session;
 mod settle;
 mod source;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use super::context::Context;
+use super::source::{Listed, State};
 use super::wait::Allowance;
 use super::wanted::{nothing_to_leave_out, wanted};
 use super::{TableReport, parent_names};
@@ -34,6 +35,8 @@ pub(super) struct Offer {
     pub(super) failed: Vec<TableReport>,
     /// What it says that it does not copy.
     pub(super) not_copied: NotCopied,
+    /// The state that it says all this of, if it can tell whether it has changed.
+    pub(super) state: Option<State>,
     /// Whether that is all that it offers.
     pub(super) is_all: bool,
     /// What this side leaves out of it, as sentences for the report.
@@ -42,7 +45,7 @@ pub(super) struct Offer {
 
 /// Finds out which tables to pull and what they look like. Those that cannot be pulled are told apart.
 pub(super) fn ask(cx: &mut Context<'_, '_>) -> Result<Offer> {
-    let (offered, not_copied) = cx.ask(|source, patience| source.list(patience))?;
+    let Listed { tables: offered, not_copied, state } = cx.ask(|source, patience| source.list(patience))?;
     let names: Vec<&str> = offered.iter().map(|table| table.name.as_str()).collect();
     let own_state = |name: &&str| PHOENIX_STATE.contains(name) && !cx.source.is_rowferry();
     let default = names.iter().copied().filter(|name| !own_state(name)).map(str::to_owned);
@@ -62,7 +65,7 @@ pub(super) fn ask(cx: &mut Context<'_, '_>) -> Result<Offer> {
         true => true,
         false => offered.iter().all(|table| names.contains(table.name.as_str())),
     };
-    let mut offer = Offer { tables: Vec::new(), failed: Vec::new(), not_copied, is_all, notes: Vec::new() };
+    let mut offer = Offer { tables: Vec::new(), failed: Vec::new(), not_copied, state, is_all, notes: Vec::new() };
     let mut left_out: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
     let near = |name: &str| nearest(name, offered.iter().map(|table| table.name.as_str()));
     // Names as they are written, and as they are compared here.

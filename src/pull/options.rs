@@ -5,12 +5,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use super::bounds::{Allowed, MOST};
 use super::callbacks::{OnConflict, OnFailure};
 use crate::cancel::CancelToken;
+#[cfg(feature = "client")]
+use crate::client::Client;
 use crate::domain::strategy::{Dangling, OnLossy, OnTakenKey, Strategy};
 use crate::plan::table::ExtraColumns;
 use crate::pull::Progress;
+#[cfg(feature = "client")]
+use crate::site::Site;
 
 pub(super) type OnProgress<'p> = Box<dyn FnMut(&Progress<'_>) + 'p>;
 
@@ -34,6 +40,9 @@ pub struct PullOptions<'p> {
     pub(super) append_again: bool,
     pub(super) append_new: bool,
     pub(super) no_refresh: bool,
+    pub(super) always: bool,
+    /// The database that is pulled into, if another pull can tell that nothing has changed since.
+    pub(super) copy: Option<Receiving>,
     pub(super) on_taken_key: OnTakenKey,
     pub(super) dangling: Dangling,
     pub(super) on_lossy: OnLossy,
@@ -52,6 +61,15 @@ pub struct PullOptions<'p> {
     pub(super) initiated_by: Option<String>,
     pub(super) progress: Option<OnProgress<'p>>,
     pub(super) on_failure: Option<OnFailure<'p>>,
+}
+
+/// The database that is pulled into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Receiving {
+    /// Which copy of it that is.
+    pub(super) incarnation: Uuid,
+    /// What this side's end of the connection says.
+    pub(super) terms: String,
 }
 
 /// Records asked for at a time, where nothing else is said.
@@ -161,6 +179,15 @@ impl<'p> PullOptions<'p> {
     #[must_use]
     pub fn refresh(mut self, refresh: bool) -> Self {
         self.no_refresh = !refresh;
+        self
+    }
+
+    /// Whether tables are pulled although the sender says that nothing has changed there since the last pull of this kind. Defaults to
+    /// false: then such a pull ends at once, and its report says [`unchanged`](crate::Report::unchanged). Rows that were changed or
+    /// deleted here since stay as they are then; this brings them back, as far as the strategy does.
+    #[must_use]
+    pub fn always(mut self, always: bool) -> Self {
+        self.always = always;
         self
     }
 
@@ -285,6 +312,22 @@ impl<'p> PullOptions<'p> {
         self
     }
 
+    /// Says which database is pulled into, through a connection of these terms, where the sender can tell that nothing has changed.
+    #[cfg(feature = "client")]
+    pub(super) fn into_copy(mut self, client: &Client, site: &Site, terms: String) -> Self {
+        if !client.tells_same() {
+            return self;
+        }
+        self.copy = match site.incarnation() {
+            Ok(incarnation) => Some(Receiving { incarnation, terms }),
+            Err(error) => {
+                log::debug!(target: "rowferry::pull", "it is not known which copy of a database is pulled into: {error}");
+                None
+            }
+        };
+        self
+    }
+
     pub(super) fn strategy_of(&self, table: &str) -> Strategy {
         self.table_strategies.get(table).copied().or(self.strategy).unwrap_or_default()
     }
@@ -333,6 +376,7 @@ impl fmt::Debug for PullOptions<'_> {
             .field("append_again", &self.append_again)
             .field("append_new", &self.append_new)
             .field("refresh", &!self.no_refresh)
+            .field("always", &self.always)
             .field("on_taken_key", &self.on_taken_key)
             .field("dangling", &self.dangling)
             .field("on_lossy", &self.on_lossy)

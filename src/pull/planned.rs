@@ -8,6 +8,7 @@ use super::TableReport;
 use super::context::Context;
 use super::errors::is_resumable;
 use super::identity;
+use super::source::Position;
 use super::states::States;
 use super::wait::Allowance;
 use crate::domain::record::Outcome;
@@ -50,6 +51,17 @@ pub(super) struct Table {
     /// Its transfer in the history.
     pub(super) transfer: Option<Uuid>,
     pub(super) report: TableReport,
+}
+
+impl Table {
+    /// Where it is to be fetched from.
+    pub(super) fn position(&self) -> Position {
+        let Checkpoint { records, place, sum, .. } = &self.checkpoint;
+        match records {
+            0 => Position { place: place.clone(), ..Position::default() },
+            records => Position { records: *records, place: place.clone(), sum: *sum },
+        }
+    }
 }
 
 impl AsRef<TablePlan> for Table {

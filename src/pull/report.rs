@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::domain::not_copied::NotCopied;
 use crate::domain::record::Outcome;
 use crate::domain::string_enum::string_enum;
+use crate::domain::verified::Verified;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a pull of several tables did. One table's failure does not stop the others: [`ok`](Report::ok) says whether all is well.
@@ -32,6 +33,11 @@ pub struct Report {
     /// had to be renewed, or the pull was interrupted and what came before was not [pulled again](crate::PullOptions::refresh);
     /// PhoenixKit has no snapshots, so that only a pull of a single page can be sure of it.
     pub one_state: bool,
+    /// Whether nothing was pulled because the sender says that nothing has changed there since the last pull of this kind, which was
+    /// complete: what it offers, its tables and their rows. [`tables`](Report::tables) is empty then. Rows here are not looked at: unless
+    /// this process knows that nothing was written here either, a note says so (`rows_not_checked`). See
+    /// [`PullOptions::always`](crate::PullOptions::always).
+    pub unchanged: bool,
     /// Records received, those of earlier runs of the same pull included.
     pub records: u64,
     /// Bytes received in pages, those of earlier runs of the same pull included.
@@ -39,7 +45,7 @@ pub struct Report {
     /// How long it took.
     pub duration: Duration,
     /// What to know about the pull as a whole. Whole sentences, each with its code in parentheses: `file_numbers` where the
-    /// `user_version` and `application_id` of the sender's file are not taken over.
+    /// `user_version` and `application_id` of the sender's file are not taken over, `unverified` where the sender gave no sums of its rows.
     pub notes: Vec<String>,
     /// Whether the caller cancelled it before all was pulled. What was committed stays; the same pull again resumes.
     pub cancelled: bool,
@@ -59,6 +65,8 @@ pub struct TableReport {
     pub status: TableStatus,
     /// What became of its records.
     pub outcome: Outcome,
+    /// Whether what arrived is known to be what the sender sent: see [`Report::verified`].
+    pub verified: Verified,
     /// Why the table is incomplete or failed.
     pub error: Option<Error>,
     /// Whether it resumed where an earlier run of the same pull was interrupted. The counts are then those of all its runs.
@@ -98,15 +106,23 @@ impl Report {
         self.tables.iter().find(|table| table.name == name)
     }
 
-    /// Whether tables were pulled, each is complete and no record failed.
+    /// Whether tables were pulled, each is complete and no record failed; or nothing has [changed](Report::unchanged).
     pub fn is_clean(&self) -> bool {
         self.is_whole() && self.tables.iter().all(TableReport::is_clean)
+    }
+
+    /// How far the rows of all tables are known to be the sender's: the least that is known of one of them. Between two rowferry sites it
+    /// is [`Received`](Verified::Received) once all tables are complete: each has as many rows as the sender sent, and the same sum over
+    /// them, also where the pull was interrupted. Over HTTP, from PhoenixKit and from earlier versions it is [`None`](Verified::None),
+    /// and a [note](Report::notes) says so.
+    pub fn verified(&self) -> Verified {
+        self.tables.iter().map(|table| table.verified).min().unwrap_or_default()
     }
 
     /// Whether tables were pulled, and each is complete, whatever became of its records.
     pub(crate) fn is_whole(&self) -> bool {
         let is_complete = |table: &TableReport| table.status == TableStatus::Completed;
-        self.error.is_none() && !self.tables.is_empty() && self.tables.iter().all(is_complete)
+        self.error.is_none() && (self.unchanged || !self.tables.is_empty()) && self.tables.iter().all(is_complete)
     }
 
     /// An error unless the report is [clean](Report::is_clean), for those who want all or to know why not.
@@ -154,6 +170,9 @@ impl Report {
                 (done, _) => done,
             },
             (None, Some(error)) => Err(error),
+            (None, None) if self.unchanged => {
+                Ok(TableReport { name: table.to_owned(), notes: self.notes, ..TableReport::default() })
+            }
             (None, None) => Err(Error::new(ErrorKind::TableNotFound, format!("there is no table {table:?} to pull"))),
         }
     }
@@ -202,6 +221,7 @@ impl TableReport {
     pub(super) fn interrupt(&mut self, error: Error) {
         let applied = self.outcome.total() > self.outcome.failed;
         self.status = if applied { TableStatus::Incomplete } else { TableStatus::Failed };
+        self.verified = Verified::None;
         self.error = Some(error);
     }
 

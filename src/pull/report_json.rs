@@ -10,6 +10,7 @@ use super::{Report, TableReport, TableStatus};
 use crate::domain::not_copied::NotCopied;
 use crate::domain::record::Failure;
 use crate::domain::value::Value;
+use crate::domain::verified::Verified;
 use crate::error::{Error, ErrorKind};
 
 /// The tables are an object, by name, in the order in which they were pulled; times are in seconds, and an error is its text, with its
@@ -24,6 +25,8 @@ impl Serialize for Report {
             bytes: u64,
             seconds: f64,
             cancelled: bool,
+            verified: Verified,
+            unchanged: bool,
             notes: &'r [String],
             error: Option<String>,
             error_code: Option<ErrorKind>,
@@ -38,6 +41,8 @@ impl Serialize for Report {
             bytes: self.bytes,
             seconds: self.duration.as_secs_f64(),
             cancelled: self.cancelled,
+            verified: self.verified(),
+            unchanged: self.unchanged,
             notes: &self.notes,
             error: self.error.as_ref().map(ToString::to_string),
             error_code: self.error.as_ref().map(Error::kind),
@@ -137,6 +142,7 @@ struct Fields<'r> {
     approval: Option<Uuid>,
     transfer: Option<Uuid>,
     created_table: bool,
+    verified: Verified,
     notes: &'r [String],
 }
 
@@ -162,6 +168,7 @@ impl<'r> Fields<'r> {
             approval: table.approval,
             transfer: table.transfer,
             created_table: table.created_table,
+            verified: table.verified,
             notes: &table.notes,
         }
     }
@@ -231,9 +238,9 @@ mod tests {
             error: Some(error()),
             ..Report::default()
         };
-        let b = r#""b":{"status":"failed","created":0,"updated":0,"unchanged":0,"skipped":0,"differing":0,"failed":0,"dangling":0,"lossy":{},"errors":[{"key":1,"column":"x","code":"not_null","message":"no value"}],"error":"the connection ended. Pull again.","error_code":"disconnected","resumed":false,"age_seconds":9,"approval":null,"transfer":null,"created_table":false,"notes":[]}"#;
-        let a = r#""a":{"status":"completed","created":0,"updated":0,"unchanged":0,"skipped":0,"differing":0,"failed":0,"dangling":0,"lossy":{},"errors":[],"error":null,"error_code":null,"resumed":false,"age_seconds":null,"approval":null,"transfer":null,"created_table":false,"notes":[]}"#;
-        let rest = r#""one_state":false,"records":0,"bytes":0,"seconds":1.5,"cancelled":false,"notes":[],"error":"the connection ended. Pull again.","error_code":"disconnected","not_copied":{"checks":0,"triggers":[],"views":[],"virtual_tables":[],"shadow_tables":[],"not_utf8":[],"more":0}"#;
+        let b = r#""b":{"status":"failed","created":0,"updated":0,"unchanged":0,"skipped":0,"differing":0,"failed":0,"dangling":0,"lossy":{},"errors":[{"key":1,"column":"x","code":"not_null","message":"no value"}],"error":"the connection ended. Pull again.","error_code":"disconnected","resumed":false,"age_seconds":9,"approval":null,"transfer":null,"created_table":false,"verified":"none","notes":[]}"#;
+        let a = r#""a":{"status":"completed","created":0,"updated":0,"unchanged":0,"skipped":0,"differing":0,"failed":0,"dangling":0,"lossy":{},"errors":[],"error":null,"error_code":null,"resumed":false,"age_seconds":null,"approval":null,"transfer":null,"created_table":false,"verified":"none","notes":[]}"#;
+        let rest = r#""one_state":false,"records":0,"bytes":0,"seconds":1.5,"cancelled":false,"verified":"none","unchanged":false,"notes":[],"error":"the connection ended. Pull again.","error_code":"disconnected","not_copied":{"checks":0,"triggers":[],"views":[],"virtual_tables":[],"shadow_tables":[],"not_utf8":[],"more":0}"#;
         assert_eq!(to_string(&report).unwrap(), format!(r#"{{"tables":{{{b},{a}}},{rest}}}"#));
         assert_eq!(to_value(table("a")).unwrap()["name"], json!("a"));
     }

@@ -16,10 +16,10 @@ use super::reconnect::ReconnectPolicy;
 use super::reporter::Reporter;
 use super::session::{self, Session};
 use super::settle::{begin_rows, place};
-use super::source::Position;
 use super::wait::Poll;
 use crate::domain::record::Outcome;
 use crate::domain::strategy::Strategy;
+use crate::domain::verified::Verified;
 use crate::error::{ErrorKind, Result};
 use crate::import::late::{self, Late};
 use crate::import::{Finish, Transaction};
@@ -99,7 +99,7 @@ pub(super) fn with_session<'a, 'p, 's>(
             tasks.push(Task {
                 at: *at,
                 table: Arc::clone(&table.sender),
-                from: Position { records: table.checkpoint.records, place: table.checkpoint.place.clone() },
+                from: table.position(),
                 before: table.states.clone(),
                 announced: table.announced,
                 allowance: std::mem::take(&mut table.allowance),
@@ -216,7 +216,8 @@ fn refresh(
         return;
     }
     let again = with_children(cx, plan, again);
-    let former: Vec<Outcome> = again.iter().map(|at| plan.tables[*at].report.outcome.clone()).collect();
+    let former = again.iter().map(|at| &plan.tables[*at].report);
+    let former: Vec<(Outcome, Verified)> = former.map(|report| (report.outcome.clone(), report.verified)).collect();
     match begin_again(cx, ledger, plan, &again) {
         Ok(()) => {
             again.iter().for_each(|_| reporter.again());
@@ -269,7 +270,7 @@ fn begin_again(cx: &Context<'_, '_>, ledger: &mut Ledger<'_>, plan: &mut Plan, a
 }
 
 /// A table that could not be pulled a second time, or only in part, is there all the same: its records became what they were before.
-fn leave_if_interrupted(ledger: &Ledger<'_>, table: &mut Table, former: Outcome) {
+fn leave_if_interrupted(ledger: &Ledger<'_>, table: &mut Table, (former, verified): (Outcome, Verified)) {
     let Some(error) = table.report.error.take() else { return };
     table.report.outcome = former;
     if !may_be_left(error.kind()) {
@@ -280,6 +281,7 @@ fn leave_if_interrupted(ledger: &Ledger<'_>, table: &mut Table, former: Outcome)
     table.report.status = TableStatus::Completed;
     table.report.age = ledger.age(&table.checkpoint);
     let applied = if table.stage.is_none() { table.checkpoint.records } else { 0 };
+    table.report.verified = if applied == 0 { verified } else { Verified::None };
     let which = match applied {
         0 => "Its rows".to_owned(),
         records => format!("Its rows but the first {records}"),

@@ -10,11 +10,13 @@ use super::not_copied::left_out;
 use super::planned::{Plan, Table};
 use super::reporter::Reporter;
 use super::rules::Rules;
+use super::same::{self, Found};
 use super::source::Source;
 use super::states::States;
-use super::{PullOptions, Report, dry, file_numbers, offer, plan, put_off, rounds};
+use super::{PullOptions, Report, TableReport, TableStatus, dry, file_numbers, offer, plan, put_off, rounds};
 use crate::cancel::{CancelToken, Patience};
 use crate::domain::strategy::Strategy;
+use crate::domain::verified::Verified;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::history::{History, Origin};
 use crate::ledger::prune::prune_some;
@@ -57,6 +59,7 @@ fn try_pull(source: &dyn Source, here: Here<'_>, mut options: PullOptions<'_>, o
         ledger.tell_failures();
     }
     let sender = origin.as_ref().map(|origin| sender_of(source, origin));
+    let through = origin.as_ref().and_then(|origin| origin.connection).map_or(String::new(), |uuid| uuid.to_string());
     let is_from_outside = origin.is_some();
     if let Some(sender) = &sender {
         ledger.keep_keys_of(&sender.name);
@@ -72,10 +75,15 @@ fn try_pull(source: &dyn Source, here: Here<'_>, mut options: PullOptions<'_>, o
     cx.protected = if is_from_outside { here.protected } else { &[] };
     let (mut reporter, mut gathered) = (Reporter::default(), Gathered::default());
 
+    let mut known = match same::ask(&mut cx, &ledger, sender.as_ref(), &through, began)? {
+        Found::Unchanged(report) => return Ok(*report),
+        Found::Changed(known) => known,
+    };
     let mut offer = offer::ask(&mut cx)?;
     cx.options.check_newer_by(&offer.tables, here.store)?;
     let not_copied = std::mem::take(&mut offer.not_copied);
-    let is_all = offer.is_all;
+    let (is_all, state) = (offer.is_all, offer.state.take());
+    known.begin(&cx, &ledger);
     let left_out_here = std::mem::take(&mut offer.notes);
     let mut plan = plan::make(&mut cx, &mut ledger, offer, sender);
     reporter.bytes = plan.tables.iter().map(|table| table.bytes).sum();
@@ -98,9 +106,11 @@ fn try_pull(source: &dyn Source, here: Here<'_>, mut options: PullOptions<'_>, o
     if let Err(error) = prune_some(here.store, here.limits, here.clock.now()) {
         log::warn!(target: "rowferry::pull", "the old part of the history stays: {error}");
     }
+    let state = same::of_all(state, &plan.tables);
     let mut report = report(plan, &gathered, reporter.bytes, began, error);
     report.notes = notes;
     report.notes.extend(left_out_here);
+    report.notes.extend(unverified(&report).filter(|_| is_from_outside));
     report.hint_again("Pull again: it resumes.");
     report.note_cancelled(cx.options.cancel.is_cancelled());
     match left_out(&cx, here.store, not_copied, &report) {
@@ -114,6 +124,7 @@ fn try_pull(source: &dyn Source, here: Here<'_>, mut options: PullOptions<'_>, o
     if let Err(error) = here.store.check() {
         report.error.get_or_insert(error);
     }
+    known.end(&cx, &ledger, &report, state);
     Ok(report)
 }
 
@@ -186,6 +197,14 @@ fn report(plan: Plan, gathered: &Gathered, bytes: u64, began: Instant, error: Op
     report.tables.extend(order.into_iter().filter_map(|at| tables[at].take()).map(|table| table.report));
     report.tables.extend(plan.failed);
     report
+}
+
+/// What to know where tables are complete of which nothing was compared.
+fn unverified(report: &Report) -> Option<String> {
+    let is_unknown = |table: &TableReport| table.status == TableStatus::Completed && table.verified == Verified::None;
+    report.tables.iter().any(is_unknown).then(|| {
+        "The other site gave no sums of its rows: what arrived was not compared with what it sent (unverified).".to_owned()
+    })
 }
 
 /// Whether all rows come from one state of the sender. Pages of PhoenixKit come without a number: only a single one is sure to be of

@@ -103,6 +103,7 @@ fn settle_table(
     let checkpoint = &table.checkpoint;
     // That a table was made is told by the pull that made it, whichever run ends it.
     (table.report.created_table, table.report.notes) = (checkpoint.created, checkpoint.notes.clone());
+    table.report.verified = checkpoint.verified;
     (table.states, table.before) = (States::of(&checkpoint.states), checkpoint.before.clone());
     if resumed {
         if !staged || checkpoint.step == Step::Done {

@@ -6,6 +6,7 @@ use super::verdict::Approval;
 use crate::cancel::Patience;
 use crate::domain::not_copied::NotCopied;
 use crate::domain::record::Failure;
+use crate::domain::row_sum::RowSum;
 use crate::domain::schema::TableSchema;
 use crate::domain::table::TableInfo;
 use crate::domain::value::Rows;
@@ -42,9 +43,19 @@ pub(crate) trait Source: Sync {
     /// The tables it offers.
     fn tables(&self, patience: &Patience) -> Result<Vec<TableInfo>>;
 
-    /// The same, with what it says that it does not copy.
-    fn list(&self, patience: &Patience) -> Result<(Vec<TableInfo>, NotCopied)> {
-        Ok((self.tables(patience)?, NotCopied::default()))
+    /// The same, with what else it says.
+    fn list(&self, patience: &Patience) -> Result<Listed> {
+        Ok(Listed { tables: self.tables(patience)?, ..Listed::default() })
+    }
+
+    /// Whether it can tell that nothing has changed.
+    fn tells_same(&self) -> bool {
+        false
+    }
+
+    /// Whether all is as it was when it gave this [token](State::token): what it offers, its structure and its rows.
+    fn is_same(&self, _token: &str, _patience: &Patience) -> Result<bool> {
+        Ok(false)
     }
 
     /// The structure of a table.
@@ -91,6 +102,26 @@ pub(crate) trait Source: Sync {
     fn notes(&self, _table: &str, _created: bool) -> Vec<String> {
         Vec::new()
     }
+}
+
+/// What a sender lists.
+#[derive(Debug, Default)]
+pub(crate) struct Listed {
+    /// The tables that it offers.
+    pub(crate) tables: Vec<TableInfo>,
+    /// What it says that it does not copy.
+    pub(crate) not_copied: NotCopied,
+    /// The state that this is of, if it has a token for it.
+    pub(crate) state: Option<State>,
+}
+
+/// A state of the sender.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct State {
+    /// Its number, as it stands with pages.
+    pub(crate) number: u64,
+    /// What to ask with whether all is still so.
+    pub(crate) token: String,
 }
 
 /// The pages of tables as they come. Dropped before the last one, no more are wanted.
@@ -141,12 +172,21 @@ pub(crate) trait Stream {
 }
 
 /// A place in a sender's table, right after a record: where a pull resumes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Position {
     /// How many records were received up to here.
     pub(crate) records: u64,
     /// The sender's own word for the place, if it has one: then it counts, and not the number of records.
     pub(crate) place: Option<Vec<u8>>,
+    /// The sum over these records, if it is known.
+    pub(crate) sum: Option<RowSum>,
+}
+
+/// In front of the first record.
+impl Default for Position {
+    fn default() -> Self {
+        Position { records: 0, place: None, sum: Some(RowSum::default()) }
+    }
 }
 
 /// What came beside the rows of a page.
@@ -166,4 +206,8 @@ pub(crate) struct Page {
     pub(crate) bytes: u64,
     /// What it counts of what a [`Stream`] may send.
     pub(crate) cost: u64,
+    /// The sum over all records of the table up to here, if they are summed.
+    pub(crate) sum: Option<RowSum>,
+    /// The same of those that the sender says it sent, with the end of the table.
+    pub(crate) sent: Option<RowSum>,
 }

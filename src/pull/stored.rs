@@ -60,6 +60,7 @@ impl Site {
         unless_cancelled(&tokens, || match self.enter(&stored.site_url, &auth, &connect, &mut options)? {
             Some(client) => {
                 refuse_itself(&client, self)?;
+                let options = options.into_copy(&client, self, format!("{:?}", stored.policy));
                 run(&client, options)
             }
             None => {

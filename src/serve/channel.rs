@@ -168,6 +168,10 @@ impl ChannelSession {
         self
     }
 
+    pub(super) fn only_looks(&self) -> bool {
+        self.only_looks
+    }
+
     /// Takes a text message and gives what to send back. What is no frame ends the connection; a request that cannot be
     /// answered gets `response:error` and the channel stays open.
     pub fn on_text(&mut self, text: &str) -> Reply {
@@ -275,6 +279,8 @@ impl ChannelSession {
                     message::FEATURE_PAGES,
                     message::FEATURE_PULLS,
                     message::FEATURE_TICKETS,
+                    message::FEATURE_SUMS,
+                    message::FEATURE_SAME,
                 ];
                 let features = if self.only_looks { &features[..1] } else { &features[..] };
                 let features = features.iter().map(|feature| (*feature).to_owned()).collect();
@@ -311,7 +317,7 @@ impl ChannelSession {
     /// # Errors
     /// With the text for `response:error`, which says nothing of this machine.
     fn respond(&mut self, request: &Request, topic: &str, reference: &RawValue, dialect: Dialect) -> Result<String> {
-        if self.only_looks && matches!(request, Request::Records(_) | Request::Approvals { .. }) {
+        if self.only_looks && matches!(request, Request::Records(_) | Request::Approvals { .. } | Request::Same { .. }) {
             return Err(Error::new(ErrorKind::Refused, "A code that is not to be spent gives no records"));
         }
         // A peer that asks for more has what was sent before.
@@ -339,13 +345,17 @@ impl ChannelSession {
         match request {
             Request::Tables => {
                 self.asks(Question::Tables, "", dialect)?;
+                let state = self.state_said()?;
                 let tables = self.source.exporter.tables().map_err(|error| failed("Failed to list tables", &error))?;
                 let not_copied = match dialect {
                     Dialect::Rowferry => Some(self.source.exporter.not_copied()),
                     Dialect::ReferenceSocket | Dialect::ReferenceHttp => None,
                 };
                 let not_copied = not_copied.transpose().map_err(|error| failed("Failed to list tables", &error))?;
-                Ok(message::answer_tables(topic, reference, &tables, not_copied))
+                // The snapshot may have been replaced in between.
+                let number = self.source.exporter.state().map_err(|error| failed("Failed to list tables", &error))?;
+                let state = state.filter(|state| state.number == number);
+                Ok(message::answer_tables(topic, reference, &tables, not_copied, state))
             }
             Request::Schema { table } => {
                 self.asks(Question::Schema, table, dialect)?;
@@ -364,8 +374,13 @@ impl ChannelSession {
             }
             Request::Records(request) => self.page(request, looked, topic, reference, dialect),
             Request::Approvals { tables } if dialect == Dialect::Rowferry => self.approvals(tables, topic, reference),
+            Request::Same { token } if dialect == Dialect::Rowferry => {
+                self.asks(Question::Same, "", dialect)?;
+                self.same(token, topic, reference)
+            }
             Request::Capabilities => Ok(message::answer_capabilities(topic, reference)),
             Request::Approvals { .. }
+            | Request::Same { .. }
             | Request::Join { .. }
             | Request::Leave
             | Request::Heartbeat

@@ -22,6 +22,7 @@ mod queue;
 mod records;
 mod refusals;
 mod routes;
+mod same;
 mod sending;
 pub mod server;
 mod socket;

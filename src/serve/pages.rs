@@ -56,6 +56,9 @@ impl ChannelSession {
                 Some(sending) => self.source.grant.leave(sending.download.account),
                 None => self.cancel(request),
             },
+            Request::Compare(_) | Request::Sketch(_) | Request::Want(_) => {
+                return Err(Error::new(ErrorKind::Protocol, "the other site compares, which was not offered to it"));
+            }
         }
         self.source.write_due_ends();
         Ok(())
@@ -75,7 +78,7 @@ impl ChannelSession {
         }
         if sending.ended {
             ended(sending.download.account.complete());
-            return Some(End { request: sending.request, rows: sending.rows, state: None }.encode());
+            return Some(End { request: sending.request, rows: sending.rows, state: None, sum: None }.encode());
         }
         let request = sending.request;
         self.next_page(*sending).unwrap_or_else(|error| Some(refusal(request, &error).encode()))
@@ -134,6 +137,7 @@ impl ChannelSession {
             cut: Cut { page_bytes, record_bytes },
             place_bytes,
             places: None,
+            pull: fetch.pull,
             count: 0,
             last: None,
         })
@@ -145,7 +149,7 @@ impl ChannelSession {
         let (download, sent) = self.source.next(sending.download, ask, &mut sending.pages).map_err(refused)?;
         let Some((message, cost)) = sending.pages.last.take() else {
             ended(download.account.complete());
-            return Ok(Some(End { request: sending.request, rows: sending.rows, state: None }.encode()));
+            return Ok(Some(End { request: sending.request, rows: sending.rows, state: None, sum: None }.encode()));
         };
         sending.download = download;
         sending.credit = sending.credit.saturating_sub(cost);

@@ -83,6 +83,7 @@ fn fetch(table: &str) -> Fetch {
         window: number(u32::MAX),
         compress: false,
         pull: None,
+        sums: false,
     }
 }
 
@@ -132,6 +133,7 @@ impl Peer {
                 }
                 Answer::End(end) => heard.end = Some(end),
                 Answer::Error(refusal) => heard.refusal = Some(refusal),
+                other => panic!("{other:?} was not asked for"),
             }
         }
     }
@@ -210,7 +212,7 @@ fn it_goes_on_behind_a_place() {
         let state = peer.state;
         let rest = peer.fetch(Fetch { request: 9, after: first.place, ..fetch(table) });
         assert_eq!(first.rows.len() + rest.rows.len(), 1000);
-        assert_eq!(rest.end.unwrap(), End { request: 9, rows: rest.rows.len() as u64, state: None });
+        assert_eq!(rest.end.unwrap(), End { request: 9, rows: rest.rows.len() as u64, state: None, sum: None });
         assert_eq!(peer.state, state, "one state for all of it");
         let nothing = peer.fetch(Fetch { after: rest.place, ..fetch(table) });
         assert_eq!((nothing.pages, nothing.end.unwrap().rows), (0, 0));

@@ -13,6 +13,7 @@ pub(super) enum Question {
     Tables,
     Schema,
     Count,
+    Same,
 }
 
 /// The questions that were asked since a call was taken, with the tables' names as the site compares them.

@@ -12,6 +12,7 @@ use super::download::{Ask, Checked, Download, Place};
 use super::refusals::{FAILED, failed, refusal, refused, told};
 use super::sending::{MOST_CREDIT, Pages};
 use crate::access::{Account, GivenPlace, Wanted};
+use crate::domain::row_sum::{RowHasher, RowSum, Summing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::SiteKey;
 use crate::wire::native::{End, Fetch, Refusal};
@@ -311,13 +312,13 @@ impl ChannelSession {
     }
 
     fn end_answer(&mut self, (request, is_ahead): (u32, bool), answering: Answering, state: u64) -> Vec<u8> {
-        let Answering { pull, download, flight, rows, done, .. } = answering;
+        let Answering { pull, download, pages, flight, rows, done, .. } = answering;
         let account = download.account;
         self.queue.unacknowledged.push(Unacknowledged { request, is_ahead, is_read: false, pull, account, flight });
         if done {
             self.done(request);
         }
-        End { request, rows, state: NonZeroU64::new(state) }.encode()
+        End { request, rows, state: NonZeroU64::new(state), sum: pages.encoder.sum() }.encode()
     }
 
     /// The next page of the first request, or the end of its answer.
@@ -418,8 +419,11 @@ impl ChannelSession {
         let table = self.source.exporter.schema(&fetch.table).map_err(|error| failed(FAILED, &error))?;
         let asked = self.source.asked(&table).map_err(|error| failed(FAILED, &error))?;
         let mut pages = self.pages(fetch, &table)?;
-        pages.places = key;
         let after = fetch.after.clone().map(GivenPlace::new);
+        let (hasher, before) =
+            (RowHasher::of_pull(fetch.pull.unwrap_or_default()), sum_before(fetch, after.as_ref(), key.as_ref()));
+        pages.encoder = pages.encoder.summing(before.map(|before| Summing::new(hasher, before)));
+        pages.places = key;
         let cursor = after.as_ref().map(|place| place.cursor.clone());
         let (page_rows, pull) = (u64::from(fetch.page_rows.get()), fetch.pull.unwrap_or_default());
         let answering = move |account| Answering {
@@ -452,6 +456,16 @@ impl ChannelSession {
         }
         Ok(self.queue.key.clone())
     }
+}
+
+/// The sum over the records that the peer has already, if sums are asked for and it is known.
+fn sum_before(fetch: &Fetch, after: Option<&GivenPlace>, key: Option<&SiteKey>) -> Option<RowSum> {
+    let known = match after {
+        None => Some(RowSum::default()),
+        Some(place) => place.sum(key?, fetch.pull?),
+    };
+    // Other places are given for as many records as there are.
+    known.filter(|known| fetch.sums && known.rows == fetch.records)
 }
 
 impl Stage {

@@ -1,5 +1,7 @@
 //! What is kept of a table whose pages are on their way to a rowferry peer.
 
+use uuid::Uuid;
+
 use super::download::{Download, Encoder};
 use crate::access::Account;
 use crate::domain::value::Rows;
@@ -40,6 +42,8 @@ pub(super) struct Pages {
     pub(super) place_bytes: usize,
     /// What the places of named pulls are signed with.
     pub(super) places: Option<SiteKey>,
+    /// The name of the pull.
+    pub(super) pull: Option<Uuid>,
     /// Pages that were written.
     pub(super) count: u32,
     /// The one that was written last, and what it counts of the credit.
@@ -55,7 +59,8 @@ impl Encoder for Pages {
             state: page.state,
             more: page.more || count < rows.len(),
         };
-        let place = page.cursor.as_ref().and_then(|cursor| account.place(self.places.as_ref(), count as u64, cursor));
+        let sum = self.pull.zip(self.encoder.sum());
+        let place = page.cursor.as_ref().and_then(|cursor| account.place(self.places.as_ref(), count as u64, cursor, sum));
         let place = place.filter(|place| place.encode().is_some_and(|bytes| bytes.len() <= self.place_bytes));
         let cost = i64::try_from(self.encoder.cost()).unwrap_or(i64::MAX);
         let message = self.encoder.finish(head, place.as_ref());

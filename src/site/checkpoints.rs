@@ -7,7 +7,7 @@ use crate::domain::strategy::Strategy;
 use crate::domain::string_enum::string_enum;
 use crate::error::Result;
 use crate::ledger::checkpoints::{self, Step};
-use crate::ledger::{Scope, appends, counts, indexes, key_map, pulls};
+use crate::ledger::{Scope, appends, counts, indexes, key_map, pulls, same};
 use crate::state;
 
 impl Site {
@@ -113,6 +113,7 @@ impl<'s> Checkpoints<'s> {
         let (kept, name) = (Scope::named(sender.to_owned()), names.fold(table));
         found |= key_map::forget_table(writer.state(), &kept, &name)?;
         counts::forget_table(writer.state(), &kept, &name)?;
+        same::forget_all(writer.state())?;
         for pull in pulls::kept(writer.state(), Some(sender))? {
             let kept = checkpoints::tables(writer.state(), &pull.scope)?;
             let (of_table, others): (Vec<_>, Vec<_>) = kept.into_iter().partition(|(name, _)| names.same(name, table));
@@ -146,6 +147,7 @@ impl<'s> Checkpoints<'s> {
         }
         key_map::forget_all(writer.state())?;
         counts::forget_all(writer.state())?;
+        same::forget_all(writer.state())?;
         writer.commit()
     }
 }

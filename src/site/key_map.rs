@@ -6,7 +6,7 @@ use super::Site;
 use crate::domain::value::Value;
 use crate::error::Result;
 use crate::ledger::key_map::{self, After};
-use crate::ledger::{appends, counts};
+use crate::ledger::{appends, counts, same};
 use crate::state;
 
 impl Site {
@@ -60,6 +60,7 @@ impl<'s> KeyMap<'s> {
         state::write(self.site.store_ref(), |sql| {
             appends::forget_keys(sql, &self.table, self.site.names())?;
             counts::forget_all_of(sql, &self.table)?;
+            same::forget_all(sql)?;
             Ok(key_map::forget_all_of(sql, &self.table)? > 0)
         })
     }

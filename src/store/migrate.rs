@@ -37,8 +37,14 @@ pub const SQLITE: Schema = Schema { scripts: SCRIPTS, whole: Some(include_str!("
 
 /// The schema of the PostgreSQL store: its first script makes what all those of SQLite make.
 #[cfg(feature = "postgres")]
-pub(crate) const POSTGRES: Schema =
-    Schema { scripts: &[script(1, include_str!("../../schema/postgres/0001_state.sql"))], whole: None };
+pub(crate) const POSTGRES: Schema = Schema { scripts: POSTGRES_SCRIPTS, whole: None };
+
+#[cfg(feature = "postgres")]
+const POSTGRES_SCRIPTS: &[Script] = &[
+    script(1, include_str!("../../schema/postgres/0001_state.sql")),
+    script(2, include_str!("../../schema/postgres/0002_verified.sql")),
+    script(3, include_str!("../../schema/postgres/0003_same.sql")),
+];
 
 const SCRIPTS: &[Script] = &[
     script(1, include_str!("../../schema/sqlite/0001_state.sql")),
@@ -54,6 +60,8 @@ const SCRIPTS: &[Script] = &[
     script(11, include_str!("../../schema/sqlite/0011_ticket_scope.sql")),
     script(12, include_str!("../../schema/sqlite/0012_sessions_over.sql")),
     script(13, include_str!("../../schema/sqlite/0013_made.sql")),
+    script(14, include_str!("../../schema/sqlite/0014_verified.sql")),
+    script(15, include_str!("../../schema/sqlite/0015_same.sql")),
 ];
 
 /// Brings a store up to date, if it is not: its state is then there, although others may have opened it at the same time.

@@ -9,6 +9,8 @@
 use std::fmt::Debug;
 use std::ops::Range;
 
+use uuid::Uuid;
+
 use crate::domain::names::NameRules;
 use crate::domain::not_copied::NotCopied;
 use crate::domain::record::Reason;
@@ -87,6 +89,12 @@ pub trait Store: Debug + Send + Sync {
     /// Those of `work`, as they are.
     fn read_state(&self, work: &mut dyn FnMut(&mut dyn Sql) -> Result<()>) -> Result<()>;
 
+    /// What tells the present state of the tables from any other, for as long as this process has the store open: see [`StateToken`]. It
+    /// waits for a writer of this process for a moment only. `None` where it cannot be told now, or ever: that says nothing of the state.
+    fn state_token(&self) -> Result<Option<StateToken>> {
+        Ok(None)
+    }
+
     /// Makes sure that what was opened is still there, cheaply: a host may ask every second. A store asks itself before each
     /// transaction. Nothing, unless a store says otherwise.
     ///
@@ -109,6 +117,44 @@ pub trait Store: Debug + Send + Sync {
     /// says otherwise.
     fn tidy(&self) -> Result<()> {
         Ok(())
+    }
+}
+
+/// Two equal ones, of one store in one process, say that nobody wrote to its tables in between: no other program or connection, and no
+/// [`Store::writer`] of this one. What [`Store::state`] writes does not count. They may differ although nothing was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StateToken {
+    run: Uuid,
+    others: u64,
+    own: u64,
+    schema: i64,
+}
+
+impl StateToken {
+    /// `run` is random, and of this store in this process; `others` grows whenever somebody else may have written, and `own` by one with
+    /// each [`Store::writer`]. `schema` is a number that the database itself changes with its schema.
+    pub fn new(run: Uuid, others: u64, own: u64, schema: i64) -> Self {
+        StateToken { run, others, own, schema }
+    }
+
+    /// Its bytes, which are equal where tokens are.
+    pub fn to_bytes(&self) -> [u8; 40] {
+        let mut bytes = [0; 40];
+        bytes[..16].copy_from_slice(self.run.as_bytes());
+        bytes[16..24].copy_from_slice(&self.others.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.own.to_le_bytes());
+        bytes[32..].copy_from_slice(&self.schema.to_le_bytes());
+        bytes
+    }
+
+    /// The number of the schema.
+    pub fn schema(&self) -> i64 {
+        self.schema
+    }
+
+    /// Whether from `before` to this one only so many [`Store::writer`]s of this process came.
+    pub fn is_after_own(&self, before: &StateToken, writers: u64) -> bool {
+        self.run == before.run && self.others == before.others && self.own == before.own.saturating_add(writers)
     }
 }
 

@@ -29,6 +29,8 @@ use crate::domain::text::without_hidden;
 
 /// Longest name (of a table, a column, a type) that is taken from a peer, in bytes.
 pub const NAME_BYTES: usize = 1024;
+/// Longest token of a state, in bytes.
+pub(crate) const TOKEN_BYTES: usize = 128;
 
 /// Headers of a refusal over HTTP, from a rowferry site only: how the connection stands that is not active, and why. The body has
 /// PhoenixKit's words and nothing else.

@@ -64,6 +64,9 @@ fn a_pull_reports_what_it_did() {
     let report = pull(&served.code, "").ok().json();
     assert_eq!(report["event"], "report");
     assert_eq!((&report["records"], &report["one_state"]), (&1505.into(), &true.into()));
+    assert_eq!((&report["verified"], &report["tables"]["posts"]["verified"]), (&"received".into(), &"received".into()));
+    let transfers = folder.run("transfers list --db backup.db --json").ok().stdout;
+    assert_eq!(transfers.matches(r#""verified":"received""#).count(), 3, "{transfers}");
     assert!(report["bytes"].as_u64().unwrap() > 1000 && report["seconds"].as_f64().unwrap() > 0.0);
     let posts = &report["tables"]["posts"];
     assert_eq!((&posts["status"], &posts["created"], &posts["error"]), (&"completed".into(), &1500.into(), &Value::Null));
@@ -90,6 +93,30 @@ fn a_pull_reports_what_it_did() {
     let people =
         folder.run(&format!("pull {} --code {} --db new.db --batch-size 7 --timeout 1e18", served.url, folder.code())).ok();
     assert!(people.stdout.contains("completed, new table") && people.stdout.contains("1,506 records"), "{}", people.stdout);
+    assert_eq!(served.signal("-TERM"), 0);
+}
+
+#[test]
+fn a_pull_of_what_has_not_changed_says_so() {
+    let folder = Folder::new();
+    let served = folder.serve();
+    let create = "connections create --db shop.db --name Nightly --site-url https://backup.example --no-notify --json";
+    let made = folder.run(create).ok().json();
+    let token = made["token"].as_str().unwrap();
+    let pull = |more: &str| folder.run(&format!("pull {} --token {token} --db backup.db {more}", served.url)).ok();
+    assert_eq!(pull("--json").json()["unchanged"], false);
+    let report = pull("--json").json();
+    assert_eq!(
+        (&report["unchanged"], &report["records"], &report["tables"]),
+        (&true.into(), &0.into(), &serde_json::json!({}))
+    );
+    assert!(report["notes"][0].as_str().unwrap().contains("(rows_not_checked)"), "{report}");
+    let people = pull("").stdout;
+    assert!(people.contains("Unchanged since the last pull") && people.contains("rows here were not checked"), "{people}");
+    assert_eq!(pull("--json --always").json()["records"], 1505);
+    folder.sql("shop.db", "INSERT INTO users (id, name) VALUES (9, 'n')");
+    let report = pull("--json").json();
+    assert_eq!((&report["unchanged"], &report["tables"]["users"]["created"]), (&false.into(), &1.into()));
     assert_eq!(served.signal("-TERM"), 0);
 }
 

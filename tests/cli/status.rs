@@ -43,7 +43,7 @@ fn a_refusal_by_this_side_is_another_one_than_by_the_other() {
     assert_eq!(suspended("shop.db", "Backup").0, 6);
     pair.pull("--strategy append").ok();
     // All is refused by this side; that is not what the other site says.
-    pair.pull("--strategy append").failed(1, &["appended before", "--append-again"]);
+    pair.pull("--strategy append --always").failed(1, &["appended before", "--append-again"]);
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::support::recorded::{
 use rowferry::internals::native::{Answer, Request as Asked};
 use rowferry::{
     Auth, ChannelSession, CheckpointKind, Client, ConnectionFilter, ConnectionStatus, Direction, ErrorKind, EventFilter,
-    Handler, ManualClock, NewConnection, PullOptions, Site, TransferFilter, TransferStatus, Value,
+    Handler, ManualClock, NewConnection, PullOptions, Site, TransferFilter, TransferStatus, Value, Verified,
 };
 use serde_json::Value as Json;
 use tungstenite::handshake::server::{Request, Response};
@@ -197,6 +197,7 @@ fn this_version_pulls_from_what_was_recorded() {
         drop(client);
         sender.end();
         report.ok().unwrap();
+        assert!(report.verified() == Verified::None && report.notes[0].contains("(unverified)"), "{report:?}");
         for table in TABLES {
             let query = format!("SELECT * FROM {table}");
             assert_eq!(here.rows(&query), source.rows(&query), "{table}");
@@ -239,7 +240,7 @@ fn each_message_is_as_it_was() {
                 _ => match Answer::decode(&message).unwrap() {
                     Answer::End(end) => end.encode(),
                     Answer::Error(refusal) => refusal.encode(),
-                    Answer::Page(_) => panic!("a page"),
+                    other => panic!("{other:?}"),
                 },
             };
             assert_eq!(again, message, "{name}");
@@ -349,7 +350,7 @@ impl<'r> RecordedChannel<'r> {
 
     /// `false` where the recorded connection was lost.
     fn send(&mut self, asked: &Binary) -> bool {
-        let asks = Fetch::named(asked).0;
+        let (asks, pull) = Fetch::named(asked);
         let same = |was: &Fetch| was.table == asks.table && was.place == asks.place;
         let mut fetches = self.recording.binaries(self.connection, true).filter(|binary| binary.kind == FETCH);
         let was = fetches.find(|was| same(&Fetch::named(was).0)).unwrap_or_else(|| panic!("this was not asked: {asks:?}"));
@@ -357,7 +358,11 @@ impl<'r> RecordedChannel<'r> {
         let mut ended = false;
         for answer in answers {
             ended |= answer.kind == END;
-            let answer = Binary { request: asked.request, ..answer.clone() };
+            let mut answer = Binary { request: asked.request, ..answer.clone() };
+            if answer.kind == END && Fetch::named(was).1 != pull {
+                // Another pull hashes rows in another way: the sum of then is not known to it.
+                answer.body.truncate(16);
+            }
             self.socket.send(Message::binary(answer.seal())).unwrap();
         }
         ended

@@ -9,7 +9,7 @@ use rowferry::{
 fn pull(there: &Fixture, here: &Fixture, options: PullOptions<'_>) -> Report {
     let session = there.site.sessions().create(Direction::Send).unwrap();
     let client = Client::link(&there.site, Auth::code(session.code()), ConnectOptions::default()).unwrap();
-    client.pull(&here.site, options).unwrap()
+    client.pull(&here.site, options.always(true)).unwrap()
 }
 
 fn append() -> PullOptions<'static> {

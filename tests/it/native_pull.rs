@@ -90,7 +90,7 @@ proptest! {
         fill(&sender.there, "keyless", &rows);
         // Once into nothing, and once more over the same rows: none differs.
         for again in [false, true] {
-            let report = sender.pull(&here.site, PullOptions::new().strategy(Choice::Overwrite).batch_size(batch));
+            let report = sender.pull(&here.site, PullOptions::new().strategy(Choice::Overwrite).batch_size(batch).always(true));
             prop_assert!(report.is_clean() && report.one_state, "{:?}", report);
             for table in ["keyed", "small", "keyless"] {
                 let there = bits(&sender.there, table);

@@ -211,7 +211,7 @@ fn a_report_says_what_was_not_copied() {
     assert_eq!(not_copied_events(&here.site), [counts]);
 
     // The tables are here now. Who names some tables wants no views.
-    let again = client.pull(&here.site, PullOptions::new()).unwrap();
+    let again = client.pull(&here.site, PullOptions::new().always(true)).unwrap();
     assert!(
         again.not_copied.checks.is_empty() && again.not_copied.triggers.is_empty() && again.not_copied.views == ["seen"]
     );

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::support::common::Fixture;
 use rowferry::{
     Auth, CancelToken, Client, ConnectOptions, Direction, ErrorKind, Limits, PullOptions, Report, Server, ServerHandle,
-    Site, Strategy, TableStatus,
+    Site, Strategy, TableStatus, Verified,
 };
 
 /// A sender that serves, and a receiver.
@@ -102,6 +102,7 @@ fn many_rows_arrive_in_small_pages_and_commits() {
     }));
     assert!(report.is_clean() && report.one_state && report.bytes > 3_000_000, "{report:?}");
     assert!(calls >= 2);
+    assert!(report.verified() == Verified::Received && report.notes.is_empty(), "{report:?}");
     pair.assert_equal("t");
 }
 
@@ -180,7 +181,14 @@ fn a_cancelled_pull_keeps_whole_batches_and_the_next_one_finishes() {
     let kept = site.get_count("t").unwrap();
     assert_eq!(kept, table.outcome.created);
     assert!((2_000..10_000).contains(&kept), "{kept}");
+    assert_eq!(report.verified(), Verified::None);
     let report = pair.pull(PullOptions::new());
+    assert_eq!(report.verified(), Verified::Received);
+    let history = pair.receiver.site.transfers().list(&Default::default()).unwrap();
+    let verified: Vec<_> = history.iter().map(|transfer| (transfer.status.as_str(), transfer.verified)).collect();
+    // What came of an older state was pulled again.
+    let received = ("completed", Verified::Received);
+    assert_eq!(verified, [received, received, ("cancelled", Verified::None)]);
     let table = report.table("t").unwrap();
     assert!(table.resumed && table.outcome.created == 10_000, "{table:?}");
     pair.assert_equal("t");
@@ -283,6 +291,7 @@ fn a_record_that_fits_into_no_message_fails_and_the_others_arrive() {
     assert_eq!((big.status, big.outcome.created, big.outcome.failed), (TableStatus::Completed, 2, 1));
     assert_eq!(big.outcome.failures[0].reason.code(), "too_large");
     assert_eq!(big.outcome.failures[0].key, [2.into()]);
+    assert_eq!(big.verified, Verified::Received, "what stands for it is in the sum");
     // With room for it, the next pull brings it.
     assert!(pair.pull(PullOptions::new()).is_clean());
     pair.assert_equal("big");

@@ -163,6 +163,7 @@ pub fn messages() -> Json {
         window: number(8 << 20),
         compress: true,
         pull: Some(RECEIVER),
+        sums: false,
     };
     let request = |request: Request| hex(&request.encode().unwrap());
     let refusal = Refusal {
@@ -178,8 +179,8 @@ pub fn messages() -> Json {
         "credit": request(Request::Credit { request: 7, bytes: number(65_536) }),
         "cancel": request(Request::Cancel { request: 8 }),
         "done": request(Request::Done { request: 9 }),
-        "end": hex(&End { request: 7, rows: 3, state: None }.encode()),
-        "end of a named pull": hex(&End { request: 7, rows: 3, state: NonZeroU64::new(5) }.encode()),
+        "end": hex(&End { request: 7, rows: 3, state: None, sum: None }.encode()),
+        "end of a named pull": hex(&End { request: 7, rows: 3, state: NonZeroU64::new(5), sum: None }.encode()),
         "error": hex(&refusal.encode()),
     })
 }

@@ -9,7 +9,7 @@ use rowferry::{
 fn pull(from: &Fixture, to: &Fixture, options: PullOptions<'_>) -> Report {
     let code = Auth::code(from.site.sessions().create(Direction::Send).unwrap().code());
     let client = Client::link(&from.site, code, ConnectOptions::default()).unwrap();
-    client.pull(&to.site, options).unwrap()
+    client.pull(&to.site, options.always(true)).unwrap()
 }
 
 #[test]

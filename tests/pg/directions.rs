@@ -51,6 +51,7 @@ fn there_and_again(from: &Site, change: &dyn Fn(), to: &Site, spoil: &dyn Fn(), 
     let report = pull(from, to, options(Strategy::Overwrite));
     clean(&report);
     assert_eq!(report.tables.len(), 5);
+    assert_eq!(report.verified(), rowferry::Verified::Received);
     assert!(report.one_state && report.tables.iter().all(|table| table.created_table), "{report:#?}");
     same(from, to, &TABLES);
     let again = pull(from, to, options(Strategy::Overwrite));

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::domain::connection::Metadata;
 use crate::domain::session::Direction;
 use crate::domain::strategy::Strategy;
+use crate::domain::verified::Verified;
 use crate::error::{Error, ErrorKind, Result};
 
 mod filter;
@@ -205,6 +206,8 @@ pub struct Transfer {
     /// When it was made.
     #[serde(with = "time::serde::rfc3339")]
     pub inserted_at: OffsetDateTime,
+    /// How far the rows of a received table are known to be the sender's.
+    pub verified: Verified,
 }
 
 impl Transfer {
@@ -236,6 +239,7 @@ impl Transfer {
             completed_at: None,
             metadata: Metadata::new(),
             inserted_at: now,
+            verified: Verified::None,
         }
     }
 

@@ -6,6 +6,7 @@ use rusqlite::Connection;
 use super::*;
 use crate::clock::SystemClock;
 use crate::domain::strategy::Strategy;
+use crate::domain::verified::Verified;
 use crate::import::{Direct, Finish, Staged, Writing, apply_group};
 use crate::ledger::pulls::Sender;
 
@@ -38,7 +39,7 @@ fn pull(store: &dyn Store, plan: &TablePlan, records: &Rows, page: usize) -> Out
         direct.push(&import, &mut writing, &rows, &[], &Reached::default()).must("push");
         writing.commit(&import, [&mut direct]).must("commit");
     }
-    direct.finish(&import, &mut writing).must("finish");
+    direct.finish(&import, &mut writing, Verified::None).must("finish");
     writing.commit(&import, [&mut direct]).must("commit");
     let left = crate::state::read(store, |sql| sql.query("SELECT record FROM rowferry_waiting", &[]));
     assert!(left.must("look").is_empty(), "records wait after the end");
@@ -220,7 +221,7 @@ fn a_pull_that_is_cut_off_goes_on_with_what_waits(store: &dyn Store) {
     let stage = checkpoint.stage.map(|number| import.stage_of(number, 2));
     let (mut direct, mut writing) = (Direct::new(plan, stage, checkpoint), Writing::default());
     direct.push(&import, &mut writing, &part(2, 6), &[], &reached(6)).must("push");
-    direct.finish(&import, &mut writing).must("finish");
+    direct.finish(&import, &mut writing, Verified::None).must("finish");
     writing.commit(&import, [&mut direct]).must("commit");
     expect_counts(direct.outcome(), Counts { updated: 6, ..NONE });
     expect_rows(store, &items, &records);

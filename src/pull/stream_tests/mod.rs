@@ -2,6 +2,7 @@
 
 mod named;
 mod sender;
+mod sums;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -13,7 +13,7 @@ use crate::pull::{Phase, PullOptions, TableStatus};
 use crate::wire::native::{End, Fetch, Request};
 
 /// Waits until something is so.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(super) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let since = Instant::now();
     while !is_so() {
         assert!(since.elapsed() < Duration::from_secs(20), "{what}");
@@ -31,7 +31,7 @@ fn tables(heard: &[Request]) -> HashMap<u32, String> {
 }
 
 /// The tables that the sender was told are safe, and those that it was told are not, in this order.
-fn settled(world: &World) -> (Vec<String>, Vec<String>) {
+pub(super) fn settled(world: &World) -> (Vec<String>, Vec<String>) {
     let heard = world.heard.lock().unwrap();
     let of = tables(&heard);
     let mut settled = (Vec::new(), Vec::new());
@@ -294,7 +294,7 @@ fn the_end_says_which_state_has_no_more() {
             move |request, peer| match request {
                 Request::Fetch(fetch) if fetch.table == "evil" => {
                     let state = std::num::NonZeroU64::new(state);
-                    peer.say(End { request: fetch.request, rows: 0, state }.encode())
+                    peer.say(End { request: fetch.request, rows: 0, state, sum: None }.encode())
                 }
                 _ => false,
             },

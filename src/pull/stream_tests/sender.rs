@@ -27,6 +27,8 @@ const SITE: &str = "00000000-0000-0000-0000-000000000001";
 pub(super) enum Kind {
     /// It knows pulls by their names, as all do now: tables are asked for together.
     Named,
+    /// It also says what it has sent.
+    Summed,
     /// It does not, as in 0.1.0: tables are asked for one by one.
     Unnamed,
     /// It sends no pages by itself: there is no such version.
@@ -89,6 +91,7 @@ impl Peer {
         let Some(what) = event.strip_prefix("request:") else {
             let features: &[&str] = match self.kind {
                 Kind::Named => &["pages", "pulls"],
+                Kind::Summed => &["pages", "pulls", "sums"],
                 Kind::Unnamed => &["pages"],
                 Kind::Strange => &["pulls"],
             };
@@ -159,7 +162,7 @@ pub(super) fn page_of(request: u32, sequence: u32, more: bool, rows: &Rows, plac
 }
 
 pub(super) fn end(request: u32, rows: u64) -> Vec<u8> {
-    End { request, rows, state: None }.encode()
+    End { request, rows, state: None, sum: None }.encode()
 }
 
 pub(super) fn refusal(request: u32, code: &str, text: &str) -> Refusal {

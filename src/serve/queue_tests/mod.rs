@@ -5,6 +5,7 @@ mod answers;
 mod limits;
 mod locked;
 mod resume;
+mod sums;
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use crate::access::{Access, Caller, Refused};
 use crate::clock::ManualClock;
 use crate::domain::connection::Policy;
 use crate::domain::event::EventFilter;
+use crate::domain::row_sum::RowSum;
 use crate::domain::transfer::TransferFilter;
 use crate::domain::value::Rows;
 use crate::error::ErrorKind;
@@ -142,6 +144,7 @@ struct Heard {
     state: u64,
     /// The rows of the whole answer, and the state, as its end says.
     end: Option<(u64, u64)>,
+    sum: Option<RowSum>,
     error: Option<String>,
 }
 
@@ -162,6 +165,7 @@ fn fetch(pull: Uuid, request: u32, table: &str, window: u32) -> Fetch {
         window: number(window),
         compress: false,
         pull: Some(pull),
+        sums: false,
     }
 }
 
@@ -194,6 +198,7 @@ impl Peer {
                 Answer::Page(page) => page.head.request,
                 Answer::End(end) => end.request,
                 Answer::Error(refusal) => refusal.request,
+                other => panic!("{other:?} was not asked for"),
             };
             if all.last().is_none_or(|(last, _)| *last != request) {
                 all.push((request, Heard::default()));
@@ -213,8 +218,12 @@ impl Peer {
                     heard.state = page.head.state;
                     heard.place = page.place;
                 }
-                Answer::End(end) => heard.end = Some((end.rows, end.state.unwrap().get())),
+                Answer::End(end) => {
+                    heard.end = Some((end.rows, end.state.unwrap().get()));
+                    heard.sum = end.sum;
+                }
                 Answer::Error(refusal) => heard.error = Some(refusal.code),
+                other => panic!("{other:?} was not asked for"),
             }
         }
         all

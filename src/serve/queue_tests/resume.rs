@@ -211,7 +211,7 @@ fn a_link_that_is_cut_every_300_kb_gets_on_with_one_download_and_one_approval() 
                 }
                 Answer::Page(_) => {}
                 Answer::End(_) => over = arrived < 300_000,
-                Answer::Error(refusal) => panic!("{refusal:?} after {position}"),
+                other => panic!("{other:?} after {position}"),
             }
         }
         if over {

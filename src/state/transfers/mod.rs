@@ -27,6 +27,7 @@ use crate::clock;
 use crate::domain::connection::Metadata;
 use crate::domain::event::{EventKind, cleaned_actor};
 use crate::domain::transfer::{Transfer, TransferCounters, TransferStatus, TransferStep};
+use crate::domain::verified::Verified;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Sql;
 
@@ -257,6 +258,15 @@ pub(crate) fn settle(sql: &mut dyn Sql, now: OffsetDateTime, ended: &Transfer, c
         (0, _) => connections::transferred(sql, connection, records, bytes, now),
         _ => connections::transferred_more(sql, connection, records, bytes, now),
     }
+}
+
+/// Notes how far the rows of a transfer that has ended are known to be the sender's.
+pub(crate) fn note_verified(sql: &mut dyn Sql, uuid: Uuid, verified: Verified) -> Result<()> {
+    if verified == Verified::None {
+        return Ok(());
+    }
+    let update = "UPDATE rowferry_transfers SET verified = ?2 WHERE uuid = ?1";
+    sql.execute(update, &[uuid.to_string().into(), verified.as_str().into()]).map(|_| ())
 }
 
 /// Notes that who asked for an expired transfer is told so: `false` if that was noted before.

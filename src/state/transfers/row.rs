@@ -12,7 +12,7 @@ use crate::state::{Fields, number};
 use crate::store::Sql;
 
 /// In the order of [`values`] and [`transfer`].
-const COLUMNS: [&str; 30] = [
+const COLUMNS: [&str; 31] = [
     "uuid",
     "direction",
     "connection",
@@ -43,6 +43,7 @@ const COLUMNS: [&str; 30] = [
     "completed_at",
     "metadata",
     "inserted_at",
+    "verified",
 ];
 
 /// Columns that a transfer keeps as it was made with. They are not written again, nor are the indexes over them.
@@ -165,6 +166,7 @@ fn values(transfer: &Transfer) -> Result<Vec<Value>> {
         at(transfer.completed_at),
         metadata.into(),
         clock::to_text(transfer.inserted_at).into(),
+        transfer.verified.as_str().into(),
     ])
 }
 
@@ -203,6 +205,7 @@ fn transfer(row: &[Value]) -> Result<Transfer> {
         completed_at: next.optional_moment()?,
         metadata: next.json()?,
         inserted_at: next.moment()?,
+        verified: next.word()?,
     })
 }
 

@@ -6,7 +6,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::domain::names::NameRules;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
-use crate::store::{Snapshot, Sql, Store, StoreIdentity, Writer, migrate};
+use crate::store::{Snapshot, Sql, StateToken, Store, StoreIdentity, Writer, migrate};
 
 pub(in crate::store) mod affinity;
 mod bulk;
@@ -41,6 +41,7 @@ mod triggers;
 mod types;
 mod virtual_tables;
 mod wal;
+mod watch;
 pub(super) mod write;
 
 pub(crate) use examine::{Examination, unopened};
@@ -156,6 +157,13 @@ impl Store for SqliteStore {
         let mut writer = write::SqliteWriter::small(&self.pools)?;
         work(&mut writer)?;
         writer.commit()
+    }
+
+    fn state_token(&self) -> Result<Option<StateToken>> {
+        match self.pools.idle_writer()? {
+            Some(writer) => self.pools.watch().token(&writer.sqlite, &writer.seen, writer.version()?),
+            None => Ok(None),
+        }
     }
 
     fn check(&self) -> Result<()> {

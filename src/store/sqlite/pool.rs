@@ -21,6 +21,7 @@ use super::setup::Setup;
 use super::stand_in::StandIns;
 use super::statements::Statements;
 use super::wal::{KeepsLog, Log};
+use super::watch::Watch;
 use super::{catalogue, dialect, functions};
 use crate::domain::schema::TableSchema;
 use crate::error::{Error, ErrorKind, Result};
@@ -47,6 +48,9 @@ const SETTLE_TIME: Duration = Duration::from_secs(1);
 /// Prepared statements kept by a connection.
 const STATEMENTS: usize = 64;
 
+/// How long the writing connection is waited for where it is only asked for what it saw.
+const LOOK_TIME: Duration = Duration::from_millis(100);
+
 pub(super) type Pooled = r2d2::PooledConnection<Manager>;
 
 /// A connection with what its SQL functions count.
@@ -61,6 +65,8 @@ pub struct Connection {
     pub(super) keeps_log: KeepsLog,
     /// Of collations that are not registered.
     pub(super) stand_ins: StandIns,
+    /// What [`Watch`] saw last through it.
+    pub(super) seen: Cell<Option<i64>>,
 }
 
 /// What was read of the catalogue, and the number that SQLite gave to it then.
@@ -77,7 +83,16 @@ impl Connection {
     pub(super) fn new(sqlite: rusqlite::Connection, counters: Arc<Counters>) -> rusqlite::Result<Self> {
         let keeps_log = KeepsLog::cut(&sqlite)?;
         let (kept, schemas, is_spoilt) = (Kept::default(), RefCell::default(), Cell::new(false));
-        Ok(Connection { kept, sqlite, counters, schemas, is_spoilt, keeps_log, stand_ins: StandIns::default() })
+        Ok(Connection {
+            kept,
+            sqlite,
+            counters,
+            schemas,
+            is_spoilt,
+            keeps_log,
+            stand_ins: StandIns::default(),
+            seen: Cell::new(None),
+        })
     }
 
     /// What there is in the catalogue. It is read once for as long as that stays the same.
@@ -123,7 +138,8 @@ impl Connection {
         Ok(schemas)
     }
 
-    fn version(&self) -> Result<i64> {
+    /// The number that SQLite gives to the catalogue.
+    pub(super) fn version(&self) -> Result<i64> {
         let version = self.sqlite.prepare_cached("PRAGMA schema_version");
         version.and_then(|mut found| found.query_one([], |row| row.get(0))).map_err(dialect::failed)
     }
@@ -259,6 +275,7 @@ pub(super) struct Pools {
     setup: Setup,
     file: Arc<DatabaseFile>,
     log: Arc<Log>,
+    watch: Arc<Watch>,
     readers: r2d2::Pool<Manager>,
     writers: r2d2::Pool<Manager>,
 }
@@ -348,6 +365,7 @@ impl Pools {
             setup: setup.clone(),
             file,
             log: Arc::new(Log::new(limits, lock_time)),
+            watch: Arc::new(Watch::new()),
             readers: pool(reader, readers),
             writers: pool(writer, 1),
             _settled: Settled(threads),
@@ -366,6 +384,10 @@ impl Pools {
         Arc::clone(&self.log)
     }
 
+    pub(super) fn watch(&self) -> &Arc<Watch> {
+        &self.watch
+    }
+
     pub(super) fn reader(&self) -> Result<Pooled> {
         self.file.check()?;
         self.readers.get().map_err(|e| self.exhausted("reading", &e))
@@ -374,6 +396,12 @@ impl Pools {
     pub(super) fn writer(&self) -> Result<Pooled> {
         self.file.check()?;
         self.log.waiting(|| self.writers.get()).map_err(|e| self.exhausted("writing", &e))
+    }
+
+    /// The writing connection, if it is free within a moment.
+    pub(super) fn idle_writer(&self) -> Result<Option<Pooled>> {
+        self.file.check()?;
+        Ok(self.writers.get_timeout(LOOK_TIME).ok())
     }
 
     /// Why the pool gave no connection: none can be made, or all are in use.

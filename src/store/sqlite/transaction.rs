@@ -37,6 +37,9 @@ impl Transaction {
         log_hook::watch(&connection.sqlite);
         connection.keeps_log.set(&connection.sqlite, most_log_pages == BULK_LOG_PAGES).map_err(failed)?;
         connection.sqlite.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
+        if most_log_pages == BULK_LOG_PAGES {
+            pools.watch().will_write();
+        }
         let mut transaction = Transaction {
             connection,
             any_text: true,

@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::wire::api::Secret;
 use crate::wire::channel::{self, REPLY};
-use crate::wire::{NAME_BYTES, excerpt, unquoted};
+use crate::wire::{NAME_BYTES, TOKEN_BYTES, excerpt, unquoted};
 
 /// What a rowferry sender tells about itself in the reply to a join that announced rowferry.
 #[non_exhaustive]
@@ -108,12 +108,34 @@ pub fn answer_capabilities(topic: &str, reference: Option<&RawValue>) -> String 
 /// How many names of a kind a sender tells of what is not copied, and a receiver takes.
 const MOST_NAMED: usize = 1_000;
 
-/// The answer to [`Request::Tables`](super::Request::Tables). A rowferry peer is told what is not copied, if there is anything.
+/// The state that a list of tables is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateSaid {
+    /// The number of the snapshot, as it stands with records.
+    pub number: u64,
+    /// What to ask with whether all is still so; opaque to a receiver.
+    pub token: String,
+}
+
+/// What a sender lists.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Listed {
+    /// Its tables.
+    pub tables: Vec<TableInfo>,
+    /// What it does not copy.
+    pub not_copied: NotCopied,
+    /// The state that this is of, if it gives a token of it.
+    pub state: Option<StateSaid>,
+}
+
+/// The answer to [`Request::Tables`](super::Request::Tables). A rowferry peer is told what is not copied, if there is anything, and the
+/// state that this is of, if there is a token of it.
 pub fn answer_tables(
     topic: &str,
     reference: Option<&RawValue>,
     tables: &[TableInfo],
     not_copied: Option<NotCopied>,
+    state: Option<StateSaid>,
 ) -> String {
     #[derive(Serialize)]
     struct Payload<'a> {
@@ -121,6 +143,10 @@ pub fn answer_tables(
         not_copied: Option<NotCopied>,
         #[serde(rename = "ref")]
         reference: Option<&'a RawValue>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        state: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        state_token: Option<String>,
         tables: Vec<Table<'a>>,
     }
     #[derive(Serialize)]
@@ -130,7 +156,20 @@ pub fn answer_tables(
     }
     let tables = tables.iter().map(|t| Table { estimated_count: t.row_count, name: &t.name }).collect();
     let not_copied = not_copied.map(cut).filter(|not_copied| !not_copied.is_empty());
-    channel::encode(None, topic, "response:tables", &Payload { not_copied, reference, tables })
+    let (state, state_token) = state.map_or((None, None), |state| (Some(state.number), Some(state.token)));
+    let payload = Payload { not_copied, reference, state, state_token, tables };
+    channel::encode(None, topic, "response:tables", &payload)
+}
+
+/// The answer to [`Request::Same`](super::Request::Same).
+pub fn answer_same(topic: &str, reference: Option<&RawValue>, same: bool) -> String {
+    #[derive(Serialize)]
+    struct Payload<'a> {
+        #[serde(rename = "ref")]
+        reference: Option<&'a RawValue>,
+        same: bool,
+    }
+    channel::encode(None, topic, "response:same", &Payload { reference, same })
 }
 
 fn cut(mut not_copied: NotCopied) -> NotCopied {
@@ -206,6 +245,12 @@ pub struct Answer<'a> {
     #[serde(borrow, default)]
     count: Option<&'a RawValue>,
     #[serde(borrow, default)]
+    state: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    state_token: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    same: Option<&'a RawValue>,
+    #[serde(borrow, default)]
     error: Option<&'a RawValue>,
     #[serde(borrow, default)]
     pub(super) code: Option<&'a RawValue>,
@@ -263,6 +308,22 @@ impl<'a> Answer<'a> {
     /// [`ErrorKind::Protocol`].
     pub fn not_copied(&self) -> Result<NotCopied> {
         self.not_copied.map_or(Ok(NotCopied::default()), |raw| read(raw.get(), "what it does not offer").map(cut))
+    }
+
+    /// The state that the tables are of; `None` where the sender gives no token of it, or one that cannot be kept.
+    pub fn state(&self) -> Option<StateSaid> {
+        let number = serde_json::from_str(self.state?.get()).ok()?;
+        let token: String = serde_json::from_str(self.state_token?.get()).ok()?;
+        let is_plain = (1..=TOKEN_BYTES).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        is_plain.then_some(StateSaid { number, token })
+    }
+
+    /// Whether all is as it was.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Protocol`].
+    pub fn same(&self) -> Result<bool> {
+        read(field(self.same, "same")?, "whether all is as it was")
     }
 
     /// The JSON of a table's structure, for [`decode_schema`](crate::wire::schema::decode_schema).
@@ -330,7 +391,7 @@ mod tests {
         );
         let tables = [TableInfo { name: "users".into(), row_count: 4 }];
         assert_eq!(
-            answer_tables(topic, Some(&raw(r#"{"a":[1]}"#)), &tables, None),
+            answer_tables(topic, Some(&raw(r#"{"a":[1]}"#)), &tables, None, None),
             r#"[null,null,"transfer:AB","response:tables",{"ref":{"a":[1]},"tables":[{"estimated_count":4,"name":"users"}]}]"#
         );
         assert_eq!(
@@ -411,12 +472,12 @@ mod tests {
     #[test]
     fn what_is_not_copied_is_told_and_bounded() {
         let told = |not_copied: NotCopied| {
-            let text = answer_tables("t", None, &[], Some(not_copied));
+            let text = answer_tables("t", None, &[], Some(not_copied), None);
             let frame = channel::decode(&text).unwrap();
             Answer::read(frame.payload.get()).unwrap().not_copied().unwrap()
         };
         let mut some = NotCopied::default();
-        assert!(!answer_tables("t", None, &[], Some(some.clone())).contains("not_copied"));
+        assert!(!answer_tables("t", None, &[], Some(some.clone()), None).contains("not_copied"));
         assert_eq!(told(some.clone()), some);
         some.views = vec!["v".into()];
         some.checks.insert("t".into(), 3);

@@ -5,8 +5,8 @@ mod refusals;
 pub(crate) mod requests;
 
 pub use answers::{
-    Answer, Capabilities, PeerInfo, answer_capabilities, answer_count, answer_join_refused, answer_ok, answer_schema,
-    answer_tables, decode_reply,
+    Answer, Capabilities, Listed, PeerInfo, StateSaid, answer_capabilities, answer_count, answer_join_refused, answer_ok,
+    answer_same, answer_schema, answer_tables, decode_reply,
 };
 pub(crate) use refusals::LONGEST_WAIT;
 pub use refusals::{
@@ -34,5 +34,12 @@ pub const FEATURE_PAGES: &str = "pages";
 pub const FEATURE_PULLS: &str = "pulls";
 /// The feature of a sender whose tickets are for one pull: it is told which tables that is of, and when it has completed.
 pub const FEATURE_TICKETS: &str = "tickets";
+/// The feature of a sender that says, at the end of a table, which rows it has sent: how many, and a sum over them.
+pub const FEATURE_SUMS: &str = "sums";
+/// The feature of a sender that gives a token of its state with its tables, where it can, and answers `request:same`.
+pub const FEATURE_SAME: &str = "same";
+/// The feature of a sender that compares its rows with those of the receiver: see [`Compare`](crate::wire::native::Compare).
+#[allow(dead_code)]
+pub const FEATURE_COMPARE: &str = "compare";
 /// The reason of a join that is refused because its topic has another code.
 pub const CODE_MISMATCH: &str = "code_mismatch";

@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 
 use super::ROWFERRY_VERSION;
 use crate::error::{Error, ErrorKind, Result};
-use crate::wire::NAME_BYTES;
 use crate::wire::channel::{self, Frame, HEARTBEAT, HEARTBEAT_TOPIC, JOIN, LEAVE};
+use crate::wire::{NAME_BYTES, TOKEN_BYTES};
 
 /// How many tables one request for approvals may name.
 pub(crate) const APPROVALS: usize = 1_000;
@@ -48,6 +48,11 @@ pub enum Request {
     Approvals {
         /// The tables' names.
         tables: Vec<String>,
+    },
+    /// Is all as it was when this token was given with the tables? Between rowferry sites only: [`FEATURE_SAME`](super::FEATURE_SAME).
+    Same {
+        /// The token.
+        token: String,
     },
     /// The pull that begins is of these tables, and of those of such messages before. There is no answer. Between rowferry sites only:
     /// [`FEATURE_TICKETS`](super::FEATURE_TICKETS).
@@ -111,6 +116,7 @@ pub fn decode_request(frame: &Frame<'_>) -> Result<Request> {
         "request:schema" => Request::Schema { table: Fields::read(payload)?.table()? },
         "request:count" => Request::Count { table: Fields::read(payload)?.table()? },
         "request:approvals" => Request::Approvals { tables: Fields::read(payload)?.tables()? },
+        "request:same" => Request::Same { token: Fields::read(payload)?.token()? },
         PULL_OF => Request::PullOf { tables: Fields::read(payload)?.tables()? },
         PULL_OVER => Request::PullOver,
         "request:records" => {
@@ -138,6 +144,8 @@ struct Fields<'a> {
     look: Option<&'a RawValue>,
     #[serde(borrow, default)]
     tables: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    token: Option<&'a RawValue>,
 }
 
 impl<'a> Fields<'a> {
@@ -151,6 +159,15 @@ impl<'a> Fields<'a> {
         match table.len() {
             0..=NAME_BYTES => Ok(table),
             _ => Err(bad("The table's name is too long")),
+        }
+    }
+
+    fn token(&self) -> Result<String> {
+        let raw = self.token.ok_or_else(|| bad("The token is missing"))?;
+        let token: String = serde_json::from_str(raw.get()).map_err(|_| bad("The token must be a string"))?;
+        match token.len() {
+            0..=TOKEN_BYTES => Ok(token),
+            _ => Err(bad("The token is too long")),
         }
     }
 
@@ -245,6 +262,8 @@ pub fn encode_request(reference: u64, topic: &str, request: &Ask<'_>) -> String 
         table: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         tables: Option<&'a [&'a str]>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        token: Option<&'a str>,
     }
     let reference = raw_ref(reference);
     let (limit, offset, look) = match request {
@@ -255,7 +274,11 @@ pub fn encode_request(reference: u64, topic: &str, request: &Ask<'_>) -> String 
         Ask::Approvals(tables) => Some(*tables),
         _ => None,
     };
-    let payload = Payload { limit, look, offset, reference: &reference, table: request.table(), tables };
+    let token = match request {
+        Ask::Same(token) => Some(*token),
+        _ => None,
+    };
+    let payload = Payload { limit, look, offset, reference: &reference, table: request.table(), tables, token };
     channel::encode(Some(&reference), topic, request.event(), &payload)
 }
 
@@ -283,6 +306,8 @@ pub enum Ask<'a> {
     },
     /// Whether these tables may be pulled.
     Approvals(&'a [&'a str]),
+    /// Whether all is as it was when this token was given.
+    Same(&'a str),
 }
 
 impl<'a> Ask<'a> {
@@ -295,6 +320,7 @@ impl<'a> Ask<'a> {
             Ask::Count(_) => "request:count",
             Ask::Records { .. } => "request:records",
             Ask::Approvals(_) => "request:approvals",
+            Ask::Same(_) => "request:same",
         }
     }
 
@@ -307,13 +333,14 @@ impl<'a> Ask<'a> {
             Ask::Count(_) => "response:count",
             Ask::Records { .. } => "response:records",
             Ask::Approvals(_) => "response:approvals",
+            Ask::Same(_) => "response:same",
         }
     }
 
     /// The table that it is about.
     pub fn table(&self) -> Option<&'a str> {
         match self {
-            Ask::Capabilities | Ask::Tables | Ask::Approvals(_) => None,
+            Ask::Capabilities | Ask::Tables | Ask::Approvals(_) | Ask::Same(_) => None,
             Ask::Schema(table) | Ask::Count(table) | Ask::Records { table, .. } => Some(table),
         }
     }
@@ -419,6 +446,14 @@ mod tests {
         assert!(request("request:approvals", &many(APPROVALS)).is_ok());
         for bad in ["{}", r#"{"tables":"a"}"#, r#"{"tables":[1]}"#, &many(APPROVALS + 1)] {
             assert!(request("request:approvals", bad).is_err(), "{bad}");
+        }
+        let same = encode_request(9, "transfer:AB", &Ask::Same("0a"));
+        assert_eq!(same, r#"[null,"9","transfer:AB","request:same",{"ref":"9","token":"0a"}]"#);
+        assert_eq!(request("request:same", r#"{"ref":"9","token":"0a"}"#), Ok(Request::Same { token: "0a".into() }));
+        let long = |length| format!(r#"{{"token":"{}"}}"#, "a".repeat(length));
+        assert!(request("request:same", &long(TOKEN_BYTES)).is_ok());
+        for bad in ["{}", r#"{"token":7}"#, &long(TOKEN_BYTES + 1)] {
+            assert!(request("request:same", bad).is_err(), "{bad}");
         }
         assert_eq!(encode_heartbeat(25), r#"[null,"25","phoenix","heartbeat",{}]"#);
         let info = BTreeMap::from([("user".to_owned(), "u".to_owned())]);

@@ -1,60 +1,8 @@
-//! One value: a tag, and its bytes. There is exactly one way to write each value, and any other is refused.
+//! Reads one value. There is exactly one way to write each value (`domain::canonical`), and any other is refused.
 
 use super::frame::{CUT_SHORT, Fault};
-use crate::domain::value::{Cell, ValueRef};
-
-const ABSENT: u8 = 0x00;
-const NULL: u8 = 0x01;
-const REAL: u8 = 0x02;
-const TEXT: u8 = 0x03;
-const BLOB: u8 = 0x04;
-/// Not a value: the row that begins with it was too large to be sent.
-pub(super) const LEFT_OUT: u8 = 0x05;
-/// `INTEGER + n`: n bytes follow.
-const INTEGER: u8 = 0x10;
-const INTEGER_MAX: u8 = INTEGER + 8;
-/// `SHORT_TEXT + n`: n bytes of text follow, fewer than [`LONG`].
-const SHORT_TEXT: u8 = 0x80;
-/// The length from which on a text has its length after the tag.
-const LONG: usize = 0x80;
-
-/// Adds a value.
-#[inline]
-pub(super) fn put(out: &mut Vec<u8>, value: Option<ValueRef<'_>>) {
-    match value {
-        None => out.push(ABSENT),
-        Some(ValueRef::Null) => out.push(NULL),
-        Some(ValueRef::Integer(v)) => {
-            let length = integer_length(v);
-            // All eight bytes and then back: that is faster than a copy of a length that varies.
-            out.extend_from_slice(&tagged(INTEGER + length as u8, v.to_le_bytes()));
-            out.truncate(out.len() - 8 + length);
-        }
-        Some(ValueRef::Real(v)) => out.extend_from_slice(&tagged(REAL, v.to_bits().to_le_bytes())),
-        Some(ValueRef::Text(v)) => {
-            match v.len() {
-                short @ ..LONG => out.push(SHORT_TEXT + short as u8),
-                long => put_length(out, TEXT, long),
-            }
-            out.extend_from_slice(v);
-        }
-        Some(ValueRef::Blob(v)) => {
-            put_length(out, BLOB, v.len());
-            out.extend_from_slice(v);
-        }
-    }
-}
-
-/// Adds a tag and a number: seven bits a byte, the lowest first, the top bit set in all bytes but the last.
-pub(super) fn put_length(out: &mut Vec<u8>, tag: u8, number: usize) {
-    out.push(tag);
-    let mut rest = number as u64;
-    while rest >= 0x80 {
-        out.push(rest as u8 | 0x80);
-        rest >>= 7;
-    }
-    out.push(rest as u8);
-}
+use crate::domain::canonical::{ABSENT, BLOB, INTEGER, INTEGER_MAX, LONG, NULL, REAL, SHORT_TEXT, TEXT, integer_length};
+use crate::domain::value::Cell;
 
 /// Reads the value that begins at `at`, and moves `at` after it. Texts and blobs are given by their place in `bytes`.
 #[inline]
@@ -89,7 +37,7 @@ pub(super) fn take(bytes: &[u8], at: &mut usize) -> Result<Cell, Fault> {
     })
 }
 
-/// Reads a number as [`put_length`] writes it.
+/// Reads a number as `put_length` writes it.
 pub(super) fn take_length(bytes: &[u8], at: &mut usize) -> Result<usize, Fault> {
     let (mut number, mut shift) = (0u64, 0);
     loop {
@@ -139,17 +87,4 @@ fn take_integer(bytes: &[u8], at: &mut usize, length: usize) -> Result<i64, Faul
         return Err(Fault::Protocol("an integer in it has bytes that it does not need"));
     }
     Ok(value)
-}
-
-/// How many bytes of two's complement an integer needs; none for 0.
-#[inline]
-fn integer_length(v: i64) -> usize {
-    let bits = 64 - (v ^ (v >> 63)).leading_zeros() as usize;
-    if v == 0 { 0 } else { bits / 8 + 1 }
-}
-
-#[inline]
-fn tagged(tag: u8, bytes: [u8; 8]) -> [u8; 9] {
-    let [a, b, c, d, e, f, g, h] = bytes;
-    [tag, a, b, c, d, e, f, g, h]
 }

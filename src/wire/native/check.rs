@@ -18,6 +18,9 @@ pub fn written_again(frame: &[u8]) {
     }
     match Answer::decode(frame) {
         Ok(Answer::End(end)) => assert_eq!(end.encode(), frame),
+        Ok(Answer::Scanned(scanned)) => assert_eq!(scanned.encode(), frame),
+        Ok(Answer::Summary(summary)) => assert_eq!(summary.encode(), frame),
+        Ok(Answer::Cells(cells)) => assert_eq!(cells.encode(), frame),
         Ok(Answer::Error(error)) => {
             // A long text is shortened, and what is hidden in it became blanks, which are shorter; once it is so, it stays.
             let written = error.encode();

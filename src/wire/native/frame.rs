@@ -19,13 +19,33 @@ pub(super) enum Kind {
     Credit = 0x02,
     Cancel = 0x03,
     Done = 0x04,
+    Compare = 0x05,
+    Sketch = 0x06,
+    Want = 0x07,
     Page = 0x11,
     End = 0x12,
     Error = 0x13,
+    Scanned = 0x14,
+    Summary = 0x15,
+    Cells = 0x16,
 }
 
 impl Kind {
-    const ALL: [Kind; 7] = [Kind::Fetch, Kind::Credit, Kind::Cancel, Kind::Done, Kind::Page, Kind::End, Kind::Error];
+    const ALL: [Kind; 13] = [
+        Kind::Fetch,
+        Kind::Credit,
+        Kind::Cancel,
+        Kind::Done,
+        Kind::Compare,
+        Kind::Sketch,
+        Kind::Want,
+        Kind::Page,
+        Kind::End,
+        Kind::Error,
+        Kind::Scanned,
+        Kind::Summary,
+        Kind::Cells,
+    ];
 }
 
 /// Why a message cannot be read. Small, so that the loops over cells stay fast.

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::compare::{Cells, Compare, Scanned, SketchOf, Summary, Want};
 use super::frame::{self, Fault, Kind, Reader};
 use super::page::Page;
 use super::place::Place;
+use crate::domain::row_sum::RowSum;
 use crate::domain::text::without_hidden;
 use crate::error::{Error, ErrorKind, Result};
 use crate::wire::{NAME_BYTES, excerpt};
@@ -19,6 +21,7 @@ pub const TEXT_BYTES: usize = 2048;
 
 const COMPRESS: u8 = 1;
 const NAMED: u8 = 2;
+const SUMS: u8 = 4;
 const TRANSFER: u8 = 1;
 const RETRY_AFTER: u8 = 2;
 
@@ -44,6 +47,12 @@ pub enum Request {
         /// The number of the request.
         request: u32,
     },
+    /// Scan a table, to compare it.
+    Compare(Compare),
+    /// Send a sketch of what was scanned.
+    Sketch(SketchOf),
+    /// Send rows of what was scanned.
+    Want(Want),
 }
 
 /// Asks for the rows of a table from a place on.
@@ -69,6 +78,8 @@ pub struct Fetch {
     /// `pulls`: they answer requests of a named pull in their order, without waiting for
     /// [`Request::Done`], and a further one ends none before it.
     pub pull: Option<Uuid>,
+    /// Whether the [`End`] is to have the sum of the table's rows. Only in named pulls, and for senders with the feature `sums`.
+    pub sums: bool,
 }
 
 /// What the sender of rows says.
@@ -80,6 +91,12 @@ pub enum Answer<'f> {
     End(End),
     /// The request is refused or has failed: nothing more comes of it.
     Error(Refusal),
+    /// A scan is so far.
+    Scanned(Scanned),
+    /// A scan has ended.
+    Summary(Summary),
+    /// Cells of a sketch.
+    Cells(Cells<'f>),
 }
 
 /// The end of an answer.
@@ -91,6 +108,9 @@ pub struct End {
     pub rows: u64,
     /// The number of the state of the sender's database that there is nothing more in. Only in answers to a named pull.
     pub state: Option<NonZeroU64>,
+    /// How many rows the table has from its first one on, and the sum over them. Only beside a state, and where it was asked for; it is
+    /// not there if the sender does not know what came before.
+    pub sum: Option<RowSum>,
 }
 
 /// Why there is no answer, or no more of it.
@@ -112,7 +132,7 @@ impl Request {
     /// The message.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if the table's name or the place is longer than a message may hold.
+    /// [`ErrorKind::InvalidInput`] if a name, the place or what is asked for is longer than a message may hold.
     pub fn encode(&self) -> Result<Vec<u8>> {
         Ok(frame::seal(match self {
             Request::Fetch(fetch) => fetch.encode()?,
@@ -123,6 +143,9 @@ impl Request {
             }
             Request::Cancel { request } => frame::begin(Kind::Cancel, *request),
             Request::Done { request } => frame::begin(Kind::Done, *request),
+            Request::Compare(compare) => compare.encode()?,
+            Request::Sketch(sketch) => sketch.encode()?,
+            Request::Want(want) => want.encode()?,
         }))
     }
 
@@ -137,7 +160,10 @@ impl Request {
             Kind::Credit => Request::Credit { request, bytes: at_least_one(&mut reader)? },
             Kind::Cancel => Request::Cancel { request },
             Kind::Done => Request::Done { request },
-            Kind::Page | Kind::End | Kind::Error => {
+            Kind::Compare => Request::Compare(Compare::decode(request, &mut reader)?),
+            Kind::Sketch => Request::Sketch(SketchOf::decode(request, &mut reader)?),
+            Kind::Want => Request::Want(Want::decode(request, &mut reader)?),
+            Kind::Page | Kind::End | Kind::Error | Kind::Scanned | Kind::Summary | Kind::Cells => {
                 return Err(Fault::Protocol("it is an answer where a request should be").into());
             }
         };
@@ -161,7 +187,8 @@ impl Fetch {
             out.extend_from_slice(&number.get().to_le_bytes());
         }
         out.extend_from_slice(&self.records.to_le_bytes());
-        out.push(frame::flag(COMPRESS, self.compress) | frame::flag(NAMED, self.pull.is_some()));
+        let sums = self.sums && self.pull.is_some();
+        out.push(frame::flag(COMPRESS, self.compress) | frame::flag(NAMED, self.pull.is_some()) | frame::flag(SUMS, sums));
         frame::put_text(&mut out, &self.table);
         out.extend(self.pull.iter().flat_map(|pull| *pull.as_bytes()));
         out.extend_from_slice(&after);
@@ -170,15 +197,19 @@ impl Fetch {
 
     fn decode(request: u32, reader: &mut Reader<'_>) -> Result<Self, Fault> {
         let (page_bytes, page_rows, window) = (at_least_one(reader)?, at_least_one(reader)?, at_least_one(reader)?);
-        let (records, flags) = (reader.u64()?, reader.flags(COMPRESS | NAMED)?);
+        let (records, flags) = (reader.u64()?, reader.flags(COMPRESS | NAMED | SUMS)?);
+        let sums = flags & SUMS != 0;
+        if sums && flags & NAMED == 0 {
+            return Err(Fault::Protocol("it asks for a sum, and its pull has no name"));
+        }
         let table = reader.text(NAME_BYTES)?.to_owned();
         let pull = if flags & NAMED != 0 { Some(Uuid::from_bytes(reader.array()?)) } else { None };
         let (compress, after) = (flags & COMPRESS != 0, Place::decode(reader.take_rest())?);
-        Ok(Fetch { request, table, after, records, page_bytes, page_rows, window, compress, pull })
+        Ok(Fetch { request, table, after, records, page_bytes, page_rows, window, compress, pull, sums })
     }
 }
 
-fn at_least_one(reader: &mut Reader<'_>) -> Result<NonZeroU32, Fault> {
+pub(super) fn at_least_one(reader: &mut Reader<'_>) -> Result<NonZeroU32, Fault> {
     NonZeroU32::new(reader.u32()?).ok_or(Fault::Protocol("a number in it is 0 that must be at least 1"))
 }
 
@@ -193,7 +224,10 @@ impl<'f> Answer<'f> {
             Kind::Page => Answer::Page(Page::decode(request, &mut reader)?),
             Kind::End => Answer::End(End::decode(request, &mut reader)?),
             Kind::Error => Answer::Error(Refusal::decode(request, &mut reader)?),
-            Kind::Fetch | Kind::Credit | Kind::Cancel | Kind::Done => {
+            Kind::Scanned => Answer::Scanned(Scanned::decode(request, &mut reader)?),
+            Kind::Summary => Answer::Summary(Summary::decode(request, &mut reader)?),
+            Kind::Cells => Answer::Cells(Cells::decode(request, &mut reader)?),
+            Kind::Fetch | Kind::Credit | Kind::Cancel | Kind::Done | Kind::Compare | Kind::Sketch | Kind::Want => {
                 return Err(Fault::Protocol("it is a request where an answer should be").into());
             }
         };
@@ -208,6 +242,7 @@ impl End {
         let mut out = frame::begin(Kind::End, self.request);
         out.extend_from_slice(&self.rows.to_le_bytes());
         out.extend(self.state.iter().flat_map(|state| state.get().to_le_bytes()));
+        out.extend(self.sum.filter(|_| self.state.is_some()).iter().flat_map(|sum| sum.to_bytes()));
         frame::seal(out)
     }
 
@@ -215,7 +250,8 @@ impl End {
         let rows = reader.u64()?;
         let none = Fault::Protocol("the number of a state is 0");
         let state = if reader.is_empty() { None } else { Some(NonZeroU64::new(reader.u64()?).ok_or(none)?) };
-        Ok(End { request, rows, state })
+        let sum = if reader.is_empty() { None } else { Some(RowSum::from_bytes(reader.array()?)) };
+        Ok(End { request, rows, state, sum })
     }
 }
 

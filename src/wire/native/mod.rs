@@ -5,6 +5,7 @@
 mod cell;
 #[cfg(any(test, fuzzing))]
 pub mod check;
+mod compare;
 mod frame;
 mod message;
 mod pack;
@@ -13,6 +14,7 @@ mod place;
 #[cfg(test)]
 mod tests;
 
+pub use compare::{Cells, Compare, SENT_CELLS, Scanned, SketchOf, Summary, WANTED_ROWS, Want};
 pub use frame::request_of;
 pub use message::{Answer, End, Fetch, Refusal, Request};
 #[cfg(feature = "internals")]

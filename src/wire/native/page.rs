@@ -6,7 +6,9 @@ use super::cell;
 use super::frame::{self, Fault, HEAD, Kind, Reader};
 use super::pack::{Packer, unpack};
 use super::place::Place;
+use crate::domain::canonical;
 use crate::domain::record::{Failure, Reason};
+use crate::domain::row_sum::{RowSum, Summing};
 use crate::domain::value::{Cell, Rows, ValueRef};
 use crate::error::Result;
 use crate::wire::records::{Cut, PageLimits};
@@ -45,12 +47,24 @@ pub struct PageEncoder {
     /// The page in the making: room for the head, and the rows.
     frame: Vec<u8>,
     rows: u32,
+    summing: Option<Summing>,
 }
 
 impl PageEncoder {
     /// For a table of so many columns. Pages are compressed where that pays, if it is wanted.
     pub fn new(columns: usize, compress: bool) -> Self {
-        PageEncoder { columns, packer: Packer::new(compress), frame: vec![0; ROWS_AT], rows: 0 }
+        PageEncoder { columns, packer: Packer::new(compress), frame: vec![0; ROWS_AT], rows: 0, summing: None }
+    }
+
+    /// The same, which sums the rows that are added.
+    #[must_use]
+    pub fn summing(self, summing: Option<Summing>) -> Self {
+        PageEncoder { summing, ..self }
+    }
+
+    /// The sum of the rows so far, those of the page in the making included; `None` if they are not summed.
+    pub fn sum(&self) -> Option<RowSum> {
+        self.summing.as_ref().map(Summing::sum)
     }
 
     /// Adds rows to the page until one has brought it to `cut.page_bytes` or beyond, and gives how many it added: at least one to
@@ -70,8 +84,12 @@ impl PageEncoder {
             if self.rows > 0 && self.frame.len() - ROWS_AT >= page_bytes {
                 return row - first;
             }
+            let start = self.frame.len();
             if let Err(bytes) = put_row(&mut self.frame, rows.row(row), row_bytes) {
                 put_left_out(&mut self.frame, rows, row, key, (row_bytes, bytes));
+            }
+            if let Some(summing) = &mut self.summing {
+                summing.add(&self.frame[start..]);
             }
             self.rows += 1;
         }
@@ -141,7 +159,7 @@ fn put_row<'v>(out: &mut Vec<u8>, row: impl Iterator<Item = Option<ValueRef<'v>>
             out.truncate(start);
             return Err(bytes.len());
         }
-        cell::put(out, value);
+        canonical::put(out, value);
         if out.len() - start > most {
             let bytes = out.len() - start;
             out.truncate(start);
@@ -154,10 +172,10 @@ fn put_row<'v>(out: &mut Vec<u8>, row: impl Iterator<Item = Option<ValueRef<'v>>
 /// Adds what stands for a row that has at least so many `bytes`.
 #[cold]
 fn put_left_out(out: &mut Vec<u8>, rows: &Rows, row: usize, key: &[usize], (most, bytes): (usize, usize)) {
-    cell::put_length(out, cell::LEFT_OUT, bytes);
+    canonical::put_length(out, canonical::LEFT_OUT, bytes);
     let of_key = rows.row(row).enumerate().map(|(column, value)| value.filter(|_| key.contains(&column)));
     if put_row(out, of_key, most).is_err() {
-        (0..rows.width()).for_each(|_| cell::put(out, None));
+        (0..rows.width()).for_each(|_| canonical::put(out, None));
     }
 }
 
@@ -211,7 +229,19 @@ impl<'f> Page<'f> {
     /// # Errors
     /// [`Protocol`](crate::ErrorKind::Protocol) if they are not what they should be, and
     /// [`TooLarge`](crate::ErrorKind::TooLarge) if they would take more memory than the limit. Then none was added.
+    #[cfg(any(test, fuzzing, feature = "internals"))]
     pub fn read(&self, columns: usize, key: &[usize], limits: PageLimits, rows: &mut Rows) -> Result<Vec<Failure>> {
+        self.read_summing(columns, (key, limits), rows, None)
+    }
+
+    /// The same, and adds the rows to a sum, if there is one: those that were too large as what stands for them.
+    pub fn read_summing(
+        &self,
+        columns: usize,
+        (key, limits): (&[usize], PageLimits),
+        rows: &mut Rows,
+        summing: Option<&mut Summing>,
+    ) -> Result<Vec<Failure>> {
         if self.columns as usize != columns {
             return Err(Fault::Protocol("its rows have another number of columns than the table").into());
         }
@@ -231,13 +261,13 @@ impl<'f> Page<'f> {
             rows.clear(columns);
         }
         let before = rows.len();
-        self.read_rows(key, rows).map_err(|fault| {
+        self.read_rows(key, rows, summing).map_err(|fault| {
             rows.truncate(before);
             fault.into()
         })
     }
 
-    fn read_rows(&self, key: &[usize], rows: &mut Rows) -> Result<Vec<Failure>, Fault> {
+    fn read_rows(&self, key: &[usize], rows: &mut Rows, mut summing: Option<&mut Summing>) -> Result<Vec<Failure>, Fault> {
         let mut at = rows.add_block(self.rows as usize, |bytes| match self.packed {
             true => unpack(self.stored, self.raw, bytes),
             false => {
@@ -248,14 +278,17 @@ impl<'f> Page<'f> {
         let end = at + self.raw;
         let mut failures = Vec::new();
         for _ in 0..self.rows {
-            let mut left_out = None;
+            let (mut left_out, start) = (None, at);
             rows.add_row(|bytes, cells| {
-                if bytes.get(at) == Some(&cell::LEFT_OUT) {
+                if bytes.get(at) == Some(&canonical::LEFT_OUT) {
                     at += 1;
                     left_out = Some(cell::take_length(bytes, &mut at)?);
                 }
                 for cell in cells {
                     *cell = cell::take(bytes, &mut at)?;
+                }
+                if let Some(summing) = &mut summing {
+                    summing.add(&bytes[start..at]);
                 }
                 Ok(())
             })?;

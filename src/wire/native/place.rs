@@ -2,6 +2,7 @@
 
 use super::cell;
 use super::frame::{Fault, Reader};
+use crate::domain::canonical;
 use crate::domain::value::Value;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -25,7 +26,7 @@ impl Place {
         let mut out = vec![self.run];
         out.extend_from_slice(&count.to_le_bytes());
         for value in &self.values {
-            cell::put(&mut out, Some(value.as_ref()));
+            canonical::put(&mut out, Some(value.as_ref()));
             if out.len() > PLACE_BYTES {
                 return None;
             }

@@ -33,7 +33,7 @@ fn records_meet_rows_by_it_and_what_refers_to_them_follows() {
         assert_eq!(here.rows(POSTS), ["'of b'|'b@x'", "'of a'|'a@x'", "'of c'|'c@x'"]);
         // Again, and in a pull of the children alone.
         sender.there.run("INSERT INTO posts VALUES (4, 1, 'again of b')");
-        let again = sender.pull(&here.site, options());
+        let again = sender.pull(&here.site, options().always(true));
         assert!(again.is_clean(), "{again:?}");
         assert_eq!(of(&again, "users").created, 0);
         sender.there.run("INSERT INTO posts VALUES (5, 2, 'again of a')");
@@ -58,7 +58,7 @@ fn a_table_that_refers_to_itself_follows() {
         here.rows("SELECT u.email, b.email FROM users u JOIN users b ON b.id = u.boss ORDER BY 1"),
         ["'a'|'b'", "'b'|'a'"]
     );
-    assert_eq!(counts(of(&sender.pull(&here.site, options()), "users")), "0/0/2/0/0");
+    assert_eq!(counts(of(&sender.pull(&here.site, options().always(true)), "users")), "0/0/2/0/0");
 }
 
 /// Records that the sender gave other numbers since they came, and numbers that it uses again.
@@ -88,7 +88,7 @@ fn what_a_number_was_in_an_earlier_pull_is_nothing_to_references() {
             let options = || PullOptions::new().strategy(strategy).key("c", ["k"]);
             assert!(sender.pull(&here.site, options()).is_clean());
             sender.there.run(&format!("PRAGMA foreign_keys = OFF; DELETE FROM c; INSERT INTO c VALUES {again}"));
-            let report = sender.pull(&here.site, options());
+            let report = sender.pull(&here.site, options().always(true));
             assert!(report.is_clean(), "{report:?}");
             let changes = strategy != Strategy::Skip;
             let value = |row: &&str| {
@@ -98,7 +98,7 @@ fn what_a_number_was_in_an_earlier_pull_is_nothing_to_references() {
                 row.replace('X', if changes { "'y'" } else { "NULL" })
             };
             assert_eq!(here.rows(names), rows.iter().map(value).collect::<Vec<_>>(), "{strategy} {again}");
-            let last = sender.pull(&here.site, options());
+            let last = sender.pull(&here.site, options().always(true));
             let last = of(&last, "c");
             assert_eq!((last.created, last.updated, last.failed), (0, 0, 0), "{strategy} {again}");
         }
@@ -178,7 +178,7 @@ fn a_record_that_failed_is_met_by_its_primary_key_again() {
     let keyed = sender.pull(&here.site, plain().key("t", ["e"]));
     assert_eq!(reasons(of(&keyed, "t")), ["missing_key", "missing_key"]);
     sender.there.run("UPDATE t SET v = 'new'");
-    let again = sender.pull(&here.site, plain());
+    let again = sender.pull(&here.site, plain().always(true));
     assert!(again.is_clean(), "{again:?}");
     assert_eq!(here.rows("SELECT id, v FROM t"), ["1|'new'", "2|'new'", "3|'new'"]);
     assert_eq!(here.rows("SELECT t FROM o"), ["2"]);

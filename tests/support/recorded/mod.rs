@@ -99,7 +99,8 @@ pub fn has(frame: &Json, was: &Json) -> bool {
             was.iter().all(|(name, was)| match (name.as_str(), frame.get(name)) {
                 (_, None) => false,
                 // Each site has its own.
-                ("site" | "incarnation" | "ticket", Some(value)) => value.is_string(),
+                ("site" | "incarnation" | "ticket" | "state_token", Some(value)) => value.is_string(),
+                ("state", Some(value)) => value.is_u64(),
                 ("features", Some(value)) => {
                     was.as_array().unwrap().iter().all(|was| value.as_array().unwrap().contains(was))
                 }

@@ -111,6 +111,13 @@ pub struct PullArgs {
     #[arg(long, help_heading = ROWS)]
     pub no_refresh: bool,
 
+    /// Pull also where nothing has changed since the last pull
+    ///
+    /// Without it, a pull ends at once where the other site says so: rows that were changed or deleted here meanwhile stay so. Only a server
+    /// that ran all the time since then can say it.
+    #[arg(long, help_heading = ROWS)]
+    pub always: bool,
+
     /// What an append does with a key that is taken
     ///
     /// And that cannot be replaced: no new key can be made where it is text. fail: the record fails. map: the record is the row that has

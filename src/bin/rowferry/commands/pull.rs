@@ -56,6 +56,7 @@ pub fn run(args: &PullArgs, out: &mut Out) -> Result<Done, Failure> {
         .append_again(args.append_again)
         .append_new(args.append_new)
         .refresh(!args.no_refresh)
+        .always(args.always)
         .on_taken_key(args.on_taken_key)
         .dangling(args.dangling)
         .on_lossy(args.on_lossy)

@@ -1,6 +1,6 @@
 //! The report of a pull, for scripts and for people.
 
-use rowferry::{Error, NotCopied, Reason, Report, TableReport, TableStatus};
+use rowferry::{Error, NotCopied, Reason, Report, TableReport, TableStatus, Verified};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -47,6 +47,10 @@ pub fn translated(mut report: Report) -> Report {
 
 /// Prints the report for people.
 pub fn print(report: &Report, dry_run: bool, out: &mut Out) -> Result<(), Failure> {
+    if report.unchanged {
+        out.line(format!("Unchanged since the last pull: nothing to do ({:.3} s).", report.duration.as_secs_f64()))?;
+        return report.notes.iter().try_for_each(|note| out.line(format!("Note: {}", printable(note))));
+    }
     if report.tables.is_empty() {
         return print_not_copied(&report.not_copied, out);
     }
@@ -67,6 +71,12 @@ pub fn print(report: &Report, dry_run: bool, out: &mut Out) -> Result<(), Failur
     let seconds = report.duration.as_secs_f64();
     let (tables, records) = (counted(report.tables.len() as u64, "table"), counted(report.records, "record"));
     out.line(format!("{tables}, {records}, {} in {seconds:.2} s.", size(report.bytes)))?;
+    match report.verified() {
+        Verified::Received => out.line("Verified: what arrived is what the other site sent.")?,
+        Verified::Stored => out.line("Verified: the rows here are those of the other site.")?,
+        // A note says why.
+        _ => {}
+    }
     if !report.one_state {
         out.line("The rows come from more than one state of the other site: it may have changed during the pull.")?;
     }

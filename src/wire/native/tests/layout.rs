@@ -1,7 +1,5 @@
 //! Messages are laid out as the module says, and come back as they were.
 
-use std::num::NonZeroU64;
-
 use super::*;
 use crate::wire::native::frame::{self, Kind};
 
@@ -22,14 +20,23 @@ fn messages_are_laid_out_as_the_module_says() {
     expected.extend_from_slice(Uuid::from_u128(7).as_bytes());
     expected.extend_from_slice(&[2, 3, 0, 0x11, 0xfe, 0x81, b'k', 0x01]);
     assert_eq!(unsealed(&named), expected);
+    let summed = Request::Fetch(Fetch { pull: Some(Uuid::from_u128(7)), sums: true, ..self::fetch() }).encode().unwrap();
+    expected[8 + 20] = 7;
+    assert_eq!(unsealed(&summed), expected);
 
-    let end = End { request: 0x0403_0201, rows: 258, state: None }.encode();
+    let end = End { request: 0x0403_0201, rows: 258, state: None, sum: None }.encode();
     let mut expected = head(0x12).to_vec();
     expected.extend_from_slice(&[2, 1, 0, 0, 0, 0, 0, 0]);
     assert_eq!(unsealed(&end), expected);
-    let end = End { request: 0x0403_0201, rows: 258, state: NonZeroU64::new(3) }.encode();
+    let end = End { request: 0x0403_0201, rows: 258, state: NonZeroU64::new(3), sum: None }.encode();
     expected.extend_from_slice(&[3, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(unsealed(&end), expected);
+    let end = End { request: 0x0403_0201, rows: 258, state: NonZeroU64::new(3), sum: Some(SUM) }.encode();
+    expected.extend_from_slice(&[5, 0, 0, 0, 0, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(unsealed(&end), expected);
+    // There is none without a state.
+    let end = End { request: 1, rows: 1, state: None, sum: Some(SUM) }.encode();
+    assert!(matches!(Answer::decode(&end).unwrap(), Answer::End(End { state: None, sum: None, .. })));
 
     let long = "l".repeat(200);
     let rows = rows_of(&[
@@ -65,6 +72,39 @@ fn messages_are_laid_out_as_the_module_says() {
     assert_eq!(unsealed(&error), expected);
 }
 
+#[test]
+fn messages_that_compare_are_laid_out_as_the_module_says() {
+    let head = |kind: u8| [b'r', b'f', VERSION, kind, 1, 2, 3, 4];
+    let written = |kind: u8, frame: &[u8], body: &[&[u8]]| {
+        assert_eq!(unsealed(frame), [&head(kind)[..], &body.concat()].concat(), "{kind:x}");
+    };
+    let request = 0x0403_0201;
+    let names = b"\x06\x00t\xc3\xa4ble\x02\x00\x01\x00a\x02\x00\xc3\xa9";
+    written(0x05, &Request::Compare(compare()).encode().unwrap(), &[&[2, 1, 0, 0, 0, 0, 0, 0, 0], names]);
+    let sketch = SketchOf { request, cells: number(258) };
+    written(0x06, &Request::Sketch(sketch).encode().unwrap(), &[&[2, 1, 0, 0]]);
+    let (numbers, hashes) =
+        ([0, 0, 16, 0, 0x88, 0x13, 0, 0, 4, 0, 0, 0, 1, 0], [3, 0, 0, 0, 0, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0]);
+    written(0x07, &Request::Want(want()).encode().unwrap(), &[&numbers, &hashes]);
+    written(0x14, &Scanned { request, rows: 258 }.encode(), &[&[2, 1, 0, 0, 0, 0, 0, 0]]);
+    let mut cells = Vec::new();
+    summary().first.encode(0, FIRST_CELLS, &mut cells);
+    let (state, rows) = ([9, 0, 0, 0, 0, 0, 0, 0], [3, 0, 0, 0, 0, 0, 0, 0]);
+    let sum = [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    written(0x15, &summary().encode(), &[&state, &rows, &sum, &cells]);
+    written(0x16, &Cells { request, first: 258, cells: &[7; 12] }.encode(), &[&[2, 1, 0, 0], &[7; 12]]);
+
+    // Where a hash is and what it is checked by, for other implementations: its cells in order, hash, check, count.
+    let mut sketch = Sketch::new(8);
+    sketch.add(0x0123_4567_89ab_cdef);
+    let mut cells = Vec::new();
+    sketch.encode(0, 8, &mut cells);
+    let full: Vec<_> = cells.chunks(12).enumerate().filter(|(_, cell)| cell[10] != 0).map(|(at, _)| at).collect();
+    assert_eq!(full, [1, 2, 4, 7]);
+    let cell = [0xef, 0xcd, 0xab, 0x89, 0x67, 0x45, 0x23, 0x01, 0xbe, 0xcc, 1, 0];
+    assert_eq!(cells[full[0] * 12..][..12], cell);
+}
+
 /// `ROWFERRY_WRITE_SEEDS` writes them again: without the checksum, which the fuzzer adds.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "only a person who changes the layout sets it")]
@@ -94,19 +134,31 @@ fn requests_and_answers_come_back() {
         Request::Fetch(Fetch { after: None, table: String::new(), compress: false, ..fetch() }),
         Request::Fetch(Fetch { after: Some(Place { run: 0, values: Vec::new() }), ..fetch() }),
         Request::Fetch(Fetch { after: None, pull: Some(Uuid::max()), ..fetch() }),
+        Request::Fetch(Fetch { pull: Some(Uuid::max()), sums: true, ..fetch() }),
         Request::Credit { request: u32::MAX, bytes: number(u32::MAX) },
         Request::Cancel { request: 0 },
         Request::Done { request: 9 },
+        Request::Compare(compare()),
+        Request::Compare(Compare { table: String::new(), columns: vec![String::new()], ..compare() }),
+        Request::Sketch(SketchOf { request: 1, cells: number(1) }),
+        Request::Want(want()),
+        Request::Want(Want { compress: false, hashes: vec![0], ..want() }),
     ] {
         assert_eq!(Request::decode(&request.encode().unwrap()).unwrap(), request);
     }
     for end in [
-        End { request: 1, rows: u64::MAX, state: None },
-        End { request: 2, rows: 0, state: None },
-        End { request: 3, rows: 7, state: NonZeroU64::new(9) },
+        End { request: 1, rows: u64::MAX, state: None, sum: None },
+        End { request: 2, rows: 0, state: None, sum: None },
+        End { request: 3, rows: 7, state: NonZeroU64::new(9), sum: None },
+        End { request: 3, rows: 7, state: NonZeroU64::new(9), sum: Some(SUM) },
     ] {
         assert_eq!(Answer::decode(&end.encode()).unwrap(), Answer::End(end));
     }
+    let scanned = Scanned { request: 1, rows: u64::MAX };
+    assert_eq!(Answer::decode(&scanned.encode()).unwrap(), Answer::Scanned(scanned));
+    assert_eq!(Answer::decode(&summary().encode()).unwrap(), Answer::Summary(summary()));
+    let cells = Cells { request: 1, first: u32::MAX, cells: &[7; 24] };
+    assert_eq!(Answer::decode(&cells.encode()).unwrap(), Answer::Cells(cells));
     for error in [
         refusal(),
         Refusal { transfer: None, ..refusal() },

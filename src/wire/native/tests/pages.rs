@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::record::{Failure, Reason};
+use crate::domain::row_sum::{RowHasher, Summing};
 
 #[test]
 fn a_page_is_cut_once_it_is_full() {
@@ -185,5 +186,44 @@ proptest! {
         let frame = encode(&rows, 0..rows.len(), false);
         let empty = encode(&rows, 0..0, false);
         prop_assert!(frame.len() - empty.len() <= rows.size_bytes());
+    }
+}
+
+/// The sums of both ends over rows in pages that begin at these rows.
+fn sums_of(rows: &Rows, cuts: &[usize], row_bytes: usize, before: RowSum) -> (RowSum, RowSum) {
+    let summing = || Summing::new(RowHasher::new(7), before);
+    let mut encoder = PageEncoder::new(rows.width(), true).summing(Some(summing()));
+    let (mut arrived, mut back) = (summing(), Rows::default());
+    let ends = cuts.iter().copied().chain([rows.len()]);
+    cuts.iter().copied().zip(ends.skip(1)).filter(|(first, end)| first < end).for_each(|(first, end)| {
+        encoder.add(rows, first..end, &[0], Cut { record_bytes: row_bytes, ..Cut::NONE });
+        let frame = encoder.finish(PAGE, None);
+        page(&frame).read_summing(rows.width(), (&[0], LIMITS), &mut back, Some(&mut arrived)).unwrap();
+    });
+    (encoder.sum().unwrap(), arrived.sum())
+}
+
+proptest! {
+    #[test]
+    fn pages_cut_anywhere_sum_up_to_the_whole(
+        rows in rows(),
+        cuts in proptest::collection::vec(any::<proptest::sample::Index>(), 0..6),
+        row_bytes in prop_oneof![Just(usize::MAX), 0usize..40],
+    ) {
+        let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.index(rows.len() + 1)).chain([0]).collect();
+        cuts.sort_unstable();
+        let (whole, arrived) = sums_of(&rows, &[0], row_bytes, RowSum::default());
+        prop_assert_eq!((whole, whole.rows), (arrived, rows.len() as u64), "also of rows that are too large");
+        prop_assert_eq!(sums_of(&rows, &cuts, row_bytes, RowSum::default()), (whole, whole));
+        // Resumed after some of them.
+        let (first, rest) = cuts.split_at(cuts.len() / 2);
+        let mut begin = Rows::new(rows.width());
+        (0..rest[0]).for_each(|row| { begin.start_row(); for (at, value) in rows.row(row).enumerate() { if let Some(value) = value { begin.set(at, value); } } });
+        let (before, _) = sums_of(&begin, if first.is_empty() { &[0] } else { first }, row_bytes, RowSum::default());
+        prop_assert_eq!(sums_of(&rows, rest, row_bytes, before), (whole, whole));
+        // A row twice and a row less are not the same.
+        if rows.len() > 1 && rest[0] > 0 && rest[0] < rows.len() {
+            prop_assert_ne!(sums_of(&rows, &[1], row_bytes, RowSum::default()).0, whole);
+        }
     }
 }

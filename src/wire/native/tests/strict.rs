@@ -54,8 +54,11 @@ fn what_is_cut_or_has_more_is_an_error_whatever_its_checksum() {
         for length in 0..whole.len() {
             // What ends where a place may begin is whole without it.
             let is_whole = match name {
-                "fetch" => length == whole.len() - 8,
-                "page_left_out" => length == whole.len() - 12,
+                "fetch" | "fetch_sums" => length == whole.len() - 8,
+                "page_left_out" | "cells" => length == whole.len() - 12,
+                // Without the sum, or the state.
+                "end_sums" => [24, 32].contains(&(whole.len() - length)),
+                "want" => length == whole.len() - 8,
                 _ => false,
             };
             assert_eq!(!refused(&whole[..length]), is_whole, "{name} cut to {length}");
@@ -74,7 +77,7 @@ fn numbers_that_must_not_be_0_and_unknown_flags_are_refused() {
         bent[at..at + 4].fill(0);
         assert_eq!(kind(Request::decode(&sealed(&bent))), ErrorKind::Protocol);
     }
-    let flags = [("fetch", 28, 1), ("page", 36, 3), ("error", 8, 3)];
+    let flags = [("fetch", 28, 1), ("page", 36, 3), ("error", 8, 3), ("compare", 16, 0), ("want", 20, 1)];
     for (name, at, known) in flags {
         let (_, frame) = samples().into_iter().find(|(sample, _)| *sample == name).unwrap();
         let mut bent = unsealed(&frame);
@@ -124,6 +127,47 @@ fn names_codes_and_texts_are_bounded_and_clean() {
     assert_eq!(kind(error("", &"t".repeat(TEXT_BYTES + 1))), ErrorKind::TooLarge);
     assert_eq!(kind(error("Code", "")), ErrorKind::Protocol);
     assert_eq!(kind(error("code", "a\nb")), ErrorKind::Protocol);
+}
+
+#[test]
+fn what_compares_is_bounded_and_in_order() {
+    let columns = |count: usize| Request::Compare(Compare { columns: vec!["c".into(); count], ..compare() });
+    assert!(Request::decode(&columns(2_000).encode().unwrap()).is_ok());
+    assert_eq!(kind(columns(2_001).encode()), ErrorKind::InvalidInput);
+    assert_eq!(kind(columns(0).encode()), ErrorKind::InvalidInput);
+    let bent = |request: &Request, at: usize, bytes: &[u8]| {
+        let mut bent = unsealed(&request.encode().unwrap());
+        bent[at..at + bytes.len()].copy_from_slice(bytes);
+        kind(Request::decode(&sealed(&bent)))
+    };
+    let long = Compare { columns: vec!["c".repeat(NAME_BYTES + 1)], ..compare() };
+    assert_eq!(kind(Request::Compare(long).encode()), ErrorKind::InvalidInput);
+    assert_eq!(bent(&Request::Compare(Compare { table: String::new(), ..compare() }), 19, &[0, 0]), ErrorKind::Protocol);
+
+    let cells = |cells| Request::Sketch(SketchOf { request: 1, cells: number(cells) });
+    assert!(Request::decode(&cells(1 << 20).encode().unwrap()).is_ok());
+    assert_eq!(kind(cells((1 << 20) + 1).encode()), ErrorKind::InvalidInput);
+    assert_eq!(bent(&cells(1), 8, &[0, 0, 0, 0]), ErrorKind::Protocol);
+    assert_eq!(bent(&cells(1), 8, &[1, 0, 16, 0]), ErrorKind::TooLarge);
+
+    let hashes = |hashes: &[u64]| Request::Want(Want { hashes: hashes.to_vec(), ..want() });
+    for bad in [&[][..], &[1, 1], &[2, 1]] {
+        assert_eq!(kind(hashes(bad).encode()), ErrorKind::InvalidInput);
+    }
+    let many: Vec<u64> = (0..65_536).collect();
+    let most = unsealed(&hashes(&many).encode().unwrap());
+    assert_eq!(kind(Request::decode(&sealed(&[&most[..], &[0xff; 8]].concat()))), ErrorKind::TooLarge);
+    for at in [8, 12, 16] {
+        assert_eq!(bent(&hashes(&[1]), at, &[0; 4]), ErrorKind::Protocol);
+    }
+    assert_eq!(bent(&hashes(&[1]), 21, &[1]), ErrorKind::Protocol, "it wants what is not known");
+    assert_eq!(bent(&hashes(&[1, 2]), 22, &[2]), ErrorKind::Protocol);
+
+    let cells = |bytes: usize| Answer::decode(&Cells { request: 1, first: 0, cells: &vec![0; bytes] }.encode()).map(drop);
+    assert!(cells(16_384 * 12).is_ok());
+    assert_eq!(kind(cells(16_385 * 12)), ErrorKind::TooLarge);
+    assert_eq!(kind(cells(0)), ErrorKind::Protocol);
+    assert_eq!(kind(cells(13)), ErrorKind::Protocol);
 }
 
 #[test]
@@ -232,7 +276,7 @@ proptest! {
     /// Whatever the bytes are: an error, or a message that is written again as it came.
     #[test]
     fn bent_messages_with_a_right_checksum_are_errors_or_messages(
-        sample in 0usize..12,
+        sample in 0usize..samples().len(),
         changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
         let (_, frame) = samples().swap_remove(sample);

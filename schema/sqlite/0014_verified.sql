@@ -1,0 +1,2 @@
+-- How far the rows of a received table are known to be the sender's.
+ALTER TABLE rowferry_transfers ADD COLUMN verified TEXT NOT NULL DEFAULT 'none';
