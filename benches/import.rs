@@ -15,14 +15,13 @@
 #[path = "common/mod.rs"]
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use common::ratio::{Times, verdict};
-use common::{Content, NARROW, Table, WIDE, scale};
-use rowferry::{PullOptions, Records, Site, Strategy, Value};
-use rusqlite::Connection;
+use common::{Content, NARROW, Table, WIDE, read, scale};
+use rowferry::{PullOptions, Records, Site, Strategy};
 use tempfile::TempDir;
 
 /// What is imported into what.
@@ -197,22 +196,4 @@ impl Bench {
         let (limit, took, verdict) = (limits.median_ms(), times.median_ms(), verdict(ratio.median, target));
         println!("{:<7} {name:<24} {limit:>6.0} ms {took:>6.0} ms {ratio}  {verdict}", self.table.name);
     }
-}
-
-fn read(path: &Path) -> Records {
-    let sqlite = Connection::open(path).expect("a database");
-    let mut statement = sqlite.prepare("SELECT * FROM t ORDER BY id").expect("a query");
-    let mut records = Records::new(statement.column_names());
-    let width = records.columns.len();
-    let mut rows = statement.query([]).expect("rows");
-    while let Some(row) = rows.next().expect("a row") {
-        records.push((0..width).map(|at| match row.get_ref(at).expect("a value") {
-            rusqlite::types::ValueRef::Null => Value::Null,
-            rusqlite::types::ValueRef::Integer(v) => Value::Integer(v),
-            rusqlite::types::ValueRef::Real(v) => Value::Real(v),
-            rusqlite::types::ValueRef::Text(v) => Value::Text(v.to_vec()),
-            rusqlite::types::ValueRef::Blob(v) => Value::Blob(v.to_vec()),
-        }));
-    }
-    records
 }

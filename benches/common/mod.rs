@@ -2,6 +2,7 @@
 #![allow(dead_code)] // Each benchmark uses a part of it.
 
 pub mod ratio;
+pub mod waits;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use rowferry::{Records, Strategy, ValueRef};
+use rowferry::{Records, Strategy, Value, ValueRef};
 use rusqlite::Connection;
 use rusqlite::functions::FunctionFlags;
 use rusqlite::types::ToSqlOutput;
@@ -181,6 +182,25 @@ fn parameter(value: Option<ValueRef<'_>>) -> ToSqlOutput<'_> {
         Some(ValueRef::Text(v)) => Sqlite::Text(v),
         Some(ValueRef::Blob(v)) => Sqlite::Blob(v),
     })
+}
+
+/// The rows of the table in a file, decoded.
+pub fn read(path: &Path) -> Records {
+    let sqlite = Connection::open(path).expect("a database");
+    let mut statement = sqlite.prepare("SELECT * FROM t ORDER BY id").expect("a query");
+    let mut records = Records::new(statement.column_names());
+    let width = records.columns.len();
+    let mut rows = statement.query([]).expect("rows");
+    while let Some(row) = rows.next().expect("a row") {
+        records.push((0..width).map(|at| match row.get_ref(at).expect("a value") {
+            rusqlite::types::ValueRef::Null => Value::Null,
+            rusqlite::types::ValueRef::Integer(v) => Value::Integer(v),
+            rusqlite::types::ValueRef::Real(v) => Value::Real(v),
+            rusqlite::types::ValueRef::Text(v) => Value::Text(v.to_vec()),
+            rusqlite::types::ValueRef::Blob(v) => Value::Blob(v.to_vec()),
+        }));
+    }
+    records
 }
 
 /// `ROWFERRY_BENCH_SCALE=10` measures a tenth of the rows.

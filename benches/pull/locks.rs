@@ -12,6 +12,7 @@ use rowferry::Strategy;
 use rusqlite::{Connection, ErrorCode};
 
 use crate::common::ratio::Times;
+use crate::common::waits::Waits;
 use crate::common::{Content, NARROW, Table, WIDE, scale};
 use crate::pair::{Manners, Sender, pull_from};
 
@@ -87,27 +88,6 @@ fn target(table: &Table, folder: &Path) -> PathBuf {
     let sqlite = Connection::open(&path).expect("a database");
     sqlite.execute_batch("CREATE TABLE beside(id INTEGER PRIMARY KEY, note TEXT)").expect("a table");
     path
-}
-
-/// How long another writer waited.
-#[derive(Default)]
-struct Waits {
-    times: Vec<Duration>,
-    /// Writes that did not get the lock within the busy time-out. They are among the times.
-    refused: u64,
-}
-
-impl Waits {
-    fn add(&mut self, other: Waits) {
-        self.times.extend(other.times);
-        self.refused += other.refused;
-    }
-
-    /// The wait, in milliseconds, that so many percent of the (sorted) waits do not exceed.
-    fn at_percent(&self, percent: usize) -> f64 {
-        let at = (self.times.len() * percent).div_ceil(100).saturating_sub(1);
-        self.times.get(at).map_or(0.0, |time| time.as_secs_f64() * 1e3)
-    }
 }
 
 fn write_beside(database: &Path, over: &AtomicBool) -> Waits {

@@ -147,7 +147,7 @@ const BEGUN: &str = "begun";
 
 /// What the sending process does.
 pub fn serve(database: &Path) {
-    let site = Site::open(database).expect("a site");
+    let site = open(database);
     let session = site.sessions().create(Direction::Send).expect("a code");
     let server = Server::bind(&site, "127.0.0.1:0").expect("a port").spawn().expect("a server");
     println!("{}\n{}", server.url(), session.code());
@@ -158,7 +158,7 @@ pub fn serve(database: &Path) {
 
 /// What the receiving process does.
 pub fn pull(url: &str, code: &str, database: &Path, strategy: Strategy, manners: Manners) {
-    let site = Site::open(database).expect("a site");
+    let site = open(database);
     println!("{BEGUN}");
     let began = Instant::now();
     let client = Client::connect(url, Auth::code(code), ConnectOptions::default()).expect("a connection");
@@ -174,6 +174,18 @@ pub fn pull(url: &str, code: &str, database: &Path, strategy: Strategy, manners:
     }
     let counts = [of.created, of.updated, of.unchanged, of.skipped, of.failed].map(|count| count.to_string()).join(" ");
     println!("{} {} {counts}", took.as_micros(), peak_kb());
+}
+
+/// The site in a file, or in the PostgreSQL database of a URL.
+pub fn open(database: &Path) -> Site {
+    #[cfg(feature = "postgres")]
+    if let Some(url) = database.to_str().filter(|text| rowferry::PostgresOptions::is_url(text)) {
+        let options = rowferry::PostgresOptions::parse(url).expect("a URL");
+        // All processes of a site have the same key.
+        let site = Site::builder().key(rowferry::SiteKey::from_bytes([7; 32]));
+        return site.open_postgres(options).expect("a site");
+    }
+    Site::open(database).expect("a site")
 }
 
 fn this() -> Command {

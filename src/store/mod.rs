@@ -451,6 +451,12 @@ pub trait Writer {
         Ok(0)
     }
 
+    /// How many records [`Writer::apply_bulk`] is given at once, at most. Between two such runs the pull can be cancelled. 2,000, unless
+    /// a store says otherwise.
+    fn most_at_once(&self) -> usize {
+        2_000
+    }
+
     /// The largest integer that a column has, or that the database ever gave to it, if it remembers that. At least 0.
     fn last_integer(&mut self, table: &TableSchema, column: usize) -> Result<i64>;
 

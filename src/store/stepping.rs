@@ -125,6 +125,10 @@ impl<F: FnMut(Step) -> Result<()>> Writer for Stepping<F> {
         self.writer.apply_bulk(plan, rows, range, tally)
     }
 
+    fn most_at_once(&self) -> usize {
+        self.writer.most_at_once()
+    }
+
     fn clashes(
         &mut self,
         table: &TableSchema,

@@ -1,4 +1,5 @@
-//! Rows into a table by COPY, in the text format: the input function of every type reads it.
+//! Rows into a table by COPY: in the binary format where each column has one that is known here, else in the text format, which the input
+//! function of every type reads.
 
 use std::io::Write;
 use std::ops::Range;
@@ -6,6 +7,7 @@ use std::ops::Range;
 use super::any;
 use super::casts::{Adapted, Cast};
 use super::connection::Connection;
+use super::copy_binary;
 use super::faults::failed;
 use super::table::Table;
 use super::types::Carried;
@@ -25,22 +27,27 @@ pub(super) fn copy(
     range: Range<usize>,
 ) -> Result<u64> {
     let names: Vec<&str> = cells.iter().map(|(_, cast)| cast.quoted()).collect();
-    let statement = connection.prepared(&format!("COPY {} ({}) FROM STDIN", table.relation, names.join(", ")))?;
+    let is_binary = cells.iter().all(|(_, cast)| copy_binary::is_known(cast.carried));
+    let format = if is_binary { " (FORMAT binary)" } else { "" };
+    let statement = connection.prepared(&format!("COPY {} ({}) FROM STDIN{format}", table.relation, names.join(", ")))?;
     let mut writer = connection.client.copy_in(&statement).map_err(failed)?;
     // The server reads rows while the next ones are encoded.
     let mut buffer = Vec::with_capacity(2 * PIECE);
+    if is_binary {
+        copy_binary::begin(&mut buffer);
+    }
     for row in range {
-        for (at, (cell, cast)) in cells.iter().enumerate() {
-            if at > 0 {
-                buffer.push(b'\t');
-            }
-            encode(cast, rows.get(row, *cell).unwrap_or(ValueRef::Null), &mut buffer)?;
+        match is_binary {
+            true => copy_binary::encode(cells, rows, row, &mut buffer)?,
+            false => encode_row(cells, rows, row, &mut buffer)?,
         }
-        buffer.push(b'\n');
         if buffer.len() >= PIECE {
             writer.write_all(&buffer).and_then(|()| writer.flush()).map_err(not_sent)?;
             buffer.clear();
         }
+    }
+    if is_binary {
+        copy_binary::end(&mut buffer);
     }
     writer.write_all(&buffer).map_err(not_sent)?;
     writer.finish().map_err(failed)
@@ -59,6 +66,17 @@ pub(super) fn refused_line(error: &Error) -> Option<usize> {
     let context = super::faults::told_by(error)?.where_()?;
     let digits = context.strip_prefix("COPY ")?.split(", ").nth(1)?;
     digits.split(|c: char| !c.is_ascii_digit()).find(|digits| !digits.is_empty())?.parse().ok()
+}
+
+fn encode_row(cells: &[(usize, &Cast)], rows: &Rows, row: usize, buffer: &mut Vec<u8>) -> Result<()> {
+    for (at, (cell, cast)) in cells.iter().enumerate() {
+        if at > 0 {
+            buffer.push(b'\t');
+        }
+        encode(cast, rows.get(row, *cell).unwrap_or(ValueRef::Null), buffer)?;
+    }
+    buffer.push(b'\n');
+    Ok(())
 }
 
 fn encode(cast: &Cast, value: ValueRef<'_>, buffer: &mut Vec<u8>) -> Result<()> {
@@ -88,7 +106,7 @@ fn encode(cast: &Cast, value: ValueRef<'_>, buffer: &mut Vec<u8>) -> Result<()> 
             escape(text.as_bytes(), buffer);
             Ok(())
         }
-        Adapted::Misfit(..) => return Err(Error::new(ErrorKind::InvalidInput, "a value does not fit its column")),
+        Adapted::Misfit(..) => return Err(copy_binary::misfit()),
     };
     written.map_err(|error| Error::new(ErrorKind::System, format!("a row cannot be encoded: {error}")))
 }

@@ -13,6 +13,7 @@ mod connection;
 mod constraint_checks;
 mod constraints;
 mod copy;
+mod copy_binary;
 mod ddl;
 mod declared;
 mod defaults;

@@ -11,7 +11,7 @@ use crate::domain::value::{Rows, Value, ValueRef};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What stands before the rows of a binary COPY.
-const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
+pub(super) const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 
 /// The signature, flags, and the length of an extension that no version has.
 const HEADER: usize = SIGNATURE.len() + 8;

@@ -123,6 +123,10 @@ impl Writer for PostgresWriter {
         bulk::apply(&mut self.transaction, &mut self.bulk, plan, rows, range, tally)
     }
 
+    fn most_at_once(&self) -> usize {
+        bulk::MOST
+    }
+
     fn last_integer(&mut self, table: &TableSchema, column: usize) -> Result<i64> {
         sequences::last_integer(&mut self.transaction, table, column)
     }

@@ -1,6 +1,7 @@
 //! Applies many records at once: what `fit`, `lookup`, `decide` and `write` would do one by one, at a fraction of the time.
 //!
-//! Into a table whose rows are all this transaction's, new rows go by COPY ([`copy`](super::copy)). Elsewhere one statement does it for as
+//! New rows go by COPY ([`copy`](super::copy)): into a table whose rows are all this transaction's, and where the records before them were
+//! all new. A COPY that meets a row that is there adds none. Elsewhere one statement does it for as
 //! many records as it is given ([`upsert`]). Each runs under a savepoint; where one fails, the first record that it fails for is found by
 //! halves, and left to the caller, who says why.
 //!
@@ -29,7 +30,7 @@ use upsert::Counts;
 const FIRST: usize = 512;
 
 /// Records in one statement at most.
-const MOST: usize = 10_000;
+pub(super) const MOST: usize = 10_000;
 
 /// After how many rows that were there after all no COPY is tried any more.
 const MOST_TAKEN: u32 = 4;
@@ -43,13 +44,15 @@ struct Pace {
     size: usize,
     /// How often a COPY met a row that was there.
     taken: u32,
+    /// Whether all records of the last statement were new: those of a table that takes many transactions mostly are, or are not.
+    all_new: bool,
     /// Whether a statement failed for another reason than its rows.
     is_over: bool,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Pace { size: FIRST, taken: 0, is_over: false }
+        Pace { size: FIRST, taken: 0, all_new: false, is_over: false }
     }
 }
 
@@ -151,7 +154,8 @@ impl Applying<'_> {
     /// Applies all records of a range, or none.
     fn together(&mut self, range: Range<usize>) -> Result<Result<Counts>> {
         let (shape, rows) = (self.shape, self.rows);
-        if shape.was_empty && self.pace.taken < MOST_TAKEN {
+        let may_be_new = shape.was_empty || (shape.may_upsert && self.pace.all_new);
+        if may_be_new && self.pace.taken < MOST_TAKEN {
             let cells = shape.cells();
             let copied = self.transaction.attempt_kept(
                 |transaction| copy::copy(&mut transaction.connection, &shape.table, &cells, rows, range.clone()),
@@ -164,18 +168,25 @@ impl Applying<'_> {
                     return Ok(Err(Error::new(ErrorKind::Database, "some rows were left out")));
                 }
                 Ok(created) => return Ok(Ok(Counts { created, ..Counts::default() })),
-                Err(error) if !faults::is_taken(&error) || !shape.may_upsert => return Ok(Err(self.noted(error))),
-                Err(_) => self.pace.taken += 1,
+                Err(error) if !shape.may_upsert => return Ok(Err(self.noted(error))),
+                Err(error) if faults::is_taken(&error) => self.pace.taken += 1,
+                Err(error) if faults::refusal(&error, &shape.table).is_some() => return Ok(Err(error)),
+                // It is about COPY, which policies of a table refuse.
+                Err(_) => self.pace.taken = MOST_TAKEN,
             }
         }
         if !shape.may_upsert {
             self.pace.is_over = true;
             return Ok(Err(Error::new(ErrorKind::Database, "rows of this table are changed one by one")));
         }
+        let records = range.len() as u64;
         let run = |transaction: &mut Transaction| upsert::run(transaction, shape, rows, range);
         match self.transaction.attempt_kept(run, |counts: &Counts| !counts.is_twice)? {
             Ok(counts) if counts.is_twice => Ok(Err(Error::new(ErrorKind::Database, "a key comes twice"))),
-            Ok(counts) => Ok(Ok(counts)),
+            Ok(counts) => {
+                self.pace.all_new = counts.created == records;
+                Ok(Ok(counts))
+            }
             Err(error) => Ok(Err(self.noted(error))),
         }
     }
