@@ -40,8 +40,11 @@ use std::process::ExitCode;
 
 use bench::Bench;
 
+/// Measures something, and prints what came of it.
+type Measure = fn(&Bench);
+
 /// What is measured, by name.
-const CASES: [(&str, fn(&Bench)); 7] = [
+const CASES: [(&str, Measure); 7] = [
     ("copy", copy::measure),
     ("into", into::measure),
     ("overwrite", overwrite::measure),

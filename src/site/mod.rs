@@ -17,9 +17,9 @@ mod remove;
 mod removed;
 mod sessions;
 mod settings;
-#[cfg(feature = "client")]
 #[cfg(all(test, feature = "sqlite"))]
 pub(crate) mod testing;
+#[cfg(feature = "client")]
 mod tickets;
 mod transfers;
 
