@@ -112,10 +112,10 @@ fn what_a_connection_does_not_allow_is_refused_with_its_reason() {
     let report = pair.pull("").ok().json();
     assert_eq!(report["tables"].as_object().unwrap().keys().collect::<Vec<_>>(), ["users"]);
     assert_eq!(folder.json("connections show Backup --db shop.db")["remaining_downloads"], 1);
-    pair.pull("").ok();
+    pair.pull("--always").ok();
     let denied = folder.list("events --db shop.db --kind access.denied");
     assert!(!denied.is_empty() && denied.iter().all(|event| text(event, "actor").starts_with("peer")), "{denied:?}");
     // Last of all: maintenance of the shop may let the connection expire at any moment now.
-    let code = refused("");
+    let code = refused("--always");
     assert!(["download_limit_reached", "connection_not_active"].contains(&code.as_str()), "{code}");
 }

@@ -231,7 +231,8 @@ fn what_waits_to_be_written_is_bounded_for_all_tables_together() {
     }));
     assert!(pulled.0.is_clean(), "{:?}", pulled.0);
     assert_eq!(sent.load(Ordering::SeqCst), TABLES * PAGES as usize * (60 << 10));
-    assert!(most.unwrap() < 4 << 20, "{most:?}");
+    // Of 60 MB. What was written before the first report came is among it.
+    assert!(most.unwrap() < 8 << 20, "{most:?}");
 }
 
 #[test]
