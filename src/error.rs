@@ -144,6 +144,12 @@ kinds! {
     AlreadyExists = "already_exists",
     /// The table was appended before, and neither what is new nor all of it again was asked for.
     AlreadyAppended = "already_appended",
+    /// The transfer was undone before.
+    AlreadyUndone = "already_undone",
+    /// Nothing is kept to undo the transfer.
+    NotUndoable = "not_undoable",
+    /// A later transfer of the table must be undone before this one.
+    LaterTransfer = "later_transfer",
     /// Another process runs this pull now, or pulls one of its tables.
     TakenOver = "taken_over",
     /// A URL from outside leads to an address that is not public.

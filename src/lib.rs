@@ -41,6 +41,7 @@
 //! | [`Connections`], [`Connection`], [`NewConnection`], [`ConnectionWithToken`], [`ConnectionEdit`], [`ConnectionFilter`] | permanent pairings with other sites |
 //! | [`Policy`], [`ApprovalMode`], [`AllowedHours`], [`AddressRange`], [`ConnectionDirection`], [`ConnectionStatus`], [`Metadata`], [`Token`] | what a connection is, and what it allows |
 //! | [`Transfers`], [`Transfer`], [`TransferFilter`], [`TransferStatus`], [`TransferCounters`], [`NewTransfer`], [`ConnectionStats`], [`TableStats`] | what was pulled, and what waits for approval |
+//! | [`UndoOptions`], [`UndoReport`], [`TableUndone`], [`KeptRow`], [`KeptReason`] | what a pull did is undone |
 //! | [`Events`], [`Event`], [`EventKind`], [`EventFilter`], [`EventStream`] | what happened to connections and pulls, and news of it |
 //! | [`Checkpoints`], [`CheckpointInfo`], [`CheckpointKind`] | pulls that can be resumed, and appends that were finished |
 //! | [`KeyMap`], [`KeyMapping`], [`KeyMappings`] | which rows the records of other sites became |
@@ -255,6 +256,7 @@ pub use domain::strategy::{Dangling, OnLossy, OnTakenKey, Strategy};
 pub use domain::table::TableInfo;
 pub use domain::transfer::{ConnectionStats, NewTransfer, TableStats, TransferFilter};
 pub use domain::transfer::{Transfer, TransferCounters, TransferStatus};
+pub use domain::undone::{KeptReason, KeptRow, TableUndone, UndoOptions, UndoReport};
 pub use domain::value::{Records, Rows, Value, ValueRef};
 pub use domain::verified::Verified;
 pub use error::{Error, ErrorKind, Result};

@@ -313,6 +313,10 @@ pub struct RetentionLimits {
     pub event_time: Duration,
     /// How long transfers that have ended stay in the history, and in its statistics. Defaults to 365 days.
     pub transfer_time: Duration,
+    /// For how long a pull [can be undone](crate::PullOptions::undoable). Defaults to 7 days.
+    pub undo_time: Duration,
+    /// How many bytes are kept to undo pulls, of all together: the oldest transfers leave first, each as a whole. Defaults to 1 GiB.
+    pub undo_bytes: u64,
     /// For how long a message to another site (that a connection was suspended, say) is tried to be sent, before it is given
     /// up; it is tried ten times at least. Defaults to 30 days.
     pub outbox_time: Duration,
@@ -333,6 +337,8 @@ impl Default for RetentionLimits {
             pending_time: Duration::from_secs(7 * 24 * 3600),
             event_time: Duration::from_secs(90 * 24 * 3600),
             transfer_time: Duration::from_secs(365 * 24 * 3600),
+            undo_time: Duration::from_secs(7 * 24 * 3600),
+            undo_bytes: 1 << 30,
             outbox_time: Duration::from_secs(30 * 24 * 3600),
             delivery_time: Duration::from_secs(300),
         }

@@ -32,6 +32,8 @@ pub struct MaintenanceReport {
     pub deleted_tickets: u64,
     /// Transfers that ended long ago.
     pub pruned_transfers: u64,
+    /// Transfers that can no longer be undone.
+    pub pruned_undo: u64,
     /// Old events.
     pub pruned_events: u64,
     /// What other sites were told.
@@ -61,7 +63,9 @@ impl Site {
     /// for [`RetentionLimits::resume_time`](crate::RetentionLimits::resume_time); deletes tickets whose time is over,
     /// sessions that ended before [`RetentionLimits::ended_session_time`](crate::RetentionLimits::ended_session_time), transfers that ended before
     /// [`RetentionLimits::transfer_time`](crate::RetentionLimits::transfer_time) and events older than
-    /// [`RetentionLimits::event_time`](crate::RetentionLimits::event_time); and, with the feature `client`, sends what other sites are still to
+    /// [`RetentionLimits::event_time`](crate::RetentionLimits::event_time); forgets how to undo pulls after
+    /// [`RetentionLimits::undo_time`](crate::RetentionLimits::undo_time), or sooner where that takes more than
+    /// [`RetentionLimits::undo_bytes`](crate::RetentionLimits::undo_bytes); and, with the feature `client`, sends what other sites are still to
     /// be told.
     ///
     /// Nothing calls it but the host: every minute is often enough. `rowferry serve` does so. Several programs may call it
@@ -141,6 +145,7 @@ impl Site {
             }
         });
         (done.pruned_events, done.pruned_transfers) = (pruned.events, pruned.transfers);
+        done.pruned_undo = pruned.undo;
         done
     }
 }

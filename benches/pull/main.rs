@@ -15,6 +15,7 @@
 //!   command from the start of its process to its end, beside `sqlite3 .dump | sqlite3`.
 //! - `cargo bench --bench pull -- indexed`: a table with three plain indexes into a new file, which gets them after its rows.
 //! - `cargo bench --bench pull -- link`: a pull through a link of 10 Mbit/s with a round trip of 100 ms.
+//! - `cargo bench --bench pull -- undo`: an overwrite of rows that all differ, with and without what undoes it, and the undo.
 //!
 //! `--runs N` measures N times (3 if nothing is said). `memory` takes `--megabytes N` for the size of its table (1,000), and
 //! `--large` for 5 GB; it takes what the disk has room for. `ROWFERRY_BENCH_SCALE=10` measures a tenth of the rows.
@@ -32,6 +33,7 @@ mod relay;
 mod small;
 mod speed;
 mod standard;
+mod undo;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -53,11 +55,12 @@ fn main() -> ExitCode {
             Ok(Arguments { what: What::Small, runs, .. }) => small::measure(runs),
             Ok(Arguments { what: What::Indexed, runs, .. }) => indexed::measure(runs),
             Ok(Arguments { what: What::Link, runs, .. }) => link::measure(runs),
+            Ok(Arguments { what: What::Undo, runs, .. }) => undo::measure(runs),
             Ok(Arguments { what: What::Chart, runs, .. }) => return exit(speed::measure(runs)),
             Ok(Arguments { what: What::Draw, .. }) => return exit(speed::draw()),
             Err(why) => {
                 eprintln!(
-                    "{why}\nusage: [chart | draw | growth | memory [--megabytes N | --large] | locks | small | indexed | link] [--runs N]"
+                    "{why}\nusage: [chart | draw | growth | memory [--megabytes N | --large] | locks | small | indexed | link | undo] [--runs N]"
                 );
                 return ExitCode::from(2);
             }
@@ -86,6 +89,7 @@ enum What {
     Small,
     Indexed,
     Link,
+    Undo,
 }
 
 struct Arguments {
@@ -112,6 +116,7 @@ impl Arguments {
                 "small" => arguments.what = What::Small,
                 "indexed" => arguments.what = What::Indexed,
                 "link" => arguments.what = What::Link,
+                "undo" => arguments.what = What::Undo,
                 "--runs" => arguments.runs = number()? as usize,
                 "--megabytes" => arguments.megabytes = number()?,
                 "--large" => arguments.megabytes = 5_000,

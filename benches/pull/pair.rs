@@ -21,15 +21,25 @@ pub enum Manners {
     Default,
     /// It keeps the lock for a short time only.
     Polite,
+    /// It keeps what undoes it.
+    Undoable,
 }
 
 impl Manners {
     pub fn of(word: &str) -> Manners {
-        if word == "polite" { Manners::Polite } else { Manners::Default }
+        match word {
+            "polite" => Manners::Polite,
+            "undoable" => Manners::Undoable,
+            _ => Manners::Default,
+        }
     }
 
     pub fn word(self) -> &'static str {
-        if self == Manners::Polite { "polite" } else { "default" }
+        match self {
+            Manners::Default => "default",
+            Manners::Polite => "polite",
+            Manners::Undoable => "undoable",
+        }
     }
 }
 
@@ -162,7 +172,7 @@ pub fn pull(url: &str, code: &str, database: &Path, strategy: Strategy, manners:
     println!("{BEGUN}");
     let began = Instant::now();
     let client = Client::connect(url, Auth::code(code), ConnectOptions::default()).expect("a connection");
-    let mut options = PullOptions::new().strategy(strategy);
+    let mut options = PullOptions::new().strategy(strategy).undoable(manners == Manners::Undoable);
     if manners == Manners::Polite {
         options = options.lock_time(Duration::from_millis(100));
     }

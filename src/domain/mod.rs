@@ -31,6 +31,8 @@ pub mod strategy;
 pub mod table;
 pub(crate) mod text;
 pub mod transfer;
+pub(crate) mod undo;
+pub mod undone;
 pub mod url;
 pub mod value;
 mod value_json;

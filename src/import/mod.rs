@@ -9,7 +9,7 @@
 //! [`by_key`] for those that the caller chose, [`rule`] for what it decides itself,
 //! [`taken`] for keys that are one here only, [`multiset`] for rows without one; [`append`], [`append_keys`], [`new_key`] and
 //! [`unique_match`] for new keys, [`remap`] for what refers to them, [`settling`] for references in circles; [`waits`], [`exchange`] and [`park`] for unique values that move,
-//! [`late`] and [`referred`] for those that rows of other tables refer to; [`orphans`] and [`descendants`] for references; [`lossy`] for values that do not fit, [`numerals`] for numbers that travel as text. A store gives the
+//! [`late`] and [`referred`] for those that rows of other tables refer to; [`orphans`] and [`descendants`] for references; [`lossy`] for values that do not fit, [`numerals`] for numbers that travel as text; [`recorder`] for what undoes the writes, and [`undo`] for the undoing. A store gives the
 //! primitives, and a bulk apply if it has one.
 
 mod append;
@@ -33,6 +33,7 @@ mod orphans;
 mod park;
 mod pending;
 mod received;
+mod recorder;
 mod referred;
 mod remap;
 mod route;
@@ -45,6 +46,7 @@ mod taken;
 #[cfg(all(test, feature = "sqlite"))]
 mod tests;
 mod transaction;
+pub(crate) mod undo;
 mod unique_match;
 mod waits;
 mod writing;

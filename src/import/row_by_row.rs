@@ -21,9 +21,6 @@ use crate::plan::decide::{Decision, decide, newer};
 use crate::plan::{Identity, TablePlan};
 use crate::store::{Change, Fitted};
 
-/// Records that are given to a store at once. Between two such runs the pull can be cancelled.
-const RUN: usize = 2_000;
-
 /// The most records that are applied one by one before the store is asked again.
 const ALONE: usize = 64;
 
@@ -40,9 +37,9 @@ pub(super) fn apply(
     let mut alone = 1;
     while next < end {
         tx.check_cancelled()?;
-        let run = next..end.min(next + RUN);
+        let run = next..end.min(next + tx.bulk_run());
         let applied = match plan.may_be_bulk() {
-            true => tx.writer.apply_bulk(plan, rows, run.clone(), tally)?,
+            true => tx.apply_bulk(plan, rows, run.clone(), tally)?,
             false => 0,
         };
         next += applied;

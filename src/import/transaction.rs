@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::recorder::Recorder;
 use super::settling::{Moved, Settling};
 use crate::cancel::Patience;
 use crate::domain::conflict::ConflictRules;
@@ -15,6 +16,12 @@ use crate::ledger::key_map::{self, Became, KeyMap, Known};
 use crate::ledger::{Ledger, Scope, counts, references};
 use crate::plan::{Identity, TablePlan};
 use crate::store::{Change, Check, Fitted, Found, KeyColumns, Lookup, Referring, Refused, Sql, Writer};
+
+/// Records that are given to a store at once. Between two such runs the pull can be cancelled.
+pub(super) const RUN: usize = 2_000;
+
+/// The fewest where what undoes the writes is kept.
+const SMALLEST_RUN: usize = 16;
 
 /// Records that came and are not kept yet, at most. It bounds memory.
 const MOST_CAME: usize = 200_000;
@@ -58,6 +65,10 @@ pub(crate) struct Transaction<'r> {
     pub(super) held: HashMap<String, Vec<usize>>,
     refused: Vec<Refused>,
     savepoints: usize,
+    /// What undoes its writes, if that is kept.
+    recorder: Option<Recorder>,
+    /// How many records are given to the store at once while it is.
+    bulk_run: usize,
 }
 
 /// When references to rows that change are checked.
@@ -76,7 +87,7 @@ impl<'r> Transaction<'r> {
     pub(crate) fn begin(ledger: &Ledger<'r>) -> Result<Self> {
         let (scope, kept) = (ledger.scope().clone(), ledger.kept().clone());
         let tx = Transaction::of(ledger.transaction()?, scope, kept, ledger.patience().clone());
-        Ok(Transaction { rules: ledger.rules(), ..tx })
+        Ok(Transaction { rules: ledger.rules(), recorder: ledger.undo_keeper().map(Recorder::new), ..tx })
     }
 
     pub(super) fn of(writer: Box<dyn Writer>, scope: Scope, kept: Scope, patience: Patience) -> Self {
@@ -102,12 +113,15 @@ impl<'r> Transaction<'r> {
             held: HashMap::new(),
             refused: Vec::new(),
             savepoints: 0,
+            recorder: None,
+            bulk_run: RUN,
         }
     }
 
     /// Keeps everything; nothing can be written after it.
     pub(super) fn commit(&mut self, ledger: &Ledger<'_>) -> Result<()> {
         self.keep_came()?;
+        self.keep_recorded()?;
         ledger.commit(&mut *self.writer)
     }
 
@@ -302,6 +316,7 @@ impl<'r> Transaction<'r> {
     pub(super) fn savepoint(&mut self) -> Result<()> {
         // What came before it stays when it is rolled back.
         self.keep_came()?;
+        self.keep_recorded()?;
         self.writer.savepoint()?;
         self.savepoints += 1;
         Ok(())
@@ -337,7 +352,17 @@ impl<'r> Transaction<'r> {
         self.has_moved.clear();
         self.held.clear();
         self.referring.clear();
+        if let Some(recorder) = &mut self.recorder {
+            recorder.forget();
+        }
         self.writer.rollback_to()
+    }
+
+    fn keep_recorded(&mut self) -> Result<()> {
+        match &mut self.recorder {
+            Some(recorder) => recorder.keep(self.writer.state()),
+            None => Ok(()),
+        }
     }
 
     /// Keeps what was done since the innermost savepoint.
@@ -406,9 +431,7 @@ impl<'r> Transaction<'r> {
         rows: &Rows,
         row: usize,
     ) -> Result<Option<Refused>> {
-        self.refused.clear();
-        self.writer.write(table, change, rows, row..row + 1, &mut self.refused)?;
-        Ok(self.refused.pop())
+        self.write_recorded(table, change, (rows, row), false)
     }
 
     /// Writes one local row although rows are missing that it refers to. Gives why it was refused, if it was.
@@ -419,9 +442,56 @@ impl<'r> Transaction<'r> {
         rows: &Rows,
         row: usize,
     ) -> Result<Option<Refused>> {
+        self.write_recorded(table, change, (rows, row), true)
+    }
+
+    fn write_recorded(
+        &mut self,
+        table: &TableSchema,
+        change: Change<'_>,
+        (rows, row): (&Rows, usize),
+        dangling: bool,
+    ) -> Result<Option<Refused>> {
         self.refused.clear();
-        self.writer.write_dangling(table, change, rows, row, &mut self.refused)?;
-        Ok(self.refused.pop())
+        let writer = &mut *self.writer;
+        let before = match &mut self.recorder {
+            Some(recorder) => Some(recorder.look(writer, table, change, (rows, row))?),
+            None => None,
+        };
+        match dangling {
+            true => writer.write_dangling(table, change, rows, row, &mut self.refused)?,
+            false => writer.write(table, change, rows, row..row + 1, &mut self.refused)?,
+        }
+        let refused = self.refused.pop();
+        if let (None, Some(recorder), Some(before)) = (&refused, &mut self.recorder, before) {
+            recorder.note(writer, table, change, (rows, row), before)?;
+        }
+        Ok(refused)
+    }
+
+    /// How many records are to be given to [`Transaction::apply_bulk`] at once.
+    pub(super) fn bulk_run(&self) -> usize {
+        if self.recorder.is_some() { self.bulk_run } else { RUN }
+    }
+
+    /// Applies the first records of a range as the store does it; gives how many that were.
+    pub(super) fn apply_bulk(
+        &mut self,
+        plan: &TablePlan,
+        rows: &Rows,
+        range: Range<usize>,
+        tally: &mut Tally,
+    ) -> Result<usize> {
+        let (Some(recorder), Identity::Key { columns: key, .. }) = (&mut self.recorder, &plan.identity) else {
+            return self.writer.apply_bulk(plan, rows, range, tally);
+        };
+        let asked = range.len();
+        let before = recorder.look_at_all(&mut *self.writer, plan, key, rows, range.clone())?;
+        let applied = self.writer.apply_bulk(plan, rows, range, tally)?;
+        recorder.note_all(&mut *self.writer, plan, key, before, applied)?;
+        // Where the store leaves much to the caller, little is looked at in vain.
+        self.bulk_run = if applied == asked { self.bulk_run * 2 } else { applied * 2 }.clamp(SMALLEST_RUN, RUN);
+        Ok(applied)
     }
 
     /// Rows of this table are expected to bring keys up to this one: none of these is given to another row.

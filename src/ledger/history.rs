@@ -83,6 +83,24 @@ impl History {
         uuid
     }
 
+    /// Rows of a table are written whose records came with a transfer that has ended.
+    pub(crate) fn begin_ended(&mut self, table: &str, now: OffsetDateTime) -> Uuid {
+        let uuid = self.begin(table, 0, Strategy::default(), now);
+        if let Some(entry) = self.entries.last_mut() {
+            entry.transfer.conflict_strategy = None;
+        }
+        self.end(
+            uuid,
+            End {
+                status: TransferStatus::Completed,
+                why: None,
+                counters: TransferCounters::default(),
+                verified: Verified::None,
+            },
+        );
+        uuid
+    }
+
     /// A table is done with.
     pub(crate) fn end(&mut self, uuid: Uuid, end: End) {
         if let Some(entry) = self.entries.iter_mut().find(|entry| entry.transfer.uuid == uuid) {

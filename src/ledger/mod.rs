@@ -26,6 +26,7 @@ mod run;
 mod scope;
 pub(crate) mod stages;
 pub(crate) mod taken_keys;
+pub(crate) mod undo;
 pub(crate) mod waiting;
 #[cfg(all(feature = "client", feature = "server"))]
 pub(crate) mod whole;

@@ -4,6 +4,7 @@ use std::ops::AddAssign;
 
 use time::{Duration, OffsetDateTime};
 
+use super::undo;
 use crate::error::Result;
 use crate::limits::Limits;
 use crate::state::{events, read, transfers, write};
@@ -17,21 +18,31 @@ const AT_ONCE: u32 = 1_000;
 pub(crate) struct Pruned {
     pub(crate) events: u64,
     pub(crate) transfers: u64,
+    /// Transfers that can no longer be undone.
+    pub(crate) undo: u64,
 }
 
 impl AddAssign for Pruned {
     fn add_assign(&mut self, more: Pruned) {
         self.events += more.events;
         self.transfers += more.transfers;
+        self.undo += more.undo;
     }
 }
 
-/// Deletes up to [`AT_ONCE`] of the events, and as many of the transfers that have ended, that are older than the limits say. It looks
+/// Deletes up to [`AT_ONCE`] of the events, and as many of the transfers that have ended, that are older than the limits say, and
+/// what undoes one transfer. It looks
 /// first, which needs no write lock. For the end of each pull: what is left is deleted by later ones.
 pub(crate) fn prune_some(store: &dyn Store, limits: &Limits, now: OffsetDateTime) -> Result<Pruned> {
     let events = prune(store, earlier(now, limits.retention.event_time), events::any_before, events::prune)?;
     let transfers = prune(store, earlier(now, limits.retention.transfer_time), transfers::any_ended, transfers::prune)?;
-    Ok(Pruned { events, transfers })
+    let before = earlier(now, limits.retention.undo_time);
+    let late = |sql: &mut dyn Sql| undo::late(sql, before, limits.retention.undo_bytes);
+    let undo = match read(store, late)? {
+        Some(_) => write(store, |sql| late(sql)?.map_or(Ok(0), |transfer| undo::forget(sql, &transfer).map(|()| 1)))?,
+        None => 0,
+    };
+    Ok(Pruned { events, transfers, undo })
 }
 
 fn prune(
@@ -89,9 +100,9 @@ mod tests {
         let old = NOW - Duration::days(400);
         let store = store(AT_ONCE * 2 + 1, old);
         let prune = || prune_some(&store, &limits, NOW).unwrap();
-        let all = Pruned { events: 1_000, transfers: 1_000 };
+        let all = Pruned { events: 1_000, transfers: 1_000, undo: 0 };
         assert_eq!((prune(), prune()), (all, all));
-        assert_eq!(prune(), Pruned { events: 1, transfers: 1 });
+        assert_eq!(prune(), Pruned { events: 1, transfers: 1, undo: 0 });
         assert_eq!(prune(), Pruned::default());
         assert_eq!((count(&store, "rowferry_events"), count(&store, "rowferry_transfers")), (0, 0));
     }
@@ -101,9 +112,9 @@ mod tests {
         let limits = Limits::default();
         let pruned = |days| prune_some(&store(3, NOW - Duration::days(days)), &limits, NOW).unwrap();
         assert_eq!(pruned(90), Pruned::default());
-        assert_eq!(pruned(91), Pruned { events: 3, transfers: 0 });
-        assert_eq!(pruned(365), Pruned { events: 3, transfers: 0 });
-        assert_eq!(pruned(366), Pruned { events: 3, transfers: 3 });
+        assert_eq!(pruned(91), Pruned { events: 3, transfers: 0, undo: 0 });
+        assert_eq!(pruned(365), Pruned { events: 3, transfers: 0, undo: 0 });
+        assert_eq!(pruned(366), Pruned { events: 3, transfers: 3, undo: 0 });
         let forever = {
             let mut limits = limits;
             limits.retention.event_time = std::time::Duration::MAX;

@@ -1,6 +1,7 @@
 //! The ledger as one run of a pull sees it.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use super::pulls::{self, KeptPull, Sender, Touched};
 use super::resume::Running;
 use super::scope::Scope;
 use super::stages::{self, Stage};
+use super::undo::Transfers;
 use super::{counts, indexes, taken_keys, waiting};
 use crate::cancel::Patience;
 use crate::domain::conflict::ConflictRules;
@@ -52,7 +54,9 @@ pub(crate) struct Ledger<'s> {
     looked_at: Option<Scope>,
     stages: u32,
     pub(super) pauses: Pauses,
-    history: RefCell<Option<History>>,
+    pub(super) history: Rc<RefCell<Option<History>>>,
+    /// Which transfers what undoes its writes is kept for, if it is.
+    pub(super) undo: Option<Rc<RefCell<Transfers>>>,
     /// Where the records that it keeps are counted, if they are.
     counted: Option<Arc<Counted>>,
     /// The tables that a pull made which was completed and could not say so.
@@ -104,7 +108,8 @@ impl<'s> Ledger<'s> {
             looked_at: None,
             stages: 0,
             pauses: Pauses::default(),
-            history: RefCell::new(None),
+            history: Rc::new(RefCell::new(None)),
+            undo: None,
             counted: None,
             made_before: Vec::new(),
             resumed_from: None,
@@ -144,7 +149,7 @@ impl<'s> Ledger<'s> {
 
     /// From now on the transfers of this pull are kept with its transactions.
     pub(crate) fn keep_history(&mut self, history: History) {
-        self.history = RefCell::new(Some(history));
+        self.history = Rc::new(RefCell::new(Some(history)));
     }
 
     /// The history of this pull, if it leaves one.
@@ -155,7 +160,9 @@ impl<'s> Ledger<'s> {
     /// The rows of a table are about to be asked for: its transfer, if the pull leaves a history.
     pub(crate) fn begin_transfer(&self, table: &str, announced: u64, strategy: Strategy) -> Option<Uuid> {
         let now = self.now();
-        self.history(|history| history.begin(table, announced, strategy, now))
+        let transfer = self.history(|history| history.begin(table, announced, strategy, now));
+        self.note_transfer(table, transfer);
+        transfer
     }
 
     /// Whether others can see a transfer, and cancel it.

@@ -54,6 +54,7 @@ const MOVED: &[Moved] = &[
         key: &["sender", "table_name"],
     },
     Moved { name: "rowferry_made", columns: "sender table_name columns", key: &["sender", "table_name"] },
+    Moved { name: "rowferry_undo", columns: "seq transfer pull table_name entries bytes written_at page", key: &["seq"] },
     Moved { name: "rowferry_key_maps", columns: "id scope parent pull runs last_given", key: &["id"] },
     Moved { name: "rowferry_keys", columns: "map old stored new existing appended run", key: &["map", "old"] },
     Moved { name: "rowferry_tickets", columns: "lookup session expires_at receiver tables", key: &["lookup"] },

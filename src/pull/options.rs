@@ -34,6 +34,7 @@ pub struct PullOptions<'p> {
     pub(super) append_again: bool,
     pub(super) append_new: bool,
     pub(super) no_refresh: bool,
+    pub(super) undoable: bool,
     pub(super) on_taken_key: OnTakenKey,
     pub(super) dangling: Dangling,
     pub(super) on_lossy: OnLossy,
@@ -161,6 +162,15 @@ impl<'p> PullOptions<'p> {
     #[must_use]
     pub fn refresh(mut self, refresh: bool) -> Self {
         self.no_refresh = !refresh;
+        self
+    }
+
+    /// Whether to keep what undoes the pull: what each row that it changes was before. [`Transfers::undo`](crate::Transfers::undo) uses
+    /// it, within [`RetentionLimits::undo_time`](crate::RetentionLimits::undo_time). Defaults to false. It takes space in the database, and time.
+    /// What triggers write is not kept. A store that does not [undo](crate::store::Store::undoes) refuses it; a dry run keeps nothing.
+    #[must_use]
+    pub fn undoable(mut self, undoable: bool) -> Self {
+        self.undoable = undoable;
         self
     }
 
@@ -333,6 +343,7 @@ impl fmt::Debug for PullOptions<'_> {
             .field("append_again", &self.append_again)
             .field("append_new", &self.append_new)
             .field("refresh", &!self.no_refresh)
+            .field("undoable", &self.undoable)
             .field("on_taken_key", &self.on_taken_key)
             .field("dangling", &self.dangling)
             .field("on_lossy", &self.on_lossy)

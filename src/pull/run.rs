@@ -21,7 +21,7 @@ use crate::ledger::history::{History, Origin};
 use crate::ledger::prune::prune_some;
 use crate::ledger::pulls::Sender;
 use crate::ledger::{Checkpoint, Ending, Here, Ledger};
-use crate::store::Writer;
+use crate::store::{Store, Writer};
 
 /// Pulls tables from `source` into the site that is `here`. An error is the answer when no table could be tried; what becomes of each
 /// table is in the report. With an origin, each table leaves a transfer in the history.
@@ -42,8 +42,11 @@ pub(super) fn unless_cancelled(tokens: &[CancelToken], pull: impl FnOnce() -> Re
 }
 
 fn try_pull(source: &dyn Source, here: Here<'_>, mut options: PullOptions<'_>, origin: Option<Origin>) -> Result<Report> {
-    let began = Instant::now();
+    let (began, is_in_history) = (Instant::now(), origin.is_some());
     options.check()?;
+    if options.undoable {
+        check_undoable(here.store, is_in_history)?;
+    }
     let mut limits = here.limits.clone();
     if let Some(time) = options.lock_time {
         limits = limits.yielding(time);
@@ -68,6 +71,9 @@ fn try_pull(source: &dyn Source, here: Here<'_>, mut options: PullOptions<'_>, o
     if let Some(origin) = origin.filter(|_| !options.dry_run) {
         let actor = options.initiated_by.clone().unwrap_or_else(|| "host".to_owned());
         ledger.keep_history(History::new(origin, actor));
+        if options.undoable {
+            ledger.keep_undo();
+        }
     }
     let mut cx = Context::new(source, here.limits, here.store.names(), options, patience);
     cx.protected = if is_from_outside { here.protected } else { &[] };
@@ -117,6 +123,16 @@ fn try_pull(source: &dyn Source, here: Here<'_>, mut options: PullOptions<'_>, o
         report.error.get_or_insert(error);
     }
     Ok(report)
+}
+
+/// An error if what undoes a pull cannot be kept.
+fn check_undoable(store: &dyn Store, is_in_history: bool) -> Result<()> {
+    let message = match (store.undoes(), is_in_history) {
+        (true, true) => return Ok(()),
+        (false, _) => "pulls into this kind of database cannot be undone",
+        (true, false) => "only a pull that leaves a history can be undone",
+    };
+    Err(Error::new(ErrorKind::NotUndoable, message).with_hint("Pull without keeping what undoes the pull."))
 }
 
 /// Who the rows come from: the other site, or the URL where it told none.

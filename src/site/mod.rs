@@ -20,6 +20,7 @@ mod settings;
 #[cfg(feature = "client")]
 mod tickets;
 mod transfers;
+mod undo;
 
 #[cfg(feature = "sqlite")]
 use std::path::Path;
@@ -321,6 +322,11 @@ impl Site {
     /// Changes the site's state in one transaction, without an event.
     pub(crate) fn write<T>(&self, work: impl FnMut(&mut dyn Sql) -> Result<T>) -> Result<T> {
         state::write(self.store_ref(), work)
+    }
+
+    /// Wakes those that wait for events.
+    fn wake_all(&self) {
+        self.0.wake.all();
     }
 
     fn wake(&self) -> &Wake {

@@ -10,6 +10,7 @@ use crate::domain::transfer::{
     ConnectionStats, NewTransfer, TableStats, Transfer, TransferCounters, TransferFilter, TransferStatus,
 };
 use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::undo;
 use crate::state::transfers::{self, Change};
 use crate::state::{self, connections, ids};
 use crate::store::Sql;
@@ -40,6 +41,14 @@ pub struct Transfers<'s> {
 impl<'s> Transfers<'s> {
     pub(super) fn new(site: &'s Site) -> Self {
         Transfers { site, actor: HOST }
+    }
+
+    pub(super) fn site(&self) -> &'s Site {
+        self.site
+    }
+
+    pub(super) fn actor(&self) -> &'s str {
+        self.actor
     }
 
     /// Names the actor of what is done through the returned value, for events and
@@ -124,13 +133,16 @@ impl<'s> Transfers<'s> {
         self.read(|sql| transfers::table_stats(sql, filter))
     }
 
-    /// Takes a transfer out of the history.
+    /// Takes a transfer out of the history, with what is kept to undo it.
     ///
     /// # Errors
     /// [`InvalidTransition`](ErrorKind::InvalidTransition) while it is in progress.
     pub fn delete(&self, uuid: Uuid) -> Result<()> {
         let now = self.site.now();
-        self.write(|sql| transfers::delete(sql, now, self.actor, uuid))
+        self.write(|sql| {
+            transfers::delete(sql, now, self.actor, uuid)?;
+            undo::forget(sql, &uuid)
+        })
     }
 
     /// Starts it: records may move.

@@ -43,6 +43,7 @@ pub(crate) const POSTGRES: Schema = Schema { scripts: POSTGRES_SCRIPTS, whole: N
 const POSTGRES_SCRIPTS: &[Script] = &[
     script(1, include_str!("../../schema/postgres/0001_state.sql")),
     script(2, include_str!("../../schema/postgres/0002_verified.sql")),
+    script(3, include_str!("../../schema/postgres/0003_undo.sql")),
 ];
 
 const SCRIPTS: &[Script] = &[
@@ -60,6 +61,7 @@ const SCRIPTS: &[Script] = &[
     script(12, include_str!("../../schema/sqlite/0012_sessions_over.sql")),
     script(13, include_str!("../../schema/sqlite/0013_made.sql")),
     script(14, include_str!("../../schema/sqlite/0014_verified.sql")),
+    script(15, include_str!("../../schema/sqlite/0015_undo.sql")),
 ];
 
 /// Brings a store up to date, if it is not: its state is then there, although others may have opened it at the same time.

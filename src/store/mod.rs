@@ -105,6 +105,11 @@ pub trait Store: Debug + Send + Sync {
         Ok(())
     }
 
+    /// Whether what undoes a pull can be kept and used: its writers [delete](Writer::delete) rows. `false`, unless a store says otherwise.
+    fn undoes(&self) -> bool {
+        false
+    }
+
     /// Does what the store put off while many rows were written: called at the end of each pull. Nothing, unless a store
     /// says otherwise.
     fn tidy(&self) -> Result<()> {
@@ -333,6 +338,24 @@ pub trait Writer {
     /// or one of the columns does not exist. Where several rows have the values, any one of them is found.
     fn lookup(&mut self, lookup: &Lookup<'_>, rows: &Rows, range: Range<usize>, found: &mut Found) -> Result<()>;
 
+    /// Looks up the columns at `read` of the row that each of the local rows of `range` is by its key, whose columns are at `key`, as
+    /// [`Writer::lookup`] does. Gives whether the store knows that each of them is another row: their keys differ as the database compares them.
+    fn rows_of(
+        &mut self,
+        table: &TableSchema,
+        key: &[usize],
+        read: &[usize],
+        rows: &Rows,
+        range: Range<usize>,
+        found: &mut Found,
+    ) -> Result<bool> {
+        let name = |column: &usize| table.columns[*column].name.as_str();
+        let (columns, read): (Vec<&str>, Vec<&str>) = (key.iter().map(name).collect(), read.iter().map(name).collect());
+        let collations = table.key_collations_of(key);
+        let lookup = Lookup { table: &table.name, columns: &columns, collations: &collations, cells: key, read: &read };
+        self.lookup(&lookup, rows, range, found).map(|()| false)
+    }
+
     /// What columns of a table compare of values: two rows of `to`, which is cleared first, are the same exactly if the database
     /// calls the values equal in these columns. A value that a column would store otherwise is turned into that (the text `1` is
     /// the integer 1 to a column of integers), and what its collation overlooks is gone. `cells` are the positions of the values in
@@ -370,6 +393,23 @@ pub trait Writer {
         row: usize,
         refused: &mut Vec<Refused>,
     ) -> Result<()>;
+
+    /// Deletes one row that has exactly the values of this local row in these columns: of the same classes, byte for byte, NULL where it is
+    /// NULL. Gives whether there was one. No reference is checked and nothing follows by one (ON DELETE): the caller looks whether other rows
+    /// refer to it, before or afterwards. Triggers run. A row that the database does not let go is added to `refused`. Only a store that
+    /// [undoes](Store::undoes) needs it.
+    fn delete(
+        &mut self,
+        table: &TableSchema,
+        columns: &[usize],
+        rows: &Rows,
+        row: usize,
+        refused: &mut Vec<Refused>,
+    ) -> Result<bool> {
+        let _ = (columns, rows, row, refused);
+        let message = format!("this store deletes no rows, of {:?} or others", table.name);
+        Err(crate::error::Error::new(crate::ErrorKind::NotUndoable, message))
+    }
 
     /// Finds the rows that keep a local row out: all others than the row of its key (its columns are at `key`) that have its
     /// values in one of these unique sets, as the database compares them. What the row lacks takes its default, as when it is
@@ -516,6 +556,14 @@ impl Found {
     /// Whether something was found for the row of this number, counted from the first of the range.
     pub fn has(&self, number: usize) -> bool {
         self.positions.get(number).is_some_and(Option::is_some)
+    }
+
+    /// Puts the values that were found for the row of this number into `values`, which is cleared first; gives whether something was found.
+    pub(crate) fn get_into<'f>(&'f self, number: usize, values: &mut Vec<ValueRef<'f>>) -> bool {
+        values.clear();
+        let Some(position) = self.positions.get(number).copied().flatten() else { return false };
+        values.extend(self.rows.row(position).map(|value| value.unwrap_or(ValueRef::Null)));
+        true
     }
 
     /// The values that were found for the row of this number.

@@ -58,6 +58,9 @@ fn every_command_prints_what_the_schema_says() {
     run(0, "transfers approve --connection Backup --all --db shop.db");
     run(0, &pull);
     run(0, "transfers stats --db shop.db");
+    let undoable = run(0, &format!("pull {} --undoable --db undo.db --code {}", url, folder.code())).json();
+    let uuid = text(&undoable["tables"]["users"], "transfer").to_owned();
+    run(0, &format!("transfers undo {uuid} --pull --dry-run --db undo.db"));
     run(0, "keymap list --db backup.db");
     run(0, "keymap show users --db backup.db");
     run(0, "keymap show posts --db backup.db");

@@ -119,3 +119,36 @@ fn what_a_connection_does_not_allow_is_refused_with_its_reason() {
     let code = refused("");
     assert!(["download_limit_reached", "connection_not_active"].contains(&code.as_str()), "{code}");
 }
+
+#[test]
+fn a_pull_is_undone() {
+    let pair = Pair::new();
+    let folder = &pair.folder;
+    pair.connected("");
+    let report = pair.pull("--undoable").ok().json();
+    let uuid = text(&report["tables"]["users"], "transfer").to_owned();
+    let rows = || {
+        let count = |table: &str| folder.number("backup.db", &format!("SELECT count(*) FROM {table}"));
+        ["users", "posts", "\"order by \"\"x\"\"\""].map(count).iter().sum::<i64>()
+    };
+    let pulled = rows();
+    assert!(pulled > 0);
+    let tried = folder.json(&format!("transfers undo {uuid} --pull --dry-run --db backup.db"));
+    let deleted: i64 = tried["tables"].as_array().unwrap().iter().map(|table| table["deleted"].as_i64().unwrap()).sum();
+    assert_eq!((rows(), deleted, &tried["dry_run"]), (pulled, pulled, &json!(true)));
+    let undone = folder.run(&format!("transfers undo {uuid} --pull --db backup.db")).ok();
+    assert!(undone.stdout.contains("restored"), "{}", undone.stdout);
+    assert_eq!(rows(), 0);
+    folder.run(&format!("transfers undo {uuid} --db backup.db")).failed(1, &["undone before"]);
+
+    let report = pair.pull("--strategy overwrite").ok().json();
+    let uuid = text(&report["tables"]["users"], "transfer").to_owned();
+    folder.run(&format!("transfers undo {uuid} --db backup.db")).failed(1, &["nothing is kept", "--undoable"]);
+
+    folder.sql("backup.db", "DELETE FROM posts; DELETE FROM users");
+    let report = pair.pull("--undoable --strategy overwrite --table users").ok().json();
+    let uuid = text(&report["tables"]["users"], "transfer").to_owned();
+    folder.sql("backup.db", "UPDATE users SET name = 'mine' WHERE id = (SELECT min(id) FROM users)");
+    folder.run(&format!("transfers undo {uuid} --db backup.db")).failed(3, &["users [1] is kept (changed)"]);
+    assert_eq!(folder.number("backup.db", "SELECT count(*) FROM users"), 1);
+}

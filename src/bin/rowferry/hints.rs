@@ -44,6 +44,7 @@ const MORE: &[(&str, ErrorKind, From, &str)] = &[
     ("pull", ErrorKind::TableNotAllowed, From::Here, "`rowferry connections update --allowed-tables` changes it."),
     ("pull", ErrorKind::TableNotFound, From::Here, "`rowferry tables URL` lists them."),
     ("connections", ErrorKind::ForbiddenAddress, From::Here, ALLOW_INTERNAL),
+    ("transfers", ErrorKind::NotUndoable, From::Here, "`rowferry pull --undoable` keeps it."),
     ("transfers", ErrorKind::NotFound, From::Here, "`rowferry transfers list --db DB` shows those that there are."),
     ("sessions", ErrorKind::NotFound, From::Here, "`rowferry sessions list --db DB` shows those that there are."),
 ];

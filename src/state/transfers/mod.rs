@@ -284,6 +284,13 @@ pub(crate) fn touch(sql: &mut dyn Sql, now: OffsetDateTime, uuid: Uuid) -> Resul
     sql.execute(update, &[uuid.to_string().into(), clock::to_text(now).into(), running.into()]).map(|_| ())
 }
 
+/// Adds a note to a transfer, if it is in the history.
+pub(crate) fn note(sql: &mut dyn Sql, uuid: Uuid, key: &str, value: &str) -> Result<()> {
+    let Some(mut transfer) = by_uuid(sql, uuid)? else { return Ok(()) };
+    transfer.metadata.insert(key.to_owned(), value.into());
+    row::set_metadata(sql, &transfer)
+}
+
 /// Takes a transfer out of the history.
 ///
 /// # Errors

@@ -78,6 +78,18 @@ pub(super) fn insert(sql: &mut dyn Sql, transfer: &Transfer, now: OffsetDateTime
     sql.execute(&insert, &row).map(|_| ())
 }
 
+/// Writes the notes of a transfer.
+pub(super) fn set_metadata(sql: &mut dyn Sql, transfer: &Transfer) -> Result<()> {
+    let values = [transfer.uuid.to_string().into(), metadata(transfer)?.into()];
+    sql.execute("UPDATE rowferry_transfers SET metadata = ?2 WHERE uuid = ?1", &values).map(|_| ())
+}
+
+fn metadata(transfer: &Transfer) -> Result<String> {
+    serde_json::to_string(&transfer.metadata).map_err(|error| {
+        Error::new(ErrorKind::InvalidInput, format!("the notes of a transfer are not JSON: {error}")).with_source(error)
+    })
+}
+
 /// Writes a transfer that stood at `before`: `false` if it no longer does.
 pub(super) fn update(sql: &mut dyn Sql, transfer: &Transfer, before: TransferStatus, now: OffsetDateTime) -> Result<bool> {
     let (mut set, mut row) = (Vec::new(), vec![transfer.uuid.to_string().into(), before.as_str().into()]);
@@ -131,9 +143,7 @@ fn values(transfer: &Transfer) -> Result<Vec<Value>> {
     let uuid = |uuid: Option<Uuid>| Value::from(uuid.map(|uuid| uuid.to_string()));
     let at = |at: Option<OffsetDateTime>| Value::from(at.map(clock::to_text));
     let text = |text: &Option<String>| Value::from(text.as_deref().map(shortened));
-    let metadata = serde_json::to_string(&transfer.metadata).map_err(|error| {
-        Error::new(ErrorKind::InvalidInput, format!("the notes of a transfer are not JSON: {error}")).with_source(error)
-    })?;
+    let metadata = metadata(transfer)?;
     let [transferred, created, updated, skipped, failed, bytes] = counts(&transfer.counters).map(integer);
     Ok(vec![
         transfer.uuid.to_string().into(),

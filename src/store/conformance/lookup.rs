@@ -186,3 +186,48 @@ pub(super) fn values_are_read_bit_for_bit(store: &dyn Store) {
     let found: Vec<_> = found.into_iter().flatten().collect();
     assert!(are_same(&found, &owned(&local)), "{found:?} is found instead of {local:?}");
 }
+
+/// A store that undoes nothing need not delete.
+pub(super) fn one_row_is_deleted_that_has_exactly_the_values(store: &dyn Store) {
+    if !store.undoes() {
+        return;
+    }
+    let [users, posts] = create(store, [table("users", "id integer!, name text", "id"), table("posts", "v text", "")]);
+    fill(store, &users, &rows([[v(1), v("a")], [v(2), v("b")]]));
+    fill(store, &posts, &rows([[v("x")], [v("x")], [v(Value::Null)], [v("X")]]));
+    let deleted = |table: &TableSchema, columns: &[usize], values: &Rows| {
+        let mut refused = Vec::new();
+        let deleted = write(store, |writer| writer.delete(table, columns, values, 0, &mut refused));
+        assert!(refused.is_empty(), "{refused:?}");
+        deleted
+    };
+    assert!(!deleted(&users, &[0, 1], &rows([[v(1), v("A")]])), "a row that has another value was deleted");
+    assert!(!deleted(&users, &[0], &rows([[v(3), v("a")]])), "a row was deleted that is not there");
+    assert!(deleted(&users, &[0], &rows([[v(1), v("other")]])), "a row is not found by its key");
+    expect_rows(store, &users, &rows([[v(2), v("b")]]));
+    assert!(deleted(&posts, &[0], &rows([[v("x")]])) && deleted(&posts, &[0], &rows([[v(Value::Null)]])));
+    expect_multiset(store, &posts, &rows([[v("x")], [v("X")]]));
+}
+
+pub(super) fn rows_of_records_are_found_in_any_order(store: &dyn Store) {
+    let [users] = create(store, [table("users", "id integer!, name text", "id")]);
+    fill(store, &users, &rows((0..300).filter(|id| id % 3 > 0).map(|id| [v(id), v(format!("n{id}"))])));
+    let ascending: Vec<i64> = (0..300).filter(|id| id % 2 == 0 || id % 50 < 5).collect();
+    let (few, far) = (vec![7, 8], vec![1, 2, 4, 5, 100, 101, 102, 280, 298, 299, 300, 900]);
+    let (back, twice) = (ascending.iter().rev().copied().collect(), [&ascending[..40], &ascending[..40]].concat());
+    for ids in [ascending, few, far, back, twice] {
+        let wanted = rows(ids.iter().map(|id| [v(*id), v("any")]));
+        let mut found = Found::default();
+        let differ = write(store, |writer| writer.rows_of(&users, &[0], &[1], &wanted, 0..ids.len(), &mut found));
+        let mut sorted = ids.clone();
+        sorted.dedup();
+        sorted.sort();
+        sorted.dedup();
+        assert!(!differ || sorted.len() == ids.len(), "rows that are the same are said to differ");
+        for (number, id) in ids.iter().enumerate() {
+            let expected = (id % 3 > 0 && *id < 300).then(|| vec![Value::from(format!("n{id}"))]);
+            let values = found.get(number).map(|values| values.into_iter().map(ValueRef::to_owned).collect::<Vec<_>>());
+            assert_eq!(values, expected, "the row {id}");
+        }
+    }
+}

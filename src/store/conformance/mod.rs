@@ -149,6 +149,8 @@ cases! {
         null_and_what_is_absent_find_nothing,
         what_does_not_exist_finds_nothing,
         answers_are_those_of_the_range,
+        one_row_is_deleted_that_has_exactly_the_values,
+        rows_of_records_are_found_in_any_order,
         it_sees_what_the_transaction_did,
         names_are_compared_by_the_stores_rules,
         values_are_read_bit_for_bit,

@@ -81,6 +81,10 @@ impl Store for MemoryStore {
         table::NAMES
     }
 
+    fn undoes(&self) -> bool {
+        true
+    }
+
     fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
         Ok(Box::new(read::MemorySnapshot(self.0.committed())))
     }

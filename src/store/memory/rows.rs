@@ -101,6 +101,18 @@ pub(super) fn write(
     Ok(())
 }
 
+/// Deletes one row: see [`Writer::delete`](crate::store::Writer::delete).
+pub(super) fn delete(data: &mut Data, table: &TableSchema, columns: &[usize], (rows, row): (&Rows, usize)) -> Result<bool> {
+    let found = data.tables.table(&table.name)?;
+    let positions = found.positions(table)?;
+    let is_same = |local: &Row| {
+        columns.iter().all(|at| local[positions[*at]].as_ref().same(rows.get(row, *at).unwrap_or(ValueRef::Null)))
+    };
+    let Some((id, _)) = found.rows_after(None).find(|(_, local)| is_same(local)) else { return Ok(false) };
+    data.tables.table_mut(&table.name)?.put(id, None);
+    Ok(true)
+}
+
 impl Write<'_> {
     fn insert(&mut self, name: &str, positions: &[usize], rows: &Rows, number: usize) -> Result<(), Stop> {
         let table = self.data.tables.table(name)?;

@@ -136,6 +136,17 @@ impl Writer for MemoryWriter {
         rows::write(self.data()?, check, table, change, (rows, range), refused)
     }
 
+    fn delete(
+        &mut self,
+        table: &TableSchema,
+        columns: &[usize],
+        rows: &Rows,
+        row: usize,
+        _: &mut Vec<Refused>,
+    ) -> Result<bool> {
+        rows::delete(self.data()?, table, columns, (rows, row))
+    }
+
     fn clashes(
         &mut self,
         table: &TableSchema,

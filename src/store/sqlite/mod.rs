@@ -9,6 +9,7 @@ use crate::limits::Limits;
 use crate::store::{Snapshot, Sql, Store, StoreIdentity, Writer, migrate};
 
 pub(in crate::store) mod affinity;
+mod beside;
 mod bulk;
 mod catalogue;
 mod clashes;
@@ -164,6 +165,10 @@ impl Store for SqliteStore {
 
     fn flush(&self) -> Result<()> {
         self.pools.file().flush_log()
+    }
+
+    fn undoes(&self) -> bool {
+        true
     }
 
     fn tidy(&self) -> Result<()> {

@@ -14,7 +14,7 @@ use super::{faults, triggers};
 use crate::domain::record::Reason;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Rows, ValueRef};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::TablePlan;
 use crate::store::{Change, Fitted, Found, Lookup, Misfit, Refused};
 
@@ -168,6 +168,53 @@ pub(super) fn write(
         }
     }
     Ok(())
+}
+
+/// Deletes one row that has exactly these values: see [`Writer::delete`](crate::store::Writer::delete).
+pub(super) fn delete(
+    transaction: &Transaction,
+    table: &TableSchema,
+    columns: &[usize],
+    (rows, row): (&Rows, usize),
+    refused: &mut Vec<Refused>,
+) -> Result<bool> {
+    let name = quote(&table.name);
+    // The first term may use an index. What it overlooks (a collation, 1 and 1.0, 0.0 and -0.0) the other one sees.
+    let same = columns.iter().enumerate().map(|(at, column)| {
+        let (column, mark) = (format!("d.{}", quote(&table.columns[*column].name)), at + 1);
+        format!("{column} IS ?{mark} AND rowferry_same({column}, ?{mark})")
+    });
+    let same = same.collect::<Vec<_>>().join(" AND ");
+    let sql = match table.without_rowid {
+        // Its key is among the columns, so that there is one such row at most.
+        true => format!("DELETE FROM {name} AS d WHERE {same}"),
+        false => {
+            let rowid = rowid_of(table)?;
+            format!("DELETE FROM {name} WHERE {rowid} = (SELECT d.{rowid} FROM {name} AS d WHERE {same} LIMIT 1)")
+        }
+    };
+    let values = columns.iter().map(|column| rows.get(row, *column).unwrap_or(ValueRef::Null));
+    match run(transaction, &sql, values) {
+        Ok(deleted) => Ok(deleted > 0),
+        Err(error) => {
+            let Some(reason) = refusal(&error) else {
+                return Err(failed(error).while_doing(format_args!("deleting from {:?}", table.name)));
+            };
+            transaction.still_open()?;
+            let message = failed(error).message().to_owned();
+            refused.push(Refused { row, reason, column: None, message, is_left_out: false });
+            Ok(false)
+        }
+    }
+}
+
+/// A name of the rowid that no column has.
+fn rowid_of(table: &TableSchema) -> Result<&'static str> {
+    let free = ["rowid", "oid", "_rowid_"].into_iter().find(|name| table.column(name).is_none());
+    free.ok_or_else(|| {
+        let message = format!("the rows of {:?} cannot be told apart: columns have all names of the rowid", table.name);
+        Error::new(ErrorKind::NotUndoable, message)
+    })
 }
 
 /// Whether there is a row with this key.

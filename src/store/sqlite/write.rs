@@ -8,7 +8,7 @@ use super::dialect::{failed, parameters, quote};
 use super::pool::{Pooled, Pools};
 use super::transaction::Transaction;
 use super::wal::{BULK_LOG_PAGES, LOG_PAGES};
-use super::{catalogue, comparable, ddl, faults, file, read, rows, stand_in};
+use super::{beside, catalogue, comparable, ddl, faults, file, read, rows, stand_in};
 use crate::domain::record::Tally;
 use crate::domain::schema::{ForeignKey, Index, TableSchema};
 use crate::domain::table::FileNumbers;
@@ -100,6 +100,29 @@ impl Writer for SqliteWriter {
         rows::lookup(&self.transaction, lookup, rows, range, found)
     }
 
+    fn rows_of(
+        &mut self,
+        table: &TableSchema,
+        key: &[usize],
+        read: &[usize],
+        rows: &Rows,
+        range: Range<usize>,
+        found: &mut Found,
+    ) -> Result<bool> {
+        match (beside::Beside { transaction: &self.transaction, table, key, read }).find(rows, range.clone(), found)? {
+            true => Ok(true),
+            false => {
+                let name = |column: &usize| table.columns[*column].name.as_str();
+                let (columns, read): (Vec<&str>, Vec<&str>) =
+                    (key.iter().map(name).collect(), read.iter().map(name).collect());
+                let collations = table.key_collations_of(key);
+                let lookup =
+                    Lookup { table: &table.name, columns: &columns, collations: &collations, cells: key, read: &read };
+                rows::lookup(&self.transaction, &lookup, rows, range, found).map(|()| false)
+            }
+        }
+    }
+
     fn comparable(
         &mut self,
         columns: &KeyColumns<'_>,
@@ -134,6 +157,23 @@ impl Writer for SqliteWriter {
         let is_off = table.deferred || faults::has_any(&self.transaction.connection, table)?;
         self.transaction
             .without_checks(is_off, |transaction| rows::write(transaction, table, change, rows, row..row + 1, refused))
+    }
+
+    fn delete(
+        &mut self,
+        table: &TableSchema,
+        columns: &[usize],
+        rows: &Rows,
+        row: usize,
+        refused: &mut Vec<Refused>,
+    ) -> Result<bool> {
+        // Nothing is to follow it.
+        match self.transaction.connection.overview()?.children(&table.name).is_empty() {
+            true => rows::delete(&self.transaction, table, columns, (rows, row), refused),
+            false => self
+                .transaction
+                .without_checks(true, |transaction| rows::delete(transaction, table, columns, (rows, row), refused)),
+        }
     }
 
     fn clashes(

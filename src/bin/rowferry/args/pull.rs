@@ -136,6 +136,12 @@ pub struct PullArgs {
         value_name = "fail|replace", default_value = "fail")]
     pub on_lossy: OnLossy,
 
+    /// Keep what undoes the pull, for `rowferry transfers undo`
+    ///
+    /// What each row that it changes was before, for 7 days. It takes space in the database, and time.
+    #[arg(long, help_heading = ROWS)]
+    pub undoable: bool,
+
     /// Let tables that are made refer to tables that were here before
     ///
     /// By foreign keys as the other site describes them. Without it such a foreign key is left out, and the report says so (outside_reference): rows of the new table could keep rows of

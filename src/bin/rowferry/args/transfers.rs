@@ -40,6 +40,14 @@ pub enum TransfersCommand {
     #[command(after_long_help = "Example:\n  rowferry transfers delete 7f94a28d --db shop.db")]
     Delete(OneArgs),
 
+    /// Undo what a transfer did to its table, or all of its pull
+    ///
+    /// Only after `rowferry pull --undoable`. Rows become what they were before, and those that were added are deleted. A row that was
+    /// changed since then stays as it is, and so does one that was added and that others refer to: then the exit status is 3.
+    #[command(after_long_help = "Examples:\n  rowferry transfers undo 7f94a28d --db shop.db --dry-run\n  \
+                      rowferry transfers undo 7f94a28d --db shop.db --pull")]
+    Undo(UndoArgs),
+
     /// Add up what was moved, in all and for each table
     #[command(after_long_help = "Example:\n  rowferry transfers stats --db shop.db --connection Backup --from 2030-01-01")]
     Stats(StatsArgs),
@@ -129,6 +137,21 @@ pub struct OneArgs {
 
     #[command(flatten)]
     pub format: Format,
+}
+
+/// One transfer, or all of its pull.
+#[derive(Debug, Args)]
+pub struct UndoArgs {
+    /// Undo all transfers of the same pull
+    #[arg(long)]
+    pub pull: bool,
+
+    /// Report what would be done, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    #[command(flatten)]
+    pub one: OneArgs,
 }
 
 /// One transfer that waits for approval, or all of a connection.

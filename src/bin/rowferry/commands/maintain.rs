@@ -69,6 +69,7 @@ fn tell(done: &MaintenanceReport) {
         (done.dropped_pulls, "dead pulls dropped"),
         (done.deleted_sessions, "ended sessions deleted"),
         (done.pruned_transfers, "old transfers deleted"),
+        (done.pruned_undo, "transfers that can no longer be undone"),
         (done.pruned_events, "old events deleted"),
         (done.delivered.sent, "messages sent to other sites"),
         (done.delivered.refused, "messages refused by other sites"),

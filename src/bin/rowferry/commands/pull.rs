@@ -60,6 +60,7 @@ pub fn run(args: &PullArgs, out: &mut Out) -> Result<Done, Failure> {
         .dangling(args.dangling)
         .on_lossy(args.on_lossy)
         .outside_references(args.outside_references)
+        .undoable(args.undoable)
         .initiated_by(&args.by.name)
         .cancel(cancel.clone());
     if let Some(records) = args.batch_size {

@@ -1,16 +1,21 @@
 //! `rowferry transfers`
 
-use rowferry::{ErrorKind, Transfer, TransferFilter, TransferStatus, Transfers};
+use rowferry::{ErrorKind, Transfer, TransferFilter, TransferStatus, Transfers, UndoOptions};
 use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
 use super::ids::{self, ShortIds};
 use super::{all, connection_uuid, moment, open_existing, size};
-use crate::args::transfers::{DecideArgs, DenyArgs, ListArgs, OneArgs, ReasonArgs, ShowArgs, StatsArgs, TransfersCommand};
+use crate::args::transfers::{
+    DecideArgs, DenyArgs, ListArgs, OneArgs, ReasonArgs, ShowArgs, StatsArgs, TransfersCommand, UndoArgs,
+};
 use crate::failure::{Done, Failure};
 use crate::hints;
 use crate::output::{Out, Table, complain, grouped, printable};
+
+/// How many rows are named that an undo kept, of each table.
+const NAMED_ROWS: usize = 20;
 
 pub fn run(command: &TransfersCommand, out: &mut Out) -> Result<Done, Failure> {
     match command {
@@ -24,6 +29,7 @@ pub fn run(command: &TransfersCommand, out: &mut Out) -> Result<Done, Failure> {
         }
         TransfersCommand::Cancel(ReasonArgs { reason, one }) => cancel(one, reason.as_deref(), out)?,
         TransfersCommand::Delete(args) => delete(args, out)?,
+        TransfersCommand::Undo(args) => return undo(args, out),
         TransfersCommand::Stats(args) => stats(args, out)?,
     }
     Ok(Done::Whole)
@@ -159,6 +165,38 @@ fn delete(args: &OneArgs, out: &mut Out) -> Result<(), Failure> {
         true => out.json(&json!({ "deleted": uuid })),
         false => out.say(format!("Transfer {uuid} is deleted.")),
     }
+}
+
+fn undo(args: &UndoArgs, out: &mut Out) -> Result<Done, Failure> {
+    let site = open_existing(&args.one.db)?;
+    let transfers = site.transfers().by(&args.one.by.name);
+    let uuid = transfers.find(&args.one.id).map_err(Failure::typed)?.uuid;
+    let report = transfers.undo(uuid, UndoOptions::new().dry_run(args.dry_run).whole_pull(args.pull))?;
+    let done = if report.kept() == 0 { Done::Whole } else { Done::Partly };
+    if args.one.format.json {
+        out.json(&report)?;
+        return Ok(done);
+    }
+    let mut lines = Table::new(["table", ">restored", ">deleted", ">kept", ">unchanged"]);
+    for table in &report.tables {
+        let counts = [table.restored, table.deleted, table.kept, table.unchanged].map(grouped);
+        lines.row(std::iter::once(table.table.clone()).chain(counts));
+    }
+    out.table(&lines)?;
+    for table in report.tables.iter().filter(|table| table.kept > 0) {
+        for row in table.kept_rows.iter().take(NAMED_ROWS) {
+            let key = serde_json::to_string(&row.key).unwrap_or_default();
+            let why = row.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
+            complain(format!("{} {} is kept ({}{})", printable(&table.table), printable(&key), row.reason, printable(&why)));
+        }
+        if table.kept > NAMED_ROWS as u64 {
+            complain(format!("{}: {} rows are kept", printable(&table.table), grouped(table.kept)));
+        }
+    }
+    if report.dry_run {
+        out.line("This was a dry run: nothing was changed.")?;
+    }
+    Ok(done)
 }
 
 fn stats(args: &StatsArgs, out: &mut Out) -> Result<(), Failure> {
