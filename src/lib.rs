@@ -58,6 +58,7 @@
 //! | [`Record`], [`Resolution`], [`FailureAction`] | rules of your own: for rows that a record would change, and for records that fail |
 //! | [`Progress`], [`Phase`], [`CancelToken`] | how far it is; its end on demand |
 //! | [`Report`], [`TableReport`], [`TableStatus`], [`Outcome`], [`Failure`], [`Reason`], [`NotCopied`] | what became of each table and each record |
+//! | [`VerifyOptions`], [`VerifyReport`], [`TableVerification`], [`VerifyStatus`], [`VerifyReason`], [`DifferingKeys`] | whether rows here are those of the other site: [`Site::verify`] |
 //! | [`Api`], [`RemoteTable`], [`RecordsQuery`], [`FetchOptions`], [`FetchedRecords`], [`RegisterAnswer`], [`QueryStatusAnswer`], [`PeerStatus`] | the calls over HTTP, one by one |
 //! | [`RemoteStatus`] | how another site takes part in sync: [`remote_status`] |
 //! | [`Notifier`], [`RegisterReport`], [`RegisterOutcome`], [`DeliveryReport`], [`MessageReport`], [`DeliveryOutcome`], [`NotifyOutcome`], [`ConnectionCheck`] | tells other sites of connections, and asks how they stand there |
@@ -184,6 +185,8 @@ mod serve;
 mod site;
 mod state;
 pub mod store;
+#[cfg(feature = "client")]
+mod verify;
 mod wire;
 
 pub mod protocol {
@@ -279,6 +282,8 @@ pub use site::{ConnectionEdit, ConnectionWithToken, Connections, EventStream, Ev
 pub use site::{Session, SessionGuard, Sessions, Settings, Site, SiteBuilder};
 #[cfg(feature = "postgres")]
 pub use store::postgres::PostgresOptions;
+#[cfg(feature = "client")]
+pub use verify::{DifferingKeys, TableVerification, VerifyOptions, VerifyReason, VerifyReport, VerifyStatus};
 #[cfg(feature = "client")]
 pub use wire::api::{PeerStatus, QueryStatusAnswer, RegisterAnswer, RemoteTable};
 #[cfg(feature = "client")]

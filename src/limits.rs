@@ -128,6 +128,9 @@ pub struct ServerLimits {
     pub digest_rows: u64,
     /// Bytes of values that one list of tables over HTTP reads for digests. Defaults to 64 MiB.
     pub digest_bytes: u64,
+    /// Memory for the hashes of rows of tables that peers compare with their own, of all of them together: about 8 bytes for each row. A table that
+    /// there is no room for is read again for each further question about it. Defaults to 64 MiB.
+    pub compared_bytes: usize,
     /// Records of a table that a connection may look at within an hour, by `table-records`, without a download; what it asks for beyond
     /// that begins one. Defaults to 1,000.
     pub look_records_per_hour: u64,
@@ -175,6 +178,7 @@ impl Default for ServerLimits {
             refused_events_per_minute: 10,
             digest_rows: 10_000,
             digest_bytes: 64 << 20,
+            compared_bytes: 64 << 20,
             look_records_per_hour: 1_000,
             registered: 1_000,
             pending: 200,

@@ -50,7 +50,7 @@ pub struct Sender {
     process: Child,
     lines: Lines<BufReader<ChildStdout>>,
     pub url: String,
-    code: String,
+    pub code: String,
 }
 
 impl Sender {
@@ -63,7 +63,7 @@ impl Sender {
     }
 
     /// Ends it, and says the most memory that it had, in kB.
-    fn end(mut self) -> u64 {
+    pub fn end(mut self) -> u64 {
         drop(self.process.stdin.take());
         let peak_kb = next(&mut self.lines).parse().expect("a number");
         self.process.wait().expect("the sender's end");
@@ -185,7 +185,7 @@ fn next(lines: &mut Lines<BufReader<ChildStdout>>) -> String {
 }
 
 /// The most memory that this process ever had resident, in kB; 0 where that is not told.
-fn peak_kb() -> u64 {
+pub fn peak_kb() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|text| text.split_whitespace().next()?.parse().ok()).unwrap_or(0)

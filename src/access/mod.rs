@@ -10,6 +10,7 @@ mod approval;
 mod attempts;
 mod begin;
 mod caller;
+mod compare;
 mod course;
 mod grant;
 mod guesses;
@@ -39,6 +40,7 @@ use crate::domain::connection::{Connection, ConnectionDirection, Metadata};
 use crate::domain::event::EventKind;
 use crate::domain::session::Direction;
 use crate::error::{self, Error, ErrorKind};
+use crate::export::Room;
 use crate::secret::{Code, Credential, Ticket, Token};
 use crate::site::Site;
 use crate::state::transfers::pulls;
@@ -77,6 +79,8 @@ struct Shared {
     log: RefusalLog<Teller>,
     paused: PausedPulls,
     session_pulls: SessionPulls,
+    /// What is kept of tables that peers compare.
+    compared: Room,
 }
 
 /// Whom an event is counted for.
@@ -115,6 +119,7 @@ impl Access {
             log: RefusalLog::new(events, remembered),
             paused: PausedPulls::new(limits.server.paused_pulls, site.names()),
             session_pulls: SessionPulls::new(remembered),
+            compared: Room::default(),
         }))
     }
 
@@ -315,6 +320,10 @@ impl Access {
     /// The downloads without a name that wait for a later call, or for their receiver to come back.
     pub(crate) fn paused(&self) -> &PausedPulls {
         &self.0.paused
+    }
+
+    fn room(&self) -> Room {
+        self.0.compared.clone()
     }
 
     fn session_pulls(&self) -> &SessionPulls {

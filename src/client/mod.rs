@@ -3,6 +3,7 @@
 mod api;
 mod auth;
 mod channel;
+mod compare;
 mod connection;
 mod heartbeat;
 mod options;
@@ -17,6 +18,7 @@ pub use api::{Api, RecordsQuery, remote_status};
 pub use auth::Auth;
 #[cfg(feature = "server")]
 pub(crate) use channel::{Outcome, Trouble};
+pub(crate) use compare::Comparing;
 pub(crate) use connection::over_http_only;
 pub use connection::{Client, FetchOptions, FetchedRecords};
 pub use options::ConnectOptions;

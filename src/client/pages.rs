@@ -15,6 +15,7 @@ use crate::domain::record::Failure;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::Rows;
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
 use crate::net::Budget;
 use crate::plan::table::key_of;
 use crate::wire::message::{FEATURE_PAGES, FEATURE_PULLS, refused};
@@ -154,7 +155,7 @@ impl Client {
     }
 }
 
-fn number(n: usize) -> NonZeroU32 {
+pub(super) fn number(n: usize) -> NonZeroU32 {
     NonZeroU32::new(u32::try_from(n).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN)
 }
 
@@ -243,7 +244,7 @@ impl PageStream<'_> {
         let bytes = message.len() as u64;
         match Answer::decode(&message)? {
             Answer::Page(page) => {
-                let memory = self.page_memory();
+                let memory = page_memory(&self.client.options.limits);
                 let bounds = PageLimits { records: self.page_rows.get().into(), bytes: memory };
                 let Some(asked) = self.asked.front_mut() else { return Err(strange("sent rows nobody asked for,", &name)) };
                 let cost = page.cost();
@@ -418,13 +419,6 @@ impl PageStream<'_> {
         answer
     }
 
-    /// How much memory the rows of a page may take: as much as was asked for, and a last row beyond that which just fits into a
-    /// message. What the cells of that row take beside its bytes is far less than the rest.
-    fn page_memory(&self) -> usize {
-        let limits = &self.client.options.limits;
-        limits.wire.message_bytes.saturating_add(limits.pull.stream_page_bytes.max(LEAST_PAGE).saturating_mul(2))
-    }
-
     fn send(&mut self, name: &str, request: Request, patience: &Patience) -> Result<()> {
         let message = request.encode()?;
         self.talk(name, patience, |channel, budget, late| channel.send_binary(message, budget, late))
@@ -451,11 +445,17 @@ impl PageStream<'_> {
     }
 }
 
+/// How much memory the rows of a page may take: as much as was asked for, and a last row beyond that which just fits into a
+/// message. What the cells of that row take beside its bytes is far less than the rest.
+pub(super) fn page_memory(limits: &Limits) -> usize {
+    limits.wire.message_bytes.saturating_add(limits.pull.stream_page_bytes.max(LEAST_PAGE).saturating_mul(2))
+}
+
 fn as_credit(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-fn strange(what: &str, name: &str) -> Error {
+pub(super) fn strange(what: &str, name: &str) -> Error {
     Error::new(ErrorKind::Protocol, format!("the other site {what} of {name:?}"))
 }
 

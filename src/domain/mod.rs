@@ -8,7 +8,6 @@ pub(crate) mod access;
 pub mod address;
 pub(crate) mod canonical;
 pub(crate) mod cells;
-#[cfg(feature = "sqlite")]
 pub(crate) mod collation;
 pub mod conflict;
 pub mod connection;
@@ -33,4 +32,4 @@ pub(crate) mod text;
 pub mod transfer;
 pub mod url;
 pub mod value;
-mod value_json;
+pub(crate) mod value_json;

@@ -13,7 +13,7 @@
 //! Sketches come from peers. What never peels, peels twice or does not fit is no difference but `None`, after a time that is bounded
 //! by the number of cells.
 
-#![allow(dead_code)]
+#![cfg_attr(not(feature = "server"), allow(dead_code))]
 
 /// In how many cells each hash is, one of each part.
 const PARTS: usize = 4;

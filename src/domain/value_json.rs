@@ -27,6 +27,19 @@ impl Serialize for Value {
     }
 }
 
+/// A key for reports: a value, a list of several, or null.
+pub(crate) struct KeyJson<'v>(pub(crate) &'v [Value]);
+
+impl Serialize for KeyJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            [] => serializer.serialize_unit(),
+            [value] => value.serialize(serializer),
+            values => values.serialize(serializer),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

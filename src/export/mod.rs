@@ -3,22 +3,26 @@
 // Only the server cuts pages for peers.
 #![cfg_attr(not(feature = "server"), allow(dead_code, unused_imports))]
 
+mod compare;
 mod digest;
 #[cfg(test)]
 pub(crate) mod fake;
 mod look;
 mod offer;
 mod places;
+mod room;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub(crate) use compare::{Compared, Search, Sketching};
 pub use digest::Digest;
 pub(crate) use digest::digest;
 pub(crate) use look::{Ids, TableDetails};
 pub(crate) use offer::Offer;
 use places::{Place, Places};
+pub(crate) use room::Room;
 
 use crate::domain::not_copied::NotCopied;
 use crate::domain::schema::TableSchema;

@@ -16,19 +16,7 @@ impl Site {
         connect: ConnectOptions,
         mut options: PullOptions<'_>,
     ) -> Result<Report> {
-        let own = SiteUrl::parse(url)?.to_string();
-        // What comes of the code is for this site alone.
-        let connect = connect.receiver(self.uuid()?);
-        let taken_up = self.taken_up(&own, code, &connect, &mut options)?;
-        let client = match taken_up {
-            Some(client) => client,
-            None => {
-                let client = self.enter(url, auth, &connect, &mut options)?.ok_or_else(over_http_only)?;
-                // Before anything is asked for: from now on there is something to come back for.
-                self.keep_ticket_of(&client, &own, code);
-                client
-            }
-        };
+        let (client, own) = self.enter_by_code(url, code, auth, connect, &mut options)?;
         let mut report = client.pull(self, options).map_err(|error| match self.kept_ticket(&own, code) {
             Ok(Some(_)) if error.kind() == ErrorKind::InvalidInput => {
                 let hint = error.hint().map(|hint| format!("{hint} ")).unwrap_or_default();
@@ -40,13 +28,42 @@ impl Site {
             Ok(Some(_)) => "Pull again with the same code: it resumes, although the code is spent.",
             _ => "Pull again with another code: it resumes.",
         });
-        if report.is_whole() && !self.may_resume(&client) {
-            match self.forget_ticket(&own, code) {
-                Ok(()) => client.keeps_ticket(false),
-                Err(error) => log::warn!(target: "rowferry::pull", "a ticket that is not needed stays: {error}"),
-            }
+        if report.is_whole() {
+            self.give_ticket_back(&client, &own, code);
         }
         Ok(report)
+    }
+
+    /// A client by a code, or by the ticket that is kept of it; with the URL as the ticket is kept for it.
+    pub(crate) fn enter_by_code(
+        &self,
+        url: &str,
+        code: &str,
+        auth: &Auth,
+        connect: ConnectOptions,
+        options: &mut PullOptions<'_>,
+    ) -> Result<(Client, String)> {
+        let own = SiteUrl::parse(url)?.to_string();
+        // What comes of the code is for this site alone.
+        let connect = connect.receiver(self.uuid()?);
+        if let Some(client) = self.taken_up(&own, code, &connect, options)? {
+            return Ok((client, own));
+        }
+        let client = self.enter(url, auth, &connect, options)?.ok_or_else(over_http_only)?;
+        // Before anything is asked for: from now on there is something to come back for.
+        self.keep_ticket_of(&client, &own, code);
+        Ok((client, own))
+    }
+
+    /// Forgets the ticket of a code, unless something is left that it resumes.
+    pub(crate) fn give_ticket_back(&self, client: &Client, own: &str, code: &str) {
+        if self.may_resume(client) {
+            return;
+        }
+        match self.forget_ticket(own, code) {
+            Ok(()) => client.keeps_ticket(false),
+            Err(error) => log::warn!(target: "rowferry::pull", "a ticket that is not needed stays: {error}"),
+        }
     }
 
     /// A client that came back with the ticket of an earlier pull by this code; `None` if there is no such ticket, or it works no

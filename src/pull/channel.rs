@@ -58,7 +58,7 @@ impl Client {
 }
 
 /// A pull into the database that is served would read what it writes.
-pub(super) fn refuse_itself(client: &Client, site: &Site) -> Result<()> {
+pub(crate) fn refuse_itself(client: &Client, site: &Site) -> Result<()> {
     match client.peer() {
         Some(peer) if site.is(peer.site, peer.incarnation)? => {
             let why = format!("the other site serves the database that is pulled into, {}", site.store().name());

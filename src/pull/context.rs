@@ -18,17 +18,17 @@ use crate::limits::Limits;
 /// How long a transaction waits for its next batch where nobody else's wait was bounded.
 const LINGER: Duration = Duration::from_millis(5);
 
-pub(super) struct Context<'a, 'p> {
+pub(crate) struct Context<'a, 'p> {
     pub(super) source: &'a dyn Source,
     pub(super) limits: &'a Limits,
-    pub(super) options: PullOptions<'p>,
+    pub(crate) options: PullOptions<'p>,
     pub(super) patience: Patience,
     /// What it takes at most.
     pub(super) bounds: Arc<Bounds>,
     /// Tables that no pull writes.
-    pub(super) protected: &'a [String],
+    pub(crate) protected: &'a [String],
     /// How names are compared here.
-    pub(super) names: NameRules,
+    pub(crate) names: NameRules,
     /// How long a transaction may wait for the next batch: beginning another one costs more.
     pub(super) linger: Duration,
     /// Until when to wait for the other side's approval.
@@ -41,7 +41,7 @@ pub(super) struct Context<'a, 'p> {
 }
 
 impl<'a, 'p> Context<'a, 'p> {
-    pub(super) fn new(
+    pub(crate) fn new(
         source: &'a dyn Source,
         limits: &'a Limits,
         names: NameRules,
@@ -76,7 +76,7 @@ impl<'a, 'p> Context<'a, 'p> {
 
     /// Asks the sender, unless the connection is lost: then every further question has the same answer. Waits where the sender counts
     /// calls and says so, and reconnects where the connection is lost.
-    pub(super) fn ask<T>(&mut self, mut question: impl FnMut(&dyn Source, &Patience) -> Result<T>) -> Result<T> {
+    pub(crate) fn ask<T>(&mut self, mut question: impl FnMut(&dyn Source, &Patience) -> Result<T>) -> Result<T> {
         if let Some(lost) = &self.lost {
             return Err(not_tried(lost));
         }

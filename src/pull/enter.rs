@@ -11,7 +11,7 @@ impl Site {
     /// [`Client::connect_to_rowferry`] for a pull: where the other site has no place for one more connection, and says so, it is tried
     /// again within [`PullOptions::retry_time`]. The caller is told of it meanwhile, and may cancel. Options that contradict each other
     /// spend no code.
-    pub(super) fn enter(
+    pub(crate) fn enter(
         &self,
         url: &str,
         auth: &Auth,

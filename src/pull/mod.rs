@@ -56,12 +56,24 @@ mod states;
 #[cfg(feature = "client")]
 mod stored;
 #[cfg(all(test, feature = "sqlite", feature = "client"))]
-mod stream_tests;
+pub(crate) mod stream_tests;
 mod verdict;
 mod wait;
 mod wanted;
 
 pub use callbacks::FailureAction;
+#[cfg(feature = "client")]
+pub(crate) use channel::refuse_itself;
+#[cfg(feature = "client")]
+pub(crate) use context::Context;
+#[cfg(feature = "client")]
+pub(crate) use http::HttpSource;
+#[cfg(feature = "client")]
+pub(crate) use offer::{Offered, ask as ask_offer};
+#[cfg(feature = "client")]
+pub(crate) use options::OnProgress;
 pub use options::PullOptions;
 pub use progress::{Phase, Progress};
 pub use report::{Report, TableReport, TableStatus};
+#[cfg(feature = "client")]
+pub(crate) use source::Source;

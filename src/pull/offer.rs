@@ -18,30 +18,30 @@ const PHOENIX_STATE: [&str; 2] = ["phoenix_kit_sync_connections", "phoenix_kit_s
 const TOGETHER: usize = 64;
 
 /// A table that can be pulled, as far as the sender is concerned.
-pub(super) struct Offered {
+pub(crate) struct Offered {
     /// The sender's name for it.
-    pub(super) name: String,
-    pub(super) schema: TableSchema,
-    pub(super) announced: u64,
+    pub(crate) name: String,
+    pub(crate) schema: TableSchema,
+    pub(crate) announced: u64,
     /// What is left of its time to wait, where the other site counts calls.
     pub(super) allowance: Allowance,
 }
 
 /// What the sender offers.
-pub(super) struct Offer {
-    pub(super) tables: Vec<Offered>,
+pub(crate) struct Offer {
+    pub(crate) tables: Vec<Offered>,
     /// Tables that cannot be pulled, because it is not even known what they look like.
-    pub(super) failed: Vec<TableReport>,
+    pub(crate) failed: Vec<TableReport>,
     /// What it says that it does not copy.
     pub(super) not_copied: NotCopied,
     /// Whether that is all that it offers.
-    pub(super) is_all: bool,
+    pub(crate) is_all: bool,
     /// What this side leaves out of it, as sentences for the report.
-    pub(super) notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// Finds out which tables to pull and what they look like. Those that cannot be pulled are told apart.
-pub(super) fn ask(cx: &mut Context<'_, '_>) -> Result<Offer> {
+pub(crate) fn ask(cx: &mut Context<'_, '_>) -> Result<Offer> {
     let (offered, not_copied) = cx.ask(|source, patience| source.list(patience))?;
     let names: Vec<&str> = offered.iter().map(|table| table.name.as_str()).collect();
     let own_state = |name: &&str| PHOENIX_STATE.contains(name) && !cx.source.is_rowferry();

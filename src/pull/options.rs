@@ -12,7 +12,7 @@ use crate::domain::strategy::{Dangling, OnLossy, OnTakenKey, Strategy};
 use crate::plan::table::ExtraColumns;
 use crate::pull::Progress;
 
-pub(super) type OnProgress<'p> = Box<dyn FnMut(&Progress<'_>) + 'p>;
+pub(crate) type OnProgress<'p> = Box<dyn FnMut(&Progress<'_>) + 'p>;
 
 /// How tables are pulled. Each setter says its default.
 #[derive(Default)]
@@ -20,7 +20,7 @@ pub struct PullOptions<'p> {
     /// What the caller chose; `None` leaves it to the connection.
     pub(super) strategy: Option<Strategy>,
     pub(super) table_strategies: BTreeMap<String, Strategy>,
-    pub(super) tables: Option<Vec<String>>,
+    pub(crate) tables: Option<Vec<String>>,
     pub(super) exclude: Vec<String>,
     pub(super) keys: BTreeMap<String, Vec<String>>,
     pub(super) newer_by: Option<String>,
@@ -29,7 +29,7 @@ pub struct PullOptions<'p> {
     pub(super) on_conflict: BTreeMap<String, Option<OnConflict<'p>>>,
     pub(super) batch_size: Option<u32>,
     pub(super) keep_missing_tables: bool,
-    pub(super) extra_columns: ExtraColumns,
+    pub(crate) extra_columns: ExtraColumns,
     pub(super) dry_run: bool,
     pub(super) append_again: bool,
     pub(super) append_new: bool,
@@ -45,12 +45,12 @@ pub struct PullOptions<'p> {
     /// What the connection allows that is pulled through.
     pub(super) allowed: Option<Arc<dyn Allowed>>,
     pub(super) timeout: Option<Duration>,
-    pub(super) retry_time: Option<Duration>,
+    pub(crate) retry_time: Option<Duration>,
     pub(super) lock_time: Option<Duration>,
-    pub(super) cancel: CancelToken,
+    pub(crate) cancel: CancelToken,
     pub(super) approval_time: Option<Duration>,
     pub(super) initiated_by: Option<String>,
-    pub(super) progress: Option<OnProgress<'p>>,
+    pub(crate) progress: Option<OnProgress<'p>>,
     pub(super) on_failure: Option<OnFailure<'p>>,
 }
 
@@ -290,7 +290,7 @@ impl<'p> PullOptions<'p> {
     }
 
     /// How long the whole pull may take.
-    pub(super) fn time(&self) -> Duration {
+    pub(crate) fn time(&self) -> Duration {
         self.timeout.unwrap_or(MOST_TIME)
     }
 

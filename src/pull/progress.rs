@@ -41,6 +41,9 @@ pub enum Phase {
     RateLimited,
     /// The connection was lost, and is about to be made again.
     Reconnecting,
+    /// It is compared, not pulled: `records` are the rows that the sender has read. See
+    /// [`Site::verify`](crate::Site::verify).
+    Comparing,
     /// It is about to ask for the first page.
     Started,
     /// Pages arrive.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Report, TableReport, TableStatus};
 use crate::domain::not_copied::NotCopied;
 use crate::domain::record::Failure;
-use crate::domain::value::Value;
+use crate::domain::value_json::KeyJson;
 use crate::error::{Error, ErrorKind};
 
 /// The tables are an object, by name, in the order in which they were pulled; times are in seconds, and an error is its text, with its
@@ -171,26 +171,14 @@ impl<'r> Fields<'r> {
 impl Serialize for Failure {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(serde::Serialize)]
-        #[serde(untagged)]
-        enum Key<'r> {
-            None,
-            One(&'r Value),
-            Several(&'r [Value]),
-        }
-
-        #[derive(serde::Serialize)]
         struct Fields<'r> {
-            key: Key<'r>,
+            key: KeyJson<'r>,
             column: Option<&'r str>,
             code: &'static str,
             message: &'r str,
         }
 
-        let key = match &self.key[..] {
-            [] => Key::None,
-            [value] => Key::One(value),
-            values => Key::Several(values),
-        };
+        let key = KeyJson(&self.key);
         let (column, code) = (self.column.as_deref(), self.reason.code());
         Fields { key, column, code, message: &self.message }.serialize(serializer)
     }
@@ -202,6 +190,7 @@ mod tests {
 
     use super::*;
     use crate::domain::record::Reason;
+    use crate::domain::value::Value;
 
     #[test]
     fn keys_are_values_lists_or_null() {

@@ -39,6 +39,32 @@ impl Site {
     /// [`Client::connect`](crate::Client::connect) and
     /// [`Client::pull`](crate::Client::pull).
     pub fn pull(&self, connection: Uuid, connect: ConnectOptions, mut options: PullOptions<'_>) -> Result<Report> {
+        let tokens = [connect.cancel().clone(), options.cancel.clone()];
+        let way = self.way_through(connection, connect, &mut options)?;
+        let run = |source: &dyn Source, options| {
+            let origin = Origin { connection: Some(connection), site_url: way.url.clone() };
+            self.connections().touch_connected(connection)?;
+            pull(source, self.here(), options, Some(origin))
+        };
+        unless_cancelled(&tokens, || match self.enter(&way.url, &way.auth, &way.connect, &mut options)? {
+            Some(client) => {
+                refuse_itself(&client, self)?;
+                run(&client, options)
+            }
+            None => {
+                let api = Api::with_auth(&way.url, &way.auth, &way.connect)?;
+                run(&HttpSource::new(&api, &options), options)
+            }
+        })
+    }
+
+    /// How the other site of a stored connection is reached. The options get what this side's end of it allows.
+    pub(crate) fn way_through(
+        &self,
+        connection: Uuid,
+        connect: ConnectOptions,
+        options: &mut PullOptions<'_>,
+    ) -> Result<WayThrough> {
         let connections = self.connections();
         let stored = connections.get(connection)?;
         check(&stored, &**self.clock())?;
@@ -51,23 +77,15 @@ impl Site {
         if let Some(password) = connect.password_for_downloads() {
             auth = auth.password(password);
         }
-        let run = |source: &dyn Source, options| {
-            let origin = Origin { connection: Some(connection), site_url: stored.site_url.clone() };
-            connections.touch_connected(connection)?;
-            pull(source, self.here(), options, Some(origin))
-        };
-        let tokens = [connect.cancel().clone(), options.cancel.clone()];
-        unless_cancelled(&tokens, || match self.enter(&stored.site_url, &auth, &connect, &mut options)? {
-            Some(client) => {
-                refuse_itself(&client, self)?;
-                run(&client, options)
-            }
-            None => {
-                let api = Api::with_auth(&stored.site_url, &auth, &connect)?;
-                run(&HttpSource::new(&api, &options), options)
-            }
-        })
+        Ok(WayThrough { url: stored.site_url, auth, connect })
     }
+}
+
+/// How the other site of a stored connection is reached.
+pub(crate) struct WayThrough {
+    pub(crate) url: String,
+    pub(crate) auth: Auth,
+    pub(crate) connect: ConnectOptions,
 }
 
 /// Whether the connection is one to pull through.

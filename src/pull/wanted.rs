@@ -50,7 +50,7 @@ pub(super) fn nothing_to_leave_out(name: &str, offered: &[&str]) -> Error {
 
 impl PullOptions<'_> {
     /// An error if the options contradict each other, whatever the sender offers: it is found before a code is spent.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         if self.append_again && self.append_new {
             return Err(Error::new(ErrorKind::InvalidInput, "`append_again` and `append_new` exclude each other")
                 .with_hint("append_new adds what was not appended before, append_again adds everything a second time."));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::compare::Comparing;
 use super::download::{Ask, Checked, Download, Json, Place, Source, ended};
 use super::questions::{Question, Round};
 use super::queue::Queue;
@@ -100,6 +101,8 @@ pub struct ChannelSession {
     pub(super) refusal: Option<Refusal>,
     /// Those of named pulls.
     pub(super) queue: Queue,
+    /// The table that the peer compares with its own.
+    pub(super) comparing: Option<Box<Comparing>>,
     /// Whether the peer gets no records: its code is not spent.
     only_looks: bool,
     /// What it asked about tables.
@@ -157,6 +160,7 @@ impl ChannelSession {
             sending: None,
             refusal: None,
             queue: Queue::default(),
+            comparing: None,
             only_looks: false,
             round: Round::default(),
         }
@@ -275,6 +279,7 @@ impl ChannelSession {
                     message::FEATURE_PAGES,
                     message::FEATURE_PULLS,
                     message::FEATURE_TICKETS,
+                    message::FEATURE_COMPARE,
                 ];
                 let features = if self.only_looks { &features[..1] } else { &features[..] };
                 let features = features.iter().map(|feature| (*feature).to_owned()).collect();

@@ -6,6 +6,7 @@ pub mod body;
 mod calls;
 pub mod channel;
 pub(crate) mod chunks;
+mod compare;
 mod connection;
 mod data;
 mod download;

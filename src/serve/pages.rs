@@ -1,5 +1,7 @@
 //! The rows of a table as a rowferry peer gets them: binary pages, sent by themselves as far as the peer lets them.
 
+use std::num::NonZeroU32;
+
 use super::channel::ChannelSession;
 use super::download::{Ask, Checked, Download, Place as Start, ended};
 use super::refusals::{FAILED, failed, refusal, refused, told};
@@ -31,6 +33,7 @@ impl ChannelSession {
                 if let Some(sending) = self.sending.take() {
                     self.source.grant.leave(sending.download.account);
                 }
+                self.comparing = None;
                 if fetch.pull.is_some() {
                     self.queue(fetch)?;
                 } else {
@@ -45,20 +48,27 @@ impl ChannelSession {
                 Some(sending) if sending.request == request => {
                     sending.credit = sending.credit.saturating_add(bytes.get().into()).min(MOST_CREDIT);
                 }
-                _ => self.credit(request, bytes),
+                _ => {
+                    if !self.credits_comparing(request, bytes.get()) {
+                        self.credit(request, bytes);
+                    }
+                }
             },
             Request::Done { request } => match self.sending.as_mut() {
                 Some(sending) if sending.request == request => sending.arrived = sending.ended,
-                _ => self.done(request),
+                _ => {
+                    if !self.end_comparing(request) {
+                        self.done(request);
+                    }
+                }
             },
             Request::Cancel { request } => match self.sending.take_if(|sending| sending.request == request) {
                 // It may come back for the rest.
                 Some(sending) => self.source.grant.leave(sending.download.account),
+                None if self.end_comparing(request) => {}
                 None => self.cancel(request),
             },
-            Request::Compare(_) | Request::Sketch(_) | Request::Want(_) => {
-                return Err(Error::new(ErrorKind::Protocol, "the other site compares, which was not offered to it"));
-            }
+            request @ (Request::Compare(_) | Request::Sketch(_) | Request::Want(_)) => self.compares(request),
         }
         self.source.write_due_ends();
         Ok(())
@@ -70,11 +80,11 @@ impl ChannelSession {
         if let Some(refusal) = self.refusal.take() {
             return Some(refusal.encode());
         }
-        let Some(sending) = self.sending.take() else { return self.next_queued() };
+        let Some(sending) = self.sending.take() else { return self.next_queued().or_else(|| self.next_compared()) };
         let waits = if sending.ended { !sending.arrived } else { sending.credit <= 0 };
         if waits {
             self.sending = Some(sending);
-            return None;
+            return self.next_compared();
         }
         if sending.ended {
             ended(sending.download.account.complete());
@@ -124,22 +134,27 @@ impl ChannelSession {
             return Err(Error::new(ErrorKind::Protocol, "No table has more than 2^53 records"));
         }
         let key = self.source.exporter.key(&table.name).map_err(|error| failed(FAILED, &error))?;
-        // A page that is nearly full, one more record, and the place all go into one message.
-        let message = self.record_bytes;
-        let asked = usize::try_from(fetch.page_bytes.get()).unwrap_or(usize::MAX);
-        let page_bytes = asked.clamp(PAGE_BYTES.0, PAGE_BYTES.1).min(message / 4);
-        let place_bytes = PLACE_BYTES.min(message / 16);
-        let record_bytes = message.saturating_sub(page_bytes + place_bytes + AROUND);
+        let (cut, place_bytes) = self.cut(fetch.page_bytes);
         Ok(Pages {
             request: fetch.request,
             encoder: PageEncoder::new(table.columns.len(), fetch.compress),
             key,
-            cut: Cut { page_bytes, record_bytes },
+            cut,
             place_bytes,
             places: None,
             count: 0,
             last: None,
         })
+    }
+
+    /// Where pages are cut of which so many bytes were asked for, and the longest place that there is room for: a page that is nearly
+    /// full, one more record, and the place all go into one message.
+    pub(super) fn cut(&self, page_bytes: NonZeroU32) -> (Cut, usize) {
+        let message = self.record_bytes;
+        let asked = usize::try_from(page_bytes.get()).unwrap_or(usize::MAX);
+        let page_bytes = asked.clamp(PAGE_BYTES.0, PAGE_BYTES.1).min(message / 4);
+        let place_bytes = PLACE_BYTES.min(message / 16);
+        (Cut { page_bytes, record_bytes: message.saturating_sub(page_bytes + place_bytes + AROUND) }, place_bytes)
     }
 
     /// The next page of a table, or the end of one that has no more rows.

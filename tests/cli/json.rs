@@ -57,6 +57,7 @@ fn every_command_prints_what_the_schema_says() {
     run(3, &pull);
     run(0, "transfers approve --connection Backup --all --db shop.db");
     run(0, &pull);
+    run(3, &format!("verify {url} --code {} --db backup.db --keys 3", folder.code()));
     run(0, "transfers stats --db shop.db");
     run(0, "keymap list --db backup.db");
     run(0, "keymap show users --db backup.db");

@@ -27,3 +27,4 @@ mod state;
 mod status;
 mod tls;
 mod transfers;
+mod verify;

@@ -68,3 +68,4 @@ mod store_pages;
 mod tickets;
 mod transfers;
 mod triggers;
+mod verify;

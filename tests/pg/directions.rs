@@ -1,8 +1,8 @@
 //! Tables move in all directions, by every strategy, over the link and over a socket.
 
-use rowferry::{Dangling, PullOptions, Report, Site, Strategy};
+use rowferry::{Auth, Client, ConnectOptions, Dangling, PullOptions, Report, Site, Strategy, VerifyOptions};
 
-use crate::common::{Lite, Pg, clean, link, loopback, options, same};
+use crate::common::{Lite, Pg, clean, code, link, loopback, options, same};
 
 const TABLES: [&str; 5] = ["users", "posts", "tree", "log", "plain"];
 
@@ -60,6 +60,23 @@ fn there_and_again(from: &Site, change: &dyn Fn(), to: &Site, spoil: &dyn Fn(), 
     spoil();
     clean(&pull(from, to, options(Strategy::Overwrite)));
     same(from, to, &["users", "posts", "tree", "plain"]);
+    compared(from, to, spoil);
+}
+
+/// A comparison says that the copy is the same, and after it was spoilt which rows are not.
+fn compared(from: &Site, to: &Site, spoil: &dyn Fn()) {
+    let client = Client::link(from, Auth::code(code(from)), ConnectOptions::default()).unwrap();
+    let verify = || client.verify(to, VerifyOptions::new().exclude(["log"])).unwrap();
+    let report = verify();
+    assert!(report.is_equal(), "{report:#?}");
+    spoil();
+    let report = verify();
+    let counts = |table: &str| {
+        let table = report.table(table).unwrap();
+        [table.only_there, table.only_here, table.different].map(Option::unwrap)
+    };
+    assert_eq!((counts("users"), counts("posts")), ([0, 0, 8], [100, 0, 0]), "{report:#?}");
+    assert_eq!(report.table("posts").unwrap().keys.only_there.len(), 20);
 }
 
 const CHANGE: &str = "UPDATE users SET score = id, email = 'new' || email WHERE id % 2 = 0; UPDATE posts SET body = 'changed' WHERE id % 3 = 0;

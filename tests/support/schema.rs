@@ -28,7 +28,7 @@ pub fn check(command_line: &str, status: i32, stdout: &str) {
     for (at, line) in stdout.lines().enumerate() {
         let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         let may_be_error = (failed && at == last).then_some("error");
-        said_why |= value["event"] == "error" || value["event"] == "report";
+        said_why |= ["error", "report", "verified"].iter().any(|event| value["event"] == *event);
         let known = lines.iter().map(|name| name.as_str().unwrap()).chain(may_be_error);
         let wrong: Vec<String> =
             known.map(|name| conforms(&value, &named(name), name).err()).collect::<Option<_>>().unwrap_or_default();

@@ -48,6 +48,7 @@ fn run(command: &Command, out: &mut Out) -> Result<Done, Failure> {
         Command::Demo(args) => demo::run(args, out),
         Command::Serve(args) => commands::serve::run(args, out),
         Command::Pull(args) => commands::pull::run(args, out),
+        Command::Verify(args) => commands::verify::run(args, out),
         Command::Tables(args) => commands::inspect::tables(args, out),
         Command::Schema(args) => commands::inspect::schema(args, out),
         Command::Count(args) => commands::inspect::count(args, out),

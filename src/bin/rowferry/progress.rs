@@ -190,6 +190,7 @@ impl Events {
         self.last = Some(Instant::now());
         let phase = match progress.phase {
             Phase::Connecting => "connecting",
+            Phase::Comparing => "comparing",
             Phase::Started => "started",
             Phase::Receiving => "receiving",
             Phase::Applying => "applying",

@@ -29,7 +29,7 @@ impl Status {
         (Status::Done, "done"),
         (Status::Failed, "failed: one line on stderr says what, why, and what to do"),
         (Status::Usage, "wrong usage"),
-        (Status::Partly, "done, but some records or tables failed, or there was no table to pull"),
+        (Status::Partly, "done, but some records or tables failed, or there was no table to pull; or tables differ"),
         (Status::ApprovalMissing, "someone on the other side must approve it first"),
         (Status::Unreachable, "the other site cannot be reached, or the connection was lost"),
         (Status::Refused, "the other site refused (a refusal by this side is 1)"),

@@ -1,7 +1,7 @@
 //! Pulls from senders whose binary messages are not what they should be, or do not come.
 
 mod named;
-mod sender;
+pub(crate) mod sender;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -18,13 +18,13 @@ use crate::site::Site;
 use crate::wire::native::{End, Fetch, PageEncoder, PageHead, Place, Refusal, Request};
 use crate::wire::records::Cut;
 
-pub(super) const CODE: &str = "A7X9K2M4";
-pub(super) const TICKET: &str = "0123456789_abcdefghijklmnopqrstuvwxyzABCDEF";
+pub(crate) const CODE: &str = "A7X9K2M4";
+pub(crate) const TICKET: &str = "0123456789_abcdefghijklmnopqrstuvwxyzABCDEF";
 const SITE: &str = "00000000-0000-0000-0000-000000000001";
 
 /// What a sender announces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// It knows pulls by their names, as all do now: tables are asked for together.
     Named,
     /// It does not, as in 0.1.0: tables are asked for one by one.
@@ -33,17 +33,17 @@ pub(super) enum Kind {
     Strange,
 }
 
-pub(super) const BOTH: [Kind; 2] = [Kind::Named, Kind::Unnamed];
+pub(crate) const BOTH: [Kind; 2] = [Kind::Named, Kind::Unnamed];
 
 /// The other end of a connection, for what answers a request for rows.
-pub(super) struct Peer {
-    pub(super) socket: WebSocket<TcpStream>,
+pub(crate) struct Peer {
+    pub(crate) socket: WebSocket<TcpStream>,
     /// What was asked for by binary messages, of all connections.
-    pub(super) heard: Arc<Mutex<Vec<Request>>>,
+    pub(crate) heard: Arc<Mutex<Vec<Request>>>,
     /// How many connections there were before this one.
-    pub(super) number: usize,
+    pub(crate) number: usize,
     /// The receiver's database.
-    pub(super) here: PathBuf,
+    pub(crate) here: PathBuf,
     kind: Kind,
     tables: Arc<Vec<(String, u64)>>,
 }
@@ -53,23 +53,23 @@ type Script = Arc<dyn Fn(&Request, &mut Peer) -> bool + Send + Sync>;
 
 impl Peer {
     /// Sends a binary message. `false` once the client has gone.
-    pub(super) fn say(&mut self, message: Vec<u8>) -> bool {
+    pub(crate) fn say(&mut self, message: Vec<u8>) -> bool {
         self.socket.send(Message::binary(message)).is_ok()
     }
 
-    pub(super) fn text(&mut self, text: &str) {
+    pub(crate) fn text(&mut self, text: &str) {
         let _ = self.socket.send(Message::text(text.to_owned()));
     }
 
     /// Ends the connection. What was said arrives: closed with something unread, it would take that along.
-    pub(super) fn cut(&mut self) {
+    pub(crate) fn cut(&mut self) {
         let stream = self.socket.get_mut();
         let _ = stream.shutdown(std::net::Shutdown::Write);
         let _ = std::io::copy(stream, &mut std::io::sink());
     }
 
     /// Waits for the next binary message; answers the JSON before it. `None` once the client has gone.
-    pub(super) fn next(&mut self) -> Option<Request> {
+    pub(crate) fn next(&mut self) -> Option<Request> {
         loop {
             match self.socket.read().ok()? {
                 Message::Binary(bytes) => {
@@ -88,7 +88,7 @@ impl Peer {
         let (reference, topic, event, payload) = (&frame[1], &frame[2], frame[3].as_str().unwrap(), &frame[4]);
         let Some(what) = event.strip_prefix("request:") else {
             let features: &[&str] = match self.kind {
-                Kind::Named => &["pages", "pulls"],
+                Kind::Named => &["pages", "pulls", "compare"],
                 Kind::Unnamed => &["pages"],
                 Kind::Strange => &["pulls"],
             };
@@ -116,7 +116,7 @@ impl Peer {
     }
 
     /// All pages of two rows each, and the end.
-    pub(super) fn honest(&mut self, fetch: &Fetch, ids: Range<i64>) {
+    pub(crate) fn honest(&mut self, fetch: &Fetch, ids: Range<i64>) {
         let from = fetch.records as i64;
         let pages = (ids.start + from..ids.end).step_by(2).enumerate();
         for (at, first) in pages {
@@ -136,57 +136,57 @@ fn schema(table: &str) -> Json {
     })
 }
 
-pub(super) fn place(after: i64) -> Place {
+pub(crate) fn place(after: i64) -> Place {
     Place { run: 1, values: vec![Value::Integer(after)] }
 }
 
 /// A page of rows with these ids, and the place behind its last row.
-pub(super) fn page(request: u32, sequence: u32, ids: Range<i64>, more: bool) -> Vec<u8> {
+pub(crate) fn page(request: u32, sequence: u32, ids: Range<i64>, more: bool) -> Vec<u8> {
     let after = place(ids.end - 1);
     page_of(request, sequence, more, &rows(ids), Some(&after))
 }
 
-pub(super) fn rows(ids: Range<i64>) -> Rows {
+pub(crate) fn rows(ids: Range<i64>) -> Rows {
     let mut rows = Rows::new(2);
     ids.for_each(|id| rows.push([ValueRef::Integer(id), ValueRef::Text(format!("row {id}").as_bytes())]));
     rows
 }
 
-pub(super) fn page_of(request: u32, sequence: u32, more: bool, rows: &Rows, place: Option<&Place>) -> Vec<u8> {
+pub(crate) fn page_of(request: u32, sequence: u32, more: bool, rows: &Rows, place: Option<&Place>) -> Vec<u8> {
     let mut encoder = PageEncoder::new(rows.width(), true);
     assert_eq!(encoder.add(rows, 0..rows.len(), &[0], Cut::NONE), rows.len());
     encoder.finish(PageHead { request, sequence, state: 1, more }, place)
 }
 
-pub(super) fn end(request: u32, rows: u64) -> Vec<u8> {
+pub(crate) fn end(request: u32, rows: u64) -> Vec<u8> {
     End { request, rows, state: None }.encode()
 }
 
-pub(super) fn refusal(request: u32, code: &str, text: &str) -> Refusal {
+pub(crate) fn refusal(request: u32, code: &str, text: &str) -> Refusal {
     Refusal { request, code: code.to_owned(), text: text.to_owned(), transfer: None, retry_after: None }
 }
 
 /// The fake sender, and a site to pull into.
-pub(super) struct World {
+pub(crate) struct World {
     folder: tempfile::TempDir,
-    pub(super) site: Site,
-    pub(super) sqlite: rusqlite::Connection,
-    pub(super) client: Client,
-    pub(super) heard: Arc<Mutex<Vec<Request>>>,
+    pub(crate) site: Site,
+    pub(crate) sqlite: rusqlite::Connection,
+    pub(crate) client: Client,
+    pub(crate) heard: Arc<Mutex<Vec<Request>>>,
     /// How many connections there were.
-    pub(super) connections: Arc<AtomicUsize>,
+    pub(crate) connections: Arc<AtomicUsize>,
 }
 
 /// The rows of `evil` that are announced, and of which an honest sender sends the ids from 1.
-pub(super) const EVIL: i64 = 6;
+pub(crate) const EVIL: i64 = 6;
 
 impl World {
     /// The script says what the sender does when rows of the table `evil` are asked for.
-    pub(super) fn new(kind: Kind, script: impl Fn(&Fetch, &mut Peer) + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(kind: Kind, script: impl Fn(&Fetch, &mut Peer) + Send + Sync + 'static) -> Self {
         World::with(kind, Limits::default(), quick(), script)
     }
 
-    pub(super) fn with(
+    pub(crate) fn with(
         kind: Kind,
         limits: Limits,
         options: ConnectOptions,
@@ -208,7 +208,7 @@ impl World {
     }
 
     /// A sender of these tables, each with the number of its rows.
-    pub(super) fn serving(
+    pub(crate) fn serving(
         kind: Kind,
         tables: &[(&str, u64)],
         limits: Limits,
@@ -252,20 +252,20 @@ impl World {
         World { folder, site, sqlite, client, heard, connections }
     }
 
-    pub(super) fn path(&self) -> std::path::PathBuf {
+    pub(crate) fn path(&self) -> std::path::PathBuf {
         self.folder.path().join("here.db")
     }
 
-    pub(super) fn pull(&self) -> Pulled {
+    pub(crate) fn pull(&self) -> Pulled {
         self.pull_with(PullOptions::new())
     }
 
-    pub(super) fn pull_with(&self, options: PullOptions<'_>) -> Pulled {
+    pub(crate) fn pull_with(&self, options: PullOptions<'_>) -> Pulled {
         Pulled(self.client.pull(&self.site, options).unwrap())
     }
 
     /// The ids of a table's rows, and that each row is as it was sent.
-    pub(super) fn ids(&self, table: &str) -> Vec<i64> {
+    pub(crate) fn ids(&self, table: &str) -> Vec<i64> {
         let mut statement = self.sqlite.prepare(&format!("SELECT id, name FROM {table} ORDER BY id")).unwrap();
         let rows = statement.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))).unwrap();
         rows.map(|row| {
@@ -276,13 +276,13 @@ impl World {
         .collect()
     }
 
-    pub(super) fn marks(&self) -> i64 {
+    pub(crate) fn marks(&self) -> i64 {
         let count = "SELECT count(*) FROM rowferry_marks WHERE table_name = 'evil'";
         self.sqlite.query_row(count, [], |row| row.get(0)).unwrap()
     }
 
     /// The tables before and behind `evil` have come.
-    pub(super) fn others_came(&self, pulled: &Pulled) {
+    pub(crate) fn others_came(&self, pulled: &Pulled) {
         for table in ["apples", "zebras"] {
             let report = pulled.table(table);
             assert!(report.status == TableStatus::Completed && report.outcome.created == 2, "{table}: {report:?}");
@@ -291,22 +291,22 @@ impl World {
     }
 }
 
-pub(super) fn quick() -> ConnectOptions {
+pub(crate) fn quick() -> ConnectOptions {
     ConnectOptions::default().request_timeout(Duration::from_secs(20)).heartbeat(None)
 }
 
-pub(super) struct Pulled(pub(super) Report);
+pub(crate) struct Pulled(pub(super) Report);
 
 impl Pulled {
-    pub(super) fn table(&self, table: &str) -> &TableReport {
+    pub(crate) fn table(&self, table: &str) -> &TableReport {
         self.0.table(table).unwrap()
     }
 
-    pub(super) fn evil(&self) -> &TableReport {
+    pub(crate) fn evil(&self) -> &TableReport {
         self.table("evil")
     }
 
-    pub(super) fn error(&self) -> &crate::error::Error {
+    pub(crate) fn error(&self) -> &crate::error::Error {
         self.evil().error.as_ref().unwrap_or_else(|| panic!("no error: {:?}", self.evil()))
     }
 }

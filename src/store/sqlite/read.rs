@@ -114,6 +114,10 @@ impl Snapshot for SqliteSnapshot {
     fn pinned_bytes(&self) -> u64 {
         std::fs::metadata(&self.wal).map_or(0, |wal| wal.len())
     }
+
+    fn block_rows(&self) -> usize {
+        256
+    }
 }
 
 pub(super) fn count(sqlite: &Connection, table: &TableSchema) -> Result<u64> {

@@ -35,7 +35,6 @@ pub const FEATURE_PULLS: &str = "pulls";
 /// The feature of a sender whose tickets are for one pull: it is told which tables that is of, and when it has completed.
 pub const FEATURE_TICKETS: &str = "tickets";
 /// The feature of a sender that compares its rows with those of the receiver: see [`Compare`](crate::wire::native::Compare).
-#[allow(dead_code)]
 pub const FEATURE_COMPARE: &str = "compare";
 /// The reason of a join that is refused because its topic has another code.
 pub const CODE_MISMATCH: &str = "code_mismatch";

@@ -10,7 +10,7 @@ use crate::status::Status;
 
 /// The commands, as they are listed; what stands nowhere here is listed with the last ones.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Share and pull", &["pull", "serve", "sessions", "connections"]),
+    ("Share and pull", &["pull", "verify", "serve", "sessions", "connections"]),
     ("Look at another site", &["tables", "schema", "count", "records"]),
     ("Look after a site", &["status", "doctor", "transfers", "events", "settings", "keymap", "state"]),
     ("More", &["demo", "completions", "man"]),

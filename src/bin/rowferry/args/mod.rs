@@ -8,6 +8,7 @@ pub mod secret;
 pub mod site;
 pub mod site_copy;
 pub mod transfers;
+pub mod verify;
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use self::pull::{KeymapCommand, PullArgs, RecordsArgs, TableArgs, TablesArgs};
 use self::site::{DemoArgs, DoctorArgs, EventsArgs, ServeArgs, SessionsCommand, SettingsCommand, StateCommand, StatusArgs};
 use self::site_copy::SiteCommand;
 use self::transfers::TransfersCommand;
+use self::verify::VerifyArgs;
 use crate::values::{log_filter, seconds};
 
 /// Headings of options in the help.
@@ -94,6 +96,19 @@ pub enum Command {
                       rowferry pull --connection Shop --db backup.db --wait-for-approval 600"
     )]
     Pull(Box<PullArgs>),
+
+    /// Compare a database with another site, and change nothing
+    ///
+    /// Both sites read their tables once; what goes between them grows with what differs. Each table is equal, different, with keys of rows
+    /// that differ, or inconclusive, with the reason. Rows that changed at the other site after the last pull are different. A code is spent,
+    /// as by a pull. Exit status 0 means that all tables are equal, 3 that one differs, 1 that nothing can be said of one and none differs.
+    #[command(
+        override_usage = "rowferry verify [OPTIONS] --db <DB> <--code <CODE>|--token <TOKEN>> <URL>\n       \
+                      rowferry verify [OPTIONS] --db <DB> --connection <NAME_OR_UUID>",
+        after_long_help = "Examples:\n  rowferry verify http://127.0.0.1:7171 --code A7X9K2M4 --db backup.db\n  \
+                      rowferry verify --connection Shop --db backup.db --table orders --json"
+    )]
+    Verify(Box<VerifyArgs>),
 
     /// List the tables that another site offers
     ///
@@ -470,6 +485,8 @@ mod tests {
             "rowferry pull http://h --token T --password P --db a.db --wait-for-approval 5",
             "rowferry pull --connection Shop --db a.db --json",
             "rowferry count users http://h --token-file -",
+            "rowferry verify http://h --db a.db --code C --table t --table u",
+            "rowferry verify --connection NAME --db a.db --keys 5 --json",
             "rowferry connections create --name N --site-url http://h --direction sender --no-notify --db a.db --json",
             "rowferry connections suspend N --db a.db --reason R --by B",
             "rowferry connections check --db a.db",
@@ -485,6 +502,7 @@ mod tests {
         for line in [
             "rowferry pull http://h --db a.db",
             "rowferry pull http://h --code C",
+            "rowferry verify http://h --db a.db",
             "rowferry pull http://h --code C --db a.db --strategy replace",
             "rowferry pull http://h --code C --db a.db --table-strategy merge",
             "rowferry pull http://h --code C --db a.db --batch-size 0",

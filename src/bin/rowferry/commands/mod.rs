@@ -4,6 +4,7 @@ mod addresses;
 pub mod connections;
 pub mod doctor;
 pub mod events;
+mod from;
 mod ids;
 pub mod inspect;
 pub mod keymap;
@@ -21,6 +22,7 @@ pub mod site_copy;
 pub mod state;
 pub mod status;
 pub mod transfers;
+pub mod verify;
 
 use std::fs;
 use std::path::PathBuf;

@@ -4,12 +4,10 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rowferry::{Auth, ConnectOptions};
 use rowferry::{Error, ErrorKind, ExtraColumns, Limits, PullOptions, Report, Site, TableStatus};
-use uuid::Uuid;
 
-use super::plain::warn_of_plain_http;
-use super::{cancelled_by_signals, connect_options, open, open_with, report};
+use super::from::{Entry, From};
+use super::{cancelled_by_signals, open, open_with, report};
 use crate::args::pull::PullArgs;
 use crate::demo::scratch::Scratch;
 use crate::failure::{Done, Failure};
@@ -23,32 +21,10 @@ pub fn run(args: &PullArgs, out: &mut Out) -> Result<Done, Failure> {
     once_for_each("--key", args.keys.iter().map(|(table, _)| Some(table)))?;
     once_for_each("--newer-by", args.newer_by.iter().map(|(table, _)| table.as_ref()))?;
     let cancel = cancelled_by_signals()?;
-    let mut connect = connect_options(&args.network, &cancel)?;
-    // Before a database is made: secrets that cannot be read must not leave an empty one behind.
-    let auth = match &args.connection {
-        Some(_) => {
-            if let Some(password) = args.access.password.secret()? {
-                connect = connect.download_password(password.as_str());
-            }
-            None
-        }
-        None => Some(args.access.auth()?),
-    };
+    let entry = Entry::read(args.connection.as_ref(), &args.access, &args.network, &cancel)?;
     // Before the code is spent: a database that cannot be written is found out now.
     let Target { site: backup, made, _scratch } = target(args)?;
-    let from = match (&args.connection, &args.url, auth) {
-        (Some(connection), _, _) => {
-            let found = backup.connections().find(connection).map_err(Failure::typed)?;
-            warn_of_plain_http(&found.site_url);
-            From::Connection(found.uuid, connect)
-        }
-        (None, Some(url), Some(auth)) => {
-            warn_of_plain_http(url);
-            From::Url(url, auth, connect)
-        }
-        // clap asks for one of them.
-        (None, _, _) => return Err(Failure::usage(no_other_site())),
-    };
+    let from = From::new(&backup, args.connection.as_ref(), args.url.as_ref(), entry)?;
     let mut options = PullOptions::new()
         .create_missing_tables(!args.no_create_tables)
         .dry_run(args.dry_run)
@@ -143,27 +119,6 @@ fn once_for_each<'t>(option: &str, mut tables: impl Iterator<Item = Option<&'t S
     let what = twice.map_or("all tables".to_owned(), |table| format!("the table {table:?}"));
     let error = Error::new(ErrorKind::InvalidInput, format!("{option} is given twice for {what}"));
     Err(Failure::usage(error.with_hint(format!("Give it once for each table: {option} TABLE=.."))))
-}
-
-/// Where the tables come from.
-enum From<'a> {
-    /// The site at a URL that was typed.
-    Url(&'a str, Auth, ConnectOptions),
-    /// A connection that is kept in the database.
-    Connection(Uuid, ConnectOptions),
-}
-
-impl From<'_> {
-    fn pull(self, backup: &Site, options: PullOptions<'_>) -> rowferry::Result<Report> {
-        match self {
-            From::Url(url, auth, connect) => backup.pull_from(url, auth, connect, options),
-            From::Connection(uuid, connect) => backup.pull(uuid, connect, options),
-        }
-    }
-}
-
-fn no_other_site() -> Error {
-    Error::new(ErrorKind::InvalidInput, "there is nothing to pull from").with_hint("Give a URL or --connection.")
 }
 
 /// The database that is pulled into.
