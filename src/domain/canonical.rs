@@ -70,6 +70,14 @@ fn tagged(tag: u8, bytes: [u8; 8]) -> [u8; 9] {
     [tag, a, b, c, d, e, f, g, h]
 }
 
+/// A row as it is written.
+#[cfg(test)]
+pub(crate) fn row<'v>(cells: impl Iterator<Item = Option<ValueRef<'v>>>) -> Vec<u8> {
+    let mut out = Vec::new();
+    cells.for_each(|cell| put(&mut out, cell));
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

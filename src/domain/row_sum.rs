@@ -10,23 +10,19 @@ use std::str::FromStr;
 use twox_hash::XxHash3_128;
 use uuid::Uuid;
 
-use super::canonical;
-use super::value::ValueRef;
-
 /// How many bytes a sum takes.
 pub const SUM_BYTES: usize = 24;
 
 /// Hashes rows: XXH3 of 128 bits with a seed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct RowHasher {
     seed: u64,
-    scratch: Vec<u8>,
 }
 
 impl RowHasher {
     /// With this seed: rows hashed with another one have nothing in common with these.
     pub fn new(seed: u64) -> Self {
-        RowHasher { seed, scratch: Vec::new() }
+        RowHasher { seed }
     }
 
     /// As the rows of this pull are hashed: its name is random, and the same when it is resumed.
@@ -34,20 +30,10 @@ impl RowHasher {
         RowHasher::new(pull.as_u64_pair().1)
     }
 
-    /// The hash of a row that is written already.
+    /// The hash of a row, as it is written.
     #[inline]
     pub fn hash_bytes(&self, row: &[u8]) -> u128 {
         XxHash3_128::oneshot_with_seed(self.seed, row)
-    }
-
-    /// The hash of a row. `None` is a column that the row does not have.
-    #[allow(dead_code, reason = "rows that are no bytes yet are hashed where tables are compared")]
-    pub fn hash_row<'v>(&mut self, cells: impl Iterator<Item = Option<ValueRef<'v>>>) -> u128 {
-        self.scratch.clear();
-        for cell in cells {
-            canonical::put(&mut self.scratch, cell);
-        }
-        self.hash_bytes(&self.scratch)
     }
 }
 
@@ -66,13 +52,6 @@ impl RowSum {
     pub fn add(&mut self, hash: u128) {
         self.rows = self.rows.wrapping_add(1);
         self.sum = self.sum.wrapping_add(hash);
-    }
-
-    /// The sum of the rows of both.
-    #[must_use]
-    #[allow(dead_code, reason = "tables that are compared are summed in parts")]
-    pub fn plus(self, other: RowSum) -> RowSum {
-        RowSum { rows: self.rows.wrapping_add(other.rows), sum: self.sum.wrapping_add(other.sum) }
     }
 
     /// As bytes: the rows, then the sum, the lowest byte first.
@@ -141,14 +120,12 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_hash_is_xxh3_of_the_values_as_they_are_written() {
+    fn a_hash_is_xxh3_with_a_seed() {
         // XXH3_128bits_withSeed of the reference implementation: nothing, with seed 0.
         assert_eq!(RowHasher::new(0).hash_bytes(b""), 0x99aa_06d3_0147_98d8_6001_c324_468d_497f);
-        let mut hasher = RowHasher::new(7);
-        let row = [Some(ValueRef::Integer(300)), None, Some(ValueRef::Text(b"a"))];
-        assert_eq!(hasher.hash_row(row.into_iter()), hasher.hash_bytes(&[0x12, 0x2c, 0x01, 0x00, 0x81, b'a']));
-        assert_ne!(hasher.hash_row(row.into_iter()), RowHasher::new(8).hash_row(row.into_iter()));
-        assert_ne!(hasher.hash_row(row.into_iter()), hasher.hash_row(row.into_iter().rev()), "columns have an order");
+        assert_ne!(RowHasher::new(7).hash_bytes(b"a"), RowHasher::new(8).hash_bytes(b"a"));
+        let pull = Uuid::from_u64_pair(1, 7);
+        assert_eq!(RowHasher::of_pull(pull).hash_bytes(b"a"), RowHasher::new(7).hash_bytes(b"a"));
     }
 
     #[test]
@@ -168,14 +145,15 @@ mod tests {
             mut rows in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..30), cut in any::<prop::sample::Index>(),
         ) {
             let hasher = RowHasher::new(5);
-            let sum = |rows: &[Vec<u8>]| {
-                let mut sum = RowSum::default();
-                rows.iter().for_each(|row| sum.add(hasher.hash_bytes(row)));
-                sum
+            let after = |before, rows: &[Vec<u8>]| {
+                let mut summing = Summing::new(hasher, before);
+                rows.iter().for_each(|row| summing.add(row));
+                summing.sum()
             };
+            let sum = |rows: &[Vec<u8>]| after(RowSum::default(), rows);
             let whole = sum(&rows);
             let (left, right) = rows.split_at(cut.index(rows.len() + 1));
-            prop_assert_eq!(sum(left).plus(sum(right)), whole);
+            prop_assert_eq!(after(sum(left), right), whole);
             prop_assert_eq!(RowSum::from_bytes(whole.to_bytes()), whole);
             rows.reverse();
             prop_assert_eq!(sum(&rows), whole);

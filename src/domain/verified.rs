@@ -10,7 +10,5 @@ string_enum! {
         None = "none",
         /// What arrived is what the sender sent: both have the same number of rows and the same sum over them.
         Received = "received",
-        /// The table here was read again and has the same rows as the sender's.
-        Stored = "stored",
     }
 }

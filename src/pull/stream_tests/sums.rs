@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::named::{settled, until};
 use super::sender::{EVIL, Kind, Peer, World, end, page, place, quick, rows};
-use crate::domain::row_sum::{RowHasher, RowSum};
+use crate::domain::canonical;
+use crate::domain::row_sum::{RowHasher, RowSum, Summing};
 use crate::domain::strategy::Strategy;
 use crate::domain::verified::Verified;
 use crate::error::ErrorKind;
@@ -19,10 +20,10 @@ use crate::wire::native::{End, Fetch, Request};
 
 /// The sum of the rows with these ids.
 fn sum(fetch: &Fetch, ids: Range<i64>) -> RowSum {
-    let (mut hasher, mut sum) = (RowHasher::of_pull(fetch.pull.unwrap()), RowSum::default());
+    let mut summing = Summing::new(RowHasher::of_pull(fetch.pull.unwrap()), RowSum::default());
     let rows = rows(ids);
-    (0..rows.len()).for_each(|row| sum.add(hasher.hash_row(rows.row(row))));
-    sum
+    (0..rows.len()).for_each(|row| summing.add(&canonical::row(rows.row(row))));
+    summing.sum()
 }
 
 fn end_with(fetch: &Fetch, rows: u64, sum: RowSum) -> Vec<u8> {

@@ -3,7 +3,8 @@
 use uuid::Uuid;
 
 use super::{ENOUGH, World, fetch, resumed};
-use crate::domain::row_sum::{RowHasher, RowSum};
+use crate::domain::canonical;
+use crate::domain::row_sum::{RowHasher, RowSum, Summing};
 use crate::domain::value::{Value, ValueRef};
 use crate::wire::native::{Fetch, Request};
 
@@ -14,7 +15,7 @@ fn the_sum_is_of_the_whole_table_wherever_its_pages_are_cut() {
     let sums = |request, table: &str, window| Fetch { sums: true, ..fetch(pull, request, table, window) };
     let whole = peer.fetch(sums(1, "t", ENOUGH)).sum.unwrap();
     // As the receiver sums what it reads.
-    let (mut hasher, mut expected) = (RowHasher::of_pull(pull), RowSum::default());
+    let mut expected = Summing::new(RowHasher::of_pull(pull), RowSum::default());
     let mut select = world.sqlite.prepare("SELECT * FROM t").unwrap();
     let columns = select.column_count();
     let mut rows = select.query([]).unwrap();
@@ -26,9 +27,9 @@ fn the_sum_is_of_the_whole_table_wherever_its_pages_are_cut() {
             rusqlite::types::ValueRef::Text(v) => ValueRef::Text(v),
             rusqlite::types::ValueRef::Blob(v) => ValueRef::Blob(v),
         };
-        expected.add(hasher.hash_row((0..columns).map(|column| Some(value(column)))));
+        expected.add(&canonical::row((0..columns).map(|column| Some(value(column)))));
     }
-    assert_eq!((whole, whole.rows), (expected, 1000));
+    assert_eq!((whole, whole.rows), (expected.sum(), 1000));
 
     assert_eq!(peer.fetch(sums(2, "empty", ENOUGH)).sum, Some(RowSum::default()));
     assert_eq!(peer.fetch(fetch(pull, 3, "u", ENOUGH)).sum, None, "nobody asked");
