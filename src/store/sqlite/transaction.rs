@@ -9,7 +9,7 @@ use super::database_file::DatabaseFile;
 use super::dialect::failed;
 use super::pool::{Pooled, Pools};
 use super::raw::log_hook;
-use super::wal::{BULK_LOG_PAGES, Log};
+use super::wal::{Log, Writes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Check;
 
@@ -20,8 +20,7 @@ pub(super) struct Transaction {
     /// Whether text that is not UTF-8 can be stored: not where the database's encoding is UTF-16.
     pub(super) any_text: bool,
     log: Arc<Log>,
-    /// By how many pages the log may grow before a checkpoint.
-    most_log_pages: i32,
+    writes: Writes,
     file: Arc<DatabaseFile>,
     open: bool,
     /// Whether the table of this name has no triggers and nothing to do with references: the one that was asked for last.
@@ -31,20 +30,20 @@ pub(super) struct Transaction {
 }
 
 impl Transaction {
-    pub(super) fn begin(pools: &Pools, most_log_pages: i32) -> Result<Self> {
+    pub(super) fn begin(pools: &Pools, writes: Writes) -> Result<Self> {
         let connection = pools.writer()?;
         // In place of SQLite's own checkpoint, which is part of the COMMIT: with this one the lock is known to be free.
         log_hook::watch(&connection.sqlite);
-        connection.keeps_log.set(&connection.sqlite, most_log_pages == BULK_LOG_PAGES).map_err(failed)?;
+        connection.keeps_log.set(&connection.sqlite, writes == Writes::Tables).map_err(failed)?;
         connection.sqlite.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
-        if most_log_pages == BULK_LOG_PAGES {
+        if writes == Writes::Tables {
             pools.watch().will_write();
         }
         let mut transaction = Transaction {
             connection,
             any_text: true,
             log: pools.log(),
-            most_log_pages,
+            writes,
             file: Arc::clone(pools.file()),
             open: true,
             quiet: None,
@@ -155,7 +154,7 @@ impl Drop for Transaction {
             self.connection.spoil();
         }
         // A checkpoint moves the log into the database; it takes long, but no lock that another writer needs.
-        self.log.checkpoint(sqlite, self.most_log_pages);
+        self.log.checkpoint(sqlite, self.writes.most_log_pages());
     }
 }
 

@@ -13,12 +13,26 @@ use std::time::Duration;
 use super::raw::log_hook;
 use crate::limits::Limits;
 
-/// How many pages the log may hold before a checkpoint moves them into the database: what SQLite does by itself.
-pub(super) const LOG_PAGES: i32 = 1_000;
+/// What a transaction writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Writes {
+    /// A little, and only of rowferry's own tables.
+    State,
+    /// Rows of any table, maybe many, in one of many transactions.
+    Tables,
+}
 
-/// The same while many rows are written: each checkpoint waits for the disk twice, and writes a page again that the next
-/// transaction changes again. [`Log::tidy`] makes up for it.
-pub(super) const BULK_LOG_PAGES: i32 = 16_000;
+impl Writes {
+    /// How many pages the log may hold before a checkpoint moves them into the database: what SQLite does by itself, or more while many
+    /// rows are written. Each checkpoint waits for the disk twice, and writes a page again that the next transaction changes again.
+    /// [`Log::tidy`] makes up for it.
+    pub(super) fn most_log_pages(self) -> i32 {
+        match self {
+            Writes::State => 1_000,
+            Writes::Tables => 16_000,
+        }
+    }
+}
 
 /// How long a checkpoint waits for other connections before it is put off. While it waits for readers, writers wait too.
 const RESTART_WAIT: Duration = Duration::from_millis(20);
@@ -134,7 +148,7 @@ impl Log {
     /// The same at the end of a pull, when much was put off.
     pub(super) fn tidy(&self, sqlite: &rusqlite::Connection) {
         self.tried.store(self.moved.load(Ordering::Relaxed), Ordering::Relaxed);
-        self.checkpoint(sqlite, LOG_PAGES);
+        self.checkpoint(sqlite, Writes::State.most_log_pages());
     }
 
     /// Whether the log is to be restarted.

@@ -7,7 +7,7 @@ use super::clashes::{self, Clashing};
 use super::dialect::{failed, parameters, quote};
 use super::pool::{Pooled, Pools};
 use super::transaction::Transaction;
-use super::wal::{BULK_LOG_PAGES, LOG_PAGES};
+use super::wal::Writes;
 use super::{catalogue, comparable, ddl, faults, file, read, rows, stand_in};
 use crate::domain::record::Tally;
 use crate::domain::schema::{ForeignKey, Index, TableSchema};
@@ -30,16 +30,16 @@ pub(super) struct SqliteWriter {
 impl SqliteWriter {
     /// Begins a transaction that may be one of many.
     pub(super) fn bulk(pools: &Pools) -> Result<Self> {
-        SqliteWriter::begin(pools, BULK_LOG_PAGES)
+        SqliteWriter::begin(pools, Writes::Tables)
     }
 
     /// Begins a small transaction.
     pub(super) fn small(pools: &Pools) -> Result<Self> {
-        SqliteWriter::begin(pools, LOG_PAGES)
+        SqliteWriter::begin(pools, Writes::State)
     }
 
-    fn begin(pools: &Pools, most_log_pages: i32) -> Result<Self> {
-        Ok(SqliteWriter { transaction: Transaction::begin(pools, most_log_pages)?, bulk: bulk::Cache::default() })
+    fn begin(pools: &Pools, writes: Writes) -> Result<Self> {
+        Ok(SqliteWriter { transaction: Transaction::begin(pools, writes)?, bulk: bulk::Cache::default() })
     }
 
     /// What is known of the table that was written last is over.
