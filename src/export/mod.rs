@@ -52,6 +52,7 @@ struct View {
     opened: Instant,
     pinned_before: u64,
     state: u64,
+    /// What tells its state from others, if that was asked for when it was opened.
     token: Option<StateToken>,
     offer: Arc<Offer>,
     schemas: HashMap<String, Arc<TableSchema>>,
@@ -217,13 +218,27 @@ impl Exporter {
         Ok(self.source.view()?.state)
     }
 
-    /// The same, with what tells the state of that snapshot from others, if that is known.
+    /// The same, with what tells the state of that snapshot from others, if that is known: of one that was opened for something else it
+    /// is not.
     ///
     /// # Errors
     /// What the store says.
     pub(crate) fn state_and_token(&mut self) -> Result<(u64, Option<StateToken>)> {
-        let view = self.source.view()?;
-        Ok((view.state, view.token))
+        // A token that is the same before and after a snapshot was opened is of what is seen in it.
+        let before = self.source.store.state_token()?;
+        let old = self.source.view.as_ref().map(|view| view.state);
+        let state = self.source.view()?.state;
+        let is_new = old != Some(state);
+        let token = before.filter(|_| is_new);
+        let token = if token.is_some() && self.source.store.state_token()? == token { token } else { None };
+        let view = self.source.view.as_mut();
+        let known = view.and_then(|view| {
+            if is_new {
+                view.token = token;
+            }
+            view.token
+        });
+        Ok((state, known))
     }
 
     /// Whether a request by this offset and limit begins right where the last page of this table ended.
@@ -280,19 +295,13 @@ impl Source {
         match &mut self.view {
             Some(view) => Ok(view),
             empty => {
-                // A token that is the same before and after is of what is seen in between.
-                let before = self.store.state_token()?;
                 let snapshot = self.store.snapshot()?;
-                let token = match before {
-                    Some(_) if self.store.state_token()? == before => before,
-                    _ => None,
-                };
                 Ok(empty.insert(View {
                     pinned_before: snapshot.pinned_bytes(),
                     snapshot,
                     opened: Instant::now(),
                     state: new_state()?,
-                    token,
+                    token: None,
                     offer: Arc::clone(&self.offer),
                     schemas: HashMap::new(),
                     remembered: self.limits.server.remembered_places,
