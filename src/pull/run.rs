@@ -203,7 +203,8 @@ fn report(plan: Plan, gathered: &Gathered, bytes: u64, began: Instant, error: Op
 fn unverified(report: &Report) -> Option<String> {
     let is_unknown = |table: &TableReport| table.status == TableStatus::Completed && table.verified == Verified::None;
     report.tables.iter().any(is_unknown).then(|| {
-        "The other site gave no sums of its rows: what arrived was not compared with what it sent (unverified).".to_owned()
+        "The other site gave no sum of the rows of some tables: what arrived was not compared with what it sent (unverified)."
+            .to_owned()
     })
 }
 

@@ -16,7 +16,8 @@ use crate::ledger::same::{Kind, Same};
 use crate::store::StateToken;
 
 /// What is said where rows here may be others by now.
-const NOT_CHECKED: &str = "The other site is unchanged since the last pull; rows here were not checked (rows_not_checked).";
+const NOT_CHECKED: &str = "The other site is unchanged since the last pull; rows here were not checked (rows_not_checked). Set `always` to \
+     pull all the same.";
 
 /// What a pull knows of the states of its sender and of this site, from its beginning.
 pub(super) struct Known {

@@ -5,6 +5,7 @@ use rowferry::{Error, ErrorKind};
 /// The library's names in `code`, and what is typed instead. Those with a type stand for that one alone.
 const NAMES: &[(&str, &str)] = &[
     ("Connections::list", "rowferry connections list --db DB"),
+    ("always", "--always"),
     ("append_again", "--append-again"),
     ("append_new", "--append-new"),
     ("clear", "rowferry keymap clear"),
