@@ -1,5 +1,3 @@
-use std::sync::LazyLock;
-
 use proptest::prelude::{Just, ProptestConfig, any, prop_assert, prop_oneof, proptest};
 use proptest::strategy::Strategy as Generator;
 use time::macros::datetime;
@@ -46,54 +44,61 @@ fn same(left: &Checkpoint, right: &Checkpoint) -> bool {
     a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a.as_ref().same(b.as_ref())) && bare(left) == bare(right)
 }
 
-/// One on each kind of database, for all cases: each has a scope of its own.
-static SITES: LazyLock<Vec<(Home, crate::Site)>> = LazyLock::new(|| {
-    let open = |home: Home| {
-        let site = home.open(crate::Site::builder());
-        (home, site)
-    };
-    Home::each().into_iter().map(open).collect()
-});
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
-
-    #[test]
-    fn marks_come_back_as_they_were(
+#[test]
+fn marks_come_back_as_they_were() {
+    // One on each kind of database, for all cases: each has a scope of its own.
+    let homes = Home::each();
+    let sites: Vec<_> = homes.iter().map(|home| home.open(crate::Site::builder())).collect();
+    let config = ProptestConfig { cases: 64, ..ProptestConfig::default() };
+    proptest!(config, |(
         table: String,
         at in 0..4_usize,
         step in proptest::sample::select(vec![Step::Fetching, Step::Staged, Step::Done]),
         numbers in (0..=i64::MAX as u64, 0..=i64::MAX as u64, any::<u64>()),
         place: Option<Vec<u8>>,
         states: Vec<u64>,
+        sum: Option<(u64, u128)>,
         stage: Option<u32>,
-        flags: (bool, bool, bool),
+        flags: (bool, bool, bool, bool),
         notes: Vec<String>,
         outcome in outcome(),
-    ) {
-        for (_, site) in &*SITES {
-        let scope = Scope::new();
-        let mut checkpoint = Checkpoint::new(&table, Strategy::ALL[at], "plan".into(), numbers.0);
-        let fresh = checkpoint.clone();
-        (checkpoint.step, checkpoint.records, checkpoint.bytes) = (step, numbers.1, numbers.2);
-        (checkpoint.place, checkpoint.states, checkpoint.stage, checkpoint.notes, checkpoint.outcome) = (place.clone(), states.clone(), stage, notes.clone(), outcome.clone());
-        (checkpoint.continues, checkpoint.created, checkpoint.counted) = flags;
-        if checkpoint.step != Step::Done {
-            let part = |name: &String| IndexPart { collation: Some(name.clone()), descending: true, ..IndexPart::plain(name) };
-            checkpoint.indexes = vec![Index { name: "i".into(), parts: checkpoint.notes.iter().map(part).collect() }];
-        }
-        checkpoint.before = checkpoint.counted.then(|| Outcome { failures: Vec::new(), differing: 0, lossy: Default::default(), ..checkpoint.outcome.clone() });
+    )| {
+        let fresh = Checkpoint::new(&table, Strategy::ALL[at], "plan".into(), numbers.0);
+        let (continues, created, counted, verified) = flags;
+        let part = |name: &String| IndexPart { collation: Some(name.clone()), descending: true, ..IndexPart::plain(name) };
+        let indexes = vec![Index { name: "i".into(), parts: notes.iter().map(part).collect() }];
+        let before = Outcome { failures: Vec::new(), differing: 0, lossy: Default::default(), ..outcome.clone() };
         let (first, later) = (datetime!(2026-01-02 03:04:05 UTC), datetime!(2026-01-03 03:04:05 UTC));
-        checkpoint.done_at = Some(first).filter(|_| checkpoint.step == Step::Done);
-        let kept = state::write(&**site.store(), |sql| {
-            assert!(!update(sql, &scope, &fresh, NameRules::Exact, first)?, "one that was taken away is not written again");
-            insert(sql, &scope, &fresh, NameRules::Exact, first)?;
-            assert!(update(sql, &scope, &checkpoint, NameRules::Exact, if checkpoint.created { first } else { later })?);
-            of_scope(sql, &scope)
-        }).unwrap();
-        prop_assert!(kept.len() == 1 && same(&kept[0], &checkpoint), "{:?} is not {:?}", kept, checkpoint);
-}
-    }
+        let checkpoint = Checkpoint {
+            step,
+            records: numbers.1,
+            bytes: numbers.2,
+            place,
+            states,
+            sum: sum.map(|(rows, sum)| RowSum { rows, sum }),
+            verified: if verified { Verified::Received } else { Verified::None },
+            stage,
+            continues,
+            created,
+            counted,
+            indexes: if step == Step::Done { Vec::new() } else { indexes },
+            notes,
+            before: counted.then_some(before),
+            done_at: Some(first).filter(|_| step == Step::Done),
+            outcome,
+            ..fresh.clone()
+        };
+        for site in &sites {
+            let scope = Scope::new();
+            let kept = state::write(&**site.store(), |sql| {
+                assert!(!update(sql, &scope, &fresh, NameRules::Exact, first)?, "one that was taken away is not written again");
+                insert(sql, &scope, &fresh, NameRules::Exact, first)?;
+                assert!(update(sql, &scope, &checkpoint, NameRules::Exact, if created { first } else { later })?);
+                of_scope(sql, &scope)
+            }).unwrap();
+            prop_assert!(kept.len() == 1 && same(&kept[0], &checkpoint), "{:?} is not {:?}", kept, checkpoint);
+        }
+    });
 }
 
 #[test]

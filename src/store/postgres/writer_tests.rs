@@ -307,6 +307,30 @@ fn tables_of_every_kind_take_records_in_bulk() {
     assert_eq!(counts(Strategy::Skip, 3), (0, 0, 0, 50, 10));
 }
 
+/// Where the records before were all new, COPY is tried; it must take nothing of a chunk in which one meets a row.
+#[test]
+fn new_records_beside_rows_that_are_there_are_told_from_those_that_meet_one() {
+    for (types, at) in [("x int8", 1_500), ("x numeric", 1_500), ("x int8", 5_000), ("x int8 CHECK (x < 9999999)", 600)] {
+        let (store, mut client) = store(&format!(
+            "CREATE TABLE t(id int8 PRIMARY KEY, {types}, u int8 UNIQUE);
+             INSERT INTO t VALUES (0, 0, NULL), ({at}, 0, NULL), (-1, 0, {at} + 7);"
+        ));
+        // One meets a row by its key, one by another unique value, and one comes twice.
+        let mut records: Vec<_> = (1..4_000).map(|id| [v(id), v(1), v(id)]).collect();
+        records.push([v(3_999), v(1), v(3_999)]);
+        let (outcome, in_bulk) = bulk(&store, "t", Strategy::Overwrite, &rows(records));
+        let (met, clashes) = (u64::from(at < 4_000), u64::from(at + 7 < 4_000));
+        assert_eq!(
+            [outcome.created, outcome.updated, outcome.unchanged, outcome.failed],
+            [3_999 - met - clashes, met, 1, clashes],
+            "{types} {at}"
+        );
+        assert!(in_bulk > 3_900, "{in_bulk}");
+        let left = text(&mut client, "SELECT count(*)::text || ' ' || sum(x)::text FROM t");
+        assert_eq!(left, format!("{} {}", 4_002 - met - clashes, 3_999 - clashes), "{types} {at}");
+    }
+}
+
 #[test]
 fn numbers_that_the_database_gives_come_after_those_of_records() {
     let (store, mut client) = store(
