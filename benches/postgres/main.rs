@@ -35,7 +35,6 @@ mod psql;
 #[path = "../../tests/support/postgres/mod.rs"]
 mod server;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use bench::Bench;
@@ -57,19 +56,16 @@ const CASES: [(&str, Measure); 7] = [
 fn main() -> ExitCode {
     // Cargo adds the word `--bench`.
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
-    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [pair::SERVE, database] => pair::serve(Path::new(database)),
-        [pair::PULL, url, code, database, strategy, manners] => {
-            pair::pull(url, code, Path::new(database), strategy.parse().expect("a strategy"), pair::Manners::of(manners));
+    if pair::plays(&words) {
+        return ExitCode::SUCCESS;
+    }
+    match Arguments::parse(&words) {
+        Ok(arguments) => arguments.measure(),
+        Err(why) => {
+            let names = CASES.map(|(name, _)| name).join(" | ");
+            eprintln!("{why}\nusage: [{names}].. [--runs N] [--rows N]");
+            return ExitCode::from(2);
         }
-        _ => match Arguments::parse(&words) {
-            Ok(arguments) => arguments.measure(),
-            Err(why) => {
-                let names = CASES.map(|(name, _)| name).join(" | ");
-                eprintln!("{why}\nusage: [{names}].. [--runs N] [--rows N]");
-                return ExitCode::from(2);
-            }
-        },
     }
     ExitCode::SUCCESS
 }

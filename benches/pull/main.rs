@@ -23,6 +23,8 @@
 mod chart;
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../../tests/support/counting.rs"]
+mod counting;
 mod indexed;
 mod link;
 mod locks;
@@ -35,36 +37,31 @@ mod speed;
 mod standard;
 mod unchanged;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // Cargo adds the word `--bench`.
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
-    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [pair::SERVE, database] => pair::serve(Path::new(database)),
-        [pair::PULL, url, code, database, strategy, manners] => {
-            pair::pull(url, code, Path::new(database), strategy.parse().expect("a strategy"), pair::Manners::of(manners));
+    if pair::plays(&words) {
+        return ExitCode::SUCCESS;
+    }
+    match Arguments::parse(&words) {
+        Ok(Arguments { what: What::Standard, runs, .. }) => standard::measure(runs),
+        Ok(Arguments { what: What::Growth, runs, .. }) => standard::measure_growth(runs),
+        Ok(Arguments { what: What::Memory, megabytes, .. }) => memory::measure(megabytes),
+        Ok(Arguments { what: What::Locks, runs, .. }) => locks::measure(runs),
+        Ok(Arguments { what: What::Small, runs, .. }) => small::measure(runs),
+        Ok(Arguments { what: What::Indexed, runs, .. }) => indexed::measure(runs),
+        Ok(Arguments { what: What::Link, runs, .. }) => link::measure(runs),
+        Ok(Arguments { what: What::Unchanged, runs, .. }) => unchanged::measure(runs),
+        Ok(Arguments { what: What::Chart, runs, .. }) => return exit(speed::measure(runs)),
+        Ok(Arguments { what: What::Draw, .. }) => return exit(speed::draw()),
+        Err(why) => {
+            eprintln!(
+                "{why}\nusage: [chart | draw | growth | memory [--megabytes N | --large] | locks | small | indexed | link | unchanged] [--runs N]"
+            );
+            return ExitCode::from(2);
         }
-        [pair::PULL_ALL, url, code, database] => pair::pull_all(url, code, Path::new(database)),
-        _ => match Arguments::parse(&words) {
-            Ok(Arguments { what: What::Standard, runs, .. }) => standard::measure(runs),
-            Ok(Arguments { what: What::Growth, runs, .. }) => standard::measure_growth(runs),
-            Ok(Arguments { what: What::Memory, megabytes, .. }) => memory::measure(megabytes),
-            Ok(Arguments { what: What::Locks, runs, .. }) => locks::measure(runs),
-            Ok(Arguments { what: What::Small, runs, .. }) => small::measure(runs),
-            Ok(Arguments { what: What::Indexed, runs, .. }) => indexed::measure(runs),
-            Ok(Arguments { what: What::Link, runs, .. }) => link::measure(runs),
-            Ok(Arguments { what: What::Unchanged, runs, .. }) => unchanged::measure(runs),
-            Ok(Arguments { what: What::Chart, runs, .. }) => return exit(speed::measure(runs)),
-            Ok(Arguments { what: What::Draw, .. }) => return exit(speed::draw()),
-            Err(why) => {
-                eprintln!(
-                    "{why}\nusage: [chart | draw | growth | memory [--megabytes N | --large] | locks | small | indexed | link | unchanged] [--runs N]"
-                );
-                return ExitCode::from(2);
-            }
-        },
     }
     ExitCode::SUCCESS
 }

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use rowferry::{Auth, Client, ConnectOptions, Direction, PullOptions, Server, Site, Strategy};
 
 /// The first word of a sending process's arguments.
-pub const SERVE: &str = "serve";
+const SERVE: &str = "serve";
 /// The first word of a receiving process's arguments.
-pub const PULL: &str = "pull";
+const PULL: &str = "pull";
 /// The same for one that pulls all tables and says nothing.
-pub const PULL_ALL: &str = "pull_all";
+const PULL_ALL: &str = "pull_all";
 
 /// How a pull treats others who write to the same database.
 #[derive(Clone, Copy, PartialEq)]
@@ -69,6 +69,19 @@ impl Sender {
         self.process.wait().expect("the sender's end");
         peak_kb
     }
+}
+
+/// Plays one of the two parts, if these are the arguments of a process that does.
+pub fn plays(words: &[String]) -> bool {
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [SERVE, database] => serve(Path::new(database)),
+        [PULL, url, code, database, strategy, manners] => {
+            pull(url, code, Path::new(database), strategy.parse().expect("a strategy"), Manners::of(manners));
+        }
+        [PULL_ALL, url, code, database] => pull_all(url, code, Path::new(database)),
+        _ => return false,
+    }
+    true
 }
 
 /// One pull of the table from this database into that one.
@@ -135,7 +148,7 @@ pub fn pull_by_command(sender: Sender, target: &Path) -> Duration {
 pub const COMMAND: Option<&str> = option_env!("CARGO_BIN_EXE_rowferry");
 
 /// What stands for the command where it is not built.
-pub fn pull_all(url: &str, code: &str, database: &Path) {
+fn pull_all(url: &str, code: &str, database: &Path) {
     let site = Site::open(database).expect("a site");
     let client = Client::connect(url, Auth::code(code), ConnectOptions::default()).expect("a connection");
     let report = client.pull(&site, PullOptions::new().strategy(Strategy::Overwrite)).expect("a pull");
@@ -146,7 +159,7 @@ pub fn pull_all(url: &str, code: &str, database: &Path) {
 const BEGUN: &str = "begun";
 
 /// What the sending process does.
-pub fn serve(database: &Path) {
+fn serve(database: &Path) {
     let site = open(database);
     let session = site.sessions().create(Direction::Send).expect("a code");
     let server = Server::bind(&site, "127.0.0.1:0").expect("a port").spawn().expect("a server");
@@ -157,7 +170,7 @@ pub fn serve(database: &Path) {
 }
 
 /// What the receiving process does.
-pub fn pull(url: &str, code: &str, database: &Path, strategy: Strategy, manners: Manners) {
+fn pull(url: &str, code: &str, database: &Path, strategy: Strategy, manners: Manners) {
     let site = open(database);
     println!("{BEGUN}");
     let began = Instant::now();

@@ -1,16 +1,14 @@
 //! Pulls of what has not changed since the last one: the time of a call through a stored connection, and of a whole command, and how many
 //! bytes go over the wire in both directions.
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rowferry::{Auth, ConnectOptions, NewConnection, PullOptions, Server, Site, Strategy};
 
 use crate::common::{Content, NARROW, scale};
+use crate::counting;
 use crate::pair::COMMAND;
 
 /// Rows of the table.
@@ -28,7 +26,7 @@ pub fn measure(runs: usize) {
         NARROW.make(&source, rows, Content::Source);
         let shop = Site::open(&source).expect("a site");
         let server = Server::bind(&shop, "127.0.0.1:0").expect("a server").spawn().expect("a server");
-        let (url, bytes) = counting(server.url());
+        let (url, bytes) = counting::relay(server.url());
         let mut policy = rowferry::Policy::default();
         policy.rate_limit_requests_per_minute = 1_000_000;
         let made = NewConnection::sender("backup", "https://backup.example").policy(policy);
@@ -75,35 +73,6 @@ pub fn measure(runs: usize) {
         };
         print(rows, "command", (0..runs.max(1) * PULLS).map(|_| command()).collect(), None);
     }
-}
-
-/// A relay to this sender, and how many bytes it has relayed in both directions.
-fn counting(sender: &str) -> (String, Arc<AtomicU64>) {
-    let sender = sender.trim_start_matches("http://").trim_end_matches('/').to_owned();
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}", listener.local_addr().expect("its address"));
-    let bytes = Arc::new(AtomicU64::new(0));
-    let counted = Arc::clone(&bytes);
-    std::thread::spawn(move || {
-        for near in listener.incoming() {
-            let (near, far) = (near.expect("a connection"), TcpStream::connect(&sender).expect("the sender"));
-            for (from, to) in [(&near, &far), (&far, &near)] {
-                let twin = |stream: &TcpStream| stream.try_clone().expect("the same socket");
-                let (mut from, mut to, counted) = (twin(from), twin(to), Arc::clone(&counted));
-                std::thread::spawn(move || {
-                    let mut buffer = vec![0; 64 << 10];
-                    while let Ok(read @ 1..) = from.read(&mut buffer) {
-                        counted.fetch_add(read as u64, Ordering::SeqCst);
-                        if to.write_all(&buffer[..read]).is_err() {
-                            break;
-                        }
-                    }
-                    let _ = to.shutdown(Shutdown::Write);
-                });
-            }
-        }
-    });
-    (url, bytes)
 }
 
 fn print(rows: u64, case: &str, mut times: Vec<Duration>, bytes: Option<u64>) {

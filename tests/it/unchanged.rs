@@ -1,11 +1,10 @@
 //! Pulls of what has not changed: they ask one question, and read, send, count and note nothing; whatever was written since is found.
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::support::common::Fixture;
+use crate::support::counting;
 use rowferry::{
     ApprovalMode, Auth, CancelToken, Client, ConnectOptions, ConnectionEdit, Direction, ErrorKind, NewConnection,
     PullOptions, Report, Result, Server, ServerHandle, Site, Strategy, TransferFilter,
@@ -27,33 +26,6 @@ struct World {
     receiver: Uuid,
 }
 
-/// Relays connections to this address, and counts their bytes in both directions.
-fn relay(to: std::net::SocketAddr) -> (String, Arc<AtomicU64>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (url, bytes) = (format!("http://{}", listener.local_addr().unwrap()), Arc::new(AtomicU64::new(0)));
-    let counted = Arc::clone(&bytes);
-    std::thread::spawn(move || {
-        for near in listener.incoming() {
-            let (Ok(near), Ok(far)) = (near, TcpStream::connect(to)) else { return };
-            for (from, to) in [(&near, &far), (&far, &near)] {
-                let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-                let counted = Arc::clone(&counted);
-                std::thread::spawn(move || {
-                    let mut buffer = vec![0; 1 << 16];
-                    while let Ok(read @ 1..) = from.read(&mut buffer) {
-                        counted.fetch_add(read as u64, Ordering::SeqCst);
-                        if to.write_all(&buffer[..read]).is_err() {
-                            break;
-                        }
-                    }
-                    let _ = to.shutdown(Shutdown::Both);
-                });
-            }
-        }
-    });
-    (url, bytes)
-}
-
 impl World {
     fn new() -> Self {
         World::of(Fixture::new(TWO))
@@ -62,8 +34,7 @@ impl World {
     fn of(shop: Fixture) -> Self {
         let backup = Fixture::new("");
         let server = Server::bind(&shop.site, "127.0.0.1:0").unwrap().spawn().unwrap();
-        let address = server.url().trim_start_matches("http://").trim_end_matches('/').parse().unwrap();
-        let (url, bytes) = relay(address);
+        let (url, bytes) = counting::relay(server.url());
         let made = shop.site.connections().create(NewConnection::sender("backup", "https://backup.example")).unwrap();
         backup.site.settings().set_allow_internal_urls(true).unwrap();
         let receiver = NewConnection::receiver("shop", &url, made.token);

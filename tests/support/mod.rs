@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod common;
+pub mod counting;
 pub mod fake;
 pub mod fake_http;
 pub mod homes;
