@@ -208,3 +208,9 @@ pub fn read(path: &Path) -> Records {
 pub fn scale() -> u64 {
     std::env::var("ROWFERRY_BENCH_SCALE").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
 }
+
+/// The number that stands after this word of the arguments.
+pub fn number_after<'w>(word: &str, words: &mut impl Iterator<Item = &'w str>) -> Result<u64, String> {
+    let number = words.next().and_then(|text| text.parse().ok()).filter(|number| *number > 0);
+    number.ok_or_else(|| format!("{word} needs a number from 1"))
+}

@@ -81,10 +81,7 @@ impl Arguments {
         let mut arguments = Arguments { cases: Vec::new(), runs: 3, rows: 1_000_000 };
         let mut words = words.iter().map(String::as_str);
         while let Some(word) = words.next() {
-            let mut number = || {
-                let number = words.next().and_then(|text| text.parse().ok()).filter(|number| *number > 0);
-                number.ok_or_else(|| format!("{word} needs a number from 1"))
-            };
+            let mut number = || common::number_after(word, &mut words);
             match word {
                 "--runs" => arguments.runs = number()? as usize,
                 "--rows" => arguments.rows = number()?,

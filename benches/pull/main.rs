@@ -100,10 +100,7 @@ impl Arguments {
         let mut arguments = Arguments { what: What::Standard, runs: 3, megabytes: 1_000 };
         let mut words = words.iter().map(String::as_str);
         while let Some(word) = words.next() {
-            let mut number = || {
-                let number = words.next().and_then(|text| text.parse().ok()).filter(|number| *number > 0);
-                number.ok_or_else(|| format!("{word} needs a number from 1"))
-            };
+            let mut number = || common::number_after(word, &mut words);
             match word {
                 "chart" => arguments.what = What::Chart,
                 "draw" => arguments.what = What::Draw,
